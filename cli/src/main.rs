@@ -1,0 +1,2 @@
+//! The `ibgib` command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! ibgib-folder.

@@ -1,0 +1,291 @@
+//! JSON values as the hash sees them.
+//!
+//! Addresses depend on details that general JSON types lose: the order of members, how a number prints, which
+//! member comes first when a name looks like an array index. [`Value`] keeps them. Source: ECMA-262
+//! (`JSON.parse`, `JSON.stringify`, OrdinaryOwnPropertyKeys), which the original implementation runs on.
+
+use crate::canonical;
+use indexmap::IndexMap;
+use std::fmt;
+
+mod parse;
+pub use parse::{JsonError, JsonErrorKind};
+
+/// Levels of nesting that a value may have. Deeper text is refused with [`JsonErrorKind::TooDeep`].
+pub const DEPTH_MAX: usize = 2_000;
+
+/// Bytes of JSON text that one ibgib may have unless a caller sets another limit: 16 MiB.
+pub const BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// How strictly input is read; see the crate documentation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Reproduces the original implementation bit for bit, its leniencies included.
+    Compat,
+    /// The default: refuses whatever could make two readers disagree about an address.
+    Strict,
+}
+
+/// A JSON value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// `null`
+    Null,
+    /// `true` or `false`
+    Bool(bool),
+    /// An IEEE-754 double; infinite only when compat text overflowed (`1e400`), never NaN.
+    Number(f64),
+    /// A string; lone surrogates cannot be represented and are refused on parsing.
+    String(String),
+    /// An array.
+    Array(Vec<Self>),
+    /// An object, its members in ECMAScript enumeration order.
+    Object(Map),
+}
+
+impl Value {
+    /// Reads JSON text.
+    ///
+    /// # Errors
+    /// [`JsonError`] with the byte offset and what is wrong there.
+    pub fn parse(text: &str, mode: Mode) -> Result<Self, JsonError> {
+        parse::parse(text, mode)
+    }
+
+    /// The text that `JSON.stringify` gives: members in enumeration order, no white space.
+    pub fn to_json(&self) -> String {
+        let mut out = String::new();
+        canonical::write_json(self, &mut out);
+        out
+    }
+
+    /// The member `key` of an object.
+    pub fn get(&self, key: &str) -> Option<&Self> {
+        self.as_object().and_then(|m| m.get(key))
+    }
+
+    /// The object, if it is one.
+    pub fn as_object(&self) -> Option<&Map> {
+        if let Self::Object(m) = self { Some(m) } else { None }
+    }
+
+    /// The object, if it is one.
+    pub fn as_object_mut(&mut self) -> Option<&mut Map> {
+        if let Self::Object(m) = self { Some(m) } else { None }
+    }
+
+    /// The array, if it is one.
+    pub fn as_array(&self) -> Option<&[Self]> {
+        if let Self::Array(a) = self { Some(a) } else { None }
+    }
+
+    /// The string, if it is one.
+    pub fn as_str(&self) -> Option<&str> {
+        if let Self::String(s) = self { Some(s) } else { None }
+    }
+
+    /// The boolean, if it is one.
+    pub fn as_bool(&self) -> Option<bool> {
+        if let Self::Bool(b) = self { Some(*b) } else { None }
+    }
+
+    /// The number, if it is one.
+    pub fn as_f64(&self) -> Option<f64> {
+        if let Self::Number(n) = self { Some(*n) } else { None }
+    }
+
+    /// The number, if it is an integer from 0 to 2^53 − 1.
+    pub fn as_u53(&self) -> Option<u64> {
+        let n = self.as_f64()?;
+        (n >= 0.0 && n < 9_007_199_254_740_992.0 && n.fract() == 0.0).then_some(n as u64)
+    }
+
+    /// Whether ECMAScript treats the value as true in a condition.
+    pub fn is_truthy(&self) -> bool {
+        match self {
+            Self::Null => false,
+            Self::Bool(b) => *b,
+            Self::Number(n) => *n != 0.0 && !n.is_nan(),
+            Self::String(s) => !s.is_empty(),
+            Self::Array(_) | Self::Object(_) => true,
+        }
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.to_json())
+    }
+}
+
+impl From<&str> for Value {
+    fn from(s: &str) -> Self {
+        Self::String(s.to_owned())
+    }
+}
+impl From<String> for Value {
+    fn from(s: String) -> Self {
+        Self::String(s)
+    }
+}
+impl From<bool> for Value {
+    fn from(b: bool) -> Self {
+        Self::Bool(b)
+    }
+}
+impl From<u32> for Value {
+    fn from(n: u32) -> Self {
+        Self::Number(f64::from(n))
+    }
+}
+impl From<Vec<Self>> for Value {
+    fn from(a: Vec<Self>) -> Self {
+        Self::Array(a)
+    }
+}
+impl From<Map> for Value {
+    fn from(m: Map) -> Self {
+        Self::Object(m)
+    }
+}
+
+/// Members of an object, unique by name, always in ECMAScript enumeration order: names that are canonical array
+/// indices (`"0"`, or no leading zero, at most 4294967294) first and ascending, then the rest as inserted.
+#[derive(Clone, Default)]
+pub struct Map {
+    members: IndexMap<String, Value>,
+    /// How many members at the front are array indices.
+    indices: usize,
+}
+
+/// The number, if `key` is a canonical array index.
+pub fn array_index(key: &str) -> Option<u32> {
+    let bytes = key.as_bytes();
+    if bytes.is_empty() || bytes.len() > 10 || !bytes.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    if bytes[0] == b'0' && bytes.len() > 1 {
+        return None;
+    }
+    key.parse::<u32>().ok().filter(|n| *n != u32::MAX)
+}
+
+impl Map {
+    /// No members.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many members.
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether there are no members.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// The value of `key`.
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.members.get(key)
+    }
+
+    /// The value of `key`.
+    pub fn get_mut(&mut self, key: &str) -> Option<&mut Value> {
+        self.members.get_mut(key)
+    }
+
+    /// Whether there is a member `key`.
+    pub fn contains_key(&self, key: &str) -> bool {
+        self.members.contains_key(key)
+    }
+
+    /// Sets `key`; an existing member keeps its place. Returns the old value.
+    pub fn insert(&mut self, key: impl Into<String>, value: impl Into<Value>) -> Option<Value> {
+        let (key, value) = (key.into(), value.into());
+        if let Some(old) = self.members.get_mut(&key) {
+            return Some(std::mem::replace(old, value));
+        }
+        match array_index(&key) {
+            None => {
+                self.members.insert(key, value);
+            }
+            Some(n) => {
+                let before = |k: &str| array_index(k).is_some_and(|m| m < n);
+                let at = (0..self.indices)
+                    .rev()
+                    .find(|i| self.members.get_index(*i).is_some_and(|(k, _)| before(k)))
+                    .map_or(0, |i| i + 1);
+                self.members.shift_insert(at, key, value);
+                self.indices += 1;
+            }
+        }
+        None
+    }
+
+    /// Removes `key`, the other members keeping their order.
+    pub fn remove(&mut self, key: &str) -> Option<Value> {
+        let old = self.members.shift_remove(key)?;
+        if array_index(key).is_some() {
+            self.indices -= 1;
+        }
+        Some(old)
+    }
+
+    /// Members in enumeration order.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&str, &Value)> + ExactSizeIterator {
+        self.members.iter().map(|(k, v)| (k.as_str(), v))
+    }
+
+    /// Names in enumeration order.
+    pub fn keys(&self) -> impl DoubleEndedIterator<Item = &str> + ExactSizeIterator {
+        self.members.keys().map(String::as_str)
+    }
+
+    /// Values in enumeration order.
+    pub fn values(&self) -> impl DoubleEndedIterator<Item = &Value> + ExactSizeIterator {
+        self.members.values()
+    }
+}
+
+impl PartialEq for Map {
+    /// Member order is part of a value.
+    fn eq(&self, other: &Self) -> bool {
+        self.len() == other.len() && self.iter().eq(other.iter())
+    }
+}
+
+impl fmt::Debug for Map {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+impl<K: Into<String>, V: Into<Value>> FromIterator<(K, V)> for Map {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(members: I) -> Self {
+        let mut map = Self::new();
+        for (k, v) in members {
+            map.insert(k, v);
+        }
+        map
+    }
+}
+
+impl IntoIterator for Map {
+    type Item = (String, Value);
+    type IntoIter = indexmap::map::IntoIter<String, Value>;
+    fn into_iter(self) -> Self::IntoIter {
+        self.members.into_iter()
+    }
+}
+
+/// Builds an object value: `object([("a", 1u32.into()), ("b", "x".into())])`.
+pub fn object<const N: usize>(members: [(&str, Value); N]) -> Value {
+    Value::Object(members.into_iter().collect())
+}
+
+/// Builds an array of strings.
+pub fn strings<S: Into<String>>(items: impl IntoIterator<Item = S>) -> Value {
+    Value::Array(items.into_iter().map(|s| Value::String(s.into())).collect())
+}
