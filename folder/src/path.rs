@@ -1,0 +1,303 @@
+//! Paths as entries spell them, and which of them may be written to a disk.
+//!
+//! An entry's key is `/` and the path relative to the folder, `/`-separated. `%` is written `%25` and each byte that
+//! is not part of valid UTF-8 `%XX` (uppercase hex), so that any Unix name fits into JSON. A path has exactly one
+//! spelling: [`EntryPath::from_key`] refuses every other.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+use unicode_normalization::UnicodeNormalization;
+
+/// Bytes that one component of a path may have: what common file systems take.
+pub const COMPONENT_BYTES_MAX: usize = 255;
+/// Bytes that a whole path may have.
+pub const PATH_BYTES_MAX: usize = 4_096;
+
+/// A path of the folder, relative, in its one spelling. Nothing is said about whether writing it is safe: that is
+/// what [`EntryPath::check`] tells.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EntryPath(String);
+
+/// Why a path is not written to disk. The text is meant for people.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PathProblem {
+    /// The key does not start with `/`, or is not the one spelling of its path.
+    #[error("not the spelling of a path")]
+    Spelling,
+    /// An empty component: an absolute path, `//`, or a trailing `/`.
+    #[error("an empty component")]
+    Empty,
+    /// `.` or `..`.
+    #[error("a component is {0:?}")]
+    Dots(String),
+    /// A NUL byte.
+    #[error("a NUL byte")]
+    Nul,
+    /// `.ibgib` or `.git`, or what some file system takes for it.
+    #[error("{0:?} leads into a directory that is never touched")]
+    Control(String),
+    /// Longer than any common file system takes.
+    #[error("too long: {bytes} bytes, the limit is {limit}")]
+    TooLong {
+        /// Bytes it has.
+        bytes: usize,
+        /// [`COMPONENT_BYTES_MAX`] or [`PATH_BYTES_MAX`].
+        limit: usize,
+    },
+    /// A name that other systems read as something else: a backslash, a drive letter, a device name, a dot or space
+    /// at the end.
+    #[error("{0:?} is a name that some systems read as something else")]
+    Unportable(String),
+    /// Another entry that is the same name on some file systems.
+    #[error("differs from {0:?} only in case or Unicode form")]
+    Twin(String),
+}
+
+impl PathProblem {
+    /// Whether a device that has the file under this very name may go on with it: the name is no danger here, it
+    /// only is elsewhere.
+    pub fn is_unportable(&self) -> bool {
+        matches!(self, Self::Unportable(_) | Self::Twin(_))
+    }
+}
+
+impl EntryPath {
+    /// From an entry's key.
+    ///
+    /// # Errors
+    /// [`PathProblem::Spelling`].
+    pub fn from_key(key: &str) -> Result<Self, PathProblem> {
+        let path = Self(key.strip_prefix('/').ok_or(PathProblem::Spelling)?.to_owned());
+        let bytes = path.decode().ok_or(PathProblem::Spelling)?;
+        if encode(&bytes) == path.0 { Ok(path) } else { Err(PathProblem::Spelling) }
+    }
+
+    /// From a path relative to the folder, as the file system has it.
+    pub fn from_relative(path: &Path) -> Self {
+        Self(encode(path.as_os_str().as_bytes()))
+    }
+
+    /// The key in a shard's entries.
+    pub fn key(&self) -> String {
+        format!("/{}", self.0)
+    }
+
+    /// The path without the leading slash, as reports spell it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The components as the file system spells them.
+    pub fn components(&self) -> Vec<OsString> {
+        // The constructors admit decodable text only.
+        let bytes = self.decode().unwrap_or_default();
+        bytes.split(|b| *b == b'/').map(|c| OsString::from_vec(c.to_vec())).collect()
+    }
+
+    /// The directory it lies in; `None` at the top.
+    pub(crate) fn parent(&self) -> Option<Self> {
+        self.0.rsplit_once('/').map(|(dir, _)| Self(dir.to_owned()))
+    }
+
+    /// Whether the path lies in the directory `dir`, or is `dir`.
+    pub fn is_within(&self, dir: &Self) -> bool {
+        dir.0.is_empty() || self.0.strip_prefix(&dir.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
+    /// What must hold before the path is read or written, and (last) what should hold so that every system can.
+    ///
+    /// # Errors
+    /// The first problem; those that are no more than unportable come last.
+    pub fn check(&self) -> Result<(), PathProblem> {
+        let components = self.components();
+        let bytes: usize = components.iter().map(|c| c.len() + 1).sum::<usize>().saturating_sub(1);
+        if bytes > PATH_BYTES_MAX {
+            return Err(PathProblem::TooLong { bytes, limit: PATH_BYTES_MAX });
+        }
+        for component in &components {
+            check_component(component)?;
+        }
+        for component in &components {
+            let text = encode(component.as_bytes());
+            if is_unportable(&text) {
+                return Err(PathProblem::Unportable(text));
+            }
+        }
+        Ok(())
+    }
+
+    /// For the path and each directory it lies in: what it is on a file system that folds case and Unicode forms,
+    /// and how it is spelled here.
+    pub fn folded_prefixes(&self) -> impl Iterator<Item = (String, &str)> {
+        let ends = self.0.match_indices('/').map(|(i, _)| i).chain([self.0.len()]);
+        ends.map(|end| (fold(&self.0[..end]), &self.0[..end]))
+    }
+
+    fn decode(&self) -> Option<Vec<u8>> {
+        let mut out = Vec::with_capacity(self.0.len());
+        let mut rest = self.0.as_bytes();
+        while let Some((&b, tail)) = rest.split_first() {
+            rest = tail;
+            if b != b'%' {
+                out.push(b);
+                continue;
+            }
+            let digits = rest.get(..2).filter(|d| d.iter().all(u8::is_ascii_hexdigit))?;
+            out.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
+            rest = &rest[2..];
+        }
+        Some(out)
+    }
+}
+
+impl fmt::Display for EntryPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for EntryPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EntryPath({:?})", self.0)
+    }
+}
+
+/// Whether a walk stays out of a file or directory of this name without a word: ours and git's.
+pub(crate) fn is_control(name: &OsStr) -> bool {
+    name == ".ibgib" || name == ".git"
+}
+
+fn encode(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        out.push_str(&chunk.valid().replace('%', "%25"));
+        for b in chunk.invalid() {
+            out.push_str(&format!("%{b:02X}"));
+        }
+    }
+    out
+}
+
+/// What a name is on file systems that ignore case and Unicode forms. Up and down again, because `ß` and `ſ` only
+/// meet `ss` and `s` in capitals.
+fn fold(text: &str) -> String {
+    if text.is_ascii() {
+        return text.to_ascii_lowercase();
+    }
+    text.nfd().flat_map(char::to_uppercase).flat_map(char::to_lowercase).nfc().collect()
+}
+
+fn check_component(component: &OsStr) -> Result<(), PathProblem> {
+    let bytes = component.as_bytes();
+    if bytes.is_empty() {
+        return Err(PathProblem::Empty);
+    }
+    if bytes.contains(&0) {
+        return Err(PathProblem::Nul);
+    }
+    if bytes == b"." || bytes == b".." {
+        return Err(PathProblem::Dots(encode(bytes)));
+    }
+    if bytes.len() > COMPONENT_BYTES_MAX {
+        return Err(PathProblem::TooLong { bytes: bytes.len(), limit: COMPONENT_BYTES_MAX });
+    }
+    let text = encode(bytes);
+    // Backslashes separate on Windows, so each part is looked at.
+    if text.split('\\').any(looks_like_control) { Err(PathProblem::Control(text)) } else { Ok(()) }
+}
+
+/// What HFS+, NTFS or FAT would open as `.git` or `.ibgib`: code points HFS+ ignores, trailing dots and spaces,
+/// streams, short names.
+fn looks_like_control(name: &str) -> bool {
+    let ignored = |c: &char| matches!(*c as u32, 0x200c..=0x200f | 0x202a..=0x202e | 0x206a..=0x206f | 0xfeff);
+    let name: String = name.chars().filter(|c| !ignored(c)).collect();
+    let name = fold(name.split(':').next().unwrap_or_default());
+    let name = name.trim_end_matches(['.', ' ']);
+    matches!(name, ".git" | ".ibgib") || ["git~", "ibgib~"].iter().any(|p| is_short_name(name, p))
+}
+
+fn is_short_name(name: &str, prefix: &str) -> bool {
+    name.strip_prefix(prefix).is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+}
+
+fn is_unportable(name: &str) -> bool {
+    let bytes = name.as_bytes();
+    if name.contains('\\') || name.ends_with(['.', ' ']) {
+        return true;
+    }
+    if bytes.len() >= 2 && bytes[0].is_ascii_alphabetic() && bytes[1] == b':' {
+        return true;
+    }
+    let stem = name.split(['.', ':']).next().unwrap_or_default().trim_end().to_ascii_lowercase();
+    match stem.as_str() {
+        "con" | "prn" | "aux" | "nul" | "conin$" | "conout$" => true,
+        _ => ["com", "lpt"].iter().any(|p| {
+            let digit = stem.strip_prefix(p).map(|d| d.chars().collect::<Vec<_>>());
+            matches!(digit.as_deref(), Some(['1'..='9' | '¹' | '²' | '³']))
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn check(key: &str) -> Result<(), PathProblem> {
+        EntryPath::from_key(key)?.check()
+    }
+
+    #[test]
+    fn ordinary_names_pass() {
+        for key in ["/a", "/src/main.rs", "/__proto__", "/100%25.txt", "/%FF%FE", "/a b/ü", "/.gitignore", "/.github/x",
+            "/12:30", "/what?*", "/console.log", "/com10", "/git~", "/.ibgibignore", "/line\nbreak"]
+        {
+            assert_eq!(check(key), Ok(()), "{key}");
+        }
+    }
+
+    #[test]
+    fn hostile_names_are_refused() {
+        for key in ["", "a", "/%41", "/%2e%2e/x", "/%ff", "/%", "/%C3%A4"] {
+            assert_eq!(check(key), Err(PathProblem::Spelling), "{key}");
+        }
+        for key in ["/", "//etc/passwd", "/a//b", "/a/"] {
+            assert_eq!(check(key), Err(PathProblem::Empty), "{key}");
+        }
+        for key in ["/../x", "/a/../../x", "/.", "/a/./b"] {
+            assert!(matches!(check(key), Err(PathProblem::Dots(_))), "{key}");
+        }
+        assert_eq!(check("/a\0b"), Err(PathProblem::Nul));
+        for key in ["/.git/config", "/a/.GIT/hooks/x", "/.git", "/.ibgib/secret", "/.Ibgib./x", "/.git /x", "/.g\u{200c}it/x",
+            "/git~1/x", "/IBGIB~2/x", "/.git::$INDEX_ALLOCATION/x", "/a\\.git\\x"]
+        {
+            assert!(matches!(check(key), Err(PathProblem::Control(_))), "{key}");
+        }
+        for key in ["/C:", "/c:x/y", "/a\\b", "/..\\x", "/CON", "/aux.c", "/x/com1.txt", "/end.", "/end ", "/nul .txt"] {
+            assert!(check(key).is_err_and(|p| p.is_unportable()), "{key}");
+        }
+        assert!(matches!(check(&format!("/{}", "x".repeat(256))), Err(PathProblem::TooLong { .. })));
+        assert!(matches!(check(&format!("/{}", "x/".repeat(3000))), Err(PathProblem::TooLong { .. })));
+    }
+
+    #[test]
+    fn twins_fold_to_one() {
+        let folded = |key: &str| EntryPath::from_key(key).unwrap().folded_prefixes().last().unwrap().0;
+        assert_eq!(folded("/README"), folded("/readme"));
+        assert_eq!(folded("/é"), folded("/e\u{301}"));
+        assert_eq!(folded("/Straße"), folded("/STRASSE"));
+        assert_ne!(folded("/a"), folded("/а")); // Latin and Cyrillic
+    }
+
+    proptest! {
+        #[test]
+        fn every_unix_path_has_one_key(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let path = EntryPath::from_relative(Path::new(OsStr::from_bytes(&bytes)));
+            prop_assert_eq!(path.decode().unwrap(), bytes);
+            prop_assert_eq!(EntryPath::from_key(&path.key()).unwrap(), path);
+        }
+    }
+}

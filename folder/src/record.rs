@@ -1,0 +1,169 @@
+//! What this device knows about the files it has on disk: kept in the space's local records, never synced.
+
+use crate::path::EntryPath;
+use crate::tree::{Found, Stat};
+use ibgib::{Addr, Mode, Value, strings};
+
+/// Records of files are under this prefix and the entry's key.
+pub(crate) const PREFIX: &str = "folder/file";
+
+/// A frame, and what its file looked like on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Base {
+    /// The frame whose content the file had: what the next edit builds on.
+    pub(crate) addr: Addr,
+    /// The file then; `None` when the frame says that it is deleted.
+    pub(crate) stat: Option<Stat>,
+}
+
+/// One file's record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) base: Base,
+    /// Set before a checkout renames this frame's content in: after a kill, the inode tells which of the two is
+    /// there, so that an edit made later builds on the right frame.
+    pub(crate) next: Option<Base>,
+}
+
+impl From<Base> for Record {
+    fn from(base: Base) -> Self {
+        Self { base, next: None }
+    }
+}
+
+impl Record {
+    pub(crate) fn key(path: &EntryPath) -> String {
+        format!("{PREFIX}{}", path.key())
+    }
+
+    pub(crate) fn path(key: &str) -> Option<EntryPath> {
+        EntryPath::from_key(key.strip_prefix(PREFIX)?).ok()
+    }
+
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let bases = [Some(&self.base), self.next.as_ref()];
+        Value::Array(bases.into_iter().flatten().map(Base::to_value).collect()).to_json().into_bytes()
+    }
+
+    /// `None` when the bytes are not a record; the file is then as good as unknown.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let value = Value::parse(std::str::from_utf8(bytes).ok()?, Mode::Strict).ok()?;
+        let mut bases = value.as_array()?.iter().map(Base::from_value);
+        let base = bases.next()??;
+        let next = match bases.next() {
+            Some(next) => Some(next?),
+            None => None,
+        };
+        Some(Self { base, next })
+    }
+
+    /// Settles a checkout that was cut: which of the two frames is on disk. In doubt it is the old one: building on
+    /// it repeats a change that the new one has too, building on the new one could undo it.
+    pub(crate) fn settle(&mut self, found: Found) -> bool {
+        let Some(next) = self.next.take() else { return false };
+        let arrived = match (found, next.stat) {
+            (Found::File(now), Some(stat)) => now.inode == stat.inode,
+            (Found::Nothing, None) => true,
+            _ => false,
+        };
+        if arrived {
+            self.base = next;
+        }
+        true
+    }
+}
+
+impl Base {
+    /// Whether the file certainly still has this frame's content.
+    pub(crate) fn is_clean(&self, found: Found) -> bool {
+        match (found, self.stat) {
+            (Found::File(now), Some(then)) => now == then,
+            (Found::Nothing, None) => true,
+            _ => false,
+        }
+    }
+
+    fn to_value(&self) -> Value {
+        let mut items = vec![self.addr.to_string()];
+        if let Some(s) = self.stat {
+            let numbers = [s.size.to_string(), s.mtime.to_string(), s.ctime.to_string(), s.inode.to_string()];
+            items.extend(numbers);
+            items.push(if s.exec { "x" } else { "-" }.into());
+        }
+        strings(items)
+    }
+
+    fn from_value(value: &Value) -> Option<Self> {
+        let items: Vec<&str> = value.as_array()?.iter().filter_map(Value::as_str).collect();
+        let (addr, rest) = items.split_first()?;
+        let stat = match *rest {
+            [] => None,
+            [size, mtime, ctime, inode, exec] => Some(Stat {
+                size: size.parse().ok()?,
+                mtime: mtime.parse().ok()?,
+                ctime: ctime.parse().ok()?,
+                inode: inode.parse().ok()?,
+                exec: exec == "x",
+            }),
+            _ => return None,
+        };
+        Some(Self { addr: addr.parse().ok()?, stat })
+    }
+}
+
+impl Stat {
+    /// The stat to remember for a content that was read after `now` ([`crate::tree::Tree::now`]): a file that changed
+    /// in the same tick could change again without a trace, so it is remembered such that it never looks clean.
+    pub(crate) fn settled(mut self, now: i128) -> Self {
+        if self.mtime.max(self.ctime) >= now {
+            self.mtime = -1;
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn base(n: u8, inode: Option<u64>) -> Base {
+        let addr = Addr::new("file", &format!("{n:064X}")).unwrap();
+        Base { addr, stat: inode.map(|inode| Stat { size: 3, mtime: 5, ctime: 6, inode, exec: true }) }
+    }
+
+    #[test]
+    fn records_round_trip() {
+        for record in [
+            Record { base: base(1, Some(u64::MAX)), next: None },
+            Record { base: base(1, None), next: Some(base(2, Some(7))) },
+            Record { base: base(1, Some(1)), next: Some(base(2, None)) },
+        ] {
+            assert_eq!(Record::from_bytes(&record.to_bytes()), Some(record));
+        }
+        for bad in ["", "[]", "[[]]", "[[\"x\"]]", "{}", "[[1,2]]"] {
+            assert_eq!(Record::from_bytes(bad.as_bytes()), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_inode_settles_a_cut_checkout() {
+        let found = |inode| Found::File(Stat { size: 9, mtime: 9, ctime: 9, inode, exec: false });
+        let settled = |inode| {
+            let mut record = Record { base: base(1, Some(1)), next: Some(base(2, Some(2))) };
+            assert!(record.settle(inode));
+            record.base
+        };
+        assert_eq!(settled(found(2)), base(2, Some(2)));
+        assert_eq!(settled(found(1)), base(1, Some(1)));
+        assert_eq!(settled(found(3)), base(1, Some(1)));
+        assert_eq!(settled(Found::Nothing), base(1, Some(1)));
+    }
+
+    #[test]
+    fn a_change_in_the_same_tick_is_never_clean() {
+        let stat = Stat { size: 3, mtime: 5, ctime: 6, inode: 1, exec: false };
+        assert_eq!(stat.settled(7), stat);
+        let addr = base(1, None).addr;
+        assert!(!Base { addr, stat: Some(stat.settled(6)) }.is_clean(Found::File(stat)));
+    }
+}

@@ -1,0 +1,319 @@
+//! The folder on disk: every access goes from the root's descriptor down one component at a time, and follows no
+//! symbolic link, so nothing outside the folder can be read or written whatever happens to the tree meanwhile.
+
+use crate::error::FolderError;
+use crate::path::EntryPath;
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
+use rustix::io::Errno;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// The root of a folder.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    root: OwnedFd,
+    path: PathBuf,
+    /// `.ibgib/tmp` inside the root.
+    tmp: PathBuf,
+}
+
+/// What a file looked like: when none of it changed, neither did its content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stat {
+    pub(crate) size: u64,
+    /// Nanoseconds since 1970.
+    pub(crate) mtime: i128,
+    /// Nanoseconds since 1970 of the last change of content or attributes: a restored mtime does not hide an edit.
+    pub(crate) ctime: i128,
+    pub(crate) inode: u64,
+    /// Whether the owner may execute it.
+    pub(crate) exec: bool,
+}
+
+/// What stands at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    Nothing,
+    File(Stat),
+    /// A directory.
+    Directory,
+    /// A symbolic link or special file, or something else than a directory on the way to the path.
+    Blocked(&'static str),
+}
+
+impl Tree {
+    pub(crate) fn open(root: &Path) -> Result<Self, FolderError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(CWD, root, flags, Mode::empty());
+        let fd = fd.map_err(|e| FolderError::io(root)(e.into()))?;
+        let tmp = root.join(".ibgib").join("tmp");
+        Ok(Self { root: fd, path: root.to_owned(), tmp })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes `.ibgib/tmp` and empties it of what an earlier, killed run left.
+    pub(crate) fn clean_tmp(&self) -> Result<(), FolderError> {
+        std::fs::create_dir_all(&self.tmp).map_err(FolderError::io(&self.tmp))?;
+        for entry in std::fs::read_dir(&self.tmp).map_err(FolderError::io(&self.tmp))? {
+            let path = entry.map_err(FolderError::io(&self.tmp))?.path();
+            std::fs::remove_file(&path).map_err(FolderError::io(&path))?;
+        }
+        Ok(())
+    }
+
+    /// The file system's own present time: files that changed before have smaller times.
+    pub(crate) fn now(&self) -> Result<i128, FolderError> {
+        std::fs::create_dir_all(&self.tmp).map_err(FolderError::io(&self.tmp))?;
+        let path = self.tmp.join("clock");
+        let mut file = File::create(&path).map_err(FolderError::io(&path))?;
+        file.write_all(b".").map_err(FolderError::io(&path))?;
+        let meta = file.metadata().map_err(FolderError::io(&path))?;
+        Ok(nanos(meta.mtime(), meta.mtime_nsec()))
+    }
+
+    pub(crate) fn look(&self, path: &EntryPath) -> io::Result<Found> {
+        let (dir, name) = match self.parent(path, false) {
+            Ok(found) => found,
+            Err(Stop::Missing) => return Ok(Found::Nothing),
+            Err(Stop::Blocked(why)) => return Ok(Found::Blocked(why)),
+            Err(Stop::Io(e)) => return Err(e),
+        };
+        look_at(&dir, &name)
+    }
+
+    /// Opens a regular file for reading; `None` if there is none.
+    pub(crate) fn read(&self, path: &EntryPath) -> io::Result<Option<File>> {
+        let (dir, name) = match self.parent(path, false) {
+            Ok(found) => found,
+            Err(Stop::Io(e)) => return Err(e),
+            Err(_) => return Ok(None),
+        };
+        // Not blocking: between looking and opening, a pipe may have taken the file's place.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = match rustix::fs::openat(&dir, &name, flags, Mode::empty()) {
+            Ok(fd) => File::from(fd),
+            Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) => return Ok(None),
+            Err(e) => return Err(e.into()),
+        };
+        Ok(file.metadata()?.is_file().then_some(file))
+    }
+
+    /// A new temporary file on the folder's file system. `like` is the mode of the file it will replace.
+    pub(crate) fn tmp_file(&self, name: &str, like: Option<u32>, exec: bool) -> io::Result<File> {
+        let mut options = File::options();
+        // The process's umask narrows this.
+        options.write(true).create_new(true).mode(if exec { 0o777 } else { 0o666 });
+        let file = options.open(self.tmp.join(name))?;
+        if let Some(mode) = like {
+            file.set_permissions(std::fs::Permissions::from_mode(with_exec(mode, exec)))?;
+        }
+        Ok(file)
+    }
+
+    pub(crate) fn drop_tmp(&self, name: &str) {
+        // A file left behind is removed by the next `clean_tmp`.
+        let _ = std::fs::remove_file(self.tmp.join(name));
+    }
+
+    /// The permission bits of the file at `path`, if there is one.
+    pub(crate) fn mode(&self, path: &EntryPath) -> Option<u32> {
+        let file = self.read(path).ok()??;
+        Some(file.metadata().ok()?.mode() & 0o7777)
+    }
+
+    /// Moves a temporary file to `path`, making directories on the way, if what stands there is still `expected`.
+    pub(crate) fn rename_in(&self, name: &str, path: &EntryPath, expected: Found) -> Result<Stat, String> {
+        let (dir, last) = self.parent(path, true).map_err(Stop::reason)?;
+        match look_at(&dir, &last).map_err(|e| e.to_string())? {
+            Found::Directory => return Err("a directory is in the way".into()),
+            Found::Blocked(why) => return Err(why.into()),
+            found if found != expected => return Err("changed while it was checked out".into()),
+            _ => {}
+        }
+        let from = self.tmp.join(name);
+        rustix::fs::renameat(CWD, &from, &dir, &last).map_err(|e| io::Error::from(e).to_string())?;
+        match look_at(&dir, &last).map_err(|e| e.to_string())? {
+            Found::File(stat) => Ok(stat),
+            _ => Err("changed while it was checked out".into()),
+        }
+    }
+
+    /// Removes the file at `path` if it still is `expected`, and the directories that this leaves empty.
+    pub(crate) fn remove(&self, path: &EntryPath, expected: Found) -> Result<(), String> {
+        let (dir, name) = match self.parent(path, false) {
+            Ok(found) => found,
+            Err(Stop::Missing) => return Ok(()),
+            Err(stop) => return Err(stop.reason()),
+        };
+        match look_at(&dir, &name).map_err(|e| e.to_string())? {
+            Found::Nothing => return Ok(()),
+            Found::Blocked(why) => return Err(why.into()),
+            found if found != expected => return Err("changed while it was checked out".into()),
+            _ => {}
+        }
+        rustix::fs::unlinkat(&dir, &name, AtFlags::empty()).map_err(|e| io::Error::from(e).to_string())?;
+        let mut above = path.clone();
+        while let Some(parent) = above.parent() {
+            let Ok((dir, name)) = self.parent(&parent, false) else { break };
+            if rustix::fs::unlinkat(&dir, &name, AtFlags::REMOVEDIR).is_err() {
+                break;
+            }
+            above = parent;
+        }
+        Ok(())
+    }
+
+    /// The directory that holds `path`, reached without following a link, and the last component.
+    fn parent(&self, path: &EntryPath, create: bool) -> Result<(OwnedFd, OsString), Stop> {
+        let mut components = path.components();
+        let Some(last) = components.pop() else { return Err(Stop::Blocked("not a path")) };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut dir = rustix::io::fcntl_dupfd_cloexec(&self.root, 0).map_err(Stop::from)?;
+        for component in components {
+            let mut next = rustix::fs::openat(&dir, &component, flags, Mode::empty());
+            if create && matches!(next, Err(Errno::NOENT)) {
+                match rustix::fs::mkdirat(&dir, &component, Mode::from_raw_mode(0o777)) {
+                    Ok(()) | Err(Errno::EXIST) => {}
+                    Err(e) => return Err(e.into()),
+                }
+                next = rustix::fs::openat(&dir, &component, flags, Mode::empty());
+            }
+            dir = match next {
+                Ok(fd) => fd,
+                Err(Errno::NOENT) => return Err(Stop::Missing),
+                Err(Errno::LOOP | Errno::NOTDIR) => {
+                    let link = matches!(look_at(&dir, &component), Ok(Found::Blocked(_)));
+                    let why = if link { "a symbolic link is on the way" } else { "a file is where a directory must be" };
+                    return Err(Stop::Blocked(why));
+                }
+                Err(e) => return Err(e.into()),
+            };
+        }
+        Ok((dir, last))
+    }
+}
+
+enum Stop {
+    Missing,
+    Blocked(&'static str),
+    Io(io::Error),
+}
+
+impl Stop {
+    fn reason(self) -> String {
+        match self {
+            Self::Missing => "the directory vanished".into(),
+            Self::Blocked(why) => why.into(),
+            Self::Io(e) => e.to_string(),
+        }
+    }
+}
+
+impl From<Errno> for Stop {
+    fn from(e: Errno) -> Self {
+        Self::Io(e.into())
+    }
+}
+
+fn look_at(dir: &OwnedFd, name: &OsStr) -> io::Result<Found> {
+    let stat = match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => stat,
+        Err(Errno::NOENT | Errno::NAMETOOLONG) => return Ok(Found::Nothing),
+        Err(Errno::NOTDIR) => return Ok(Found::Blocked("a file is where a directory must be")),
+        Err(e) => return Err(e.into()),
+    };
+    Ok(match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => Found::File(Stat {
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            mtime: nanos(stat.st_mtime, stat.st_mtime_nsec as i64),
+            ctime: nanos(stat.st_ctime, stat.st_ctime_nsec as i64),
+            inode: stat.st_ino,
+            exec: stat.st_mode & 0o100 != 0,
+        }),
+        FileType::Directory => Found::Directory,
+        FileType::Symlink => Found::Blocked("a symbolic link"),
+        _ => Found::Blocked("a special file"),
+    })
+}
+
+/// The same facts of an open file or a walk's entry.
+pub(crate) fn stat_of(meta: &std::fs::Metadata) -> Stat {
+    Stat {
+        size: meta.len(),
+        mtime: nanos(meta.mtime(), meta.mtime_nsec()),
+        ctime: nanos(meta.ctime(), meta.ctime_nsec()),
+        inode: meta.ino(),
+        exec: meta.mode() & 0o100 != 0,
+    }
+}
+
+fn nanos(seconds: i64, nanos: i64) -> i128 {
+    i128::from(seconds) * 1_000_000_000 + i128::from(nanos)
+}
+
+/// Whoever may read may execute, or nobody.
+fn with_exec(mode: u32, exec: bool) -> u32 {
+    let mode = mode & 0o777;
+    if exec { mode | 0o100 | ((mode & 0o444) >> 2) } else { mode & !0o111 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn path(text: &str) -> EntryPath {
+        EntryPath::from_key(&format!("/{text}")).unwrap()
+    }
+
+    fn tree() -> (tempfile::TempDir, Tree) {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = Tree::open(dir.path()).unwrap();
+        tree.clean_tmp().unwrap();
+        (dir, tree)
+    }
+
+    fn put(tree: &Tree, to: &str) -> Result<Stat, String> {
+        tree.tmp_file("t", None, false).unwrap().write_all(b"new").unwrap();
+        let result = tree.rename_in("t", &path(to), Found::Nothing);
+        tree.drop_tmp("t");
+        result
+    }
+
+    #[test]
+    fn links_are_never_followed() {
+        let (dir, tree) = tree();
+        let outside = tempfile::tempdir().unwrap();
+        std::fs::write(outside.path().join("victim"), "old").unwrap();
+        symlink(outside.path(), dir.path().join("way")).unwrap();
+        symlink(outside.path().join("victim"), dir.path().join("link")).unwrap();
+        for target in ["way/new", "way/victim", "way/deep/er", "link"] {
+            assert!(put(&tree, target).unwrap_err().contains("symbolic link"), "{target}");
+            assert!(tree.remove(&path(target), Found::Nothing).is_err(), "{target}");
+            assert!(tree.read(&path(target)).unwrap().is_none(), "{target}");
+        }
+        assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 1);
+        assert_eq!(std::fs::read(outside.path().join("victim")).unwrap(), b"old");
+    }
+
+    #[test]
+    fn directories_come_and_go() {
+        let (dir, tree) = tree();
+        let stat = put(&tree, "a/b/c").unwrap();
+        assert_eq!(tree.look(&path("a/b/c")).unwrap(), Found::File(stat));
+        assert_eq!(tree.look(&path("a/b")).unwrap(), Found::Directory);
+        assert!(put(&tree, "a/b/c/d").unwrap_err().contains("a file is where"));
+        assert!(put(&tree, "a/b").unwrap_err().contains("a directory is in the way"));
+        assert!(tree.remove(&path("a/b/c"), Found::Nothing).is_err(), "something else stands there");
+        tree.remove(&path("a/b/c"), Found::File(stat)).unwrap();
+        assert!(!dir.path().join("a").exists());
+        assert!(dir.path().join(".ibgib").exists());
+    }
+}
