@@ -39,19 +39,23 @@ pub fn has_data(data: Option<&Value>) -> bool {
 
 /// Whether `rel8ns` counts in the hash.
 pub fn has_rel8ns(rel8ns: Option<&Value>) -> bool {
-    rel8ns.and_then(Value::as_object).is_some_and(|m| {
-        m.values().any(|v| match v {
-            Value::Array(a) => !a.is_empty(),
-            Value::String(s) => !s.is_empty(),
-            Value::Object(o) => match o.get("length") {
-                Some(Value::Number(n)) => *n > 0.0,
-                Some(Value::Bool(b)) => *b,
-                Some(Value::String(s)) => s.trim().parse::<f64>().is_ok_and(|n| n > 0.0),
-                _ => false,
-            },
+    // ECMAScript's `value.length > 0`.
+    let has_length = |v: &Value| match v {
+        Value::Array(a) => !a.is_empty(),
+        Value::String(s) => !s.is_empty(),
+        Value::Object(o) => match o.get("length") {
+            Some(Value::Number(n)) => *n > 0.0,
+            Some(Value::Bool(b)) => *b,
+            Some(Value::String(s)) => s.trim().parse::<f64>().is_ok_and(|n| n > 0.0),
             _ => false,
-        })
-    })
+        },
+        _ => false,
+    };
+    match rel8ns {
+        Some(Value::Object(m)) => m.values().any(has_length),
+        Some(Value::Array(a)) => a.iter().any(has_length),
+        _ => false,
+    }
 }
 
 /// The text of `data` or `rel8ns` that is hashed.

@@ -119,6 +119,14 @@ impl VerifyError {
 }
 
 impl IbGib {
+    /// The primitive `ib^gib`: nothing but a name, to fork from.
+    ///
+    /// # Errors
+    /// [`VerifyError::Address`] when `ib` is empty or contains `^`.
+    pub fn primitive(ib: &str) -> Result<Verified<Self>, VerifyError> {
+        Self { ib: ib.to_owned(), gib: Some(GIB.to_owned()), ..Self::default() }.verify()
+    }
+
     /// Reads an ibgib from JSON text; its address is not checked yet. In [`Mode::Compat`] unknown fields are
     /// dropped, as the original does.
     ///

@@ -19,7 +19,9 @@
 
 pub mod addr;
 pub mod canonical;
+pub mod compat;
 pub mod ibgib;
+pub mod transform;
 pub mod value;
 
 pub use addr::{Addr, AddrError};
