@@ -25,7 +25,9 @@ pub enum AddrError {
     #[error("address {0:?} has an empty ib")]
     EmptyIb(String),
     /// The part after `^` is not a gib.
-    #[error("{0:?} is not a gib: expected \"gib\" or 32 or 64 uppercase hex digits, perhaps '.' and the timeline's gib")]
+    #[error(
+        "{0:?} is not a gib: expected \"gib\" or 32 or 64 uppercase hex digits, perhaps '.' and the timeline's gib"
+    )]
     Gib(String),
 }
 

@@ -1,8 +1,7 @@
 //! What an ibgib is, how its address follows from its content, how nodes change, and how histories merge.
 //!
 //! This crate is pure: it reads no clock, file, socket, environment or entropy; callers pass time and randomness
-//! in. Reading order: [`value`], [`canonical`], [`addr`], [`ibgib`], [`transform`], [`timeline`], [`graph`],
-//! [`merge`].
+//! in. Reading order: [`value`], [`canonical`], [`addr`], [`ibgib`], [`transform`], [`timeline`], [`merge`].
 //!
 //! Two modes: **strict** is the default and what every space, peer and transform uses; **compat** reproduces the
 //! original implementation bit for bit and is there to check and bring over existing data. Whatever strict accepts,
@@ -21,6 +20,8 @@ pub mod addr;
 pub mod canonical;
 pub mod compat;
 pub mod ibgib;
+pub mod merge;
+pub mod timeline;
 pub mod transform;
 pub mod value;
 

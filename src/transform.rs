@@ -173,11 +173,7 @@ pub fn fork(src: &Verified<IbGib>, opts: &ForkOpts, moment: &Moment) -> Result<T
             }
         }
     }
-    let mut map = flags(&[
-        ("uuid", opts.uuid),
-        ("cloneData", opts.clone_data),
-        ("cloneRel8ns", opts.clone_rel8ns),
-    ]);
+    let mut map = flags(&[("uuid", opts.uuid), ("cloneData", opts.clone_data), ("cloneRel8ns", opts.clone_rel8ns)]);
     if let Some(ib) = &opts.dest_ib {
         map.insert("destIb", ib.as_str());
     }
@@ -324,11 +320,7 @@ fn check_reserved(lists: &[(String, Vec<Addr>)]) -> Result<(), TransformError> {
 
 fn check(made: CompatTransformed) -> Result<Transformed, TransformError> {
     let all = |nodes: Vec<IbGib>| nodes.into_iter().map(IbGib::verify).collect::<Result<Vec<_>, _>>();
-    Ok(Transformed {
-        frame: made.new_ibgib.verify()?,
-        dnas: all(made.dnas)?,
-        intermediates: all(made.intermediates)?,
-    })
+    Ok(Transformed { frame: made.new_ibgib.verify()?, dnas: all(made.dnas)?, intermediates: all(made.intermediates)? })
 }
 
 #[cfg(test)]

@@ -90,12 +90,8 @@ fn dna(opts: &Map, kind: &str) -> Result<IbGib, TransformError> {
         opts.iter().filter(|(k, _)| !matches!(*k, "src" | "srcAddr")).map(|(k, v)| (k, v.clone())).collect();
     data.insert("type", kind);
     let rel8ns: Map = [("ancestor", strings([format!("{kind}^gib")]))].into_iter().collect();
-    let mut node = IbGib {
-        ib: kind.to_owned(),
-        gib: None,
-        data: Some(Value::Object(data)),
-        rel8ns: Some(Value::Object(rel8ns)),
-    };
+    let mut node =
+        IbGib { ib: kind.to_owned(), gib: None, data: Some(Value::Object(data)), rel8ns: Some(Value::Object(rel8ns)) };
     node.gib = Some(compat::bare_hash(&node));
     Ok(node)
 }
@@ -127,7 +123,13 @@ fn count(data: &mut Map, opts: &Map) -> Result<(), TransformError> {
     let next = match data.get("n") {
         None if !flag(opts, "nCounter") => return Ok(()),
         None => 0.0,
-        Some(Value::Number(n)) if n.is_finite() && n.fract() == 0.0 => if *n >= 0.0 { n + 1.0 } else { 0.0 },
+        Some(Value::Number(n)) if n.is_finite() && n.fract() == 0.0 => {
+            if *n >= 0.0 {
+                n + 1.0
+            } else {
+                0.0
+            }
+        }
         Some(other) => return fail(format!("n is {other}, not an integer")),
     };
     data.insert("n", Value::Number(next));
@@ -440,9 +442,8 @@ pub(super) fn rel8(src: &IbGib, opts: &Map, moment: &Moment) -> Made {
 }
 
 pub(super) fn first_gen(parent: &IbGib, opts: &Map, moment: &Moment) -> Made {
-    let shared = |names: &[&str]| -> Map {
-        names.iter().filter_map(|n| opts.get(n).map(|v| (*n, v.clone()))).collect()
-    };
+    let shared =
+        |names: &[&str]| -> Map { names.iter().filter_map(|n| opts.get(n).map(|v| (*n, v.clone()))).collect() };
     let mut fork_opts = Map::new();
     if let Some(ib) = opts.get("ib") {
         fork_opts.insert("destIb", ib.clone());
@@ -476,6 +477,9 @@ pub(super) fn first_gen(parent: &IbGib, opts: &Map, moment: &Moment) -> Made {
     Ok(made)
 }
 
+const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
 impl Moment {
     /// The clock as the original's `toUTCString` prints it: `Thu, 01 Jan 2026 00:00:00 GMT`.
     pub fn timestamp(&self) -> String {
@@ -489,9 +493,6 @@ impl Moment {
         let mp = (5 * doy + 2) / 153;
         let (day, month) = (doy - (153 * mp + 2) / 5 + 1, if mp < 10 { mp + 3 } else { mp - 9 });
         let year = yoe + era * 400 + i64::from(month <= 2);
-        const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-        const MONTHS: [&str; 12] =
-            ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
         format!(
             "{}, {day:02} {} {year:04} {:02}:{:02}:{:02} GMT",
             DAYS[days.rem_euclid(7) as usize],
@@ -500,6 +501,28 @@ impl Moment {
             second / 60 % 60,
             second % 60
         )
+    }
+
+    /// Reads what [`Moment::timestamp`] prints: milliseconds since 1970, always whole seconds.
+    pub fn parse_timestamp(text: &str) -> Option<i64> {
+        let (_, rest) = text.split_once(", ")?;
+        let parts: Vec<&str> = rest.split(' ').collect();
+        let [day, month, year, time, "GMT"] = parts[..] else { return None };
+        let month = MONTHS.iter().position(|m| *m == month)? as i64 + 1;
+        let number = |s: &str| s.bytes().all(|b| b.is_ascii_digit()).then(|| s.parse::<i64>().ok()).flatten();
+        let (day, year) = (number(day)?, number(year)?);
+        let clock: Vec<i64> = time.split(':').map(number).collect::<Option<_>>()?;
+        let [h, m, s] = clock[..] else { return None };
+        if !(1..=31).contains(&day) || year > 275_760 || h > 23 || m > 59 || s > 59 {
+            return None;
+        }
+        let y = if month <= 2 { year - 1 } else { year };
+        let (era, yoe) = (y.div_euclid(400), y.rem_euclid(400));
+        let doy = (153 * (if month > 2 { month - 3 } else { month + 9 }) + 2) / 5 + day - 1;
+        let days = era * 146_097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719_468;
+        let moment = Self { now_ms: (days * 86_400 + h * 3600 + m * 60 + s) * 1000, random: [0; 16] };
+        // Only what prints the same again was a date (not 31 February, not another weekday).
+        (moment.timestamp() == text).then_some(moment.now_ms)
     }
 
     /// The original's uuid: the random bytes written as decimal numbers without separators, hashed, lowercase hex.

@@ -316,8 +316,7 @@ impl Reader<'_> {
     /// Reads `uXXXX`, the reader standing on the `u`.
     fn unit(&mut self) -> Result<u16, JsonError> {
         let digits = self.bytes.get(self.at + 1..self.at + 5).filter(|d| d.iter().all(u8::is_ascii_hexdigit));
-        let Some(unit) =
-            digits.and_then(|d| std::str::from_utf8(d).ok()).and_then(|d| u16::from_str_radix(d, 16).ok())
+        let Some(unit) = digits.and_then(|d| std::str::from_utf8(d).ok()).and_then(|d| u16::from_str_radix(d, 16).ok())
         else {
             return self.fail(JsonErrorKind::Expected("four hex digits"));
         };
@@ -379,7 +378,22 @@ mod tests {
 
     #[test]
     fn garbage_is_an_error() {
-        for bad in ["", "{", "[1,]", "01", "1.", ".5", "+1", "nul", "\"\\x\"", "\"a", "{\"a\"}", "1 2", "\"\\ud800\"", "\"\t\""] {
+        for bad in [
+            "",
+            "{",
+            "[1,]",
+            "01",
+            "1.",
+            ".5",
+            "+1",
+            "nul",
+            "\"\\x\"",
+            "\"a",
+            "{\"a\"}",
+            "1 2",
+            "\"\\ud800\"",
+            "\"\t\"",
+        ] {
             assert!(parse(bad, Mode::Compat).is_err(), "{bad}");
         }
         assert_eq!(parse(r#""\ud83d\ude00""#, Mode::Strict).unwrap(), Value::from("😀"));

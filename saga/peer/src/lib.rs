@@ -1,1 +1,52 @@
-//! ibgib-peer.
+//! The shell around sagas: it owns sockets, clocks and spaces, and drives the machines of `ibgib-saga`.
+//!
+//! * [`SyncSagaCoordinator::sync`] runs a whole sync and answers a handle to wait on.
+//! * [`SyncPeer`] is the sender's connection, phase by phase: `establish_session_identity`, `connect`, `sync`,
+//!   `disconnect`.
+//! * [`Host`] is the receiving side of a space. [`Innerspace`] reaches one in the same process, [`WebSocketRemote`]
+//!   one behind a URL (`ibgib-server` puts a host behind HTTP).
+//! * [`identity`] makes, loads and revokes domain identities.
+//!
+//! ```
+//! use ibgib_peer::{Host, HostOptions, Innerspace, SecretSource, SenderIdentity, SyncOptions, SyncSagaCoordinator};
+//! use ibgib_spaces::{MemorySpace, Space};
+//! use std::sync::Arc;
+//!
+//! # tokio::runtime::Runtime::new().unwrap().block_on(async {
+//! let alice: Arc<dyn Space> = Arc::new(MemorySpace::new());
+//! let bob: Arc<dyn Space> = Arc::new(MemorySpace::new());
+//! let secret = || Ok(ibgib_keystone::Secret::new(b"a secret of 32 bytes or more .....".to_vec()));
+//! let identity = ibgib_peer::identity::create(&*alice, &secret().unwrap()).await.unwrap();
+//! let options = SyncOptions {
+//!     identity: Some(SenderIdentity { tjp: identity.tjp().clone(), secret: SecretSource::new(move || secret()) }),
+//!     ..SyncOptions::default()
+//! };
+//! let remote = Arc::new(Innerspace::new(Host::new(bob, HostOptions::default())));
+//! let synced = SyncSagaCoordinator::new(alice).sync(remote, options).done().await.unwrap();
+//! assert_eq!(synced.summary.nodes_sent, 0);
+//! # });
+//! ```
+#![forbid(unsafe_code)]
+
+mod coordinator;
+mod desk;
+pub mod entropy;
+mod host;
+pub mod identity;
+mod innerspace;
+mod link;
+mod peer;
+mod remote;
+mod session;
+mod view;
+mod websocket;
+
+pub use coordinator::{SyncOptions, SyncSaga, SyncSagaCoordinator, Synced};
+pub use host::{Host, HostEvent, HostOptions, Policy};
+pub use innerspace::Innerspace;
+pub use link::Link;
+pub use peer::{Progress, SyncPeer};
+pub use remote::Remote;
+pub use session::{SecretSource, SenderIdentity, SessionSigner, establish_session_identity};
+pub use view::space_error;
+pub use websocket::{SYNC_PATH, WebSocketRemote, WebSocketWrapper, encode, link};

@@ -1,0 +1,47 @@
+//! Desks: do on a space what the machines ask for. One for each side.
+
+mod receiver;
+mod sender;
+
+pub(crate) use receiver::ReceiverDesk;
+pub(crate) use sender::SenderDesk;
+
+use crate::view::space_error;
+use ibgib::{Addr, IbGib, Verified};
+use ibgib_saga::SagaError;
+use ibgib_spaces::{Space, SpaceError};
+
+/// Timeline and tip that any address of a timeline belongs to; a constant answers itself twice.
+pub(crate) async fn resolve(space: &dyn Space, addr: &Addr) -> Result<Option<(Addr, Addr)>, SpaceError> {
+    if let Some(tip) = space.tip(addr).await? {
+        return Ok(Some((tip.tjp, tip.addr)));
+    }
+    let Some(node) = space.get(std::slice::from_ref(addr)).await?.pop().flatten() else { return Ok(None) };
+    match node.tjp() {
+        None => Ok(Some((addr.clone(), addr.clone()))),
+        Some(tjp) => Ok(space.tip(&tjp).await?.map(|t| (t.tjp, t.addr))),
+    }
+}
+
+/// Nodes asked from a space at once.
+const BATCH: usize = 128;
+
+/// A prefix of `addrs`, at least one node and about `bytes_max` bytes; what is not committed is looked for in `made`.
+async fn load(space: &dyn Space, addrs: &[Addr], bytes_max: usize) -> Result<Vec<Verified<IbGib>>, SagaError> {
+    let mut out = Vec::new();
+    let mut bytes = 0;
+    for batch in addrs.chunks(BATCH) {
+        for (addr, node) in batch.iter().zip(space.get(batch).await.map_err(space_error)?) {
+            let Some(node) = node else {
+                return Err(SagaError::local("missing", format!("{addr} is not in the space")));
+            };
+            // A text dominates a node's size, and is cheap to measure.
+            bytes += node.to_json().len();
+            out.push(node);
+        }
+        if bytes >= bytes_max {
+            break;
+        }
+    }
+    Ok(out)
+}

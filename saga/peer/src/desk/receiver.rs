@@ -1,0 +1,471 @@
+//! The receiver's desk.
+
+use super::{load, resolve};
+use super::sender::add_transcript;
+use crate::entropy::{OsEntropy, random_hex};
+use crate::host::Host;
+use crate::identity;
+use crate::view::{View, space_error};
+use ibgib::timeline::Relation;
+use ibgib::{Addr, IbGib, Verified};
+use ibgib_keystone::{Step, VERB_CONNECT};
+use ibgib_saga::{
+    Evaluate, Fingerprint, Line, Peek, Peeked, ReceiverAnswer, ReceiverQuery, SagaError, Status, Turn,
+};
+use ibgib_spaces::{Advance, Commit, CommitError, Follow, Kind, SpaceError};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// What a turn will publish, kept between `Evaluate` and `Commit`.
+#[derive(Debug, Default)]
+struct Plan {
+    publish: HashSet<Addr>,
+    nodes: Vec<Verified<IbGib>>,
+    advances: Vec<Advance>,
+    payload: Vec<Addr>,
+}
+
+#[derive(Debug)]
+pub(crate) struct ReceiverDesk {
+    host: Arc<Host>,
+    /// The identity behind the connection.
+    identity: Option<Addr>,
+    /// Whose staged nodes are ours.
+    owner: String,
+    plan: Plan,
+}
+
+impl ReceiverDesk {
+    pub(crate) fn new(host: Arc<Host>) -> Self {
+        // Without identity nobody can come back for what was staged, so every connection has its own.
+        let owner = format!("push/anonymous/{}", random_hex());
+        Self { host, identity: None, owner, plan: Plan::default() }
+    }
+
+    pub(crate) fn identity(&self) -> Option<&Addr> {
+        self.identity.as_ref()
+    }
+
+    /// Forgets what only this connection could have used.
+    pub(crate) async fn close(&self) {
+        if self.identity.is_none()
+            && let Err(error) = self.host.space().unstage(&self.owner).await
+        {
+            tracing::warn!(%error, "staged nodes of a closed connection could not be dropped");
+        }
+    }
+
+    pub(crate) async fn answer(&mut self, query: ReceiverQuery) -> ReceiverAnswer {
+        self.try_answer(query).await.unwrap_or_else(ReceiverAnswer::Failed)
+    }
+
+    async fn try_answer(&mut self, query: ReceiverQuery) -> Result<ReceiverAnswer, SagaError> {
+        let space = self.host.space().clone();
+        match query {
+            ReceiverQuery::Session(addr) => self.session(&addr).await,
+            ReceiverQuery::Connected { frame, step } => {
+                let commit = Commit {
+                    nodes: vec![frame],
+                    tips: vec![Advance::Keystone(step).into()],
+                    ..Commit::default()
+                };
+                match space.commit(commit).await {
+                    Ok(_) => Ok(ReceiverAnswer::Ok),
+                    Err(CommitError::TipsMoved(_)) => Err(SagaError::Identity {
+                        rule: "session_used",
+                        detail: "this session identity has connected before".into(),
+                    }),
+                    Err(error) => Err(commit_error(error)),
+                }
+            }
+            ReceiverQuery::Peek(peek) => self.peek(peek).await.map(ReceiverAnswer::Peeked),
+            ReceiverQuery::Stage(nodes) => {
+                space.stage(&self.owner, &nodes).await.map_err(space_error)?;
+                Ok(ReceiverAnswer::Ok)
+            }
+            ReceiverQuery::Evaluate(evaluate) => self.evaluate(evaluate).await,
+            ReceiverQuery::Commit { transcript, session_frames, step } => {
+                self.commit(&transcript, session_frames, step).await
+            }
+            ReceiverQuery::Load { addrs, bytes_max } => self.load(&addrs, bytes_max).await,
+        }
+    }
+
+    async fn load(&self, addrs: &[Addr], bytes_max: usize) -> Result<ReceiverAnswer, SagaError> {
+        load(&**self.host.space(), addrs, bytes_max).await.map(ReceiverAnswer::Nodes)
+    }
+
+    async fn session(&mut self, addr: &Addr) -> Result<ReceiverAnswer, SagaError> {
+        let refused = |rule, detail: String| SagaError::Identity { rule, detail };
+        let space = self.host.space();
+        let node = space.get(std::slice::from_ref(addr)).await.map_err(space_error)?.pop().flatten();
+        let node = node.ok_or_else(|| refused("session_unknown", format!("no session identity {addr} here")))?;
+        let tjp = node.tjp().unwrap_or_else(|| addr.clone());
+        let Some(identity) = self.host.session_owner(&tjp).await? else {
+            return Err(refused("session_unknown", format!("{addr} is not a session identity here")));
+        };
+        let chain = identity::load_chain(&**space, &tjp).await?;
+        let Some(chain) = chain.filter(|c| c.tip().addr() == addr && c.n() == 0) else {
+            return Err(refused("session_used", "this session identity has connected before".into()));
+        };
+        self.host.check_standing(&identity).await?;
+        let demanded =
+            ibgib_keystone::demand(&chain, VERB_CONNECT, self.host.limits().connect_demands, &mut OsEntropy);
+        self.owner = format!("push/{identity}");
+        self.identity = Some(identity);
+        Ok(ReceiverAnswer::Session { chain: Box::new(chain), challenge_uuid: random_hex(), demanded })
+    }
+
+    // -- peeks ---------------------------------------------------------------------------------------------------
+
+    async fn peek(&self, peek: Peek) -> Result<Peeked, SagaError> {
+        let space = self.host.space();
+        if let Some(identity) = &self.identity {
+            self.host.check_standing(identity).await?;
+        }
+        let mut out = Peeked::default();
+        match peek {
+            Peek::Equal(_) | Peek::Buckets(_) => {
+                let tips = space.tips(Some(Kind::Living)).await.map_err(space_error)?;
+                let ours = Fingerprint::of(tips.iter().map(|t| (&t.tjp, &t.addr)));
+                out.empty = tips.is_empty();
+                match peek {
+                    Peek::Equal(theirs) => out.equal = ours.whole == theirs,
+                    Peek::Buckets(theirs) => {
+                        out.has = ours.buckets.iter().zip(&theirs).map(|(a, b)| a != b).collect();
+                        out.tips = tips
+                            .into_iter()
+                            .filter(|t| out.has[ibgib_saga::fingerprint::bucket(&t.tjp)])
+                            .map(|t| (t.tjp, Some(t.addr)))
+                            .collect();
+                    }
+                    _ => {}
+                }
+            }
+            Peek::Tips(addrs) => {
+                out.empty = space.tips(Some(Kind::Living)).await.map_err(space_error)?.is_empty();
+                for addr in addrs {
+                    out.tips.push(match self.tip_of(&addr).await? {
+                        Some((tjp, tip)) => (tjp, Some(tip)),
+                        None => (addr, None),
+                    });
+                }
+            }
+            Peek::Has(addrs) => {
+                let has = space.has(&addrs).await.map_err(space_error)?;
+                let staged: HashSet<Addr> =
+                    space.staged_addrs(&self.owner).await.map_err(space_error)?.into_iter().collect();
+                out.has = addrs.iter().zip(has).map(|(a, has)| has || staged.contains(a)).collect();
+            }
+            Peek::List { items, live } => {
+                let living = space.tips(Some(Kind::Living)).await.map_err(space_error)?;
+                let by_tjp: HashMap<Addr, Addr> = living.into_iter().map(|t| (t.tjp, t.addr)).collect();
+                let (starts, stops): (Vec<Addr>, Vec<Option<Addr>>) = items.into_iter().unzip();
+                for start in &starts {
+                    if !is_payload(start) {
+                        return Err(SagaError::PeerMisbehaved {
+                            rule: "payload_kind",
+                            detail: format!("{start} does not travel as payload"),
+                        });
+                    }
+                }
+                let has = space.has(&starts).await.map_err(space_error)?;
+                let starts: Vec<Addr> = starts.into_iter().zip(has).filter(|(_, h)| *h).map(|(a, _)| a).collect();
+                let stops: HashSet<Addr> = stops.into_iter().flatten().collect();
+                let follow = if live { Follow::Live } else { Follow::All };
+                let max = usize::try_from(self.host.limits().nodes_max).unwrap_or(usize::MAX);
+                out.nodes = space.reach(&starts, follow, &stops, max).await.map_err(space_error)?;
+                if live {
+                    out.tips = out
+                        .nodes
+                        .iter()
+                        .filter_map(|a| by_tjp.get(a).map(|tip| (a.clone(), Some(tip.clone()))))
+                        .collect();
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    /// Timeline and tip that `addr` belongs to; a constant answers itself.
+    async fn tip_of(&self, addr: &Addr) -> Result<Option<(Addr, Addr)>, SagaError> {
+        if !is_payload(addr) {
+            return Ok(None);
+        }
+        let tip = resolve(&**self.host.space(), addr).await.map_err(space_error)?;
+        Ok(tip.filter(|(tjp, _)| is_payload(tjp)))
+    }
+
+    // -- turns ---------------------------------------------------------------------------------------------------
+
+    async fn evaluate(&mut self, evaluate: Evaluate) -> Result<ReceiverAnswer, SagaError> {
+        if let Some(identity) = &self.identity {
+            self.host.check_standing(identity).await?;
+        }
+        let space = self.host.space().clone();
+        let staged: HashSet<Addr> =
+            space.staged_addrs(&self.owner).await.map_err(space_error)?.into_iter().collect();
+        let mut view = View::new(&*space, &self.owner);
+        let mut plan = Plan { payload: evaluate.payload, ..Plan::default() };
+        let mut statuses = Vec::new();
+        let (mut wants, mut finals, mut stops) = (Vec::new(), Vec::new(), HashSet::new());
+        let (mut complete, mut diverged, mut refused) = (true, false, false);
+        let (mut merges, mut conflicts) = (0, 0);
+        for line in evaluate.lines {
+            match line {
+                Line::Want(addr) => wants.push(addr),
+                Line::Status { tjp, .. } => {
+                    return Err(SagaError::PeerMisbehaved {
+                        rule: "bad_list",
+                        detail: format!("a sender does not tell statuses ({tjp})"),
+                    });
+                }
+                Line::Constant(addr) => {
+                    let (status, why) = match self.constant(&view, &addr, &staged, &mut plan).await? {
+                        Ok(true) => (Status::Same, None),
+                        Ok(false) => (Status::Unknown, None),
+                        Err(_) if !evaluate.commit || evaluate.is_init => {
+                            complete = false;
+                            (Status::Unknown, None)
+                        }
+                        Err(why) => (Status::Refused, Some(why)),
+                    };
+                    refused |= status == Status::Refused;
+                    statuses.push(Line::Status { tip: Some(addr.clone()), tjp: addr, status, why });
+                }
+                Line::Timeline { tjp, tip, theirs } => {
+                    let mut mine = space.tip(&tjp).await.map_err(space_error)?.map(|t| t.addr);
+                    if mine.is_none() && tip.is_none() {
+                        mine = self.tip_of(&tjp).await?.map(|(_, tip)| tip);
+                    }
+                    let found =
+                        self.timeline(&mut view, &tjp, tip.as_ref(), mine.as_ref(), &staged, &mut plan).await?;
+                    let mut answer = mine.clone();
+                    let (status, why) = match found {
+                        Found::Status(status) => (status, None),
+                        Found::Forward(status, advance) => {
+                            answer = Some(advance.to().clone());
+                            plan.advances.push(Advance::Timeline(advance));
+                            (status, None)
+                        }
+                        Found::Diverged => {
+                            diverged = true;
+                            if evaluate.commit && !evaluate.is_init {
+                                match self.merge(&mut view, tip.as_ref(), mine.as_ref(), &mut plan).await {
+                                    Ok((to, found)) => {
+                                        answer = Some(to);
+                                        merges += 1;
+                                        conflicts += found;
+                                        (Status::Diverged, None)
+                                    }
+                                    Err(why) => (Status::Refused, Some(why)),
+                                }
+                            } else {
+                                (Status::Diverged, None)
+                            }
+                        }
+                        // On `init` the nodes may simply not have been sent yet.
+                        Found::Lacking(_) if evaluate.is_init || !evaluate.commit => {
+                            complete = false;
+                            (if mine.is_some() { Status::Behind } else { Status::Unknown }, None)
+                        }
+                        Found::Lacking(why) | Found::Refused(why) => (Status::Refused, Some(why)),
+                    };
+                    refused |= status == Status::Refused;
+                    if status != Status::Refused && mine != tip {
+                        finals.extend(mine.clone());
+                        stops.extend(tip);
+                        stops.extend(theirs);
+                    }
+                    statuses.push(Line::Status { tjp, status, tip: answer, why });
+                }
+            }
+        }
+        let commit = evaluate.commit && !(evaluate.is_init && (diverged || !complete));
+        if commit && !refused {
+            self.check_payload(&plan).await?;
+        }
+        let mut send = Vec::new();
+        let mut known = HashSet::new();
+        if evaluate.adopt {
+            let has = space.has(&wants).await.map_err(space_error)?;
+            for (addr, has) in wants.into_iter().zip(has) {
+                if has && is_payload(&addr) && known.insert(addr.clone()) {
+                    send.push(addr);
+                }
+            }
+            if commit {
+                let max = usize::try_from(self.host.limits().nodes_max).unwrap_or(usize::MAX);
+                // What is staged is the sender's own: only committed stops can be walked.
+                let list: Vec<Addr> = stops.into_iter().collect();
+                let has = space.has(&list).await.map_err(space_error)?;
+                let stops: HashSet<Addr> = list.into_iter().zip(has).filter(|(_, h)| *h).map(|(a, _)| a).collect();
+                let finals: Vec<Addr> = finals.into_iter().filter(|f| !stops.contains(f)).collect();
+                let more = space.reach(&finals, Follow::All, &stops, max).await.map_err(space_error)?;
+                // What the sender itself has sent it has.
+                send.extend(more.into_iter().filter(|a| !staged.contains(a) && known.insert(a.clone())));
+                send.extend(plan.nodes.iter().map(|n| n.addr().clone()).filter(|a| known.insert(a.clone())));
+            }
+        }
+        self.plan = plan;
+        Ok(ReceiverAnswer::Evaluated { statuses, send, commit, merges, conflicts })
+    }
+
+    /// `Ok(true)`: already here; `Ok(false)`: planned to be published; `Err`: it or something under it is missing.
+    async fn constant(
+        &self,
+        view: &View<'_>,
+        addr: &Addr,
+        staged: &HashSet<Addr>,
+        plan: &mut Plan,
+    ) -> Result<Result<bool, String>, SagaError> {
+        if !is_payload(addr) {
+            return Ok(Err("keystones and transcripts move by their own rules".into()));
+        }
+        if self.host.space().has(std::slice::from_ref(addr)).await.map_err(space_error)? == [true] {
+            return Ok(Ok(true));
+        }
+        match view.publishable(addr, staged, &plan.publish).await? {
+            Ok(addrs) => {
+                plan.publish.extend(addrs);
+                Ok(Ok(false))
+            }
+            Err((missing, from)) => Ok(Err(format!("{missing} is missing, {from} relates to it"))),
+        }
+    }
+
+    async fn timeline(
+        &self,
+        view: &mut View<'_>,
+        tjp: &Addr,
+        tip: Option<&Addr>,
+        mine: Option<&Addr>,
+        staged: &HashSet<Addr>,
+        plan: &mut Plan,
+    ) -> Result<Found, SagaError> {
+        if Kind::of(tjp) != Kind::Living {
+            return Ok(Found::Refused("keystones and transcripts move by their own rules".into()));
+        }
+        let Some(tip) = tip else {
+            // A constant may be asked for under its own address.
+            return Ok(Found::Status(if mine.is_some() { Status::Ahead } else { Status::Unknown }));
+        };
+        if mine == Some(tip) {
+            return Ok(Found::Status(Status::Same));
+        }
+        let Some(node) = view.get(tip).await? else {
+            return Ok(Found::Lacking(format!("{tip} was not sent")));
+        };
+        if node.tjp().as_ref() != Some(tjp) {
+            return Ok(Found::Refused(format!("{tip} is not a frame of {tjp}")));
+        }
+        match view.publishable(tip, staged, &plan.publish).await? {
+            Ok(addrs) => plan.publish.extend(addrs),
+            Err((missing, from)) => {
+                return Ok(Found::Lacking(format!("{missing} is missing, {from} relates to it")));
+            }
+        }
+        let relation = match mine {
+            None => Ok(Relation::Behind),
+            Some(mine) => view.relate(mine, tip).await,
+        };
+        match relation {
+            Err(error) => Ok(Found::Refused(error.to_string())),
+            Ok(Relation::Same) => Ok(Found::Status(Status::Same)),
+            Ok(Relation::Ahead) => Ok(Found::Status(Status::Ahead)),
+            Ok(Relation::Diverged) => Ok(Found::Diverged),
+            Ok(Relation::Behind) => match view.advance(mine, tip).await {
+                Err(error) => Ok(Found::Refused(error.to_string())),
+                Ok(advance) => {
+                    let status = if mine.is_some() { Status::Behind } else { Status::Unknown };
+                    Ok(Found::Forward(status, advance))
+                }
+            },
+        }
+    }
+
+    async fn merge(
+        &self,
+        view: &mut View<'_>,
+        tip: Option<&Addr>,
+        mine: Option<&Addr>,
+        plan: &mut Plan,
+    ) -> Result<(Addr, u64), String> {
+        let (Some(tip), Some(mine)) = (tip, mine) else { return Err("nothing to merge".into()) };
+        let joined = view.join(mine, tip).await.map_err(|e| e.to_string())?;
+        let advance = view.advance(Some(mine), &joined.tip).await.map_err(|e| e.to_string())?;
+        plan.advances.push(Advance::Timeline(advance));
+        plan.nodes.extend(joined.nodes);
+        Ok((joined.tip, joined.conflicts as u64))
+    }
+
+    /// What was sent must belong to what was named.
+    async fn check_payload(&self, plan: &Plan) -> Result<(), SagaError> {
+        let outside: Vec<Addr> = plan.payload.iter().filter(|a| !plan.publish.contains(a)).cloned().collect();
+        let has = self.host.space().has(&outside).await.map_err(space_error)?;
+        match outside.into_iter().zip(has).find(|(_, has)| !has) {
+            None => Ok(()),
+            Some((addr, _)) => Err(SagaError::PeerMisbehaved {
+                rule: "payload_outside",
+                detail: format!("{addr} is not in the graph of anything that the message names"),
+            }),
+        }
+    }
+
+    async fn commit(
+        &mut self,
+        transcript: &[Turn],
+        session_frames: Vec<Verified<IbGib>>,
+        step: Option<Step>,
+    ) -> Result<ReceiverAnswer, SagaError> {
+        if let Some(identity) = &self.identity {
+            self.host.check_standing(identity).await?;
+        }
+        let space = self.host.space().clone();
+        let mut view = View::new(&*space, &self.owner);
+        let mut commit = Commit {
+            nodes: self.plan.nodes.clone(),
+            publish: Some((self.owner.clone(), self.plan.publish.iter().cloned().collect())),
+            tips: self.plan.advances.iter().cloned().map(Into::into).collect(),
+            records: Vec::new(),
+        };
+        commit.nodes.extend(session_frames);
+        commit.tips.extend(step.map(|s| Advance::Keystone(s).into()));
+        add_transcript(&mut view, &mut commit, transcript).await?;
+        match space.commit(commit).await {
+            Ok(_) => {
+                self.plan = Plan::default();
+                Ok(ReceiverAnswer::Ok)
+            }
+            Err(CommitError::TipsMoved(moved)) if moved.iter().all(|(t, _)| Kind::of(t) == Kind::Living) => {
+                Ok(ReceiverAnswer::Moved)
+            }
+            Err(CommitError::TipsMoved(_)) => Err(SagaError::Identity {
+                rule: "session_used",
+                detail: "the session identity moved on another connection".into(),
+            }),
+            Err(error) => Err(commit_error(error)),
+        }
+    }
+}
+
+enum Found {
+    Status(Status),
+    Forward(Status, ibgib::timeline::Advance),
+    Diverged,
+    Lacking(String),
+    Refused(String),
+}
+
+/// Whether nodes at this address may travel as payload.
+fn is_payload(addr: &Addr) -> bool {
+    !matches!(addr.ib().split(' ').next(), Some("keystone" | "saga" | "saga_msg" | "saga_context"))
+}
+
+fn commit_error(error: CommitError) -> SagaError {
+    match error {
+        CommitError::Space(error @ SpaceError::Full(_)) => SagaError::local("disk_full", error.to_string()),
+        CommitError::Space(error) => space_error(error),
+        error => SagaError::local("commit", error.to_string()),
+    }
+}

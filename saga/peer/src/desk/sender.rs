@@ -1,0 +1,289 @@
+//! The sender's desk.
+
+use super::load;
+use crate::session::SessionSigner;
+use crate::view::{View, space_error};
+use ibgib::timeline::Relation;
+use ibgib::{Addr, IbGib, Verified};
+use ibgib_saga::{
+    Action, Compared, Limits, Line, SagaError, Scope, SenderAnswer, SenderQuery, Status, TimelineSummary, Turn,
+};
+use ibgib_spaces::{Advance, Commit, CommitError, Follow, Kind, Space};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// What is staged by pulls of this device.
+const OWNER: &str = "pull";
+
+#[derive(Debug)]
+pub(crate) struct SenderDesk {
+    pub(crate) space: Arc<dyn Space>,
+    pub(crate) signer: Option<SessionSigner>,
+    pub(crate) limits: Limits,
+}
+
+impl SenderDesk {
+    pub(crate) async fn answer(&mut self, query: SenderQuery) -> SenderAnswer {
+        self.try_answer(query).await.unwrap_or_else(SenderAnswer::Failed)
+    }
+
+    async fn try_answer(&mut self, query: SenderQuery) -> Result<SenderAnswer, SagaError> {
+        match query {
+            SenderQuery::SignConnect { challenge_uuid, demanded } => {
+                let frame = self.signer()?.sign_context_connect(&challenge_uuid, demanded).await?;
+                Ok(SenderAnswer::Signed(frame))
+            }
+            SenderQuery::SignTurn(target) => match self.signer()?.sign_context(&target).await {
+                Ok(frame) => Ok(SenderAnswer::Signed(frame)),
+                Err(SagaError::Local { code: "binding_exhausted", .. }) => Ok(SenderAnswer::BindingExhausted),
+                Err(error) => Err(error),
+            },
+            SenderQuery::Tips(scope) => self.tips(scope).await,
+            SenderQuery::Compare(items) => self.compare(items).await,
+            SenderQuery::Candidates { starts, stops } => {
+                let stops = stops.into_iter().collect();
+                let max = usize::try_from(self.limits.nodes_max).unwrap_or(usize::MAX);
+                let addrs = self.space.reach(&starts, Follow::All, &stops, max).await.map_err(space_error)?;
+                Ok(SenderAnswer::Addrs(addrs))
+            }
+            SenderQuery::Lacking(addrs) => {
+                let has = self.space.has(&addrs).await.map_err(space_error)?;
+                let staged: HashSet<Addr> =
+                    self.space.staged_addrs(OWNER).await.map_err(space_error)?.into_iter().collect();
+                let lacking =
+                    addrs.into_iter().zip(has).filter(|(a, has)| !has && !staged.contains(a)).map(|(a, _)| a);
+                Ok(SenderAnswer::Addrs(lacking.collect()))
+            }
+            SenderQuery::Load { addrs, bytes_max } => {
+                load(&*self.space, &addrs, bytes_max).await.map(SenderAnswer::Nodes)
+            }
+            SenderQuery::Stage(nodes) => {
+                self.space.stage(OWNER, &nodes).await.map_err(space_error)?;
+                Ok(SenderAnswer::Ok)
+            }
+            SenderQuery::Finish { statuses, offered, adopt, transcript } => {
+                self.finish(&statuses, &offered, adopt, &transcript).await
+            }
+        }
+    }
+
+    fn signer(&mut self) -> Result<&mut SessionSigner, SagaError> {
+        self.signer.as_mut().ok_or_else(|| SagaError::local("identity_missing", "there is no session identity"))
+    }
+
+    async fn tips(&self, scope: Scope) -> Result<SenderAnswer, SagaError> {
+        let all = self.space.tips(Some(Kind::Living)).await.map_err(space_error)?;
+        let Scope::Only(addrs) = scope else {
+            let empty = all.is_empty() && self.space.staged_addrs(OWNER).await.map_err(space_error)?.is_empty();
+            let tips = all.into_iter().map(|t| (t.tjp, Some(t.addr))).collect();
+            return Ok(SenderAnswer::Tips { tips, constants: Vec::new(), empty });
+        };
+        let by_tjp: HashMap<Addr, Addr> = all.into_iter().map(|t| (t.tjp, t.addr)).collect();
+        let (mut starts, mut tips, mut constants) = (Vec::new(), Vec::new(), Vec::new());
+        let nodes = self.space.get(&addrs).await.map_err(space_error)?;
+        for (addr, node) in addrs.into_iter().zip(nodes) {
+            match node.as_ref().map(|n| n.tjp()) {
+                // Not here: the receiver knows whether it is a timeline or a constant.
+                None => tips.push((addr, None)),
+                Some(None) => {
+                    starts.push(addr.clone());
+                    constants.push((addr, true));
+                }
+                Some(Some(tjp)) => match Kind::of(&tjp) {
+                    Kind::Living => starts.push(by_tjp.get(&tjp).cloned().unwrap_or(tjp)),
+                    kind => {
+                        return Err(SagaError::local(
+                            "not_living",
+                            format!("{addr} belongs to a {kind} timeline, which moves by its own rules"),
+                        ));
+                    }
+                },
+            }
+        }
+        let max = usize::try_from(self.limits.nodes_max).unwrap_or(usize::MAX);
+        let reached =
+            self.space.reach(&starts, Follow::Live, &HashSet::new(), max).await.map_err(space_error)?;
+        for addr in reached {
+            if let Some(tip) = by_tjp.get(&addr) {
+                tips.push((addr, Some(tip.clone())));
+            }
+        }
+        Ok(SenderAnswer::Tips { tips, constants, empty: false })
+    }
+
+    async fn compare(
+        &self,
+        items: Vec<(Addr, Option<Addr>, Option<Addr>)>,
+    ) -> Result<SenderAnswer, SagaError> {
+        let mut view = View::new(&*self.space, OWNER);
+        let mut out = Vec::with_capacity(items.len());
+        let theirs: Vec<Addr> = items.iter().filter_map(|(_, _, t)| t.clone()).collect();
+        let known = self.space.has(&theirs).await.map_err(space_error)?;
+        let known: HashSet<Addr> = theirs.into_iter().zip(known).filter(|(_, k)| *k).map(|(a, _)| a).collect();
+        for (_, mine, theirs) in items {
+            out.push(match (mine, theirs) {
+                (a, b) if a == b => Compared::Same,
+                (Some(_), None) => Compared::Push,
+                (None, _) => Compared::Pull,
+                (Some(mine), Some(theirs)) if known.contains(&theirs) => {
+                    match view.relate(&mine, &theirs).await {
+                        Ok(Relation::Same) => Compared::Same,
+                        Ok(Relation::Ahead) => Compared::Push,
+                        Ok(Relation::Behind) => Compared::Pull,
+                        Ok(Relation::Diverged) => Compared::Diverged,
+                        Err(_) => Compared::Unsure,
+                    }
+                }
+                (Some(_), Some(_)) => Compared::Unsure,
+            });
+        }
+        Ok(SenderAnswer::Compared(out))
+    }
+
+    async fn finish(
+        &self,
+        statuses: &[Line],
+        offered: &[(Addr, Option<Addr>, Option<Addr>)],
+        adopt: bool,
+        transcript: &[Turn],
+    ) -> Result<SenderAnswer, SagaError> {
+        let offered: HashMap<&Addr, (&Option<Addr>, &Option<Addr>)> =
+            offered.iter().map(|(t, mine, theirs)| (t, (mine, theirs))).collect();
+        for _ in 0..self.limits.commit_tries_max {
+            let staged: HashSet<Addr> =
+                self.space.staged_addrs(OWNER).await.map_err(space_error)?.into_iter().collect();
+            let mut view = View::new(&*self.space, OWNER);
+            let mut commit = Commit::default();
+            let mut published: HashSet<Addr> = HashSet::new();
+            let mut timelines = Vec::new();
+            let (mut merges, mut conflicts) = (0, 0);
+            for line in statuses {
+                let Line::Status { tjp, status, tip, why } = line else { continue };
+                let Some((before, their_before)) = offered.get(tjp) else {
+                    return Err(SagaError::PeerMisbehaved {
+                        rule: "unasked",
+                        detail: format!("the receiver answers for {tjp}, which was not in the saga"),
+                    });
+                };
+                let mut summary = TimelineSummary {
+                    tjp: tjp.clone(),
+                    before: (*before).clone(),
+                    after: (*before).clone(),
+                    action: Action::Same,
+                    why: why.clone(),
+                };
+                match self
+                    .settle(&mut view, &mut commit, &staged, &mut published, tjp, tip.as_ref(), *status, adopt)
+                    .await?
+                {
+                    Ok((after, made, found)) => {
+                        let pushed = *status == Status::Behind
+                            || (*status == Status::Unknown && before.is_some())
+                            || (*status == Status::Diverged && !adopt);
+                        summary.action = match status {
+                            Status::Refused => Action::Refused,
+                            Status::Diverged if adopt => Action::Merged,
+                            _ if made > 0 => Action::Merged,
+                            _ if pushed => Action::Pushed,
+                            _ if after != **before => Action::Pulled,
+                            _ => Action::Same,
+                        };
+                        let _ = their_before;
+                        summary.after = after.or_else(|| (*before).clone());
+                        merges += made;
+                        conflicts += found;
+                    }
+                    Err(why) => {
+                        summary.action = Action::Refused;
+                        summary.why = Some(why);
+                    }
+                }
+                timelines.push(summary);
+            }
+            timelines.sort_by(|a, b| a.tjp.cmp(&b.tjp));
+            commit.publish = Some((OWNER.to_owned(), published.into_iter().collect()));
+            add_transcript(&mut view, &mut commit, transcript).await?;
+            match self.space.commit(commit).await {
+                Ok(_) => {
+                    self.space.unstage(OWNER).await.map_err(space_error)?;
+                    return Ok(SenderAnswer::Finished { timelines, merges, conflicts });
+                }
+                Err(CommitError::TipsMoved(_)) => {}
+                Err(CommitError::Space(error)) => return Err(space_error(error)),
+                Err(error) => return Err(SagaError::local("commit", error.to_string())),
+            }
+        }
+        Err(SagaError::Busy(self.limits.commit_tries_max))
+    }
+
+    /// Moves our tip of one timeline to the receiver's, merging if ours moved meanwhile. Inside, what fails only this
+    /// timeline.
+    #[expect(clippy::too_many_arguments, reason = "one step of `finish`, split off for reading")]
+    async fn settle(
+        &self,
+        view: &mut View<'_>,
+        commit: &mut Commit,
+        staged: &HashSet<Addr>,
+        published: &mut HashSet<Addr>,
+        tjp: &Addr,
+        theirs: Option<&Addr>,
+        status: Status,
+        adopt: bool,
+    ) -> Result<Result<(Option<Addr>, u64, u64), String>, SagaError> {
+        let mine = self.space.tip(tjp).await.map_err(space_error)?.map(|t| t.addr);
+        let Some(theirs) = theirs.filter(|_| adopt && status != Status::Refused) else { return Ok(Ok((mine, 0, 0))) };
+        if mine.as_ref() == Some(theirs) {
+            return Ok(Ok((mine, 0, 0)));
+        }
+        let Some(node) = view.get(theirs).await? else {
+            return Ok(Err(format!("the receiver did not send {theirs}")));
+        };
+        let node_tjp = node.tjp();
+        if node_tjp.as_ref().is_some_and(|t| t != tjp || Kind::of(t) != Kind::Living) {
+            return Ok(Err(format!("the receiver answers {theirs}, which belongs to another timeline")));
+        }
+        match view.publishable(theirs, staged, published).await? {
+            Ok(addrs) => published.extend(addrs),
+            Err((addr, from)) => return Ok(Err(format!("{addr}, to which {from} relates, did not come"))),
+        }
+        if node_tjp.is_none() {
+            return Ok(Ok((Some(theirs.clone()), 0, 0)));
+        }
+        let (to, made, found) = match &mine {
+            None => (theirs.clone(), 0, 0),
+            Some(mine) => match view.join(mine, theirs).await {
+                Err(error) => return Ok(Err(error.to_string())),
+                Ok(joined) => {
+                    commit.nodes.extend(joined.nodes.iter().cloned());
+                    (joined.tip, u64::from(!joined.nodes.is_empty()), joined.conflicts as u64)
+                }
+            },
+        };
+        if mine.as_ref() != Some(&to) {
+            match view.advance(mine.as_ref(), &to).await {
+                Err(error) => return Ok(Err(error.to_string())),
+                Ok(advance) => commit.tips.push(Advance::Timeline(advance).into()),
+            }
+        }
+        Ok(Ok((Some(to), made, found)))
+    }
+}
+
+/// Adds a saga's turns and its transcript's tip to a commit.
+pub(super) async fn add_transcript(
+    view: &mut View<'_>,
+    commit: &mut Commit,
+    transcript: &[Turn],
+) -> Result<(), SagaError> {
+    let nodes: Vec<Verified<IbGib>> = transcript.iter().flat_map(Turn::nodes).collect();
+    view.make(nodes.iter().cloned());
+    if let Some(last) = transcript.last() {
+        let advance = view
+            .advance(None, last.frame.addr())
+            .await
+            .map_err(|e| SagaError::local("transcript", e.to_string()))?;
+        commit.tips.push(Advance::Timeline(advance).into());
+    }
+    commit.nodes.extend(nodes);
+    Ok(())
+}

@@ -1,0 +1,451 @@
+//! The receiving side of a space: who may come in, what an identity may deliver, and the connections it serves.
+
+use crate::desk::{ReceiverDesk, resolve};
+use crate::identity;
+use crate::link::Link;
+use crate::session::{forked_key, introduced_by};
+use crate::view::space_error;
+use ibgib::{Addr, IbGib, Verified};
+use ibgib_keystone::{Chain, Expect, VERB_SYNC};
+use ibgib_saga::{Limits, Receiver, ReceiverAnswer, ReceiverDone, ReceiverInput, ReceiverOutput, SagaError};
+use ibgib_spaces::{Advance, Commit, CommitError, Kind, Space};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+use tokio::sync::{broadcast, watch};
+
+/// Who may register and sync.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// Anybody may register an identity.
+    Open,
+    /// Only these identities.
+    Allow(HashSet<Addr>),
+}
+
+impl Policy {
+    fn allows(&self, tjp: &Addr) -> bool {
+        match self {
+            Self::Open => true,
+            Self::Allow(list) => list.contains(tjp),
+        }
+    }
+}
+
+/// How a host receives.
+#[derive(Clone, Debug)]
+pub struct HostOptions {
+    /// Limits of each connection.
+    pub limits: Limits,
+    /// Who may come.
+    pub policy: Policy,
+    /// Sagas without identity: in one process only, never on a server.
+    pub allow_anonymous: bool,
+}
+
+impl Default for HostOptions {
+    fn default() -> Self {
+        Self { limits: Limits::default(), policy: Policy::Open, allow_anonymous: false }
+    }
+}
+
+/// Something that happened at a host, for logs, metrics and displays.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum HostEvent {
+    /// An identity was registered.
+    Registered(Addr),
+    /// An identity's frames were taken.
+    Evolved(Addr),
+    /// A connection opened.
+    Opened(u64),
+    /// A connection proved its identity (`None`: without identity).
+    Connected(u64, Option<Addr>),
+    /// A connection entered a phase.
+    Phase(u64, &'static str),
+    /// A message came in (`true`) or went out; its type or `chunk`, and its bytes.
+    Message(u64, bool, String, usize),
+    /// A saga ended with a commit.
+    Done(u64, ReceiverDone),
+    /// A connection ended.
+    Closed(u64, Option<SagaError>),
+    /// An identity was seen signing two different frames on one past.
+    Forked(Addr),
+}
+
+struct Live {
+    connection: u64,
+    cut: watch::Sender<bool>,
+}
+
+/// A space that receives. Cheap to share; every connection is a call of [`Host::serve`].
+pub struct Host {
+    space: Arc<dyn Space>,
+    limits: Limits,
+    policy: RwLock<Policy>,
+    allow_anonymous: bool,
+    live: Mutex<HashMap<Addr, Live>>,
+    connections: AtomicU64,
+    events: broadcast::Sender<HostEvent>,
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Host").field("space", &self.space.id()).finish_non_exhaustive()
+    }
+}
+
+fn refused(rule: &'static str, detail: impl Into<String>) -> SagaError {
+    SagaError::Identity { rule, detail: detail.into() }
+}
+
+impl Host {
+    /// A host over a space.
+    pub fn new(space: Arc<dyn Space>, options: HostOptions) -> Arc<Self> {
+        let (events, _) = broadcast::channel(4_096);
+        Arc::new(Self {
+            space,
+            limits: options.limits,
+            policy: RwLock::new(options.policy),
+            allow_anonymous: options.allow_anonymous,
+            live: Mutex::new(HashMap::new()),
+            connections: AtomicU64::new(0),
+            events,
+        })
+    }
+
+    /// The space behind.
+    pub fn space(&self) -> &Arc<dyn Space> {
+        &self.space
+    }
+
+    /// Limits of each connection.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Replaces the policy; open connections of identities no longer allowed are refused at their next turn.
+    pub fn set_policy(&self, policy: Policy) {
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
+    }
+
+    /// Whether reading is open to everybody.
+    pub fn is_open(&self) -> bool {
+        *self.policy.read().unwrap_or_else(PoisonError::into_inner) == Policy::Open
+    }
+
+    /// What happens from now on. A slow listener misses events rather than slowing the host.
+    pub fn events(&self) -> broadcast::Receiver<HostEvent> {
+        self.events.subscribe()
+    }
+
+    fn tell(&self, event: HostEvent) {
+        // Nobody listening is fine.
+        let _ = self.events.send(event);
+    }
+
+    fn live(&self) -> MutexGuard<'_, HashMap<Addr, Live>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check_allowed(&self, tjp: &Addr) -> Result<(), SagaError> {
+        if self.policy.read().unwrap_or_else(PoisonError::into_inner).allows(tjp) {
+            return Ok(());
+        }
+        Err(refused("identity_not_allowed", format!("identity {tjp} is not on this server's allow-list")))
+    }
+
+    /// Whether an identity may go on: known, allowed, not revoked, not forked.
+    pub(crate) async fn check_standing(&self, tjp: &Addr) -> Result<(), SagaError> {
+        self.check_allowed(tjp)?;
+        if self.space.record(&forked_key(tjp)).await.map_err(space_error)?.is_some() {
+            return Err(refused("identity_forked", format!("identity {tjp} has signed two frames on one past")));
+        }
+        let tip = self.space.tip(tjp).await.map_err(space_error)?;
+        let Some(tip) = tip else { return Err(refused("identity_unknown", format!("no identity {tjp} here"))) };
+        let frame = self.space.get(std::slice::from_ref(&tip.addr)).await.map_err(space_error)?.pop().flatten();
+        if frame.is_some_and(|f| f.datum("revocationInfo").is_some()) {
+            return Err(refused("identity_revoked", format!("identity {tjp} is revoked")));
+        }
+        Ok(())
+    }
+
+    /// The identity that a session belongs to.
+    pub(crate) async fn session_owner(&self, session: &Addr) -> Result<Option<Addr>, SagaError> {
+        let record = self.space.record(&session_key(session)).await.map_err(space_error)?;
+        Ok(record.and_then(|b| String::from_utf8(b).ok()).and_then(|t| t.parse().ok()))
+    }
+
+    /// The tip of whatever timeline `addr` belongs to; a constant answers itself.
+    ///
+    /// # Errors
+    /// When the space fails.
+    pub async fn tip(&self, addr: &Addr) -> Result<Option<Addr>, SagaError> {
+        Ok(resolve(&*self.space, addr).await.map_err(space_error)?.map(|(_, tip)| tip))
+    }
+
+    /// Registers an identity's genesis frame; doing it again changes nothing.
+    ///
+    /// # Errors
+    /// `identity_not_allowed`, `identity_invalid`; or the space fails.
+    pub async fn post_genesis_keystone(&self, genesis: &Verified<IbGib>) -> Result<(), SagaError> {
+        let (chain, step) = Chain::from_genesis(genesis.clone()).map_err(|e| invalid(&e))?;
+        self.check_allowed(chain.tjp())?;
+        if self.space.tip(chain.tjp()).await.map_err(space_error)?.is_some() {
+            return Ok(());
+        }
+        let commit = Commit {
+            nodes: vec![genesis.clone()],
+            tips: vec![Advance::Keystone(step).into()],
+            ..Commit::default()
+        };
+        match self.space.commit(commit).await {
+            Ok(_) => self.tell(HostEvent::Registered(chain.tjp().clone())),
+            // Somebody registered the same genesis at the same time.
+            Err(CommitError::TipsMoved(_)) => {}
+            Err(error) => return Err(identity::commit_error(error)),
+        }
+        Ok(())
+    }
+
+    /// The evolution endpoint: takes new frames of an identity, each checked strictly; the last of them introduces
+    /// the session, if one comes along. The same body twice changes nothing.
+    ///
+    /// # Errors
+    /// `identity_unknown`, `identity_not_allowed`, `identity_revoked`, `identity_stale` (the message is the tip),
+    /// `identity_forked`, `identity_invalid`, `session_…`; or the space fails.
+    pub async fn post_evolution(
+        &self,
+        tjp: &Addr,
+        frames: &[Verified<IbGib>],
+        session: Option<&Verified<IbGib>>,
+    ) -> Result<Addr, SagaError> {
+        self.check_allowed(tjp)?;
+        if self.space.record(&forked_key(tjp)).await.map_err(space_error)?.is_some() {
+            return Err(refused("identity_forked", format!("identity {tjp} has signed two frames on one past")));
+        }
+        let known = identity::load_chain(&*self.space, tjp).await?;
+        let mut chain = known.ok_or_else(|| refused("identity_unknown", format!("no identity {tjp} here")))?;
+        let addrs: Vec<Addr> = frames.iter().map(|f| f.addr().clone()).collect();
+        let has = self.space.has(&addrs).await.map_err(space_error)?;
+        let fresh: Vec<&Verified<IbGib>> =
+            frames.iter().zip(&has).filter(|(_, has)| !**has).map(|(f, _)| f).collect();
+        let mut commit = Commit::default();
+        let mut step = None;
+        for (i, frame) in fresh.iter().enumerate() {
+            if i == 0 && frame.past().as_ref() != Some(chain.tip().addr()) {
+                return Err(self.not_next(&chain, frame).await?);
+            }
+            let mut expect = Expect::recorded(frame);
+            if let Some(session) = session.filter(|_| i + 1 == fresh.len()) {
+                expect.verb = Some(VERB_SYNC.to_owned());
+                expect.target = Some(session.addr().to_string());
+            }
+            let next = chain.advance(frame, &expect).map_err(|e| invalid(&e))?;
+            step = match step {
+                None => Some(next),
+                Some(before) => ibgib_keystone::Step::then(before, next),
+            };
+            commit.nodes.push((*frame).clone());
+        }
+        commit.tips.extend(step.map(|s| Advance::Keystone(s).into()));
+        if let Some(session) = session {
+            self.introduce(&chain, frames.last(), session, &mut commit).await?;
+        }
+        if commit.nodes.is_empty() {
+            return Ok(chain.tip().addr().clone());
+        }
+        match self.space.commit(commit).await {
+            Ok(_) => {
+                self.tell(HostEvent::Evolved(tjp.clone()));
+                Ok(chain.tip().addr().clone())
+            }
+            Err(CommitError::TipsMoved(moved)) => Err(SagaError::Identity {
+                rule: "identity_stale",
+                detail: moved.into_iter().find_map(|(t, tip)| tip.filter(|_| t == *tjp)).map_or_else(
+                    || "the identity moved meanwhile".into(),
+                    |tip| tip.to_string(),
+                ),
+            }),
+            Err(error) => Err(identity::commit_error(error)),
+        }
+    }
+
+    /// Adds the session that an identity's newest frame introduces, unless it is here already.
+    async fn introduce(
+        &self,
+        chain: &Chain,
+        last: Option<&Verified<IbGib>>,
+        session: &Verified<IbGib>,
+        commit: &mut Commit,
+    ) -> Result<(), SagaError> {
+        if chain.is_revoked() {
+            return Err(refused("identity_revoked", format!("identity {} is revoked", chain.tjp())));
+        }
+        let (s, step) = Chain::from_genesis(session.clone()).map_err(|e| invalid(&e))?;
+        let Some((identity, before, audience)) = introduced_by(session) else {
+            return Err(refused("session_details", "the session's genesis does not say whom it belongs to"));
+        };
+        if audience != self.space.id() {
+            return Err(refused("session_audience", "the session was made for another server"));
+        }
+        if identity != *chain.tjp() {
+            return Err(refused("session_other", "the session belongs to another identity"));
+        }
+        if let Some(owner) = self.session_owner(s.tjp()).await? {
+            return if owner == identity {
+                Ok(())
+            } else {
+                Err(refused("session_other", "the session belongs to another identity"))
+            };
+        }
+        let names = last.is_some_and(|f| {
+            let claim = f.datum("proofs").and_then(|p| p.as_array()).and_then(|p| p.first()).and_then(|p| p.get("claim"));
+            let text = |key: &str| claim.and_then(|c| c.get(key)).and_then(ibgib::Value::as_str);
+            f.addr() == chain.tip().addr()
+                && f.past().as_ref() == Some(&before)
+                && text("verb") == Some(VERB_SYNC)
+                && text("target") == Some(session.addr().as_str())
+        });
+        if !names {
+            return Err(refused("session_not_named", "the identity's newest frame does not name this session"));
+        }
+        commit.nodes.push(session.clone());
+        commit.tips.push(Advance::Keystone(step).into());
+        commit.records.push((session_key(s.tjp()), Some(chain.tjp().as_str().as_bytes().to_vec())));
+        Ok(())
+    }
+
+    /// Why a frame that does not continue the tip is refused: stale, or proof that the identity was forked.
+    async fn not_next(&self, chain: &Chain, frame: &Verified<IbGib>) -> Result<SagaError, SagaError> {
+        let stale = refused("identity_stale", chain.tip().addr().to_string());
+        let frames = identity::frames(&*self.space, chain.tjp()).await?.unwrap_or_default();
+        let Some(at) = frames.iter().position(|f| frame.past().as_ref() == Some(f.addr())) else { return Ok(stale) };
+        let Ok((mut before, _)) = Chain::replay(frames[..=at].to_vec()) else { return Ok(stale) };
+        if before.advance(frame, &Expect::recorded(frame)).is_err() {
+            return Ok(refused("identity_invalid", "the frame does not hold, and its past has another successor"));
+        }
+        let past = frames[at].addr().clone();
+        let evidence = |f: &Verified<IbGib>| (format!("evidence/{past}/{}", f.addr()), Some(f.to_json().into_bytes()));
+        let mut records = vec![(forked_key(chain.tjp()), Some(past.as_str().as_bytes().to_vec())), evidence(frame)];
+        records.extend(frames.get(at + 1).map(evidence));
+        self.space.commit(Commit { records, ..Commit::default() }).await.map_err(identity::commit_error)?;
+        tracing::warn!(identity = %chain.tjp(), %past, "identity signed two frames on one past; both are kept as evidence");
+        self.tell(HostEvent::Forked(chain.tjp().clone()));
+        Ok(refused("identity_forked", format!("identity {} has signed two frames on one past", chain.tjp())))
+    }
+
+    /// Serves one connection to its end. `shutdown` turning true ends it once no commit is under way.
+    pub async fn serve(self: Arc<Self>, mut link: Link, mut shutdown: watch::Receiver<bool>) {
+        let id = self.connections.fetch_add(1, Ordering::Relaxed) + 1;
+        self.tell(HostEvent::Opened(id));
+        let (cut, mut cut_seen) = watch::channel(false);
+        let mut desk = ReceiverDesk::new(Arc::clone(&self));
+        let mut machine = Receiver::new(self.limits.clone(), self.allow_anonymous);
+        let mut phase = "";
+        let mut input: Option<ReceiverInput> = None;
+        let ended = 'connection: loop {
+            if let Some(input) = input.take() {
+                machine.handle(input);
+            }
+            let mut answer: Option<ReceiverAnswer> = None;
+            while let Some(output) = machine.poll() {
+                match output {
+                    ReceiverOutput::Send(packet) => {
+                        self.tell_message(id, false, &packet);
+                        // A peer that is gone is noticed when we wait for it.
+                        let _ = link.tx.send(packet).await;
+                    }
+                    ReceiverOutput::Ask(query) => {
+                        if machine.phase() != phase {
+                            phase = machine.phase();
+                            self.tell(HostEvent::Phase(id, phase));
+                        }
+                        answer = Some(desk.answer(query).await);
+                    }
+                    ReceiverOutput::Connected => {
+                        if let Some(identity) = desk.identity() {
+                            let live = Live { connection: id, cut: cut.clone() };
+                            if let Some(older) = self.live().insert(identity.clone(), live) {
+                                older.cut.send_replace(true);
+                            }
+                        }
+                        self.tell(HostEvent::Connected(id, desk.identity().cloned()));
+                    }
+                    ReceiverOutput::Done(done) => self.tell(HostEvent::Done(id, done)),
+                    ReceiverOutput::Closed(error) => break 'connection error,
+                }
+            }
+            if let Some(answer) = answer {
+                input = Some(ReceiverInput::Answer(Box::new(answer)));
+                continue;
+            }
+            let wait = Duration::from_millis(machine.deadline_ms().unwrap_or(self.limits.idle_ms_max));
+            tokio::select! {
+                packet = link.rx.recv() => input = Some(match packet {
+                    Some(packet) => {
+                        self.tell_message(id, true, &packet);
+                        ReceiverInput::Packet(packet)
+                    }
+                    None => ReceiverInput::Closed,
+                }),
+                () = tokio::time::sleep(wait) => input = Some(ReceiverInput::TimedOut),
+                // Here nothing is being committed: the machine waits for its peer.
+                true = turned(&mut cut_seen) => input = Some(ReceiverInput::Answer(Box::new(ReceiverAnswer::Failed(
+                    SagaError::local("superseded", "a newer connection of the same identity took over"),
+                )))),
+                true = turned(&mut shutdown) => input = Some(ReceiverInput::Answer(Box::new(ReceiverAnswer::Failed(
+                    SagaError::local("shutdown", "the server is shutting down"),
+                )))),
+            }
+        };
+        if let Some(identity) = desk.identity() {
+            let mut live = self.live();
+            if live.get(identity).is_some_and(|l| l.connection == id) {
+                live.remove(identity);
+            }
+        }
+        desk.close().await;
+        self.tell(HostEvent::Closed(id, ended));
+    }
+
+    fn tell_message(&self, id: u64, incoming: bool, packet: &ibgib_saga::Packet) {
+        if self.events.receiver_count() == 0 {
+            return;
+        }
+        let kind = match packet {
+            ibgib_saga::Packet::Binary(_) => "chunk".to_owned(),
+            ibgib_saga::Packet::Text(text) => {
+                ibgib_saga::Message::decode(text).map_or_else(|_| "?".to_owned(), |m| m.kind.as_str().to_owned())
+            }
+        };
+        self.tell(HostEvent::Message(id, incoming, kind, packet.len()));
+    }
+
+    /// Tips of living timelines whose first frame's ib is `ib`.
+    ///
+    /// # Errors
+    /// When the space fails.
+    pub async fn tips_of(&self, ib: &str) -> Result<Vec<ibgib_spaces::Tip>, SagaError> {
+        let tips = self.space.tips(Some(Kind::Living)).await.map_err(space_error)?;
+        Ok(tips.into_iter().filter(|t| t.tjp.ib() == ib).collect())
+    }
+}
+
+/// Resolves to true when the flag is set; never when its sender is gone.
+async fn turned(flag: &mut watch::Receiver<bool>) -> bool {
+    match flag.wait_for(|set| *set).await {
+        Ok(_) => true,
+        Err(_) => std::future::pending().await,
+    }
+}
+
+fn session_key(session: &Addr) -> String {
+    format!("session/{session}")
+}
+
+fn invalid(errors: &[ibgib_keystone::ValidateError]) -> SagaError {
+    let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    refused(errors.first().map_or("identity_invalid", |e| e.rule()), all.join("; "))
+}

@@ -1,0 +1,116 @@
+//! Identities in a space: making, loading, revoking.
+
+use crate::entropy::{OsEntropy, now_ms};
+use crate::view::space_error;
+use ibgib::{Addr, IbGib, Verified};
+use ibgib_keystone::{Chain, Claim, Secret, SignOpts, Signed, config};
+use ibgib_saga::SagaError;
+use ibgib_spaces::{Advance, Commit, CommitError, Follow, Space};
+use std::collections::HashSet;
+
+/// Frames of one identity that are replayed at most.
+const FRAMES_MAX: usize = 1_000_000;
+
+/// All frames of a keystone, genesis first; `None` when the space does not know it.
+///
+/// # Errors
+/// When the space fails.
+pub async fn frames(space: &dyn Space, tjp: &Addr) -> Result<Option<Vec<Verified<IbGib>>>, SagaError> {
+    let Some(tip) = space.tip(tjp).await.map_err(space_error)? else { return Ok(None) };
+    let none = HashSet::new();
+    let mut addrs = space
+        .reach(std::slice::from_ref(&tip.addr), Follow::History, &none, FRAMES_MAX)
+        .await
+        .map_err(space_error)?;
+    addrs.reverse();
+    let frames: Vec<_> = space.get(&addrs).await.map_err(space_error)?.into_iter().flatten().collect();
+    Ok(Some(frames))
+}
+
+/// The validated state of a keystone, replayed from its genesis; `None` when the space does not know it.
+///
+/// # Errors
+/// `identity_invalid` when a stored frame does not hold (a damaged or foreign store), or when the space fails.
+pub async fn load_chain(space: &dyn Space, tjp: &Addr) -> Result<Option<Chain>, SagaError> {
+    let Some(frames) = frames(space, tjp).await? else { return Ok(None) };
+    let (chain, _) = Chain::replay(frames).map_err(|errors| {
+        let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        SagaError::local("identity_invalid", format!("the stored identity {tjp} does not hold: {}", all.join("; ")))
+    })?;
+    Ok(Some(chain))
+}
+
+/// Makes an identity with the pools sync, manage and revoke, and stores it.
+///
+/// # Errors
+/// When the space fails.
+pub async fn create(space: &dyn Space, secret: &Secret) -> Result<Chain, SagaError> {
+    let pools = config::identity_pools(&config::random_salts(&mut OsEntropy));
+    create_with_pools(space, secret, &pools).await
+}
+
+/// As [`create`], with pools of the caller's.
+///
+/// # Errors
+/// When the pools are not acceptable or the space fails.
+pub async fn create_with_pools(
+    space: &dyn Space,
+    secret: &Secret,
+    pools: &[ibgib_keystone::PoolConfig],
+) -> Result<Chain, SagaError> {
+    let signed = ibgib_keystone::genesis(secret, pools, None, now_ms(), &mut OsEntropy)
+        .map_err(|e| SagaError::local("identity", e.to_string()))?;
+    store(space, signed).await
+}
+
+/// Ends an identity: a last frame after which nothing is accepted. It has to be delivered to the servers that know
+/// the identity.
+///
+/// # Errors
+/// `identity_wrong_secret` and others of `identity_…`; or the space fails.
+pub async fn revoke(space: &dyn Space, tjp: &Addr, secret: &Secret, reason: &str) -> Result<Chain, SagaError> {
+    let chain = load_chain(space, tjp).await?;
+    let chain = chain.ok_or_else(|| SagaError::local("identity_unknown", format!("no identity {tjp} here")))?;
+    let signed = ibgib_keystone::revoke(&chain, secret, reason, now_ms(), &mut OsEntropy).map_err(key_error)?;
+    store(space, signed).await
+}
+
+/// Signs one claim on an identity's tip and stores the frame durably before anybody can see it.
+pub(crate) fn sign(
+    chain: &Chain,
+    secret: &Secret,
+    verb: &str,
+    target: &str,
+    demanded: Vec<String>,
+) -> Result<Signed, SagaError> {
+    let claim = Claim { verb: verb.to_owned(), target: target.to_owned(), scope: None };
+    let opts = SignOpts { demanded, ..SignOpts::default() };
+    ibgib_keystone::sign(chain, secret, &claim, &opts, now_ms(), &mut OsEntropy).map_err(key_error)
+}
+
+/// Stores what was signed.
+pub(crate) async fn store(space: &dyn Space, signed: Signed) -> Result<Chain, SagaError> {
+    let commit = Commit {
+        nodes: vec![signed.frame],
+        tips: vec![Advance::Keystone(signed.step).into()],
+        ..Commit::default()
+    };
+    match space.commit(commit).await {
+        Ok(_) => Ok(signed.chain),
+        Err(error) => Err(commit_error(error)),
+    }
+}
+
+pub(crate) fn commit_error(error: CommitError) -> SagaError {
+    match error {
+        CommitError::Space(error) => space_error(error),
+        CommitError::TipsMoved(_) => {
+            SagaError::local("identity_busy", "the identity was used by somebody else at the same time; try again")
+        }
+        error => SagaError::local("commit", error.to_string()),
+    }
+}
+
+fn key_error(error: ibgib_keystone::KeystoneError) -> SagaError {
+    SagaError::local(error.code(), error.to_string())
+}

@@ -1,0 +1,68 @@
+//! A receiver in the same process.
+
+use crate::host::Host;
+use crate::identity;
+use crate::link::Link;
+use crate::remote::Remote;
+use async_trait::async_trait;
+use ibgib::{Addr, IbGib, Verified};
+use ibgib_saga::SagaError;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Reaches a [`Host`] without a socket; packets are the same encoded bytes as on a WebSocket.
+#[derive(Clone, Debug)]
+pub struct Innerspace {
+    host: Arc<Host>,
+}
+
+impl Innerspace {
+    /// Reaches `host`.
+    pub fn new(host: Arc<Host>) -> Self {
+        Self { host }
+    }
+}
+
+#[async_trait]
+impl Remote for Innerspace {
+    async fn audience(&self) -> Result<String, SagaError> {
+        Ok(self.host.space().id().to_owned())
+    }
+
+    async fn identity_tip(&self, tjp: &Addr) -> Result<Option<Addr>, SagaError> {
+        self.host.tip(tjp).await
+    }
+
+    async fn keystone_frames(&self, tip: &Addr) -> Result<Vec<Verified<IbGib>>, SagaError> {
+        let space = self.host.space();
+        let tjp = match space.get(std::slice::from_ref(tip)).await.map_err(crate::view::space_error)?.pop().flatten() {
+            Some(node) => node.tjp().unwrap_or_else(|| tip.clone()),
+            None => return Ok(Vec::new()),
+        };
+        Ok(identity::frames(&**space, &tjp).await?.unwrap_or_default())
+    }
+
+    async fn post_genesis_keystone(&self, genesis: &Verified<IbGib>) -> Result<(), SagaError> {
+        self.host.post_genesis_keystone(genesis).await
+    }
+
+    async fn post_evolution(
+        &self,
+        tjp: &Addr,
+        frames: &[Verified<IbGib>],
+        session: Option<&Verified<IbGib>>,
+    ) -> Result<(), SagaError> {
+        self.host.post_evolution(tjp, frames, session).await.map(|_| ())
+    }
+
+    async fn open(&self) -> Result<Link, SagaError> {
+        let (ours, theirs) = Link::pair();
+        let host = Arc::clone(&self.host);
+        tokio::spawn(async move {
+            // In process nobody shuts a host down: the connection ends with its sender.
+            let (_keep, shutdown) = watch::channel(false);
+            host.serve(theirs, shutdown).await;
+        });
+        Ok(ours)
+    }
+}

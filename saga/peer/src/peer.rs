@@ -1,0 +1,202 @@
+//! The sender's peer: one connection to a receiver, told to establish, connect, sync and disconnect.
+
+use crate::desk::SenderDesk;
+use crate::link::Link;
+use crate::remote::Remote;
+use crate::session::{SenderIdentity, SessionSigner, establish_session_identity};
+use ibgib::{Addr, IbGib, Verified};
+use ibgib_saga::{
+    Limits, Message, MsgType, Packet, SagaError, Sender, SenderInput, SenderOutput, Summary, SyncRequest,
+};
+use ibgib_spaces::Space;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One sender's connection to one receiver.
+#[derive(Debug)]
+pub struct SyncPeer {
+    space: Arc<dyn Space>,
+    remote: Arc<dyn Remote>,
+    identity: Option<SenderIdentity>,
+    machine: Sender,
+    desk: SenderDesk,
+    link: Option<Link>,
+    limits: Limits,
+    progress: Option<Progress>,
+}
+
+/// Told as a saga goes on: phase, nodes sent, nodes received so far.
+pub type Progress = Arc<dyn Fn(&'static str) + Send + Sync>;
+
+enum Event {
+    Connected,
+    Done(Box<Summary>),
+}
+
+impl SyncPeer {
+    /// A peer that is not connected yet. Without identity it can only reach receivers that allow that.
+    pub fn new(
+        space: Arc<dyn Space>,
+        remote: Arc<dyn Remote>,
+        identity: Option<SenderIdentity>,
+        limits: Limits,
+    ) -> Self {
+        let desk = SenderDesk { space: Arc::clone(&space), signer: None, limits: limits.clone() };
+        Self { space, remote, identity, machine: Sender::new(limits.clone()), desk, link: None, limits, progress: None }
+    }
+
+    /// Calls `progress` at each new phase.
+    pub fn on_progress(&mut self, progress: impl Fn(&'static str) + Send + Sync + 'static)
+    where
+        Self: Sized,
+    {
+        self.progress = Some(Arc::new(progress));
+    }
+
+    /// The session identity's signer, once established.
+    pub fn session(&self) -> Option<&SessionSigner> {
+        self.desk.signer.as_ref()
+    }
+
+    /// Phase 1: makes the session identity S, evolves the domain identity I → I1 for it, delivers both. Does nothing
+    /// without an identity.
+    ///
+    /// # Errors
+    /// As [`establish_session_identity`].
+    pub async fn establish_session_identity(&mut self) -> Result<(), SagaError> {
+        if let Some(identity) = &self.identity {
+            self.desk.signer = Some(establish_session_identity(&self.space, &*self.remote, identity).await?);
+        }
+        Ok(())
+    }
+
+    /// Phase 2: opens the connection and proves the session identity on it.
+    ///
+    /// # Errors
+    /// The peer is not reachable, refuses, or breaks the protocol. The socket is closed then.
+    pub async fn connect(&mut self) -> Result<(), SagaError> {
+        self.link = Some(self.remote.open().await?);
+        let session = self.desk.signer.as_ref().map(|s| (s.chain().tjp().clone(), s.chain().tip().addr().clone()));
+        match self.drive(SenderInput::Connect(session)).await? {
+            Event::Connected => Ok(()),
+            Event::Done(_) => Err(SagaError::local("internal", "a saga ended before it began")),
+        }
+    }
+
+    /// Phase 3: runs one saga; several may follow each other on one connection.
+    ///
+    /// # Errors
+    /// What went wrong; the socket is closed then.
+    pub async fn sync(&mut self, request: SyncRequest) -> Result<Summary, SagaError> {
+        let whole = Duration::from_millis(self.limits.saga_ms_max);
+        let done = tokio::time::timeout(whole, self.drive(SenderInput::Sync(Box::new(request)))).await;
+        match done {
+            Ok(Ok(Event::Done(summary))) => Ok(*summary),
+            Ok(Ok(Event::Connected)) => Err(SagaError::local("internal", "connected twice")),
+            Ok(Err(error)) => Err(error),
+            Err(_) => {
+                self.disconnect().await;
+                Err(SagaError::TimedOut)
+            }
+        }
+    }
+
+    /// Evolves S for a turn: claim {verb `sync`, target `context`}. `None` without a session identity.
+    ///
+    /// # Errors
+    /// As [`SessionSigner::sign_context`].
+    pub async fn sign_context(&mut self, context: &Addr) -> Result<Option<Verified<IbGib>>, SagaError> {
+        match &mut self.desk.signer {
+            None => Ok(None),
+            Some(signer) => signer.sign_context(context).await.map(Some),
+        }
+    }
+
+    /// Evolves S for connecting: claim {verb `connect`, target `challenge_uuid`}, solving the demanded challenges.
+    /// `None` without a session identity.
+    ///
+    /// # Errors
+    /// As [`SessionSigner::sign_context_connect`].
+    pub async fn sign_context_connect(
+        &mut self,
+        challenge_uuid: &str,
+        demanded: Vec<String>,
+    ) -> Result<Option<Verified<IbGib>>, SagaError> {
+        match &mut self.desk.signer {
+            None => Ok(None),
+            Some(signer) => signer.sign_context_connect(challenge_uuid, demanded).await.map(Some),
+        }
+    }
+
+    /// Says goodbye and closes the connection. Calling it again does nothing.
+    pub async fn disconnect(&mut self) {
+        if let Some(link) = self.link.take() {
+            // Best effort: the peer may be gone.
+            let _ = link.tx.try_send(Message::new(MsgType::Bye, []).packet());
+        }
+    }
+
+    async fn drive(&mut self, input: SenderInput) -> Result<Event, SagaError> {
+        let mut input = input;
+        let mut phase = "";
+        loop {
+            self.machine.handle(input);
+            if self.machine.phase() != phase {
+                phase = self.machine.phase();
+                if let Some(progress) = &self.progress {
+                    progress(phase);
+                }
+            }
+            let mut next = None;
+            let mut event = None;
+            while let Some(output) = self.machine.poll() {
+                match output {
+                    SenderOutput::Send(packet) => {
+                        if let Err(refusal) = send(self.link.as_mut(), packet).await {
+                            next = Some(refusal);
+                        }
+                    }
+                    SenderOutput::Ask(query) => next = Some(SenderInput::Answer(self.desk.answer(query).await)),
+                    SenderOutput::Connected => event = Some(Event::Connected),
+                    SenderOutput::Done(summary) => event = Some(Event::Done(summary)),
+                    SenderOutput::Failed(error) => {
+                        // Dropping the link flushes what was sent, then closes.
+                        self.link = None;
+                        return Err(error);
+                    }
+                }
+            }
+            if let Some(event) = event {
+                return Ok(event);
+            }
+            if let Some(next) = next {
+                input = next;
+                continue;
+            }
+            let Some(link) = &mut self.link else { return Err(SagaError::Cut) };
+            let wait = Duration::from_millis(self.machine.deadline_ms().unwrap_or(self.limits.idle_ms_max));
+            input = match tokio::time::timeout(wait, link.rx.recv()).await {
+                Ok(Some(packet)) => SenderInput::Packet(packet),
+                Ok(None) => SenderInput::Closed,
+                Err(_) => SenderInput::TimedOut,
+            };
+        }
+    }
+}
+
+/// Sends; when the peer is gone, answers what it said before it went.
+async fn send(link: Option<&mut Link>, packet: Packet) -> Result<(), SenderInput> {
+    let Some(link) = link else { return Err(SenderInput::Closed) };
+    if link.tx.send(packet).await.is_ok() {
+        return Ok(());
+    }
+    while let Some(packet) = link.rx.recv().await {
+        if let Packet::Text(text) = &packet
+            && let Ok(message) = Message::decode(text)
+            && matches!(message.kind, MsgType::AuthFail | MsgType::SyncError)
+        {
+            return Err(SenderInput::Packet(packet));
+        }
+    }
+    Err(SenderInput::Closed)
+}

@@ -1,0 +1,34 @@
+//! The receiver as the sender sees it before a connection is open: registration, evolution, connecting.
+
+use crate::link::Link;
+use async_trait::async_trait;
+use ibgib::{Addr, IbGib, Verified};
+use ibgib_saga::SagaError;
+use std::fmt;
+
+/// A receiver: in the same process ([`crate::Innerspace`]) or behind a URL ([`crate::WebSocketRemote`]).
+#[async_trait]
+pub trait Remote: fmt::Debug + Send + Sync {
+    /// The receiver's space id, which sessions name as their audience.
+    async fn audience(&self) -> Result<String, SagaError>;
+
+    /// The newest frame of an identity at the receiver.
+    async fn identity_tip(&self, tjp: &Addr) -> Result<Option<Addr>, SagaError>;
+
+    /// All frames of a keystone up to `tip`, genesis first.
+    async fn keystone_frames(&self, tip: &Addr) -> Result<Vec<Verified<IbGib>>, SagaError>;
+
+    /// Registers an identity.
+    async fn post_genesis_keystone(&self, genesis: &Verified<IbGib>) -> Result<(), SagaError>;
+
+    /// The evolution endpoint: new frames of an identity, and the session that the last of them introduces.
+    async fn post_evolution(
+        &self,
+        tjp: &Addr,
+        frames: &[Verified<IbGib>],
+        session: Option<&Verified<IbGib>>,
+    ) -> Result<(), SagaError>;
+
+    /// Opens a connection.
+    async fn open(&self) -> Result<Link, SagaError>;
+}

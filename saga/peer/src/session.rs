@@ -1,0 +1,340 @@
+//! The session identity S: made fresh for a connection, introduced by the domain identity I, signing every turn.
+
+use crate::entropy::{OsEntropy, now_ms, random, random_hex};
+use crate::identity::{self, commit_error};
+use crate::remote::Remote;
+use crate::view::space_error;
+use ibgib::{Addr, IbGib, Map, Value, Verified};
+use ibgib_keystone::{Chain, Secret, VERB_CONNECT, VERB_SYNC, config, session_secret};
+use ibgib_saga::SagaError;
+use ibgib_spaces::{Advance, Commit, Space};
+use std::fmt;
+use std::sync::Arc;
+
+/// Gives the long-term secret when it is needed, so that nobody has to keep it (`fnSenderSecret` of the original).
+#[derive(Clone)]
+pub struct SecretSource(Arc<dyn Fn() -> Result<Secret, String> + Send + Sync>);
+
+impl SecretSource {
+    /// From a function that reads the secret where it is kept.
+    pub fn new(read: impl Fn() -> Result<Secret, String> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(read))
+    }
+
+    /// Reads the secret.
+    ///
+    /// # Errors
+    /// `identity_secret` when it cannot be had.
+    pub fn read(&self) -> Result<Secret, SagaError> {
+        (self.0)().map_err(|why| SagaError::local("identity_secret", why))
+    }
+}
+
+impl fmt::Debug for SecretSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretSource")
+    }
+}
+
+/// Who syncs.
+#[derive(Clone, Debug)]
+pub struct SenderIdentity {
+    /// The domain identity's timeline in the sender's space.
+    pub tjp: Addr,
+    /// Where its secret comes from.
+    pub secret: SecretSource,
+}
+
+/// Signs for one session identity. Every frame is durable in the sender's space before it is handed out.
+#[derive(Debug)]
+pub struct SessionSigner {
+    space: Arc<dyn Space>,
+    secret: SecretSource,
+    chain: Chain,
+    salt: [u8; 32],
+    session_id: String,
+    pending_key: String,
+}
+
+/// What names a session in S's genesis (`SessionGenesisFrameDetails` of the original).
+struct Details {
+    session_id: String,
+    salt: [u8; 32],
+    identity: Addr,
+    identity_before: Addr,
+    audience: String,
+}
+
+impl Details {
+    fn to_value(&self) -> Value {
+        let members: Map = [
+            ("sessionId", Value::from(self.session_id.as_str())),
+            ("salt", hex::encode(self.salt).into()),
+            ("identityTjpAddr", (&self.identity).into()),
+            ("identityAddr", (&self.identity_before).into()),
+            ("audience", self.audience.as_str().into()),
+        ]
+        .into_iter()
+        .collect();
+        Value::Object(members)
+    }
+
+    fn read(genesis: &Verified<IbGib>) -> Option<Self> {
+        let details = genesis.datum("frameDetails")?;
+        let text = |key: &str| details.get(key).and_then(Value::as_str);
+        let mut salt = [0; 32];
+        hex::decode_to_slice(text("salt")?, &mut salt).ok()?;
+        Some(Self {
+            session_id: text("sessionId")?.to_owned(),
+            salt,
+            identity: text("identityTjpAddr")?.parse().ok()?,
+            identity_before: text("identityAddr")?.parse().ok()?,
+            audience: text("audience")?.to_owned(),
+        })
+    }
+}
+
+/// What a receiver learns from a session's genesis: (identity's timeline, its address before signing, audience).
+pub(crate) fn introduced_by(genesis: &Verified<IbGib>) -> Option<(Addr, Addr, String)> {
+    Details::read(genesis).map(|d| (d.identity, d.identity_before, d.audience))
+}
+
+impl SessionSigner {
+    /// The session identity's state.
+    pub fn chain(&self) -> &Chain {
+        &self.chain
+    }
+
+    /// Evolves S with the claim {verb `sync`, target `context`}.
+    ///
+    /// # Errors
+    /// `binding_exhausted` when the pool cannot bind this target; `identity_…`; or the space fails.
+    pub async fn sign_context(&mut self, context: &Addr) -> Result<Verified<IbGib>, SagaError> {
+        self.evolve(VERB_SYNC, context.as_str(), Vec::new(), false).await
+    }
+
+    /// Evolves S with the claim {verb `connect`, target `challenge_uuid`}, solving the demanded challenges.
+    ///
+    /// # Errors
+    /// `identity_…`; or the space fails.
+    pub async fn sign_context_connect(
+        &mut self,
+        challenge_uuid: &str,
+        demanded: Vec<String>,
+    ) -> Result<Verified<IbGib>, SagaError> {
+        self.evolve(VERB_CONNECT, challenge_uuid, demanded, true).await
+    }
+
+    async fn evolve(
+        &mut self,
+        verb: &str,
+        target: &str,
+        demanded: Vec<String>,
+        connecting: bool,
+    ) -> Result<Verified<IbGib>, SagaError> {
+        let secret = session_secret(&self.secret.read()?, &self.salt, &self.session_id);
+        let signed = identity::sign(&self.chain, &secret, verb, target, demanded)?;
+        let frame = signed.frame.clone();
+        let commit = Commit {
+            nodes: vec![signed.frame],
+            tips: vec![Advance::Keystone(signed.step).into()],
+            // Once a proof is signed this session is spent: the next connection makes another.
+            records: if connecting { vec![(self.pending_key.clone(), None)] } else { Vec::new() },
+            ..Commit::default()
+        };
+        self.space.commit(commit).await.map_err(commit_error)?;
+        self.chain = signed.chain;
+        Ok(frame)
+    }
+}
+
+/// Makes S, evolves I → I1 for it (durable first), and delivers both to the receiver: the seed's Phase 1.
+///
+/// # Errors
+/// `identity_unknown`, `identity_revoked`, `identity_forked`, `identity_wrong_secret`…; what the receiver refuses;
+/// the peer is not reachable; the space fails.
+pub async fn establish_session_identity(
+    space: &Arc<dyn Space>,
+    remote: &dyn Remote,
+    sender: &SenderIdentity,
+) -> Result<SessionSigner, SagaError> {
+    let audience = remote.audience().await?;
+    let mut chain = identity::load_chain(&**space, &sender.tjp).await?.ok_or_else(|| {
+        SagaError::local("identity_unknown", format!("no identity {} in this space", sender.tjp))
+    })?;
+    if space.record(&forked_key(&sender.tjp)).await.map_err(space_error)?.is_some() {
+        return Err(forked(&sender.tjp));
+    }
+    let known = remote.identity_tip(&sender.tjp).await?;
+    let known = catch_up(space, remote, &mut chain, known).await?;
+    if chain.is_revoked() {
+        if let Some(known) = &known {
+            deliver(space, remote, &chain, known, None).await?;
+        }
+        return Err(SagaError::local("identity_revoked", format!("identity {} is revoked", sender.tjp)));
+    }
+    let pending_key = format!("pending/{audience}");
+    if let Some(signer) = reuse(space, sender, &chain, &pending_key).await? {
+        let session = signer.chain.tip().clone();
+        let known = register(space, remote, &chain, known).await?;
+        deliver(space, remote, &chain, &known, Some(&session)).await?;
+        return Ok(signer);
+    }
+
+    let details = Details {
+        session_id: random_hex(),
+        salt: random(),
+        identity: sender.tjp.clone(),
+        identity_before: chain.tip().addr().clone(),
+        audience,
+    };
+    let secret = sender.secret.read()?;
+    let s_secret = session_secret(&secret, &details.salt, &details.session_id);
+    let pools = config::session_pools(&config::random_salts(&mut OsEntropy));
+    let s = ibgib_keystone::genesis(&s_secret, &pools, Some(details.to_value()), now_ms(), &mut OsEntropy)
+        .map_err(|e| SagaError::local("identity", e.to_string()))?;
+    let i1 = identity::sign(&chain, &secret, VERB_SYNC, s.frame.addr().as_str(), Vec::new())?;
+    drop((secret, s_secret));
+    let session = s.frame.clone();
+    let commit = Commit {
+        nodes: vec![i1.frame.clone(), s.frame],
+        tips: vec![Advance::Keystone(i1.step).into(), Advance::Keystone(s.step).into()],
+        records: vec![(pending_key.clone(), Some(session.addr().as_str().as_bytes().to_vec()))],
+        ..Commit::default()
+    };
+    space.commit(commit).await.map_err(commit_error)?;
+    let known = register(space, remote, &chain, known).await?;
+    deliver(space, remote, &i1.chain, &known, Some(&session)).await?;
+    Ok(SessionSigner {
+        space: Arc::clone(space),
+        secret: sender.secret.clone(),
+        chain: s.chain,
+        salt: details.salt,
+        session_id: details.session_id,
+        pending_key,
+    })
+}
+
+/// A session that was made for this audience but has signed nothing yet, while its identity has not moved on.
+async fn reuse(
+    space: &Arc<dyn Space>,
+    sender: &SenderIdentity,
+    chain: &Chain,
+    pending_key: &str,
+) -> Result<Option<SessionSigner>, SagaError> {
+    let Some(bytes) = space.record(pending_key).await.map_err(space_error)? else { return Ok(None) };
+    let Some(addr) = std::str::from_utf8(&bytes).ok().and_then(|t| t.parse::<Addr>().ok()) else { return Ok(None) };
+    let Some(session) = identity::load_chain(&**space, &addr).await? else { return Ok(None) };
+    let Some(details) = Details::read(session.tip()) else { return Ok(None) };
+    let introduced = chain.tip().past().as_ref() == Some(&details.identity_before);
+    if session.n() != 0 || !introduced || details.identity != sender.tjp {
+        return Ok(None);
+    }
+    Ok(Some(SessionSigner {
+        space: Arc::clone(space),
+        secret: sender.secret.clone(),
+        chain: session,
+        salt: details.salt,
+        session_id: details.session_id,
+        pending_key: pending_key.to_owned(),
+    }))
+}
+
+/// Compares our tip of I with the receiver's: adopts theirs when it descends from ours; refuses a fork. Answers the
+/// frame of ours that the receiver knows.
+async fn catch_up(
+    space: &Arc<dyn Space>,
+    remote: &dyn Remote,
+    chain: &mut Chain,
+    known: Option<Addr>,
+) -> Result<Option<Addr>, SagaError> {
+    let Some(theirs) = known else { return Ok(None) };
+    if space.has(std::slice::from_ref(&theirs)).await.map_err(space_error)? == [true] {
+        return Ok(Some(theirs));
+    }
+    // A restored backup: the identity has signed elsewhere what this space does not know.
+    let frames = remote.keystone_frames(&theirs).await?;
+    let ours = chain.tip().addr().clone();
+    let at = frames.iter().position(|f| *f.addr() == ours).ok_or_else(|| forked(chain.tjp()))?;
+    let mut step = None;
+    let mut nodes = Vec::new();
+    for frame in &frames[at + 1..] {
+        let next = chain.advance(frame, &ibgib_keystone::Expect::recorded(frame)).map_err(|errors| {
+            let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            SagaError::local("identity_invalid", all.join("; "))
+        })?;
+        step = match step {
+            None => Some(next),
+            Some(before) => ibgib_keystone::Step::then(before, next),
+        };
+        nodes.push(frame.clone());
+    }
+    let commit = Commit {
+        nodes,
+        tips: step.map(|s| Advance::Keystone(s).into()).into_iter().collect(),
+        ..Commit::default()
+    };
+    space.commit(commit).await.map_err(commit_error)?;
+    Ok(Some(theirs))
+}
+
+/// Registers the identity's genesis when the receiver does not know it.
+async fn register(
+    space: &Arc<dyn Space>,
+    remote: &dyn Remote,
+    chain: &Chain,
+    known: Option<Addr>,
+) -> Result<Addr, SagaError> {
+    if let Some(known) = known {
+        return Ok(known);
+    }
+    let genesis = space.get(std::slice::from_ref(chain.tjp())).await.map_err(space_error)?.pop().flatten();
+    let genesis = genesis.ok_or_else(|| SagaError::local("identity_unknown", "the identity's genesis is gone"))?;
+    remote.post_genesis_keystone(&genesis).await?;
+    Ok(chain.tjp().clone())
+}
+
+/// Delivers the frames after `known`, and the session with the last of them.
+async fn deliver(
+    space: &Arc<dyn Space>,
+    remote: &dyn Remote,
+    chain: &Chain,
+    known: &Addr,
+    session: Option<&Verified<IbGib>>,
+) -> Result<(), SagaError> {
+    let frames = identity::frames(&**space, chain.tjp()).await?.unwrap_or_default();
+    let after = frames.iter().position(|f| f.addr() == known).map_or(0, |i| i + 1);
+    let mut rest = &frames[after..];
+    loop {
+        // A post holds what fits its limit; only the last one introduces the session.
+        let mut bytes = 0;
+        let fits = rest.iter().take_while(|f| {
+            bytes += f.to_json().len() + 1;
+            bytes <= BODY_BYTES
+        });
+        let (now, later) = rest.split_at(fits.count().max(1).min(rest.len()));
+        rest = later;
+        remote.post_evolution(chain.tjp(), now, session.filter(|_| later.is_empty())).await?;
+        if later.is_empty() {
+            return Ok(());
+        }
+    }
+}
+
+/// Frames that one post to the evolution endpoint carries, in bytes; below the endpoint's limit with S added.
+const BODY_BYTES: usize = 900 * 1024;
+
+/// Where a space remembers that an identity was seen signing two frames on one past.
+pub(crate) fn forked_key(tjp: &Addr) -> String {
+    format!("forked/{tjp}")
+}
+
+fn forked(tjp: &Addr) -> SagaError {
+    SagaError::local(
+        "identity_forked",
+        format!(
+            "identity {tjp} has signed different frames in two places and can no longer be trusted; make a new one \
+             with 'ibgib identity new'"
+        ),
+    )
+}

@@ -1,0 +1,303 @@
+//! Receivers behind a URL: HTTP for registration and evolution, a WebSocket for the connection.
+
+use crate::link::{Link, QUEUE_MAX};
+use crate::remote::Remote;
+use async_trait::async_trait;
+use futures_util::{SinkExt, StreamExt};
+use ibgib::{Addr, IbGib, Map, Mode, Value, Verified};
+use ibgib_saga::{Packet, SUBPROTOCOL, SagaError};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{self, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+/// Path of the WebSocket endpoint.
+pub const SYNC_PATH: &str = "/api/v1/sync";
+/// Seconds that a message may take to leave, and a socket to close.
+const SEND_SECONDS_MAX: u64 = 60;
+const CLOSE_SECONDS_MAX: u64 = 5;
+/// Bytes of an HTTP answer that are read at most.
+const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// A WebSocket of any library, as the pump uses it (`IWebSocketWrapper` of the original: `next` stands for its
+/// onMessage and onClose).
+#[async_trait]
+pub trait WebSocketWrapper: Send {
+    /// Sends one message and flushes it.
+    async fn send(&mut self, packet: Packet) -> Result<(), String>;
+    /// The next message; `None` once the socket is closed.
+    async fn next(&mut self) -> Option<Result<Packet, String>>;
+    /// Closes; calling it again does nothing.
+    async fn close(&mut self);
+}
+
+/// Turns a WebSocket into a [`Link`]. A task carries the messages; it ends, and the socket is closed, when either
+/// side ends.
+pub fn link(mut socket: impl WebSocketWrapper + 'static) -> Link {
+    let (tx, mut out) = mpsc::channel::<Packet>(QUEUE_MAX);
+    let (incoming, rx) = mpsc::channel::<Packet>(QUEUE_MAX);
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                packet = out.recv() => {
+                    let Some(packet) = packet else { break };
+                    let sent = tokio::time::timeout(Duration::from_secs(SEND_SECONDS_MAX), socket.send(packet)).await;
+                    if !matches!(sent, Ok(Ok(()))) {
+                        break;
+                    }
+                }
+                packet = socket.next() => match packet {
+                    Some(Ok(packet)) => {
+                        if incoming.send(packet).await.is_err() {
+                            // The link is gone: flush what it had sent.
+                            while let Ok(packet) = out.try_recv() {
+                                if socket.send(packet).await.is_err() {
+                                    break;
+                                }
+                            }
+                            break;
+                        }
+                    }
+                    Some(Err(error)) => {
+                        tracing::debug!(%error, "websocket failed");
+                        break;
+                    }
+                    None => break,
+                },
+            }
+        }
+        // A peer that does not answer the close must not keep the task.
+        let _ = tokio::time::timeout(Duration::from_secs(CLOSE_SECONDS_MAX), socket.close()).await;
+    });
+    Link { tx, rx }
+}
+
+#[async_trait]
+impl WebSocketWrapper for WebSocketStream<MaybeTlsStream<TcpStream>> {
+    async fn send(&mut self, packet: Packet) -> Result<(), String> {
+        let message = match packet {
+            Packet::Text(text) => Message::text(text),
+            Packet::Binary(bytes) => Message::binary(bytes),
+        };
+        SinkExt::send(self, message).await.map_err(|e| e.to_string())
+    }
+
+    async fn next(&mut self) -> Option<Result<Packet, String>> {
+        loop {
+            return match StreamExt::next(self).await? {
+                Ok(Message::Text(text)) => Some(Ok(Packet::Text(text.as_str().to_owned()))),
+                Ok(Message::Binary(bytes)) => Some(Ok(Packet::Binary(bytes.to_vec()))),
+                Ok(Message::Close(_)) => None,
+                Ok(_) => continue,
+                Err(tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed) => None,
+                Err(error) => Some(Err(error.to_string())),
+            };
+        }
+    }
+
+    async fn close(&mut self) {
+        // Already closed is fine.
+        let _ = WebSocketStream::close(self, None).await;
+    }
+}
+
+/// A receiver behind a URL.
+#[derive(Clone, Debug)]
+pub struct WebSocketRemote {
+    base: String,
+    http: reqwest::Client,
+    message_bytes_max: usize,
+}
+
+impl WebSocketRemote {
+    /// Reaches the server at `url`: `http://`, `https://`, `ws://` or `wss://`.
+    ///
+    /// # Errors
+    /// `url` when the text is no such URL.
+    pub fn new(url: &str, message_bytes_max: usize) -> Result<Self, SagaError> {
+        let bad = || SagaError::local("url", format!("{url:?} is not a URL like http://HOST:PORT or ws://HOST:PORT"));
+        let (scheme, rest) = url.split_once("://").ok_or_else(bad)?;
+        let scheme = match scheme.to_ascii_lowercase().as_str() {
+            "http" | "ws" => "http",
+            "https" | "wss" => "https",
+            _ => return Err(bad()),
+        };
+        let rest = rest.trim_end_matches('/');
+        if rest.is_empty() || rest.starts_with('/') || rest.contains(char::is_whitespace) {
+            return Err(bad());
+        }
+        let base = format!("{scheme}://{rest}");
+        reqwest::Url::parse(&base).map_err(|_| bad())?;
+        let http = reqwest::Client::builder()
+            .connect_timeout(Duration::from_secs(10))
+            .timeout(Duration::from_secs(120))
+            .no_proxy()
+            .build()
+            .map_err(|e| SagaError::local("http", e.to_string()))?;
+        Ok(Self { base, http, message_bytes_max })
+    }
+
+    /// The server's base URL.
+    pub fn url(&self) -> &str {
+        &self.base
+    }
+
+    async fn call(&self, request: reqwest::RequestBuilder) -> Result<(u16, String), SagaError> {
+        let unreachable =
+            |e: reqwest::Error| SagaError::local("unreachable", format!("{} is not reachable: {}", self.base, cause(&e)));
+        let mut response = request.send().await.map_err(unreachable)?;
+        let status = response.status().as_u16();
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
+            body.extend_from_slice(&chunk);
+            if body.len() > ANSWER_BYTES_MAX {
+                return Err(SagaError::Limit { name: "answer_bytes_max", limit: ANSWER_BYTES_MAX as u64 });
+            }
+        }
+        let text = String::from_utf8(body)
+            .map_err(|_| SagaError::PeerMisbehaved { rule: "bad_answer", detail: "an answer is not UTF-8".into() })?;
+        Ok((status, text))
+    }
+
+    async fn get(&self, path: &str) -> Result<Option<String>, SagaError> {
+        let (status, text) = self.call(self.http.get(format!("{}{path}", self.base))).await?;
+        match status {
+            200 => Ok(Some(text)),
+            404 if error_code(&text).as_deref() == Some("not_found") => Ok(None),
+            _ => Err(refusal(status, &text)),
+        }
+    }
+
+    async fn post(&self, path: &str, body: String) -> Result<(), SagaError> {
+        let request = self.http.post(format!("{}{path}", self.base)).header("content-type", "application/json");
+        let (status, text) = self.call(request.body(body)).await?;
+        if matches!(status, 200 | 201) { Ok(()) } else { Err(refusal(status, &text)) }
+    }
+
+    /// Tips of timelines whose first frame's ib is `ib`: (timeline, tip).
+    ///
+    /// # Errors
+    /// The server is not reachable or refuses.
+    pub async fn tips_of(&self, ib: &str) -> Result<Vec<(Addr, Addr)>, SagaError> {
+        let text = self.get(&format!("/api/v1/tips?ib={}", encode(ib))).await?.unwrap_or_default();
+        let mut out = Vec::new();
+        for line in text.lines() {
+            let value = Value::parse(line, Mode::Strict).map_err(bad_answer)?;
+            let addr = |key: &str| value.get(key).and_then(Value::as_str).and_then(|t| t.parse::<Addr>().ok());
+            match (addr("tjp"), addr("tip")) {
+                (Some(tjp), Some(tip)) => out.push((tjp, tip)),
+                _ => return Err(bad_answer("a line without tjp or tip")),
+            }
+        }
+        Ok(out)
+    }
+}
+
+/// Percent-encodes a path segment or query value (RFC 3986, unreserved characters kept).
+pub fn encode(text: &str) -> String {
+    let mut out = String::new();
+    for b in text.bytes() {
+        if b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~') {
+            out.push(char::from(b));
+        } else {
+            out.push_str(&format!("%{b:02X}"));
+        }
+    }
+    out
+}
+
+fn bad_answer(why: impl ToString) -> SagaError {
+    SagaError::PeerMisbehaved { rule: "bad_answer", detail: why.to_string() }
+}
+
+/// The innermost cause, which says what happened rather than that something did.
+fn cause(error: &reqwest::Error) -> String {
+    let mut inner: &dyn std::error::Error = error;
+    while let Some(next) = inner.source() {
+        inner = next;
+    }
+    inner.to_string()
+}
+
+fn error_member(text: &str, key: &str) -> Option<String> {
+    let value = Value::parse(text, Mode::Strict).ok()?;
+    value.get("error")?.get(key)?.as_str().map(str::to_owned)
+}
+
+fn error_code(text: &str) -> Option<String> {
+    error_member(text, "code")
+}
+
+fn refusal(status: u16, text: &str) -> SagaError {
+    let code = error_code(text).unwrap_or_else(|| format!("http_{status}"));
+    let message = error_member(text, "message").unwrap_or_else(|| format!("the server answered with status {status}"));
+    let auth = code.starts_with("identity") || code.starts_with("session") || matches!(status, 401 | 403);
+    SagaError::PeerRefused { code, message, auth }
+}
+
+fn nodes(text: &str) -> Result<Vec<Verified<IbGib>>, SagaError> {
+    text.lines().map(|line| Verified::parse(line).map_err(bad_answer)).collect()
+}
+
+#[async_trait]
+impl Remote for WebSocketRemote {
+    async fn audience(&self) -> Result<String, SagaError> {
+        let text = self.get("/api/v1/health").await?.unwrap_or_default();
+        let value = Value::parse(&text, Mode::Strict).map_err(bad_answer)?;
+        let id = value.get("space").and_then(Value::as_str).filter(|id| id.len() == 64);
+        id.map(str::to_owned).ok_or_else(|| bad_answer("no ibgib space server answers there: /api/v1/health lacks the space id"))
+    }
+
+    async fn identity_tip(&self, tjp: &Addr) -> Result<Option<Addr>, SagaError> {
+        let Some(text) = self.get(&format!("/api/v1/tips/{}", encode(tjp.as_str()))).await? else { return Ok(None) };
+        let value = Value::parse(&text, Mode::Strict).map_err(bad_answer)?;
+        let tip = value.get("tip").and_then(Value::as_str).ok_or_else(|| bad_answer("tip is missing"))?;
+        tip.parse().map(Some).map_err(bad_answer)
+    }
+
+    async fn keystone_frames(&self, tip: &Addr) -> Result<Vec<Verified<IbGib>>, SagaError> {
+        let path = format!("/api/v1/ibgibs/{}?getGraph=true", encode(tip.as_str()));
+        nodes(&self.get(&path).await?.unwrap_or_default())
+    }
+
+    async fn post_genesis_keystone(&self, genesis: &Verified<IbGib>) -> Result<(), SagaError> {
+        self.post("/api/v1/keystones", genesis.to_json()).await
+    }
+
+    async fn post_evolution(
+        &self,
+        tjp: &Addr,
+        frames: &[Verified<IbGib>],
+        session: Option<&Verified<IbGib>>,
+    ) -> Result<(), SagaError> {
+        let frames: Vec<Value> = frames.iter().map(|f| f.to_value()).collect();
+        let session = session.map_or(Value::Null, |s| s.to_value());
+        let body: Map = [("frames", Value::Array(frames)), ("session", session)].into_iter().collect();
+        let path = format!("/api/v1/keystones/{}/frames", encode(tjp.as_str()));
+        self.post(&path, Value::Object(body).to_json()).await
+    }
+
+    async fn open(&self) -> Result<Link, SagaError> {
+        let unreachable = |why: String| SagaError::local("unreachable", format!("{} is not reachable: {why}", self.base));
+        let url = format!("ws{}{SYNC_PATH}", self.base.trim_start_matches("http"));
+        let mut request = url.into_client_request().map_err(|e| unreachable(e.to_string()))?;
+        request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static(SUBPROTOCOL));
+        let config = WebSocketConfig::default()
+            .max_message_size(Some(self.message_bytes_max + 1024))
+            .max_frame_size(Some(self.message_bytes_max + 1024));
+        let connecting = tokio_tungstenite::connect_async_with_config(request, Some(config), true);
+        match tokio::time::timeout(Duration::from_secs(10), connecting).await {
+            Err(_) => Err(SagaError::TimedOut),
+            Ok(Err(tungstenite::Error::Http(response))) => {
+                let text = response.body().as_ref().map(|b| String::from_utf8_lossy(b).into_owned()).unwrap_or_default();
+                Err(refusal(response.status().as_u16(), &text))
+            }
+            Ok(Err(error)) => Err(unreachable(error.to_string())),
+            Ok(Ok((socket, _))) => Ok(link(socket)),
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! What a saga did, told at its end.
+
+use ibgib::Addr;
+
+/// What happened to one timeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Both sides had it.
+    Same,
+    /// The receiver took ours.
+    Pushed,
+    /// We took the receiver's.
+    Pulled,
+    /// Both had edits; both now have the merge.
+    Merged,
+    /// It failed on its own; the others went on.
+    Refused,
+}
+
+impl Action {
+    /// `same`, `pushed`, `pulled`, `merged` or `refused`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Same => "same",
+            Self::Pushed => "pushed",
+            Self::Pulled => "pulled",
+            Self::Merged => "merged",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// One timeline (or constant) of a summary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimelineSummary {
+    /// The timeline; a constant's own address.
+    pub tjp: Addr,
+    /// Our tip before.
+    pub before: Option<Addr>,
+    /// Our tip after.
+    pub after: Option<Addr>,
+    /// What happened.
+    pub action: Action,
+    /// Why it was refused.
+    pub why: Option<String>,
+}
+
+/// What a saga did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// The saga's id; `None` when there was nothing to do and so no saga.
+    pub saga: Option<String>,
+    /// The number that the session identity reached: 1 for connecting plus one per turn of the sender; 0 without a
+    /// saga.
+    pub turns: u32,
+    /// Nodes of synced graphs that we sent.
+    pub nodes_sent: u64,
+    /// Nodes of synced graphs that we received.
+    pub nodes_received: u64,
+    /// Bytes of messages that we sent in this saga.
+    pub bytes_sent: u64,
+    /// Bytes of messages that we received in this saga.
+    pub bytes_received: u64,
+    /// Merge frames made by either side.
+    pub merges: u64,
+    /// New conflicts recorded.
+    pub conflicts: u64,
+    /// Per timeline that differed, sorted by timeline.
+    pub timelines: Vec<TimelineSummary>,
+}

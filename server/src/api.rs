@@ -1,0 +1,208 @@
+//! The HTTP API.
+
+use crate::error::{ApiError, json};
+use crate::metrics;
+use crate::serve::State;
+use crate::socket;
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{DefaultBodyLimit, Path, Query, State as Extract};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use ibgib::{Addr, IbGib, Map, Mode, Value, Verified};
+use ibgib_peer::space_error;
+use ibgib_spaces::{Follow, Kind};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// Nodes of a graph that one request may read.
+const GRAPH_MAX: usize = 10_000_000;
+/// Nodes loaded at once while a graph is answered.
+const GRAPH_BATCH: usize = 256;
+
+pub(crate) fn router(state: Arc<State>, extra: Option<Router>) -> Router {
+    let body_max = state.body_bytes_max;
+    let api = Router::new()
+        .route("/api/v1/health", get(health))
+        .route("/api/v1/keystones", post(register))
+        .route("/api/v1/keystones/{tjp}/frames", post(evolve))
+        .route("/api/v1/ibgibs/{addr}", get(ibgib))
+        .route("/api/v1/tips/{addr}", get(tip))
+        .route("/api/v1/tips", get(tips))
+        .route(ibgib_peer::SYNC_PATH, get(socket::upgrade))
+        .route("/metrics", get(metrics::render))
+        .layer(DefaultBodyLimit::max(body_max))
+        .with_state(state);
+    let all = match extra {
+        Some(extra) => api.merge(extra),
+        None => api,
+    };
+    all.fallback(|| async { ApiError::not_found("this path") })
+        .method_not_allowed_fallback(|| async {
+            ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path takes another method")
+        })
+}
+
+async fn health(Extract(state): Extract<Arc<State>>) -> Result<Response, ApiError> {
+    let space = state.host.space();
+    let revision = space.revision().await.map_err(space_error)?;
+    let nodes = space.count().await.map_err(space_error)?;
+    let policy = if state.host.is_open() { "open" } else { "allow" };
+    let body: Map = [
+        ("status", Value::from("ok")),
+        ("space", space.id().into()),
+        ("version", env!("CARGO_PKG_VERSION").into()),
+        ("protocol", ibgib_saga::SUBPROTOCOL.into()),
+        ("policy", policy.into()),
+        ("nodes", Value::Number(nodes as f64)),
+        ("revision", Value::Number(revision as f64)),
+    ]
+    .into_iter()
+    .collect();
+    Ok(json(StatusCode::OK, &Value::Object(body)))
+}
+
+fn body_text(body: &Bytes) -> Result<&str, ApiError> {
+    std::str::from_utf8(body).map_err(|e| ApiError::bad("bad_json", format!("the body is not UTF-8: {e}")))
+}
+
+fn address(text: &str) -> Result<Addr, ApiError> {
+    text.parse().map_err(|e: ibgib::AddrError| ApiError::bad("bad_address", e.to_string()))
+}
+
+fn checked(value: Value) -> Result<Verified<IbGib>, ApiError> {
+    IbGib::from_value(value, Mode::Strict)
+        .and_then(IbGib::verify)
+        .map_err(|e| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, e.rule(), e.to_string()))
+}
+
+fn parse(body: &Bytes) -> Result<Value, ApiError> {
+    Value::parse(body_text(body)?, Mode::Strict).map_err(|e| ApiError::bad("bad_json", e.to_string()))
+}
+
+async fn register(Extract(state): Extract<Arc<State>>, body: Bytes) -> Result<Response, ApiError> {
+    let genesis = checked(parse(&body)?)?;
+    state.host.post_genesis_keystone(&genesis).await?;
+    Ok(tip_answer(StatusCode::CREATED, genesis.addr(), genesis.addr()))
+}
+
+async fn evolve(
+    Extract(state): Extract<Arc<State>>,
+    Path(tjp): Path<String>,
+    body: Bytes,
+) -> Result<Response, ApiError> {
+    let tjp = address(&tjp)?;
+    let Value::Object(mut body) = parse(&body)? else {
+        return Err(ApiError::bad("bad_body", "expected an object {frames, session}"));
+    };
+    let Some(Value::Array(frames)) = body.remove("frames") else {
+        return Err(ApiError::bad("bad_body", "frames must be an array"));
+    };
+    let frames = frames.into_iter().map(checked).collect::<Result<Vec<_>, _>>()?;
+    let session = match body.remove("session") {
+        None | Some(Value::Null) => None,
+        Some(value) => Some(checked(value)?),
+    };
+    let tip = state.host.post_evolution(&tjp, &frames, session.as_ref()).await?;
+    Ok(tip_answer(StatusCode::OK, &tjp, &tip))
+}
+
+fn tip_answer(status: StatusCode, tjp: &Addr, tip: &Addr) -> Response {
+    let body: Map = [("tjp", Value::from(tjp)), ("tip", tip.into())].into_iter().collect();
+    json(status, &Value::Object(body))
+}
+
+/// Data may be read without a connection only while everybody may sync; identities always, since peers check them.
+fn check_readable(state: &State, addr: &Addr) -> Result<(), ApiError> {
+    if state.host.is_open() || Kind::of(addr) == Kind::Keystone {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        StatusCode::FORBIDDEN,
+        "reading_needs_identity",
+        "this server serves data only to its identities, over /api/v1/sync",
+    ))
+}
+
+async fn ibgib(
+    Extract(state): Extract<Arc<State>>,
+    Path(addr): Path<String>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Result<Response, ApiError> {
+    let addr = address(&addr)?;
+    check_readable(&state, &addr)?;
+    let space = Arc::clone(state.host.space());
+    if query.get("getGraph").is_none_or(|v| v != "true") {
+        let node = space.get(std::slice::from_ref(&addr)).await.map_err(space_error)?.pop().flatten();
+        let node = node.ok_or_else(|| ApiError::not_found(addr.as_str()))?;
+        return Ok(json(StatusCode::OK, &node.to_value()));
+    }
+    if space.has(std::slice::from_ref(&addr)).await.map_err(space_error)? != [true] {
+        return Err(ApiError::not_found(addr.as_str()));
+    }
+    let none = HashSet::new();
+    let addrs = space.reach(std::slice::from_ref(&addr), Follow::All, &none, GRAPH_MAX).await.map_err(space_error)?;
+    // Batch after batch, so that a large graph does not stand in memory.
+    let (tx, rx) = tokio::sync::mpsc::channel::<Result<String, std::io::Error>>(4);
+    tokio::spawn(async move {
+        for batch in addrs.chunks(GRAPH_BATCH) {
+            let lines = match space.get(batch).await {
+                Ok(nodes) => Ok(nodes.into_iter().flatten().map(|n| n.to_json() + "\n").collect()),
+                Err(error) => Err(std::io::Error::other(error.to_string())),
+            };
+            let failed = lines.is_err();
+            if tx.send(lines).await.is_err() || failed {
+                return;
+            }
+        }
+    });
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::new(Lines(rx))).into_response())
+}
+
+/// A body whose pieces come from a channel.
+struct Lines(tokio::sync::mpsc::Receiver<Result<String, std::io::Error>>);
+
+impl hyper::body::Body for Lines {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>, std::io::Error>>> {
+        self.0
+            .poll_recv(context)
+            .map(|piece| piece.map(|p| p.map(|text| hyper::body::Frame::data(Bytes::from(text)))))
+    }
+}
+
+async fn tip(Extract(state): Extract<Arc<State>>, Path(addr): Path<String>) -> Result<Response, ApiError> {
+    let addr = address(&addr)?;
+    check_readable(&state, &addr)?;
+    let tip = state.host.tip(&addr).await?.ok_or_else(|| ApiError::not_found(addr.as_str()))?;
+    Ok(tip_answer(StatusCode::OK, &addr, &tip))
+}
+
+async fn tips(
+    Extract(state): Extract<Arc<State>>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Result<Response, ApiError> {
+    let Some(ib) = query.get("ib") else {
+        return Err(ApiError::bad("bad_query", "say which timelines: ?ib=folder"));
+    };
+    if !state.host.is_open() {
+        return Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            "reading_needs_identity",
+            "this server lists data only to its identities",
+        ));
+    }
+    let mut text = String::new();
+    for tip in state.host.tips_of(ib).await? {
+        let line: Map = [("tjp", Value::from(&tip.tjp)), ("tip", (&tip.addr).into())].into_iter().collect();
+        text.push_str(&Value::Object(line).to_json());
+        text.push('\n');
+    }
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], text).into_response())
+}

@@ -1,0 +1,90 @@
+//! Counters, as Prometheus text.
+
+use crate::serve::State;
+use axum::extract::State as Extract;
+use ibgib_peer::{Host, HostEvent};
+use metrics::{counter, gauge};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use std::sync::Arc;
+
+pub(crate) async fn render(Extract(state): Extract<Arc<State>>) -> String {
+    state.metrics.render()
+}
+
+/// A recorder of one server: nothing global, so that a process may run several.
+pub(crate) fn recorder() -> (Arc<PrometheusRecorder>, PrometheusHandle) {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    (Arc::new(recorder), handle)
+}
+
+/// Counts and logs what happens at a host, until the host is gone.
+pub(crate) async fn watch(host: &Host, recorder: Arc<PrometheusRecorder>) {
+    let mut events = host.events();
+    metrics::with_local_recorder(&*recorder, || {
+        // Present from the start, so that a graph shows zero rather than nothing.
+        gauge!("ibgib_connections").set(0.0);
+        counter!("ibgib_sagas_total").absolute(0);
+        counter!("ibgib_nodes_received_total").absolute(0);
+        counter!("ibgib_nodes_sent_total").absolute(0);
+    });
+    loop {
+        match events.recv().await {
+            Ok(event) => metrics::with_local_recorder(&*recorder, || note(&event)),
+            Err(tokio::sync::broadcast::error::RecvError::Lagged(missed)) => {
+                tracing::warn!(missed, "metrics missed events");
+            }
+            Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
+        }
+    }
+}
+
+fn note(event: &HostEvent) {
+    match event {
+        HostEvent::Registered(tjp) => {
+            counter!("ibgib_identities_registered_total").increment(1);
+            tracing::info!(identity = %tjp, "identity registered");
+        }
+        HostEvent::Evolved(tjp) => {
+            counter!("ibgib_identity_evolutions_total").increment(1);
+            tracing::debug!(identity = %tjp, "identity evolved");
+        }
+        HostEvent::Opened(_) => {
+            counter!("ibgib_connections_total").increment(1);
+            gauge!("ibgib_connections").increment(1.0);
+        }
+        HostEvent::Connected(id, identity) => {
+            let identity = identity.as_ref().map(ToString::to_string).unwrap_or_default();
+            tracing::info!(connection = id, identity, "connected");
+        }
+        HostEvent::Message(_, incoming, _, bytes) => {
+            let way = if *incoming { "in" } else { "out" };
+            counter!("ibgib_messages_total", "way" => way).increment(1);
+            counter!("ibgib_message_bytes_total", "way" => way).increment(*bytes as u64);
+        }
+        HostEvent::Done(id, done) => {
+            counter!("ibgib_sagas_total").increment(1);
+            counter!("ibgib_nodes_received_total").increment(done.nodes_received);
+            counter!("ibgib_nodes_sent_total").increment(done.nodes_sent);
+            tracing::info!(
+                connection = id,
+                saga = done.saga_id,
+                turns = done.turns,
+                received = done.nodes_received,
+                sent = done.nodes_sent,
+                "saga committed"
+            );
+        }
+        HostEvent::Closed(id, error) => {
+            gauge!("ibgib_connections").decrement(1.0);
+            if let Some(error) = error {
+                counter!("ibgib_failures_total", "code" => error.code().to_owned()).increment(1);
+                tracing::warn!(connection = id, code = error.code(), %error, "connection failed");
+            } else {
+                tracing::debug!(connection = id, "connection closed");
+            }
+        }
+        HostEvent::Forked(_) => counter!("ibgib_identities_forked_total").increment(1),
+        _ => {}
+    }
+}

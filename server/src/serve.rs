@@ -1,0 +1,235 @@
+//! Starting, limiting and stopping the server.
+
+use crate::api;
+use crate::error::ServeError;
+use crate::metrics as counters;
+use axum::Router;
+use axum::extract::ConnectInfo;
+use axum::http::{HeaderMap, header};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use ibgib_peer::Host;
+use metrics_exporter_prometheus::PrometheusHandle;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tower::ServiceExt as _;
+
+/// How to serve.
+#[derive(Clone, Debug)]
+pub struct ServeOptions {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Plain text off loopback, which anybody on the way can read and change.
+    pub allow_plain_text: bool,
+    /// WebSocket connections open at once.
+    pub connections_max: usize,
+    /// WebSocket connections open at once from one address.
+    pub connections_per_address_max: usize,
+    /// Bytes of an HTTP body.
+    pub body_bytes_max: usize,
+    /// Milliseconds that sending a request's head may take.
+    pub header_ms_max: u64,
+    /// Milliseconds that commits under way may take after a shutdown was asked for.
+    pub shutdown_ms_max: u64,
+    /// More routes, for instance the dev-tools page.
+    pub extra: Option<Router>,
+}
+
+impl Default for ServeOptions {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7070)),
+            allow_plain_text: false,
+            connections_max: 8_000,
+            connections_per_address_max: 1_024,
+            body_bytes_max: 1024 * 1024,
+            header_ms_max: 10_000,
+            shutdown_ms_max: 8_000,
+            extra: None,
+        }
+    }
+}
+
+pub(crate) struct State {
+    pub(crate) host: Arc<Host>,
+    pub(crate) places: Places,
+    pub(crate) shutdown: watch::Receiver<bool>,
+    pub(crate) metrics: PrometheusHandle,
+    pub(crate) body_bytes_max: usize,
+}
+
+impl State {
+    /// A browser's page may only sync when it came from this very server.
+    pub(crate) fn allow_origin(&self, headers: &HeaderMap) -> bool {
+        let text = |name| headers.get(name).and_then(|v| v.to_str().ok());
+        match (text(header::ORIGIN), text(header::HOST)) {
+            (Some(origin), Some(host)) => {
+                origin.split_once("://").is_some_and(|(_, rest)| rest.eq_ignore_ascii_case(host))
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Counts open connections, in all and per address.
+#[derive(Clone)]
+pub(crate) struct Places {
+    open: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    all_max: usize,
+    each_max: usize,
+}
+
+/// One connection's place; dropping it frees it.
+pub(crate) struct Place {
+    places: Places,
+    address: IpAddr,
+}
+
+impl Places {
+    pub(crate) fn take(&self, address: IpAddr) -> Result<Place, &'static str> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.values().sum::<usize>() >= self.all_max {
+            return Err("the server has as many connections as it takes");
+        }
+        let here = open.entry(address).or_default();
+        if *here >= self.each_max {
+            return Err("your address has as many connections as the server takes from one");
+        }
+        *here += 1;
+        Ok(Place { places: self.clone(), address })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self.places.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(here) = open.get_mut(&self.address) {
+            *here -= 1;
+            if *here == 0 {
+                open.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    /// Listens and serves `host` in the background.
+    ///
+    /// # Errors
+    /// The address is taken, forbidden, or not loopback without [`ServeOptions::allow_plain_text`].
+    pub async fn start(host: Arc<Host>, options: ServeOptions) -> Result<Self, ServeError> {
+        if !options.listen.ip().is_loopback() && !options.allow_plain_text {
+            return Err(ServeError::PlainText(options.listen));
+        }
+        let listener = TcpListener::bind(options.listen).await.map_err(|error| match error.kind() {
+            std::io::ErrorKind::AddrInUse => ServeError::PortInUse(options.listen),
+            std::io::ErrorKind::PermissionDenied => ServeError::Permission(options.listen),
+            _ => ServeError::Listen(options.listen, error),
+        })?;
+        let address = listener.local_addr().map_err(|e| ServeError::Listen(options.listen, e))?;
+        let (stop, stopped) = watch::channel(false);
+        let (recorder, metrics) = counters::recorder();
+        let state = Arc::new(State {
+            host: Arc::clone(&host),
+            places: Places {
+                open: Arc::default(),
+                all_max: options.connections_max,
+                each_max: options.connections_per_address_max,
+            },
+            shutdown: stopped.clone(),
+            metrics,
+            body_bytes_max: options.body_bytes_max,
+        });
+        let router = api::router(state, options.extra.clone());
+        let task = tokio::spawn(async move {
+            let counting = tokio::spawn(async move { counters::watch(&host, recorder).await });
+            accept(listener, router, options, stopped).await;
+            counting.abort();
+        });
+        Ok(Self { address, stop, task })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// `http://HOST:PORT`
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Stops taking connections, lets commits under way finish, closes, and waits for the end.
+    pub async fn shutdown(self) {
+        self.stop.send_replace(true);
+        // The task only fails by panicking; then there is nothing left to wait for.
+        let _ = self.task.await;
+    }
+}
+
+async fn accept(listener: TcpListener, router: Router, options: ServeOptions, mut stop: watch::Receiver<bool>) {
+    let open = tokio_util_tracker();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|s| *s) => break,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors: give connections time to end instead of spinning.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let router = router.clone();
+        let header_ms_max = options.header_ms_max;
+        let mut stop = stop.clone();
+        let held = open.0.clone();
+        tokio::spawn(async move {
+            let service = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+                request.extensions_mut().insert(ConnectInfo(peer));
+                router.clone().oneshot(request.map(axum::body::Body::new))
+            });
+            // Small messages must not wait for more to come.
+            let _ = stream.set_nodelay(true);
+            let mut builder = hyper::server::conn::http1::Builder::new();
+            builder.timer(TokioTimer::new()).header_read_timeout(Duration::from_millis(header_ms_max));
+            builder.max_buf_size(64 * 1024);
+            let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
+            let served = tokio::select! {
+                served = connection.as_mut() => served,
+                _ = stop.wait_for(|s| *s) => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = served {
+                tracing::debug!(%peer, %error, "connection ended badly");
+            }
+            drop(held);
+        });
+    }
+    drop(listener);
+    let (held, mut all_gone) = open;
+    drop(held);
+    // Each connection holds a sender; when the last is gone, all have ended.
+    let _ = tokio::time::timeout(Duration::from_millis(options.shutdown_ms_max), all_gone.recv()).await;
+}
+
+fn tokio_util_tracker() -> (tokio::sync::mpsc::Sender<()>, tokio::sync::mpsc::Receiver<()>) {
+    tokio::sync::mpsc::channel(1)
+}

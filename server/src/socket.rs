@@ -1,0 +1,72 @@
+//! The WebSocket endpoint.
+
+use crate::error::ApiError;
+use crate::serve::State;
+use async_trait::async_trait;
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::{ConnectInfo, State as Extract};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::Response;
+use ibgib_peer::WebSocketWrapper;
+use ibgib_saga::{Packet, SUBPROTOCOL};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+struct Socket(WebSocket);
+
+#[async_trait]
+impl WebSocketWrapper for Socket {
+    async fn send(&mut self, packet: Packet) -> Result<(), String> {
+        let message = match packet {
+            Packet::Text(text) => Message::Text(text.into()),
+            Packet::Binary(bytes) => Message::Binary(bytes.into()),
+        };
+        self.0.send(message).await.map_err(|e| e.to_string())
+    }
+
+    async fn next(&mut self) -> Option<Result<Packet, String>> {
+        loop {
+            return match self.0.recv().await? {
+                Ok(Message::Text(text)) => Some(Ok(Packet::Text(text.as_str().to_owned()))),
+                Ok(Message::Binary(bytes)) => Some(Ok(Packet::Binary(bytes.to_vec()))),
+                Ok(Message::Close(_)) => None,
+                Ok(Message::Ping(_) | Message::Pong(_)) => continue,
+                Err(error) => Some(Err(error.to_string())),
+            };
+        }
+    }
+
+    async fn close(&mut self) {
+        // Already closed is fine.
+        let _ = self.0.send(Message::Close(None)).await;
+    }
+}
+
+pub(crate) async fn upgrade(
+    Extract(state): Extract<Arc<State>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Result<Response, ApiError> {
+    if headers.contains_key(header::ORIGIN) && !state.allow_origin(&headers) {
+        return Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            "foreign_origin",
+            "a page of another origin may not sync with this server",
+        ));
+    }
+    let place = state.places.take(peer.ip()).map_err(|what| {
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_connections", format!("{what}: try again later"))
+    })?;
+    let message_max = state.host.limits().message_bytes_max + 1024;
+    let host = Arc::clone(&state.host);
+    let shutdown = state.shutdown.clone();
+    Ok(upgrade
+        .protocols([SUBPROTOCOL])
+        .max_message_size(message_max)
+        .max_frame_size(message_max)
+        .on_upgrade(move |socket| async move {
+            host.serve(ibgib_peer::link(Socket(socket)), shutdown).await;
+            drop(place);
+        }))
+}

@@ -1,0 +1,474 @@
+//! Timelines: frames linked by `past`, named by their first frame (tjp). Ancestry, cover, and the proof that a tip
+//! may move.
+//!
+//! **Ancestry** follows `past` and, on a merge frame, `graftorphan`. A *merge frame* is one whose `graftbase` is its
+//! newest `past` and whose recomputation gives its own address; every other frame is an *edit*, also one made on a
+//! merge frame, which inherits its graft relations. y **covers** x when every edit reachable from x is reachable from
+//! y. Tips move only to what covers them; so nobody's edit is lost, and nobody makes a merge that says nothing new.
+//!
+//! A [`History`] holds frames in memory. What it lacks it asks for with [`HistoryError::Need`]: load, insert, call
+//! again; what was found out stays known. Frames are visited from the highest n down, so only the part where two tips
+//! differ is needed.
+
+use crate::addr::Addr;
+use crate::ibgib::{IbGib, Verified};
+use crate::merge::{self, Region};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+/// Proof that a timeline's tip may move from one frame to another: the new tip covers the old one, and every frame
+/// between follows the rules of timelines. Only [`History::advance`] makes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Advance {
+    tjp: Addr,
+    from: Option<Addr>,
+    to: Addr,
+}
+
+impl Advance {
+    /// The timeline.
+    pub fn tjp(&self) -> &Addr {
+        &self.tjp
+    }
+
+    /// The tip that the proof starts from; `None` for a timeline seen for the first time.
+    pub fn from(&self) -> Option<&Addr> {
+        self.from.as_ref()
+    }
+
+    /// The tip that the proof leads to.
+    pub fn to(&self) -> &Addr {
+        &self.to
+    }
+}
+
+/// How a tip x stands to a tip y.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relation {
+    /// They are one frame.
+    Same,
+    /// y covers x: x moves to y.
+    Behind,
+    /// x covers y: y moves to x.
+    Ahead,
+    /// Each has edits that the other lacks.
+    Diverged,
+}
+
+/// The tip that two tips lead to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Joined {
+    /// The common tip.
+    pub tip: Addr,
+    /// Nodes made for it, dependencies first: stones, then the merge frame. Empty when one tip covers the other.
+    pub nodes: Vec<Verified<IbGib>>,
+    /// Conflicts that this merge found.
+    pub conflicts: usize,
+}
+
+/// Why a history cannot answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HistoryError {
+    /// Frames are needed: load and insert them, then call again.
+    #[error("{} frame(s) are needed", .0.len())]
+    Need(Vec<Addr>),
+    /// A frame breaks a rule of timelines.
+    #[error("frame {addr} breaks a rule of timelines: {why}")]
+    Broken {
+        /// The frame.
+        addr: Addr,
+        /// Which rule and how.
+        why: String,
+    },
+    /// The new tip does not cover the old one.
+    #[error("{to} does not cover {from}: edits would be lost")]
+    NotCovered {
+        /// The old tip.
+        from: Addr,
+        /// The new tip.
+        to: Addr,
+    },
+    /// Only living timelines (those with dna) merge.
+    #[error("timeline of {0} has no dna: it cannot merge")]
+    NotLiving(Addr),
+}
+
+/// Frames in memory, and what was found out about them.
+#[derive(Debug, Default)]
+pub struct History {
+    frames: HashMap<Addr, Verified<IbGib>>,
+    merges: HashMap<Addr, bool>,
+}
+
+/// Stops a computation until something is known.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    Need(Vec<Addr>),
+    /// Whether this frame is a merge has to be found out first.
+    Classify(Addr),
+    Broken(Addr, String),
+}
+
+type Known<T> = Result<T, Stop>;
+
+/// Orders frames: n (missing counts −1), then the text of the gib.
+pub(crate) type Key = (i64, Addr);
+
+fn key_of(frame: &Verified<IbGib>) -> Key {
+    (frame.n().map_or(-1, |n| n as i64), frame.addr().clone())
+}
+
+/// Larger (n, gib) first among two tips.
+pub(crate) fn larger(a: &Verified<IbGib>, b: &Verified<IbGib>) -> bool {
+    let key = |f: &Verified<IbGib>| (f.n().map_or(-1, |n| n as i64), f.addr().gib().to_owned());
+    key(a) > key(b)
+}
+
+impl History {
+    /// No frames.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a frame.
+    pub fn insert(&mut self, frame: Verified<IbGib>) {
+        self.frames.entry(frame.addr().clone()).or_insert(frame);
+    }
+
+    /// A frame that was inserted.
+    pub fn get(&self, addr: &Addr) -> Option<&Verified<IbGib>> {
+        self.frames.get(addr)
+    }
+
+    /// How tip `x` stands to tip `y`.
+    ///
+    /// # Errors
+    /// [`HistoryError::Need`]; [`HistoryError::Broken`] for frames that break the rules, or tips of two timelines.
+    pub fn relate(&mut self, x: &Addr, y: &Addr) -> Result<Relation, HistoryError> {
+        if x == y {
+            return Ok(Relation::Same);
+        }
+        self.run(|h| {
+            h.same_timeline(x, y)?;
+            let paint = h.paint(std::slice::from_ref(x), std::slice::from_ref(y), false)?;
+            h.relation(x, y, &paint)
+        })
+    }
+
+    /// The tip that a sync of `x` and `y` leaves on both sides, in whichever order they are given.
+    ///
+    /// # Errors
+    /// As [`History::relate`]; [`HistoryError::NotLiving`] when they diverged and have no dna.
+    pub fn join(&mut self, x: &Addr, y: &Addr) -> Result<Joined, HistoryError> {
+        let one = |tip: &Addr| Joined { tip: tip.clone(), nodes: Vec::new(), conflicts: 0 };
+        match self.relate(x, y)? {
+            Relation::Same | Relation::Behind => return Ok(one(y)),
+            Relation::Ahead => return Ok(one(x)),
+            Relation::Diverged => {}
+        }
+        for tip in [x, y] {
+            if self.frames.get(tip).is_some_and(|f| f.rel8n("dna").next().is_none()) {
+                return Err(HistoryError::NotLiving(tip.clone()));
+            }
+        }
+        let made = self.run(|h| h.merge(x, y))?;
+        let frame = made.nodes.last().cloned();
+        for node in &made.nodes {
+            self.insert(node.clone());
+        }
+        if let Some(frame) = frame {
+            self.merges.insert(frame.addr().clone(), true);
+        }
+        Ok(made)
+    }
+
+    /// Proves that a tip may move from `from` (`None`: the timeline is new) to `to`.
+    ///
+    /// # Errors
+    /// As [`History::relate`]; [`HistoryError::NotCovered`].
+    pub fn advance(&mut self, from: Option<&Addr>, to: &Addr) -> Result<Advance, HistoryError> {
+        let tjp = self.run(|h| {
+            let frame = h.frame(to)?;
+            let tjp = frame.tjp();
+            let tjp = tjp.ok_or_else(|| Stop::Broken(to.clone(), "it belongs to no timeline".into()))?;
+            let paint = match from {
+                None => h.paint(std::slice::from_ref(to), &[], true)?,
+                Some(from) => {
+                    h.same_timeline(from, to)?;
+                    let paint = h.paint(std::slice::from_ref(to), std::slice::from_ref(from), false)?;
+                    let covered = from == to || h.relation(to, from, &paint)? == Relation::Ahead;
+                    if !covered {
+                        return Ok(Err(HistoryError::NotCovered { from: from.clone(), to: to.clone() }));
+                    }
+                    paint
+                }
+            };
+            for addr in &paint.only_x {
+                h.check_step(addr, &tjp)?;
+            }
+            Ok(Ok(tjp))
+        })??;
+        Ok(Advance { tjp, from: from.cloned(), to: to.clone() })
+    }
+
+    /// Runs a computation, finding out first whatever it stops for.
+    fn run<T>(&mut self, mut work: impl FnMut(&Self) -> Known<T>) -> Result<T, HistoryError> {
+        // Frames to classify, each needed by the one before: a stack of our own, since histories nest deeply.
+        let mut pending: Vec<Addr> = Vec::new();
+        loop {
+            let stop = match pending.last() {
+                None => match work(self) {
+                    Ok(done) => return Ok(done),
+                    Err(stop) => stop,
+                },
+                Some(addr) => {
+                    let addr = addr.clone();
+                    match self.recompute(&addr) {
+                        Ok(is_merge) => {
+                            self.merges.insert(addr, is_merge);
+                            pending.pop();
+                            continue;
+                        }
+                        Err(stop) => stop,
+                    }
+                }
+            };
+            match stop {
+                Stop::Need(addrs) => return Err(HistoryError::Need(addrs)),
+                // What recomputing a frame finds broken says that the frame is no merge of ours.
+                Stop::Broken(_, _) if !pending.is_empty() => {
+                    if let Some(addr) = pending.pop() {
+                        self.merges.insert(addr, false);
+                    }
+                }
+                Stop::Broken(addr, why) => return Err(HistoryError::Broken { addr, why }),
+                Stop::Classify(addr) => pending.push(addr),
+            }
+        }
+    }
+
+    pub(crate) fn frame(&self, addr: &Addr) -> Known<&Verified<IbGib>> {
+        self.frames.get(addr).ok_or_else(|| Stop::Need(vec![addr.clone()]))
+    }
+
+    fn same_timeline(&self, x: &Addr, y: &Addr) -> Known<()> {
+        let (a, b) = (self.frame(x)?.tjp(), self.frame(y)?.tjp());
+        match (a, b) {
+            (Some(a), Some(b)) if a == b => Ok(()),
+            _ => Err(Stop::Broken(x.clone(), format!("it is not of the timeline of {y}"))),
+        }
+    }
+
+    /// Base and orphan, when the frame's relations are such as a merge frame has.
+    fn merge_candidate(frame: &Verified<IbGib>) -> Option<(Addr, Addr)> {
+        let base = frame.rel8n_addrs("graftbase");
+        let orphan = frame.rel8n_addrs("graftorphan");
+        match (base.as_slice(), orphan.as_slice()) {
+            ([base], [orphan]) if frame.past().as_ref() == Some(base) => Some((base.clone(), orphan.clone())),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn is_merge(&self, addr: &Addr) -> Known<bool> {
+        if let Some(known) = self.merges.get(addr) {
+            return Ok(*known);
+        }
+        if Self::merge_candidate(self.frame(addr)?).is_none() {
+            return Ok(false);
+        }
+        Err(Stop::Classify(addr.clone()))
+    }
+
+    /// Whether merging what the frame says it merged gives the frame.
+    fn recompute(&self, addr: &Addr) -> Known<bool> {
+        let frame = self.frame(addr)?;
+        let Some((base, orphan)) = Self::merge_candidate(frame) else { return Ok(false) };
+        let n = frame.n().map_or(-1, |n| n as i64);
+        for parent in [&base, &orphan] {
+            if key_of(self.frame(parent)?).0 >= n {
+                return Ok(false);
+            }
+        }
+        // A frame that merges what covers each other is not one that we make.
+        self.same_timeline(&base, &orphan)?;
+        let paint = self.paint(std::slice::from_ref(&base), std::slice::from_ref(&orphan), false)?;
+        if self.relation(&base, &orphan, &paint)? != Relation::Diverged {
+            return Ok(false);
+        }
+        let made = self.merge(&base, &orphan)?;
+        Ok(made.tip == *addr)
+    }
+
+    /// Frames before this one.
+    pub(crate) fn parents(&self, addr: &Addr) -> Known<Vec<Addr>> {
+        let frame = self.frame(addr)?;
+        let mut out: Vec<Addr> = frame.past().into_iter().collect();
+        if let Some((_, orphan)) = Self::merge_candidate(frame)
+            && self.is_merge(addr)?
+        {
+            out.push(orphan);
+        }
+        Ok(out)
+    }
+
+    fn relation(&self, x: &Addr, y: &Addr, paint: &Paint) -> Known<Relation> {
+        let has_edit = |frames: &[Addr]| -> Known<bool> {
+            for addr in frames {
+                if !self.is_merge(addr)? {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        };
+        Ok(match (has_edit(&paint.only_x)?, has_edit(&paint.only_y)?) {
+            (true, true) => Relation::Diverged,
+            (true, false) => Relation::Ahead,
+            (false, true) => Relation::Behind,
+            (false, false) if larger(self.frame(x)?, self.frame(y)?) => Relation::Ahead,
+            (false, false) => Relation::Behind,
+        })
+    }
+
+    /// The rules that a frame keeps towards its past.
+    fn check_step(&self, addr: &Addr, tjp: &Addr) -> Known<()> {
+        let broken = |why: String| Err(Stop::Broken(addr.clone(), why));
+        let frame = self.frame(addr)?;
+        if frame.tjp().as_ref() != Some(tjp) {
+            return broken(format!("its tjp is not {tjp}"));
+        }
+        let Some(past) = frame.past() else {
+            return if frame.is_tjp() { Ok(()) } else { broken("it has no past and is not the first frame".into()) };
+        };
+        if frame.is_tjp() {
+            return broken("the first frame has a past".into());
+        }
+        let past = self.frame(&past)?;
+        if past.tjp().as_ref() != Some(tjp) {
+            return broken("its past belongs to another timeline".into());
+        }
+        if self.is_merge(addr)? {
+            // Recomputed: its n is right.
+            return Ok(());
+        }
+        match (past.n(), frame.n()) {
+            (None, None | Some(0)) => Ok(()),
+            (Some(before), Some(n)) if n == before + 1 => Ok(()),
+            (before, n) => broken(format!("n is {n:?} after {before:?}")),
+        }
+    }
+
+    /// Colours the frames under two sets of tips, from the highest n down, until the rest is common to both.
+    ///
+    /// `deep`: go on until a single frame is left that everything visited descends from (or nothing is left), as
+    /// merging and checking a whole timeline need it.
+    fn paint(&self, x: &[Addr], y: &[Addr], deep: bool) -> Known<Paint> {
+        const X: u8 = 1;
+        const Y: u8 = 2;
+        const STALE: u8 = 4;
+        let mut heap: BTreeMap<Reverse<Key>, u8> = BTreeMap::new();
+        let mut done: HashSet<Addr> = HashSet::new();
+        let mut out = Paint::default();
+        for (tips, colour) in [(x, X), (y, Y)] {
+            for tip in tips {
+                *heap.entry(Reverse(key_of(self.frame(tip)?))).or_default() |= colour;
+            }
+        }
+        let one_sided = y.is_empty();
+        loop {
+            let common = |flags: u8| flags & (X | Y) == X | Y;
+            let open = heap.values().filter(|f| !common(**f)).count();
+            let fresh = heap.values().filter(|f| common(**f) && **f & STALE == 0).count();
+            if open == 0 && !one_sided {
+                if deep && heap.len() <= 1 || !deep && fresh == 0 {
+                    out.nearest.extend(heap.iter().filter(|(_, f)| **f & STALE == 0).map(|(k, _)| k.0.1.clone()));
+                    return Ok(out);
+                }
+                // The highest of the rest cannot be an ancestor of the others.
+                let top_is_fresh = heap.first_key_value().is_some_and(|(_, f)| *f & STALE == 0);
+                if !deep && fresh == 1 && top_is_fresh {
+                    out.nearest.extend(heap.first_key_value().map(|(k, _)| k.0.1.clone()));
+                    return Ok(out);
+                }
+            }
+            let Some((Reverse((n, addr)), flags)) = heap.pop_first() else { return Ok(out) };
+            if !done.insert(addr.clone()) {
+                continue;
+            }
+            match flags & (X | Y) {
+                X => out.only_x.push(addr.clone()),
+                Y => out.only_y.push(addr.clone()),
+                _ => {
+                    if flags & STALE == 0 {
+                        out.nearest.push(addr.clone());
+                    }
+                    out.common.push(addr.clone());
+                }
+            }
+            let inherited = if common(flags) { flags | STALE } else { flags };
+            for parent in self.parents(&addr)? {
+                let key = key_of(self.frame(&parent)?);
+                // Without numbers the order is that of the walk; a chain of them is still visited once.
+                if key.0 >= n && !(key.0 == -1 && n == -1) {
+                    return Err(Stop::Broken(addr, format!("its n is not greater than that of {parent}")));
+                }
+                if done.contains(&parent) {
+                    return Err(Stop::Broken(addr, "frames without n were merged".into()));
+                }
+                *heap.entry(Reverse(key)).or_default() |= inherited;
+            }
+        }
+    }
+
+    /// The merge frame of two tips that diverged, with its stones.
+    fn merge(&self, x: &Addr, y: &Addr) -> Known<Joined> {
+        let (base, orphan) = if larger(self.frame(x)?, self.frame(y)?) { (x, y) } else { (y, x) };
+        let near = self.paint(std::slice::from_ref(base), std::slice::from_ref(orphan), false)?;
+        let deep = self.paint(std::slice::from_ref(base), std::slice::from_ref(orphan), true)?;
+        let mut region = Region { writers: Vec::new(), parents: HashMap::new() };
+        for addr in deep.only_x.iter().chain(&deep.only_y).chain(&deep.common) {
+            let parents = self.parents(addr)?;
+            if !self.is_merge(addr)? {
+                let past = match self.frame(addr)?.past() {
+                    Some(past) => Some(self.frame(&past)?.clone()),
+                    None => None,
+                };
+                region.writers.push((self.frame(addr)?.clone(), past));
+            }
+            region.parents.insert(addr.clone(), parents);
+        }
+        let nearest = self.sorted(near.nearest)?;
+        merge::merge(self, self.frame(base)?, self.frame(orphan)?, &nearest, &region)
+    }
+
+    fn sorted(&self, frames: Vec<Addr>) -> Known<Vec<Addr>> {
+        let mut keyed = Vec::new();
+        for addr in frames {
+            let (n, _) = key_of(self.frame(&addr)?);
+            keyed.push((n, addr.gib().to_owned(), addr));
+        }
+        keyed.sort();
+        keyed.reverse();
+        Ok(keyed.into_iter().map(|(_, _, addr)| addr).collect())
+    }
+
+    /// The nearest common ancestors of `c` and any of `seen`, largest (n, gib) first.
+    pub(crate) fn nearest(&self, seen: &[Addr], c: &Addr) -> Known<Vec<Addr>> {
+        let paint = self.paint(seen, std::slice::from_ref(c), false)?;
+        let found: BTreeSet<Addr> = paint.nearest.into_iter().collect();
+        self.sorted(found.into_iter().collect())
+    }
+}
+
+/// What [`History::paint`] found.
+#[derive(Debug, Default)]
+struct Paint {
+    /// Frames reachable from x only, highest n first.
+    only_x: Vec<Addr>,
+    /// Frames reachable from y only.
+    only_y: Vec<Addr>,
+    /// Common frames that were visited.
+    common: Vec<Addr>,
+    /// Common frames that no other common frame descends from.
+    nearest: Vec<Addr>,
+}
