@@ -85,6 +85,10 @@ impl FolderError {
         move |source| Self::Io { path: path.to_owned(), source }
     }
 
+    pub(crate) fn history(error: impl std::fmt::Display) -> Self {
+        Self::History(error.to_string())
+    }
+
     pub(crate) fn bad_content(addr: &Addr, why: &str) -> Self {
         Self::BadContent { addr: addr.clone(), why: why.to_owned() }
     }

@@ -41,7 +41,7 @@ pub(crate) enum Found {
     File(Stat),
     /// A directory.
     Directory,
-    /// A symbolic link or special file, or something else than a directory on the way to the path.
+    /// A symbolic link or special file, there or on the way.
     Blocked(&'static str),
 }
 
@@ -78,10 +78,22 @@ impl Tree {
         Ok(nanos(meta.mtime(), meta.mtime_nsec()))
     }
 
+    /// As [`Tree::now`], waiting a little until it is after `time`, if that is the present tick of the file system.
+    pub(crate) fn now_after(&self, time: i128) -> Result<i128, FolderError> {
+        for _ in 0..10 {
+            let now = self.now()?;
+            if now > time {
+                return Ok(now);
+            }
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        self.now()
+    }
+
     pub(crate) fn look(&self, path: &EntryPath) -> io::Result<Found> {
         let (dir, name) = match self.parent(path, false) {
             Ok(found) => found,
-            Err(Stop::Missing) => return Ok(Found::Nothing),
+            Err(Stop::Missing | Stop::FileOnTheWay) => return Ok(Found::Nothing),
             Err(Stop::Blocked(why)) => return Ok(Found::Blocked(why)),
             Err(Stop::Io(e)) => return Err(e),
         };
@@ -132,7 +144,9 @@ impl Tree {
     pub(crate) fn rename_in(&self, name: &str, path: &EntryPath, expected: Found) -> Result<Stat, String> {
         let (dir, last) = self.parent(path, true).map_err(Stop::reason)?;
         match look_at(&dir, &last).map_err(|e| e.to_string())? {
-            Found::Directory => return Err("a directory is in the way".into()),
+            // An empty directory is nobody's work.
+            Found::Directory => rustix::fs::unlinkat(&dir, &last, AtFlags::REMOVEDIR)
+                .map_err(|_| "a directory is in the way".to_owned())?,
             Found::Blocked(why) => return Err(why.into()),
             found if found != expected => return Err("changed while it was checked out".into()),
             _ => {}
@@ -149,7 +163,7 @@ impl Tree {
     pub(crate) fn remove(&self, path: &EntryPath, expected: Found) -> Result<(), String> {
         let (dir, name) = match self.parent(path, false) {
             Ok(found) => found,
-            Err(Stop::Missing) => return Ok(()),
+            Err(Stop::Missing | Stop::FileOnTheWay) => return Ok(()),
             Err(stop) => return Err(stop.reason()),
         };
         match look_at(&dir, &name).map_err(|e| e.to_string())? {
@@ -189,9 +203,8 @@ impl Tree {
                 Ok(fd) => fd,
                 Err(Errno::NOENT) => return Err(Stop::Missing),
                 Err(Errno::LOOP | Errno::NOTDIR) => {
-                    let link = matches!(look_at(&dir, &component), Ok(Found::Blocked(_)));
-                    let why = if link { "a symbolic link is on the way" } else { "a file is where a directory must be" };
-                    return Err(Stop::Blocked(why));
+                    let file = matches!(look_at(&dir, &component), Ok(Found::File(_)));
+                    return Err(if file { Stop::FileOnTheWay } else { Stop::Blocked("a symbolic link is on the way") });
                 }
                 Err(e) => return Err(e.into()),
             };
@@ -202,6 +215,8 @@ impl Tree {
 
 enum Stop {
     Missing,
+    /// So nothing can be there, and nothing can come there.
+    FileOnTheWay,
     Blocked(&'static str),
     Io(io::Error),
 }
@@ -210,6 +225,7 @@ impl Stop {
     fn reason(self) -> String {
         match self {
             Self::Missing => "the directory vanished".into(),
+            Self::FileOnTheWay => "a file is where a directory must be".into(),
             Self::Blocked(why) => why.into(),
             Self::Io(e) => e.to_string(),
         }
@@ -226,7 +242,6 @@ fn look_at(dir: &OwnedFd, name: &OsStr) -> io::Result<Found> {
     let stat = match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => stat,
         Err(Errno::NOENT | Errno::NAMETOOLONG) => return Ok(Found::Nothing),
-        Err(Errno::NOTDIR) => return Ok(Found::Blocked("a file is where a directory must be")),
         Err(e) => return Err(e.into()),
     };
     Ok(match FileType::from_raw_mode(stat.st_mode) {

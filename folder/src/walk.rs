@@ -1,7 +1,7 @@
 //! Which files of the folder there are: the walk and the ignore rules.
 
 use crate::error::FolderError;
-use crate::path::{EntryPath, PathProblem, is_control};
+use crate::path::{EntryPath, is_control};
 use crate::tree::{Stat, stat_of};
 use crate::Skipped;
 use ignore::WalkBuilder;
@@ -60,11 +60,6 @@ pub(crate) fn walk(root: &Path) -> Result<Walk, FolderError> {
         }
     }
     Ok(out)
-}
-
-/// Whether `problem` keeps a path out of snapshots altogether.
-pub(crate) fn is_forbidden(path: &EntryPath) -> Option<PathProblem> {
-    path.check().err().filter(|p| !p.is_unportable())
 }
 
 fn relative(path: &Path, root: &Path) -> Option<EntryPath> {

@@ -1,0 +1,249 @@
+//! What a frame says a file holds, and what a file on disk holds.
+
+use crate::chunk::{self, Blob, CHUNKS_MAX};
+use crate::error::FolderError;
+use crate::frames::{NewContent, Node};
+use crate::json::{self, Document};
+use crate::path::EntryPath;
+use crate::tree::{Stat, Tree, stat_of};
+use ibgib::{Addr, Map, Value};
+use ibgib_spaces::Space;
+use sha2::{Digest, Sha256};
+use std::collections::HashSet;
+use std::io::{self, Read};
+
+/// Bytes of the largest file that is kept as text: 1 MiB. Larger ones are chunks.
+pub const TEXT_BYTES_MAX: usize = 1024 * 1024;
+
+/// How often a file that changes while it is read is tried again.
+const READ_TRIES: usize = 4;
+
+/// Frames that are looked at to find what a deleted-and-edited document was.
+const RECOVER_FRAMES_MAX: usize = 64;
+
+/// The content of a file at one frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// There is no file: it was deleted, or not yet made.
+    Absent,
+    Text(String),
+    Blob(Blob),
+}
+
+impl Content {
+    /// Of the frame `node`. A merge may leave more than one kind of content, when one side changed the kind: a blob
+    /// goes before text, text before a document; the others stay in the history and in the recorded conflict.
+    pub(crate) async fn of(space: &dyn Space, node: &Node) -> Result<Self, FolderError> {
+        if let Some(blob) = node.datum("blob") {
+            let addr = blob.as_str().and_then(|a| a.parse::<Addr>().ok());
+            let addr = addr.ok_or_else(|| FolderError::bad_content(node.addr(), "its blob is no address"))?;
+            return Ok(Self::Blob(Blob::from_node(&node_at(space, &addr).await?)?));
+        }
+        if let Some(text) = node.datum("text") {
+            let text = text.as_str().ok_or_else(|| FolderError::bad_content(node.addr(), "its text is no text"))?;
+            return Ok(Self::Text(text.to_owned()));
+        }
+        let Some(Value::Object(json)) = node.datum("json") else { return Ok(Self::Absent) };
+        if let Some(document) = node.data.as_ref().and_then(Document::from_data) {
+            return Ok(Self::Text(document.print()));
+        }
+        recover(space, node, json).await
+    }
+
+    pub(crate) fn is_absent(&self) -> bool {
+        *self == Self::Absent
+    }
+
+    /// What tells equal contents: for finding renames.
+    pub(crate) fn digest(&self) -> Option<String> {
+        match self {
+            Self::Text(text) if !text.is_empty() => Some(text_digest(text)),
+            Self::Blob(blob) => Some(blob.addr.to_string()),
+            _ => None,
+        }
+    }
+
+    /// Hands the bytes to `sink`, in order, at most 1 MiB at a time; a document may be more.
+    pub(crate) async fn read(
+        &self,
+        space: &dyn Space,
+        sink: &mut (dyn FnMut(&[u8]) -> io::Result<()> + Send),
+    ) -> Result<io::Result<()>, FolderError> {
+        match self {
+            Self::Absent => Ok(Ok(())),
+            Self::Text(text) => Ok(sink(text.as_bytes())),
+            Self::Blob(blob) => {
+                for some in blob.chunks.chunks(4) {
+                    for (node, addr) in space.get(some).await?.into_iter().zip(some) {
+                        let node = node.ok_or_else(|| FolderError::NotFound(addr.clone()))?;
+                        if let Err(error) = sink(&chunk::chunk_bytes(&node)?) {
+                            return Ok(Err(error));
+                        }
+                    }
+                }
+                Ok(Ok(()))
+            }
+        }
+    }
+}
+
+/// A document that one side deleted and the other edited: a merge keeps only the edited members, because only they
+/// were written on both sides. The edit wins as a whole, so the rest comes from the newest frame before the merge
+/// that still has the document, the merged members on top.
+async fn recover(space: &dyn Space, node: &Node, json: &Map) -> Result<Content, FolderError> {
+    let mut queue: Vec<Node> = vec![node.clone()];
+    let mut seen = HashSet::new();
+    while let Some(next) = queue.pop() {
+        if let Some(mut document) = next.data.as_ref().and_then(Document::from_data) {
+            json::overlay(&mut document.json, json);
+            return Ok(Content::Text(document.print()));
+        }
+        if seen.len() >= RECOVER_FRAMES_MAX {
+            break;
+        }
+        for name in ["past", "graftorphan"] {
+            if let Some(addr) = next.rel8n_addrs(name).pop()
+                && seen.insert(addr.clone())
+            {
+                queue.push(node_at(space, &addr).await?);
+            }
+        }
+        queue.sort_by(|a, b| (a.n(), a.addr()).cmp(&(b.n(), b.addr())));
+    }
+    Ok(Content::Absent)
+}
+
+/// The content of a file on disk, ready to become a frame's.
+pub(crate) struct Fresh {
+    pub(crate) content: NewContent,
+    /// What the file looked like while it was read.
+    pub(crate) stat: Stat,
+    text: Option<String>,
+}
+
+impl Fresh {
+    pub(crate) fn is(&self, content: &Content) -> bool {
+        match (&self.content, content) {
+            (NewContent::Blob(addr), Content::Blob(blob)) => *addr == blob.addr,
+            (NewContent::Text(text), Content::Text(other)) => text == other,
+            (NewContent::Json(_), Content::Text(other)) => self.text.as_ref() == Some(other),
+            _ => false,
+        }
+    }
+
+    /// The text, or the address of what is no text.
+    pub(crate) fn into_text(self) -> Result<String, String> {
+        match (self.content, self.text) {
+            (NewContent::Text(text), _) | (_, Some(text)) => Ok(text),
+            (NewContent::Blob(addr), None) => Err(addr.to_string()),
+            (NewContent::Json(_) | NewContent::Absent, None) => Ok(String::new()),
+        }
+    }
+
+    pub(crate) fn digest(&self) -> Option<String> {
+        match &self.content {
+            NewContent::Blob(addr) => Some(addr.to_string()),
+            NewContent::Text(text) if !text.is_empty() => Some(text_digest(text)),
+            NewContent::Json(_) => self.text.as_deref().map(text_digest),
+            _ => None,
+        }
+    }
+}
+
+/// Reads the file at `path` in bounded memory; the constants that its content needs go to `keep`, which may wait
+/// until they are stored. `Ok(Err(reason))` when the file cannot be taken now; `Ok(Ok(None))` when there is none.
+pub(crate) async fn read_file(
+    tree: &Tree,
+    path: &EntryPath,
+    keep: &mut dyn Keep,
+) -> Result<Result<Option<Fresh>, String>, FolderError> {
+    for _ in 0..READ_TRIES {
+        let (file, before) = match tree.read(path).and_then(|f| f.map(|f| Ok((f.metadata()?, f))).transpose()) {
+            Ok(Some((meta, file))) => (file, stat_of(&meta)),
+            Ok(None) => return Ok(Ok(None)),
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        let (content, text) = match read_content(&file, before.size, path, keep).await? {
+            Ok(read) => read,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        match file.metadata() {
+            Ok(meta) if stat_of(&meta) == before => return Ok(Ok(Some(Fresh { content, stat: before, text }))),
+            Ok(_) => {}
+            Err(error) => return Ok(Err(error.to_string())),
+        }
+    }
+    Ok(Err("it kept changing while it was read".into()))
+}
+
+type Read1 = Result<(NewContent, Option<String>), String>;
+
+async fn read_content(
+    mut file: &std::fs::File,
+    size: u64,
+    path: &EntryPath,
+    keep: &mut dyn Keep,
+) -> Result<Read1, FolderError> {
+    let mut head = Vec::with_capacity(usize::try_from(size).unwrap_or(0).min(TEXT_BYTES_MAX) + 1);
+    if let Err(error) = file.take(TEXT_BYTES_MAX as u64 + 1).read_to_end(&mut head) {
+        return Ok(Err(error.to_string()));
+    }
+    if head.len() <= TEXT_BYTES_MAX && !head.contains(&0) {
+        match String::from_utf8(head) {
+            Ok(text) => return Ok(Ok(text_content(text, path))),
+            Err(error) => head = error.into_bytes(),
+        }
+    }
+    let (mut size, mut list) = (0, Vec::new());
+    for chunk in chunk::chunks(head.as_slice().chain(&mut file)) {
+        let (bytes, node) = match chunk {
+            Ok(chunk) => chunk,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        size += bytes as u64;
+        list.push(node.addr().clone());
+        if list.len() > CHUNKS_MAX {
+            return Ok(Err(format!("larger than {CHUNKS_MAX} chunks")));
+        }
+        keep.keep(node).await?;
+    }
+    let blob = chunk::blob_node(size, &list)?;
+    let addr = blob.addr().clone();
+    keep.keep(blob).await?;
+    Ok(Ok((NewContent::Blob(addr), None)))
+}
+
+pub(crate) fn text_content(text: String, path: &EntryPath) -> (NewContent, Option<String>) {
+    if path.as_str().ends_with(".json")
+        && let Some(document) = Document::parse(&text)
+    {
+        return (NewContent::Json(document), Some(text));
+    }
+    (NewContent::Text(text), None)
+}
+
+/// Takes the constants of a content while it is read.
+#[async_trait::async_trait]
+pub(crate) trait Keep: Send {
+    async fn keep(&mut self, node: Node) -> Result<(), FolderError>;
+}
+
+/// For reading only to compare.
+pub(crate) struct KeepNothing;
+
+#[async_trait::async_trait]
+impl Keep for KeepNothing {
+    async fn keep(&mut self, _: Node) -> Result<(), FolderError> {
+        Ok(())
+    }
+}
+
+/// The node at `addr`, which must be there.
+pub(crate) async fn node_at(space: &dyn Space, addr: &Addr) -> Result<Node, FolderError> {
+    let node = space.get(std::slice::from_ref(addr)).await?.pop().flatten();
+    node.ok_or_else(|| FolderError::NotFound(addr.clone()))
+}
+
+fn text_digest(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
+}

@@ -1,0 +1,278 @@
+//! The folder: a space, a directory, and the timeline that binds them.
+
+use crate::content::{Content, node_at};
+use crate::error::FolderError;
+use crate::frames::{self, Cradle, Node, SHARDS, shard_of};
+use crate::path::EntryPath;
+use crate::record::{PREFIX, Record};
+use crate::tree::{Found, Tree};
+use crate::writer::Writer;
+use ibgib::transform::Moment;
+use ibgib::{Addr, Value};
+use ibgib_spaces::Space;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The record that binds a space to its folder timeline.
+const BINDING: &str = "folder";
+
+/// Where an operation takes time and entropy from, once per edit.
+pub type Moments<'a> = dyn FnMut() -> Moment + Send + 'a;
+
+/// How far a long operation has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Progress {
+    /// A file was read into the space; how many of how many.
+    Read {
+        /// Files done.
+        done: usize,
+        /// Files there are to do.
+        of: usize,
+    },
+    /// A file was written to disk or removed from it; how many of how many.
+    Written {
+        /// Files done.
+        done: usize,
+        /// Files there are to do.
+        of: usize,
+    },
+}
+
+/// A path that is not taken into snapshots, and why.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Skipped {
+    /// Relative, `/`-separated, as entries spell it.
+    pub path: String,
+    /// For people.
+    pub reason: String,
+}
+
+/// A path that was not checked out, and why.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Refused {
+    /// As the entry spells it.
+    pub path: String,
+    /// For people.
+    pub reason: String,
+}
+
+/// One file of the folder, as the space knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its path.
+    pub path: EntryPath,
+    /// Its timeline.
+    pub file: Addr,
+    /// `text`, `json` or `binary`: a hint, the frames decide.
+    pub kind: String,
+    /// Whether it may be executed.
+    pub exec: bool,
+}
+
+/// A working folder and the space that holds its timelines. One task uses it at a time; file access blocks the
+/// calling thread.
+pub struct Folder {
+    pub(crate) space: Arc<dyn Space>,
+    pub(crate) tree: Tree,
+    pub(crate) cradle: Cradle,
+    tjp: Addr,
+    progress: Option<Box<dyn Fn(Progress) + Send + Sync>>,
+}
+
+impl fmt::Debug for Folder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Folder").field("tjp", &self.tjp).field("root", &self.tree.path()).finish_non_exhaustive()
+    }
+}
+
+/// All entries that hold what they promise, and the others.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    pub(crate) entries: BTreeMap<EntryPath, Entry>,
+    pub(crate) refused: Vec<Refused>,
+    /// The newest frame of each shard that there is.
+    pub(crate) shards: BTreeMap<u8, Node>,
+}
+
+impl Folder {
+    /// Starts a new folder timeline in `space` and binds the directory `root` to it.
+    ///
+    /// # Errors
+    /// [`FolderError::Bound`] when the space has a folder already; a failing space or directory.
+    pub async fn create(space: Arc<dyn Space>, root: &Path, moments: &mut Moments<'_>) -> Result<Self, FolderError> {
+        let birth = frames::folder_birth(&moments())?;
+        let tjp = match birth.last() {
+            Some(first) => first.addr().clone(),
+            None => return Err(FolderError::Unbound),
+        };
+        bind(&*space, &tjp, birth).await?;
+        Self::at(space, root, tjp)
+    }
+
+    /// Binds the directory `root` to a folder timeline that other devices have; its frames come by syncing.
+    ///
+    /// # Errors
+    /// [`FolderError::NotAFolder`] when `tjp` cannot be a folder's first frame; [`FolderError::Bound`] when the space
+    /// has another folder.
+    pub async fn join(space: Arc<dyn Space>, root: &Path, tjp: Addr) -> Result<Self, FolderError> {
+        if tjp.ib() != "folder" || tjp.tjp_gib().is_some() || tjp.is_primitive() {
+            return Err(FolderError::NotAFolder(tjp));
+        }
+        bind(&*space, &tjp, Vec::new()).await?;
+        Self::at(space, root, tjp)
+    }
+
+    /// Opens the folder that `space` is bound to.
+    ///
+    /// # Errors
+    /// [`FolderError::Unbound`]; a failing space or directory.
+    pub async fn open(space: Arc<dyn Space>, root: &Path) -> Result<Self, FolderError> {
+        let tjp = bound(&*space).await?.ok_or(FolderError::Unbound)?;
+        Self::at(space, root, tjp)
+    }
+
+    fn at(space: Arc<dyn Space>, root: &Path, tjp: Addr) -> Result<Self, FolderError> {
+        let cradle = Cradle::new(&tjp)?;
+        Ok(Self { space, tree: Tree::open(root)?, cradle, tjp, progress: None })
+    }
+
+    /// Calls `hook` as long operations go on.
+    #[must_use]
+    pub fn on_progress(mut self, hook: impl Fn(Progress) + Send + Sync + 'static) -> Self {
+        self.progress = Some(Box::new(hook));
+        self
+    }
+
+    /// The folder's timeline: what other devices join.
+    pub fn tjp(&self) -> &Addr {
+        &self.tjp
+    }
+
+    /// The space that holds the folder.
+    pub fn space(&self) -> &Arc<dyn Space> {
+        &self.space
+    }
+
+    /// The timeline that the file at `path` has, or would have: it follows from the folder and the path.
+    ///
+    /// # Errors
+    /// None on sound input; making the frame could fail.
+    pub fn file_tjp(&self, path: &EntryPath) -> Result<Addr, FolderError> {
+        Ok(self.cradle.file(path)?[1].addr().clone())
+    }
+
+    /// The entries, sorted by path, those of deleted files included.
+    ///
+    /// # Errors
+    /// A failing space.
+    pub async fn entries(&self) -> Result<Vec<Entry>, FolderError> {
+        Ok(self.listing().await?.entries.into_values().collect())
+    }
+
+    /// The newest frame of the file at `path`.
+    ///
+    /// # Errors
+    /// [`FolderError::NoEntry`]; a failing space.
+    pub async fn tip(&self, path: &EntryPath) -> Result<Addr, FolderError> {
+        let tip = self.space.tip(&self.file_tjp(path)?).await?;
+        tip.map(|t| t.addr).ok_or_else(|| FolderError::NoEntry(path.to_string()))
+    }
+
+    /// Hands the bytes that a file had at frame `addr` to `sink`, piece by piece; `false` if the file does not exist
+    /// at that frame.
+    ///
+    /// # Errors
+    /// [`FolderError::NotFound`], [`FolderError::BadContent`], a failing space or sink.
+    pub async fn read(
+        &self,
+        addr: &Addr,
+        sink: &mut (dyn FnMut(&[u8]) -> io::Result<()> + Send),
+    ) -> Result<bool, FolderError> {
+        let content = Content::of(&*self.space, &node_at(&*self.space, addr).await?).await?;
+        content.read(&*self.space, sink).await?.map_err(FolderError::io(Path::new(addr.as_str())))?;
+        Ok(!content.is_absent())
+    }
+
+    pub(crate) fn tell(&self, progress: Progress) {
+        if let Some(hook) = &self.progress {
+            hook(progress);
+        }
+    }
+
+    /// Reads all shards. Entries are claims of whoever wrote them: one is good only if it stands in its path's shard
+    /// and names its path's timeline.
+    pub(crate) async fn listing(&self) -> Result<Listing, FolderError> {
+        let mut out = Listing::default();
+        for number in 0..SHARDS {
+            // SHARDS is 256.
+            let number = number as u8;
+            let [_, first] = self.cradle.shard(number)?;
+            let Some(tip) = self.space.tip(first.addr()).await? else { continue };
+            let node = node_at(&*self.space, &tip.addr).await?;
+            for (key, value) in node.datum("entries").and_then(Value::as_object).into_iter().flat_map(|m| m.iter()) {
+                match self.entry(number, key, value) {
+                    Ok(entry) => {
+                        out.entries.insert(entry.path.clone(), entry);
+                    }
+                    Err(reason) => out.refused.push(Refused { path: key.to_owned(), reason }),
+                }
+            }
+            out.shards.insert(number, node);
+        }
+        out.refused.sort_unstable();
+        Ok(out)
+    }
+
+    fn entry(&self, shard: u8, key: &str, value: &Value) -> Result<Entry, String> {
+        let path = EntryPath::from_key(key).map_err(|p| p.to_string())?;
+        if shard_of(&path) != shard {
+            return Err("stands in another shard than its own".into());
+        }
+        let file = self.file_tjp(&path).map_err(|e| e.to_string())?;
+        if value.get("file").and_then(Value::as_str) != Some(file.as_str()) {
+            return Err("names another timeline than its own".into());
+        }
+        let kind = value.get("kind").and_then(Value::as_str).unwrap_or("text").to_owned();
+        let exec = value.get("exec").and_then(Value::as_bool).unwrap_or(false);
+        Ok(Entry { path, file, kind, exec })
+    }
+
+    /// All file records, checkouts that were cut settled by what is on disk.
+    pub(crate) async fn file_records(&self) -> Result<BTreeMap<EntryPath, Record>, FolderError> {
+        let mut out = BTreeMap::new();
+        let mut writer = Writer::new(&*self.space);
+        for (key, bytes) in self.space.records(&format!("{PREFIX}/")).await? {
+            if let (Some(path), Some(mut record)) = (Record::path(&key), Record::from_bytes(&bytes)) {
+                if record.next.is_some() && record.settle(self.tree.look(&path).unwrap_or(Found::Nothing)) {
+                    writer.record(key, Some(record.to_bytes()));
+                }
+                out.insert(path, record);
+            }
+        }
+        writer.flush().await?;
+        Ok(out)
+    }
+}
+
+async fn bound(space: &dyn Space) -> Result<Option<Addr>, FolderError> {
+    let record = space.record(BINDING).await?;
+    Ok(record.and_then(|bytes| String::from_utf8(bytes).ok()?.parse().ok()))
+}
+
+async fn bind(space: &dyn Space, tjp: &Addr, birth: Vec<Node>) -> Result<(), FolderError> {
+    match bound(space).await? {
+        Some(old) if old != *tjp => return Err(FolderError::Bound(old)),
+        _ => {}
+    }
+    let mut writer = Writer::new(space);
+    if !birth.is_empty() {
+        writer.start(tjp.clone(), birth);
+    }
+    writer.record(BINDING.to_owned(), Some(tjp.to_string().into_bytes()));
+    writer.flush().await?;
+    Ok(())
+}

@@ -1,0 +1,295 @@
+//! The frames of a folder: how each timeline starts, and how an edit is written.
+
+use crate::error::FolderError;
+use crate::json::Document;
+use crate::path::EntryPath;
+use ibgib::transform::{self, ForkOpts, Moment, Mut8Opts, Rel8Opts, TjpOpts, TransformError, linked};
+use ibgib::{Addr, IbGib, Map, Value, Verified, object};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+
+pub(crate) type Node = Verified<IbGib>;
+
+/// How many shards a folder has: one per first byte of a hash.
+pub(crate) const SHARDS: u16 = 256;
+
+/// Members of a file frame's data that make up its content.
+const CONTENT: [&str; 5] = ["text", "blob", "json", "order", "format"];
+
+impl From<TransformError> for FolderError {
+    fn from(error: TransformError) -> Self {
+        Self::Transform(error.to_string())
+    }
+}
+
+/// The first frame of a folder timeline, and its dna.
+pub(crate) fn folder_birth(moment: &Moment) -> Result<Vec<Node>, FolderError> {
+    let tjp = Some(TjpOpts { uuid: true, timestamp: true });
+    Ok(birth("folder", false, tjp, moment)?.nodes())
+}
+
+fn birth(ib: &str, no_timestamp: bool, tjp: Option<TjpOpts>, moment: &Moment) -> Result<transform::Transformed, FolderError> {
+    let opts = ForkOpts {
+        dest_ib: Some(ib.to_owned()),
+        dna: true,
+        no_timestamp,
+        n_counter: true,
+        tjp,
+        linked_rel8ns: linked(),
+        ..ForkOpts::default()
+    };
+    Ok(transform::fork(&IbGib::primitive(ib)?, &opts, moment)?)
+}
+
+/// Makes first frames whose addresses follow from the folder alone, so that every device makes the same ones:
+/// forks of `file^gib` and `shard^gib` with tjp.uuid, without a timestamp, and with derived entropy.
+#[derive(Debug)]
+pub(crate) struct Cradle {
+    folder: Addr,
+    file: (Node, Node),
+    shard: (Node, Node),
+}
+
+impl Cradle {
+    pub(crate) fn new(folder: &Addr) -> Result<Self, FolderError> {
+        // The frames differ in their uuid only: one fork of each kind is the mould of all.
+        let mould = |ib| -> Result<(Node, Node), FolderError> {
+            let tjp = Some(TjpOpts { uuid: true, timestamp: false });
+            let made = birth(ib, true, tjp, &Moment { now_ms: 0, random: [0; 16] })?;
+            let dna = made.dnas.into_iter().next();
+            Ok((dna.ok_or_else(|| FolderError::Transform("a fork without dna".into()))?, made.frame))
+        };
+        Ok(Self { folder: folder.clone(), file: mould("file")?, shard: mould("shard")? })
+    }
+
+    /// Dna and first frame of the timeline of the file at `path`.
+    pub(crate) fn file(&self, path: &EntryPath) -> Result<[Node; 2], FolderError> {
+        cast(&self.file, self.entropy(&path.key()))
+    }
+
+    /// Dna and first frame of a shard's timeline.
+    pub(crate) fn shard(&self, number: u8) -> Result<[Node; 2], FolderError> {
+        cast(&self.shard, self.entropy(&format!("#{number}")))
+    }
+
+    fn entropy(&self, of: &str) -> [u8; 16] {
+        let hash: [u8; 32] = Sha256::digest(format!("{}{of}", self.folder).as_bytes()).into();
+        let mut first = [0; 16];
+        first.copy_from_slice(&hash[..16]);
+        first
+    }
+}
+
+fn cast((dna, mould): &(Node, Node), random: [u8; 16]) -> Result<[Node; 2], FolderError> {
+    let mut frame: IbGib = (**mould).clone();
+    if let Some(data) = frame.data.as_mut().and_then(Value::as_object_mut) {
+        data.insert("uuid", Moment { now_ms: 0, random }.uuid());
+    }
+    Ok([dna.clone(), frame.seal()?])
+}
+
+/// The shard that holds the entry of `path`.
+pub(crate) fn shard_of(path: &EntryPath) -> u8 {
+    Sha256::digest(path.key().as_bytes())[0]
+}
+
+/// What a file's next frame shall say.
+#[derive(Clone, Debug)]
+pub(crate) enum NewContent {
+    Text(String),
+    Json(Document),
+    /// A blob constant.
+    Blob(Addr),
+    Absent,
+}
+
+impl NewContent {
+    /// The hint that entries carry; the file's own frames decide.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Text(_) | Self::Absent => "text",
+            Self::Json(_) => "json",
+            Self::Blob(_) => "binary",
+        }
+    }
+}
+
+/// Frames that give the file at frame `src` a content, dependencies first; the last is the new frame.
+pub(crate) fn edit_file(src: &Node, content: NewContent, moment: &Moment) -> Result<Vec<Node>, FolderError> {
+    let mut nodes = Vec::new();
+    let mut src = src.clone();
+    let mut patch = Map::new();
+    match content {
+        NewContent::Text(text) => {
+            patch.insert("text", text);
+        }
+        NewContent::Json(document) => {
+            patch.insert("json", document.json);
+            patch.insert("order", document.order);
+            patch.insert("format", document.format);
+        }
+        NewContent::Blob(blob) => {
+            // The relation first: no frame names a blob that it does not relate to.
+            let old: Vec<Addr> = src.rel8n_addrs("blob").into_iter().filter(|a| *a != blob).collect();
+            if !src.rel8n("blob").any(|a| a == blob.as_str()) || !old.is_empty() {
+                let remove = if old.is_empty() { vec![] } else { vec![("blob".to_owned(), old)] };
+                src = relate(&src, vec![("blob".to_owned(), vec![blob.clone()])], remove, moment, &mut nodes)?;
+            }
+            patch.insert("blob", &blob);
+        }
+        NewContent::Absent => {}
+    }
+    // Patching goes down into objects, so an old document is taken out before the new one goes in.
+    let goes = |key: &&str| !matches!(patch.get(key), Some(Value::String(_))) && src.datum(key).is_some();
+    let remove: Map = CONTENT.iter().filter(|k| goes(k)).map(|k| (*k, "")).collect();
+    let remove = (!remove.is_empty()).then_some(remove);
+    mutate(&src, remove, patch, moment, &mut nodes)?;
+    Ok(nodes)
+}
+
+/// One entry's change.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct EntryEdit {
+    /// The file's timeline, when the entry is new.
+    pub(crate) file: Option<Addr>,
+    pub(crate) kind: Option<&'static str>,
+    pub(crate) exec: Option<bool>,
+}
+
+/// Frames that change entries of the shard at frame `src`, dependencies first; the last is the new frame.
+pub(crate) fn edit_shard(
+    src: &Node,
+    edits: &BTreeMap<EntryPath, EntryEdit>,
+    moment: &Moment,
+) -> Result<Vec<Node>, FolderError> {
+    let mut nodes = Vec::new();
+    let mut src = src.clone();
+    let files: Vec<Addr> = edits.values().filter_map(|e| e.file.clone()).collect();
+    if !files.is_empty() {
+        src = relate(&src, vec![("file".to_owned(), files)], vec![], moment, &mut nodes)?;
+    }
+    let mut entries = Map::new();
+    for (path, edit) in edits {
+        let mut entry = Map::new();
+        if let Some(file) = &edit.file {
+            entry.insert("file", file);
+        }
+        if let Some(kind) = edit.kind {
+            entry.insert("kind", kind);
+        }
+        if let Some(exec) = edit.exec {
+            entry.insert("exec", exec);
+        }
+        entries.insert(path.key(), entry);
+    }
+    let patch = object([("entries", entries.into())]).as_object().cloned().unwrap_or_default();
+    mutate(&src, None, patch, moment, &mut nodes)?;
+    Ok(nodes)
+}
+
+/// Frames that relate the folder at frame `src` to more shards.
+pub(crate) fn edit_folder(src: &Node, shards: Vec<Addr>, moment: &Moment) -> Result<Vec<Node>, FolderError> {
+    let mut nodes = Vec::new();
+    relate(src, vec![("shard".to_owned(), shards)], vec![], moment, &mut nodes)?;
+    Ok(nodes)
+}
+
+fn relate(
+    src: &Node,
+    add: Vec<(String, Vec<Addr>)>,
+    remove: Vec<(String, Vec<Addr>)>,
+    moment: &Moment,
+    nodes: &mut Vec<Node>,
+) -> Result<Node, FolderError> {
+    let opts = Rel8Opts { add, remove, dna: true, n_counter: true, linked_rel8ns: linked(), ..Rel8Opts::default() };
+    let made = transform::rel8(src, &opts, moment)?;
+    nodes.extend(made.nodes());
+    Ok(made.frame)
+}
+
+pub(crate) fn mutate(
+    src: &Node,
+    remove: Option<Map>,
+    patch: Map,
+    moment: &Moment,
+    nodes: &mut Vec<Node>,
+) -> Result<Node, FolderError> {
+    let opts = Mut8Opts {
+        remove,
+        patch: Some(patch),
+        dna: true,
+        n_counter: true,
+        linked_rel8ns: linked(),
+        ..Mut8Opts::default()
+    };
+    let made = transform::mut8(src, &opts, moment)?;
+    nodes.extend(made.nodes());
+    Ok(made.frame)
+}
+
+/// A frame without the conflict stones `stones`. The transforms keep callers away from merge relations; settling a
+/// conflict is the one edit that may take entries out of `conflict`.
+pub(crate) fn drop_conflicts(src: &Node, stones: &[Addr], moment: &Moment) -> Result<Vec<Node>, FolderError> {
+    let stones = Value::Array(stones.iter().map(Value::from).collect());
+    let opts = object([
+        ("src", src.to_value()),
+        ("rel8nsToRemoveByAddr", object([("conflict", stones)])),
+        ("dna", true.into()),
+        ("nCounter", true.into()),
+        ("linkedRel8ns", ibgib::strings(linked())),
+    ]);
+    let made = transform::compat::rel8(&opts, moment)?;
+    let all = made.dnas.into_iter().chain(made.intermediates).chain([made.new_ibgib]);
+    Ok(all.map(IbGib::verify).collect::<Result<_, _>>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOMENT: Moment = Moment { now_ms: 1_767_225_600_123, random: [7; 16] };
+
+    fn cradle() -> Cradle {
+        let folder = folder_birth(&MOMENT).unwrap().pop().unwrap();
+        Cradle::new(folder.addr()).unwrap()
+    }
+
+    #[test]
+    fn first_frames_are_the_forks_that_the_design_names() {
+        let cradle = cradle();
+        let path = EntryPath::from_key("/a/b.txt").unwrap();
+        let hash = Sha256::digest(format!("{}/a/b.txt", cradle.folder).as_bytes());
+        let tjp = Some(TjpOpts { uuid: true, timestamp: false });
+        let moment = Moment { now_ms: 99, random: hash[..16].try_into().unwrap() };
+        let fork = birth("file", true, tjp, &moment).unwrap();
+        let made = cradle.file(&path).unwrap();
+        assert_eq!(made.to_vec(), fork.nodes());
+        assert_eq!(made[1].addr().ib(), "file");
+        assert!(made[1].datum("timestamp").is_none());
+        assert_ne!(cradle.shard(1).unwrap()[1], cradle.shard(2).unwrap()[1]);
+    }
+
+    #[test]
+    fn contents_replace_each_other() {
+        let [_, first] = cradle().file(&EntryPath::from_key("/x.json").unwrap()).unwrap();
+        let document = Document::parse("{\"b\":{\"timestamp\":1,\"n\":2},\"a\":1}").unwrap();
+        let blob = Addr::new("blob", &"A".repeat(64)).unwrap();
+        let next = |src: &Node, content| edit_file(src, content, &MOMENT).unwrap().pop().unwrap();
+        let keys = |node: &Node| {
+            let data = node.data.as_ref().and_then(Value::as_object).unwrap();
+            CONTENT.into_iter().filter(|k| data.contains_key(k)).collect::<Vec<_>>()
+        };
+        let json = next(&first, NewContent::Json(document.clone()));
+        assert_eq!(Document::from_data(json.data.as_ref().unwrap()), Some(document));
+        let smaller = next(&json, NewContent::Json(Document::parse("{\"b\":{}}").unwrap()));
+        assert_eq!(smaller.datum("json").unwrap().to_json(), "{\"b\":{}}");
+        let binary = next(&smaller, NewContent::Blob(blob.clone()));
+        assert_eq!((keys(&binary), binary.rel8n_addrs("blob")), (vec!["blob"], vec![blob]));
+        let text = next(&binary, NewContent::Text(String::new()));
+        assert_eq!(keys(&text), ["text"]);
+        let gone = next(&text, NewContent::Absent);
+        assert!(keys(&gone).is_empty());
+        assert_eq!(gone.tjp().as_ref(), Some(first.addr()));
+        assert_eq!(gone.rel8n("past").count(), 1);
+    }
+}

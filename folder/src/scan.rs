@@ -1,0 +1,289 @@
+//! What changed on disk since the last snapshot or checkout: one pass, shared by `status` and `snapshot`.
+
+use crate::content::{Content, Keep, KeepNothing, node_at, read_file};
+use crate::error::FolderError;
+use crate::folder::{Folder, Moments, Progress, Skipped};
+use crate::frames::{NewContent, Node, edit_file};
+use crate::path::EntryPath;
+use crate::record::{Base, Record};
+use crate::tree::Found;
+use crate::walk::walk;
+use crate::writer::Writer;
+use ibgib::Addr;
+use std::collections::BTreeMap;
+
+/// What happened to a file.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum ChangeKind {
+    /// It is new.
+    Added,
+    /// Its content or its executable bit is another.
+    Modified,
+    /// It is gone.
+    Deleted,
+    /// It is new and has the content of a file that is gone.
+    Renamed {
+        /// The path of the file that is gone.
+        from: EntryPath,
+    },
+}
+
+impl ChangeKind {
+    /// `added`, `modified`, `deleted` or `renamed`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Added => "added",
+            Self::Modified => "modified",
+            Self::Deleted => "deleted",
+            Self::Renamed { .. } => "renamed",
+        }
+    }
+}
+
+/// A change on disk that is in no snapshot yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The file.
+    pub path: EntryPath,
+    /// What happened to it.
+    pub change: ChangeKind,
+}
+
+/// What [`Folder::status`] tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Sorted by path; a renamed file stands under its new path.
+    pub changes: Vec<Change>,
+    /// Paths that snapshots leave out.
+    pub skipped: Vec<Skipped>,
+}
+
+/// A change, with what a snapshot needs besides.
+pub(crate) struct Taken {
+    pub(crate) change: ChangeKind,
+    /// The frame that the file was at, and its executable bit then.
+    pub(crate) before: Base,
+    /// The new frame; the one before when only the executable bit changed, or when nothing is written.
+    pub(crate) after: Addr,
+    /// Equal for equal contents.
+    digest: Option<String>,
+}
+
+/// What a scan found.
+#[derive(Default)]
+pub(crate) struct Scan {
+    pub(crate) taken: BTreeMap<EntryPath, Taken>,
+    pub(crate) skipped: Vec<Skipped>,
+    /// The records as they are after the scan.
+    pub(crate) records: BTreeMap<EntryPath, Record>,
+    /// Kinds of the contents that changed.
+    pub(crate) kinds: BTreeMap<EntryPath, &'static str>,
+}
+
+impl Scan {
+    /// The changes, a deleted and an added file of the same content told as one that was renamed.
+    pub(crate) fn changes(&self) -> Vec<Change> {
+        let mut gone: BTreeMap<&str, Vec<&EntryPath>> = BTreeMap::new();
+        for (path, taken) in self.taken.iter().rev() {
+            if let (ChangeKind::Deleted, Some(digest)) = (&taken.change, &taken.digest) {
+                gone.entry(digest).or_default().push(path);
+            }
+        }
+        let mut renamed: BTreeMap<&EntryPath, &EntryPath> = BTreeMap::new();
+        for (path, taken) in &self.taken {
+            if let (ChangeKind::Added, Some(digest)) = (&taken.change, &taken.digest)
+                && let Some(from) = gone.get_mut(digest.as_str()).and_then(Vec::pop)
+            {
+                renamed.insert(path, from);
+            }
+        }
+        let sources: Vec<&EntryPath> = renamed.values().copied().collect();
+        let kept = self.taken.iter().filter(|(path, _)| !sources.contains(path));
+        kept.map(|(path, taken)| {
+            let from = renamed.get(path).map(|from| ChangeKind::Renamed { from: (*from).clone() });
+            Change { path: path.clone(), change: from.unwrap_or_else(|| taken.change.clone()) }
+        })
+        .collect()
+    }
+}
+
+/// What makes a scan a snapshot: where frames go, and where their time comes from.
+pub(crate) struct Taking<'a, 's> {
+    pub(crate) writer: &'a mut Writer<'s>,
+    pub(crate) moments: &'a mut Moments<'a>,
+}
+
+impl Folder {
+    /// What a snapshot would take now.
+    ///
+    /// # Errors
+    /// A failing space or directory.
+    pub async fn status(&self) -> Result<Status, FolderError> {
+        let scan = self.scan(None).await?;
+        Ok(Status { changes: scan.changes(), skipped: scan.skipped })
+    }
+
+    /// Compares every file with its record. Changed files become frames on the way if they are taken.
+    pub(crate) async fn scan(&self, taking: Option<Taking<'_, '_>>) -> Result<Scan, FolderError> {
+        let records = self.file_records().await?;
+        let walked = walk(self.tree.path())?;
+        let mut scan = Scan { skipped: walked.skipped, records, ..Scan::default() };
+        let mut work: BTreeMap<EntryPath, Found> = BTreeMap::new();
+        for (path, record) in &scan.records {
+            // What is not in the walk may be gone, or ignored since: tracked files stay tracked.
+            let found = match walked.files.get(path) {
+                Some(stat) => Found::File(*stat),
+                None => match self.tree.look(path) {
+                    Ok(found) => found,
+                    Err(error) => {
+                        scan.skipped.push(Skipped { path: path.to_string(), reason: error.to_string() });
+                        continue;
+                    }
+                },
+            };
+            if !record.base.is_clean(found) {
+                work.insert(path.clone(), found);
+            }
+        }
+        for (path, stat) in walked.files {
+            if !scan.records.contains_key(&path) {
+                work.insert(path, Found::File(stat));
+            }
+        }
+        // Read after this moment: whoever changes a file later leaves a later time on it.
+        let now = self.tree.now()?;
+        let mut scanner = Scanner { folder: self, taking, scan, now };
+        let of = work.len();
+        for (done, (path, found)) in work.into_iter().enumerate() {
+            match found {
+                Found::File(_) => scanner.file(&path).await?,
+                Found::Nothing | Found::Directory => scanner.gone(&path).await?,
+                // A link in a file's place is not taken, and no reason to delete the file everywhere.
+                Found::Blocked(why) => scanner.skip(&path, why.into()),
+            }
+            self.tell(Progress::Read { done: done + 1, of });
+            if let Some(taking) = &mut scanner.taking {
+                taking.writer.flush_if_full().await?;
+            }
+        }
+        let mut scan = scanner.scan;
+        scan.skipped.sort_unstable();
+        scan.skipped.dedup_by(|a, b| a.path == b.path);
+        Ok(scan)
+    }
+}
+
+/// Where a file's next frame starts from.
+struct Start {
+    /// The frame that the file is compared with; `None` when there is none yet.
+    at: Base,
+    content: Content,
+    /// The frame to build on.
+    on: Node,
+    /// What to store with it when the timeline is new.
+    birth: Vec<Node>,
+}
+
+struct Scanner<'f, 'a, 's> {
+    folder: &'f Folder,
+    taking: Option<Taking<'a, 's>>,
+    scan: Scan,
+    now: i128,
+}
+
+impl Scanner<'_, '_, '_> {
+    async fn file(&mut self, path: &EntryPath) -> Result<(), FolderError> {
+        let mut nothing = KeepNothing;
+        let keep: &mut dyn Keep = match &mut self.taking {
+            Some(taking) => taking.writer,
+            None => &mut nothing,
+        };
+        let fresh = match read_file(&self.folder.tree, path, keep).await? {
+            Ok(Some(fresh)) => fresh,
+            // Gone meanwhile: the next scan sees that.
+            Ok(None) => return Ok(()),
+            Err(reason) => {
+                self.skip(path, reason);
+                return Ok(());
+            }
+        };
+        let start = self.start(path).await?;
+        let stat = Some(fresh.stat.settled(self.now));
+        if fresh.is(&start.content) {
+            if start.at.stat.is_some_and(|then| then.exec != fresh.stat.exec) {
+                self.take(path, ChangeKind::Modified, &start, start.at.addr.clone(), None);
+            }
+            self.remember(path, Base { addr: start.at.addr, stat });
+            return Ok(());
+        }
+        let change = if start.content.is_absent() { ChangeKind::Added } else { ChangeKind::Modified };
+        self.scan.kinds.insert(path.clone(), fresh.content.kind());
+        let digest = fresh.digest();
+        let after = self.write(&start, fresh.content)?;
+        self.take(path, change, &start, after.clone(), digest);
+        self.remember(path, Base { addr: after, stat });
+        Ok(())
+    }
+
+    async fn gone(&mut self, path: &EntryPath) -> Result<(), FolderError> {
+        let start = self.start(path).await?;
+        if start.at.stat.is_none() {
+            return Ok(());
+        }
+        let after = self.write(&start, NewContent::Absent)?;
+        self.take(path, ChangeKind::Deleted, &start, after.clone(), start.content.digest());
+        self.remember(path, Base { addr: after, stat: None });
+        Ok(())
+    }
+
+    async fn start(&mut self, path: &EntryPath) -> Result<Start, FolderError> {
+        let space = &*self.folder.space;
+        if let Some(record) = self.scan.records.get(path) {
+            let on = node_at(space, &record.base.addr).await?;
+            let content = Content::of(space, &on).await?;
+            return Ok(Start { at: record.base.clone(), content, on, birth: vec![] });
+        }
+        // A path that this device never had. Others may have it: then equal content is theirs, and different
+        // content is an edit that knows nothing of theirs, to be merged like any other.
+        let birth = self.folder.cradle.file(path)?;
+        let on = birth[1].clone();
+        match space.tip(on.addr()).await? {
+            None => {
+                let at = Base { addr: on.addr().clone(), stat: None };
+                Ok(Start { at, content: Content::Absent, on, birth: birth.to_vec() })
+            }
+            Some(tip) => {
+                let content = Content::of(space, &node_at(space, &tip.addr).await?).await?;
+                Ok(Start { at: Base { addr: tip.addr, stat: None }, content, on, birth: vec![] })
+            }
+        }
+    }
+
+    /// Makes the frame; without a writer, answers the frame before.
+    fn write(&mut self, start: &Start, content: NewContent) -> Result<Addr, FolderError> {
+        let Some(taking) = &mut self.taking else { return Ok(start.at.addr.clone()) };
+        let edit = edit_file(&start.on, content, &(taking.moments)())?;
+        let after = edit.last().map_or_else(|| start.at.addr.clone(), |n| n.addr().clone());
+        let tjp = start.on.tjp().unwrap_or_else(|| start.on.addr().clone());
+        let nodes = start.birth.iter().cloned().chain(edit).collect();
+        taking.writer.edit(tjp, start.on.addr(), nodes);
+        Ok(after)
+    }
+
+    fn take(&mut self, path: &EntryPath, change: ChangeKind, start: &Start, after: Addr, digest: Option<String>) {
+        self.scan.taken.insert(path.clone(), Taken { change, before: start.at.clone(), after, digest });
+    }
+
+    fn skip(&mut self, path: &EntryPath, reason: String) {
+        self.scan.skipped.push(Skipped { path: path.to_string(), reason });
+    }
+
+    /// Sets the record, in the commit that makes the frame it names.
+    fn remember(&mut self, path: &EntryPath, base: Base) {
+        let Some(taking) = &mut self.taking else { return };
+        let record = Record::from(base);
+        taking.writer.record(Record::key(path), Some(record.to_bytes()));
+        self.scan.records.insert(path.clone(), record);
+    }
+}

@@ -1,0 +1,149 @@
+//! Taking a snapshot: what changed on disk becomes frames.
+
+use crate::error::FolderError;
+use crate::folder::{Folder, Listing, Moments, Skipped};
+use crate::frames::{EntryEdit, SHARDS, edit_folder, edit_shard, shard_of};
+use crate::content::node_at;
+use crate::path::EntryPath;
+use crate::scan::{ChangeKind, Scan, Taking};
+use crate::undo;
+use crate::writer::Writer;
+use std::collections::BTreeMap;
+
+/// What a snapshot took. Lists are sorted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SnapshotReport {
+    /// New files.
+    pub added: Vec<EntryPath>,
+    /// Files with another content or executable bit.
+    pub modified: Vec<EntryPath>,
+    /// Files that are gone.
+    pub deleted: Vec<EntryPath>,
+    /// Files that are new and have the content of one that is gone: old path, new path. They are in no other list.
+    pub renamed: Vec<(EntryPath, EntryPath)>,
+    /// Paths that were left out.
+    pub skipped: Vec<Skipped>,
+    /// Merge frames made, where tips had moved since the files were checked out.
+    pub merges: usize,
+    /// Conflicts that those recorded.
+    pub conflicts: usize,
+}
+
+impl SnapshotReport {
+    /// Whether nothing had changed.
+    pub fn is_clean(&self) -> bool {
+        self.added.is_empty() && self.modified.is_empty() && self.deleted.is_empty() && self.renamed.is_empty()
+    }
+}
+
+impl Folder {
+    /// Takes all changes on disk into the space. Each file's new frame is built on the frame that the file was last
+    /// checked out at and joined with the file's tip if that moved since: what others did meanwhile is merged, never
+    /// undone. The files themselves stay as they are until [`Folder::checkout`].
+    ///
+    /// Long work is committed in pieces, files before the entries that name them; a snapshot that is killed goes on
+    /// where it was when it is taken again.
+    ///
+    /// # Errors
+    /// A failing space or directory; [`FolderError::Busy`].
+    pub async fn snapshot(&self, moments: &mut Moments<'_>) -> Result<SnapshotReport, FolderError> {
+        let mut writer = Writer::new(&*self.space);
+        let scan = self.scan(Some(Taking { writer: &mut writer, moments: &mut *moments })).await?;
+        // Files first: a shard relates to them.
+        writer.flush().await?;
+        let listing = self.listing().await?;
+        let edits = self.entry_edits(&scan, &listing)?;
+        self.write_entries(edits, &listing, &mut writer, moments).await?;
+        undo::note(&mut writer, &*self.space, &scan).await?;
+        writer.flush().await?;
+        self.relate_shards(&mut writer, moments).await?;
+
+        let mut report = SnapshotReport { merges: writer.merges, conflicts: writer.conflicts, ..Default::default() };
+        for change in scan.changes() {
+            match change.change {
+                ChangeKind::Added => report.added.push(change.path),
+                ChangeKind::Modified => report.modified.push(change.path),
+                ChangeKind::Deleted => report.deleted.push(change.path),
+                ChangeKind::Renamed { from } => report.renamed.push((from, change.path)),
+            }
+        }
+        report.skipped = scan.skipped;
+        Ok(report)
+    }
+
+    /// What entries must say after the scan: every file here has one (also if an earlier snapshot was killed before
+    /// it wrote them), and the executable bit follows the disk where the disk changed it.
+    fn entry_edits(
+        &self,
+        scan: &Scan,
+        listing: &Listing,
+    ) -> Result<BTreeMap<u8, BTreeMap<EntryPath, EntryEdit>>, FolderError> {
+        let mut out: BTreeMap<u8, BTreeMap<EntryPath, EntryEdit>> = BTreeMap::new();
+        for (path, record) in &scan.records {
+            let Some(stat) = record.base.stat else { continue };
+            let kind = scan.kinds.get(path).copied();
+            let edit = match listing.entries.get(path) {
+                None => {
+                    let file = Some(self.file_tjp(path)?);
+                    EntryEdit { file, kind: Some(kind.unwrap_or("text")), exec: Some(stat.exec) }
+                }
+                Some(entry) => {
+                    let taken = scan.taken.get(path);
+                    // A file that is back may be executable or not, whatever it was when it was deleted.
+                    let before = taken.map(|t| t.before.stat.map(|then| then.exec));
+                    let changed = before.is_some_and(|before| before != Some(stat.exec));
+                    EntryEdit {
+                        file: None,
+                        kind: kind.filter(|k| *k != entry.kind),
+                        exec: (changed && entry.exec != stat.exec).then_some(stat.exec),
+                    }
+                }
+            };
+            if edit != (EntryEdit { file: None, kind: None, exec: None }) {
+                out.entry(shard_of(path)).or_default().insert(path.clone(), edit);
+            }
+        }
+        Ok(out)
+    }
+
+    pub(crate) async fn write_entries(
+        &self,
+        edits: BTreeMap<u8, BTreeMap<EntryPath, EntryEdit>>,
+        listing: &Listing,
+        writer: &mut Writer<'_>,
+        moments: &mut Moments<'_>,
+    ) -> Result<(), FolderError> {
+        for (number, edits) in edits {
+            let birth = self.cradle.shard(number)?;
+            let tjp = birth[1].addr().clone();
+            match listing.shards.get(&number) {
+                Some(tip) => writer.edit(tjp, tip.addr(), edit_shard(tip, &edits, &moments())?),
+                None => {
+                    let edit = edit_shard(&birth[1], &edits, &moments())?;
+                    writer.start(tjp, birth.into_iter().chain(edit).collect());
+                }
+            }
+            writer.flush_if_full().await?;
+        }
+        Ok(())
+    }
+
+    /// Relates the folder to the shards that it does not know yet. A folder that was joined and never synced has no
+    /// frame to build on; the snapshot after the first sync catches up.
+    async fn relate_shards(&self, writer: &mut Writer<'_>, moments: &mut Moments<'_>) -> Result<(), FolderError> {
+        let Some(tip) = self.space.tip(self.tjp()).await? else { return Ok(()) };
+        let tip = node_at(&*self.space, &tip.addr).await?;
+        let known = tip.rel8n_addrs("shard");
+        let mut missing = Vec::new();
+        for number in 0..SHARDS {
+            let addr = self.cradle.shard(number as u8)?[1].addr().clone();
+            if !known.contains(&addr) && self.space.tip(&addr).await?.is_some() {
+                missing.push(addr);
+            }
+        }
+        if !missing.is_empty() {
+            writer.edit(self.tjp().clone(), tip.addr(), edit_folder(&tip, missing, &moments())?);
+        }
+        writer.flush().await
+    }
+}
