@@ -270,7 +270,10 @@ fn ancestor_leaf(history: &History, nearest: &[Addr], path: &Path) -> Result<Opt
             let below = history.nearest(&seen, next)?;
             let from = ancestor_leaf(history, &below, path)?;
             let from = from.as_ref().and_then(Value::as_str).unwrap_or("");
-            value = Some(text::merge(from, a, b, true).text.into());
+            // Folding makes no text of what is none: else the fold's own line breaks would.
+            if is_text(path) || from.contains('\n') {
+                value = Some(text::merge(from, a, b, true).text.into());
+            }
         } else if value.is_none() {
             value = other;
         }
