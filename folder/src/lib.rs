@@ -3,6 +3,7 @@
 
 mod checkout;
 mod chunk;
+mod conflict;
 mod content;
 mod error;
 mod folder;
@@ -19,6 +20,7 @@ mod walk;
 mod writer;
 
 pub use checkout::{CheckoutOpts, CheckoutReport};
+pub use conflict::{Conflict, Resolution, conflicts};
 pub use content::TEXT_BYTES_MAX;
 pub use error::FolderError;
 pub use folder::{Entry, Folder, Moments, Progress, Refused, Skipped};

@@ -94,7 +94,7 @@ impl<'a> Writer<'a> {
                     && edit.base.as_ref() != Some(tip)
                 {
                     let joined = history::join(self.space, &overlay, tip, &edit.new).await.map_err(FolderError::history)?;
-                    merges += joined.merges;
+                    merges += usize::from(!joined.nodes.is_empty());
                     conflicts += joined.conflicts;
                     to = joined.tip;
                     overlay.extend(joined.nodes.into_iter().map(|n| (n.addr().clone(), n)));

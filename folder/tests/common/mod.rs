@@ -1,6 +1,8 @@
 //! People with devices: a temporary directory, a space and the folder that binds them.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+pub mod cut;
+
 use ibgib::transform::Moment;
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_folder::{CheckoutOpts, CheckoutReport, EntryPath, Folder, SnapshotReport};
@@ -44,12 +46,17 @@ impl Device {
         Self { dir, space, folder }
     }
 
-    /// Another device that has joined the folder and has synced once.
-    pub async fn joined(&self) -> Self {
+    /// Another device that has joined the folder and has nothing yet.
+    pub async fn new_joining(other: &Self) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let space: Arc<dyn Space> = Arc::new(MemorySpace::new("bob"));
-        let folder = Folder::join(Arc::clone(&space), dir.path(), self.folder.tjp().clone()).await.unwrap();
-        let device = Self { dir, space, folder };
+        let folder = Folder::join(Arc::clone(&space), dir.path(), other.folder.tjp().clone()).await.unwrap();
+        Self { dir, space, folder }
+    }
+
+    /// Another device that has joined the folder and has synced once.
+    pub async fn joined(&self) -> Self {
+        let device = Self::new_joining(self).await;
         device.pull(self).await;
         device.checkout().await;
         device

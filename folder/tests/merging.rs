@@ -1,0 +1,186 @@
+//! Two people edit one folder; nobody's work is lost.
+
+mod common;
+
+use common::{Device, assert_same, moments, path, texts};
+use ibgib_folder::{CheckoutOpts, Folder, Resolution};
+use ibgib_spaces::{MemorySpace, Space};
+use std::sync::Arc;
+
+async fn two(files: &[(&str, &str)]) -> (Device, Device) {
+    let alice = Device::new().await;
+    for (path, text) in files {
+        alice.put(path, text);
+    }
+    alice.snapshot().await;
+    let bob = alice.joined().await;
+    (alice, bob)
+}
+
+#[tokio::test]
+async fn edits_of_one_file_merge() {
+    let (alice, bob) = two(&[("a.txt", "1\n2\n3\n4\n5\n"), ("x.json", "{\"b\":1,\"a\":{\"y\":1,\"x\":2},\"c\":[1]}\n")]).await;
+    alice.put("a.txt", "1\nalice\n2\n3\n4\n5\n");
+    alice.put("x.json", "{\"b\":2,\"a\":{\"y\":1,\"x\":2},\"alice\":0,\"c\":[1]}\n");
+    bob.put("a.txt", "1\n2\n3\n4\nbob\n5\n");
+    bob.put("x.json", "{\"b\":1,\"a\":{\"y\":1,\"x\":3,\"bob\":0},\"c\":[1]}\n");
+    bob.put("bob", "new");
+    alice.sync(&bob).await;
+    assert_same(&alice, &bob);
+    assert_eq!(alice.read("a.txt"), "1\nalice\n2\n3\n4\nbob\n5\n");
+    assert_eq!(alice.read("x.json"), "{\"b\":2,\"a\":{\"y\":1,\"x\":3,\"bob\":0},\"alice\":0,\"c\":[1]}\n");
+    assert_eq!(alice.folder.conflicts().await.unwrap(), []);
+    assert!(alice.snapshot().await.is_clean() && bob.snapshot().await.is_clean());
+}
+
+#[tokio::test]
+async fn a_snapshot_builds_on_what_was_checked_out() {
+    let (alice, bob) = two(&[("a.txt", "1\n2\n3\n")]).await;
+    alice.put("a.txt", "1\n3\n");
+    alice.snapshot().await;
+    // Bob has got Alice's edit, but was killed before the checkout; then he edits what he sees.
+    bob.pull(&alice).await;
+    bob.put("a.txt", "1\n2\n3\nbob\n");
+    let report = bob.snapshot().await;
+    assert_eq!((texts(&report.modified), report.merges, report.conflicts), (vec!["a.txt"], 1, 0));
+    bob.checkout().await;
+    assert_eq!(bob.read("a.txt"), "1\n3\nbob\n", "Alice's delete stands");
+}
+
+#[tokio::test]
+async fn one_new_path_on_two_devices_is_one_file() {
+    let (alice, bob) = two(&[("other", "x")]).await;
+    alice.put("new.txt", "alice\n");
+    bob.put("new.txt", "bob\n");
+    alice.put("same.txt", "same\n");
+    bob.put("same.txt", "same\n");
+    bob.chmod("same.txt", 0o755);
+    alice.sync(&bob).await;
+    assert_same(&alice, &bob);
+    let mut lines: Vec<String> = alice.read("new.txt").lines().map(str::to_owned).collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["alice", "bob"]);
+    assert_eq!(alice.read("same.txt"), "same\n");
+
+    // A device that joins with files of its own: the same content is taken over, other content is merged.
+    let dir = tempfile::tempdir().unwrap();
+    let space: Arc<dyn Space> = Arc::new(MemorySpace::new("carol"));
+    let folder = Folder::join(Arc::clone(&space), dir.path(), alice.folder.tjp().clone()).await.unwrap();
+    let carol = Device { dir, space, folder };
+    carol.put("same.txt", "same\n");
+    carol.put("other", "y");
+    carol.pull(&alice).await;
+    let before = carol.folder.tip(&path("same.txt")).await.unwrap();
+    carol.snapshot().await;
+    assert_eq!(carol.folder.tip(&path("same.txt")).await.unwrap(), before);
+    alice.sync(&carol).await;
+    alice.sync(&carol).await;
+    assert_same(&alice, &carol);
+    assert!(alice.read("other").contains('x') && alice.read("other").contains('y'));
+}
+
+#[tokio::test]
+async fn an_edit_wins_over_a_delete_and_the_conflict_is_recorded() {
+    let json = "{\n  \"z\": 1,\n  \"a\": 2\n}\n";
+    let big = String::from_utf8_lossy(&common::noise(2 << 20, 5)).into_owned();
+    let (alice, bob) = two(&[("text", "1\n2\n"), ("doc.json", json), ("big", &big), ("gone", "x")]).await;
+    for name in ["text", "doc.json", "big", "gone"] {
+        std::fs::remove_file(alice.at(name)).unwrap();
+    }
+    bob.put("text", "1\n2\nbob\n");
+    bob.put("doc.json", json.replace('2', "3"));
+    bob.put("big", format!("{big}bob"));
+    alice.sync(&bob).await;
+    assert_same(&alice, &bob);
+    assert_eq!(alice.read("text"), "1\n2\nbob\n");
+    assert_eq!(alice.read("doc.json"), json.replace('2', "3"), "the whole document, not only what was edited");
+    assert_eq!(alice.read("big"), format!("{big}bob"));
+    assert!(!alice.at("gone").exists());
+    assert!(alice.snapshot().await.is_clean());
+    let conflicts = alice.folder.conflicts().await.unwrap();
+    let mut files: Vec<_> = conflicts.iter().map(|c| c.file.as_ref().unwrap().as_str()).collect();
+    files.sort_unstable();
+    assert_eq!(files, ["big", "doc.json", "text"]);
+
+    // The document is whole again after the next edit, on both.
+    bob.put("doc.json", json.replace('1', "4"));
+    alice.sync(&bob).await;
+    assert_same(&alice, &bob);
+    assert_eq!(alice.read("doc.json"), json.replace('1', "4"));
+}
+
+#[tokio::test]
+async fn conflicts_are_settled_by_new_frames() {
+    let (alice, bob) = two(&[("a.txt", "1\nold line\n3\n"), ("x.json", "{\"k\":1}")]).await;
+    alice.put("a.txt", "1\nalice wrote this\n3\n");
+    bob.put("a.txt", "1\nbob put that\n3\n");
+    alice.put("x.json", "{\"k\":2}");
+    bob.put("x.json", "{\"k\":3}");
+    alice.sync(&bob).await;
+    assert_same(&alice, &bob);
+    let conflicts = alice.folder.conflicts().await.unwrap();
+    assert_eq!(conflicts, bob.folder.conflicts().await.unwrap());
+    assert_eq!(conflicts.len(), 2);
+    for conflict in &conflicts {
+        alice.folder.resolve(conflict, Resolution::Orphan, &mut moments()).await.unwrap();
+        assert!(alice.folder.resolve(conflict, Resolution::Keep, &mut moments()).await.is_err(), "it is settled");
+    }
+    let line = alice.read("a.txt");
+    assert!(["1\nalice wrote this\n3\n", "1\nbob put that\n3\n"].contains(&&*line), "{line}");
+    let orphan = conflicts.iter().find(|c| c.path == "/data/json/k").unwrap().orphan.clone().unwrap();
+    assert_eq!(alice.read("x.json"), format!("{{\"k\":{}}}", orphan.to_json()));
+    assert_eq!(alice.folder.conflicts().await.unwrap(), []);
+    alice.sync(&bob).await;
+    assert_same(&alice, &bob);
+    assert_eq!(bob.folder.conflicts().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn executable_bits_travel_both_ways() {
+    let (alice, bob) = two(&[("a", "1\n"), ("b", "1\n")]).await;
+    alice.chmod("a", 0o755);
+    bob.put("a", "1\n2\n");
+    bob.chmod("b", 0o700);
+    alice.sync(&bob).await;
+    assert_same(&alice, &bob);
+    assert!(common::tree(bob.dir.path())[std::path::Path::new("a")].1);
+    bob.chmod("a", 0o644);
+    bob.sync(&alice).await;
+    assert_same(&alice, &bob);
+    assert!(!common::tree(alice.dir.path())[std::path::Path::new("a")].1);
+}
+
+#[tokio::test]
+async fn an_undo_takes_back_only_its_own_snapshot() {
+    let (alice, bob) = two(&[("a.txt", "1\n2\n3\n4\n")]).await;
+    alice.put("a.txt", "1\nmistake\n2\n3\n4\n");
+    alice.sync(&bob).await;
+    bob.put("a.txt", "1\nmistake\n2\n3\n4\nbob\n");
+    alice.sync(&bob).await;
+    let undone = alice.folder.undo(false, &mut moments()).await.unwrap();
+    assert_eq!((texts(&undone.changed), undone.conflicts), (vec!["a.txt"], 0));
+    assert_eq!(alice.read("a.txt"), "1\n2\n3\n4\nbob\n");
+    alice.sync(&bob).await;
+    assert_same(&alice, &bob);
+}
+
+#[tokio::test]
+async fn a_checkout_that_is_cut_undoes_nobody() {
+    let (alice, bob) = two(&[("a.txt", "1\n2\n3\n"), ("b.txt", "1\n2\n3\n")]).await;
+    let names: Vec<String> = (0..20).map(|i| format!("f{i}")).collect();
+    for round in 0..6 {
+        for name in &names {
+            alice.put(name, format!("alice {round}\n"));
+        }
+        alice.put("a.txt", format!("1\n2\n3\nalice {round}\n"));
+        alice.snapshot().await;
+        bob.pull(&alice).await;
+        // The process dies at the nth commit of the checkout.
+        let faulty = common::cut::Cut::after(round, &bob.space);
+        let folder = Folder::open(faulty, bob.dir.path()).await.unwrap();
+        let _ = folder.checkout(&CheckoutOpts::default()).await;
+        assert!(bob.snapshot().await.is_clean(), "round {round}: what was half checked out is no edit of Bob's");
+        bob.checkout().await;
+        assert_same(&alice, &bob);
+    }
+}
