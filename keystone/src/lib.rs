@@ -1,1 +1,58 @@
-//! ibgib-keystone.
+//! Keystones: identities that are timelines of one-time, hash-based challenge pools. No PKI.
+//!
+//! A *genesis* frame publishes pools of challenges, hashes of secrets that only the owner can derive. To *sign* a claim
+//! is to reveal the solutions that the pool's policy selects, in a new frame that replenishes the pool. An identity is
+//! *validated* by replaying its frames; a frame that was validated is a [`Step`], the only thing that moves an identity's
+//! tip. What this strategy cannot prevent in principle stands in [`attacks`].
+//!
+//! The crate is pure: the caller passes time and randomness.
+//!
+//! ```
+//! use ibgib_keystone::{Chain, Claim, Entropy, Expect, Secret, SignOpts, config, genesis, sign};
+//!
+//! struct Counter(u8);
+//! impl Entropy for Counter {
+//!     fn fill(&mut self, out: &mut [u8]) {
+//!         out.iter_mut().for_each(|b| { self.0 = self.0.wrapping_add(1); *b = self.0; });
+//!     }
+//! }
+//! let secret = Secret::new(b"thirty-two random bytes, say....".to_vec());
+//! let pools = config::identity_pools(&config::random_salts(&mut Counter(0)));
+//! let born = genesis(&secret, &pools, None, 1_767_225_600_000, &mut Counter(7)).unwrap();
+//!
+//! let claim = Claim { verb: "sync".into(), target: "note^gib".into(), scope: None };
+//! let signed = sign(&born.chain, &secret, &claim, &SignOpts::default(), 1_767_225_601_000, &mut Counter(9)).unwrap();
+//!
+//! // Somebody else, who has seen the genesis only:
+//! let (mut chain, _) = Chain::from_genesis(born.frame).unwrap();
+//! let step = chain.advance(&signed.frame, &Expect::default()).unwrap();
+//! assert_eq!(step.to(), signed.frame.addr());
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod attacks;
+mod chain;
+pub mod compat;
+pub mod config;
+mod error;
+mod pool;
+mod secret;
+mod sign;
+pub mod strategy;
+
+pub use chain::{Chain, Expect, PoolState, Step, demand, equivocation};
+pub use config::{Algo, Behavior, PoolConfig, Replenish};
+pub use error::{KeystoneError, ValidateError};
+pub use secret::{Entropy, Secret, session_secret};
+pub use sign::{Claim, SignOpts, Signed, genesis, revoke, sign};
+
+/// Verb of a claim that lets a session or a saga's turn act.
+pub const VERB_SYNC: &str = "sync";
+/// Verb of a claim that opens a connection.
+pub const VERB_CONNECT: &str = "connect";
+/// Verb of a claim that changes an identity's own affairs.
+pub const VERB_MANAGE: &str = "manage";
+/// Verb of a claim that ends an identity.
+pub const VERB_REVOKE: &str = "revoke";
+/// ib of every keystone frame.
+pub const IB: &str = "keystone";

@@ -2,6 +2,7 @@
 
 mod addr;
 mod gib;
+mod keystone;
 mod transforms;
 
 use ibgib::{Mode, Value};
@@ -74,6 +75,7 @@ pub fn run_case(case: &Value) -> Outcome {
     }
     match input.get("op").and_then(Value::as_str) {
         Some(op @ ("fork" | "mut8" | "rel8" | "firstGen" | "chain")) => transforms::run(op, input, expect),
+        Some(op) if keystone::OPS.contains(&op) => keystone::run(op, input, expect),
         op => Outcome::Fail(format!("unknown kind of case (op {op:?})")),
     }
 }

@@ -237,7 +237,7 @@ impl Host {
             if i == 0 && frame.past().as_ref() != Some(chain.tip().addr()) {
                 return Err(self.not_next(&chain, frame).await?);
             }
-            let mut expect = Expect::recorded(frame);
+            let mut expect = Expect::default();
             if let Some(session) = session.filter(|_| i + 1 == fresh.len()) {
                 expect.verb = Some(VERB_SYNC.to_owned());
                 expect.target = Some(session.addr().to_string());
@@ -323,7 +323,7 @@ impl Host {
         let frames = identity::frames(&*self.space, chain.tjp()).await?.unwrap_or_default();
         let Some(at) = frames.iter().position(|f| frame.past().as_ref() == Some(f.addr())) else { return Ok(stale) };
         let Ok((mut before, _)) = Chain::replay(frames[..=at].to_vec()) else { return Ok(stale) };
-        if before.advance(frame, &Expect::recorded(frame)).is_err() {
+        if before.advance(frame, &Expect::default()).is_err() {
             return Ok(refused("identity_invalid", "the frame does not hold, and its past has another successor"));
         }
         let past = frames[at].addr().clone();

@@ -1,0 +1,156 @@
+//! Keystone cases, told by `input.op`.
+
+use super::{Outcome, same, throws};
+use ibgib::transform::Moment;
+use ibgib::{IbGib, Map, Mode, Value, object, strings};
+use ibgib_keystone::compat::{self, ClaimValue, SignInput, Stub, Throws};
+use ibgib_keystone::strategy::{Context, Strategy};
+
+/// Operations that these cases name.
+pub(super) const OPS: [&str; 11] = [
+    "derive",
+    "validateSolution",
+    "challengeId",
+    "bindingMap",
+    "requirements",
+    "genesis",
+    "sign",
+    "revoke",
+    "validate",
+    "presets",
+    "lifecycle",
+];
+
+pub(super) fn run(op: &str, input: &Value, expect: &Value) -> Outcome {
+    match (call(op, input), throws(expect)) {
+        (Err(_), true) => Outcome::Pass,
+        (Ok(got), true) => Outcome::Fail(format!("expected an error, got {got}")),
+        (Err(error), false) => Outcome::Fail(error.to_string()),
+        (Ok(got), false) if same(&got, expect) && same_order(op, &got, expect) => Outcome::Pass,
+        (Ok(got), false) => Outcome::Fail(format!("expected {expect}, got {got}")),
+    }
+}
+
+/// Where the order of members is what the case is about, it is told apart as `order`.
+fn same_order(op: &str, got: &Value, expect: &Value) -> bool {
+    op != "bindingMap" || got.get("order") == expect.get("order")
+}
+
+fn list(value: Option<&Value>) -> Vec<String> {
+    value.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+fn node(input: &Value, name: &str) -> Result<IbGib, Throws> {
+    let value = input.get(name).cloned().unwrap_or(Value::Null);
+    IbGib::from_value(value, Mode::Compat).map_err(|e| Throws(e.to_string()))
+}
+
+fn stub(value: Option<&Value>) -> Stub {
+    let number = |name: &str| value.and_then(|s| s.get(name)).and_then(Value::as_f64);
+    let mut random = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16];
+    let bytes = value.and_then(|s| s.get("randomBytes")).and_then(Value::as_array).unwrap_or(&[]);
+    for (to, from) in random.iter_mut().zip(bytes) {
+        *to = from.as_u53().unwrap_or(0) as u8;
+    }
+    Stub {
+        moment: Moment { now_ms: number("nowMs").unwrap_or(1_767_225_600_123.0) as i64, random },
+        reversed: number("mathRandom").unwrap_or(0.5) > 0.5,
+    }
+}
+
+fn sign_input(input: &Value) -> SignInput {
+    SignInput {
+        claim: ClaimValue(input.get("claim").cloned().unwrap_or_else(|| Value::Object(Map::new()))),
+        pool_id: input.get("poolId").and_then(Value::as_str).map(str::to_owned),
+        required: list(input.get("requiredChallengeIds")),
+        frame_details: input.get("frameDetails").cloned(),
+    }
+}
+
+fn judged(errors: usize) -> Value {
+    object([("valid", (errors == 0).into()), ("errorCount", Value::Number(errors as f64))])
+}
+
+fn call(op: &str, input: &Value) -> Result<Value, Throws> {
+    let text = |name: &str| input.get(name).and_then(Value::as_str).unwrap_or("");
+    let null = Value::Null;
+    let part = |name: &str| input.get(name).unwrap_or(&null);
+    Ok(match op {
+        "derive" => {
+            let strategy = compat::strategy(part("config"), text("poolId"), text("masterSecret"))?;
+            let (claim, next) = (Value::Null, Map::new());
+            object([
+                ("poolSecret", strategy.pool_secret_text().into()),
+                ("solution", strategy.solve(text("challengeId"), Context { claim: &claim, next: &next })),
+                ("challenge", strategy.challenge(text("challengeId"))),
+            ])
+        }
+        "validateSolution" => {
+            let valid = compat::validate_solution(part("config"), part("solution"), part("challenge"));
+            object([("valid", valid.into())])
+        }
+        "challengeId" => {
+            let index = part("index").as_u53().unwrap_or(0);
+            let stamp = part("timestamp").as_str().map_or_else(|| part("timestamp").to_json(), str::to_owned);
+            object([("challengeId", compat::challenge_id(text("salt"), &stamp, index).into())])
+        }
+        "bindingMap" => {
+            let map = compat::binding_map(&list(input.get("add")), &list(input.get("remove")));
+            let order = strings(map.keys());
+            object([("bindingMap", map.into()), ("order", order)])
+        }
+        "requirements" => {
+            let pool = match input.get("poolJson").and_then(Value::as_str) {
+                Some(text) => Value::parse(text, Mode::Compat).map_err(|e| Throws(e.to_string()))?,
+                None => part("pool").clone(),
+            };
+            let target = input.get("targetAddr").and_then(Value::as_str);
+            let (mandatory, available) =
+                compat::requirements_of(&pool, &list(input.get("requiredChallengeIds")), target)?;
+            object([("mandatoryIds", strings(mandatory)), ("availableIds", strings(available))])
+        }
+        "genesis" => {
+            let configs = part("configs").as_array().unwrap_or(&[]);
+            let details = input.get("frameDetails");
+            let frame = compat::genesis(text("masterSecret"), configs, details, &stub(input.get("stub")))?;
+            object([("ibGib", frame.to_value())])
+        }
+        "sign" => {
+            let latest = node(input, "latestKeystone")?;
+            let (frame, used) =
+                compat::sign(&latest, text("masterSecret"), &sign_input(input), &stub(input.get("stub")))?;
+            object([("ibGib", frame.to_value()), ("usedIds", strings(used))])
+        }
+        "revoke" => {
+            let latest = node(input, "latestKeystone")?;
+            let reason = input.get("reason").and_then(Value::as_str);
+            let details = input.get("frameDetails").cloned();
+            let frame = compat::revoke(&latest, text("masterSecret"), reason, details, &stub(input.get("stub")))?;
+            object([("ibGib", frame.to_value())])
+        }
+        "validate" => judged(compat::validate(&node(input, "prevIbGib")?, &node(input, "currentIbGib")?)?.len()),
+        "presets" => {
+            let (standard, revocation) = ibgib_keystone::config::presets(text("standardSalt"), text("revocationSalt"));
+            object([("standard", standard), ("revocation", revocation)])
+        }
+        "lifecycle" => lifecycle(input)?,
+        _ => return Err(Throws(format!("unknown op {op}"))),
+    })
+}
+
+fn lifecycle(input: &Value) -> Result<Value, Throws> {
+    let secret = input.get("masterSecret").and_then(Value::as_str).unwrap_or("");
+    let configs = input.get("configs").and_then(Value::as_array).unwrap_or(&[]);
+    let mut frames = vec![compat::genesis(secret, configs, None, &stub(input.get("genesisStub")))?];
+    for step in input.get("steps").and_then(Value::as_array).unwrap_or(&[]) {
+        let Some(latest) = frames.last() else { break };
+        let (frame, _) = compat::sign(latest, secret, &sign_input(step), &stub(step.get("stub")))?;
+        frames.push(frame);
+    }
+    let addr = |f: &IbGib| format!("{}^{}", f.ib, f.gib.as_deref().unwrap_or(""));
+    Ok(object([
+        ("addrs", strings(frames.iter().map(addr))),
+        ("n", Value::Array(frames.iter().map(|f| f.datum("n").cloned().unwrap_or(Value::Null)).collect())),
+        ("frames", Value::Array(frames.iter().map(IbGib::to_value).collect())),
+    ]))
+}

@@ -1,0 +1,187 @@
+//! Tables, and reading them inside one transaction.
+
+use crate::rules::Moment;
+use crate::space::{Kind, SpaceError, Tip};
+use ibgib::{Addr, IbGib, Verified};
+use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefinition};
+use std::io;
+
+pub(super) type Key = [u8; 32];
+
+pub(super) const NODES: TableDefinition<'_, Key, &[u8]> = TableDefinition::new("nodes");
+pub(super) const LOOSE: TableDefinition<'_, Key, u32> = TableDefinition::new("loose");
+pub(super) const STAGED: TableDefinition<'_, (&str, Key), &str> = TableDefinition::new("staged");
+pub(super) const TIPS: TableDefinition<'_, &str, (&str, i64, u8)> = TableDefinition::new("tips");
+pub(super) const MOVES: TableDefinition<'_, (u64, &str), ()> = TableDefinition::new("moves");
+pub(super) const MOVED_AT: TableDefinition<'_, &str, u64> = TableDefinition::new("moved_at");
+pub(super) const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records");
+pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+
+/// Any failure of the engine.
+pub(super) fn fail(error: impl Into<redb::Error>) -> SpaceError {
+    match error.into() {
+        redb::Error::Io(e) => match e.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                SpaceError::Full(e.to_string())
+            }
+            io::ErrorKind::PermissionDenied => SpaceError::Permission(e.to_string()),
+            _ => SpaceError::Io(e.to_string()),
+        },
+        redb::Error::Corrupted(why) => SpaceError::Damaged(why),
+        redb::Error::DatabaseAlreadyOpen => SpaceError::Locked("the store".into()),
+        redb::Error::PreviousIo => {
+            SpaceError::Io("an earlier write failed; free some room and open the store again".into())
+        }
+        error => SpaceError::Io(error.to_string()),
+    }
+}
+
+/// A failure while making changes durable.
+pub(super) fn write_error(error: redb::CommitError) -> SpaceError {
+    fail(error)
+}
+
+pub(super) fn kind_code(kind: Kind) -> u8 {
+    match kind {
+        Kind::Living => 0,
+        Kind::Keystone => 1,
+        Kind::Saga => 2,
+    }
+}
+
+fn kind_of(code: u8) -> Result<Kind, SpaceError> {
+    match code {
+        0 => Ok(Kind::Living),
+        1 => Ok(Kind::Keystone),
+        2 => Ok(Kind::Saga),
+        _ => Err(SpaceError::Damaged(format!("unknown kind {code} of a timeline"))),
+    }
+}
+
+pub(super) fn addr_of(text: &str) -> Result<Addr, SpaceError> {
+    text.parse().map_err(|e| SpaceError::Damaged(format!("a stored address: {e}")))
+}
+
+pub(super) fn tip_of(tjp: &str, (addr, n, kind): (&str, i64, u8)) -> Result<Tip, SpaceError> {
+    Ok(Tip { tjp: addr_of(tjp)?, addr: addr_of(addr)?, n: u64::try_from(n).ok(), kind: kind_of(kind)? })
+}
+
+pub(super) fn read_tip(
+    tips: &impl ReadableTable<&'static str, (&'static str, i64, u8)>,
+    tjp: &Addr,
+) -> Result<Option<Tip>, SpaceError> {
+    let value = tips.get(tjp.as_str()).map_err(fail)?;
+    value.map(|v| tip_of(tjp.as_str(), v.value())).transpose()
+}
+
+pub(super) fn number(
+    meta: &impl ReadableTable<&'static str, &'static [u8]>,
+    name: &'static str,
+) -> Result<u64, SpaceError> {
+    let value = meta.get(name).map_err(fail)?;
+    let bytes = value.as_ref().and_then(|v| v.value().try_into().ok());
+    bytes.map(u64::from_le_bytes).ok_or_else(|| SpaceError::Damaged(format!("{name} is not a number")))
+}
+
+/// What is stored for a node: the length of its address (four bytes, little end first), the address, the JSON text.
+pub(super) fn pack(node: &Verified<IbGib>) -> Vec<u8> {
+    let (addr, text) = (node.addr().as_str(), node.to_json());
+    let mut out = Vec::with_capacity(4 + addr.len() + text.len());
+    out.extend_from_slice(&(addr.len() as u32).to_le_bytes());
+    out.extend_from_slice(addr.as_bytes());
+    out.extend_from_slice(text.as_bytes());
+    out
+}
+
+/// Address and text of what is stored.
+fn unpack(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (len, rest) = bytes.split_first_chunk::<4>()?;
+    rest.split_at_checked(u32::from_le_bytes(*len) as usize)
+}
+
+/// Parses and re-hashes what is stored.
+pub(super) fn read_node(key: &Key, bytes: &[u8]) -> Result<Verified<IbGib>, SpaceError> {
+    let corrupt = |why: String| SpaceError::Corrupt { addr: hex::encode_upper(key), why };
+    let (_, text) = unpack(bytes).ok_or_else(|| corrupt("it is cut off".into()))?;
+    let text = std::str::from_utf8(text).map_err(|e| corrupt(e.to_string()))?;
+    let node = Verified::parse(text).map_err(|e| corrupt(e.to_string()))?;
+    if node.addr().key() != Some(*key) {
+        return Err(corrupt(format!("what is stored there is {}", node.addr())));
+    }
+    Ok(node)
+}
+
+/// The store at one moment.
+pub(super) struct View {
+    pub(super) nodes: ReadOnlyTable<Key, &'static [u8]>,
+    pub(super) loose: ReadOnlyTable<Key, u32>,
+    pub(super) staged: ReadOnlyTable<(&'static str, Key), &'static str>,
+    pub(super) tips: ReadOnlyTable<&'static str, (&'static str, i64, u8)>,
+    pub(super) moves: ReadOnlyTable<(u64, &'static str), ()>,
+    pub(super) records: ReadOnlyTable<&'static str, &'static [u8]>,
+    pub(super) meta: ReadOnlyTable<&'static str, &'static [u8]>,
+}
+
+impl View {
+    pub(super) fn read(db: &Database) -> Result<Self, SpaceError> {
+        let txn = db.begin_read().map_err(fail)?;
+        Ok(Self {
+            nodes: txn.open_table(NODES).map_err(fail)?,
+            loose: txn.open_table(LOOSE).map_err(fail)?,
+            staged: txn.open_table(STAGED).map_err(fail)?,
+            tips: txn.open_table(TIPS).map_err(fail)?,
+            moves: txn.open_table(MOVES).map_err(fail)?,
+            records: txn.open_table(RECORDS).map_err(fail)?,
+            meta: txn.open_table(META).map_err(fail)?,
+        })
+    }
+
+    fn is_loose(&self, key: Key) -> Result<bool, SpaceError> {
+        Ok(self.loose.get(key).map_err(fail)?.is_some())
+    }
+
+    fn load(&self, addr: &Addr) -> Result<Option<Verified<IbGib>>, SpaceError> {
+        let Some(key) = addr.key() else { return Ok(None) };
+        let Some(text) = self.nodes.get(key).map_err(fail)? else { return Ok(None) };
+        let node = read_node(&key, text.value()).map_err(|e| match e {
+            SpaceError::Corrupt { why, .. } => SpaceError::Corrupt { addr: addr.to_string(), why },
+            e => e,
+        })?;
+        // The hash is right, but it was asked for under another name.
+        Ok((node.addr() == addr).then_some(node))
+    }
+}
+
+impl Moment for View {
+    fn node(&self, addr: &Addr) -> Result<Option<Verified<IbGib>>, SpaceError> {
+        match addr.key() {
+            Some(key) if !self.is_loose(key)? => self.load(addr),
+            _ => Ok(None),
+        }
+    }
+
+    fn has(&self, addr: &Addr) -> Result<bool, SpaceError> {
+        match addr.key() {
+            Some(key) if !self.is_loose(key)? => {
+                let stored = self.nodes.get(key).map_err(fail)?;
+                // A hash under another name is another address, which is not here.
+                Ok(stored.is_some_and(|v| unpack(v.value()).is_some_and(|(a, _)| a == addr.as_str().as_bytes())))
+            }
+            Some(_) => Ok(false),
+            None => Ok(false),
+        }
+    }
+
+    fn staged(&self, owner: &str, addr: &Addr) -> Result<Option<Verified<IbGib>>, SpaceError> {
+        match addr.key() {
+            Some(key) if self.is_loose(key)? && self.staged.get((owner, key)).map_err(fail)?.is_some() => {
+                self.load(addr)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn tip(&self, tjp: &Addr) -> Result<Option<Tip>, SpaceError> {
+        read_tip(&self.tips, tjp)
+    }
+}

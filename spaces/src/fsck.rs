@@ -1,0 +1,81 @@
+//! Checks a whole space.
+
+use crate::space::{Follow, Space, SpaceError};
+use ibgib::Addr;
+use std::collections::HashSet;
+
+/// What a check found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fsck {
+    /// Nodes that are whole.
+    pub nodes: u64,
+    /// Timelines with a tip.
+    pub timelines: u64,
+    /// Addresses, or keys where no address can be read, of what is stored damaged.
+    pub corrupt: Vec<String>,
+    /// Addresses that are not there, with who relates to them (`tip` for a tip).
+    pub missing: Vec<(String, String)>,
+    /// Nodes that no tip leads to; constants and contexts of sagas are such.
+    pub unreachable: u64,
+}
+
+impl Fsck {
+    /// Nothing is damaged and nothing is missing.
+    pub fn is_clean(&self) -> bool {
+        self.corrupt.is_empty() && self.missing.is_empty()
+    }
+}
+
+const BATCH: usize = 512;
+
+/// Re-hashes every node, looks for everything it relates to, and walks every tip.
+///
+/// # Errors
+/// When the space cannot be read at all; damage is part of the answer.
+pub async fn fsck(space: &dyn Space) -> Result<Fsck, SpaceError> {
+    let mut out = Fsck::default();
+    let mut after = None;
+    let mut seen_missing: HashSet<Addr> = HashSet::new();
+    loop {
+        let batch = space.scan(after, BATCH).await?;
+        let Some(last) = batch.last() else { break };
+        after = Some(last.key);
+        let (mut targets, mut from) = (Vec::new(), Vec::new());
+        for entry in batch {
+            match entry.node {
+                Ok(node) => {
+                    out.nodes += 1;
+                    for target in node.targets() {
+                        targets.push(target);
+                        from.push(node.addr().clone());
+                    }
+                }
+                Err(SpaceError::Corrupt { addr, .. }) => out.corrupt.push(addr),
+                Err(error) => return Err(error),
+            }
+        }
+        let has = space.has(&targets).await?;
+        for ((target, from), _) in targets.into_iter().zip(from).zip(has).filter(|(_, has)| !has) {
+            if seen_missing.insert(target.clone()) {
+                out.missing.push((target.to_string(), from.to_string()));
+            }
+        }
+    }
+    let tips = space.tips(None).await?;
+    out.timelines = tips.len() as u64;
+    let addrs: Vec<Addr> = tips.into_iter().map(|t| t.addr).collect();
+    let has = space.has(&addrs).await?;
+    let mut starts = Vec::new();
+    for (addr, has) in addrs.into_iter().zip(has) {
+        if has {
+            starts.push(addr);
+        } else if seen_missing.insert(addr.clone()) {
+            out.missing.push((addr.to_string(), "tip".into()));
+        }
+    }
+    if out.is_clean() {
+        let reached = space.reach(&starts, Follow::All, &HashSet::new(), usize::MAX).await?;
+        out.unreachable = out.nodes.saturating_sub(reached.len() as u64);
+    }
+    Ok(out)
+}

@@ -1,0 +1,159 @@
+//! Questions about timelines of a space, loading the frames that [`History`] needs.
+
+use crate::space::{Follow, Space, SpaceError};
+use ibgib::timeline::{Advance, History, HistoryError, Joined, Relation};
+use ibgib::{Addr, IbGib, Verified};
+use std::collections::{HashMap, HashSet};
+
+/// Frames fetched ahead when a history is read.
+const PREFETCH: usize = 256;
+
+/// Nodes that are not in the space yet, found before those that are.
+pub type Overlay = HashMap<Addr, Verified<IbGib>>;
+
+/// A [`History`] that loads from a space, from nodes staged for an owner, and from an overlay.
+#[derive(Debug)]
+pub struct Loader<'a> {
+    space: &'a dyn Space,
+    owner: Option<&'a str>,
+    overlay: Overlay,
+    history: History,
+    fetched: HashSet<Addr>,
+}
+
+impl<'a> Loader<'a> {
+    /// Loads from `space`, and what is not committed from what is staged for `owner`.
+    pub fn new(space: &'a dyn Space, owner: Option<&'a str>) -> Self {
+        Self { space, owner, overlay: Overlay::new(), history: History::new(), fetched: HashSet::new() }
+    }
+
+    /// Adds nodes that are in no store yet.
+    pub fn add(&mut self, nodes: impl IntoIterator<Item = Verified<IbGib>>) {
+        for node in nodes {
+            self.history.insert(node.clone());
+            self.overlay.insert(node.addr().clone(), node);
+        }
+    }
+
+    /// A node that was added.
+    pub fn added(&self, addr: &Addr) -> Option<&Verified<IbGib>> {
+        self.overlay.get(addr)
+    }
+
+    /// A node: added, committed or staged.
+    ///
+    /// # Errors
+    /// When the space fails.
+    pub async fn get(&self, addr: &Addr) -> Result<Option<Verified<IbGib>>, SpaceError> {
+        if let Some(node) = self.overlay.get(addr) {
+            return Ok(Some(node.clone()));
+        }
+        let one = std::slice::from_ref(addr);
+        if let Some(node) = self.space.get(one).await?.pop().flatten() {
+            return Ok(Some(node));
+        }
+        match self.owner {
+            Some(owner) => Ok(self.space.staged(owner, one).await?.pop().flatten()),
+            None => Ok(None),
+        }
+    }
+
+    /// As [`History::relate`].
+    ///
+    /// # Errors
+    /// As [`History::relate`], but never `Need`; a frame that cannot be had is `Broken`.
+    pub async fn relate(&mut self, x: &Addr, y: &Addr) -> Result<Relation, HistoryError> {
+        loop {
+            match self.history.relate(x, y) {
+                Err(HistoryError::Need(addrs)) => self.load(addrs).await?,
+                other => return other,
+            }
+        }
+    }
+
+    /// As [`History::join`]; what it makes is added.
+    ///
+    /// # Errors
+    /// As [`History::join`], but never `Need`; a frame that cannot be had is `Broken`.
+    pub async fn join(&mut self, x: &Addr, y: &Addr) -> Result<Joined, HistoryError> {
+        loop {
+            match self.history.join(x, y) {
+                Err(HistoryError::Need(addrs)) => self.load(addrs).await?,
+                Ok(joined) => {
+                    self.add(joined.nodes.iter().cloned());
+                    return Ok(joined);
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// As [`History::advance`].
+    ///
+    /// # Errors
+    /// As [`History::advance`], but never `Need`; a frame that cannot be had is `Broken`.
+    pub async fn advance(&mut self, from: Option<&Addr>, to: &Addr) -> Result<Advance, HistoryError> {
+        loop {
+            match self.history.advance(from, to) {
+                Err(HistoryError::Need(addrs)) => self.load(addrs).await?,
+                other => return other,
+            }
+        }
+    }
+
+    async fn load(&mut self, addrs: Vec<Addr>) -> Result<(), HistoryError> {
+        for addr in addrs {
+            let lost = |why: String| HistoryError::Broken { addr: addr.clone(), why };
+            let node = self.get(&addr).await.map_err(|e| lost(e.to_string()))?;
+            self.history.insert(node.ok_or_else(|| lost("the frame is not here".into()))?);
+            if !self.fetched.insert(addr.clone()) {
+                continue;
+            }
+            // Only committed frames can be fetched ahead; another one simply comes alone.
+            let one = std::slice::from_ref(&addr);
+            if let Ok(ahead) = self.space.reach(one, Follow::History, &HashSet::new(), PREFETCH).await {
+                let nodes = self.space.get(&ahead).await.map_err(|e| lost(e.to_string()))?;
+                for node in nodes.into_iter().flatten() {
+                    self.fetched.insert(node.addr().clone());
+                    self.history.insert(node);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn loader<'a>(space: &'a dyn Space, overlay: &Overlay) -> Loader<'a> {
+    let mut loader = Loader::new(space, None);
+    loader.add(overlay.values().cloned());
+    loader
+}
+
+/// How tip `x` stands to tip `y`.
+///
+/// # Errors
+/// As [`Loader::relate`].
+pub async fn relate(space: &dyn Space, overlay: &Overlay, x: &Addr, y: &Addr) -> Result<Relation, HistoryError> {
+    loader(space, overlay).relate(x, y).await
+}
+
+/// The tip that two tips lead to.
+///
+/// # Errors
+/// As [`Loader::join`].
+pub async fn join(space: &dyn Space, overlay: &Overlay, x: &Addr, y: &Addr) -> Result<Joined, HistoryError> {
+    loader(space, overlay).join(x, y).await
+}
+
+/// Proves that a tip may move.
+///
+/// # Errors
+/// As [`Loader::advance`].
+pub async fn advance(
+    space: &dyn Space,
+    overlay: &Overlay,
+    from: Option<&Addr>,
+    to: &Addr,
+) -> Result<Advance, HistoryError> {
+    loader(space, overlay).advance(from, to).await
+}
