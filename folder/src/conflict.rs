@@ -126,7 +126,7 @@ impl Folder {
         }
         nodes.extend(drop_conflicts(&on, std::slice::from_ref(&conflict.stone), &moments())?);
         let mut writer = Writer::new(&*self.space);
-        writer.edit(conflict.timeline.clone(), tip.addr(), nodes);
+        writer.edit(conflict.timeline.clone(), Some(&tip), nodes);
         writer.flush().await?;
         match &conflict.file {
             Some(file) => self.checkout(&CheckoutOpts { paths: vec![file.clone()], ..CheckoutOpts::default() }).await,

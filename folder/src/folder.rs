@@ -270,7 +270,7 @@ async fn bind(space: &dyn Space, tjp: &Addr, birth: Vec<Node>) -> Result<(), Fol
     }
     let mut writer = Writer::new(space);
     if !birth.is_empty() {
-        writer.start(tjp.clone(), birth);
+        writer.edit(tjp.clone(), None, birth);
     }
     writer.record(BINDING.to_owned(), Some(tjp.to_string().into_bytes()));
     writer.flush().await?;

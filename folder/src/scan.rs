@@ -267,7 +267,7 @@ impl Scanner<'_, '_, '_> {
         let after = edit.last().map_or_else(|| start.at.addr.clone(), |n| n.addr().clone());
         let tjp = start.on.tjp().unwrap_or_else(|| start.on.addr().clone());
         let nodes = start.birth.iter().cloned().chain(edit).collect();
-        taking.writer.edit(tjp, start.on.addr(), nodes);
+        taking.writer.edit(tjp, start.birth.is_empty().then_some(&start.on), nodes);
         Ok(after)
     }
 

@@ -117,10 +117,10 @@ impl Folder {
             let birth = self.cradle.shard(number)?;
             let tjp = birth[1].addr().clone();
             match listing.shards.get(&number) {
-                Some(tip) => writer.edit(tjp, tip.addr(), edit_shard(tip, &edits, &moments())?),
+                Some(tip) => writer.edit(tjp, Some(tip), edit_shard(tip, &edits, &moments())?),
                 None => {
                     let edit = edit_shard(&birth[1], &edits, &moments())?;
-                    writer.start(tjp, birth.into_iter().chain(edit).collect());
+                    writer.edit(tjp, None, birth.into_iter().chain(edit).collect());
                 }
             }
             writer.flush_if_full().await?;
@@ -142,7 +142,7 @@ impl Folder {
             }
         }
         if !missing.is_empty() {
-            writer.edit(self.tjp().clone(), tip.addr(), edit_folder(&tip, missing, &moments())?);
+            writer.edit(self.tjp().clone(), Some(&tip), edit_folder(&tip, missing, &moments())?);
         }
         writer.flush().await
     }

@@ -106,7 +106,7 @@ impl Folder {
                     on = tip;
                 }
                 let edit = edit_file(&on, renew(before, &note.path), &moments())?;
-                writer.edit(self.file_tjp(&note.path)?, on.addr(), edit);
+                writer.edit(self.file_tjp(&note.path)?, Some(&on), edit);
                 writer.flush_if_full().await?;
             }
             let entry = listing.entries.get(&note.path);
@@ -150,7 +150,7 @@ impl Folder {
         let mut changed = Vec::new();
         if content != Content::of(&*self.space, &tip).await? {
             let edit = edit_file(&tip, renew(content, path), &moments())?;
-            writer.edit(self.file_tjp(path)?, tip.addr(), edit);
+            writer.edit(self.file_tjp(path)?, Some(&tip), edit);
             writer.flush().await?;
             changed.push(path.clone());
         }

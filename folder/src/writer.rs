@@ -4,8 +4,9 @@ use crate::content::Keep;
 use crate::error::FolderError;
 use crate::frames::Node;
 use ibgib::{Addr, Value};
-use ibgib_spaces::{Advance, Commit, CommitError, Space, history};
-use std::collections::HashMap;
+use ibgib_spaces::history::Loader;
+use ibgib_spaces::{Advance, Commit, CommitError, Space};
+use std::collections::HashSet;
 
 /// Content that one commit gathers before it is made.
 const BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -27,11 +28,13 @@ pub(crate) struct Writer<'a> {
     pub(crate) conflicts: usize,
 }
 
-/// A timeline's new frame, and the frame it was built on.
+/// A timeline's new frames.
 struct Edit {
     tjp: Addr,
-    base: Option<Addr>,
-    new: Addr,
+    /// What the first of them was built on; none for a new timeline.
+    base: Option<Node>,
+    /// Dependencies first; the last is the new frame.
+    nodes: Vec<Node>,
 }
 
 impl<'a> Writer<'a> {
@@ -39,28 +42,15 @@ impl<'a> Writer<'a> {
         Self { space, nodes: vec![], edits: vec![], records: vec![], bytes: 0, merges: 0, conflicts: 0 }
     }
 
-    /// A timeline that begins: `nodes` ends with its newest frame.
-    pub(crate) fn start(&mut self, tjp: Addr, nodes: Vec<Node>) {
-        self.push(tjp, None, nodes);
-    }
-
-    /// An edit built on frame `base`: `nodes` ends with the new frame.
-    pub(crate) fn edit(&mut self, tjp: Addr, base: &Addr, nodes: Vec<Node>) {
-        self.push(tjp, Some(base.clone()), nodes);
-    }
-
-    fn push(&mut self, tjp: Addr, base: Option<Addr>, nodes: Vec<Node>) {
-        if let Some(last) = nodes.last() {
-            self.edits.push(Edit { tjp, base, new: last.addr().clone() });
-        }
-        for node in nodes {
-            self.add(node);
-        }
+    /// New frames of a timeline, built on `base` (none if it begins here); the last is the newest.
+    pub(crate) fn edit(&mut self, tjp: Addr, base: Option<&Node>, nodes: Vec<Node>) {
+        self.bytes += nodes.iter().map(weight_of).sum::<usize>();
+        self.edits.push(Edit { tjp, base: base.cloned(), nodes });
     }
 
     /// A node that the edits need.
     pub(crate) fn add(&mut self, node: Node) {
-        self.bytes += node.data.as_ref().map_or(0, weight) + node.rel8ns.as_ref().map_or(0, weight);
+        self.bytes += weight_of(&node);
         self.nodes.push(node);
     }
 
@@ -78,36 +68,40 @@ impl<'a> Writer<'a> {
     /// Commits what has gathered.
     pub(crate) async fn flush(&mut self) -> Result<(), FolderError> {
         self.bytes = 0;
-        let (nodes, edits) = (std::mem::take(&mut self.nodes), std::mem::take(&mut self.edits));
+        let (constants, edits) = (std::mem::take(&mut self.nodes), std::mem::take(&mut self.edits));
         let records = std::mem::take(&mut self.records);
-        if nodes.is_empty() && records.is_empty() {
+        if constants.is_empty() && edits.is_empty() && records.is_empty() {
             return Ok(());
         }
-        let mut overlay: HashMap<Addr, Node> = nodes.into_iter().map(|n| (n.addr().clone(), n)).collect();
         for _ in 0..TRIES {
-            let mut commit = Commit { records: records.clone(), ..Commit::default() };
+            let mut commit = Commit { nodes: constants.clone(), records: records.clone(), ..Commit::default() };
             let (mut merges, mut conflicts) = (0, 0);
             for edit in &edits {
+                let Some(new) = edit.nodes.last() else { continue };
+                // One history per timeline: its frames are let go before the next one's come.
+                let mut history = Loader::new(self.space, None);
+                history.add(edit.base.iter().chain(&edit.nodes).cloned());
+                commit.nodes.extend(edit.nodes.iter().cloned());
                 let tip = self.space.tip(&edit.tjp).await?.map(|t| t.addr);
-                let mut to = edit.new.clone();
+                let mut to = new.addr().clone();
                 if let Some(tip) = &tip
-                    && edit.base.as_ref() != Some(tip)
+                    && edit.base.as_ref().map(Node::addr) != Some(tip)
                 {
-                    let joined = history::join(self.space, &overlay, tip, &edit.new).await.map_err(FolderError::history)?;
+                    let joined = history.join(tip, new.addr()).await.map_err(FolderError::history)?;
                     merges += usize::from(!joined.nodes.is_empty());
                     conflicts += joined.conflicts;
                     to = joined.tip;
-                    overlay.extend(joined.nodes.into_iter().map(|n| (n.addr().clone(), n)));
+                    commit.nodes.extend(joined.nodes);
                 }
                 if tip.as_ref() != Some(&to) {
-                    let advance = history::advance(self.space, &overlay, tip.as_ref(), &to).await;
-                    commit.tips.push(Advance::Timeline(advance.map_err(FolderError::history)?).into());
+                    let advance = history.advance(tip.as_ref(), &to).await.map_err(FolderError::history)?;
+                    commit.tips.push(Advance::Timeline(advance).into());
                 }
             }
-            let addrs: Vec<Addr> = overlay.keys().cloned().collect();
-            let there = self.space.has(&addrs).await?;
-            let new = addrs.iter().zip(there).filter(|(_, there)| !there);
-            commit.nodes = new.filter_map(|(addr, _)| overlay.get(addr).cloned()).collect();
+            let addrs: Vec<Addr> = commit.nodes.iter().map(|n| n.addr().clone()).collect();
+            let mut there = self.space.has(&addrs).await?.into_iter();
+            let mut seen = HashSet::new();
+            commit.nodes.retain(|n| there.next() == Some(false) && seen.insert(n.addr().clone()));
             match self.space.commit(commit).await {
                 Ok(_) => {
                     self.merges += merges;
@@ -129,6 +123,10 @@ impl Keep for Writer<'_> {
         // Constants may be stored ahead of the frame that needs them: only so a large file fits into memory.
         self.flush_if_full().await
     }
+}
+
+fn weight_of(node: &Node) -> usize {
+    node.data.as_ref().map_or(0, weight) + node.rel8ns.as_ref().map_or(0, weight)
 }
 
 /// About how many bytes a value takes.

@@ -90,6 +90,10 @@ pub(crate) struct Place {
 }
 
 impl Places {
+    fn any(&self) -> bool {
+        !self.open.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     pub(crate) fn take(&self, address: IpAddr) -> Result<Place, &'static str> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.values().sum::<usize>() >= self.all_max {
@@ -141,13 +145,14 @@ impl Server {
         let address = listener.local_addr().map_err(|e| ServeError::Listen(options.listen, e))?;
         let (stop, stopped) = watch::channel(false);
         let (recorder, metrics) = counters::recorder();
+        let places = Places {
+            open: Arc::default(),
+            all_max: options.connections_max,
+            each_max: options.connections_per_address_max,
+        };
         let state = Arc::new(State {
             host: Arc::clone(&host),
-            places: Places {
-                open: Arc::default(),
-                all_max: options.connections_max,
-                each_max: options.connections_per_address_max,
-            },
+            places: places.clone(),
             shutdown: stopped.clone(),
             metrics,
             body_bytes_max: options.body_bytes_max,
@@ -155,7 +160,7 @@ impl Server {
         let router = api::router(state, options.extra.clone());
         let task = tokio::spawn(async move {
             let counting = tokio::spawn(async move { counters::watch(&host, recorder).await });
-            accept(listener, router, options, stopped).await;
+            accept(listener, router, options, places, stopped).await;
             counting.abort();
         });
         Ok(Self { address, stop, task })
@@ -179,12 +184,19 @@ impl Server {
     }
 }
 
-async fn accept(listener: TcpListener, router: Router, options: ServeOptions, mut stop: watch::Receiver<bool>) {
-    let open = tokio_util_tracker();
+async fn accept(
+    listener: TcpListener,
+    router: Router,
+    options: ServeOptions,
+    places: Places,
+    mut stop: watch::Receiver<bool>,
+) {
+    // Every connection holds a sender: when the last is gone, all have ended.
+    let (held, mut all_gone) = tokio::sync::mpsc::channel::<()>(1);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = stop.wait_for(|s| *s) => break,
+            () = stopped(&mut stop) => break,
         };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
@@ -198,7 +210,7 @@ async fn accept(listener: TcpListener, router: Router, options: ServeOptions, mu
         let router = router.clone();
         let header_ms_max = options.header_ms_max;
         let mut stop = stop.clone();
-        let held = open.0.clone();
+        let held = held.clone();
         tokio::spawn(async move {
             let service = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
                 request.extensions_mut().insert(ConnectInfo(peer));
@@ -211,8 +223,12 @@ async fn accept(listener: TcpListener, router: Router, options: ServeOptions, mu
             builder.max_buf_size(64 * 1024);
             let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
             let served = tokio::select! {
-                served = connection.as_mut() => served,
-                _ = stop.wait_for(|s| *s) => {
+                served = connection.as_mut() => Some(served),
+                () = stopped(&mut stop) => None,
+            };
+            let served = match served {
+                Some(served) => served,
+                None => {
                     connection.as_mut().graceful_shutdown();
                     connection.await
                 }
@@ -223,13 +239,20 @@ async fn accept(listener: TcpListener, router: Router, options: ServeOptions, mu
             drop(held);
         });
     }
-    drop(listener);
-    let (held, mut all_gone) = open;
-    drop(held);
-    // Each connection holds a sender; when the last is gone, all have ended.
-    let _ = tokio::time::timeout(Duration::from_millis(options.shutdown_ms_max), all_gone.recv()).await;
+    drop((listener, held));
+    let ended = async {
+        all_gone.recv().await;
+        // WebSockets outlive the request that opened them.
+        while places.any() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    if tokio::time::timeout(Duration::from_millis(options.shutdown_ms_max), ended).await.is_err() {
+        tracing::warn!("connections were still open when the time to shut down was over");
+    }
 }
 
-fn tokio_util_tracker() -> (tokio::sync::mpsc::Sender<()>, tokio::sync::mpsc::Receiver<()>) {
-    tokio::sync::mpsc::channel(1)
+/// Ends when a shutdown is asked for, or nobody is left to ask.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|s| *s).await.is_ok();
 }

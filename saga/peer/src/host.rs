@@ -435,10 +435,8 @@ impl Host {
 
 /// Resolves to true when the flag is set; never when its sender is gone.
 async fn turned(flag: &mut watch::Receiver<bool>) -> bool {
-    match flag.wait_for(|set| *set).await {
-        Ok(_) => true,
-        Err(_) => std::future::pending().await,
-    }
+    let set = flag.wait_for(|set| *set).await.is_ok();
+    if set { true } else { std::future::pending().await }
 }
 
 fn session_key(session: &Addr) -> String {

@@ -13,8 +13,8 @@
 //! use std::sync::Arc;
 //!
 //! # tokio::runtime::Runtime::new().unwrap().block_on(async {
-//! let alice: Arc<dyn Space> = Arc::new(MemorySpace::new());
-//! let bob: Arc<dyn Space> = Arc::new(MemorySpace::new());
+//! let alice: Arc<dyn Space> = Arc::new(MemorySpace::new("alice"));
+//! let bob: Arc<dyn Space> = Arc::new(MemorySpace::new("bob"));
 //! let secret = || Ok(ibgib_keystone::Secret::new(b"a secret of 32 bytes or more .....".to_vec()));
 //! let identity = ibgib_peer::identity::create(&*alice, &secret().unwrap()).await.unwrap();
 //! let options = SyncOptions {

@@ -4,7 +4,7 @@ use ibgib_saga::Packet;
 use tokio::sync::mpsc;
 
 /// Messages that may wait in a link before the side that sends has to wait.
-pub const QUEUE_MAX: usize = 16;
+pub(crate) const QUEUE_MAX: usize = 16;
 
 /// One side of a connection. Dropping it ends the connection: what was sent before is flushed, then the socket (if
 /// there is one) is closed and its task ends.

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// One sender's connection to one receiver.
-#[derive(Debug)]
 pub struct SyncPeer {
     space: Arc<dyn Space>,
     remote: Arc<dyn Remote>,
@@ -25,7 +24,13 @@ pub struct SyncPeer {
     progress: Option<Progress>,
 }
 
-/// Told as a saga goes on: phase, nodes sent, nodes received so far.
+impl std::fmt::Debug for SyncPeer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SyncPeer").field("phase", &self.machine.phase()).finish_non_exhaustive()
+    }
+}
+
+/// Told as a saga goes on: the phase it enters.
 pub type Progress = Arc<dyn Fn(&'static str) + Send + Sync>;
 
 enum Event {

@@ -1,13 +1,11 @@
 //! What one saga can see of a space: what is committed, what is staged for it, and nodes just made.
 
-use ibgib::timeline::{Advance, History, HistoryError, Joined, Relation};
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_saga::SagaError;
-use ibgib_spaces::{Follow, Space, SpaceError};
-use std::collections::{HashMap, HashSet};
+use ibgib_spaces::history::Loader;
+use ibgib_spaces::{Space, SpaceError};
+use std::collections::HashSet;
 
-/// Frames fetched ahead when a history is read.
-const PREFETCH: usize = 256;
 /// Staged nodes loaded at once while a graph is walked.
 const WALK_BATCH: usize = 256;
 
@@ -30,87 +28,16 @@ pub fn space_error(error: SpaceError) -> SagaError {
 pub(crate) struct View<'a> {
     space: &'a dyn Space,
     owner: &'a str,
-    made: HashMap<Addr, Verified<IbGib>>,
-    history: History,
-    fetched: HashSet<Addr>,
+    pub(crate) history: Loader<'a>,
 }
 
 impl<'a> View<'a> {
     pub(crate) fn new(space: &'a dyn Space, owner: &'a str) -> Self {
-        Self { space, owner, made: HashMap::new(), history: History::new(), fetched: HashSet::new() }
-    }
-
-    /// Adds nodes that were just made.
-    pub(crate) fn make(&mut self, nodes: impl IntoIterator<Item = Verified<IbGib>>) {
-        for node in nodes {
-            self.history.insert(node.clone());
-            self.made.insert(node.addr().clone(), node);
-        }
+        Self { space, owner, history: Loader::new(space, Some(owner)) }
     }
 
     pub(crate) async fn get(&self, addr: &Addr) -> Result<Option<Verified<IbGib>>, SagaError> {
-        if let Some(node) = self.made.get(addr) {
-            return Ok(Some(node.clone()));
-        }
-        let one = std::slice::from_ref(addr);
-        if let Some(node) = self.space.get(one).await.map_err(space_error)?.pop().flatten() {
-            return Ok(Some(node));
-        }
-        Ok(self.space.staged(self.owner, one).await.map_err(space_error)?.pop().flatten())
-    }
-
-    async fn load(&mut self, addrs: Vec<Addr>) -> Result<(), HistoryError> {
-        for addr in addrs {
-            let lost = |why: String| HistoryError::Broken { addr: addr.clone(), why };
-            let Some(node) = self.get(&addr).await.map_err(|e| lost(e.to_string()))? else {
-                return Err(lost("the frame is not here".into()));
-            };
-            self.history.insert(node);
-            if self.fetched.insert(addr.clone()) {
-                let none = HashSet::new();
-                let one = std::slice::from_ref(&addr);
-                // Only committed frames can be fetched ahead; a staged one simply comes alone.
-                if let Ok(ahead) = self.space.reach(one, Follow::History, &none, PREFETCH).await {
-                    let nodes = self.space.get(&ahead).await.map_err(|e| lost(e.to_string()))?;
-                    for node in nodes.into_iter().flatten() {
-                        self.fetched.insert(node.addr().clone());
-                        self.history.insert(node);
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    pub(crate) async fn relate(&mut self, x: &Addr, y: &Addr) -> Result<Relation, HistoryError> {
-        loop {
-            match self.history.relate(x, y) {
-                Err(HistoryError::Need(addrs)) => self.load(addrs).await?,
-                other => return other,
-            }
-        }
-    }
-
-    pub(crate) async fn join(&mut self, x: &Addr, y: &Addr) -> Result<Joined, HistoryError> {
-        loop {
-            match self.history.join(x, y) {
-                Err(HistoryError::Need(addrs)) => self.load(addrs).await?,
-                Ok(joined) => {
-                    self.make(joined.nodes.iter().cloned());
-                    return Ok(joined);
-                }
-                other => return other,
-            }
-        }
-    }
-
-    pub(crate) async fn advance(&mut self, from: Option<&Addr>, to: &Addr) -> Result<Advance, HistoryError> {
-        loop {
-            match self.history.advance(from, to) {
-                Err(HistoryError::Need(addrs)) => self.load(addrs).await?,
-                other => return other,
-            }
-        }
+        self.history.get(addr).await.map_err(space_error)
     }
 
     /// The staged nodes under `start` that are not committed, `published` left out. `Err` inside names the address
@@ -128,7 +55,7 @@ impl<'a> View<'a> {
             let batch: Vec<(Addr, Addr)> = frontier.split_off(frontier.len().saturating_sub(WALK_BATCH));
             let (mut nodes, mut load, mut ask) = (Vec::new(), Vec::new(), Vec::new());
             for (addr, from) in batch {
-                if let Some(node) = self.made.get(&addr) {
+                if let Some(node) = self.history.added(&addr) {
                     nodes.push(node.clone());
                 } else if published.contains(&addr) {
                 } else if staged.contains(&addr) {

@@ -367,14 +367,14 @@ impl ReceiverDesk {
         }
         let relation = match mine {
             None => Ok(Relation::Behind),
-            Some(mine) => view.relate(mine, tip).await,
+            Some(mine) => view.history.relate(mine, tip).await,
         };
         match relation {
             Err(error) => Ok(Found::Refused(error.to_string())),
             Ok(Relation::Same) => Ok(Found::Status(Status::Same)),
             Ok(Relation::Ahead) => Ok(Found::Status(Status::Ahead)),
             Ok(Relation::Diverged) => Ok(Found::Diverged),
-            Ok(Relation::Behind) => match view.advance(mine, tip).await {
+            Ok(Relation::Behind) => match view.history.advance(mine, tip).await {
                 Err(error) => Ok(Found::Refused(error.to_string())),
                 Ok(advance) => {
                     let status = if mine.is_some() { Status::Behind } else { Status::Unknown };
@@ -392,8 +392,8 @@ impl ReceiverDesk {
         plan: &mut Plan,
     ) -> Result<(Addr, u64), String> {
         let (Some(tip), Some(mine)) = (tip, mine) else { return Err("nothing to merge".into()) };
-        let joined = view.join(mine, tip).await.map_err(|e| e.to_string())?;
-        let advance = view.advance(Some(mine), &joined.tip).await.map_err(|e| e.to_string())?;
+        let joined = view.history.join(mine, tip).await.map_err(|e| e.to_string())?;
+        let advance = view.history.advance(Some(mine), &joined.tip).await.map_err(|e| e.to_string())?;
         plan.advances.push(Advance::Timeline(advance));
         plan.nodes.extend(joined.nodes);
         Ok((joined.tip, joined.conflicts as u64))

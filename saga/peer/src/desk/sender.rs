@@ -126,7 +126,7 @@ impl SenderDesk {
                 (Some(_), None) => Compared::Push,
                 (None, _) => Compared::Pull,
                 (Some(mine), Some(theirs)) if known.contains(&theirs) => {
-                    match view.relate(&mine, &theirs).await {
+                    match view.history.relate(&mine, &theirs).await {
                         Ok(Relation::Same) => Compared::Same,
                         Ok(Relation::Ahead) => Compared::Push,
                         Ok(Relation::Behind) => Compared::Pull,
@@ -251,7 +251,7 @@ impl SenderDesk {
         }
         let (to, made, found) = match &mine {
             None => (theirs.clone(), 0, 0),
-            Some(mine) => match view.join(mine, theirs).await {
+            Some(mine) => match view.history.join(mine, theirs).await {
                 Err(error) => return Ok(Err(error.to_string())),
                 Ok(joined) => {
                     commit.nodes.extend(joined.nodes.iter().cloned());
@@ -260,7 +260,7 @@ impl SenderDesk {
             },
         };
         if mine.as_ref() != Some(&to) {
-            match view.advance(mine.as_ref(), &to).await {
+            match view.history.advance(mine.as_ref(), &to).await {
                 Err(error) => return Ok(Err(error.to_string())),
                 Ok(advance) => commit.tips.push(Advance::Timeline(advance).into()),
             }
@@ -276,9 +276,9 @@ pub(super) async fn add_transcript(
     transcript: &[Turn],
 ) -> Result<(), SagaError> {
     let nodes: Vec<Verified<IbGib>> = transcript.iter().flat_map(Turn::nodes).collect();
-    view.make(nodes.iter().cloned());
+    view.history.add(nodes.iter().cloned());
     if let Some(last) = transcript.last() {
-        let advance = view
+        let advance = view.history
             .advance(None, last.frame.addr())
             .await
             .map_err(|e| SagaError::local("transcript", e.to_string()))?;
