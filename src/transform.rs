@@ -9,7 +9,7 @@ pub use engine::CompatTransformed;
 
 use crate::addr::Addr;
 use crate::ibgib::{IbGib, Verified, VerifyError};
-use crate::value::{Map, Value, strings};
+use crate::value::{Map, Mode, Value, strings};
 
 /// What this engine's own timelines link: one `past` and one `dna` per frame, so that n frames cost O(n).
 pub const LINKED: [&str; 2] = ["past", "dna"];
@@ -164,14 +164,7 @@ pub fn linked() -> Vec<String> {
 /// [`TransformError`]; nothing is made then.
 pub fn fork(src: &Verified<IbGib>, opts: &ForkOpts, moment: &Moment) -> Result<Transformed, TransformError> {
     if opts.clone_rel8ns {
-        if src.past().is_some() {
-            return Err(TransformError::ClonedHistory(src.addr().clone()));
-        }
-        for name in RESERVED {
-            if src.rel8n(name).next().is_some() {
-                return Err(TransformError::Reserved(name.to_owned()));
-            }
-        }
+        check_clone(src)?;
     }
     let mut map = flags(&[("uuid", opts.uuid), ("cloneData", opts.clone_data), ("cloneRel8ns", opts.clone_rel8ns)]);
     if let Some(ib) = &opts.dest_ib {
@@ -235,6 +228,36 @@ pub fn first_gen(
     }
     shared(&mut map, opts.dna, opts.no_timestamp, opts.n_counter, opts.tjp, &opts.linked_rel8ns);
     check(engine::first_gen(parent, &map, moment)?)
+}
+
+/// Runs `fork`, `mut8`, `rel8` or `firstGen` with options as JSON, spelled as the original spells them, under the
+/// strict rules. The source stands in the options (`src`, or `parentIbGib` of firstGen).
+///
+/// # Errors
+/// [`TransformError`]; nothing is made then.
+pub fn from_json(op: &str, opts: &Value, moment: &Moment) -> Result<Transformed, TransformError> {
+    let name = if op == "firstGen" { "parentIbGib" } else { "src" };
+    let Some(map) = opts.as_object() else {
+        return Err(TransformError::Refused("options must be an object".into()));
+    };
+    let src = map.get(name).cloned().ok_or_else(|| TransformError::Refused(format!("{name} is missing")))?;
+    let src = IbGib::from_value(src, Mode::Strict)?.verify()?;
+    for list in ["rel8nsToAddByAddr", "rel8nsToRemoveByAddr", "rel8ns"] {
+        let named = map.get(list).and_then(Value::as_object);
+        if let Some(name) = RESERVED.iter().find(|name| named.is_some_and(|m| m.contains_key(name))) {
+            return Err(TransformError::Reserved((*name).to_owned()));
+        }
+    }
+    if op == "fork" && map.get("cloneRel8ns").is_some_and(Value::is_truthy) {
+        check_clone(&src)?;
+    }
+    check(match op {
+        "fork" => engine::fork(&src, map, moment),
+        "mut8" => engine::mut8(&src, map, moment),
+        "rel8" => engine::rel8(&src, map, moment),
+        "firstGen" => engine::first_gen(&src, map, moment),
+        _ => Err(TransformError::Refused(format!("unknown op {op:?}: expected fork, mut8, rel8 or firstGen"))),
+    }?)
 }
 
 /// The transforms on unchecked ibgibs and JSON options, exactly as the original performs them.
@@ -309,6 +332,16 @@ fn shared(map: &mut Map, dna: bool, no_timestamp: bool, n_counter: bool, tjp: Op
 
 fn relations(lists: &[(String, Vec<Addr>)]) -> Map {
     lists.iter().map(|(name, addrs)| (name.as_str(), Value::Array(addrs.iter().map(Value::from).collect()))).collect()
+}
+
+fn check_clone(src: &Verified<IbGib>) -> Result<(), TransformError> {
+    if src.past().is_some() {
+        return Err(TransformError::ClonedHistory(src.addr().clone()));
+    }
+    match RESERVED.iter().find(|name| src.rel8n(name).next().is_some()) {
+        Some(name) => Err(TransformError::Reserved((*name).to_owned())),
+        None => Ok(()),
+    }
 }
 
 fn check_reserved(lists: &[(String, Vec<Addr>)]) -> Result<(), TransformError> {

@@ -471,3 +471,17 @@ pub(crate) fn choose(ids: &mut Vec<String>, count: usize, entropy: &mut dyn Entr
 pub fn equivocation(a: &Verified<IbGib>, b: &Verified<IbGib>) -> bool {
     a.addr() != b.addr() && a.past().is_some() && a.past() == b.past() && a.tjp() == b.tjp()
 }
+
+/// Validates one step without the frames before it: what was spent earlier is not known here, so a challenge that
+/// comes back is only noticed where the pools show it. [`Chain::replay`] knows all.
+///
+/// # Errors
+/// Every rule that does not hold.
+pub fn validate(prev: &Verified<IbGib>, next: &Verified<IbGib>, expect: &Expect) -> Result<Step, Vec<ValidateError>> {
+    let mut chain = match prev.tjp() {
+        // A frame of an identity that is not its first; its own rules were checked when it was taken.
+        Some(tjp) if !prev.is_tjp() && prev.ib == IB => Chain { tjp, tip: prev.clone(), spent: HashSet::new() },
+        _ => Chain::from_genesis(prev.clone())?.0,
+    };
+    chain.advance(next, expect)
+}

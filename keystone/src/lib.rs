@@ -40,7 +40,7 @@ mod secret;
 mod sign;
 pub mod strategy;
 
-pub use chain::{Chain, Expect, PoolState, Step, demand, equivocation};
+pub use chain::{Chain, Expect, PoolState, Step, demand, equivocation, validate};
 pub use config::{Algo, Behavior, PoolConfig, Replenish};
 pub use error::{KeystoneError, ValidateError};
 pub use secret::{Entropy, Secret, session_secret};

@@ -17,6 +17,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod bundle;
 mod durable;
 pub mod fsck;
 pub mod history;
@@ -25,6 +26,7 @@ mod rules;
 mod space;
 
 pub use durable::{DurableSpace, FILE};
+pub use bundle::{BundleError, Bundled};
 pub use fsck::{Fsck, fsck};
 pub use memory::MemorySpace;
 pub use space::{

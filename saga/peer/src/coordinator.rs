@@ -3,7 +3,7 @@
 use crate::entropy::random_hex;
 use crate::peer::{Progress, SyncPeer};
 use crate::remote::Remote;
-use crate::session::SenderIdentity;
+use crate::session::{SenderIdentity, SessionSigner};
 use ibgib::Addr;
 use ibgib_saga::{Direction, Limits, SagaError, Scope, Summary, SyncRequest};
 use ibgib_spaces::Space;
@@ -59,6 +59,8 @@ pub struct Synced {
     pub summary: Summary,
     /// The session identity's newest frame, when there was one.
     pub session: Option<Addr>,
+    /// Bytes of identity frames that were delivered before the connection.
+    pub identity_bytes: u64,
 }
 
 /// A saga under way.
@@ -120,7 +122,8 @@ impl SyncSagaCoordinator {
             let result = peer.sync(request).await;
             peer.disconnect().await;
             let session = peer.session().map(|s| s.chain().tip().addr().clone());
-            result.map(|summary| Synced { summary, session })
+            let identity_bytes = peer.session().map_or(0, SessionSigner::identity_bytes);
+            result.map(|summary| Synced { summary, session, identity_bytes })
         });
         SyncSaga { saga_id, task }
     }

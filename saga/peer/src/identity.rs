@@ -114,3 +114,29 @@ pub(crate) fn commit_error(error: CommitError) -> SagaError {
 fn key_error(error: ibgib_keystone::KeystoneError) -> SagaError {
     SagaError::local(error.code(), error.to_string())
 }
+
+/// One of the frames that show an identity signing two on one past.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// The frame that both follow.
+    pub past: Addr,
+    /// One that follows it.
+    pub frame: Addr,
+}
+
+/// What a space keeps as evidence that an identity was used in two places; empty for a sound one. The frames
+/// themselves are kept under the record `evidence/{past}/{frame}`.
+///
+/// # Errors
+/// When the space fails.
+pub async fn evidence(space: &dyn Space, tjp: &Addr) -> Result<Vec<Evidence>, SagaError> {
+    let Some(past) = space.record(&crate::session::forked_key(tjp)).await.map_err(space_error)? else {
+        return Ok(Vec::new());
+    };
+    let past = String::from_utf8_lossy(&past).into_owned();
+    let Ok(addr) = past.parse::<Addr>() else { return Ok(Vec::new()) };
+    let prefix = format!("evidence/{past}/");
+    let records = space.records(&prefix).await.map_err(space_error)?;
+    let frames = records.iter().filter_map(|(key, _)| key.strip_prefix(&prefix)?.parse().ok());
+    Ok(frames.map(|frame| Evidence { past: addr.clone(), frame }).collect())
+}

@@ -47,6 +47,6 @@ pub use innerspace::Innerspace;
 pub use link::Link;
 pub use peer::{Progress, SyncPeer};
 pub use remote::Remote;
-pub use session::{SecretSource, SenderIdentity, SessionSigner, establish_session_identity};
+pub use session::{SecretSource, SenderIdentity, SessionSigner, deliver_identity, establish_session_identity};
 pub use view::space_error;
 pub use websocket::{SYNC_PATH, WebSocketRemote, WebSocketWrapper, encode, link};

@@ -54,6 +54,7 @@ pub struct SessionSigner {
     salt: [u8; 32],
     session_id: String,
     pending_key: String,
+    identity_bytes: u64,
 }
 
 /// What names a session in S's genesis (`SessionGenesisFrameDetails` of the original).
@@ -103,6 +104,11 @@ impl SessionSigner {
     /// The session identity's state.
     pub fn chain(&self) -> &Chain {
         &self.chain
+    }
+
+    /// Bytes of the frames that were delivered for this session: I's new ones and S's genesis.
+    pub fn identity_bytes(&self) -> u64 {
+        self.identity_bytes
     }
 
     /// Evolves S with the claim {verb `sync`, target `context`}.
@@ -169,15 +175,15 @@ pub async fn establish_session_identity(
     let known = catch_up(space, remote, &mut chain, known).await?;
     if chain.is_revoked() {
         if let Some(known) = &known {
-            deliver(space, remote, &chain, known, None).await?;
+            let _ = deliver(space, remote, &chain, known, None).await?;
         }
         return Err(SagaError::local("identity_revoked", format!("identity {} is revoked", sender.tjp)));
     }
     let pending_key = format!("pending/{audience}");
-    if let Some(signer) = reuse(space, sender, &chain, &pending_key).await? {
+    if let Some(mut signer) = reuse(space, sender, &chain, &pending_key).await? {
         let session = signer.chain.tip().clone();
         let known = register(space, remote, &chain, known).await?;
-        deliver(space, remote, &chain, &known, Some(&session)).await?;
+        signer.identity_bytes = deliver(space, remote, &chain, &known, Some(&session)).await?;
         return Ok(signer);
     }
 
@@ -204,7 +210,7 @@ pub async fn establish_session_identity(
     };
     space.commit(commit).await.map_err(commit_error)?;
     let known = register(space, remote, &chain, known).await?;
-    deliver(space, remote, &i1.chain, &known, Some(&session)).await?;
+    let identity_bytes = deliver(space, remote, &i1.chain, &known, Some(&session)).await?;
     Ok(SessionSigner {
         space: Arc::clone(space),
         secret: sender.secret.clone(),
@@ -212,7 +218,23 @@ pub async fn establish_session_identity(
         salt: details.salt,
         session_id: details.session_id,
         pending_key,
+        identity_bytes,
     })
+}
+
+/// Delivers an identity's frames that a receiver lacks, without opening a session: to register it, or to tell that it
+/// is revoked.
+///
+/// # Errors
+/// As [`establish_session_identity`].
+pub async fn deliver_identity(space: &Arc<dyn Space>, remote: &dyn Remote, tjp: &Addr) -> Result<(), SagaError> {
+    let mut chain = identity::load_chain(&**space, tjp)
+        .await?
+        .ok_or_else(|| SagaError::local("identity_unknown", format!("no identity {tjp} in this space")))?;
+    let known = remote.identity_tip(tjp).await?;
+    let known = catch_up(space, remote, &mut chain, known).await?;
+    let known = register(space, remote, &chain, known).await?;
+    deliver(space, remote, &chain, &known, None).await.map(|_| ())
 }
 
 /// A session that was made for this audience but has signed nothing yet, while its identity has not moved on.
@@ -237,6 +259,7 @@ async fn reuse(
         salt: details.salt,
         session_id: details.session_id,
         pending_key: pending_key.to_owned(),
+        identity_bytes: 0,
     }))
 }
 
@@ -294,17 +317,18 @@ async fn register(
     Ok(chain.tjp().clone())
 }
 
-/// Delivers the frames after `known`, and the session with the last of them.
+/// Delivers the frames after `known`, and the session with the last of them. Answers their bytes.
 async fn deliver(
     space: &Arc<dyn Space>,
     remote: &dyn Remote,
     chain: &Chain,
     known: &Addr,
     session: Option<&Verified<IbGib>>,
-) -> Result<(), SagaError> {
+) -> Result<u64, SagaError> {
     let frames = identity::frames(&**space, chain.tjp()).await?.unwrap_or_default();
     let after = frames.iter().position(|f| f.addr() == known).map_or(0, |i| i + 1);
     let mut rest = &frames[after..];
+    let sent: usize = rest.iter().chain(session).map(|f| f.to_json().len()).sum();
     loop {
         // A post holds what fits its limit; only the last one introduces the session.
         let mut bytes = 0;
@@ -316,7 +340,7 @@ async fn deliver(
         rest = later;
         remote.post_evolution(chain.tjp(), now, session.filter(|_| later.is_empty())).await?;
         if later.is_empty() {
-            return Ok(());
+            return Ok(sent as u64);
         }
     }
 }

@@ -11,16 +11,7 @@ const WALK_BATCH: usize = 256;
 
 /// Turns a space's failure into a saga's.
 pub fn space_error(error: SpaceError) -> SagaError {
-    let code = match &error {
-        SpaceError::Corrupt { .. } => "corrupt",
-        SpaceError::Missing { .. } => "missing",
-        SpaceError::Damaged(_) => "damaged",
-        SpaceError::Full(_) => "disk_full",
-        SpaceError::Locked(_) => "locked",
-        SpaceError::Permission(_) => "permission",
-        _ => "space",
-    };
-    SagaError::local(code, error.to_string())
+    SagaError::local(error.code(), error.to_string())
 }
 
 /// A space as one saga sees it.

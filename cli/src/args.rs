@@ -1,0 +1,395 @@
+//! What can be said on the command line.
+
+use clap::{Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Keeps folders and documents in step between machines, with full history and without losing an edit.
+#[derive(Debug, Parser)]
+#[command(name = "ibgib", version, propagate_version = true, disable_help_subcommand = true)]
+#[command(after_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 done with new conflicts or refused paths, 4 integrity, \
+    5 not found, 6 locked, 7 identity, 8 peer unreachable or cut, 130 interrupted.\n\
+    Environment: IBGIB_DIR, IBGIB_REMOTE, IBGIB_SECRET_FILE, IBGIB_SECRET_COMMAND, IBGIB_LOG, NO_COLOR.")]
+pub(crate) struct Args {
+    /// The device's folder, or one inside it [default: .]
+    #[arg(short = 'C', value_name = "DIR", global = true)]
+    pub(crate) dir: Option<PathBuf>,
+    /// A bare space instead of a device's: for reading, put, export and import while nobody else has it open, and for
+    /// serve
+    #[arg(long, value_name = "DIR", global = true)]
+    pub(crate) space: Option<PathBuf>,
+    /// Results as JSON, one object on one line (or one per line for lists)
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// No progress and no remarks
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// More logs on stderr; twice for all
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// File that holds the identity's secret, `-` for stdin: 64 hex digits, or a passphrase
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) secret_file: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a folder a device: a store, an identity, and a new folder timeline (or one that others have)
+    Init(Init),
+    /// Make a new device from a folder that a server has
+    Clone(Clone),
+    /// The device's identity
+    Identity(Identity),
+    /// Take all changes on disk into the store
+    Snapshot,
+    /// Snapshot, exchange with a server what either side lacks, merge, and check out
+    Sync(Sync),
+    /// Make files equal to their newest frames
+    Checkout(Checkout),
+    /// Give a file the content of an earlier frame, as a new frame
+    Restore(Restore),
+    /// Take back what the newest snapshot changed, as new frames
+    Undo(Undo),
+    /// Show what differs between the disk and the store, or between two frames of a file
+    Diff(Diff),
+    /// What a snapshot would take
+    Status,
+    /// Newest frames of timelines
+    Tips(Tips),
+    /// History of a file or a timeline, newest first
+    Log(Target),
+    /// One ibgib, or a file's bytes
+    Show(Show),
+    /// All ibgibs that one depends on, dependencies first
+    Graph(Graph),
+    /// Conflicts that merges recorded
+    Conflicts,
+    /// Settle conflicts, as a new frame
+    Resolve(Resolve),
+    /// Store ibgibs from stdin (JSON Lines), all or none
+    Put,
+    /// fork, mut8, rel8 or firstGen, as JSON Lines on stdin
+    Transform(Transform),
+    /// Addresses of ibgibs on stdin (JSON Lines)
+    Addr(Mode),
+    /// Check ibgibs on stdin (JSON Lines)
+    Verify(Mode),
+    /// Keystones
+    Keystone(Keystone),
+    /// Re-hash and walk everything in the store
+    Fsck,
+    /// Write a bundle of everything, or of what some addresses need
+    Export(Export),
+    /// Read a bundle: all of it or nothing
+    Import(Import),
+    /// Run a space server
+    Serve(Serve),
+    /// Show everything once: a server, two devices, edits on both, and the proof that all is equal
+    Demo(Demo),
+    /// Settings
+    Config(Config),
+    /// Completions for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Init {
+    /// Where [default: the directory given with -C, or .]
+    pub(crate) dir: Option<PathBuf>,
+    /// Join a folder of other devices: the address that their `ibgib status` shows
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) join: Option<String>,
+    /// Server to sync with: http(s):// or ws(s)://
+    #[arg(long, value_name = "URL")]
+    pub(crate) remote: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Clone {
+    /// The server
+    pub(crate) url: String,
+    /// The new device's directory
+    pub(crate) dir: PathBuf,
+    /// Which folder; needed when the server has several
+    #[arg(long)]
+    pub(crate) folder: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Identity {
+    #[command(subcommand)]
+    pub(crate) action: IdentityAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum IdentityAction {
+    /// Make a new identity, which replaces the device's
+    New,
+    /// Show the identity, what is left of its pools, and evidence of misuse
+    Show,
+    /// End the identity for ever, here and at the server
+    Revoke {
+        /// Why, for whoever looks at it later
+        #[arg(long, default_value = "revoked by its owner")]
+        reason: String,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Sync {
+    /// The server; remembered for the next time
+    pub(crate) url: Option<String>,
+    /// Only send
+    #[arg(long, conflicts_with = "pull")]
+    pub(crate) push: bool,
+    /// Only fetch
+    #[arg(long)]
+    pub(crate) pull: bool,
+    /// Only this file or timeline, and what it relates to; may be repeated
+    #[arg(long, value_name = "PATH|ADDR")]
+    pub(crate) only: Vec<String>,
+    /// Do not take a snapshot first
+    #[arg(long)]
+    pub(crate) no_snapshot: bool,
+    /// Leave the files as they are
+    #[arg(long)]
+    pub(crate) no_checkout: bool,
+    /// Only tell what would be done (nothing is snapshot, sent, fetched or checked out)
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Give up after this many seconds
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) timeout: Option<u64>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Checkout {
+    /// Files and directories; everything when none is given
+    pub(crate) paths: Vec<PathBuf>,
+    /// A frame of the one file given, instead of its newest
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) at: Option<String>,
+    /// Overwrite work that is in no snapshot
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Restore {
+    /// The file
+    pub(crate) path: PathBuf,
+    /// The frame whose content it gets
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) at: String,
+    /// Overwrite work that is in no snapshot
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Undo {
+    /// Overwrite work that is in no snapshot
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Diff {
+    /// The file; all changed files when missing
+    pub(crate) path: Option<PathBuf>,
+    /// From this frame [default: the one that was checked out]
+    pub(crate) a: Option<String>,
+    /// To this frame [default: the file on disk]
+    pub(crate) b: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum TipKind {
+    /// People's and programs' data
+    Living,
+    /// Identities
+    Keystone,
+    /// Transcripts of sagas
+    Saga,
+    /// All of them
+    All,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Tips {
+    /// Which timelines
+    #[arg(long, value_enum, default_value = "living")]
+    pub(crate) kind: TipKind,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Target {
+    /// A path, an address (`ib^gib`), or at least 8 digits that a gib starts with. A timeline's first frame stands
+    /// for its newest
+    #[arg(value_name = "PATH|ADDR")]
+    pub(crate) target: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Show {
+    /// A path, an address, or at least 8 digits that a gib starts with
+    #[arg(value_name = "PATH|ADDR")]
+    pub(crate) target: String,
+    /// The file's bytes at that frame
+    #[arg(long)]
+    pub(crate) raw: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Graph {
+    /// A path, an address, or at least 8 digits that a gib starts with
+    #[arg(value_name = "PATH|ADDR")]
+    pub(crate) target: String,
+    /// From every timeline met, go on to its newest frame
+    #[arg(long)]
+    pub(crate) live: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("how").required(true))]
+pub(crate) struct Resolve {
+    /// A file, or the address of a conflict's stone; every conflict with --all
+    #[arg(value_name = "PATH|ADDR", required_unless_present = "all")]
+    pub(crate) target: Option<String>,
+    /// Settle every open conflict the same way
+    #[arg(long, conflicts_with = "target")]
+    pub(crate) all: bool,
+    /// What stands there now is right
+    #[arg(long, group = "how")]
+    pub(crate) keep: bool,
+    /// Take the merge's base
+    #[arg(long, group = "how")]
+    pub(crate) base: bool,
+    /// Take the other side
+    #[arg(long, group = "how")]
+    pub(crate) orphan: bool,
+    /// Take what both sides had before
+    #[arg(long, group = "how")]
+    pub(crate) ancestor: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Mode {
+    /// Bit for bit as the original implementation does it
+    #[arg(long)]
+    pub(crate) compat: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Transform {
+    /// Bit for bit as the original implementation does it; nothing is stored
+    #[arg(long)]
+    pub(crate) compat: bool,
+    /// Only print
+    #[arg(long)]
+    pub(crate) no_store: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Keystone {
+    #[command(subcommand)]
+    pub(crate) action: KeystoneAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeystoneAction {
+    /// Check that one frame of an identity follows another
+    Validate(KeystoneValidate),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct KeystoneValidate {
+    /// File with the frame before, `-` for stdin
+    pub(crate) prev: PathBuf,
+    /// File with the next frame, `-` for stdin
+    pub(crate) next: PathBuf,
+    /// As the original implementation validates
+    #[arg(long, conflicts_with_all = ["verb", "target", "demand"])]
+    pub(crate) compat: bool,
+    /// The verb that the claim must have
+    #[arg(long)]
+    pub(crate) verb: Option<String>,
+    /// The target that the claim must have
+    #[arg(long)]
+    pub(crate) target: Option<String>,
+    /// A challenge that must have been demanded; may be repeated
+    #[arg(long, value_name = "ID")]
+    pub(crate) demand: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Export {
+    /// The bundle, `-` for stdout
+    pub(crate) file: PathBuf,
+    /// Only what these need; everything when none is given
+    #[arg(value_name = "ADDR")]
+    pub(crate) addrs: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Import {
+    /// The bundle, `-` for stdin
+    pub(crate) file: PathBuf,
+    /// Only check it
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PolicyKind {
+    /// Anybody may register an identity and sync
+    Open,
+    /// Only identities in the file given with --allow
+    Allow,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Serve {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7070")]
+    pub(crate) listen: String,
+    /// Who may sync
+    #[arg(long, value_enum)]
+    pub(crate) policy: PolicyKind,
+    /// Identities that may sync, one address a line, # for comments; read again on SIGHUP
+    #[arg(long, value_name = "FILE", required_if_eq("policy", "allow"))]
+    pub(crate) allow: Option<PathBuf>,
+    /// Listen beyond this machine although nothing is encrypted
+    #[arg(long)]
+    pub(crate) allow_plain_text: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Demo {
+    /// The folder to show it with, which is only read [default: documents of this project]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) folder: Option<PathBuf>,
+    /// Keep what it made
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Config {
+    #[command(subcommand)]
+    pub(crate) action: ConfigAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigAction {
+    /// Show the settings in force
+    Show {
+        /// Tell where each comes from
+        #[arg(long)]
+        origin: bool,
+    },
+}

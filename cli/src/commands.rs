@@ -1,0 +1,99 @@
+//! The commands, one function each.
+
+mod bundle;
+mod demo;
+mod folder;
+mod identity;
+mod nodes;
+mod read;
+mod serve;
+mod setup;
+mod sync;
+
+use crate::args::{Args, Command, IdentityAction, KeystoneAction};
+use crate::error::{CliError, Exit};
+use crate::output::Output;
+use clap::CommandFactory;
+use std::io::IsTerminal;
+use tracing_subscriber::EnvFilter;
+
+pub(crate) async fn run(args: &Args, out: &Output) -> Result<Exit, CliError> {
+    start_logs(args);
+    let space_fits = matches!(
+        args.command,
+        Command::Tips(_)
+            | Command::Log(_)
+            | Command::Show(_)
+            | Command::Graph(_)
+            | Command::Fsck
+            | Command::Conflicts
+            | Command::Put
+            | Command::Export(_)
+            | Command::Import(_)
+            | Command::Serve(_)
+    );
+    if args.space.is_some() && !space_fits {
+        return Err(CliError::usage("--space does not go with this command: it works on a device (-C)"));
+    }
+    match &args.command {
+        Command::Init(init) => setup::init(args, out, init).await,
+        Command::Clone(clone) => setup::clone(args, out, clone).await,
+        Command::Identity(identity) => match &identity.action {
+            IdentityAction::New => identity::new(args, out).await,
+            IdentityAction::Show => identity::show(args, out).await,
+            IdentityAction::Revoke { reason } => identity::revoke(args, out, reason).await,
+        },
+        Command::Snapshot => folder::snapshot(args, out).await,
+        Command::Sync(sync) => sync::sync(args, out, sync).await,
+        Command::Checkout(checkout) => folder::checkout(args, out, checkout).await,
+        Command::Restore(restore) => folder::restore(args, out, restore).await,
+        Command::Undo(undo) => folder::undo(args, out, undo).await,
+        Command::Diff(diff) => folder::diff(args, out, diff).await,
+        Command::Status => folder::status(args, out).await,
+        Command::Conflicts => folder::conflicts(args, out).await,
+        Command::Resolve(resolve) => folder::resolve(args, out, resolve).await,
+        Command::Tips(tips) => read::tips(args, out, tips).await,
+        Command::Log(target) => read::log(args, out, target).await,
+        Command::Show(show) => read::show(args, out, show).await,
+        Command::Graph(graph) => read::graph(args, out, graph).await,
+        Command::Fsck => read::fsck(args, out).await,
+        Command::Config(config) => read::config(args, out, config),
+        Command::Put => nodes::put(args, out).await,
+        Command::Transform(transform) => nodes::transform(args, out, transform).await,
+        Command::Addr(mode) => nodes::addr(out, mode),
+        Command::Verify(mode) => nodes::verify(out, mode),
+        Command::Keystone(keystone) => match &keystone.action {
+            KeystoneAction::Validate(validate) => nodes::validate(out, validate),
+        },
+        Command::Export(export) => bundle::export(args, out, export).await,
+        Command::Import(import) => bundle::import(args, out, import).await,
+        Command::Serve(serve) => serve::serve(args, out, serve).await,
+        Command::Demo(demo) => demo::demo(args, out, demo).await,
+        Command::Completions { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(*shell, &mut Args::command(), "ibgib", &mut text);
+            out.bytes(&text)?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+/// Logs go to stderr: warnings, for a server also what it does; more with `-v`, as `IBGIB_LOG` says in any case.
+fn start_logs(args: &Args) {
+    let usual = match (args.verbose, &args.command) {
+        _ if args.quiet => "error",
+        (0, Command::Serve(_)) => "info",
+        (0, _) => "warn",
+        (1, _) => "info,ibgib=debug,ibgib_peer=debug,ibgib_server=debug",
+        _ => "trace",
+    };
+    let filter = crate::config::env("IBGIB_LOG").and_then(|text| text.parse::<EnvFilter>().ok());
+    let filter = filter.unwrap_or_else(|| EnvFilter::new(usual));
+    let colour = std::io::stderr().is_terminal() && crate::config::env("NO_COLOR").is_none();
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
+    if args.json {
+        logs.json().init();
+    } else {
+        logs.init();
+    }
+}

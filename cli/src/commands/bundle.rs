@@ -1,0 +1,73 @@
+//! `export` and `import`.
+
+use crate::args::{self, Args};
+use crate::device::Store;
+use crate::error::{CliError, Exit};
+use crate::output::Output;
+use ibgib::{Value, object};
+use ibgib_peer::entropy::random_hex;
+use ibgib_spaces::{Bundled, bundle};
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Write};
+use std::path::Path;
+
+fn value(told: &Bundled) -> Value {
+    let number = |n: u64| Value::Number(n as f64);
+    let refused = told.refused.iter().map(|(tjp, why)| object([("tjp", tjp.into()), ("reason", why.as_str().into())]));
+    object([
+        ("nodes", number(told.nodes)),
+        ("timelines", number(told.timelines)),
+        ("merges", number(told.merges)),
+        ("conflicts", number(told.conflicts)),
+        ("refused", Value::Array(refused.collect())),
+    ])
+}
+
+pub(crate) async fn export(args: &Args, out: &Output, export: &args::Export) -> Result<Exit, CliError> {
+    let store = Store::open(args)?;
+    let mut starts = Vec::new();
+    for text in &export.addrs {
+        starts.push(store.resolve(args, text).await?.addr().clone());
+    }
+    if export.file == Path::new("-") {
+        // The bundle is the result; the counts go to stderr.
+        let told = bundle::export(&**store.space(), &starts, BufWriter::new(std::io::stdout())).await?;
+        out.say(&format!("{} nodes, {} timelines", told.nodes, told.timelines));
+        return Ok(Exit::Done);
+    }
+    let path = &export.file;
+    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let failed = |e: &std::io::Error| CliError::io(path, e);
+    let mut fresh = tempfile::NamedTempFile::new_in(dir).map_err(|e| failed(&e))?;
+    let told = bundle::export(&**store.space(), &starts, BufWriter::new(fresh.as_file_mut())).await;
+    let told = told.map_err(|error| match error {
+        ibgib_spaces::BundleError::Io(e) => failed(&e),
+        error => error.into(),
+    })?;
+    fresh.as_file_mut().flush().and_then(|()| fresh.as_file().sync_all()).map_err(|e| failed(&e))?;
+    fresh.persist(path).map_err(|e| failed(&e.error))?;
+    out.result(value(&told), || format!("{} nodes, {} timelines in {}", told.nodes, told.timelines, path.display()))?;
+    Ok(Exit::Done)
+}
+
+pub(crate) async fn import(args: &Args, out: &Output, import: &args::Import) -> Result<Exit, CliError> {
+    let store = Store::open(args)?;
+    let owner = format!("import/{}", random_hex());
+    let space = &**store.space();
+    let told = match import.file == Path::new("-") {
+        true => bundle::import(space, BufReader::new(std::io::stdin()), &owner, import.dry_run).await?,
+        false => {
+            let file = File::open(&import.file).map_err(|e| CliError::io(&import.file, &e))?;
+            bundle::import(space, BufReader::new(file), &owner, import.dry_run).await?
+        }
+    };
+    out.result(value(&told), || {
+        let done = if import.dry_run { "holds" } else { "imported" };
+        let mut text = format!("{done} {} nodes, {} timelines", told.nodes, told.timelines);
+        for (tjp, why) in &told.refused {
+            text.push_str(&format!("\nleft as it is here: {tjp}: {why}"));
+        }
+        text
+    })?;
+    Ok(if told.conflicts > 0 || !told.refused.is_empty() { Exit::Partly } else { Exit::Done })
+}

@@ -1,0 +1,308 @@
+//! Ibgibs on stdin: storing, transforming, addressing, checking.
+
+use crate::args::{self, Args};
+use crate::device::{Store, moment};
+use crate::error::{CliError, Exit};
+use crate::output::Output;
+use ibgib::transform::{self, Moment, Transformed};
+use ibgib::{IbGib, Map, Mode, Value, Verified, compat, object};
+use ibgib_keystone::Expect;
+use ibgib_spaces::history::admit;
+use std::io::{BufRead, Read};
+use std::path::Path;
+
+/// Bytes of a line: an ibgib, escaped, inside options.
+const LINE_BYTES_MAX: usize = 4 * ibgib::value::BYTES_MAX;
+
+/// The lines of stdin; one that is too long or not UTF-8 is an `Err`, and the next goes on. Blank lines count for
+/// nothing.
+fn lines() -> impl Iterator<Item = Result<Result<String, String>, CliError>> {
+    let mut stdin = std::io::stdin().lock();
+    std::iter::from_fn(move || {
+        loop {
+            let mut bytes = Vec::new();
+            let read = stdin.by_ref().take(LINE_BYTES_MAX as u64).read_until(b'\n', &mut bytes);
+            match read {
+                Err(error) => return Some(Err(CliError::io(Path::new("stdin"), &error))),
+                Ok(0) => return None,
+                Ok(_) => {}
+            }
+            if bytes.len() == LINE_BYTES_MAX && bytes.last() != Some(&b'\n') {
+                if let Err(error) = stdin.skip_until(b'\n') {
+                    return Some(Err(CliError::io(Path::new("stdin"), &error)));
+                }
+                return Some(Ok(Err(format!("the line is longer than {LINE_BYTES_MAX} bytes"))));
+            }
+            match String::from_utf8(bytes) {
+                Err(error) => return Some(Ok(Err(format!("the line is not UTF-8: {error}")))),
+                Ok(text) if text.trim().is_empty() => {}
+                Ok(text) => return Some(Ok(Ok(text.trim_end_matches(['\n', '\r']).to_owned()))),
+            }
+        }
+    })
+}
+
+/// A rule that does not hold.
+struct Bad {
+    rule: String,
+    message: String,
+}
+
+impl Bad {
+    fn new(rule: &str, message: impl ToString) -> Self {
+        Self { rule: rule.to_owned(), message: message.to_string() }
+    }
+}
+
+impl From<ibgib::VerifyError> for Bad {
+    fn from(error: ibgib::VerifyError) -> Self {
+        Self::new(error.rule(), error)
+    }
+}
+
+fn errors(all: &[Bad]) -> Value {
+    let row = |bad: &Bad| object([("rule", bad.rule.as_str().into()), ("message", bad.message.as_str().into())]);
+    object([("valid", all.is_empty().into()), ("errors", Value::Array(all.iter().map(row).collect()))])
+}
+
+pub(crate) async fn put(args: &Args, out: &Output) -> Result<Exit, CliError> {
+    let store = Store::open(args)?;
+    let mut nodes: Vec<Verified<IbGib>> = Vec::new();
+    for (i, line) in lines().enumerate() {
+        let checked = line?.map_err(|why| Bad::new("json", why)).and_then(|text| Ok(Verified::parse(&text)?));
+        nodes.push(checked.map_err(|bad| {
+            CliError::integrity(&bad.rule, format!("line {}: {}", i + 1, bad.message))
+                .about(format!("line {}", i + 1))
+                .hint("nothing was stored")
+        })?);
+    }
+    admit(&**store.space(), &nodes).await?;
+    for node in &nodes {
+        out.item(&object([("addr", node.addr().into())]), || node.addr().to_string())?;
+    }
+    Ok(Exit::Done)
+}
+
+pub(crate) async fn transform(args: &Args, out: &Output, options: &args::Transform) -> Result<Exit, CliError> {
+    let store = if options.compat || options.no_store { None } else { Some(Store::open(args)?) };
+    let mut failed = 0;
+    for line in lines() {
+        match run_transform(line?, options.compat, store.as_ref()).await? {
+            Ok(value) => {
+                if out.json {
+                    out.line(&value.to_json())?;
+                } else {
+                    let made = value.get("newIbGib").map(Value::to_json).unwrap_or_default();
+                    out.line(&made)?;
+                }
+            }
+            Err(bad) => {
+                failed += 1;
+                answer_bad(out, &bad)?;
+            }
+        }
+    }
+    ended(failed)
+}
+
+fn answer_bad(out: &Output, bad: &Bad) -> Result<(), CliError> {
+    let error = object([("code", bad.rule.as_str().into()), ("message", bad.message.as_str().into())]);
+    out.item(&object([("error", error)]), || format!("error {}: {}", bad.rule, bad.message))
+}
+
+/// Work went on after each bad line; the exit code tells of them.
+fn ended(failed: usize) -> Result<Exit, CliError> {
+    match failed {
+        0 => Ok(Exit::Done),
+        n => Err(CliError::integrity("bad_lines", format!("{n} line(s) were bad; each is answered in its place"))),
+    }
+}
+
+async fn run_transform(
+    line: Result<String, String>,
+    compat: bool,
+    store: Option<&Store>,
+) -> Result<Result<Value, Bad>, CliError> {
+    let mode = if compat { Mode::Compat } else { Mode::Strict };
+    let parsed = line
+        .map_err(|why| Bad::new("json", why))
+        .and_then(|text| Value::parse(&text, mode).map_err(|e| Bad::new("json", e)));
+    let line = match parsed {
+        Ok(line) => line,
+        Err(bad) => return Ok(Err(bad)),
+    };
+    let op = line.get("op").and_then(Value::as_str).unwrap_or("").to_owned();
+    let null = Value::Null;
+    let opts = line.get("opts").unwrap_or(&null);
+    let moment = stub(line.get("stub"));
+    if compat {
+        let made = match op.as_str() {
+            "fork" => transform::compat::fork(opts, &moment),
+            "mut8" => transform::compat::mut8(opts, &moment),
+            "rel8" => transform::compat::rel8(opts, &moment),
+            "firstGen" => transform::compat::first_gen(opts, &moment),
+            _ => return Ok(Err(Bad::new("op", format!("unknown op {op:?}: expected fork, mut8, rel8 or firstGen")))),
+        };
+        return Ok(match made {
+            Ok(made) => Ok(result(&made.new_ibgib, &made.dnas, &made.intermediates)),
+            Err(error) => Err(Bad::new("transform", error)),
+        });
+    }
+    let made: Transformed = match transform::from_json(&op, opts, &moment) {
+        Ok(made) => made,
+        Err(transform::TransformError::Product(error)) => return Ok(Err(error.into())),
+        Err(error) => return Ok(Err(Bad::new("transform", error))),
+    };
+    if let Some(store) = store {
+        let mut nodes = made.nodes();
+        // The source comes along: a frame may not relate to what is not there.
+        let name = if op == "firstGen" { "parentIbGib" } else { "src" };
+        let source = opts.get(name).cloned().map(|v| IbGib::from_value(v, Mode::Strict).and_then(IbGib::verify));
+        if let Some(Ok(source)) = source
+            && !source.addr().is_primitive()
+            && store.space().has(std::slice::from_ref(source.addr())).await? != [true]
+        {
+            nodes.insert(0, source);
+        }
+        admit(&**store.space(), &nodes).await?;
+    }
+    let plain = |nodes: &[Verified<IbGib>]| nodes.iter().map(|n| (**n).clone()).collect::<Vec<_>>();
+    Ok(Ok(result(&made.frame, &plain(&made.dnas), &plain(&made.intermediates))))
+}
+
+fn result(frame: &IbGib, dnas: &[IbGib], intermediates: &[IbGib]) -> Value {
+    let list = |nodes: &[IbGib]| Value::Array(nodes.iter().map(IbGib::to_value).collect());
+    let mut out: Map = [("newIbGib", frame.to_value())].into_iter().collect();
+    if !dnas.is_empty() {
+        out.insert("dnas", list(dnas));
+    }
+    if !intermediates.is_empty() {
+        out.insert("intermediateIbGibs", list(intermediates));
+    }
+    Value::Object(out)
+}
+
+/// A clock and random bytes that the line fixes, the system's where it does not.
+fn stub(stub: Option<&Value>) -> Moment {
+    let mut out = moment();
+    if let Some(ms) = stub.and_then(|s| s.get("nowMs")).and_then(Value::as_f64) {
+        out.now_ms = ms as i64;
+    }
+    if let Some(bytes) = stub.and_then(|s| s.get("randomBytes")).and_then(Value::as_array) {
+        for (to, from) in out.random.iter_mut().zip(bytes) {
+            *to = from.as_u53().unwrap_or(0) as u8;
+        }
+    }
+    out
+}
+
+fn address(text: &str, compat: bool) -> Result<String, Bad> {
+    if compat {
+        let node = IbGib::parse(text, Mode::Compat)?;
+        let gib = compat::get_gib(&node).map_err(|e| Bad::new("compat", e))?;
+        return Ok(format!("{}^{gib}", node.ib));
+    }
+    let node = IbGib::parse(text, Mode::Strict)?;
+    Ok(node.seal()?.addr().to_string())
+}
+
+pub(crate) fn addr(out: &Output, mode: &args::Mode) -> Result<Exit, CliError> {
+    let mut failed = 0;
+    for line in lines() {
+        match line?.map_err(|why| Bad::new("json", why)).and_then(|text| address(&text, mode.compat)) {
+            Ok(addr) => out.item(&object([("addr", addr.as_str().into())]), || addr.clone())?,
+            Err(bad) => {
+                failed += 1;
+                answer_bad(out, &bad)?;
+            }
+        }
+    }
+    ended(failed)
+}
+
+fn check(text: &str, compat: bool) -> Vec<Bad> {
+    if !compat {
+        return Verified::parse(text).err().map(|e| vec![e.into()]).unwrap_or_default();
+    }
+    let node = match IbGib::parse(text, Mode::Compat) {
+        Ok(node) => node,
+        Err(error) => return vec![error.into()],
+    };
+    match compat::validate_intrinsically(&node) {
+        Ok(all) => all.iter().map(|e| Bad::new("compat", e)).collect(),
+        Err(throws) => vec![Bad::new("compat", throws)],
+    }
+}
+
+pub(crate) fn verify(out: &Output, mode: &args::Mode) -> Result<Exit, CliError> {
+    let mut failed = 0;
+    for line in lines() {
+        let bad = match line? {
+            Ok(text) => check(&text, mode.compat),
+            Err(why) => vec![Bad::new("json", why)],
+        };
+        failed += usize::from(!bad.is_empty());
+        out.item(&errors(&bad), || bad.first().map_or("ok".to_owned(), |b| format!("bad {}", b.rule)))?;
+    }
+    ended(failed)
+}
+
+fn read_frame(path: &Path) -> Result<String, CliError> {
+    let mut text = String::new();
+    let read = match path == Path::new("-") {
+        true => std::io::stdin().read_to_string(&mut text),
+        false => std::fs::File::open(path).and_then(|mut f| f.read_to_string(&mut text)),
+    };
+    read.map_err(|e| match e.kind() {
+        std::io::ErrorKind::InvalidData => {
+            CliError::integrity("json", format!("{}: not UTF-8", path.display())).about(path.display().to_string())
+        }
+        _ => CliError::io(path, &e),
+    })?;
+    Ok(text)
+}
+
+pub(crate) fn validate(out: &Output, options: &args::KeystoneValidate) -> Result<Exit, CliError> {
+    if options.prev == Path::new("-") && options.next == Path::new("-") {
+        return Err(CliError::usage("only one of the two frames can come from stdin"));
+    }
+    let (prev, next) = (read_frame(&options.prev)?, read_frame(&options.next)?);
+    let bad = if options.compat { validate_compat(&prev, &next) } else { validate_strict(&prev, &next, options) };
+    out.result(errors(&bad), || match &bad[..] {
+        [] => "valid".to_owned(),
+        bad => bad.iter().map(|b| format!("{}: {}\n", b.rule, b.message)).collect(),
+    })?;
+    match bad.first() {
+        None => Ok(Exit::Done),
+        Some(first) => Err(CliError::integrity(&first.rule, first.message.clone()).about(options.next.display().to_string())),
+    }
+}
+
+fn validate_compat(prev: &str, next: &str) -> Vec<Bad> {
+    let parse = |text: &str| IbGib::parse(text, Mode::Compat);
+    let frames = parse(prev).and_then(|prev| Ok((prev, parse(next)?)));
+    match frames {
+        Err(error) => vec![error.into()],
+        Ok((prev, next)) => match ibgib_keystone::compat::validate(&prev, &next) {
+            Ok(all) => all.iter().map(|e| Bad::new("compat", e)).collect(),
+            Err(throws) => vec![Bad::new("compat", throws)],
+        },
+    }
+}
+
+fn validate_strict(prev: &str, next: &str, options: &args::KeystoneValidate) -> Vec<Bad> {
+    let frames = Verified::parse(prev).and_then(|prev| Ok((prev, Verified::parse(next)?)));
+    let (prev, next) = match frames {
+        Ok(frames) => frames,
+        Err(error) => return vec![error.into()],
+    };
+    let expect = Expect {
+        verb: options.verb.clone(),
+        target: options.target.clone(),
+        demanded: (!options.demand.is_empty()).then(|| options.demand.clone()),
+    };
+    match ibgib_keystone::validate(&prev, &next, &expect) {
+        Ok(_) => Vec::new(),
+        Err(all) => all.iter().map(|e| Bad::new(e.rule(), e)).collect(),
+    }
+}

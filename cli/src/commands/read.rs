@@ -1,0 +1,188 @@
+//! Looking into a store.
+
+use crate::args::{self, Args, ConfigAction, TipKind};
+use crate::config::{self, ConfigFile, Setting};
+use crate::device::{DIR, Layout, Named, Store, find_root, start};
+use crate::error::{CliError, Exit};
+use crate::output::{Output, pretty};
+use ibgib::{Addr, Map, Value, object, strings};
+use ibgib_folder::Folder;
+use ibgib_spaces::{Follow, Kind, SpaceError};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// Nodes loaded at once while a graph is printed.
+const BATCH: usize = 256;
+
+pub(crate) async fn tips(args: &Args, out: &Output, tips: &args::Tips) -> Result<Exit, CliError> {
+    let store = Store::open(args)?;
+    let kind = match tips.kind {
+        TipKind::Living => Some(Kind::Living),
+        TipKind::Keystone => Some(Kind::Keystone),
+        TipKind::Saga => Some(Kind::Saga),
+        TipKind::All => None,
+    };
+    for tip in store.space().tips(kind).await? {
+        let n = tip.n.map_or(Value::Null, |n| Value::Number(n as f64));
+        let value = object([
+            ("tjp", (&tip.tjp).into()),
+            ("tip", (&tip.addr).into()),
+            ("n", n),
+            ("kind", tip.kind.as_str().into()),
+        ]);
+        let n = tip.n.map_or("-".to_owned(), |n| n.to_string());
+        out.item(&value, || format!("{:8} n {n:>4}  {}  {}", tip.kind, tip.tjp, tip.addr))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// A timeline's first frame stands for its newest.
+async fn newest(store: &Store, named: &Named) -> Result<Addr, CliError> {
+    let tip = store.space().tip(named.addr()).await?;
+    Ok(tip.map_or_else(|| named.addr().clone(), |t| t.addr))
+}
+
+pub(crate) async fn log(args: &Args, out: &Output, target: &args::Target) -> Result<Exit, CliError> {
+    let store = Store::open(args)?;
+    let named = store.resolve(args, &target.target).await?;
+    let from = newest(&store, &named).await?;
+    for entry in ibgib_folder::log(&**store.space(), &from, usize::MAX).await? {
+        let addr = |a: &Option<Addr>| a.as_ref().map_or(Value::Null, Value::from);
+        let value = object([
+            ("addr", (&entry.addr).into()),
+            ("n", entry.n.map_or(Value::Null, |n| Value::Number(n as f64))),
+            ("timestamp", entry.timestamp.as_deref().map_or(Value::Null, Value::from)),
+            ("past", addr(&entry.past)),
+            ("graftbase", addr(&entry.graftbase)),
+            ("graftorphan", addr(&entry.graftorphan)),
+        ]);
+        out.item(&value, || {
+            let n = entry.n.map_or("-".to_owned(), |n| n.to_string());
+            let merge = entry.graftorphan.as_ref().map_or(String::new(), |o| format!("  merges {o}"));
+            format!("n {n:>4}  {}  {}{merge}", entry.timestamp.as_deref().unwrap_or("-"), entry.addr)
+        })?;
+    }
+    Ok(Exit::Done)
+}
+
+pub(crate) async fn show(args: &Args, out: &Output, show: &args::Show) -> Result<Exit, CliError> {
+    let store = Store::open(args)?;
+    let named = store.resolve(args, &show.target).await?;
+    if show.raw {
+        let Some(device) = store.device() else {
+            return Err(CliError::usage("--raw needs a device (-C), not a bare space"));
+        };
+        let folder = Folder::open(Arc::clone(&device.space), &device.root).await?;
+        let out = out.clone();
+        let there = folder
+            .read(named.addr(), &mut move |bytes| out.bytes(bytes).map_err(|e| std::io::Error::other(e.message)))
+            .await?;
+        return match there {
+            true => Ok(Exit::Done),
+            false => Err(CliError::not_found("the file is deleted at this frame:", show.target.as_str())),
+        };
+    }
+    let addr = named.addr();
+    let node = store.space().get(std::slice::from_ref(addr)).await?.pop().flatten();
+    let node = node.ok_or_else(|| CliError::not_found("node", addr.as_str()))?;
+    if out.json {
+        out.line(&node.to_json())?;
+    } else {
+        out.line(&format!("{addr}\n{}", pretty(&node.to_value())))?;
+    }
+    Ok(Exit::Done)
+}
+
+pub(crate) async fn graph(args: &Args, out: &Output, graph: &args::Graph) -> Result<Exit, CliError> {
+    let store = Store::open(args)?;
+    let named = store.resolve(args, &graph.target).await?;
+    let start = named.addr();
+    if store.space().has(std::slice::from_ref(start)).await? != [true] {
+        return Err(CliError::not_found("node", start.as_str()));
+    }
+    let follow = if graph.live { Follow::Live } else { Follow::All };
+    let addrs = store.space().reach(std::slice::from_ref(start), follow, &HashSet::new(), usize::MAX).await?;
+    for batch in addrs.chunks(BATCH) {
+        for (node, addr) in store.space().get(batch).await?.into_iter().zip(batch) {
+            let node = node.ok_or_else(|| SpaceError::Missing { path: vec![addr.to_string()] })?;
+            if out.json {
+                // The node as hashed, without building a second copy of it.
+                out.line(&format!("{{\"addr\":{},\"ibgib\":{}}}", Value::from(addr).to_json(), node.to_json()))?;
+            } else {
+                out.line(addr.as_str())?;
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
+
+pub(crate) async fn fsck(args: &Args, out: &Output) -> Result<Exit, CliError> {
+    let store = Store::open(args)?;
+    let found = ibgib_spaces::fsck(&**store.space()).await?;
+    let missing = found.missing.iter().map(|(addr, from)| {
+        object([("addr", addr.as_str().into()), ("from", from.as_str().into())])
+    });
+    let value = object([
+        ("nodes", Value::Number(found.nodes as f64)),
+        ("timelines", Value::Number(found.timelines as f64)),
+        ("corrupt", strings(found.corrupt.iter().map(String::as_str))),
+        ("missing", Value::Array(missing.collect())),
+        ("unreachable", Value::Number(found.unreachable as f64)),
+    ]);
+    out.result(value, || {
+        let mut text = format!("{} nodes, {} timelines, {} unreachable", found.nodes, found.timelines, found.unreachable);
+        for addr in &found.corrupt {
+            text.push_str(&format!("\ncorrupt: {addr}"));
+        }
+        for (addr, from) in &found.missing {
+            text.push_str(&format!("\nmissing: {addr} (wanted by {from})"));
+        }
+        text.push_str(if found.is_clean() { "\nclean" } else { "\nDAMAGED" });
+        text
+    })?;
+    if found.is_clean() {
+        return Ok(Exit::Done);
+    }
+    let subject = found.corrupt.first().or(found.missing.first().map(|(addr, _)| addr)).cloned().unwrap_or_default();
+    Err(CliError::integrity("damaged", format!("{} corrupt, {} missing", found.corrupt.len(), found.missing.len()))
+        .about(subject)
+        .hint("restore the store from a backup, or clone again from the server"))
+}
+
+pub(crate) fn config(args: &Args, out: &Output, config: &args::Config) -> Result<Exit, CliError> {
+    let ConfigAction::Show { origin } = config.action;
+    let device = match find_root(args) {
+        Ok(root) => Some(ConfigFile::read(&Layout(root.join(DIR)).config())?),
+        Err(error) if error.code == "no_device" => None,
+        Err(error) => return Err(error),
+    };
+    let user = config::user_path().map(|p| ConfigFile::read(&p)).transpose()?;
+    let dir = match &args.dir {
+        Some(_) => "flag -C".to_owned(),
+        None if config::env("IBGIB_DIR").is_some() => "environment IBGIB_DIR".to_owned(),
+        None => "default".to_owned(),
+    };
+    let mut settings = vec![("dir", Some(Setting { value: start(args).display().to_string(), origin: dir }))];
+    settings.push(("remote", config::setting("remote", "IBGIB_REMOTE", device.as_ref(), user.as_ref())));
+    let log = config::env("IBGIB_LOG").map(|value| Setting { value, origin: "environment IBGIB_LOG".into() });
+    settings.push(("log", log));
+    let none = || Setting { value: String::new(), origin: "default".into() };
+    let rows: Map = settings
+        .iter()
+        .map(|(key, setting)| {
+            let value = setting.as_ref().map_or(Value::Null, |s| s.value.as_str().into());
+            let from = setting.as_ref().map_or("default", |s| s.origin.as_str());
+            (*key, if origin { object([("value", value), ("origin", from.into())]) } else { value })
+        })
+        .collect();
+    out.result(Value::Object(rows), || {
+        let mut text = String::new();
+        for (key, setting) in &settings {
+            let setting = setting.clone().unwrap_or_else(none);
+            let from = if origin { format!("  ({})", setting.origin) } else { String::new() };
+            text.push_str(&format!("{key} = {:?}{from}\n", setting.value));
+        }
+        text
+    })?;
+    Ok(Exit::Done)
+}

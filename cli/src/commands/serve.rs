@@ -1,0 +1,129 @@
+//! `serve`.
+
+use crate::args::{self, Args, PolicyKind};
+use crate::error::{CliError, Exit};
+use crate::output::Output;
+use ibgib::{Addr, object};
+use ibgib_peer::{Host, HostEvent, HostOptions, Policy};
+use ibgib_server::{ServeOptions, Server};
+use ibgib_spaces::DurableSpace;
+use std::collections::HashSet;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::Path;
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::broadcast::error::RecvError;
+
+pub(crate) async fn serve(args: &Args, out: &Output, serve: &args::Serve) -> Result<Exit, CliError> {
+    let Some(dir) = &args.space else {
+        return Err(CliError::usage("serve needs the directory of its space").hint("add --space DIR; it is made if it is not there"));
+    };
+    let options = ServeOptions {
+        listen: listen(&serve.listen)?,
+        allow_plain_text: serve.allow_plain_text,
+        ..ServeOptions::default()
+    };
+    let policy = policy(serve)?;
+    let space = Arc::new(DurableSpace::open_or_create(dir)?);
+    let host = Host::new(space, HostOptions { policy, ..HostOptions::default() });
+    let catch = |kind| signal(kind).map_err(|e| CliError::failed("signals", e.to_string()));
+    let mut hangup = catch(SignalKind::hangup())?;
+    let mut term = catch(SignalKind::terminate())?;
+    let mut int = catch(SignalKind::interrupt())?;
+    let logs = tokio::spawn(log(Arc::clone(&host)));
+    let server = Server::start(Arc::clone(&host), options).await?;
+    let url = server.url();
+    out.item(&object([("listening", url.as_str().into())]), || format!("listening {url}"))?;
+    tracing::info!(space = %dir.display(), %url, id = host.space().id(), "serving");
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => match self::policy(serve) {
+                Ok(policy) => {
+                    host.set_policy(policy);
+                    tracing::info!("allow-list read again");
+                }
+                // The old list stays in force.
+                Err(error) => tracing::error!(%error, "the allow-list could not be read again"),
+            },
+            _ = term.recv() => break,
+            _ = int.recv() => break,
+        }
+    }
+    tracing::info!("shutting down");
+    tokio::select! {
+        () = server.shutdown() => {}
+        _ = term.recv() => return Err(CliError::interrupted()),
+        _ = int.recv() => return Err(CliError::interrupted()),
+    }
+    logs.abort();
+    Ok(Exit::Done)
+}
+
+fn listen(text: &str) -> Result<SocketAddr, CliError> {
+    let bad = |why: String| {
+        CliError::usage(format!("{text:?} is no address to listen on: {why}"))
+            .about(text)
+            .hint("write HOST:PORT, as in 127.0.0.1:7070; port 0 takes a free one")
+    };
+    let mut all = text.to_socket_addrs().map_err(|e| bad(e.to_string()))?;
+    all.next().ok_or_else(|| bad("the name has no address".into()))
+}
+
+fn policy(serve: &args::Serve) -> Result<Policy, CliError> {
+    match (serve.policy, &serve.allow) {
+        (PolicyKind::Open, Some(_)) => Err(CliError::usage("--allow goes with --policy allow")),
+        (PolicyKind::Open, None) => Ok(Policy::Open),
+        (PolicyKind::Allow, Some(file)) => read_allowed(file).map(Policy::Allow),
+        (PolicyKind::Allow, None) => Err(CliError::usage("--policy allow needs --allow FILE")),
+    }
+}
+
+fn read_allowed(path: &Path) -> Result<HashSet<Addr>, CliError> {
+    let text = std::fs::read_to_string(path).map_err(|e| CliError::io(path, &e))?;
+    let mut out = HashSet::new();
+    for (i, line) in text.lines().enumerate() {
+        // An identity's address holds no '#'.
+        let line = line.split('#').next().unwrap_or_default().trim();
+        if line.is_empty() {
+            continue;
+        }
+        let addr = line.parse().map_err(|e: ibgib::AddrError| {
+            CliError::usage(format!("{} line {}: {line:?} is no identity: {e}", path.display(), i + 1))
+                .about(path.display().to_string())
+                .hint("one identity's address a line, as 'ibgib identity show' prints it")
+        })?;
+        out.insert(addr);
+    }
+    Ok(out)
+}
+
+/// Tells the log what happens.
+async fn log(host: Arc<Host>) {
+    let mut events = host.events();
+    loop {
+        match events.recv().await {
+            Ok(event) => log_event(event),
+            Err(RecvError::Lagged(missed)) => tracing::debug!(missed, "too many events to log all"),
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+fn log_event(event: HostEvent) {
+    match event {
+        HostEvent::Registered(identity) => tracing::info!(%identity, "identity registered"),
+        HostEvent::Evolved(identity) => tracing::debug!(%identity, "identity evolved"),
+        HostEvent::Opened(connection) => tracing::debug!(connection, "connection opened"),
+        HostEvent::Connected(connection, Some(identity)) => tracing::info!(connection, %identity, "connected"),
+        HostEvent::Connected(connection, None) => tracing::info!(connection, "connected without identity"),
+        HostEvent::Phase(connection, phase) => tracing::debug!(connection, phase, "phase"),
+        HostEvent::Message(connection, incoming, kind, bytes) => {
+            tracing::trace!(connection, incoming, kind, bytes, "message");
+        }
+        HostEvent::Done(connection, done) => tracing::info!(connection, ?done, "saga done"),
+        HostEvent::Closed(connection, None) => tracing::debug!(connection, "connection closed"),
+        HostEvent::Closed(connection, Some(error)) => tracing::info!(connection, %error, "connection ended"),
+        HostEvent::Forked(identity) => tracing::warn!(%identity, "identity forked: both frames are kept as evidence"),
+        _ => {}
+    }
+}

@@ -1,0 +1,172 @@
+//! `init` and `clone`: new devices.
+
+use super::sync;
+use crate::args::{self, Args};
+use crate::config::ConfigFile;
+use crate::device::{DIR, Device, Layout, lock, moment, parse_addr, start};
+use crate::error::{CliError, Exit};
+use crate::output::Output;
+use crate::secret;
+use ibgib::{Addr, Value, object};
+use ibgib_folder::Folder;
+use ibgib_peer::{WebSocketRemote, identity};
+use ibgib_saga::Limits;
+use ibgib_spaces::{DurableSpace, Space};
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The folder timeline of a new device.
+enum Start {
+    New,
+    Join(Addr),
+    /// The server tells once it lets us in.
+    Unknown,
+}
+
+struct Made {
+    folder: Option<Addr>,
+    identity: Addr,
+}
+
+pub(crate) async fn init(args: &Args, out: &Output, init: &args::Init) -> Result<Exit, CliError> {
+    let root = init.dir.clone().unwrap_or_else(|| start(args));
+    let begin = match &init.join {
+        Some(folder) => Start::Join(parse_addr(folder)?),
+        None => Start::New,
+    };
+    if let Some(url) = &init.remote {
+        WebSocketRemote::new(url, Limits::default().message_bytes_max)?;
+    }
+    let made = make(args, &root, begin, init.remote.as_deref()).await?;
+    let folder = made.folder.as_ref().map_or(Value::Null, Value::from);
+    let remote = init.remote.as_deref().map_or(Value::Null, Value::from);
+    let value = object([("folder", folder), ("identity", (&made.identity).into()), ("remote", remote)]);
+    out.result(value, || {
+        let folder = made.folder.as_ref().map_or("none yet", Addr::as_str);
+        format!("{} is a device now\nfolder:   {folder}\nidentity: {}", root.display(), made.identity)
+    })?;
+    Ok(Exit::Done)
+}
+
+/// Makes `.ibgib/` beside its place and renames it in, so that a half-made one never stands there.
+async fn make(args: &Args, root: &Path, begin: Start, remote: Option<&str>) -> Result<Made, CliError> {
+    fs::create_dir_all(root).map_err(|e| CliError::io(root, &e))?;
+    let root = fs::canonicalize(root).map_err(|e| CliError::io(root, &e))?;
+    let place = root.join(DIR);
+    if place.exists() {
+        return Err(CliError::failed("exists", format!("{} is a device already", root.display()))
+            .about(place.display().to_string())
+            .hint("'ibgib status' tells about it"));
+    }
+    let fresh = Layout(root.join(format!("{DIR}.new")));
+    fs::create_dir_all(&fresh.0).map_err(|e| CliError::io(&fresh.0, &e))?;
+    let result = fill(args, &root, &fresh, begin, remote).await;
+    let result = result.and_then(|(made, lock)| {
+        fs::rename(&fresh.0, &place)
+            .and_then(|()| fs::File::open(&root)?.sync_all())
+            .map_err(|e| CliError::io(&place, &e))?;
+        drop(lock);
+        Ok(made)
+    });
+    if !matches!(&result, Err(error) if error.exit == Exit::Locked) && result.is_err() {
+        // The first error is the one to tell.
+        let _ = fs::remove_dir_all(&fresh.0);
+    }
+    result
+}
+
+async fn fill(
+    args: &Args,
+    root: &Path,
+    fresh: &Layout,
+    begin: Start,
+    remote: Option<&str>,
+) -> Result<(Made, fs::File), CliError> {
+    let held = lock(fresh)?;
+    // What an init that was killed left behind.
+    for path in [fresh.config(), fresh.secret()] {
+        if path.exists() {
+            fs::remove_file(&path).map_err(|e| CliError::io(&path, &e))?;
+        }
+    }
+    if fresh.space().exists() {
+        fs::remove_dir_all(fresh.space()).map_err(|e| CliError::io(&fresh.space(), &e))?;
+    }
+    let mut config = ConfigFile::read(&fresh.config())?;
+    if let Some(remote) = remote {
+        config.set("remote", remote);
+    }
+    config.write()?;
+    let secret = secret::find(args, &fresh.secret(), &mut config, true)?;
+    let space: Arc<dyn Space> = Arc::new(DurableSpace::create(&fresh.space())?);
+    let chain = identity::create(&*space, &secret).await?;
+    Device::set_identity(&*space, chain.tjp()).await?;
+    let folder = match begin {
+        Start::New => Some(Folder::create(Arc::clone(&space), root, &mut moment).await?),
+        Start::Join(tjp) => Some(Folder::join(Arc::clone(&space), root, tjp).await?),
+        Start::Unknown => None,
+    };
+    let made = Made { folder: folder.map(|f| f.tjp().clone()), identity: chain.tjp().clone() };
+    Ok((made, held))
+}
+
+pub(crate) async fn clone(args: &Args, out: &Output, clone: &args::Clone) -> Result<Exit, CliError> {
+    let remote = WebSocketRemote::new(&clone.url, Limits::default().message_bytes_max)?;
+    let dir = &clone.dir;
+    let begin = match &clone.folder {
+        Some(folder) => Start::Join(parse_addr(folder)?),
+        None => match remote.tips_of("folder").await {
+            Ok(folders) => match &folders[..] {
+                [(folder, _)] => Start::Join(folder.clone()),
+                [] => {
+                    return Err(CliError::new(Exit::NotFound, "no_folder", format!("{} has no folder yet", clone.url))
+                        .about(clone.url.as_str())
+                        .hint("start one on another device with 'ibgib init' and sync it first"));
+                }
+                several => return Err(which_folder(several.iter().map(|(folder, _)| folder))),
+            },
+            Err(error) if error.code() == "reading_needs_identity" => Start::Unknown,
+            Err(error) => return Err(error.into()),
+        },
+    };
+    let occupied = fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
+    if occupied && !dir.join(DIR).exists() {
+        return Err(CliError::failed("not_empty", format!("{} is not empty", dir.display()))
+            .about(dir.display().to_string())
+            .hint("clone into a new directory; to track what is there as part of the folder, use 'ibgib init --join'"));
+    }
+    let made = make(args, dir, begin, Some(&clone.url)).await?;
+    let dir = fs::canonicalize(dir).map_err(|e| CliError::io(dir, &e))?;
+    out.say(&format!("identity: {}", made.identity));
+    let plain = args::Sync {
+        url: None,
+        push: false,
+        pull: false,
+        only: Vec::new(),
+        no_snapshot: true,
+        no_checkout: false,
+        dry_run: false,
+        timeout: None,
+    };
+    match sync::run(args, out, Device::at(dir.clone())?, &plain).await {
+        Ok(exit) => Ok(exit),
+        Err(error) => {
+            let next = format!("the new device is {}; 'ibgib -C {} sync' goes on", dir.display(), dir.display());
+            let hint = match &error.hint {
+                Some(hint) => format!("{hint}; {next}"),
+                None => next,
+            };
+            let message = format!("{} (identity {})", error.message, made.identity);
+            Err(CliError { message, subject: Some(made.identity.to_string()), hint: Some(hint), ..error })
+        }
+    }
+}
+
+/// The server has several folders.
+pub(crate) fn which_folder<'a>(folders: impl Iterator<Item = &'a Addr>) -> CliError {
+    let all: Vec<&str> = folders.map(Addr::as_str).collect();
+    CliError::usage(format!("the server has several folders: {}", all.join(", ")))
+        .about(all.join(", "))
+        .hint("choose one with --folder")
+}

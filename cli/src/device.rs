@@ -1,0 +1,284 @@
+//! A device: a folder with `.ibgib/` in it.
+
+use crate::args::Args;
+use crate::config::{self, ConfigFile, Setting};
+use crate::error::{CliError, Exit};
+use crate::output::{Output, show};
+use crate::secret;
+use ibgib::transform::Moment;
+use ibgib::Addr;
+use ibgib_folder::{EntryPath, Folder, FolderError};
+use ibgib_keystone::Secret;
+use ibgib_peer::entropy::{now_ms, random};
+use ibgib_spaces::{Commit, DurableSpace, Space};
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The directory that makes a folder a device.
+pub(crate) const DIR: &str = ".ibgib";
+/// The local record that names the device's identity.
+const IDENTITY: &str = "device/identity";
+
+/// The parts of a device's directory.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout(pub(crate) PathBuf);
+
+impl Layout {
+    pub(crate) fn space(&self) -> PathBuf {
+        self.0.join("space")
+    }
+    pub(crate) fn config(&self) -> PathBuf {
+        self.0.join("config.toml")
+    }
+    pub(crate) fn secret(&self) -> PathBuf {
+        self.0.join("secret")
+    }
+    pub(crate) fn lock(&self) -> PathBuf {
+        self.0.join("lock")
+    }
+}
+
+/// An open device; nobody else has it open.
+#[derive(Debug)]
+pub(crate) struct Device {
+    pub(crate) root: PathBuf,
+    pub(crate) layout: Layout,
+    pub(crate) space: Arc<dyn Space>,
+    pub(crate) config: ConfigFile,
+    user: Option<ConfigFile>,
+    /// Freed when the process ends, however it ends.
+    _lock: File,
+}
+
+/// Time and entropy for one edit.
+pub(crate) fn moment() -> Moment {
+    Moment { now_ms: now_ms(), random: random() }
+}
+
+/// The directory that the command line names.
+pub(crate) fn start(args: &Args) -> PathBuf {
+    let dir = args.dir.clone().or_else(|| config::env("IBGIB_DIR").map(PathBuf::from));
+    dir.unwrap_or_else(|| PathBuf::from("."))
+}
+
+/// The device's folder: the directory given or the nearest above it that has `.ibgib/`.
+pub(crate) fn find_root(args: &Args) -> Result<PathBuf, CliError> {
+    let start = start(args);
+    let whole = fs::canonicalize(&start).map_err(|e| CliError::io(&start, &e))?;
+    let found = whole.ancestors().find(|dir| dir.join(DIR).is_dir());
+    found.map(Path::to_owned).ok_or_else(|| {
+        CliError::new(Exit::NotFound, "no_device", format!("no {DIR} in {} or above it", whole.display()))
+            .about(whole.display().to_string())
+            .hint("make it a device with 'ibgib init', or clone one with 'ibgib clone URL DIR'")
+    })
+}
+
+/// Takes the lock of a device's directory.
+pub(crate) fn lock(layout: &Layout) -> Result<File, CliError> {
+    let path = layout.lock();
+    let opened = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = opened.map_err(|e| CliError::io(&path, &e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(CliError::new(Exit::Locked, "locked", format!("another ibgib works on {}", layout.0.display()))
+                .about(layout.0.display().to_string())
+                .hint("wait until it is done, or stop it"))
+        }
+        Err(TryLockError::Error(e)) => Err(CliError::io(&path, &e)),
+    }
+}
+
+impl Device {
+    /// Opens the device that the command line names.
+    pub(crate) fn open(args: &Args) -> Result<Self, CliError> {
+        Self::at(find_root(args)?)
+    }
+
+    pub(crate) fn at(root: PathBuf) -> Result<Self, CliError> {
+        let layout = Layout(root.join(DIR));
+        let lock = lock(&layout)?;
+        let config = ConfigFile::read(&layout.config())?;
+        let user = config::user_path().map(|p| ConfigFile::read(&p)).transpose()?;
+        let space = Arc::new(DurableSpace::open(&layout.space())?);
+        Ok(Self { root, layout, space, config, user, _lock: lock })
+    }
+
+    /// The server that the device syncs with.
+    pub(crate) fn remote(&self) -> Option<Setting> {
+        config::setting("remote", "IBGIB_REMOTE", Some(&self.config), self.user.as_ref())
+    }
+
+    /// Remembers the server.
+    pub(crate) fn remember(&mut self, url: &str) -> Result<(), CliError> {
+        if self.config.get("remote").as_deref() == Some(url) {
+            return Ok(());
+        }
+        self.config.set("remote", url);
+        self.config.write()
+    }
+
+    pub(crate) async fn identity(&self) -> Result<Addr, CliError> {
+        let record = self.space.record(IDENTITY).await?;
+        let addr = record.and_then(|b| String::from_utf8(b).ok()).and_then(|t| t.parse().ok());
+        addr.ok_or_else(|| {
+            CliError::new(Exit::Identity, "identity_unknown", "this device has no identity")
+                .hint("make one with 'ibgib identity new'")
+        })
+    }
+
+    pub(crate) async fn set_identity(space: &dyn Space, identity: &Addr) -> Result<(), CliError> {
+        let records = vec![(IDENTITY.to_owned(), Some(identity.as_str().as_bytes().to_vec()))];
+        space.commit(Commit { records, ..Commit::default() }).await?;
+        Ok(())
+    }
+
+    /// The identity's secret.
+    pub(crate) fn secret(&mut self, args: &Args) -> Result<Secret, CliError> {
+        secret::find(args, &self.layout.secret(), &mut self.config, false)
+    }
+
+    /// The folder, with its progress shown.
+    pub(crate) async fn folder(&self, out: &Output) -> Result<Folder, FolderError> {
+        let bar = out.bar();
+        let folder = Folder::open(Arc::clone(&self.space), &self.root).await?;
+        Ok(folder.on_progress(move |p| show(&bar, &p)))
+    }
+
+    /// The folder's timeline, if the device has one.
+    pub(crate) async fn folder_tjp(&self) -> Result<Option<Addr>, CliError> {
+        match Folder::open(Arc::clone(&self.space), &self.root).await {
+            Ok(folder) => Ok(Some(folder.tjp().clone())),
+            Err(FolderError::Unbound) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A path as given, as the folder's entries spell it.
+    pub(crate) fn entry(&self, args: &Args, path: &Path) -> Result<EntryPath, CliError> {
+        let start = start(args);
+        let start = fs::canonicalize(&start).map_err(|e| CliError::io(&start, &e))?;
+        let whole = clean(&start.join(path));
+        let inside = whole.strip_prefix(&self.root).map_err(|_| {
+            CliError::usage(format!("{} is outside the folder {}", path.display(), self.root.display()))
+                .about(path.display().to_string())
+        })?;
+        if inside.as_os_str().is_empty() {
+            return Err(CliError::usage("the folder itself is no entry; name a file").about(path.display().to_string()));
+        }
+        Ok(EntryPath::from_relative(inside))
+    }
+}
+
+/// Resolves `.` and `..` by name, since what is named need not exist.
+fn clean(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            std::path::Component::CurDir => {}
+            std::path::Component::ParentDir => {
+                out.pop();
+            }
+            part => out.push(part),
+        }
+    }
+    out
+}
+
+/// A store to read: the bare space of `--space`, or the device's.
+pub(crate) enum Store {
+    Bare(Arc<dyn Space>),
+    Device(Box<Device>),
+}
+
+impl Store {
+    pub(crate) fn open(args: &Args) -> Result<Self, CliError> {
+        match &args.space {
+            Some(dir) => Ok(Self::Bare(Arc::new(DurableSpace::open(dir)?))),
+            None => Ok(Self::Device(Box::new(Device::open(args)?))),
+        }
+    }
+
+    pub(crate) fn space(&self) -> &Arc<dyn Space> {
+        match self {
+            Self::Bare(space) => space,
+            Self::Device(device) => &device.space,
+        }
+    }
+
+    pub(crate) fn device(&self) -> Option<&Device> {
+        match self {
+            Self::Bare(_) => None,
+            Self::Device(device) => Some(device),
+        }
+    }
+
+    /// What an argument names: an address, a file of the folder, or the node whose gib starts with these digits.
+    pub(crate) async fn resolve(&self, args: &Args, text: &str) -> Result<Named, CliError> {
+        if text.contains('^') && !text.starts_with("./") {
+            let addr = parse_addr(text)?;
+            return Ok(Named::Addr(addr));
+        }
+        let mut missing = CliError::not_found("file", text);
+        if let Some(device) = self.device() {
+            let path = device.entry(args, Path::new(text));
+            match (&path, Folder::open(Arc::clone(&device.space), &device.root).await) {
+                (Ok(path), Ok(folder)) => match folder.tip(path).await {
+                    Ok(tip) => return Ok(Named::File(path.clone(), tip)),
+                    Err(FolderError::NoEntry(_)) => {}
+                    Err(error) => return Err(error.into()),
+                },
+                (Err(error), _) => missing = error.clone(),
+                (_, Err(error)) => missing = error.into(),
+            }
+        }
+        if text.len() >= 8 && text.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Self::by_prefix(&**self.space(), text).await.map(Named::Addr);
+        }
+        Err(missing)
+    }
+
+    /// The node whose gib starts with `digits`.
+    pub(crate) async fn by_prefix(space: &dyn Space, digits: &str) -> Result<Addr, CliError> {
+        let digits = digits.to_ascii_uppercase();
+        if digits.len() < 8 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(CliError::usage(format!("{digits:?} is neither an address nor 8 or more digits of a gib")));
+        }
+        let mut found: Vec<Addr> = Vec::new();
+        let mut after = None;
+        loop {
+            let batch = space.scan(after, 1024).await?;
+            let Some(last) = batch.last() else { break };
+            after = Some(last.key);
+            let nodes = batch.into_iter().filter_map(|e| e.node.ok());
+            found.extend(nodes.map(|n| n.addr().clone()).filter(|a| a.gib().starts_with(&digits)));
+        }
+        if found.len() > 1 {
+            let all: Vec<&str> = found.iter().map(Addr::as_str).collect();
+            return Err(CliError::usage(format!("{digits} is the start of several gibs: {}", all.join(", "))).about(digits));
+        }
+        found.pop().ok_or_else(|| CliError::not_found("gib", digits))
+    }
+}
+
+/// What an argument names.
+#[derive(Clone, Debug)]
+pub(crate) enum Named {
+    /// An address, which need not be here.
+    Addr(Addr),
+    /// A file and its newest frame.
+    File(EntryPath, Addr),
+}
+
+impl Named {
+    pub(crate) fn addr(&self) -> &Addr {
+        match self {
+            Self::Addr(addr) | Self::File(_, addr) => addr,
+        }
+    }
+}
+
+pub(crate) fn parse_addr(text: &str) -> Result<Addr, CliError> {
+    text.parse().map_err(|e: ibgib::AddrError| CliError::usage(format!("{text:?} is no address: {e}")).about(text))
+}

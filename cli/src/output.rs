@@ -1,0 +1,157 @@
+//! stdout holds the result and nothing else; stderr progress, logs and the error.
+
+use crate::args::Args;
+use crate::error::CliError;
+use ibgib::{Map, Value};
+use ibgib_folder::Progress as FolderProgress;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// How results and progress are shown.
+#[derive(Clone, Debug)]
+pub(crate) struct Output {
+    pub(crate) json: bool,
+    quiet: bool,
+}
+
+impl Output {
+    pub(crate) fn new(args: &Args) -> Self {
+        Self { json: args.json, quiet: args.quiet }
+    }
+
+    /// One line of the result. A reader that has gone ends the command, as it does for every Unix tool.
+    pub(crate) fn line(&self, text: &str) -> Result<(), CliError> {
+        self.bytes(format!("{text}\n").as_bytes())
+    }
+
+    pub(crate) fn bytes(&self, bytes: &[u8]) -> Result<(), CliError> {
+        let mut stdout = io::stdout().lock();
+        match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+            Err(error) => Err(CliError::io(std::path::Path::new("stdout"), &error)),
+        }
+    }
+
+    /// The result: `value` with `--json`, else the lines that `text` gives for people (nothing when quiet).
+    pub(crate) fn result(&self, value: Value, text: impl FnOnce() -> String) -> Result<(), CliError> {
+        if self.json {
+            return self.line(&value.to_json());
+        }
+        let text = text();
+        if self.quiet || text.is_empty() { Ok(()) } else { self.line(text.trim_end_matches('\n')) }
+    }
+
+    /// One of many results, which quiet does not hide.
+    pub(crate) fn item(&self, value: &Value, text: impl FnOnce() -> String) -> Result<(), CliError> {
+        self.line(&if self.json { value.to_json() } else { text() })
+    }
+
+    /// A remark for people, while the work goes on.
+    pub(crate) fn say(&self, text: &str) {
+        if !self.quiet && !self.json {
+            eprintln!("{text}");
+        }
+    }
+
+    /// A progress bar, on a terminal only.
+    pub(crate) fn bar(&self) -> ProgressBar {
+        if self.quiet || !io::stderr().is_terminal() {
+            return ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+        }
+        let bar = ProgressBar::new_spinner();
+        bar.enable_steady_tick(Duration::from_millis(120));
+        bar
+    }
+
+    /// Ends stderr with the error.
+    pub(crate) fn fail(&self, error: &CliError) -> ExitCode {
+        report(error, self.json || !io::stderr().is_terminal());
+        error.exit.into()
+    }
+}
+
+/// Shows what a folder is doing.
+pub(crate) fn show(bar: &ProgressBar, progress: &FolderProgress) {
+    let (what, done, of) = match progress {
+        FolderProgress::Read { done, of } => ("reading files", *done, *of),
+        FolderProgress::Written { done, of } => ("writing files", *done, *of),
+        _ => return,
+    };
+    if bar.length() != Some(of as u64)
+        && let Ok(style) = ProgressStyle::with_template("{msg} {bar:30} {pos}/{len} ({eta})")
+    {
+        bar.set_style(style);
+        bar.set_length(of as u64);
+    }
+    bar.set_message(what);
+    bar.set_position(done as u64);
+}
+
+fn report(error: &CliError, for_scripts: bool) {
+    let mut stderr = io::stderr().lock();
+    // Nobody is left to tell when stderr fails, too.
+    let _ = writeln!(stderr, "ibgib: {}", error.message);
+    if let Some(hint) = &error.hint {
+        let _ = writeln!(stderr, "hint: {hint}");
+    }
+    if for_scripts {
+        let mut body: Map =
+            [("code", Value::from(error.code.as_str())), ("message", error.message.as_str().into())].into_iter().collect();
+        body.insert("subject", error.subject.as_deref().map_or(Value::Null, Value::from));
+        body.insert("hint", error.hint.as_deref().map_or(Value::Null, Value::from));
+        let whole: Map = [("error", Value::Object(body))].into_iter().collect();
+        let _ = writeln!(stderr, "{}", Value::Object(whole).to_json());
+    }
+}
+
+/// What clap has to say: help and version on stdout, mistakes on stderr.
+pub(crate) fn usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        return match error.print() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        };
+    }
+    // Before the arguments are understood nobody knows whether a script reads this.
+    let text = error.render().to_string();
+    let mut lines = text.lines().map(str::trim).filter(|l| !l.is_empty());
+    let first = lines.next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    let rest: Vec<&str> = lines.filter(|l| !l.starts_with("For more information")).collect();
+    let failure = CliError::usage(first).hint(rest.join(" "));
+    report(&failure, !io::stderr().is_terminal() || std::env::args().any(|a| a == "--json"));
+    failure.exit.into()
+}
+
+/// JSON for people, indented.
+pub(crate) fn pretty(value: &Value) -> String {
+    fn write(value: &Value, indent: usize, out: &mut String) {
+        let pad = "  ".repeat(indent + 1);
+        match value {
+            Value::Object(map) if !map.is_empty() => {
+                out.push_str("{\n");
+                for (i, (key, member)) in map.iter().enumerate() {
+                    out.push_str(&format!("{pad}{}: ", Value::from(key).to_json()));
+                    write(member, indent + 1, out);
+                    out.push_str(if i + 1 < map.len() { ",\n" } else { "\n" });
+                }
+                out.push_str(&format!("{}}}", &pad[2..]));
+            }
+            Value::Array(items) if !items.is_empty() => {
+                out.push_str("[\n");
+                for (i, item) in items.iter().enumerate() {
+                    out.push_str(&pad);
+                    write(item, indent + 1, out);
+                    out.push_str(if i + 1 < items.len() { ",\n" } else { "\n" });
+                }
+                out.push_str(&format!("{}]", &pad[2..]));
+            }
+            value => out.push_str(&value.to_json()),
+        }
+    }
+    let mut out = String::new();
+    write(value, 0, &mut out);
+    out
+}

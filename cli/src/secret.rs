@@ -1,0 +1,122 @@
+//! Where the identity's secret comes from. It is never logged, never shown, and one from outside is never copied.
+
+use crate::args::Args;
+use crate::config::{ConfigFile, env};
+use crate::error::{CliError, Exit};
+use argon2::{Algorithm, Argon2, Params, Version};
+use ibgib_keystone::Secret;
+use ibgib_peer::{SecretSource, entropy};
+use std::fs::{self, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+const TABLE: &str = "passphrase";
+/// Parameters for new devices: the second recommendation of RFC 9106, section 4.
+const MEMORY_KIB: u32 = 64 * 1024;
+const PASSES: u32 = 3;
+const LANES: u32 = 4;
+/// A secret is a line, not a file.
+const BYTES_MAX: u64 = 64 * 1024;
+
+fn bad(message: impl Into<String>) -> CliError {
+    CliError::new(Exit::Identity, "identity_secret", message)
+}
+
+fn read_all(mut source: impl Read, name: &str) -> Result<Zeroizing<Vec<u8>>, CliError> {
+    let mut out = Zeroizing::new(Vec::new());
+    let read = source.by_ref().take(BYTES_MAX + 1).read_to_end(&mut out);
+    read.map_err(|e| bad(format!("the secret cannot be read from {name}: {e}")))?;
+    if out.len() as u64 > BYTES_MAX {
+        return Err(bad(format!("what stands in {name} is too long for a secret")));
+    }
+    Ok(out)
+}
+
+fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, CliError> {
+    if path == Path::new("-") {
+        return read_all(std::io::stdin(), "stdin");
+    }
+    let name = path.display().to_string();
+    let file = fs::File::open(path).map_err(|e| bad(format!("the secret cannot be read from {name}: {e}")).about(&name))?;
+    read_all(file, &name)
+}
+
+fn run(command: &str) -> Result<Zeroizing<Vec<u8>>, CliError> {
+    let output = std::process::Command::new("sh")
+        .args(["-c", command])
+        .stdin(std::process::Stdio::null())
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .map_err(|e| bad(format!("IBGIB_SECRET_COMMAND cannot be run: {e}")))?;
+    let text = Zeroizing::new(output.stdout);
+    if !output.status.success() {
+        return Err(bad(format!("IBGIB_SECRET_COMMAND failed ({})", output.status)));
+    }
+    read_all(&text[..], "IBGIB_SECRET_COMMAND")
+}
+
+/// The secret in the text: 64 hex digits are its bytes, anything else is a passphrase.
+fn derive(text: &[u8], config: &mut ConfigFile) -> Result<Secret, CliError> {
+    let text = text.strip_suffix(b"\n").unwrap_or(text);
+    let text = text.strip_suffix(b"\r").unwrap_or(text);
+    if text.is_empty() {
+        return Err(bad("the secret is empty"));
+    }
+    let mut bytes = Zeroizing::new([0; 32]);
+    if hex::decode_to_slice(text, &mut *bytes).is_ok() {
+        return Ok(Secret::new(bytes.to_vec()));
+    }
+    let stored = config.in_table(TABLE, "salt");
+    let salt = stored.clone().unwrap_or_else(|| hex::encode(entropy::random::<16>()));
+    let number = |key: &str, usual: u32| config.number(TABLE, key).unwrap_or(usual);
+    let (memory, passes, lanes) = (number("memory_kib", MEMORY_KIB), number("passes", PASSES), number("lanes", LANES));
+    let wrong = |e: argon2::Error| CliError::failed("bad_config", format!("parameters of the passphrase: {e}"));
+    let salt_bytes = hex::decode(&salt).map_err(|_| CliError::failed("bad_config", "the passphrase's salt is not hex"))?;
+    let params = Params::new(memory, passes, lanes, Some(32)).map_err(wrong)?;
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+        .hash_password_into(text, &salt_bytes, &mut *bytes)
+        .map_err(wrong)?;
+    if stored.is_none() {
+        let number = |n: u32| toml_edit::Value::from(i64::from(n));
+        let members = [("salt", salt.into()), ("memory_kib", number(memory)), ("passes", number(passes)), ("lanes", number(lanes))];
+        config.set_table(TABLE, &members);
+        config.write()?;
+    }
+    Ok(Secret::new(bytes.to_vec()))
+}
+
+/// The secret from outside the device, if one is given: `--secret-file`, `IBGIB_SECRET_FILE`, `IBGIB_SECRET_COMMAND`.
+fn outside(args: &Args) -> Result<Option<Zeroizing<Vec<u8>>>, CliError> {
+    if let Some(path) = &args.secret_file {
+        return read_file(path).map(Some);
+    }
+    if let Some(path) = env("IBGIB_SECRET_FILE") {
+        return read_file(&PathBuf::from(path)).map(Some);
+    }
+    env("IBGIB_SECRET_COMMAND").map(|command| run(&command)).transpose()
+}
+
+/// The device's secret; `file` is made when there is none anywhere and `make` says so.
+pub(crate) fn find(args: &Args, file: &Path, config: &mut ConfigFile, make: bool) -> Result<Secret, CliError> {
+    let text = match outside(args)? {
+        Some(text) => text,
+        None if make && !file.exists() => {
+            let text = Zeroizing::new(entropy::random_hex());
+            let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
+            made.and_then(|mut f| f.write_all(text.as_bytes()).and_then(|()| f.sync_all()))
+                .map_err(|e| CliError::io(file, &e))?;
+            Zeroizing::new(text.as_bytes().to_vec())
+        }
+        None => read_file(file).map_err(|e| {
+            e.hint("give the secret with --secret-file, IBGIB_SECRET_FILE or IBGIB_SECRET_COMMAND")
+        })?,
+    };
+    derive(&text, config)
+}
+
+/// As the engine asks for it.
+pub(crate) fn source(secret: Secret) -> SecretSource {
+    SecretSource::new(move || Ok(secret.clone()))
+}
