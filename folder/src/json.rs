@@ -6,7 +6,8 @@
 //! * `order`: for each object outside arrays, under `#` and its JSON pointer, the names of its members, one a line
 //!   as JSON strings. The hash does not see member order and a merge sorts members, so the order is kept as text,
 //!   which merges by lines;
-//! * `format`: the indentation (`min`, `2`, `4`, `tab`), followed by `+nl` when a newline ends the file.
+//! * `format`: the indentation (`min`, `2`, `4`, `tab`, or `line`: all on one line, spaces after `:` and `,`),
+//!   followed by `+nl` when a newline ends the file.
 
 use ibgib::canonical::{write_number, write_string};
 use ibgib::{Map, Mode, Value};
@@ -44,14 +45,15 @@ impl Document {
     /// The document's text.
     pub(crate) fn print(&self) -> String {
         let (indent, newline) = self.format.strip_suffix("+nl").map_or((&*self.format, false), |f| (f, true));
-        let indent = match indent {
-            "2" => Some("  "),
-            "4" => Some("    "),
-            "tab" => Some("\t"),
-            _ => None,
+        let style = match indent {
+            "2" => Style { indent: Some("  "), spaced: true },
+            "4" => Style { indent: Some("    "), spaced: true },
+            "tab" => Style { indent: Some("\t"), spaced: true },
+            "line" => Style { indent: None, spaced: true },
+            _ => Style { indent: None, spaced: false },
         };
         let mut out = String::new();
-        print_value(&Value::Object(self.ordered(&self.json, "#")), indent, 0, &mut out);
+        print_value(&Value::Object(self.ordered(&self.json, "#")), style, 0, &mut out);
         if newline {
             out.push('\n');
         }
@@ -142,19 +144,28 @@ fn guess_format(text: &str) -> String {
         Some(rest) if rest.starts_with('\t') => "tab",
         Some(rest) if rest.starts_with("    ") => "4",
         Some(_) => "2",
+        None if text.contains("\": ") => "line",
         None => "min",
     };
     format!("{indent}{}", if text.ends_with('\n') { "+nl" } else { "" })
 }
 
-/// Prints as `JSON.stringify(value, null, indent)` does.
-fn print_value(value: &Value, indent: Option<&str>, depth: usize, out: &mut String) {
+/// White space between tokens.
+#[derive(Clone, Copy)]
+struct Style {
+    indent: Option<&'static str>,
+    spaced: bool,
+}
+
+/// Prints as `JSON.stringify(value, null, indent)` does, or in one line with spaces.
+fn print_value(value: &Value, style: Style, depth: usize, out: &mut String) {
     let line = |depth: usize, out: &mut String| {
-        if let Some(indent) = indent {
+        if let Some(indent) = style.indent {
             out.push('\n');
             (0..depth).for_each(|_| out.push_str(indent));
         }
     };
+    let comma = if style.indent.is_none() && style.spaced { ", " } else { "," };
     match value {
         Value::Null | Value::Bool(_) => out.push_str(&value.to_json()),
         Value::Number(n) => write_number(*n, out),
@@ -165,10 +176,10 @@ fn print_value(value: &Value, indent: Option<&str>, depth: usize, out: &mut Stri
             out.push('[');
             for (i, item) in items.iter().enumerate() {
                 if i > 0 {
-                    out.push(',');
+                    out.push_str(comma);
                 }
                 line(depth + 1, out);
-                print_value(item, indent, depth + 1, out);
+                print_value(item, style, depth + 1, out);
             }
             line(depth, out);
             out.push(']');
@@ -177,12 +188,12 @@ fn print_value(value: &Value, indent: Option<&str>, depth: usize, out: &mut Stri
             out.push('{');
             for (i, (key, value)) in map.iter().enumerate() {
                 if i > 0 {
-                    out.push(',');
+                    out.push_str(comma);
                 }
                 line(depth + 1, out);
                 write_string(key, out);
-                out.push_str(if indent.is_some() { ": " } else { ":" });
-                print_value(value, indent, depth + 1, out);
+                out.push_str(if style.spaced { ": " } else { ":" });
+                print_value(value, style, depth + 1, out);
             }
             line(depth, out);
             out.push('}');
@@ -203,12 +214,14 @@ mod tests {
             "{\n    \"a\": 1.5\n}",
             "{\n\t\"a\": \"\\u0001 \u{2028} ü\"\n}\n",
             "{}",
+            "{\"a\": 1}",
+            "{\"b\": [1, {\"x\": {}}, []], \"a\": {\"y\": null}}\n",
         ] {
             let document = Document::parse(text).unwrap_or_else(|| panic!("{text}"));
             assert_eq!(document.print(), text);
         }
         for text in [
-            "", "[]", "[1]", "null", "{ }", "{\"a\": 1}", "{\"a\":1.0}", "{\"a\":1,\"a\":2}", "{\"b\":1,\"1\":2}", "{\"a\":-0}",
+            "", "[]", "[1]", "null", "{ }", "{\"a\": 1,\"b\": 2}", "{\"a\":1.0}", "{\"a\":1,\"a\":2}", "{\"b\":1,\"1\":2}", "{\"a\":-0}",
             "{\"a\":1}\r\n", "{\"a\":\"\\/\"}", "\u{feff}{}", "{\"__proto__\":1}", "{\"a\":1}\n\n", "{\n   \"a\": 1\n}",
         ] {
             assert_eq!(Document::parse(text), None, "{text}");

@@ -1,8 +1,330 @@
-//! `demo`.
+//! `demo`: what a user would do, done with this very program, and the proof that it worked.
+
 use crate::args::{self, Args};
 use crate::error::{CliError, Exit};
 use crate::output::Output;
+use ibgib::{Mode, Value, object};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
-pub(crate) async fn demo(_args: &Args, _out: &Output, _demo: &args::Demo) -> Result<Exit, CliError> {
-    Err(CliError::usage("soon"))
+/// What the demo works on unless a folder is given.
+const DOCUMENTS: [(&str, &str); 5] = [
+    ("README.md", include_str!("../../../README.md")),
+    ("CHANGELOG.md", include_str!("../../../CHANGELOG.md")),
+    ("docs/protocol.md", include_str!("../../../docs/protocol.md")),
+    ("docs/glossary.md", include_str!("../../../docs/glossary.md")),
+    ("docs/compatibility.md", include_str!("../../../docs/compatibility.md")),
+];
+/// The JSON document that both devices edit.
+const SETTINGS: &str = "ibgib-demo.json";
+/// Files above this size are no good to show a merge with.
+const EDIT_BYTES_MAX: u64 = 256 * 1024;
+
+struct Stage {
+    program: PathBuf,
+    root: PathBuf,
+    started: Instant,
+    out: Output,
+    server: Option<Child>,
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            // It may have ended by itself.
+            let _ = server.kill();
+            let _ = server.wait();
+        }
+    }
+}
+
+fn failed(step: &str, why: impl std::fmt::Display) -> CliError {
+    CliError::failed("demo", format!("{step}: {why}"))
+}
+
+impl Stage {
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(args).current_dir(&self.root).stdin(Stdio::null());
+        // The demo must not meet, or touch, what its user has set up.
+        for name in ["IBGIB_DIR", "IBGIB_REMOTE", "IBGIB_SECRET_FILE", "IBGIB_SECRET_COMMAND", "IBGIB_LOG"] {
+            command.env_remove(name);
+        }
+        command.env("XDG_CONFIG_HOME", self.root.join("config"));
+        command
+    }
+
+    /// Runs one command of this program and answers its JSON lines.
+    fn run(&self, args: &[&str]) -> Result<Vec<Value>, CliError> {
+        let whole = [args, &["--json"]].concat();
+        let step = format!("ibgib {}", args.join(" "));
+        let output = self.command(&whole).stderr(Stdio::piped()).output().map_err(|e| failed(&step, e))?;
+        if !output.status.success() {
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            return Err(failed(&step, format!("{}: {}", output.status, stderr.trim())));
+        }
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.lines().map(|line| Value::parse(line, Mode::Strict).map_err(|e| failed(&step, e))).collect()
+    }
+
+    fn one(&self, args: &[&str]) -> Result<Value, CliError> {
+        self.run(args)?.pop().ok_or_else(|| failed(&args.join(" "), "no answer"))
+    }
+
+    fn tell(&self, what: &str) {
+        self.out.say(&format!("{:>6.1} s  {what}", self.started.elapsed().as_secs_f64()));
+    }
+
+    fn sync(&self, device: &str) -> Result<(), CliError> {
+        let did = self.one(&["-C", device, "sync"])?;
+        self.tell(&format!("{device} syncs: {}", story(&did)));
+        Ok(())
+    }
+
+    fn serve(&mut self) -> Result<String, CliError> {
+        let mut command = self.command(&["--json", "-q", "serve", "--space", "server", "--policy", "open"]);
+        let mut server = command
+            .args(["--listen", "127.0.0.1:0"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|e| failed("ibgib serve", e))?;
+        let mut line = String::new();
+        let read = server.stdout.take().map(|out| BufReader::new(out).read_line(&mut line));
+        self.server = Some(server);
+        read.transpose().map_err(|e| failed("ibgib serve", e))?;
+        let told = Value::parse(line.trim(), Mode::Strict).map_err(|_| failed("ibgib serve", "it did not start"))?;
+        let url = told.get("listening").and_then(Value::as_str).map(str::to_owned);
+        url.ok_or_else(|| failed("ibgib serve", "it did not tell where it listens"))
+    }
+
+    /// Asks the server to end, as a user would with ctrl-c, so that its store can be checked.
+    fn stop(&mut self) -> Result<(), CliError> {
+        let Some(server) = &mut self.server else { return Ok(()) };
+        let asked = Command::new("kill").args(["-TERM", &server.id().to_string()]).status();
+        if !asked.is_ok_and(|s| s.success()) {
+            return Err(failed("stopping the server", "it cannot be signalled"));
+        }
+        let ended = server.wait().map_err(|e| failed("stopping the server", e))?;
+        self.server = None;
+        if ended.success() { Ok(()) } else { Err(failed("stopping the server", ended)) }
+    }
+}
+
+fn number(value: &Value, path: &[&str]) -> f64 {
+    path.iter().try_fold(value, |v, key| v.get(key)).and_then(Value::as_f64).unwrap_or(0.0)
+}
+
+/// A sync in words.
+fn story(did: &Value) -> String {
+    let n = |path: &[&str]| number(did, path);
+    if n(&["turns"]) == 0.0 {
+        return format!("already equal ({} ms)", n(&["ms"]));
+    }
+    format!(
+        "{} turns, {} nodes sent, {} received, {:.1} KiB out, {:.1} KiB in, {} merges ({} ms)",
+        n(&["turns"]),
+        n(&["nodes", "sent"]),
+        n(&["nodes", "received"]),
+        n(&["bytes", "sent"]) / 1024.0,
+        n(&["bytes", "received"]) / 1024.0,
+        n(&["merges"]),
+        n(&["ms"])
+    )
+}
+
+pub(crate) async fn demo(args: &Args, out: &Output, demo: &args::Demo) -> Result<Exit, CliError> {
+    let program = std::env::current_exe().map_err(|e| failed("finding this program", e))?;
+    if let Some(folder) = &demo.folder
+        && !folder.is_dir()
+    {
+        return Err(CliError::not_found("folder", folder.display().to_string()));
+    }
+    let mut temporary = tempfile::Builder::new().prefix("ibgib-demo-").tempdir().map_err(|e| failed("a place to work", e))?;
+    temporary.disable_cleanup(demo.keep);
+    let root = temporary.path().to_owned();
+    let stage = Stage { program, root: root.clone(), started: Instant::now(), out: out.clone(), server: None };
+    let folder = demo.folder.clone();
+    let work = tokio::task::spawn_blocking(move || play(stage, folder.as_deref()));
+    let result = tokio::select! {
+        result = work => result.map_err(|e| failed("the demo", e))?,
+        _ = tokio::signal::ctrl_c() => {
+            // The children got the signal, too; give them a moment before the ground goes.
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            Err(CliError::interrupted())
+        }
+    };
+    if demo.keep {
+        out.say(&format!("kept: {}", root.display()));
+    }
+    let story = result?;
+    drop(temporary);
+    let equal = story.get("equal").and_then(Value::as_bool).unwrap_or(false);
+    if args.json {
+        out.line(&story.to_json())?;
+    } else {
+        out.line(&format!("equal: {}", if equal { "yes" } else { "no" }))?;
+    }
+    Ok(if equal { Exit::Done } else { Exit::Failed })
+}
+
+fn play(mut stage: Stage, folder: Option<&Path>) -> Result<Value, CliError> {
+    let (alice, bob) = (stage.root.join("alice"), stage.root.join("bob"));
+    fs::create_dir(&alice).map_err(|e| CliError::io(&alice, &e))?;
+    let files = match folder {
+        Some(folder) => copy(folder, &alice)?,
+        None => documents(&alice)?,
+    };
+    write(&alice.join(SETTINGS), "{\n  \"title\": \"demo\",\n  \"colour\": \"green\",\n  \"size\": 1\n}\n")?;
+    let edited = shared_text(&alice)?;
+    stage.tell(&format!("a folder with {} files, two devices (alice, bob), one server", files + 1));
+
+    let url = stage.serve()?;
+    stage.tell(&format!("server: {url}, store on disk"));
+    stage.run(&["init", "alice", "--remote", &url])?;
+    stage.sync("alice")?;
+    let cloned = stage.one(&["clone", &url, "bob"])?;
+    stage.tell(&format!("bob clones: {}", story(&cloned)));
+
+    let name = edited.display().to_string();
+    let text = fs::read_to_string(alice.join(&edited)).map_err(|e| CliError::io(&edited, &e))?;
+    write(&alice.join(&edited), &format!("Alice wrote this paragraph at the top.\n\n{text}"))?;
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    write(&bob.join(&edited), &format!("{text}{end}\nBob wrote this paragraph at the end.\n"))?;
+    write(&alice.join(SETTINGS), "{\n  \"title\": \"demo\",\n  \"colour\": \"blue\",\n  \"size\": 1\n}\n")?;
+    write(&bob.join(SETTINGS), "{\n  \"title\": \"demo\",\n  \"colour\": \"green\",\n  \"size\": 2\n}\n")?;
+    write(&bob.join("from-bob.txt"), "a new file\n")?;
+    stage.tell(&format!("both edit {name} (top, end) and {SETTINGS} (colour, size); bob adds a file"));
+    for device in ["alice", "bob", "alice", "bob"] {
+        stage.sync(device)?;
+    }
+
+    let tips = [stage.run(&["-C", "alice", "tips"])?, stage.run(&["-C", "bob", "tips"])?];
+    stage.stop()?;
+    let server_tips = stage.run(&["--space", "server", "tips"])?;
+    let same_tips = tips.iter().all(|t| *t == server_tips) && !server_tips.is_empty();
+    stage.tell(&format!("tips of alice, bob and the server ({} timelines) equal: {}", server_tips.len(), yes(same_tips)));
+    let mut clean = true;
+    for store in [["-C", "alice"], ["-C", "bob"], ["--space", "server"]] {
+        let found = stage.one(&[&store[..], &["fsck"]].concat())?;
+        let whole = number(&found, &["nodes"]) > 0.0;
+        clean &= whole;
+        stage.tell(&format!("fsck {}: {} nodes, clean", store[1], number(&found, &["nodes"])));
+    }
+    let merged = fs::read_to_string(alice.join(&edited)).map_err(|e| CliError::io(&edited, &e))?;
+    let settings = fs::read_to_string(alice.join(SETTINGS)).map_err(|e| CliError::io(Path::new(SETTINGS), &e))?;
+    let both = merged.contains("Alice wrote") && merged.contains("Bob wrote") && merged.contains(text.trim());
+    let fields = settings.contains("\"blue\"") && settings.contains("\"size\": 2");
+    stage.tell(&format!("{name} has both paragraphs: {}; {SETTINGS} has both fields: {}", yes(both), yes(fields)));
+    let same_files = contents(&alice)? == contents(&bob)?;
+    stage.tell(&format!("the two folders equal, byte for byte: {}", yes(same_files)));
+    let equal = same_tips && clean && both && fields && same_files;
+    Ok(object([
+        ("equal", equal.into()),
+        ("files", Value::Number((files + 1) as f64)),
+        ("timelines", Value::Number(server_tips.len() as f64)),
+        ("sameTips", same_tips.into()),
+        ("sameFiles", same_files.into()),
+        ("merged", (both && fields).into()),
+        ("ms", Value::Number(stage.started.elapsed().as_millis() as f64)),
+    ]))
+}
+
+fn yes(yes: bool) -> &'static str {
+    if yes { "yes" } else { "NO" }
+}
+
+fn write(path: &Path, text: &str) -> Result<(), CliError> {
+    let written = match path.parent() {
+        Some(dir) => fs::create_dir_all(dir),
+        None => Ok(()),
+    };
+    let written = written.and_then(|()| fs::File::create(path)).and_then(|mut f| f.write_all(text.as_bytes()));
+    written.map_err(|e| CliError::io(path, &e))
+}
+
+fn documents(to: &Path) -> Result<usize, CliError> {
+    for (name, text) in DOCUMENTS {
+        write(&to.join(name), text)?;
+    }
+    Ok(DOCUMENTS.len())
+}
+
+/// Regular files below `dir`, relative, without what belongs to version control or to a device.
+fn files(dir: &Path) -> Result<Vec<PathBuf>, CliError> {
+    let mut out = Vec::new();
+    let mut todo = vec![PathBuf::new()];
+    while let Some(at) = todo.pop() {
+        let here = dir.join(&at);
+        let entries = fs::read_dir(&here).map_err(|e| CliError::io(&here, &e))?;
+        for entry in entries {
+            let entry = entry.map_err(|e| CliError::io(&here, &e))?;
+            let kind = entry.file_type().map_err(|e| CliError::io(&entry.path(), &e))?;
+            let name = entry.file_name();
+            if name == ".git" || name == ".ibgib" || name == ".ibgibignore" {
+                continue;
+            }
+            if kind.is_dir() {
+                todo.push(at.join(name));
+            } else if kind.is_file() {
+                out.push(at.join(name));
+            }
+        }
+    }
+    out.sort();
+    Ok(out)
+}
+
+fn copy(from: &Path, to: &Path) -> Result<usize, CliError> {
+    let all = files(from)?;
+    if all.is_empty() {
+        return Err(CliError::not_found("a file in", from.display().to_string()));
+    }
+    for path in &all {
+        let target = to.join(path);
+        let made = target.parent().map_or(Ok(()), fs::create_dir_all);
+        made.and_then(|()| fs::copy(from.join(path), &target)).map_err(|e| CliError::io(&from.join(path), &e))?;
+        // What is read-only there must be editable here.
+        let meta = fs::metadata(&target).map_err(|e| CliError::io(&target, &e))?;
+        let mut rights = meta.permissions();
+        if rights.readonly() {
+            std::os::unix::fs::PermissionsExt::set_mode(&mut rights, 0o644);
+            fs::set_permissions(&target, rights).map_err(|e| CliError::io(&target, &e))?;
+        }
+    }
+    Ok(all.len())
+}
+
+/// The text file that both will edit: the longest of moderate size.
+fn shared_text(dir: &Path) -> Result<PathBuf, CliError> {
+    let mut best: Option<(u64, PathBuf)> = None;
+    for path in files(dir)? {
+        let size = fs::metadata(dir.join(&path)).map_or(0, |m| m.len());
+        let larger = best.as_ref().is_none_or(|(most, _)| size > *most);
+        let tracked_as_text = path.extension().is_none_or(|e| e != "json");
+        if size > EDIT_BYTES_MAX || !larger || !tracked_as_text {
+            continue;
+        }
+        if fs::read_to_string(dir.join(&path)).is_ok_and(|text| !text.contains(['\0', '\r']) && text.lines().count() > 4) {
+            best = Some((size, path));
+        }
+    }
+    if let Some((_, path)) = best {
+        return Ok(path);
+    }
+    let own = PathBuf::from("ibgib-demo.md");
+    write(&dir.join(&own), "# Demo\n\nA first paragraph.\n\nA second one.\n\nA third one.\n")?;
+    Ok(own)
+}
+
+/// Every file with the bytes it has.
+fn contents(dir: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>, CliError> {
+    let read = |path: PathBuf| {
+        let bytes = fs::read(dir.join(&path)).map_err(|e| CliError::io(&path, &e))?;
+        Ok((path, bytes))
+    };
+    files(dir)?.into_iter().map(read).collect()
 }

@@ -351,9 +351,17 @@ pub(crate) async fn resolve(args: &Args, out: &Output, resolve: &args::Resolve) 
             .hint("'ibgib conflicts' lists the open ones"));
     }
     let mut settled = Vec::new();
+    let mut left = Vec::new();
     let mut report = CheckoutReport::default();
     for conflict in &chosen {
-        let one = folder.resolve(conflict, how, &mut moment).await?;
+        let one = match folder.resolve(conflict, how, &mut moment).await {
+            // One of several: the others can still be settled.
+            Err(FolderError::NoConflict(_)) if chosen.len() > 1 => {
+                left.push(conflict.stone.as_str());
+                continue;
+            }
+            other => other?,
+        };
         settled.push(conflict.stone.as_str());
         report.written.extend(one.written);
         report.removed.extend(one.removed);
@@ -361,11 +369,18 @@ pub(crate) async fn resolve(args: &Args, out: &Output, resolve: &args::Resolve) 
     }
     let value = object([
         ("settled", strings(settled.iter().copied())),
+        ("left", strings(left.iter().copied())),
         ("written", paths(&report.written)),
         ("refused", refused(&report.refused)),
     ]);
-    out.result(value, || format!("settled {} conflict(s)\n{}", settled.len(), checked_out(&report)))?;
-    Ok(partly(!report.refused.is_empty()))
+    out.result(value, || {
+        let mut text = format!("settled {} conflict(s)\n{}", settled.len(), checked_out(&report));
+        for stone in &left {
+            text.push_str(&format!("left    {stone}: its lines were edited since; it can only be kept (--keep)\n"));
+        }
+        text
+    })?;
+    Ok(partly(!left.is_empty() || !report.refused.is_empty()))
 }
 
 /// What to resolve: a file with a conflict, a stone, or a timeline.

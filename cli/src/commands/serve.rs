@@ -4,7 +4,7 @@ use crate::args::{self, Args, PolicyKind};
 use crate::error::{CliError, Exit};
 use crate::output::Output;
 use ibgib::{Addr, object};
-use ibgib_peer::{Host, HostEvent, HostOptions, Policy};
+use ibgib_peer::{Host, HostOptions, Policy};
 use ibgib_server::{ServeOptions, Server};
 use ibgib_spaces::DurableSpace;
 use std::collections::HashSet;
@@ -12,7 +12,6 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::broadcast::error::RecvError;
 
 pub(crate) async fn serve(args: &Args, out: &Output, serve: &args::Serve) -> Result<Exit, CliError> {
     let Some(dir) = &args.space else {
@@ -30,7 +29,6 @@ pub(crate) async fn serve(args: &Args, out: &Output, serve: &args::Serve) -> Res
     let mut hangup = catch(SignalKind::hangup())?;
     let mut term = catch(SignalKind::terminate())?;
     let mut int = catch(SignalKind::interrupt())?;
-    let logs = tokio::spawn(log(Arc::clone(&host)));
     let server = Server::start(Arc::clone(&host), options).await?;
     let url = server.url();
     out.item(&object([("listening", url.as_str().into())]), || format!("listening {url}"))?;
@@ -55,7 +53,6 @@ pub(crate) async fn serve(args: &Args, out: &Output, serve: &args::Serve) -> Res
         _ = term.recv() => return Err(CliError::interrupted()),
         _ = int.recv() => return Err(CliError::interrupted()),
     }
-    logs.abort();
     Ok(Exit::Done)
 }
 
@@ -95,35 +92,4 @@ fn read_allowed(path: &Path) -> Result<HashSet<Addr>, CliError> {
         out.insert(addr);
     }
     Ok(out)
-}
-
-/// Tells the log what happens.
-async fn log(host: Arc<Host>) {
-    let mut events = host.events();
-    loop {
-        match events.recv().await {
-            Ok(event) => log_event(event),
-            Err(RecvError::Lagged(missed)) => tracing::debug!(missed, "too many events to log all"),
-            Err(RecvError::Closed) => return,
-        }
-    }
-}
-
-fn log_event(event: HostEvent) {
-    match event {
-        HostEvent::Registered(identity) => tracing::info!(%identity, "identity registered"),
-        HostEvent::Evolved(identity) => tracing::debug!(%identity, "identity evolved"),
-        HostEvent::Opened(connection) => tracing::debug!(connection, "connection opened"),
-        HostEvent::Connected(connection, Some(identity)) => tracing::info!(connection, %identity, "connected"),
-        HostEvent::Connected(connection, None) => tracing::info!(connection, "connected without identity"),
-        HostEvent::Phase(connection, phase) => tracing::debug!(connection, phase, "phase"),
-        HostEvent::Message(connection, incoming, kind, bytes) => {
-            tracing::trace!(connection, incoming, kind, bytes, "message");
-        }
-        HostEvent::Done(connection, done) => tracing::info!(connection, ?done, "saga done"),
-        HostEvent::Closed(connection, None) => tracing::debug!(connection, "connection closed"),
-        HostEvent::Closed(connection, Some(error)) => tracing::info!(connection, %error, "connection ended"),
-        HostEvent::Forked(identity) => tracing::warn!(%identity, "identity forked: both frames are kept as evidence"),
-        _ => {}
-    }
 }
