@@ -222,6 +222,11 @@ pub(crate) fn merge(
                         });
                     }
                     match newest.first() {
+                        // A text that one side deleted while others edited it: all of their edits stand, not only
+                        // the newest one's copy. Every edit that the delete does not cover is in what is left.
+                        Some((_, Some(Value::String(_)))) if vb.is_none() != vo.is_none() && merges_as_text(path, &ancestor)? => {
+                            vb.or(vo).cloned()
+                        }
                         Some((_, value)) => value.clone(),
                         // Nobody wrote it here: base's stands.
                         None => vb.cloned(),
@@ -249,12 +254,17 @@ fn merge_text(
     if vb.len().max(vo.len()) > text::TEXT_BYTES_MAX {
         return Ok(None);
     }
-    let ancestor = ancestor()?;
-    let from = ancestor.as_ref().and_then(Value::as_str);
-    if !is_text(path) && !from.is_some_and(|a| a.contains('\n')) {
+    if !merges_as_text(path, &ancestor)? {
         return Ok(None);
     }
+    let ancestor = ancestor()?;
+    let from = ancestor.as_ref().and_then(Value::as_str);
     Ok(Some(text::merge(from.unwrap_or(""), vb, vo, several)))
+}
+
+/// Whether strings at this path merge as text: it is `data.text`, or the ancestor has a line break.
+fn merges_as_text(path: &Path, ancestor: &impl Fn() -> Result<Option<Value>, Stop>) -> Result<bool, Stop> {
+    Ok(is_text(path) || ancestor()?.as_ref().and_then(Value::as_str).is_some_and(|a| a.contains('\n')))
 }
 
 /// The value at the nearest common ancestors, several of them folded into one, recursively.
