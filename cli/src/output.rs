@@ -115,13 +115,25 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
             Err(_) => ExitCode::FAILURE,
         };
     }
-    // Before the arguments are understood nobody knows whether a script reads this.
+    let for_scripts = !io::stderr().is_terminal() || std::env::args().any(|a| a == "--json");
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        // Nobody is left to tell when stderr fails, too.
+        let _ = error.print();
+        let failure = CliError::usage("a command is missing").hint("'ibgib --help' lists the commands");
+        report(&failure, for_scripts);
+        return failure.exit.into();
+    }
     let text = error.render().to_string();
     let mut lines = text.lines().map(str::trim).filter(|l| !l.is_empty());
-    let first = lines.next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-    let rest: Vec<&str> = lines.filter(|l| !l.starts_with("For more information")).collect();
-    let failure = CliError::usage(first).hint(rest.join(" "));
-    report(&failure, !io::stderr().is_terminal() || std::env::args().any(|a| a == "--json"));
+    let mut message = lines.next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    let mut rest = lines.filter(|l| !l.starts_with("For more information")).peekable();
+    if message.ends_with(':') {
+        while let Some(line) = rest.next_if(|l| !l.starts_with("Usage:")) {
+            message = format!("{message} {line}");
+        }
+    }
+    let failure = CliError::usage(message).hint(rest.collect::<Vec<_>>().join(" "));
+    report(&failure, for_scripts);
     failure.exit.into()
 }
 

@@ -106,6 +106,16 @@ pub(crate) async fn checkout(args: &Args, out: &Output, checkout: &args::Checkou
         Some(at) => Some(frame(&device, at).await?),
         None => None,
     };
+    if paths.is_empty() && at.is_none() && !checkout.force {
+        // Asked to make everything equal, a file that differs and may not be overwritten is a failure even where its
+        // timeline did not move.
+        let changes = folder.status().await?.changes;
+        let unsaved = changes.into_iter().filter(|c| c.change == ChangeKind::Modified).map(|c| c.path.to_string());
+        let unsaved: Vec<String> = unsaved.collect();
+        if !unsaved.is_empty() {
+            return Err(FolderError::Unsaved(unsaved).into());
+        }
+    }
     let opts = CheckoutOpts { paths, at, force: checkout.force, ..CheckoutOpts::default() };
     let report = folder.checkout(&opts).await?;
     out.result(checkout_value(&report), || {

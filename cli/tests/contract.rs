@@ -1,0 +1,418 @@
+//! What scripts rely on: names of members, exit codes, what goes where.
+
+mod common;
+
+use common::{World, files, number, text};
+use ibgib::{Value, Verified};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+fn keys(value: &Value) -> Vec<&str> {
+    value.as_object().unwrap().keys().collect()
+}
+
+fn list<'a>(value: &'a Value, key: &str) -> Vec<&'a str> {
+    value.get(key).and_then(Value::as_array).unwrap().iter().map(|v| v.as_str().unwrap()).collect()
+}
+
+#[test]
+fn init_makes_a_device_once_with_a_secret_only_its_owner_can_read() {
+    let world = World::new();
+    let made = world.run(&["init", "a", "--json"]).ok().json();
+    assert_eq!(keys(&made), ["folder", "identity", "remote"]);
+    assert!(text(&made, "folder").starts_with("folder^"));
+    assert!(text(&made, "identity").starts_with("keystone"));
+    let secret = fs::metadata(world.path("a/.ibgib/secret")).unwrap();
+    assert_eq!(secret.permissions().mode() & 0o777, 0o600);
+    assert_eq!(world.read("a/.ibgib/secret").len(), 64);
+    for part in ["space", "config.toml", "lock"] {
+        assert!(world.path("a/.ibgib").join(part).exists(), "{part}");
+    }
+    assert_eq!(fs::read_dir(world.path("a")).unwrap().count(), 1);
+    world.run(&["init", "a"]).fails(1, "exists");
+    let joined = world.run(&["init", "b", "--join", text(&made, "folder"), "--json"]).ok().json();
+    assert_eq!(text(&joined, "folder"), text(&made, "folder"));
+    world.run(&["init", "c", "--join", "nonsense"]).fails(2, "usage");
+    world.run(&["init", "c", "--remote", "ftp://x"]).fails(2, "url");
+    assert!(!world.path("c").exists());
+}
+
+#[test]
+fn a_snapshot_tells_what_it_took_and_status_what_it_would() {
+    let world = World::new();
+    world.run(&["init", "a"]).ok();
+    world.write("a/one.txt", "one\n");
+    world.write("a/sub/two.txt", "two, long enough to be known again\n");
+    let status = world.run(&["-C", "a", "status", "--json"]).ok().json();
+    assert_eq!(status.get("clean"), Some(&Value::Bool(false)));
+    assert_eq!(status.get("changes").unwrap().as_array().unwrap().len(), 2);
+    let taken = world.run(&["-C", "a/sub", "snapshot", "--json"]).ok().json();
+    assert_eq!(keys(&taken)[..5], ["added", "modified", "deleted", "renamed", "skipped"]);
+    assert_eq!(list(&taken, "added"), ["one.txt", "sub/two.txt"]);
+    world.write("a/one.txt", "one more\n");
+    fs::rename(world.path("a/sub/two.txt"), world.path("a/three.txt")).unwrap();
+    let taken = world.run(&["-C", "a", "snapshot", "--json"]).ok().json();
+    assert_eq!(list(&taken, "modified"), ["one.txt"]);
+    assert_eq!(taken.get("renamed").unwrap().to_json(), r#"[["sub/two.txt","three.txt"]]"#);
+    fs::remove_file(world.path("a/one.txt")).unwrap();
+    assert_eq!(list(&world.run(&["-C", "a", "snapshot", "--json"]).ok().json(), "deleted"), ["one.txt"]);
+    let status = world.run(&["-C", "a", "status", "--json"]).ok().json();
+    assert_eq!(keys(&status)[..6], ["clean", "changes", "conflicts", "folder", "tip", "remote"]);
+    assert_eq!(status.get("clean"), Some(&Value::Bool(true)));
+}
+
+#[test]
+fn a_sync_tells_turns_nodes_bytes_and_timelines_and_nothing_to_do_is_zero() {
+    let world = World::new();
+    let server = world.serve("server");
+    world.write("a/notes.txt", "one\n\ntwo\n\nthree\n");
+    world.run(&["init", "a"]).ok();
+    let pushed = world.run(&["-C", "a", "sync", &server.url, "--json"]).ok().json();
+    let members = ["saga", "turns", "nodes", "bytes", "merges", "conflicts", "timelines", "ms"];
+    assert_eq!(keys(&pushed)[..8], members);
+    assert_eq!(number(&pushed, &["turns"]), 2);
+    assert!(number(&pushed, &["nodes", "sent"]) > 0);
+    assert_eq!(number(&pushed, &["nodes", "received"]), 0);
+    for way in ["sent", "received", "identity"] {
+        assert!(number(&pushed, &["bytes", way]) > 0, "{way}");
+    }
+    for line in pushed.get("timelines").unwrap().as_array().unwrap() {
+        assert_eq!(keys(line), ["tjp", "before", "after", "action"]);
+        assert_eq!(text(line, "action"), "pushed");
+    }
+    // The URL is remembered.
+    let again = world.run(&["-C", "a", "sync", "--json"]).ok().json();
+    assert_eq!((number(&again, &["nodes", "sent"]), number(&again, &["nodes", "received"])), (0, 0));
+
+    let cloned = world.run(&["clone", &server.url, "b", "--json"]).ok().json();
+    assert_eq!(number(&cloned, &["turns"]), 2);
+    assert_eq!(number(&cloned, &["nodes", "received"]), number(&pushed, &["nodes", "sent"]));
+    world.write("a/notes.txt", "one\n\ntwo\n\nthree by a\n");
+    world.write("b/notes.txt", "one by b\n\ntwo\n\nthree\n");
+    world.run(&["-C", "a", "sync"]).ok();
+    let merged = world.run(&["-C", "b", "sync", "--json"]).ok().json();
+    assert_eq!(number(&merged, &["turns"]), 3);
+    assert_eq!(number(&merged, &["merges"]), 1);
+    assert_eq!(text(&merged.get("timelines").unwrap().as_array().unwrap()[0], "action"), "merged");
+    world.run(&["-C", "a", "sync"]).ok();
+    assert_eq!(files(&world.path("a")), files(&world.path("b")));
+    assert_eq!(world.read("a/notes.txt"), "one by b\n\ntwo\n\nthree by a\n");
+    assert_eq!(world.tips("a"), world.tips("b"));
+}
+
+#[test]
+fn directions_scopes_and_a_dry_run_do_what_they_say() {
+    let world = World::new();
+    let server = world.with_alice();
+    world.run(&["clone", &server.url, "bob"]).ok();
+    world.write("alice/a.txt", "a\n");
+    world.write("alice/b.txt", "b\n");
+    world.run(&["-C", "alice", "snapshot"]).ok();
+    let before = world.tips("alice");
+    let dry = world.run(&["-C", "alice", "sync", "--dry-run", "--json"]).ok().json();
+    assert!(!dry.get("timelines").unwrap().as_array().unwrap().is_empty());
+    assert!(number(&dry, &["nodes", "sent"]) > 0, "what would be sent");
+    assert_eq!(world.tips("alice"), before);
+    world.run(&["-C", "bob", "sync"]).ok();
+    assert!(!world.path("bob/a.txt").exists());
+
+    world.run(&["-C", "alice", "sync", "--pull"]).ok();
+    world.run(&["-C", "bob", "sync"]).ok();
+    assert!(!world.path("bob/a.txt").exists(), "a pull sends nothing");
+    world.run(&["-C", "alice", "sync", "--push"]).ok();
+    world.run(&["-C", "bob", "sync", "--no-checkout"]).ok();
+    assert!(!world.path("bob/a.txt").exists());
+    world.run(&["-C", "bob", "checkout"]).ok();
+    assert_eq!(world.read("bob/a.txt"), "a\n");
+
+    world.write("alice/a.txt", "a, changed\n");
+    world.write("alice/b.txt", "b, changed\n");
+    world.run(&["-C", "alice", "sync", "--only", "a.txt"]).ok();
+    world.run(&["-C", "bob", "sync"]).ok();
+    assert_eq!((world.read("bob/a.txt"), world.read("bob/b.txt")), ("a, changed\n".into(), "b\n".into()));
+    world.write("alice/b.txt", "b, changed again\n");
+    world.run(&["-C", "alice", "sync", "--no-snapshot"]).ok();
+    world.run(&["-C", "bob", "sync"]).ok();
+    assert_eq!(world.read("bob/b.txt"), "b, changed\n");
+    world.run(&["-C", "alice", "sync", "--push", "--pull"]).fails(2, "usage");
+    world.run(&["-C", "alice", "sync", "--only", "nothing.txt"]).fails(5, "no_entry");
+}
+
+#[test]
+fn logs_nodes_and_graphs_can_be_read_back_and_verified() {
+    let world = World::new();
+    world.run(&["init", "a"]).ok();
+    for round in ["one", "two", "three"] {
+        world.write("a/notes.txt", &format!("{round}\n"));
+        world.run(&["-C", "a", "snapshot"]).ok();
+    }
+    let log = world.run(&["-C", "a", "log", "notes.txt", "--json"]).ok().lines();
+    assert_eq!(keys(&log[0]), ["addr", "n", "timestamp", "past", "graftbase", "graftorphan"]);
+    assert_eq!(log.iter().map(|e| number(e, &["n"])).collect::<Vec<_>>(), [3, 2, 1, 0]);
+    let tip = text(&log[0], "addr");
+    let shown = world.run(&["-C", "a", "show", tip, "--json"]).ok().stdout;
+    assert_eq!(Verified::parse(shown.trim_end()).unwrap().addr().as_str(), tip);
+    world.feed(&["verify"], shown.as_bytes()).ok();
+    assert_eq!(world.feed(&["addr"], shown.as_bytes()).ok().stdout.trim_end(), tip);
+    let digits = &tip.split('^').nth(1).unwrap()[..10].to_lowercase();
+    assert_eq!(world.run(&["-C", "a", "show", digits, "--json"]).ok().stdout, shown);
+    assert_eq!(world.run(&["-C", "a", "show", "notes.txt", "--raw"]).ok().stdout, "three\n");
+    let first = text(&log[2], "addr");
+    assert_eq!(world.run(&["-C", "a", "show", first, "--raw"]).ok().stdout, "one\n");
+
+    let graph = world.run(&["-C", "a", "graph", tip, "--json"]).ok().lines();
+    let mut seen = std::collections::HashSet::new();
+    for line in &graph {
+        assert_eq!(keys(line), ["addr", "ibgib"]);
+        let node = Verified::parse(&line.get("ibgib").unwrap().to_json()).unwrap();
+        assert_eq!(node.addr().as_str(), text(line, "addr"));
+        assert!(node.targets().iter().all(|t| seen.contains(t)), "dependencies come first");
+        seen.insert(node.addr().clone());
+    }
+    assert_eq!(text(graph.last().unwrap(), "addr"), tip);
+    let live = world.run(&["-C", "a", "graph", text(&log[3], "addr"), "--live", "--json"]).ok().lines();
+    assert!(live.iter().any(|l| text(l, "addr") == tip), "a live graph goes on to the newest frame");
+    let tips = world.run(&["-C", "a", "tips", "--json"]).ok().lines();
+    assert_eq!(keys(&tips[0]), ["tjp", "tip", "n", "kind"]);
+    let all = world.run(&["-C", "a", "tips", "--kind", "all", "--json"]).ok().lines();
+    assert!(all.iter().any(|t| text(t, "kind") == "keystone"));
+    assert_eq!(world.run(&["--space", "a/.ibgib/space", "tips", "--json"]).ok().lines(), tips);
+}
+
+#[test]
+fn earlier_contents_come_back_as_new_frames_and_unsaved_work_is_never_overwritten() {
+    let world = World::new();
+    world.run(&["init", "a"]).ok();
+    world.write("a/notes.txt", "one\n");
+    world.run(&["-C", "a", "snapshot"]).ok();
+    let first = text(&world.run(&["-C", "a", "log", "notes.txt", "--json"]).ok().lines()[0], "addr").to_owned();
+    world.write("a/notes.txt", "two\n");
+    world.run(&["-C", "a", "snapshot"]).ok();
+    world.write("a/notes.txt", "unsaved\n");
+    for command in [&["checkout"][..], &["restore", "notes.txt", "--at", &first], &["undo"]] {
+        world.run(&[&["-C", "a"], command].concat()).fails(1, "unsaved");
+        assert_eq!(world.read("a/notes.txt"), "unsaved\n");
+    }
+    let diff = world.run(&["-C", "a", "diff"]).ok().stdout;
+    assert!(diff.contains("-two") && diff.contains("+unsaved"), "{diff}");
+    world.run(&["-C", "a", "checkout", "--force"]).ok();
+    assert_eq!(world.read("a/notes.txt"), "two\n");
+    world.run(&["-C", "a", "restore", "notes.txt", "--at", &first]).ok();
+    assert_eq!(world.read("a/notes.txt"), "one\n");
+    assert_eq!(world.run(&["-C", "a", "log", "notes.txt", "--json"]).ok().lines().len(), 4);
+    world.run(&["-C", "a", "undo"]).ok();
+    world.run(&["-C", "a", "checkout", "notes.txt", "--at", &first]).ok();
+    assert_eq!(world.read("a/notes.txt"), "one\n");
+}
+
+#[test]
+fn conflicts_are_listed_shown_and_settled() {
+    let world = World::new();
+    let server = world.with_alice();
+    world.run(&["clone", &server.url, "bob"]).ok();
+    world.write("alice/notes.txt", "one\n\nALICE\n\nthree\n");
+    world.write("bob/notes.txt", "one\n\nBOB\n\nthree\n");
+    world.run(&["-C", "alice", "sync"]).ok();
+    let done = world.run(&["-C", "bob", "sync", "--json"]).expect(3).json();
+    assert_eq!(number(&done, &["conflicts"]), 1);
+    world.run(&["-C", "alice", "sync"]).ok();
+    let merged = world.read("alice/notes.txt");
+    assert!(merged.contains("ALICE") && merged.contains("BOB"), "{merged}");
+    let conflicts = world.run(&["-C", "alice", "conflicts", "--json"]).ok().lines();
+    assert_eq!(conflicts.len(), 1);
+    assert_eq!(keys(&conflicts[0])[..6], ["timeline", "frame", "path", "ancestor", "base", "orphan"]);
+    let sides = [text(&conflicts[0], "base"), text(&conflicts[0], "orphan")];
+    let readable = world.run(&["-C", "alice", "conflicts"]).ok().stdout;
+    assert!(readable.contains("notes.txt") && readable.contains("+ALICE") && readable.contains("+BOB"), "{readable}");
+    world.run(&["-C", "alice", "resolve", "notes.txt"]).fails(2, "usage");
+    world.run(&["-C", "alice", "resolve", "notes.txt", "--orphan"]).ok();
+    let settled = world.read("alice/notes.txt");
+    assert_eq!(settled, format!("one\n\n{}\n\nthree\n", sides[1]));
+    assert_eq!(world.run(&["-C", "alice", "conflicts", "--json"]).ok().stdout, "");
+    world.run(&["-C", "alice", "resolve", "notes.txt", "--keep"]).fails(5, "no_conflict");
+    world.run(&["-C", "alice", "sync"]).ok();
+    world.run(&["-C", "bob", "sync"]).ok();
+    assert_eq!(world.read("bob/notes.txt"), settled);
+    assert_eq!(world.run(&["-C", "bob", "conflicts", "--json"]).ok().stdout, "");
+}
+
+#[test]
+fn lines_on_stdin_are_answered_one_by_one_and_bad_ones_in_their_place() {
+    let world = World::new();
+    let input = b"{\"ib\":\"x\",\"data\":{\"a\":1}}\n{bad\n\n{\"ib\":\"y\",\"data\":{\"a\":2}}\n\xff\xfe\n";
+    let done = world.feed(&["addr", "--json"], input).expect(4);
+    let lines = done.lines();
+    assert_eq!(lines.len(), 4);
+    assert!(text(&lines[0], "addr").starts_with("x^") && text(&lines[2], "addr").starts_with("y^"));
+    for bad in [&lines[1], &lines[3]] {
+        assert_eq!(keys(bad.get("error").unwrap()), ["code", "message"]);
+    }
+    let done = world.feed(&["verify"], format!("{{\"ib\":\"x\",\"gib\":\"{}\"}}\n", "A".repeat(64)).as_bytes()).expect(4);
+    assert!(done.stdout.starts_with("bad "), "{}", done.stdout);
+    let done = world.feed(&["verify", "--json"], b"{\"ib\":\"x\",\"gib\":\"gib\"}\n").ok();
+    assert_eq!(done.stdout, "{\"valid\":true,\"errors\":[]}\n");
+}
+
+#[test]
+fn put_is_all_or_nothing_and_transform_moves_the_tip_of_a_known_timeline() {
+    let world = World::new();
+    world.run(&["init", "a"]).ok();
+    let fork = r#"{"op":"fork","opts":{"src":{"ib":"note","gib":"gib"},"destIb":"note","tjp":{"uuid":true,"timestamp":true},"dna":true,"nCounter":true,"linkedRel8ns":["past","dna"]}}"#;
+    let made = world.feed(&["-C", "a", "transform", "--json"], fork.as_bytes()).ok().json();
+    let first = made.get("newIbGib").unwrap().to_json();
+    let change = format!(
+        r#"{{"op":"mut8","opts":{{"src":{first},"dataToAddOrPatch":{{"text":"hello"}},"dna":true,"linkedRel8ns":["past","dna"]}},"stub":{{"nowMs":1767225600123,"randomBytes":[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16]}}}}"#
+    );
+    let unstored = world.feed(&["transform", "--no-store", "--json"], change.as_bytes()).ok().json();
+    let made = world.feed(&["-C", "a", "transform", "--json"], change.as_bytes()).ok().json();
+    assert_eq!(made, unstored, "clock and entropy come from the stub");
+    let next = made.get("newIbGib").unwrap().to_json();
+    let tip = Verified::parse(&next).unwrap().addr().to_string();
+    assert!(world.tips("a").contains(&tip));
+    world.feed(&["-C", "a", "transform"], b"{\"op\":\"mut8\"}\n").expect(4);
+
+    world.run(&["init", "b"]).ok();
+    let loose = "{\"ib\":\"c\",\"gib\":\"gib\"}\n";
+    let bad = format!("{next}\n{loose}");
+    world.feed(&["-C", "b", "put"], bad.as_bytes()).fails(4, "missing");
+    world.run(&["-C", "b", "show", &tip]).fails(5, "not_found");
+    let whole = world.run(&["-C", "a", "graph", &tip, "--json"]).ok().lines();
+    let nodes: Vec<String> = whole.iter().map(|l| l.get("ibgib").unwrap().to_json()).collect();
+    let done = world.feed(&["-C", "b", "put", "--json"], (nodes.join("\n") + "\n").as_bytes()).ok().lines();
+    assert_eq!(done.len(), nodes.len());
+    assert!(world.tips("b").contains(&tip));
+    let damaged = next.replace("hello", "hallo");
+    world.feed(&["-C", "b", "put"], damaged.as_bytes()).fails(4, "wrong_gib");
+}
+
+#[test]
+fn bundles_carry_everything_and_damaged_ones_nothing() {
+    let world = World::new();
+    let server = world.with_alice();
+    assert_eq!(server.stop(), Some(0));
+    let out = world.run(&["-C", "alice", "export", "all.bundle", "--json"]).ok().json();
+    assert!(number(&out, &["nodes"]) > 0 && number(&out, &["timelines"]) > 0);
+    world.run(&["init", "b"]).ok();
+    let tips = world.tips("b");
+    let bundle = fs::read(world.path("all.bundle")).unwrap();
+    fs::write(world.path("cut.bundle"), &bundle[..bundle.len() - 40]).unwrap();
+    world.run(&["-C", "b", "import", "cut.bundle"]).fails(4, "damaged_bundle");
+    let mut flipped = bundle.clone();
+    flipped[bundle.len() / 2] ^= 1;
+    fs::write(world.path("flipped.bundle"), &flipped).unwrap();
+    world.run(&["-C", "b", "import", "flipped.bundle"]).fails(4, "damaged_bundle");
+    world.run(&["-C", "b", "import", "all.bundle", "--dry-run"]).ok();
+    assert_eq!(world.tips("b"), tips);
+    let into = world.run(&["-C", "b", "import", "all.bundle", "--json"]).ok().json();
+    assert_eq!(number(&into, &["nodes"]), number(&out, &["nodes"]));
+    for line in world.tips("alice").lines() {
+        assert!(world.tips("b").contains(line));
+    }
+    world.fsck(&["-C", "b"]);
+    let piped = world.run(&["-C", "alice", "export", "-"]).ok().stdout;
+    world.run(&["init", "c"]).ok();
+    world.feed(&["-C", "c", "import", "-"], piped.as_bytes()).ok();
+    world.run(&["-C", "c", "import", "nothing.bundle"]).fails(5, "not_found");
+}
+
+#[test]
+fn keystone_frames_validate_in_order_and_for_what_they_claim() {
+    let world = World::new();
+    let _server = world.with_alice();
+    let identity = world.run(&["-C", "alice", "identity", "show", "--json"]).ok().json();
+    assert_eq!(keys(&identity), ["identity", "tip", "n", "revoked", "pools"]);
+    for pool in identity.get("pools").unwrap().as_array().unwrap() {
+        assert_eq!(keys(pool), ["id", "verbs", "left", "used"]);
+    }
+    for (name, addr) in [("prev.json", text(&identity, "identity")), ("next.json", text(&identity, "tip"))] {
+        world.write(name, &world.run(&["-C", "alice", "show", addr, "--json"]).ok().stdout);
+    }
+    let done = world.run(&["keystone", "validate", "prev.json", "next.json", "--verb", "sync", "--json"]).ok();
+    assert_eq!(done.stdout, "{\"valid\":true,\"errors\":[]}\n");
+    world.run(&["keystone", "validate", "prev.json", "next.json", "--compat"]).ok();
+    let done = world.run(&["keystone", "validate", "prev.json", "next.json", "--verb", "manage", "--json"]);
+    let done = done.fails(4, "claim_unexpected").json();
+    assert_eq!(done.get("valid"), Some(&Value::Bool(false)));
+    world.run(&["keystone", "validate", "next.json", "prev.json"]).fails(4, "n");
+    let piped = world.read("next.json");
+    world.feed(&["keystone", "validate", "prev.json", "-"], piped.as_bytes()).ok();
+    world.run(&["keystone", "validate", "prev.json", "nothing.json"]).fails(5, "not_found");
+}
+
+#[test]
+fn secrets_come_from_where_they_are_told_and_are_never_copied() {
+    let world = World::new();
+    let server = world.serve("server");
+    world.write("passphrase", "correct horse battery staple\n");
+    world.write("a/notes.txt", "one\n");
+    world.run(&["init", "a", "--secret-file", "passphrase", "--remote", &server.url]).ok();
+    assert!(!world.path("a/.ibgib/secret").exists());
+    assert!(!world.read("a/.ibgib/config.toml").contains("horse"));
+    world.run(&["-C", "a", "sync"]).fails(7, "identity_secret");
+    world.run(&["-C", "a", "sync", "--secret-file", "passphrase"]).ok();
+    world.feed(&["-C", "a", "sync", "--secret-file", "-"], b"correct horse battery staple").ok();
+    let mut command = world.command(&["-C", "a", "sync"]);
+    common::Done::from(command.env("IBGIB_SECRET_COMMAND", "cat passphrase").output().unwrap()).ok();
+    let mut command = world.command(&["-C", "a", "sync"]);
+    common::Done::from(command.env("IBGIB_SECRET_FILE", "passphrase").output().unwrap()).ok();
+    world.write("wrong", "another one\n");
+    world.write("a/notes.txt", "two\n");
+    world.run(&["-C", "a", "sync", "--secret-file", "wrong"]).fails(7, "identity_wrong_secret");
+    world.run(&["-C", "a", "sync", "--secret-file", "passphrase"]).ok();
+}
+
+#[test]
+fn settings_come_from_the_nearest_layer() {
+    let world = World::new();
+    world.run(&["init", "a", "--remote", "http://127.0.0.1:1"]).ok();
+    world.write("xdg/ibgib/config.toml", "remote = \"http://127.0.0.1:2\"\n");
+    let origin = |args: &[&str]| world.run(&[args, &["config", "show", "--origin", "--json"]].concat()).ok().json();
+    let remote = |told: &Value| {
+        let remote = told.get("remote").unwrap();
+        (text(remote, "value").to_owned(), text(remote, "origin").to_owned())
+    };
+    assert!(remote(&origin(&["-C", "a"])).1.ends_with(".ibgib/config.toml"));
+    assert_eq!(remote(&origin(&[])).0, "http://127.0.0.1:2");
+    let mut command = world.command(&["config", "show", "--origin", "--json"]);
+    let done = common::Done::from(command.env("IBGIB_DIR", "a").env("IBGIB_REMOTE", "http://x:3").output().unwrap());
+    assert_eq!(remote(&done.ok().json()).1, "environment IBGIB_REMOTE");
+    world.run(&["-C", "a", "sync"]).fails(8, "unreachable");
+    world.write("a/.ibgib/config.toml", "remote = [\n");
+    world.run(&["-C", "a", "status"]).fails(1, "bad_config");
+}
+
+#[test]
+fn every_command_explains_itself_and_shells_get_completions() {
+    let world = World::new();
+    let help = world.run(&["--help"]).ok().stdout;
+    let commands = help.lines().skip_while(|l| !l.starts_with("Commands:")).skip(1);
+    let commands: Vec<&str> =
+        commands.take_while(|l| !l.is_empty()).filter_map(|l| l.split_whitespace().next()).collect();
+    assert!(commands.len() >= 28, "{commands:?}");
+    for command in ["init", "sync", "serve", "demo", "transform"] {
+        assert!(commands.contains(&command));
+        world.run(&[command, "--help"]).ok();
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(world.run(&["completions", shell]).ok().stdout.contains("snapshot"));
+    }
+    world.run(&[]).fails(2, "usage");
+    world.run(&["frobnicate"]).fails(2, "usage");
+}
+
+#[test]
+fn the_demo_ends_equal_and_leaves_nothing() {
+    let world = World::new();
+    fs::create_dir(world.path("tmp")).unwrap();
+    let mut command = world.command(&["demo"]);
+    let done = common::Done::from(command.env("TMPDIR", world.path("tmp")).output().unwrap()).ok();
+    assert_eq!(done.stdout, "equal: yes\n");
+    assert_eq!(fs::read_dir(world.path("tmp")).unwrap().count(), 0);
+    world.write("mine/a.txt", "a\nb\nc\nd\ne\nf\n");
+    world.write("mine/b.json", "{\"a\":1}");
+    let before = files(&world.path("mine"));
+    let done = world.run(&["demo", "--folder", "mine", "--json"]).ok().json();
+    assert_eq!(done.get("equal"), Some(&Value::Bool(true)));
+    assert_eq!(files(&world.path("mine")), before);
+    world.run(&["demo", "--folder", "nothing"]).fails(5, "not_found");
+}
