@@ -41,7 +41,7 @@ const CACHE_BYTES: usize = 48 * 1024 * 1024;
 pub struct DurableSpace {
     id: String,
     path: PathBuf,
-    db: Arc<Database>,
+    db: Arc<Store>,
     revision: watch::Sender<u64>,
 }
 
@@ -51,12 +51,34 @@ impl std::fmt::Debug for DurableSpace {
     }
 }
 
+/// The open database. Closing writes, and on a damaged file the engine may panic there: that must not take the
+/// process with it.
+struct Store(Option<Database>);
+
+impl std::ops::Deref for Store {
+    type Target = Database;
+    fn deref(&self) -> &Database {
+        self.0.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        let db = self.0.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(db))).is_err() {
+            tracing::error!("the storage engine could not close its file; it is damaged");
+        }
+    }
+}
+
 fn io_error(path: &Path, error: &io::Error) -> SpaceError {
     let text = format!("{}: {error}", path.display());
     match error.kind() {
         io::ErrorKind::NotFound => SpaceError::NotFound(path.display().to_string()),
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => SpaceError::Permission(text),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => SpaceError::Full(text),
+        // The file is shorter than its own header says.
+        io::ErrorKind::UnexpectedEof => SpaceError::Damaged(text),
         _ => SpaceError::Io(text),
     }
 }
@@ -140,7 +162,7 @@ impl DurableSpace {
             let revision = tables::number(&meta, "revision")?;
             Ok((db, id, revision))
         })?;
-        Ok(Self { id, path, db: Arc::new(db), revision: watch::Sender::new(revision) })
+        Ok(Self { id, path, db: Arc::new(Store(Some(db))), revision: watch::Sender::new(revision) })
     }
 
     /// Opens the store in `dir`, making it if there is none.

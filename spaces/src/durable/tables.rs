@@ -25,9 +25,15 @@ pub(super) fn fail(error: impl Into<redb::Error>) -> SpaceError {
                 SpaceError::Full(e.to_string())
             }
             io::ErrorKind::PermissionDenied => SpaceError::Permission(e.to_string()),
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => SpaceError::Damaged(e.to_string()),
             _ => SpaceError::Io(e.to_string()),
         },
         redb::Error::Corrupted(why) => SpaceError::Damaged(why),
+        error @ (redb::Error::TableTypeMismatch { .. }
+        | redb::Error::TableIsMultimap(_)
+        | redb::Error::TableIsNotMultimap(_)
+        | redb::Error::TypeDefinitionChanged { .. }
+        | redb::Error::TableDoesNotExist(_)) => SpaceError::Damaged(error.to_string()),
         redb::Error::DatabaseAlreadyOpen => SpaceError::Locked("the store".into()),
         redb::Error::PreviousIo => {
             SpaceError::Io("an earlier write failed; free some room and open the store again".into())
