@@ -224,7 +224,9 @@ pub(crate) fn merge(
                     match newest.first() {
                         // A text that one side deleted while others edited it: all of their edits stand, not only
                         // the newest one's copy. Every edit that the delete does not cover is in what is left.
-                        Some((_, Some(Value::String(_)))) if vb.is_none() != vo.is_none() && merges_as_text(path, &ancestor)? => {
+                        Some((_, Some(Value::String(_))))
+                            if vb.is_none() != vo.is_none() && merges_as_text(path, &ancestor)? =>
+                        {
                             vb.or(vo).cloned()
                         }
                         Some((_, value)) => value.clone(),

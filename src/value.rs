@@ -97,7 +97,7 @@ impl Value {
     /// The number, if it is an integer from 0 to 2^53 − 1.
     pub fn as_u53(&self) -> Option<u64> {
         let n = self.as_f64()?;
-        (n >= 0.0 && n < 9_007_199_254_740_992.0 && n.fract() == 0.0).then_some(n as u64)
+        ((0.0..9_007_199_254_740_992.0).contains(&n) && n.fract() == 0.0).then_some(n as u64)
     }
 
     /// Whether ECMAScript treats the value as true in a condition.

@@ -6,9 +6,11 @@ use std::path::PathBuf;
 /// Keeps folders and documents in step between machines, with full history and without losing an edit.
 #[derive(Debug, Parser)]
 #[command(name = "ibgib", version, propagate_version = true, disable_help_subcommand = true)]
-#[command(after_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 done with new conflicts or refused paths, 4 integrity, \
+#[command(
+    after_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 done with new conflicts or refused paths, 4 integrity, \
     5 not found, 6 locked, 7 identity, 8 peer unreachable or cut, 130 interrupted.\n\
-    Environment: IBGIB_DIR, IBGIB_REMOTE, IBGIB_SECRET_FILE, IBGIB_SECRET_COMMAND, IBGIB_LOG, NO_COLOR.")]
+    Environment: IBGIB_DIR, IBGIB_REMOTE, IBGIB_SECRET_FILE, IBGIB_SECRET_COMMAND, IBGIB_LOG, NO_COLOR."
+)]
 pub(crate) struct Args {
     /// The device's folder, or one inside it [default: .]
     #[arg(short = 'C', value_name = "DIR", global = true)]

@@ -5,8 +5,8 @@ use crate::config::{self, ConfigFile, Setting};
 use crate::error::{CliError, Exit};
 use crate::output::{Output, show};
 use crate::secret;
-use ibgib::transform::Moment;
 use ibgib::Addr;
+use ibgib::transform::Moment;
 use ibgib_folder::{EntryPath, Folder, FolderError};
 use ibgib_keystone::Secret;
 use ibgib_peer::entropy::{now_ms, random};
@@ -256,7 +256,9 @@ impl Store {
         }
         if found.len() > 1 {
             let all: Vec<&str> = found.iter().map(Addr::as_str).collect();
-            return Err(CliError::usage(format!("{digits} is the start of several gibs: {}", all.join(", "))).about(digits));
+            return Err(
+                CliError::usage(format!("{digits} is the start of several gibs: {}", all.join(", "))).about(digits)
+            );
         }
         found.pop().ok_or_else(|| CliError::not_found("gib", digits))
     }

@@ -233,4 +233,3 @@ impl From<ServeError> for CliError {
         Self::new(exit, error.code(), error.to_string()).about(subject).hint(hint)
     }
 }
-

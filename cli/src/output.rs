@@ -98,8 +98,9 @@ fn report(error: &CliError, for_scripts: bool) {
         let _ = writeln!(stderr, "hint: {hint}");
     }
     if for_scripts {
-        let mut body: Map =
-            [("code", Value::from(error.code.as_str())), ("message", error.message.as_str().into())].into_iter().collect();
+        let mut body: Map = [("code", Value::from(error.code.as_str())), ("message", error.message.as_str().into())]
+            .into_iter()
+            .collect();
         body.insert("subject", error.subject.as_deref().map_or(Value::Null, Value::from));
         body.insert("hint", error.hint.as_deref().map_or(Value::Null, Value::from));
         let whole: Map = [("error", Value::Object(body))].into_iter().collect();

@@ -39,7 +39,8 @@ fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, CliError> {
         return read_all(std::io::stdin(), "stdin");
     }
     let name = path.display().to_string();
-    let file = fs::File::open(path).map_err(|e| bad(format!("the secret cannot be read from {name}: {e}")).about(&name))?;
+    let file =
+        fs::File::open(path).map_err(|e| bad(format!("the secret cannot be read from {name}: {e}")).about(&name))?;
     read_all(file, &name)
 }
 
@@ -73,14 +74,20 @@ fn derive(text: &[u8], config: &mut ConfigFile) -> Result<Secret, CliError> {
     let number = |key: &str, usual: u32| config.number(TABLE, key).unwrap_or(usual);
     let (memory, passes, lanes) = (number("memory_kib", MEMORY_KIB), number("passes", PASSES), number("lanes", LANES));
     let wrong = |e: argon2::Error| CliError::failed("bad_config", format!("parameters of the passphrase: {e}"));
-    let salt_bytes = hex::decode(&salt).map_err(|_| CliError::failed("bad_config", "the passphrase's salt is not hex"))?;
+    let salt_bytes =
+        hex::decode(&salt).map_err(|_| CliError::failed("bad_config", "the passphrase's salt is not hex"))?;
     let params = Params::new(memory, passes, lanes, Some(32)).map_err(wrong)?;
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
         .hash_password_into(text, &salt_bytes, &mut *bytes)
         .map_err(wrong)?;
     if stored.is_none() {
         let number = |n: u32| toml_edit::Value::from(i64::from(n));
-        let members = [("salt", salt.into()), ("memory_kib", number(memory)), ("passes", number(passes)), ("lanes", number(lanes))];
+        let members = [
+            ("salt", salt.into()),
+            ("memory_kib", number(memory)),
+            ("passes", number(passes)),
+            ("lanes", number(lanes)),
+        ];
         config.set_table(TABLE, &members);
         config.write()?;
     }
@@ -109,9 +116,8 @@ pub(crate) fn find(args: &Args, file: &Path, config: &mut ConfigFile, make: bool
                 .map_err(|e| CliError::io(file, &e))?;
             Zeroizing::new(text.as_bytes().to_vec())
         }
-        None => read_file(file).map_err(|e| {
-            e.hint("give the secret with --secret-file, IBGIB_SECRET_FILE or IBGIB_SECRET_COMMAND")
-        })?,
+        None => read_file(file)
+            .map_err(|e| e.hint("give the secret with --secret-file, IBGIB_SECRET_FILE or IBGIB_SECRET_COMMAND"))?,
     };
     derive(&text, config)
 }

@@ -247,7 +247,8 @@ fn lines_on_stdin_are_answered_one_by_one_and_bad_ones_in_their_place() {
     for bad in [&lines[1], &lines[3]] {
         assert_eq!(keys(bad.get("error").unwrap()), ["code", "message"]);
     }
-    let done = world.feed(&["verify"], format!("{{\"ib\":\"x\",\"gib\":\"{}\"}}\n", "A".repeat(64)).as_bytes()).expect(4);
+    let done =
+        world.feed(&["verify"], format!("{{\"ib\":\"x\",\"gib\":\"{}\"}}\n", "A".repeat(64)).as_bytes()).expect(4);
     assert!(done.stdout.starts_with("bad "), "{}", done.stdout);
     let done = world.feed(&["verify", "--json"], b"{\"ib\":\"x\",\"gib\":\"gib\"}\n").ok();
     assert_eq!(done.stdout, "{\"valid\":true,\"errors\":[]}\n");

@@ -59,7 +59,8 @@ fn a_client_killed_at_random_moments_loses_nothing() {
     world.run(&["clone", &server.url, "bob"]).ok();
     for round in 0..rounds() {
         edit(&world, "alice", round);
-        let mut child = world.command(&["-C", "alice", "sync"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child =
+            world.command(&["-C", "alice", "sync"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         sleep(Duration::from_millis(random.below(260) as u64));
         // It may be done already.
         let _ = child.kill();
@@ -81,7 +82,8 @@ fn a_server_killed_at_random_moments_loses_nothing() {
     world.run(&["clone", &server.url, "bob"]).ok();
     for round in 0..rounds() {
         edit(&world, "alice", round);
-        let child = world.command(&["-C", "alice", "sync"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let child =
+            world.command(&["-C", "alice", "sync"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         sleep(Duration::from_millis(random.below(260) as u64));
         server.kill();
         let done = child.wait_with_output().unwrap();

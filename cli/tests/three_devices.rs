@@ -98,5 +98,10 @@ fn two_hundred_edits_on_three_devices_end_equal_and_complete() {
         .map(|token| (token, lines.iter().filter(|line| **line == token.as_str()).count()))
         .filter(|(_, count)| *count != 1)
         .collect();
-    assert_eq!(wrong, [], "edits that are there another number of times than once; kept: {}", world.dir.keep().display());
+    assert_eq!(
+        wrong,
+        [],
+        "edits that are there another number of times than once; kept: {}",
+        world.dir.keep().display()
+    );
 }

@@ -161,11 +161,12 @@ fn choose(tip: &Node, conflict: &Conflict, resolution: Resolution) -> Option<(Op
         value
     };
     let lines = match (now, &conflict.base, &conflict.orphan, chosen) {
-        (Some(Value::String(now)), Some(Value::String(base)), Some(Value::String(orphan)), Some(Value::String(new)))
-            if now != base && now != orphan =>
-        {
-            Some(replace_lines(now, base, orphan, new)?)
-        }
+        (
+            Some(Value::String(now)),
+            Some(Value::String(base)),
+            Some(Value::String(orphan)),
+            Some(Value::String(new)),
+        ) if now != base && now != orphan => Some(replace_lines(now, base, orphan, new)?),
         _ => None,
     };
     match lines.map(Value::String).or_else(|| chosen.clone()) {

@@ -28,7 +28,12 @@ pub(crate) fn folder_birth(moment: &Moment) -> Result<Vec<Node>, FolderError> {
     Ok(birth("folder", false, tjp, moment)?.nodes())
 }
 
-fn birth(ib: &str, no_timestamp: bool, tjp: Option<TjpOpts>, moment: &Moment) -> Result<transform::Transformed, FolderError> {
+fn birth(
+    ib: &str,
+    no_timestamp: bool,
+    tjp: Option<TjpOpts>,
+    moment: &Moment,
+) -> Result<transform::Transformed, FolderError> {
     let opts = ForkOpts {
         dest_ib: Some(ib.to_owned()),
         dna: true,

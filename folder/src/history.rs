@@ -118,7 +118,9 @@ impl Folder {
         let fresh = crate::content::read_file(&self.tree, path, &mut crate::content::KeepNothing).await?;
         let unreadable =
             |reason: String| FolderError::io(self.tree.path())(std::io::Error::other(format!("{path}: {reason}")));
-        Ok(fresh.map_err(unreadable)?.map_or(Side::Absent, |fresh| fresh.into_text().map_or_else(Side::Other, Side::Text)))
+        Ok(fresh
+            .map_err(unreadable)?
+            .map_or(Side::Absent, |fresh| fresh.into_text().map_or_else(Side::Other, Side::Text)))
     }
 }
 

@@ -221,8 +221,22 @@ mod tests {
             assert_eq!(document.print(), text);
         }
         for text in [
-            "", "[]", "[1]", "null", "{ }", "{\"a\": 1,\"b\": 2}", "{\"a\":1.0}", "{\"a\":1,\"a\":2}", "{\"b\":1,\"1\":2}", "{\"a\":-0}",
-            "{\"a\":1}\r\n", "{\"a\":\"\\/\"}", "\u{feff}{}", "{\"__proto__\":1}", "{\"a\":1}\n\n", "{\n   \"a\": 1\n}",
+            "",
+            "[]",
+            "[1]",
+            "null",
+            "{ }",
+            "{\"a\": 1,\"b\": 2}",
+            "{\"a\":1.0}",
+            "{\"a\":1,\"a\":2}",
+            "{\"b\":1,\"1\":2}",
+            "{\"a\":-0}",
+            "{\"a\":1}\r\n",
+            "{\"a\":\"\\/\"}",
+            "\u{feff}{}",
+            "{\"__proto__\":1}",
+            "{\"a\":1}\n\n",
+            "{\n   \"a\": 1\n}",
         ] {
             assert_eq!(Document::parse(text), None, "{text}");
         }
@@ -235,7 +249,10 @@ mod tests {
     #[test]
     fn order_survives_sorted_members() {
         let mut document = Document::parse("{\"b\":1,\"a\":{\"y\":1,\"x\":2}}").unwrap();
-        document.json = Map::from_iter([("a", ibgib::object([("n", 3.into()), ("x", 2.into()), ("y", 1.into())])), ("b", 1.into())]);
+        document.json = Map::from_iter([
+            ("a", ibgib::object([("n", 3.into()), ("x", 2.into()), ("y", 1.into())])),
+            ("b", 1.into()),
+        ]);
         assert_eq!(document.print(), "{\"b\":1,\"a\":{\"y\":1,\"x\":2,\"n\":3}}");
     }
 }

@@ -252,9 +252,23 @@ mod tests {
 
     #[test]
     fn ordinary_names_pass() {
-        for key in ["/a", "/src/main.rs", "/__proto__", "/100%25.txt", "/%FF%FE", "/a b/ü", "/.gitignore", "/.github/x",
-            "/12:30", "/what?*", "/console.log", "/com10", "/git~", "/.ibgibignore", "/line\nbreak"]
-        {
+        for key in [
+            "/a",
+            "/src/main.rs",
+            "/__proto__",
+            "/100%25.txt",
+            "/%FF%FE",
+            "/a b/ü",
+            "/.gitignore",
+            "/.github/x",
+            "/12:30",
+            "/what?*",
+            "/console.log",
+            "/com10",
+            "/git~",
+            "/.ibgibignore",
+            "/line\nbreak",
+        ] {
             assert_eq!(check(key), Ok(()), "{key}");
         }
     }
@@ -271,12 +285,23 @@ mod tests {
             assert!(matches!(check(key), Err(PathProblem::Dots(_))), "{key}");
         }
         assert_eq!(check("/a\0b"), Err(PathProblem::Nul));
-        for key in ["/.git/config", "/a/.GIT/hooks/x", "/.git", "/.ibgib/secret", "/.Ibgib./x", "/.git /x", "/.g\u{200c}it/x",
-            "/git~1/x", "/IBGIB~2/x", "/.git::$INDEX_ALLOCATION/x", "/a\\.git\\x"]
-        {
+        for key in [
+            "/.git/config",
+            "/a/.GIT/hooks/x",
+            "/.git",
+            "/.ibgib/secret",
+            "/.Ibgib./x",
+            "/.git /x",
+            "/.g\u{200c}it/x",
+            "/git~1/x",
+            "/IBGIB~2/x",
+            "/.git::$INDEX_ALLOCATION/x",
+            "/a\\.git\\x",
+        ] {
             assert!(matches!(check(key), Err(PathProblem::Control(_))), "{key}");
         }
-        for key in ["/C:", "/c:x/y", "/a\\b", "/..\\x", "/CON", "/aux.c", "/x/com1.txt", "/end.", "/end ", "/nul .txt"] {
+        for key in ["/C:", "/c:x/y", "/a\\b", "/..\\x", "/CON", "/aux.c", "/x/com1.txt", "/end.", "/end ", "/nul .txt"]
+        {
             assert!(check(key).is_err_and(|p| p.is_unportable()), "{key}");
         }
         assert!(matches!(check(&format!("/{}", "x".repeat(256))), Err(PathProblem::TooLong { .. })));

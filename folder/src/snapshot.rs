@@ -1,9 +1,9 @@
 //! Taking a snapshot: what changed on disk becomes frames.
 
+use crate::content::node_at;
 use crate::error::FolderError;
 use crate::folder::{Folder, Listing, Moments, Skipped};
 use crate::frames::{EntryEdit, SHARDS, edit_folder, edit_shard, shard_of};
-use crate::content::node_at;
 use crate::path::EntryPath;
 use crate::scan::{ChangeKind, Scan, Taking};
 use crate::undo;

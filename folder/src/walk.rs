@@ -1,9 +1,9 @@
 //! Which files of the folder there are: the walk and the ignore rules.
 
+use crate::Skipped;
 use crate::error::FolderError;
 use crate::path::{EntryPath, is_control};
 use crate::tree::{Stat, stat_of};
-use crate::Skipped;
 use ignore::WalkBuilder;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -98,16 +98,31 @@ mod tests {
         put(".gitignore", "*\n");
         put(".ignore", "*\n");
         put("sub/.ibgibignore", "secret\n");
-        for path in ["target/x", "a.log", "keep.log", "top", "sub/top", "sub/secret", "sub/open", ".hidden", ".ibgib/space/db",
-            ".git/config", "sub/.git/config", "sub/.ibgib/secret", ".GIT/hooks/evil"]
-        {
+        for path in [
+            "target/x",
+            "a.log",
+            "keep.log",
+            "top",
+            "sub/top",
+            "sub/secret",
+            "sub/open",
+            ".hidden",
+            ".ibgib/space/db",
+            ".git/config",
+            "sub/.git/config",
+            "sub/.ibgib/secret",
+            ".GIT/hooks/evil",
+        ] {
             put(path, "x");
         }
         std::os::unix::fs::symlink("keep.log", dir.path().join("link")).unwrap();
         std::os::unix::fs::symlink("sub", dir.path().join("linkdir")).unwrap();
         let walk = walk(dir.path()).unwrap();
         let files: Vec<&str> = walk.files.keys().map(EntryPath::as_str).collect();
-        assert_eq!(files, [".gitignore", ".hidden", ".ibgibignore", ".ignore", "keep.log", "sub/.ibgibignore", "sub/open", "sub/top"]);
+        assert_eq!(
+            files,
+            [".gitignore", ".hidden", ".ibgibignore", ".ignore", "keep.log", "sub/.ibgibignore", "sub/open", "sub/top"]
+        );
         let mut skipped: Vec<&str> = walk.skipped.iter().map(|s| s.path.as_str()).collect();
         skipped.sort_unstable();
         assert_eq!(skipped, [".GIT/hooks/evil", "link", "linkdir"]);

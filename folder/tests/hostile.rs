@@ -18,7 +18,7 @@ async fn inject(device: &Device, keys: &[String]) {
     let victim = device.folder.file_tjp(&path("victim")).unwrap();
     let mut by_shard: BTreeMap<u8, Map> = BTreeMap::new();
     for key in keys {
-        let file = ibgib_folder::EntryPath::from_key(key).and_then(|p| Ok(device.folder.file_tjp(&p).unwrap()));
+        let file = ibgib_folder::EntryPath::from_key(key).map(|p| device.folder.file_tjp(&p).unwrap());
         let file = file.unwrap_or_else(|_| victim.clone());
         let entry = object([("file", (&file).into()), ("kind", "text".into()), ("exec", true.into())]);
         by_shard.entry(Sha256::digest(key.as_bytes())[0]).or_default().insert(key.as_str(), entry);
@@ -28,7 +28,7 @@ async fn inject(device: &Device, keys: &[String]) {
     }
     for (number, entries) in by_shard {
         let tip = device.space.tip(&shard_of_number(device, number).await).await.unwrap().unwrap();
-        let node = device.space.get(&[tip.addr.clone()]).await.unwrap().pop().flatten().unwrap();
+        let node = device.space.get(std::slice::from_ref(&tip.addr)).await.unwrap().pop().flatten().unwrap();
         let patch = object([("entries", entries.into())]).as_object().cloned();
         let opts = Mut8Opts { patch, dna: true, n_counter: true, linked_rel8ns: linked(), ..Mut8Opts::default() };
         let made = mut8(&node, &opts, &moments()()).unwrap();
@@ -96,11 +96,44 @@ async fn hostile_entries_are_refused_one_by_one() {
     let bob = evil.joined().await;
     let long = "x".repeat(300);
     let keys: Vec<String> = [
-        "/../outside", "/../../etc/passwd", "//etc/passwd", "/a/../../outside", "/.", "/..", "/", "",
-        "relative", "/nul\0byte", "/C:/windows", "/c:evil", "/back\\slash", "/..\\outside", "/.ibgib/config.toml", "/.ibgib/space/x",
-        "/.git/hooks/post-checkout", "/sub/.git/config", "/.GIT/config", "/.g\u{200c}it/config", "/.git./config", "/GIT~1/config",
-        "/VICTIM", "/Victim/x", "/CON", "/lpt1.txt", "/trailing.", "/trailing ", "/%2e%2e/outside", "/%41", "/%", "/dir/", "/a//b",
-        &format!("/{long}"), &format!("/{}", "deep/".repeat(1_000)), "/link/inside", "/linkfile", "/victim/child",
+        "/../outside",
+        "/../../etc/passwd",
+        "//etc/passwd",
+        "/a/../../outside",
+        "/.",
+        "/..",
+        "/",
+        "",
+        "relative",
+        "/nul\0byte",
+        "/C:/windows",
+        "/c:evil",
+        "/back\\slash",
+        "/..\\outside",
+        "/.ibgib/config.toml",
+        "/.ibgib/space/x",
+        "/.git/hooks/post-checkout",
+        "/sub/.git/config",
+        "/.GIT/config",
+        "/.g\u{200c}it/config",
+        "/.git./config",
+        "/GIT~1/config",
+        "/VICTIM",
+        "/Victim/x",
+        "/CON",
+        "/lpt1.txt",
+        "/trailing.",
+        "/trailing ",
+        "/%2e%2e/outside",
+        "/%41",
+        "/%",
+        "/dir/",
+        "/a//b",
+        &format!("/{long}"),
+        &format!("/{}", "deep/".repeat(1_000)),
+        "/link/inside",
+        "/linkfile",
+        "/victim/child",
     ]
     .map(str::to_owned)
     .to_vec();
@@ -143,11 +176,12 @@ async fn hostile_entries_are_refused_one_by_one() {
 async fn an_entry_may_name_its_own_timeline_only() {
     let evil = device_with_all_shards().await;
     let wrong = |file: &Addr, key: &str| (key.to_owned(), object([("file", file.into()), ("exec", false.into())]));
-    let entries = [wrong(evil.folder.tjp(), "/folder"), wrong(&evil.folder.file_tjp(&path("victim")).unwrap(), "/copy")];
+    let entries =
+        [wrong(evil.folder.tjp(), "/folder"), wrong(&evil.folder.file_tjp(&path("victim")).unwrap(), "/copy")];
     for (key, entry) in entries {
         let number = Sha256::digest(key.as_bytes())[0];
         let tip = evil.space.tip(&shard_of_number(&evil, number).await).await.unwrap().unwrap();
-        let node = evil.space.get(&[tip.addr.clone()]).await.unwrap().pop().flatten().unwrap();
+        let node = evil.space.get(std::slice::from_ref(&tip.addr)).await.unwrap().pop().flatten().unwrap();
         let patch = object([("entries", Map::from_iter([(key, entry)]).into())]).as_object().cloned();
         let opts = Mut8Opts { patch, dna: true, n_counter: true, linked_rel8ns: linked(), ..Mut8Opts::default() };
         let made = mut8(&node, &opts, &moments()()).unwrap();

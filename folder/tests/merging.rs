@@ -19,7 +19,8 @@ async fn two(files: &[(&str, &str)]) -> (Device, Device) {
 
 #[tokio::test]
 async fn edits_of_one_file_merge() {
-    let (alice, bob) = two(&[("a.txt", "1\n2\n3\n4\n5\n"), ("x.json", "{\"b\":1,\"a\":{\"y\":1,\"x\":2},\"c\":[1]}\n")]).await;
+    let (alice, bob) =
+        two(&[("a.txt", "1\n2\n3\n4\n5\n"), ("x.json", "{\"b\":1,\"a\":{\"y\":1,\"x\":2},\"c\":[1]}\n")]).await;
     alice.put("a.txt", "1\nalice\n2\n3\n4\n5\n");
     alice.put("x.json", "{\"b\":2,\"a\":{\"y\":1,\"x\":2},\"alice\":0,\"c\":[1]}\n");
     bob.put("a.txt", "1\n2\n3\n4\nbob\n5\n");

@@ -105,7 +105,10 @@ async fn reports_tell_what_happened() {
     alice.put("new", "new\n");
     let status = alice.folder.status().await.unwrap();
     let changes: Vec<_> = status.changes.iter().map(|c| (c.path.as_str(), c.change.as_str())).collect();
-    assert_eq!(changes, [("a", "modified"), ("b", "deleted"), ("c", "modified"), ("moved", "renamed"), ("new", "added")]);
+    assert_eq!(
+        changes,
+        [("a", "modified"), ("b", "deleted"), ("c", "modified"), ("moved", "renamed"), ("new", "added")]
+    );
     assert_eq!(status.changes[3].change, ChangeKind::Renamed { from: path("d/e") });
     let report = alice.snapshot().await;
     assert_eq!(texts(&report.added), ["new"]);
@@ -206,7 +209,9 @@ async fn old_contents_come_back_as_new_frames() {
     alice.snapshot().await;
     let second = alice.folder.tip(&path("a.txt")).await.unwrap();
 
-    let Diff::Text(text) = alice.folder.diff(&path("a.txt"), Some(&first), Some(&second)).await.unwrap() else { panic!() };
+    let Diff::Text(text) = alice.folder.diff(&path("a.txt"), Some(&first), Some(&second)).await.unwrap() else {
+        panic!()
+    };
     assert_eq!(text, "--- a.txt\n+++ a.txt\n@@ -1 +1,2 @@\n one\n+two\n");
     assert_eq!(alice.folder.diff(&path("a.txt"), None, None).await.unwrap(), Diff::Same);
     assert_eq!(alice.folder.diff(&path("bin"), None, None).await.unwrap(), Diff::Same);

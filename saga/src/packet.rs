@@ -114,7 +114,8 @@ impl Message {
     /// # Errors
     /// [`SagaError::PeerMisbehaved`] when it is not JSON or of unknown type.
     pub fn decode(text: &str) -> Result<Self, SagaError> {
-        let value = Value::parse(text, Mode::Strict).map_err(|e| SagaError::misbehaved("bad_message", e.to_string()))?;
+        let value =
+            Value::parse(text, Mode::Strict).map_err(|e| SagaError::misbehaved("bad_message", e.to_string()))?;
         let Value::Object(body) = value else {
             return Err(SagaError::misbehaved("bad_message", "not an object"));
         };
@@ -139,11 +140,7 @@ impl Message {
     /// What an `auth_fail` or `sync_error` says.
     pub fn as_refusal(&self) -> SagaError {
         let text = |name: &str| self.body.get(name).and_then(Value::as_str).unwrap_or("").to_owned();
-        SagaError::PeerRefused {
-            code: text("code"),
-            message: text("message"),
-            auth: self.kind == MsgType::AuthFail,
-        }
+        SagaError::PeerRefused { code: text("code"), message: text("message"), auth: self.kind == MsgType::AuthFail }
     }
 }
 

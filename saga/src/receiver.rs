@@ -220,11 +220,7 @@ impl Receiver {
 
     /// Bytes of the largest message acceptable now.
     pub fn message_bytes_max(&self) -> usize {
-        if self.authenticated {
-            self.limits.message_bytes_max
-        } else {
-            self.limits.message_bytes_max_unauthenticated
-        }
+        if self.authenticated { self.limits.message_bytes_max } else { self.limits.message_bytes_max_unauthenticated }
     }
 
     /// Whether a commit is under way, which a shutdown should wait for.
@@ -291,8 +287,7 @@ impl Receiver {
 
     fn packet(&mut self, packet: Packet) -> Result<(), SagaError> {
         if packet.len() > self.message_bytes_max() {
-            let name =
-                if self.authenticated { "message_bytes_max" } else { "message_bytes_max_unauthenticated" };
+            let name = if self.authenticated { "message_bytes_max" } else { "message_bytes_max_unauthenticated" };
             return Err(SagaError::Limit { name, limit: self.message_bytes_max() as u64 });
         }
         match packet {
@@ -318,10 +313,9 @@ impl Receiver {
                         Ok(())
                     }
                     (State::Idle, MsgType::SyncFrameRequest) => self.turn(&message),
-                    (state, kind) => Err(SagaError::misbehaved(
-                        "out_of_turn",
-                        format!("{} while {state:?}", kind.as_str()),
-                    )),
+                    (state, kind) => {
+                        Err(SagaError::misbehaved("out_of_turn", format!("{} while {state:?}", kind.as_str())))
+                    }
                 }
             }
         }
@@ -355,10 +349,7 @@ impl Receiver {
     fn connected(&mut self) {
         self.authenticated = true;
         self.state = State::Idle;
-        self.send(Message::new(
-            MsgType::ConnectOk,
-            [("version", SUBPROTOCOL.into()), ("features", features())],
-        ));
+        self.send(Message::new(MsgType::ConnectOk, [("version", SUBPROTOCOL.into()), ("features", features())]));
         self.out.push_back(ReceiverOutput::Connected);
     }
 
@@ -594,7 +585,5 @@ impl Receiver {
 fn read_frame(message: &Message, name: &'static str) -> Result<Verified<IbGib>, SagaError> {
     let bad = |detail: String| SagaError::Identity { rule: "bad_frame", detail };
     let value = message.body.get(name).ok_or_else(|| bad(format!("{name} is missing")))?;
-    IbGib::from_value(value.clone(), Mode::Strict)
-        .and_then(IbGib::verify)
-        .map_err(|e| bad(format!("{name}: {e}")))
+    IbGib::from_value(value.clone(), Mode::Strict).and_then(IbGib::verify).map_err(|e| bad(format!("{name}: {e}")))
 }

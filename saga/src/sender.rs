@@ -398,10 +398,9 @@ impl Sender {
                         MsgType::PeekOk,
                     ) => self.peeked(Peeked::read(&message.body)?),
                     (State::AwaitTurn, MsgType::SyncFrameResponse) => self.turn(&message),
-                    (state, kind) => Err(SagaError::misbehaved(
-                        "out_of_turn",
-                        format!("{} while {state:?}", kind.as_str()),
-                    )),
+                    (state, kind) => {
+                        Err(SagaError::misbehaved("out_of_turn", format!("{} while {state:?}", kind.as_str())))
+                    }
                 }
             }
         }
@@ -695,9 +694,8 @@ impl Sender {
             lines.extend(job.want.iter().cloned().map(Line::Want));
         }
         let payload = if commit && !job.pushed { job.push.clone() } else { Vec::new() };
-        let mut members: Map = [("commit", Value::Bool(commit)), ("adopt", (direction != Direction::Push).into())]
-            .into_iter()
-            .collect();
+        let mut members: Map =
+            [("commit", Value::Bool(commit)), ("adopt", (direction != Direction::Push).into())].into_iter().collect();
         for (k, v) in announce(&lines, &payload) {
             members.insert(k, v);
         }

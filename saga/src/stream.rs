@@ -123,10 +123,8 @@ impl Line {
         match value.get("status").and_then(Value::as_str) {
             None => Ok(Self::Timeline { tjp, tip: addr("tip")?, theirs: addr("theirs")? }),
             Some(name) => {
-                let (status, _) = STATUSES
-                    .iter()
-                    .find(|(_, n)| *n == name)
-                    .ok_or_else(|| bad(format!("unknown status {name:?}")))?;
+                let (status, _) =
+                    STATUSES.iter().find(|(_, n)| *n == name).ok_or_else(|| bad(format!("unknown status {name:?}")))?;
                 let why = value.get("why").and_then(Value::as_str).map(str::to_owned);
                 Ok(Self::Status { tjp, status: *status, tip: addr("tip")?, why })
             }

@@ -80,9 +80,8 @@ impl Turn {
     /// Builds a turn. `attempt` makes another context address for the same turn.
     pub fn build(link: Link<'_>, stage: Stage, members: Map, attempt: u32) -> Self {
         let n = link.before.map_or(0, |t| t.n() + 1);
-        let mut data: Map = [("sagaId", link.saga_id.into()), ("stage", stage.as_str().into()), ("n", number(n))]
-            .into_iter()
-            .collect();
+        let mut data: Map =
+            [("sagaId", link.saga_id.into()), ("stage", stage.as_str().into()), ("n", number(n))].into_iter().collect();
         for (k, v) in members {
             data.insert(k, v);
         }
@@ -111,8 +110,7 @@ impl Turn {
         if attempt > 0 {
             data.insert("attempt", attempt);
         }
-        let rel8ns: Map =
-            [("frame", addrs([frame.addr()])), ("msg", addrs([message.addr()]))].into_iter().collect();
+        let rel8ns: Map = [("frame", addrs([frame.addr()])), ("msg", addrs([message.addr()]))].into_iter().collect();
         let context = seal(IB_CONTEXT, data, rel8ns);
         Self { context, frame, message, stage }
     }

@@ -38,10 +38,9 @@ pub(crate) fn router(state: Arc<State>, extra: Option<Router>) -> Router {
         Some(extra) => api.merge(extra),
         None => api,
     };
-    all.fallback(|| async { ApiError::not_found("this path") })
-        .method_not_allowed_fallback(|| async {
-            ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path takes another method")
-        })
+    all.fallback(|| async { ApiError::not_found("this path") }).method_not_allowed_fallback(|| async {
+        ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path takes another method")
+    })
 }
 
 async fn health(Extract(state): Extract<Arc<State>>) -> Result<Response, ApiError> {
@@ -171,9 +170,7 @@ impl hyper::body::Body for Lines {
         mut self: std::pin::Pin<&mut Self>,
         context: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>, std::io::Error>>> {
-        self.0
-            .poll_recv(context)
-            .map(|piece| piece.map(|p| p.map(|text| hyper::body::Frame::data(Bytes::from(text)))))
+        self.0.poll_recv(context).map(|piece| piece.map(|p| p.map(|text| hyper::body::Frame::data(Bytes::from(text)))))
     }
 }
 

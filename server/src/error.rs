@@ -17,7 +17,9 @@ pub enum ServeError {
     #[error("no permission to listen on {0}")]
     Permission(SocketAddr),
     /// Plain text would leave this machine.
-    #[error("{0} is not a loopback address, and connections are not encrypted: put a TLS proxy in front, or allow plain text explicitly")]
+    #[error(
+        "{0} is not a loopback address, and connections are not encrypted: put a TLS proxy in front, or allow plain text explicitly"
+    )]
     PlainText(SocketAddr),
     /// Listening failed otherwise.
     #[error("cannot listen on {0}: {1}")]
@@ -91,8 +93,7 @@ impl From<SagaError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut error: Map =
-            [("code", Value::from(self.code)), ("message", self.message.into())].into_iter().collect();
+        let mut error: Map = [("code", Value::from(self.code)), ("message", self.message.into())].into_iter().collect();
         for (k, v) in self.extra {
             error.insert(k, v);
         }

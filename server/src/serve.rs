@@ -221,7 +221,8 @@ async fn accept(
             let mut builder = hyper::server::conn::http1::Builder::new();
             builder.timer(TokioTimer::new()).header_read_timeout(Duration::from_millis(header_ms_max));
             builder.max_buf_size(64 * 1024);
-            let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
+            let mut connection =
+                std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
             let served = tokio::select! {
                 served = connection.as_mut() => Some(served),
                 () = stopped(&mut stop) => None,

@@ -61,12 +61,10 @@ pub(crate) async fn upgrade(
     let message_max = state.host.limits().message_bytes_max + 1024;
     let host = Arc::clone(&state.host);
     let shutdown = state.shutdown.clone();
-    Ok(upgrade
-        .protocols([SUBPROTOCOL])
-        .max_message_size(message_max)
-        .max_frame_size(message_max)
-        .on_upgrade(move |socket| async move {
+    Ok(upgrade.protocols([SUBPROTOCOL]).max_message_size(message_max).max_frame_size(message_max).on_upgrade(
+        move |socket| async move {
             host.serve(ibgib_peer::link(Socket(socket)), shutdown).await;
             drop(place);
-        }))
+        },
+    ))
 }

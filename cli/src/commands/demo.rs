@@ -143,7 +143,8 @@ pub(crate) async fn demo(args: &Args, out: &Output, demo: &args::Demo) -> Result
     {
         return Err(CliError::not_found("folder", folder.display().to_string()));
     }
-    let mut temporary = tempfile::Builder::new().prefix("ibgib-demo-").tempdir().map_err(|e| failed("a place to work", e))?;
+    let mut temporary =
+        tempfile::Builder::new().prefix("ibgib-demo-").tempdir().map_err(|e| failed("a place to work", e))?;
     temporary.disable_cleanup(demo.keep);
     let root = temporary.path().to_owned();
     let stage = Stage { program, root: root.clone(), started: Instant::now(), out: out.clone(), server: None };
@@ -206,7 +207,11 @@ fn play(mut stage: Stage, folder: Option<&Path>) -> Result<Value, CliError> {
     stage.stop()?;
     let server_tips = stage.run(&["--space", "server", "tips"])?;
     let same_tips = tips.iter().all(|t| *t == server_tips) && !server_tips.is_empty();
-    stage.tell(&format!("tips of alice, bob and the server ({} timelines) equal: {}", server_tips.len(), yes(same_tips)));
+    stage.tell(&format!(
+        "tips of alice, bob and the server ({} timelines) equal: {}",
+        server_tips.len(),
+        yes(same_tips)
+    ));
     let mut clean = true;
     for store in [["-C", "alice"], ["-C", "bob"], ["--space", "server"]] {
         let found = stage.one(&[&store[..], &["fsck"]].concat())?;
@@ -308,7 +313,9 @@ fn shared_text(dir: &Path) -> Result<PathBuf, CliError> {
         if size > EDIT_BYTES_MAX || !larger || !tracked_as_text {
             continue;
         }
-        if fs::read_to_string(dir.join(&path)).is_ok_and(|text| !text.contains(['\0', '\r']) && text.lines().count() > 4) {
+        if fs::read_to_string(dir.join(&path))
+            .is_ok_and(|text| !text.contains(['\0', '\r']) && text.lines().count() > 4)
+        {
             best = Some((size, path));
         }
     }

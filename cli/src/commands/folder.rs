@@ -250,9 +250,8 @@ pub(crate) async fn status(args: &Args, out: &Output) -> Result<Exit, CliError> 
     let status = folder.status().await?;
     let conflicts = folder.conflicts().await?.len();
     let tip = device.space.tip(&tjp).await?.map(|t| t.addr);
-    let changes = status.changes.iter().map(|c| {
-        object([("path", c.path.as_str().into()), ("change", c.change.as_str().into())])
-    });
+    let changes =
+        status.changes.iter().map(|c| object([("path", c.path.as_str().into()), ("change", c.change.as_str().into())]));
     let value = object([
         ("clean", status.changes.is_empty().into()),
         ("changes", Value::Array(changes.collect())),

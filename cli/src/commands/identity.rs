@@ -45,7 +45,8 @@ pub(crate) async fn revoke(args: &Args, out: &Output, reason: &str) -> Result<Ex
 async fn load(device: &Device) -> Result<Chain, CliError> {
     let tjp = device.identity().await?;
     let chain = identity::load_chain(&*device.space, &tjp).await?;
-    chain.ok_or_else(|| CliError::new(Exit::Identity, "identity_unknown", format!("identity {tjp} is not in the store")))
+    chain
+        .ok_or_else(|| CliError::new(Exit::Identity, "identity_unknown", format!("identity {tjp} is not in the store")))
 }
 
 async fn tell(device: &Device, out: &Output, chain: &Chain) -> Result<Exit, CliError> {

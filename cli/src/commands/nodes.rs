@@ -274,7 +274,9 @@ pub(crate) fn validate(out: &Output, options: &args::KeystoneValidate) -> Result
     })?;
     match bad.first() {
         None => Ok(Exit::Done),
-        Some(first) => Err(CliError::integrity(&first.rule, first.message.clone()).about(options.next.display().to_string())),
+        Some(first) => {
+            Err(CliError::integrity(&first.rule, first.message.clone()).about(options.next.display().to_string()))
+        }
     }
 }
 

@@ -119,9 +119,10 @@ pub(crate) async fn graph(args: &Args, out: &Output, graph: &args::Graph) -> Res
 pub(crate) async fn fsck(args: &Args, out: &Output) -> Result<Exit, CliError> {
     let store = Store::open(args)?;
     let found = ibgib_spaces::fsck(&**store.space()).await?;
-    let missing = found.missing.iter().map(|(addr, from)| {
-        object([("addr", addr.as_str().into()), ("from", from.as_str().into())])
-    });
+    let missing = found
+        .missing
+        .iter()
+        .map(|(addr, from)| object([("addr", addr.as_str().into()), ("from", from.as_str().into())]));
     let value = object([
         ("nodes", Value::Number(found.nodes as f64)),
         ("timelines", Value::Number(found.timelines as f64)),
@@ -130,7 +131,8 @@ pub(crate) async fn fsck(args: &Args, out: &Output) -> Result<Exit, CliError> {
         ("unreachable", Value::Number(found.unreachable as f64)),
     ]);
     out.result(value, || {
-        let mut text = format!("{} nodes, {} timelines, {} unreachable", found.nodes, found.timelines, found.unreachable);
+        let mut text =
+            format!("{} nodes, {} timelines, {} unreachable", found.nodes, found.timelines, found.unreachable);
         for addr in &found.corrupt {
             text.push_str(&format!("\ncorrupt: {addr}"));
         }

@@ -15,7 +15,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 pub(crate) async fn serve(args: &Args, out: &Output, serve: &args::Serve) -> Result<Exit, CliError> {
     let Some(dir) = &args.space else {
-        return Err(CliError::usage("serve needs the directory of its space").hint("add --space DIR; it is made if it is not there"));
+        return Err(CliError::usage("serve needs the directory of its space")
+            .hint("add --space DIR; it is made if it is not there"));
     };
     let options = ServeOptions {
         listen: listen(&serve.listen)?,

@@ -134,7 +134,9 @@ pub(crate) async fn clone(args: &Args, out: &Output, clone: &args::Clone) -> Res
     if occupied && !dir.join(DIR).exists() {
         return Err(CliError::failed("not_empty", format!("{} is not empty", dir.display()))
             .about(dir.display().to_string())
-            .hint("clone into a new directory; to track what is there as part of the folder, use 'ibgib init --join'"));
+            .hint(
+                "clone into a new directory; to track what is there as part of the folder, use 'ibgib init --join'",
+            ));
     }
     let made = make(args, dir, begin, Some(&clone.url)).await?;
     let dir = fs::canonicalize(dir).map_err(|e| CliError::io(dir, &e))?;

@@ -61,9 +61,9 @@ pub(super) async fn run(args: &Args, out: &Output, mut device: Device, sync: &ar
     let saga = SyncSagaCoordinator::new(Arc::clone(&device.space)).sync(remote, options);
     let done = match sync.timeout {
         None => saga.done().await,
-        Some(seconds) => tokio::time::timeout(Duration::from_secs(seconds), saga.done())
-            .await
-            .unwrap_or(Err(SagaError::TimedOut)),
+        Some(seconds) => {
+            tokio::time::timeout(Duration::from_secs(seconds), saga.done()).await.unwrap_or(Err(SagaError::TimedOut))
+        }
     };
     bar.finish_and_clear();
     // A server that answered is the right one, whatever it answered.
@@ -206,7 +206,12 @@ fn tell(
             ),
         };
         for t in s.timelines.iter().filter(|t| sync.dry_run || t.action == Action::Refused) {
-            text.push_str(&format!("{:8} {}{}\n", t.action.as_str(), t.tjp, t.why.as_ref().map_or(String::new(), |w| format!(": {w}"))));
+            text.push_str(&format!(
+                "{:8} {}{}\n",
+                t.action.as_str(),
+                t.tjp,
+                t.why.as_ref().map_or(String::new(), |w| format!(": {w}"))
+            ));
         }
         text.push_str(&checked_out(files));
         if conflicts > 0 {

@@ -10,13 +10,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 type Node = Verified<IbGib>;
 
 #[derive(Debug)]
-pub struct Cut {
+pub(crate) struct Cut {
     inner: Arc<dyn Space>,
     left: AtomicUsize,
 }
 
 impl Cut {
-    pub fn after(commits: usize, inner: &Arc<dyn Space>) -> Arc<dyn Space> {
+    pub(crate) fn after(commits: usize, inner: &Arc<dyn Space>) -> Arc<dyn Space> {
         Arc::new(Self { inner: Arc::clone(inner), left: AtomicUsize::new(commits) })
     }
 }

@@ -1,7 +1,7 @@
 //! People with devices: a temporary directory, a space and the folder that binds them.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
-pub mod cut;
+pub(crate) mod cut;
 
 use ibgib::transform::Moment;
 use ibgib::{Addr, IbGib, Verified};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 /// A clock that ticks once per look, the same for all devices, so that no two edits have the same time.
-pub fn moments() -> impl FnMut() -> Moment + Send {
+pub(crate) fn moments() -> impl FnMut() -> Moment + Send {
     static NOW: AtomicI64 = AtomicI64::new(1_767_225_600_000);
     || {
         let now_ms = NOW.fetch_add(7, Ordering::Relaxed);
@@ -24,22 +24,22 @@ pub fn moments() -> impl FnMut() -> Moment + Send {
     }
 }
 
-pub fn path(text: &str) -> EntryPath {
+pub(crate) fn path(text: &str) -> EntryPath {
     EntryPath::from_key(&format!("/{text}")).unwrap()
 }
 
-pub fn texts(paths: &[EntryPath]) -> Vec<&str> {
+pub(crate) fn texts(paths: &[EntryPath]) -> Vec<&str> {
     paths.iter().map(EntryPath::as_str).collect()
 }
 
-pub struct Device {
-    pub dir: tempfile::TempDir,
-    pub space: Arc<dyn Space>,
-    pub folder: Folder,
+pub(crate) struct Device {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) space: Arc<dyn Space>,
+    pub(crate) folder: Folder,
 }
 
 impl Device {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let space: Arc<dyn Space> = Arc::new(MemorySpace::new("alice"));
         let folder = Folder::create(Arc::clone(&space), dir.path(), &mut moments()).await.unwrap();
@@ -47,7 +47,7 @@ impl Device {
     }
 
     /// Another device that has joined the folder and has nothing yet.
-    pub async fn new_joining(other: &Self) -> Self {
+    pub(crate) async fn new_joining(other: &Self) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let space: Arc<dyn Space> = Arc::new(MemorySpace::new("bob"));
         let folder = Folder::join(Arc::clone(&space), dir.path(), other.folder.tjp().clone()).await.unwrap();
@@ -55,43 +55,47 @@ impl Device {
     }
 
     /// Another device that has joined the folder and has synced once.
-    pub async fn joined(&self) -> Self {
+    pub(crate) async fn joined(&self) -> Self {
         let device = Self::new_joining(self).await;
         device.pull(self).await;
         device.checkout().await;
         device
     }
 
-    pub fn at(&self, path: &str) -> PathBuf {
+    pub(crate) fn at(&self, path: &str) -> PathBuf {
         self.dir.path().join(path)
     }
 
-    pub fn put(&self, path: &str, bytes: impl AsRef<[u8]>) {
+    pub(crate) fn put(&self, path: &str, bytes: impl AsRef<[u8]>) {
         let path = self.at(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, bytes).unwrap();
     }
 
-    pub fn read(&self, path: &str) -> String {
+    pub(crate) fn read(&self, path: &str) -> String {
         String::from_utf8(std::fs::read(self.at(path)).unwrap()).unwrap()
     }
 
-    pub fn chmod(&self, path: &str, mode: u32) {
+    pub(crate) fn chmod(&self, path: &str, mode: u32) {
         std::fs::set_permissions(self.at(path), std::fs::Permissions::from_mode(mode)).unwrap();
     }
 
-    pub async fn snapshot(&self) -> SnapshotReport {
+    pub(crate) async fn snapshot(&self) -> SnapshotReport {
         self.folder.snapshot(&mut moments()).await.unwrap()
     }
 
-    pub async fn checkout(&self) -> CheckoutReport {
+    pub(crate) async fn checkout(&self) -> CheckoutReport {
         self.folder.checkout(&CheckoutOpts::default()).await.unwrap()
     }
 
     /// Takes over all living timelines of `other`, merging where both moved.
-    pub async fn pull(&self, other: &Self) {
+    pub(crate) async fn pull(&self, other: &Self) {
         for tip in other.space.tips(Some(Kind::Living)).await.unwrap() {
-            let addrs = other.space.reach(&[tip.addr.clone()], Follow::All, &HashSet::new(), 1_000_000).await.unwrap();
+            let addrs = other
+                .space
+                .reach(std::slice::from_ref(&tip.addr), Follow::All, &HashSet::new(), 1_000_000)
+                .await
+                .unwrap();
             let nodes = other.space.get(&addrs).await.unwrap().into_iter().flatten();
             let overlay: HashMap<Addr, Verified<IbGib>> = nodes.map(|n| (n.addr().clone(), n)).collect();
             publish(&*self.space, overlay, &tip.addr, &tip.tjp).await;
@@ -99,7 +103,7 @@ impl Device {
     }
 
     /// Both take over what the other has, and check it out.
-    pub async fn sync(&self, other: &Self) {
+    pub(crate) async fn sync(&self, other: &Self) {
         self.snapshot().await;
         other.snapshot().await;
         self.pull(other).await;
@@ -110,7 +114,7 @@ impl Device {
 }
 
 /// Joins `new` into the timeline `tjp` of `space`.
-pub async fn publish(space: &dyn Space, mut overlay: HashMap<Addr, Verified<IbGib>>, new: &Addr, tjp: &Addr) {
+pub(crate) async fn publish(space: &dyn Space, mut overlay: HashMap<Addr, Verified<IbGib>>, new: &Addr, tjp: &Addr) {
     let old = space.tip(tjp).await.unwrap().map(|t| t.addr);
     let mut to = new.clone();
     if let Some(old) = &old {
@@ -127,7 +131,7 @@ pub async fn publish(space: &dyn Space, mut overlay: HashMap<Addr, Verified<IbGi
 }
 
 /// Every file below `root` but those of `.ibgib`: bytes, and whether its owner may execute it.
-pub fn tree(root: &Path) -> BTreeMap<PathBuf, (Vec<u8>, bool)> {
+pub(crate) fn tree(root: &Path) -> BTreeMap<PathBuf, (Vec<u8>, bool)> {
     let mut out = BTreeMap::new();
     let mut dirs = vec![root.to_owned()];
     while let Some(dir) = dirs.pop() {
@@ -146,7 +150,7 @@ pub fn tree(root: &Path) -> BTreeMap<PathBuf, (Vec<u8>, bool)> {
     out
 }
 
-pub fn noise(len: usize, mut seed: u64) -> Vec<u8> {
+pub(crate) fn noise(len: usize, mut seed: u64) -> Vec<u8> {
     let mut next = || {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (seed >> 56) as u8
@@ -155,7 +159,7 @@ pub fn noise(len: usize, mut seed: u64) -> Vec<u8> {
 }
 
 /// Both devices have the same files.
-pub fn assert_same(a: &Device, b: &Device) {
+pub(crate) fn assert_same(a: &Device, b: &Device) {
     let (a, b) = (tree(a.dir.path()), tree(b.dir.path()));
     assert_eq!(a.keys().collect::<Vec<_>>(), b.keys().collect::<Vec<_>>());
     for (path, file) in &a {

@@ -27,7 +27,7 @@ fn call(name: &str, args: &Value) -> Option<Result<Value, Throws>> {
     let text = |key: &str| args.get(key).and_then(Value::as_str);
     let delimiter = text("delimiter").unwrap_or("^");
     // As in the original, whatever is not given is taken from the ibgib.
-    let node = args.get("ibGib").and_then(|v| node(v));
+    let node = args.get("ibGib").and_then(node);
     let value = |v: Value| object([("value", v)]);
     Some(match name {
         "validateIbGibAddr" => compat::validate_addr(text("addr").unwrap_or("")).map(judged),

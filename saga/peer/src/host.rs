@@ -195,11 +195,8 @@ impl Host {
         if self.space.tip(chain.tjp()).await.map_err(space_error)?.is_some() {
             return Ok(());
         }
-        let commit = Commit {
-            nodes: vec![genesis.clone()],
-            tips: vec![Advance::Keystone(step).into()],
-            ..Commit::default()
-        };
+        let commit =
+            Commit { nodes: vec![genesis.clone()], tips: vec![Advance::Keystone(step).into()], ..Commit::default() };
         match self.space.commit(commit).await {
             Ok(_) => self.tell(HostEvent::Registered(chain.tjp().clone())),
             // Somebody registered the same genesis at the same time.
@@ -229,8 +226,7 @@ impl Host {
         let mut chain = known.ok_or_else(|| refused("identity_unknown", format!("no identity {tjp} here")))?;
         let addrs: Vec<Addr> = frames.iter().map(|f| f.addr().clone()).collect();
         let has = self.space.has(&addrs).await.map_err(space_error)?;
-        let fresh: Vec<&Verified<IbGib>> =
-            frames.iter().zip(&has).filter(|(_, has)| !**has).map(|(f, _)| f).collect();
+        let fresh: Vec<&Verified<IbGib>> = frames.iter().zip(&has).filter(|(_, has)| !**has).map(|(f, _)| f).collect();
         let mut commit = Commit::default();
         let mut step = None;
         for (i, frame) in fresh.iter().enumerate() {
@@ -263,10 +259,10 @@ impl Host {
             }
             Err(CommitError::TipsMoved(moved)) => Err(SagaError::Identity {
                 rule: "identity_stale",
-                detail: moved.into_iter().find_map(|(t, tip)| tip.filter(|_| t == *tjp)).map_or_else(
-                    || "the identity moved meanwhile".into(),
-                    |tip| tip.to_string(),
-                ),
+                detail: moved
+                    .into_iter()
+                    .find_map(|(t, tip)| tip.filter(|_| t == *tjp))
+                    .map_or_else(|| "the identity moved meanwhile".into(), |tip| tip.to_string()),
             }),
             Err(error) => Err(identity::commit_error(error)),
         }
@@ -301,7 +297,8 @@ impl Host {
             };
         }
         let names = last.is_some_and(|f| {
-            let claim = f.datum("proofs").and_then(|p| p.as_array()).and_then(|p| p.first()).and_then(|p| p.get("claim"));
+            let claim =
+                f.datum("proofs").and_then(|p| p.as_array()).and_then(|p| p.first()).and_then(|p| p.get("claim"));
             let text = |key: &str| claim.and_then(|c| c.get(key)).and_then(ibgib::Value::as_str);
             f.addr() == chain.tip().addr()
                 && f.past().as_ref() == Some(&before)

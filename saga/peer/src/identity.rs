@@ -18,10 +18,8 @@ const FRAMES_MAX: usize = 1_000_000;
 pub async fn frames(space: &dyn Space, tjp: &Addr) -> Result<Option<Vec<Verified<IbGib>>>, SagaError> {
     let Some(tip) = space.tip(tjp).await.map_err(space_error)? else { return Ok(None) };
     let none = HashSet::new();
-    let mut addrs = space
-        .reach(std::slice::from_ref(&tip.addr), Follow::History, &none, FRAMES_MAX)
-        .await
-        .map_err(space_error)?;
+    let mut addrs =
+        space.reach(std::slice::from_ref(&tip.addr), Follow::History, &none, FRAMES_MAX).await.map_err(space_error)?;
     addrs.reverse();
     let frames: Vec<_> = space.get(&addrs).await.map_err(space_error)?.into_iter().flatten().collect();
     Ok(Some(frames))
@@ -90,11 +88,8 @@ pub(crate) fn sign(
 
 /// Stores what was signed.
 pub(crate) async fn store(space: &dyn Space, signed: Signed) -> Result<Chain, SagaError> {
-    let commit = Commit {
-        nodes: vec![signed.frame],
-        tips: vec![Advance::Keystone(signed.step).into()],
-        ..Commit::default()
-    };
+    let commit =
+        Commit { nodes: vec![signed.frame], tips: vec![Advance::Keystone(signed.step).into()], ..Commit::default() };
     match space.commit(commit).await {
         Ok(_) => Ok(signed.chain),
         Err(error) => Err(commit_error(error)),

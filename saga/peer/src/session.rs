@@ -165,9 +165,9 @@ pub async fn establish_session_identity(
     sender: &SenderIdentity,
 ) -> Result<SessionSigner, SagaError> {
     let audience = remote.audience().await?;
-    let mut chain = identity::load_chain(&**space, &sender.tjp).await?.ok_or_else(|| {
-        SagaError::local("identity_unknown", format!("no identity {} in this space", sender.tjp))
-    })?;
+    let mut chain = identity::load_chain(&**space, &sender.tjp)
+        .await?
+        .ok_or_else(|| SagaError::local("identity_unknown", format!("no identity {} in this space", sender.tjp)))?;
     if space.record(&forked_key(&sender.tjp)).await.map_err(space_error)?.is_some() {
         return Err(forked(&sender.tjp));
     }
@@ -292,11 +292,8 @@ async fn catch_up(
         };
         nodes.push(frame.clone());
     }
-    let commit = Commit {
-        nodes,
-        tips: step.map(|s| Advance::Keystone(s).into()).into_iter().collect(),
-        ..Commit::default()
-    };
+    let commit =
+        Commit { nodes, tips: step.map(|s| Advance::Keystone(s).into()).into_iter().collect(), ..Commit::default() };
     space.commit(commit).await.map_err(commit_error)?;
     Ok(Some(theirs))
 }

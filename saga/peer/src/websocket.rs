@@ -101,7 +101,7 @@ impl WebSocketWrapper for WebSocketStream<MaybeTlsStream<TcpStream>> {
 
     async fn close(&mut self) {
         // Already closed is fine.
-        let _ = WebSocketStream::close(self, None).await;
+        let _ = Self::close(self, None).await;
     }
 }
 
@@ -147,8 +147,9 @@ impl WebSocketRemote {
     }
 
     async fn call(&self, request: reqwest::RequestBuilder) -> Result<(u16, String), SagaError> {
-        let unreachable =
-            |e: reqwest::Error| SagaError::local("unreachable", format!("{} is not reachable: {}", self.base, cause(&e)));
+        let unreachable = |e: reqwest::Error| {
+            SagaError::local("unreachable", format!("{} is not reachable: {}", self.base, cause(&e)))
+        };
         let mut response = request.send().await.map_err(unreachable)?;
         let status = response.status().as_u16();
         let mut body = Vec::new();
@@ -249,7 +250,8 @@ impl Remote for WebSocketRemote {
         let text = self.get("/api/v1/health").await?.unwrap_or_default();
         let value = Value::parse(&text, Mode::Strict).map_err(bad_answer)?;
         let id = value.get("space").and_then(Value::as_str).filter(|id| id.len() == 64);
-        id.map(str::to_owned).ok_or_else(|| bad_answer("no ibgib space server answers there: /api/v1/health lacks the space id"))
+        id.map(str::to_owned)
+            .ok_or_else(|| bad_answer("no ibgib space server answers there: /api/v1/health lacks the space id"))
     }
 
     async fn identity_tip(&self, tjp: &Addr) -> Result<Option<Addr>, SagaError> {
@@ -282,7 +284,8 @@ impl Remote for WebSocketRemote {
     }
 
     async fn open(&self) -> Result<Link, SagaError> {
-        let unreachable = |why: String| SagaError::local("unreachable", format!("{} is not reachable: {why}", self.base));
+        let unreachable =
+            |why: String| SagaError::local("unreachable", format!("{} is not reachable: {why}", self.base));
         let url = format!("ws{}{SYNC_PATH}", self.base.trim_start_matches("http"));
         let mut request = url.into_client_request().map_err(|e| unreachable(e.to_string()))?;
         request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static(SUBPROTOCOL));
@@ -293,7 +296,8 @@ impl Remote for WebSocketRemote {
         match tokio::time::timeout(Duration::from_secs(10), connecting).await {
             Err(_) => Err(SagaError::TimedOut),
             Ok(Err(tungstenite::Error::Http(response))) => {
-                let text = response.body().as_ref().map(|b| String::from_utf8_lossy(b).into_owned()).unwrap_or_default();
+                let text =
+                    response.body().as_ref().map(|b| String::from_utf8_lossy(b).into_owned()).unwrap_or_default();
                 Err(refusal(response.status().as_u16(), &text))
             }
             Ok(Err(error)) => Err(unreachable(error.to_string())),

@@ -1,7 +1,7 @@
 //! The receiver's desk.
 
-use super::{load, resolve};
 use super::sender::add_transcript;
+use super::{load, resolve};
 use crate::entropy::{OsEntropy, random_hex};
 use crate::host::Host;
 use crate::identity;
@@ -9,9 +9,7 @@ use crate::view::{View, space_error};
 use ibgib::timeline::Relation;
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_keystone::{Step, VERB_CONNECT};
-use ibgib_saga::{
-    Evaluate, Fingerprint, Line, Peek, Peeked, ReceiverAnswer, ReceiverQuery, SagaError, Status, Turn,
-};
+use ibgib_saga::{Evaluate, Fingerprint, Line, Peek, Peeked, ReceiverAnswer, ReceiverQuery, SagaError, Status, Turn};
 use ibgib_spaces::{Advance, Commit, CommitError, Follow, Kind, SpaceError};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -64,11 +62,8 @@ impl ReceiverDesk {
         match query {
             ReceiverQuery::Session(addr) => self.session(&addr).await,
             ReceiverQuery::Connected { frame, step } => {
-                let commit = Commit {
-                    nodes: vec![frame],
-                    tips: vec![Advance::Keystone(step).into()],
-                    ..Commit::default()
-                };
+                let commit =
+                    Commit { nodes: vec![frame], tips: vec![Advance::Keystone(step).into()], ..Commit::default() };
                 match space.commit(commit).await {
                     Ok(_) => Ok(ReceiverAnswer::Ok),
                     Err(CommitError::TipsMoved(_)) => Err(SagaError::Identity {
@@ -109,8 +104,7 @@ impl ReceiverDesk {
             return Err(refused("session_used", "this session identity has connected before".into()));
         };
         self.host.check_standing(&identity).await?;
-        let demanded =
-            ibgib_keystone::demand(&chain, VERB_CONNECT, self.host.limits().connect_demands, &mut OsEntropy);
+        let demanded = ibgib_keystone::demand(&chain, VERB_CONNECT, self.host.limits().connect_demands, &mut OsEntropy);
         self.owner = format!("push/{identity}");
         self.identity = Some(identity);
         Ok(ReceiverAnswer::Session { chain: Box::new(chain), challenge_uuid: random_hex(), demanded })
@@ -203,8 +197,7 @@ impl ReceiverDesk {
             self.host.check_standing(identity).await?;
         }
         let space = self.host.space().clone();
-        let staged: HashSet<Addr> =
-            space.staged_addrs(&self.owner).await.map_err(space_error)?.into_iter().collect();
+        let staged: HashSet<Addr> = space.staged_addrs(&self.owner).await.map_err(space_error)?.into_iter().collect();
         let mut view = View::new(&*space, &self.owner);
         let mut plan = Plan { payload: evaluate.payload, ..Plan::default() };
         let mut statuses = Vec::new();
@@ -238,8 +231,7 @@ impl ReceiverDesk {
                     if mine.is_none() && tip.is_none() {
                         mine = self.tip_of(&tjp).await?.map(|(_, tip)| tip);
                     }
-                    let found =
-                        self.timeline(&mut view, &tjp, tip.as_ref(), mine.as_ref(), &staged, &mut plan).await?;
+                    let found = self.timeline(&mut view, &tjp, tip.as_ref(), mine.as_ref(), &staged, &mut plan).await?;
                     let mut answer = mine.clone();
                     let (status, why) = match found {
                         Found::Status(status) => (status, None),

@@ -50,8 +50,7 @@ impl SenderDesk {
                 let has = self.space.has(&addrs).await.map_err(space_error)?;
                 let staged: HashSet<Addr> =
                     self.space.staged_addrs(OWNER).await.map_err(space_error)?.into_iter().collect();
-                let lacking =
-                    addrs.into_iter().zip(has).filter(|(a, has)| !has && !staged.contains(a)).map(|(a, _)| a);
+                let lacking = addrs.into_iter().zip(has).filter(|(a, has)| !has && !staged.contains(a)).map(|(a, _)| a);
                 Ok(SenderAnswer::Addrs(lacking.collect()))
             }
             SenderQuery::Load { addrs, bytes_max } => {
@@ -101,8 +100,7 @@ impl SenderDesk {
             }
         }
         let max = usize::try_from(self.limits.nodes_max).unwrap_or(usize::MAX);
-        let reached =
-            self.space.reach(&starts, Follow::Live, &HashSet::new(), max).await.map_err(space_error)?;
+        let reached = self.space.reach(&starts, Follow::Live, &HashSet::new(), max).await.map_err(space_error)?;
         for addr in reached {
             if let Some(tip) = by_tjp.get(&addr) {
                 tips.push((addr, Some(tip.clone())));
@@ -111,10 +109,7 @@ impl SenderDesk {
         Ok(SenderAnswer::Tips { tips, constants, empty: false })
     }
 
-    async fn compare(
-        &self,
-        items: Vec<(Addr, Option<Addr>, Option<Addr>)>,
-    ) -> Result<SenderAnswer, SagaError> {
+    async fn compare(&self, items: Vec<(Addr, Option<Addr>, Option<Addr>)>) -> Result<SenderAnswer, SagaError> {
         let mut view = View::new(&*self.space, OWNER);
         let mut out = Vec::with_capacity(items.len());
         let theirs: Vec<Addr> = items.iter().filter_map(|(_, _, t)| t.clone()).collect();
@@ -278,7 +273,8 @@ pub(super) async fn add_transcript(
     let nodes: Vec<Verified<IbGib>> = transcript.iter().flat_map(Turn::nodes).collect();
     view.history.add(nodes.iter().cloned());
     if let Some(last) = transcript.last() {
-        let advance = view.history
+        let advance = view
+            .history
             .advance(None, last.frame.addr())
             .await
             .map_err(|e| SagaError::local("transcript", e.to_string()))?;
