@@ -4,6 +4,7 @@
 //!
 //! `IBGIB_RUNS=1000 cargo test --test convergence` runs that many seeds per setting, `IBGIB_SEED=7` replays one seed,
 //! `IBGIB_DUMP=FILE` writes every history with its merges for an outside check.
+#![allow(clippy::disallowed_methods, reason = "the environment chooses how long and with which seed it runs")]
 
 use ibgib::timeline::{History, Relation};
 use ibgib::transform::{ForkOpts, Moment, Mut8Opts, TjpOpts, fork, linked, mut8};

@@ -1,5 +1,6 @@
 //! The `ibgib` command.
 #![forbid(unsafe_code)]
+#![allow(clippy::disallowed_methods, reason = "the command is what reads the environment")]
 
 mod args;
 mod commands;

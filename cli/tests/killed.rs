@@ -1,4 +1,5 @@
 //! Processes killed at random moments: nothing acknowledged is lost, nothing is half done, no identity is forked.
+#![allow(clippy::disallowed_methods, reason = "the environment chooses how long and with which seed it runs")]
 
 mod common;
 

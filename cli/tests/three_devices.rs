@@ -1,5 +1,6 @@
 //! Three devices and a server, driven by nothing but the command: whatever they do in whatever order, they end equal
 //! and nobody's edit is lost.
+#![allow(clippy::disallowed_methods, reason = "the environment chooses how long and with which seed it runs")]
 
 mod common;
 

@@ -52,7 +52,7 @@ async fn health(Extract(state): Extract<Arc<State>>) -> Result<Response, ApiErro
         ("status", Value::from("ok")),
         ("space", space.id().into()),
         ("version", env!("CARGO_PKG_VERSION").into()),
-        ("protocol", ibgib_saga::SUBPROTOCOL.into()),
+        ("protocol", ibgib_peer::saga::SUBPROTOCOL.into()),
         ("policy", policy.into()),
         ("nodes", Value::Number(nodes as f64)),
         ("revision", Value::Number(revision as f64)),

@@ -3,7 +3,7 @@
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ibgib::{Map, Value};
-use ibgib_saga::SagaError;
+use ibgib_peer::saga::SagaError;
 use std::net::SocketAddr;
 
 /// Why a server could not start.

@@ -8,7 +8,7 @@ use axum::extract::{ConnectInfo, State as Extract};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use ibgib_peer::WebSocketWrapper;
-use ibgib_saga::{Packet, SUBPROTOCOL};
+use ibgib_peer::saga::{Packet, SUBPROTOCOL};
 use std::net::SocketAddr;
 use std::sync::Arc;
 

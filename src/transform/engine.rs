@@ -123,7 +123,8 @@ fn count(data: &mut Map, opts: &Map) -> Result<(), TransformError> {
     let next = match data.get("n") {
         None if !flag(opts, "nCounter") => return Ok(()),
         None => 0.0,
-        Some(Value::Number(n)) if n.is_finite() && n.fract() == 0.0 && *n >= 0.0 => n + 1.0,
+        // A negative one starts over.
+        Some(Value::Number(n)) if n.is_finite() && n.fract() == 0.0 => (n + 1.0).max(0.0),
         Some(other) => return fail(format!("n is {other}, not an integer")),
     };
     data.insert("n", Value::Number(next));

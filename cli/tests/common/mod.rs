@@ -1,5 +1,6 @@
 //! The command as its users run it: real processes, real files, real sockets.
 #![allow(dead_code, reason = "each test binary uses a part")]
+#![allow(clippy::disallowed_methods, reason = "the environment chooses how long and with which seed it runs")]
 
 use ibgib::{Mode, Value};
 use std::collections::BTreeMap;

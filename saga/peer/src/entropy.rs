@@ -26,6 +26,7 @@ pub fn random_hex() -> String {
 }
 
 /// Milliseconds since 1970; 0 when the clock stands before.
+#[allow(clippy::disallowed_methods, reason = "this is the one place")]
 pub fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)

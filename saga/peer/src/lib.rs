@@ -41,6 +41,8 @@ mod session;
 mod view;
 mod websocket;
 
+pub use ibgib_saga as saga;
+
 pub use coordinator::{SyncOptions, SyncSaga, SyncSagaCoordinator, Synced};
 pub use host::{Host, HostEvent, HostOptions, Policy};
 pub use innerspace::Innerspace;
@@ -50,3 +52,19 @@ pub use remote::Remote;
 pub use session::{SecretSource, SenderIdentity, SessionSigner, deliver_identity, establish_session_identity};
 pub use view::space_error;
 pub use websocket::{SYNC_PATH, WebSocketRemote, WebSocketWrapper, encode, link};
+
+/// What a program that syncs needs, in one line.
+pub mod prelude {
+    pub use crate::entropy::{now_ms, random};
+    pub use crate::identity::create as create_identity;
+    pub use crate::{
+        Host, HostOptions, Innerspace, SecretSource, SenderIdentity, SyncOptions, SyncSagaCoordinator, WebSocketRemote,
+    };
+    pub use ibgib::transform::{self, FirstGenOpts, ForkOpts, Moment, Mut8Opts, Rel8Opts, TjpOpts, linked};
+    pub use ibgib::{Addr, IbGib, Map, Value, Verified, object};
+    pub use ibgib_keystone::Secret;
+    pub use ibgib_saga::{Direction, Limits, Scope, Summary};
+    pub use ibgib_spaces::history::admit;
+    pub use ibgib_spaces::{DurableSpace, MemorySpace, Space};
+    pub use std::sync::Arc;
+}
