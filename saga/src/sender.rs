@@ -862,7 +862,9 @@ impl Sender {
             (State::Candidates, SenderAnswer::Addrs(addrs)) => {
                 let job = self.job();
                 job.candidates.clone_from(&addrs);
-                job.to_ask = if job.they_are_empty { VecDeque::new() } else { batches(addrs) };
+                // A side without timelines may still have constants.
+                let nothing_there = job.they_are_empty && job.constants.is_empty();
+                job.to_ask = if nothing_there { VecDeque::new() } else { batches(addrs) };
                 self.ask_has(State::PeekHas)
             }
             (State::Lacking, SenderAnswer::Addrs(lacking)) => {
