@@ -2,7 +2,7 @@
 
 use crate::config::{HASH_REVEAL, PoolConfig, Replenish};
 use crate::error::ValidateError;
-use crate::pool::{self, challenges, requirements};
+use crate::pool::{self, Unselectable, challenges, strict_requirements};
 use crate::secret::Entropy;
 use crate::strategy::holds;
 use crate::{IB, VERB_REVOKE};
@@ -89,6 +89,11 @@ fn id_of(pool: &Value) -> &str {
 
 fn is_challenge_id(id: &str) -> bool {
     id.len() == 16 && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+fn is_challenge(value: &Value) -> bool {
+    let text = |name: &str| value.get(name).and_then(Value::as_str);
+    text("type") == Some(HASH_REVEAL) && text("hash").is_some()
 }
 
 fn spent_key(pool_id: &str, id: &str) -> String {
@@ -188,12 +193,13 @@ impl Chain {
         pools(&self.tip)
             .iter()
             .map(|pool| {
-                let prefix = spent_key(id_of(pool), "");
+                // Ids hold no slash, pool ids may.
+                let of_pool = |key: &&String| key.rsplit_once('/').is_some_and(|(pool_id, _)| pool_id == id_of(pool));
                 PoolState {
                     id: id_of(pool).to_owned(),
                     verbs: verbs(pool).iter().filter_map(Value::as_str).map(str::to_owned).collect(),
                     left: challenges(pool).map_or(0, Map::len),
-                    used: self.spent.iter().filter(|s| s.starts_with(&prefix)).count(),
+                    used: self.spent.iter().filter(of_pool).count(),
                 }
             })
             .collect()
@@ -284,13 +290,7 @@ impl Chain {
         Ok(ids.iter().map(|id| spent_key(&pool_id, id)).collect())
     }
 
-    fn check_revocation(
-        &self,
-        next: &Verified<IbGib>,
-        proof: &Value,
-        verb: &str,
-        target: &str,
-    ) -> Result<(), Errors> {
+    fn check_revocation(&self, next: &Verified<IbGib>, proof: &Value, verb: &str, target: &str) -> Result<(), Errors> {
         match next.datum("revocationInfo") {
             None if verb == VERB_REVOKE => Err(one("revocation", "revocationInfo beside a revoke claim", "none")),
             None => Ok(()),
@@ -319,16 +319,18 @@ impl Chain {
         target: &str,
         expect: &Expect,
     ) -> Result<(), Errors> {
-        let recorded = proof.get("requiredChallengeIds").and_then(Value::as_array).unwrap_or(&[]);
-        let recorded: Vec<String> = recorded.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+        let recorded: Option<Vec<String>> = match proof.get("requiredChallengeIds") {
+            None => Some(Vec::new()),
+            Some(list) => list.as_array().and_then(|ids| ids.iter().map(|id| id.as_str().map(str::to_owned)).collect()),
+        };
+        let Some(recorded) = recorded else { return Err(one("demand", "a list of ids", "something else")) };
         if let Some(demanded) = expect.demanded.as_ref().filter(|d| **d != recorded) {
             return Err(one("demand", demanded.join(", "), recorded.join(", ")));
         }
-        if let Some(unknown) = recorded.iter().find(|id| challenges(pool).is_none_or(|c| !c.contains_key(id))) {
-            return Err(one("demand", "challenges of the pool", unknown));
-        }
-        let (mandatory, rest) =
-            requirements(pool, &recorded, Some(target)).map_err(|e| one("selection", "what the pool asks for", e.text()))?;
+        let (mandatory, rest) = strict_requirements(pool, &recorded, target).map_err(|e| match e {
+            Unselectable::Demand(unknown) => one("demand", "challenges of the pool", unknown),
+            other => one("selection", "what the pool asks for", other.text()),
+        })?;
         let random = pool::selected_randomly(pool);
         let fits = ids.len() == mandatory.len() + random
             && ids[..mandatory.len()] == mandatory
@@ -395,6 +397,9 @@ impl Chain {
                 if !is_challenge_id(id) {
                     return Err(one("next_pool", "ids of 16 hex digits", id));
                 }
+                if !is_challenge(challenge) {
+                    return Err(one("next_pool", "challenges with type and hash", challenge.to_json()));
+                }
                 pool::add(&mut expected, id, challenge.clone());
             }
             if expected != *new {
@@ -429,8 +434,7 @@ fn check_new_pool(pool: &Value) -> Result<(), (String, String)> {
         if !is_challenge_id(id) {
             return bad("ids of 16 hex digits", id.to_owned());
         }
-        let typed = challenge.get("type").and_then(Value::as_str) == Some(HASH_REVEAL);
-        if !typed || challenge.get("hash").and_then(Value::as_str).is_none() {
+        if !is_challenge(challenge) {
             return bad("challenges with type and hash", challenge.to_json());
         }
         pool::bind(&mut binding, id);

@@ -40,7 +40,6 @@ pub struct SignInput {
     pub frame_details: Option<Value>,
 }
 
-
 /// A claim as JSON.
 #[derive(Clone, Debug)]
 pub struct ClaimValue(pub Value);
@@ -276,15 +275,15 @@ fn evolve(
         .iter()
         .map(|p| if p.get("id").and_then(Value::as_str) == Some(&id) { next.clone() } else { p.clone() })
         .collect();
-    let mut proof: Map = [("claim", input.claim.0.clone()), ("solutions", Value::Array(solutions))].into_iter().collect();
+    let mut proof: Map =
+        [("claim", input.claim.0.clone()), ("solutions", Value::Array(solutions))].into_iter().collect();
     if !input.required.is_empty() {
         proof.insert("requiredChallengeIds", strings(input.required.iter().map(String::as_str)));
     }
     let proof = Value::Object(proof);
-    let mut patch: Map =
-        [("challengePools", Value::Array(next_pools)), ("proofs", Value::Array(vec![proof.clone()]))]
-            .into_iter()
-            .collect();
+    let mut patch: Map = [("challengePools", Value::Array(next_pools)), ("proofs", Value::Array(vec![proof.clone()]))]
+        .into_iter()
+        .collect();
     if let Some(reason) = revoking {
         patch.insert("revocationInfo", object([("reason", reason.into()), ("proof", proof)]));
     }

@@ -172,13 +172,7 @@ pub fn random_salts(entropy: &mut dyn Entropy) -> [String; 3] {
 }
 
 fn pool(salt: &str, verb: &str, behavior: Behavior) -> PoolConfig {
-    PoolConfig {
-        salt: salt.to_owned(),
-        allowed_verbs: vec![verb.to_owned()],
-        behavior,
-        algo: Algo::Sha256,
-        rounds: 1,
-    }
+    PoolConfig { salt: salt.to_owned(), allowed_verbs: vec![verb.to_owned()], behavior, algo: Algo::Sha256, rounds: 1 }
 }
 
 const fn behavior(size: usize, replenish: Replenish, first: usize, random: usize, binding: usize) -> Behavior {
@@ -213,7 +207,12 @@ pub fn presets(standard_salt: &str, revocation_salt: &str) -> (Value, Value) {
 
 /// An empty pool of this configuration, as JSON.
 pub(crate) fn empty_pool(config: &Value, id: &str) -> Map {
-    [("id", Value::from(id)), ("config", config.clone()), ("challenges", Map::new().into()), ("bindingMap", Map::new().into())]
-        .into_iter()
-        .collect()
+    [
+        ("id", Value::from(id)),
+        ("config", config.clone()),
+        ("challenges", Map::new().into()),
+        ("bindingMap", Map::new().into()),
+    ]
+    .into_iter()
+    .collect()
 }

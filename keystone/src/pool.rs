@@ -10,6 +10,8 @@ pub(crate) enum Unselectable {
     Demand(String),
     /// No challenge is left in the bucket of a character of the target.
     Binding(char),
+    /// The target has fewer characters than bind.
+    Target,
     /// Too few are left to take from the front.
     Sequential,
 }
@@ -19,6 +21,7 @@ impl Unselectable {
         match self {
             Self::Demand(id) => format!("challenge {id:?} is demanded but not in the pool"),
             Self::Binding(c) => format!("no challenge is left that binds to {c:?}"),
+            Self::Target => "the target is too short to bind".into(),
             Self::Sequential => "too few challenges are left".into(),
         }
     }
@@ -76,13 +79,14 @@ pub(crate) fn requirements(
     }
     let bound = behavior(pool, "targetBindingChars");
     if let Some(target) = target.filter(|t| bound > 0 && !t.is_empty()) {
-        let gib = target.rsplit_once('^').map_or(target, |p| p.1);
-        for c in gib.chars().take(bound) {
+        for c in gib_of(target).chars().take(bound) {
             let c = c.to_ascii_lowercase();
             let bucket = pool.get("bindingMap").and_then(|m| m.get(&c.to_string())).and_then(Value::as_array);
-            let free = bucket.into_iter().flatten().filter_map(Value::as_str).find(|id| {
-                all.contains_key(id) && !mandatory.iter().any(|m| m == id)
-            });
+            let free = bucket
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .find(|id| all.contains_key(id) && !mandatory.iter().any(|m| m == id));
             let Some(id) = free else { return Err(Unselectable::Binding(c)) };
             let id = id.to_owned();
             take(&id, &mut mandatory);
@@ -95,6 +99,27 @@ pub(crate) fn requirements(
     }
     mandatory.extend(in_line[..first].iter().cloned());
     Ok((mandatory, in_line[first..].to_vec()))
+}
+
+/// As [`requirements`], without what the original lets pass: demands of ids that only seem to be there, and targets
+/// such as `x^` that have fewer characters than bind.
+pub(crate) fn strict_requirements(
+    pool: &Value,
+    demanded: &[String],
+    target: &str,
+) -> Result<(Vec<String>, Vec<String>), Unselectable> {
+    if let Some(id) = demanded.iter().find(|id| challenges(pool).is_none_or(|all| !all.contains_key(id))) {
+        return Err(Unselectable::Demand(id.clone()));
+    }
+    if gib_of(target).chars().count() < behavior(pool, "targetBindingChars") {
+        return Err(Unselectable::Target);
+    }
+    requirements(pool, demanded, Some(target))
+}
+
+/// What of a target binds: its gib, or all of a text that is no address.
+fn gib_of(target: &str) -> &str {
+    target.rsplit_once('^').map_or(target, |p| p.1)
 }
 
 /// Adds an id to the bucket of its first character, if that is a hex digit.

@@ -3,7 +3,7 @@
 use crate::chain::{Chain, Expect, Step, choose};
 use crate::config::{PoolConfig, Replenish, empty_pool};
 use crate::error::KeystoneError;
-use crate::pool::{self, Unselectable, challenges, requirements};
+use crate::pool::{self, Unselectable, challenges, strict_requirements};
 use crate::secret::{Entropy, Secret};
 use crate::strategy::{Context, HashReveal, Strategy};
 use crate::{IB, VERB_REVOKE};
@@ -157,8 +157,8 @@ fn fresh_ids(
     let mut out: Vec<String> = Vec::with_capacity(digits.len());
     let mut index = 0u64;
     while out.len() < digits.len() {
-        let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(strategy.pool_secret())
-            .expect("HMAC takes keys of any length");
+        let mut mac =
+            <Hmac<Sha256> as KeyInit>::new_from_slice(strategy.pool_secret()).expect("HMAC takes keys of any length");
         mac.update(salt.as_bytes());
         mac.update(&n.to_be_bytes());
         mac.update(&index.to_be_bytes());
@@ -189,12 +189,11 @@ fn evolve(
     let config = pool.get("config").map_or_else(|| Err("no config".into()), PoolConfig::read);
     let config = config.map_err(KeystoneError::Config)?;
     let strategy = strategy(&config, secret);
-    let (mut used, mut rest) =
-        requirements(pool, &opts.demanded, Some(&claim.target)).map_err(|e| match e {
-            Unselectable::Demand(id) => KeystoneError::UnknownDemand(id),
-            Unselectable::Binding(_) => KeystoneError::BindingExhausted,
-            Unselectable::Sequential => KeystoneError::Exhausted(claim.verb.clone()),
-        })?;
+    let (mut used, mut rest) = strict_requirements(pool, &opts.demanded, &claim.target).map_err(|e| match e {
+        Unselectable::Demand(id) => KeystoneError::UnknownDemand(id),
+        Unselectable::Binding(_) | Unselectable::Target => KeystoneError::BindingExhausted,
+        Unselectable::Sequential => KeystoneError::Exhausted(claim.verb.clone()),
+    })?;
     let random = config.behavior.select_randomly;
     let chosen = choose(&mut rest, random, entropy);
     if chosen.len() < random {

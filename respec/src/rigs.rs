@@ -55,6 +55,11 @@ impl Rig {
         Ok(Self { stage, server: Some(server), _dir: Some(dir) })
     }
 
+    /// The server's base URL, where there is one.
+    pub fn url(&self) -> Option<String> {
+        self.server.as_ref().map(Server::url)
+    }
+
     /// Ends what the rig started.
     pub async fn close(self) {
         if let Some(server) = self.server {

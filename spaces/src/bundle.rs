@@ -89,11 +89,7 @@ impl<W: Write> Hashing<W> {
 ///
 /// # Errors
 /// A failing space or sink; what was written then is no bundle.
-pub async fn export(
-    space: &dyn Space,
-    starts: &[Addr],
-    sink: impl Write + Send,
-) -> Result<Bundled, BundleError> {
+pub async fn export(space: &dyn Space, starts: &[Addr], sink: impl Write + Send) -> Result<Bundled, BundleError> {
     let mut out = Hashing { sink, hash: Sha256::new() };
     let mut told = Bundled::default();
     out.line(&object([("bundle", NAME.into())]).to_json())?;
@@ -233,7 +229,9 @@ async fn read_in(
         match reader.next()? {
             Line::Node(node) => {
                 told.nodes += 1;
-                needs.extend(node.targets().into_iter().filter(|t| !addrs.contains(t)).map(|t| (t, node.addr().clone())));
+                needs.extend(
+                    node.targets().into_iter().filter(|t| !addrs.contains(t)).map(|t| (t, node.addr().clone())),
+                );
                 addrs.insert(node.addr().clone());
                 batch.push(node);
                 if batch.len() == BATCH {

@@ -25,10 +25,8 @@ mod memory;
 mod rules;
 mod space;
 
-pub use durable::{DurableSpace, FILE};
 pub use bundle::{BundleError, Bundled};
+pub use durable::{DurableSpace, FILE};
 pub use fsck::{Fsck, fsck};
 pub use memory::MemorySpace;
-pub use space::{
-    Advance, Changes, Commit, CommitError, Follow, Kind, Scanned, Space, SpaceError, Tip, TipMove,
-};
+pub use space::{Advance, Changes, Commit, CommitError, Follow, Kind, Scanned, Space, SpaceError, Tip, TipMove};

@@ -1,0 +1,437 @@
+//! A hostile sender against a real server: whatever it sends ends in a typed refusal, and nothing of it is applied.
+
+use async_trait::async_trait;
+use ibgib::{Addr, IbGib, Mode, Value, Verified};
+use ibgib_keystone::{Claim, Secret, SignOpts};
+use ibgib_peer::entropy::{OsEntropy, now_ms};
+use ibgib_peer::{Link, Remote, SecretSource, SenderIdentity, SyncOptions, SyncSagaCoordinator, identity};
+use ibgib_respec::play::{Play, Side, data};
+use ibgib_respec::rigs::{Faults, Rig, Simulated};
+use ibgib_saga::{Limits, Message, MsgType, Packet, SagaError};
+use ibgib_spaces::{Changes, Commit, CommitError, Follow, Kind, MemorySpace, Scanned, Space, SpaceError, Tip, fsck};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+
+type Packets = Arc<Mutex<Vec<Packet>>>;
+
+/// Keeps what the sender sends.
+#[derive(Debug)]
+struct Wiretap {
+    inner: Arc<dyn Remote>,
+    sent: Packets,
+}
+
+#[async_trait]
+impl Remote for Wiretap {
+    async fn audience(&self) -> Result<String, SagaError> {
+        self.inner.audience().await
+    }
+    async fn identity_tip(&self, tjp: &Addr) -> Result<Option<Addr>, SagaError> {
+        self.inner.identity_tip(tjp).await
+    }
+    async fn keystone_frames(&self, tip: &Addr) -> Result<Vec<Verified<IbGib>>, SagaError> {
+        self.inner.keystone_frames(tip).await
+    }
+    async fn post_genesis_keystone(&self, genesis: &Verified<IbGib>) -> Result<(), SagaError> {
+        self.inner.post_genesis_keystone(genesis).await
+    }
+    async fn post_evolution(
+        &self,
+        tjp: &Addr,
+        frames: &[Verified<IbGib>],
+        session: Option<&Verified<IbGib>>,
+    ) -> Result<(), SagaError> {
+        self.inner.post_evolution(tjp, frames, session).await
+    }
+    async fn open(&self) -> Result<Link, SagaError> {
+        let Link { tx, rx } = self.inner.open().await?;
+        let (ours, theirs) = tokio::sync::mpsc::channel(16);
+        let sent = Arc::clone(&self.sent);
+        tokio::spawn(async move {
+            let mut theirs: tokio::sync::mpsc::Receiver<Packet> = theirs;
+            while let Some(packet) = theirs.recv().await {
+                sent.lock().unwrap().push(packet.clone());
+                if tx.send(packet).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Link { tx: ours, rx })
+    }
+}
+
+/// The refusal that ends a link.
+async fn refusal(mut link: Link) -> (MsgType, String) {
+    while let Some(packet) = link.rx.recv().await {
+        if let Packet::Text(text) = packet {
+            let message = Message::decode(&text).unwrap();
+            if matches!(message.kind, MsgType::AuthFail | MsgType::SyncError) {
+                let code = message.text("code").unwrap().to_owned();
+                assert_eq!(link.rx.recv().await, None, "a refusal is the last word");
+                return (message.kind, code);
+            }
+        }
+    }
+    (MsgType::Bye, "closed".into())
+}
+
+async fn played() -> (Rig, Play) {
+    let rig = Rig::websocket("hostile").await.unwrap();
+    let mut play = Play::new(rig.stage.clone());
+    play.make_identity("a secret of the hostile tests", None).await.unwrap();
+    play.make(Side::Source, "alpha", data([("title", "first".into())])).await.unwrap();
+    (rig, play)
+}
+
+async fn still_serves(play: &mut Play) {
+    play.edit(Side::Source, "alpha", data([("title", "after all that".into())])).await.unwrap();
+    play.sync().await.unwrap();
+    play.check_end().await.unwrap();
+    for check in &play.checks {
+        assert!(check.passed, "{}: {}", check.sentence, check.evidence);
+    }
+    assert!(fsck(&*play.stage.dest).await.unwrap().is_clean());
+}
+
+fn options(play: &Play) -> SyncOptions {
+    SyncOptions { identity: play.identity.clone(), ..SyncOptions::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn garbage_and_oversized_messages_end_the_connection_only() {
+    let (rig, mut play) = played().await;
+    let before = play.stage.dest.count().await.unwrap();
+    let hello = Message::new(MsgType::Hello, [("versions", ibgib::strings(["another.protocol"]))]).packet();
+    let big = |n: usize| Packet::Text("x".repeat(n));
+    for (packet, expected) in [
+        (Packet::Text("garbage".into()), "bad_message"),
+        (Packet::Text("{\"type\":\"nonsense\"}".into()), "bad_message"),
+        (Packet::Text(format!("{}{}", "[".repeat(50_000), "]".repeat(10))), "bad_message"),
+        (Packet::Binary(vec![1, 2, 3]), "out_of_turn"),
+        (Message::new(MsgType::Peek, []).packet(), "out_of_turn"),
+        (Message::new(MsgType::SyncFrameRequest, []).packet(), "out_of_turn"),
+        (hello, "incompatible"),
+        (big(65 * 1024), "limit"),
+    ] {
+        let link = play.stage.remote.open().await.unwrap();
+        link.tx.send(packet).await.unwrap();
+        assert_eq!(refusal(link).await, (MsgType::AuthFail, expected.to_owned()));
+    }
+    // Above the socket's own limit nobody reads on to answer.
+    let link = play.stage.remote.open().await.unwrap();
+    let _ = link.tx.send(big(100 * 1024 * 1024)).await;
+    assert_eq!(refusal(link).await.1, "closed");
+    assert_eq!(play.stage.dest.count().await.unwrap(), before);
+    still_serves(&mut play).await;
+    rig.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replayed_connect_proof_and_a_replayed_saga_are_refused() {
+    let (rig, mut play) = played().await;
+    let sent: Packets = Arc::default();
+    let tapped = Arc::new(Wiretap { inner: Arc::clone(&play.stage.remote), sent: Arc::clone(&sent) });
+    let coordinator = SyncSagaCoordinator::new(Arc::clone(&play.stage.source));
+    coordinator.sync(tapped, options(&play)).done().await.unwrap();
+    let sent = std::mem::take(&mut *sent.lock().unwrap());
+    assert!(sent.len() > 3);
+
+    let count = play.stage.dest.count().await.unwrap();
+    let link = play.stage.remote.open().await.unwrap();
+    for packet in sent {
+        // Refused on the way, so not all of it may leave.
+        let _ = link.tx.send(packet).await;
+    }
+    let (kind, code) = refusal(link).await;
+    assert_eq!(kind, MsgType::AuthFail, "{code}");
+    assert_eq!(play.stage.dest.count().await.unwrap(), count);
+    still_serves(&mut play).await;
+    rig.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_identitys_session_cannot_be_used() {
+    let (rig, mut play) = played().await;
+    let mut theirs = play.new_peer();
+    theirs.establish_session_identity().await.unwrap();
+    let s = theirs.session().unwrap().chain().clone();
+
+    // Mallory has an identity of his own and names the other's session, which he has seen go by.
+    let link = play.stage.remote.open().await.unwrap();
+    let hello = |session: Value| {
+        let versions = ibgib::strings([ibgib_saga::SUBPROTOCOL]);
+        Message::new(MsgType::Hello, [("session", session), ("versions", versions)]).packet()
+    };
+    link.tx.send(hello(s.tip().addr().into())).await.unwrap();
+    let mut link = link;
+    let Some(Packet::Text(challenge)) = link.rx.recv().await else { panic!("no challenge") };
+    let challenge = Message::decode(&challenge).unwrap();
+    let claim =
+        Claim { verb: "connect".into(), target: challenge.text("challengeUuid").unwrap().to_owned(), scope: None };
+    let mallory = Secret::new(b"another secret".to_vec());
+    let pools = ibgib_keystone::config::session_pools(&ibgib_keystone::config::random_salts(&mut OsEntropy));
+    let own = ibgib_keystone::genesis(&mallory, &pools, None, now_ms(), &mut OsEntropy).unwrap();
+    let signed = ibgib_keystone::sign(&own.chain, &mallory, &claim, &SignOpts::default(), now_ms(), &mut OsEntropy);
+    let proof = match signed {
+        Ok(signed) => signed.frame,
+        // The connect pool solves only what is demanded: his genesis is all he can offer.
+        Err(_) => own.frame,
+    };
+    link.tx.send(Message::new(MsgType::ConnectProof, [("proof", proof.to_value())]).packet()).await.unwrap();
+    let (kind, _) = refusal(link).await;
+    assert_eq!(kind, MsgType::AuthFail);
+
+    // A session that nobody introduced is unknown.
+    let link = play.stage.remote.open().await.unwrap();
+    link.tx.send(hello(own.chain.tip().addr().into())).await.unwrap();
+    assert_eq!(refusal(link).await.0, MsgType::AuthFail);
+    // Nor does a server talk to nobody.
+    let link = play.stage.remote.open().await.unwrap();
+    link.tx.send(hello(Value::Null)).await.unwrap();
+    assert_eq!(refusal(link).await.0, MsgType::AuthFail);
+    still_serves(&mut play).await;
+    rig.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flipped_bits_cut_lines_and_repeated_messages_never_apply_half_a_saga() {
+    let (rig, mut play) = played().await;
+    let mut refused = 0;
+    for seed in 1..=40 {
+        play.edit(Side::Source, "alpha", data([("title", u32::try_from(seed).unwrap().into())])).await.unwrap();
+        play.make(Side::Source, "beta", data([("seed", "x".repeat(3_000).into())])).await.unwrap();
+        let kind = seed % 3;
+        let one_in = |k: u64| if kind == k { 4 } else { 0 };
+        let faults = Faults {
+            seed,
+            delay_ms_max: 0,
+            cut_one_in: one_in(0),
+            corrupt_one_in: one_in(1),
+            repeat_one_in: one_in(2),
+        };
+        let remote = Arc::new(Simulated::new(Arc::clone(&play.stage.remote), faults));
+        let coordinator = SyncSagaCoordinator::new(Arc::clone(&play.stage.source));
+        if coordinator.sync(remote, options(&play)).done().await.is_err() {
+            refused += 1;
+        }
+        for space in [&play.stage.source, &play.stage.dest] {
+            assert!(fsck(&**space).await.unwrap().is_clean(), "seed {seed}");
+        }
+    }
+    assert!(refused > 5, "the faults did something");
+    let done = SyncSagaCoordinator::new(Arc::clone(&play.stage.source));
+    done.sync(Arc::clone(&play.stage.remote), options(&play)).done().await.unwrap();
+    let living = Some(Kind::Living);
+    assert_eq!(play.stage.source.tips(living).await.unwrap(), play.stage.dest.tips(living).await.unwrap());
+    still_serves(&mut play).await;
+    rig.close().await;
+}
+
+/// A space that passes an identity off as data.
+#[derive(Debug)]
+struct Disguised {
+    inner: Arc<dyn Space>,
+    keystone: Tip,
+}
+
+#[async_trait]
+impl Space for Disguised {
+    fn id(&self) -> &str {
+        self.inner.id()
+    }
+    async fn get(&self, addrs: &[Addr]) -> Result<Vec<Option<Verified<IbGib>>>, SpaceError> {
+        self.inner.get(addrs).await
+    }
+    async fn has(&self, addrs: &[Addr]) -> Result<Vec<bool>, SpaceError> {
+        self.inner.has(addrs).await
+    }
+    async fn count(&self) -> Result<u64, SpaceError> {
+        self.inner.count().await
+    }
+    async fn tip(&self, tjp: &Addr) -> Result<Option<Tip>, SpaceError> {
+        self.inner.tip(tjp).await
+    }
+    async fn tips(&self, kind: Option<Kind>) -> Result<Vec<Tip>, SpaceError> {
+        let mut tips = self.inner.tips(kind).await?;
+        if kind == Some(Kind::Living) {
+            tips.push(self.keystone.clone());
+            tips.sort_by(|a, b| a.tjp.as_str().cmp(b.tjp.as_str()));
+        }
+        Ok(tips)
+    }
+    async fn commit(&self, commit: Commit) -> Result<u64, CommitError> {
+        self.inner.commit(commit).await
+    }
+    async fn revision(&self) -> Result<u64, SpaceError> {
+        self.inner.revision().await
+    }
+    async fn changes(&self, since: u64) -> Result<Changes, SpaceError> {
+        self.inner.changes(since).await
+    }
+    async fn changed(&self, since: u64) -> Result<u64, SpaceError> {
+        self.inner.changed(since).await
+    }
+    async fn stage(&self, owner: &str, nodes: &[Verified<IbGib>]) -> Result<(), SpaceError> {
+        self.inner.stage(owner, nodes).await
+    }
+    async fn staged(&self, owner: &str, addrs: &[Addr]) -> Result<Vec<Option<Verified<IbGib>>>, SpaceError> {
+        self.inner.staged(owner, addrs).await
+    }
+    async fn staged_addrs(&self, owner: &str) -> Result<Vec<Addr>, SpaceError> {
+        self.inner.staged_addrs(owner).await
+    }
+    async fn unstage(&self, owner: &str) -> Result<(), SpaceError> {
+        self.inner.unstage(owner).await
+    }
+    async fn record(&self, key: &str) -> Result<Option<Vec<u8>>, SpaceError> {
+        self.inner.record(key).await
+    }
+    async fn records(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, SpaceError> {
+        self.inner.records(prefix).await
+    }
+    async fn scan(&self, after: Option<[u8; 32]>, limit: usize) -> Result<Vec<Scanned>, SpaceError> {
+        self.inner.scan(after, limit).await
+    }
+    async fn reach(
+        &self,
+        starts: &[Addr],
+        follow: Follow,
+        stop: &HashSet<Addr>,
+        limit: usize,
+    ) -> Result<Vec<Addr>, SpaceError> {
+        self.inner.reach(starts, follow, stop, limit).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keystone_frames_in_the_payload_are_refused() {
+    let (rig, mut play) = played().await;
+    let other = identity::create(&*play.stage.source, &Secret::new(b"somebody else's".to_vec())).await.unwrap();
+    let keystone = play.stage.source.tip(other.tjp()).await.unwrap().unwrap();
+    let evil: Arc<dyn Space> = Arc::new(Disguised { inner: Arc::clone(&play.stage.source), keystone });
+    let done = SyncSagaCoordinator::new(evil).sync(Arc::clone(&play.stage.remote), options(&play)).done().await;
+    let there = play.stage.dest.has(std::slice::from_ref(other.tjp())).await.unwrap();
+    assert_eq!(there, [false], "{done:?}");
+    assert!(fsck(&*play.stage.dest).await.unwrap().is_clean());
+    still_serves(&mut play).await;
+    rig.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stale_and_forked_identities_are_told_apart() {
+    let (rig, mut play) = played().await;
+    play.sync().await.unwrap();
+    let sender = play.identity.clone().unwrap();
+    let chain = identity::load_chain(&*play.stage.source, &sender.tjp).await.unwrap().unwrap();
+    let frames = identity::frames(&*play.stage.source, &sender.tjp).await.unwrap().unwrap();
+    // The same body twice changes nothing.
+    play.stage.remote.post_evolution(&sender.tjp, &frames[1..], None).await.unwrap();
+
+    // A copy of the device as it was before signs on the same frame.
+    let (mut old, _) = ibgib_keystone::Chain::replay(frames[..1].to_vec()).unwrap();
+    let secret = sender.secret.read().unwrap();
+    let claim = Claim { verb: "sync".into(), target: "something^else".into(), scope: None };
+    let mut other = Vec::new();
+    for _ in 0..2 {
+        let signed =
+            ibgib_keystone::sign(&old, &secret, &claim, &SignOpts::default(), now_ms(), &mut OsEntropy).unwrap();
+        other.push(signed.frame.clone());
+        old = signed.chain;
+    }
+    // Its second frame alone leads nowhere that the server knows: stale, with the tip to go on from.
+    let error = play.stage.remote.post_evolution(&sender.tjp, &other[1..], None).await.unwrap_err();
+    assert_eq!(error.code(), "identity_stale");
+    assert!(error.to_string().contains(chain.tip().addr().as_str()), "{error}");
+    // Its first one shows two frames on one past.
+    let error = play.stage.remote.post_evolution(&sender.tjp, &other[..1], None).await.unwrap_err();
+    assert_eq!(error.code(), "identity_forked");
+    let evidence = identity::evidence(&*play.stage.dest, &sender.tjp).await.unwrap();
+    let shown: HashSet<&Addr> = evidence.iter().map(|e| &e.frame).collect();
+    assert_eq!(shown, HashSet::from([other[0].addr(), frames[1].addr()]));
+    assert_eq!(play.stage.dest.tip(&sender.tjp).await.unwrap().unwrap().addr, *chain.tip().addr());
+    let error = play.sync().await.unwrap_err();
+    assert!(error.to_string().contains("two"), "{error}");
+    rig.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_secret_is_noticed_before_anything_is_sent() {
+    let (rig, play) = played().await;
+    let tjp = play.identity.as_ref().unwrap().tjp.clone();
+    let secret = SecretSource::new(|| Ok(Secret::new(b"not the secret".to_vec())));
+    let identity = Some(SenderIdentity { tjp: tjp.clone(), secret });
+    let coordinator = SyncSagaCoordinator::new(Arc::clone(&play.stage.source));
+    let done = coordinator.sync(Arc::clone(&play.stage.remote), SyncOptions { identity, ..options(&play) });
+    assert_eq!(done.done().await.unwrap_err().code(), "identity_wrong_secret");
+    assert_eq!(play.stage.source.tip(&tjp).await.unwrap().unwrap().n, Some(0));
+    let unknown: Arc<dyn Space> = Arc::new(MemorySpace::new("empty"));
+    let done = SyncSagaCoordinator::new(unknown).sync(Arc::clone(&play.stage.remote), options(&play)).done().await;
+    assert_eq!(done.unwrap_err().code(), "identity_unknown");
+    rig.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_http_api_answers_bad_requests_with_fitting_statuses() {
+    let rig = Rig::websocket("http").await.unwrap();
+    let url = rig.url().unwrap();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let wrong = format!("{{\"ib\":\"keystone\",\"gib\":\"{}\",\"data\":{{\"n\":0}}}}", "A".repeat(64));
+    let big = "x".repeat(2 * 1024 * 1024);
+    let nobody = format!("{url}/api/v1/keystones/keystone%5E{}/frames", "A".repeat(64));
+    let posts: [(&str, &str, u16); 7] = [
+        ("/api/v1/keystones", "garbage", 400),
+        ("/api/v1/keystones", "{\"ib\":\"x\",\"ib\":\"y\"}", 400),
+        ("/api/v1/keystones", &wrong, 422),
+        ("/api/v1/keystones", "{\"ib\":\"keystone\",\"gib\":\"gib\"}", 422),
+        ("/api/v1/keystones", &big, 413),
+        ("/api/v1/keystones/nonsense/frames", "{\"frames\":[]}", 400),
+        ("/api/v1/health", "", 405),
+    ];
+    for (path, body, status) in posts {
+        let answer = client.post(format!("{url}{path}")).body(body.to_owned()).send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), status, "{path} {}", &body[..body.len().min(40)]);
+        let text = answer.text().await.unwrap();
+        if status != 413 {
+            let error = Value::parse(&text, Mode::Strict).unwrap();
+            let error = error.get("error").unwrap_or_else(|| panic!("{text}"));
+            assert!(error.get("code").is_some() && error.get("message").is_some(), "{text}");
+        }
+    }
+    let answer = client.post(nobody).body("{\"frames\":[]}").send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 404);
+    for (path, status) in [
+        ("/nothing", 404),
+        ("/api/v1/ibgibs/nonsense", 400),
+        (&format!("/api/v1/ibgibs/x%5E{}", "A".repeat(64)), 404),
+        (&format!("/api/v1/ibgibs/x%5E{}?getGraph=true", "A".repeat(64)), 404),
+        ("/api/v1/tips", 400),
+        ("/api/v1/health", 200),
+        ("/metrics", 200),
+    ] {
+        assert_eq!(client.get(format!("{url}{path}")).send().await.unwrap().status().as_u16(), status, "{path}");
+    }
+    let upgrade = |origin: &'static str| {
+        client
+            .get(format!("{url}/api/v1/sync"))
+            .header("connection", "upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+            .header("origin", origin)
+            .send()
+    };
+    assert_eq!(upgrade("http://evil.example").await.unwrap().status().as_u16(), 403);
+    rig.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_of_a_saga_are_told_by_name() {
+    let (rig, play) = played().await;
+    let limits = Limits { message_bytes_max: 512, ..Limits::default() };
+    let done = SyncSagaCoordinator::new(Arc::clone(&play.stage.source))
+        .sync(Arc::clone(&play.stage.remote), SyncOptions { limits, ..options(&play) })
+        .done()
+        .await;
+    assert_eq!(done.unwrap_err().code(), "limit");
+    rig.close().await;
+}
