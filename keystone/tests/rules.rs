@@ -45,7 +45,8 @@ fn step() -> (Chain, Frame) {
 fn connecting() -> (Chain, Frame, String) {
     let chain = session().chain;
     let demanded = ids(chain.tip(), 0)[5].clone();
-    let frame = try_sign(&chain, &secret(), "connect", "challenge-uuid", &[demanded.clone()]).unwrap().frame;
+    let frame =
+        try_sign(&chain, &secret(), "connect", "challenge-uuid", std::slice::from_ref(&demanded)).unwrap().frame;
     (chain, frame, demanded)
 }
 
