@@ -368,6 +368,9 @@ pub(crate) struct Serve {
     /// Listen beyond this machine although nothing is encrypted
     #[arg(long)]
     pub(crate) allow_plain_text: bool,
+    /// Serve the developer tools page too; on loopback only, and only for whoever has the address that is printed
+    #[arg(long)]
+    pub(crate) dev_tools: bool,
 }
 
 #[derive(Debug, clap::Args)]

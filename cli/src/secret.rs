@@ -111,15 +111,19 @@ pub(crate) fn find(args: &Args, file: &Path, config: &mut ConfigFile, make: bool
         Some(text) => text,
         None if make && !file.exists() => {
             let text = Zeroizing::new(entropy::random_hex());
-            let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
-            made.and_then(|mut f| f.write_all(text.as_bytes()).and_then(|()| f.sync_all()))
-                .map_err(|e| CliError::io(file, &e))?;
+            write_private(file, text.as_bytes())?;
             Zeroizing::new(text.as_bytes().to_vec())
         }
         None => read_file(file)
             .map_err(|e| e.hint("give the secret with --secret-file, IBGIB_SECRET_FILE or IBGIB_SECRET_COMMAND"))?,
     };
     derive(&text, config)
+}
+
+/// Writes a new file that only its owner may read.
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    made.and_then(|mut f| f.write_all(bytes).and_then(|()| f.sync_all())).map_err(|e| CliError::io(path, &e))
 }
 
 /// As the engine asks for it.

@@ -32,6 +32,8 @@ pub struct Stage {
     pub with_identity: bool,
     /// What makes this play's documents its own: the same seed gives the same addresses.
     pub seed: String,
+    /// Limits of the sender's connections.
+    pub limits: Limits,
 }
 
 /// Which side somebody works on.
@@ -238,7 +240,7 @@ impl Play {
     /// A connection to go step by step with.
     pub fn new_peer(&self) -> SyncPeer {
         let (source, remote) = (Arc::clone(&self.stage.source), Arc::clone(&self.stage.remote));
-        SyncPeer::new(source, remote, self.identity.clone(), Limits::default())
+        SyncPeer::new(source, remote, self.identity.clone(), self.stage.limits.clone())
     }
 
     /// Syncs all documents of the play, counting what was missing.
@@ -248,23 +250,28 @@ impl Play {
     pub async fn sync(&mut self) -> Played<()> {
         let docs: Vec<Addr> = self.docs.values().cloned().collect();
         let (source, dest) = (self.live(Side::Source, &docs).await?, self.live(Side::Dest, &docs).await?);
+        let missing_at_dest = self.missing(Side::Dest, &source).await?.len();
+        let missing_at_source = self.missing(Side::Source, &dest).await?.len();
         let options = SyncOptions {
             identity: self.identity.clone(),
             scope: Scope::Only(docs.clone()),
             direction: Direction::Both,
+            limits: self.stage.limits.clone(),
             ..SyncOptions::default()
         };
         let coordinator = SyncSagaCoordinator::new(Arc::clone(&self.stage.source));
         let synced = coordinator.sync(Arc::clone(&self.stage.remote), options).done().await?;
         let after = self.live(Side::Source, &docs).await?;
         let made = after.iter().filter(|a| !source.contains(*a) && !dest.contains(*a)).count();
-        self.runs.push(SyncRun {
-            synced,
-            missing_at_dest: source.difference(&dest).count(),
-            missing_at_source: dest.difference(&source).count(),
-            made,
-        });
+        self.runs.push(SyncRun { synced, missing_at_dest, missing_at_source, made });
         Ok(())
+    }
+
+    /// Which of these nodes a side lacks.
+    async fn missing(&self, side: Side, nodes: &HashSet<Addr>) -> Played<Vec<Addr>> {
+        let nodes: Vec<Addr> = nodes.iter().cloned().collect();
+        let has = self.space(side).has(&nodes).await?;
+        Ok(nodes.into_iter().zip(has).filter(|(_, has)| !has).map(|(addr, _)| addr).collect())
     }
 
     /// The live graph of the documents that a side has.

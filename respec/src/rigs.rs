@@ -51,7 +51,14 @@ impl Rig {
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let server = Server::start(host, ServeOptions { listen, ..ServeOptions::default() }).await?;
         let remote = WebSocketRemote::new(&server.url(), Limits::default().message_bytes_max)?;
-        let stage = Stage { source, dest, remote: Arc::new(remote), with_identity: true, seed: seed.to_owned() };
+        let stage = Stage {
+            source,
+            dest,
+            remote: Arc::new(remote),
+            with_identity: true,
+            seed: seed.to_owned(),
+            limits: Limits::default(),
+        };
         Ok(Self { stage, server: Some(server), _dir: Some(dir) })
     }
 
@@ -74,7 +81,7 @@ fn in_process(seed: &str, with_identity: bool) -> (Stage, Arc<Host>) {
     let options = HostOptions { allow_anonymous: !with_identity, ..HostOptions::default() };
     let host = Host::new(Arc::clone(&dest), options);
     let remote = Arc::new(Innerspace::new(Arc::clone(&host)));
-    (Stage { source, dest, remote, with_identity, seed: seed.to_owned() }, host)
+    (Stage { source, dest, remote, with_identity, seed: seed.to_owned(), limits: Limits::default() }, host)
 }
 
 /// What a simulated link does to messages.
@@ -84,8 +91,10 @@ pub struct Faults {
     pub seed: u64,
     /// Milliseconds that a message takes at most.
     pub delay_ms_max: u64,
-    /// One message in so many is lost, and the line with it (0: none): a stream has no holes.
+    /// One message in so many is lost, and the line with it (0: none).
     pub cut_one_in: u64,
+    /// One message in so many is lost and the line stays (0: none), as behind a broken proxy.
+    pub drop_one_in: u64,
     /// One message in so many arrives with a bit flipped (0: none).
     pub corrupt_one_in: u64,
     /// One message in so many arrives twice (0: none).
@@ -169,6 +178,9 @@ async fn carry(mut from: mpsc::Receiver<Packet>, to: mpsc::Sender<Packet>, mut r
         }
         if random.one_in(faults.cut_one_in) {
             return;
+        }
+        if random.one_in(faults.drop_one_in) {
+            continue;
         }
         if random.one_in(faults.corrupt_one_in) {
             packet = corrupted(packet, random.next());

@@ -206,6 +206,7 @@ async fn flipped_bits_cut_lines_and_repeated_messages_never_apply_half_a_saga() 
             seed,
             delay_ms_max: 0,
             cut_one_in: one_in(0),
+            drop_one_in: 0,
             corrupt_one_in: one_in(1),
             repeat_one_in: one_in(2),
         };

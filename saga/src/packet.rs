@@ -137,6 +137,13 @@ impl Message {
             .ok_or_else(|| SagaError::misbehaved("bad_message", format!("{}: {name} missing", self.kind.as_str())))
     }
 
+    /// The address of the session frame that the message brings as its signature; unchecked, for displays.
+    pub fn signer(&self) -> Option<String> {
+        let frame = self.body.get("signedSessionIdentity").or_else(|| self.body.get("proof"))?;
+        let text = |name: &str| frame.get(name).and_then(Value::as_str);
+        Some(format!("{}^{}", text("ib")?, text("gib")?))
+    }
+
     /// What an `auth_fail` or `sync_error` says.
     pub fn as_refusal(&self) -> SagaError {
         let text = |name: &str| self.body.get(name).and_then(Value::as_str).unwrap_or("").to_owned();

@@ -31,6 +31,7 @@ pub(crate) fn router(state: Arc<State>, extra: Option<Router>) -> Router {
         .route("/api/v1/tips/{addr}", get(tip))
         .route("/api/v1/tips", get(tips))
         .route(ibgib_peer::SYNC_PATH, get(socket::upgrade))
+        .route("/api/v1/openapi.json", get(openapi))
         .route("/metrics", get(metrics::render))
         .layer(DefaultBodyLimit::max(body_max))
         .with_state(state);
@@ -41,6 +42,10 @@ pub(crate) fn router(state: Arc<State>, extra: Option<Router>) -> Router {
     all.fallback(|| async { ApiError::not_found("this path") }).method_not_allowed_fallback(|| async {
         ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path takes another method")
     })
+}
+
+async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], include_str!("openapi.json")).into_response()
 }
 
 async fn health(Extract(state): Extract<Arc<State>>) -> Result<Response, ApiError> {

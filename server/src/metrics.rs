@@ -57,10 +57,10 @@ fn note(event: &HostEvent) {
             let identity = identity.as_ref().map(ToString::to_string).unwrap_or_default();
             tracing::info!(connection = id, identity, "connected");
         }
-        HostEvent::Message(_, incoming, _, bytes) => {
-            let way = if *incoming { "in" } else { "out" };
+        HostEvent::Message(message) => {
+            let way = if message.incoming { "in" } else { "out" };
             counter!("ibgib_messages_total", "way" => way).increment(1);
-            counter!("ibgib_message_bytes_total", "way" => way).increment(*bytes as u64);
+            counter!("ibgib_message_bytes_total", "way" => way).increment(message.bytes as u64);
         }
         HostEvent::Done(id, done) => {
             counter!("ibgib_sagas_total").increment(1);

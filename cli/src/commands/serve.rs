@@ -3,7 +3,9 @@
 use crate::args::{self, Args, PolicyKind};
 use crate::error::{CliError, Exit};
 use crate::output::Output;
+use crate::secret;
 use ibgib::{Addr, object};
+use ibgib_dev_tools::DevTools;
 use ibgib_peer::{Host, HostOptions, Policy};
 use ibgib_server::{ServeOptions, Server};
 use ibgib_spaces::DurableSpace;
@@ -18,14 +20,23 @@ pub(crate) async fn serve(args: &Args, out: &Output, serve: &args::Serve) -> Res
         return Err(CliError::usage("serve needs the directory of its space")
             .hint("add --space DIR; it is made if it is not there"));
     };
-    let options = ServeOptions {
+    let mut options = ServeOptions {
         listen: listen(&serve.listen)?,
         allow_plain_text: serve.allow_plain_text,
         ..ServeOptions::default()
     };
+    if serve.dev_tools && !options.listen.ip().is_loopback() {
+        return Err(CliError::usage(format!("--dev-tools is for this machine only, not for {}", options.listen))
+            .hint("listen on 127.0.0.1, or leave --dev-tools out"));
+    }
     let policy = policy(serve)?;
     let space = Arc::new(DurableSpace::open_or_create(dir)?);
     let host = Host::new(space, HostOptions { policy, ..HostOptions::default() });
+    let tools = match serve.dev_tools {
+        true => Some(DevTools::new(Arc::clone(&host), token(dir)?)),
+        false => None,
+    };
+    options.extra = tools.as_ref().map(DevTools::router);
     let catch = |kind| signal(kind).map_err(|e| CliError::failed("signals", e.to_string()));
     let mut hangup = catch(SignalKind::hangup())?;
     let mut term = catch(SignalKind::terminate())?;
@@ -33,6 +44,11 @@ pub(crate) async fn serve(args: &Args, out: &Output, serve: &args::Serve) -> Res
     let server = Server::start(Arc::clone(&host), options).await?;
     let url = server.url();
     out.item(&object([("listening", url.as_str().into())]), || format!("listening {url}"))?;
+    if let Some(tools) = &tools {
+        tools.listening(&url);
+        let page = tools.page().unwrap_or_default();
+        out.item(&object([("dev_tools", page.as_str().into())]), || format!("dev-tools {page}"))?;
+    }
     tracing::info!(space = %dir.display(), %url, id = host.space().id(), "serving");
     loop {
         tokio::select! {
@@ -49,12 +65,30 @@ pub(crate) async fn serve(args: &Args, out: &Output, serve: &args::Serve) -> Res
         }
     }
     tracing::info!("shutting down");
+    if let Some(tools) = tools {
+        tools.close();
+    }
     tokio::select! {
         () = server.shutdown() => {}
         _ = term.recv() => return Err(CliError::interrupted()),
         _ = int.recv() => return Err(CliError::interrupted()),
     }
     Ok(Exit::Done)
+}
+
+/// The token of the developer tools: kept beside the store, so that an open page survives a restart of the server.
+fn token(dir: &Path) -> Result<String, CliError> {
+    let path = dir.join("dev-tools.token");
+    match std::fs::read_to_string(&path) {
+        Ok(text) if text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) => return Ok(text),
+        // Cut short while it was written.
+        Ok(_) => std::fs::remove_file(&path).map_err(|e| CliError::io(&path, &e))?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(CliError::io(&path, &error)),
+    }
+    let token = ibgib_dev_tools::new_token();
+    secret::write_private(&path, token.as_bytes())?;
+    Ok(token)
 }
 
 fn listen(text: &str) -> Result<SocketAddr, CliError> {

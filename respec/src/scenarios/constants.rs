@@ -21,11 +21,13 @@ impl Scenario for Constants {
 
     async fn setup(&self, play: &mut Play) -> Played<()> {
         play.make_identity("test-sender-secret-phase4", None).await?;
-        let leaf = play.make_constant(Side::Source, "leaf", data([("value", 1.into())]), &[]).await?;
-        let linked = [("to", &leaf)];
-        play.make_constant(Side::Source, "root", data([("value", 2.into())]), &linked).await?;
+        // Equal constants are one: this play's must not be there from another.
+        let of = play.stage.seed.clone();
+        let data = |value: u32| data([("value", value.into()), ("of", of.as_str().into())]);
+        let leaf = play.make_constant(Side::Source, "leaf", data(1), &[]).await?;
+        play.make_constant(Side::Source, "root", data(2), &[("to", &leaf)]).await?;
         // The receiver has one of them already: it must not travel.
-        play.make_constant(Side::Dest, "leaf", data([("value", 1.into())]), &[]).await?;
+        play.make_constant(Side::Dest, "leaf", data(1), &[]).await?;
         Ok(())
     }
 

@@ -100,7 +100,7 @@ impl Scenario for Connect {
             registered,
             chain.tip().addr().to_string(),
         );
-        if let Some(mut peer) = play.peer.take() {
+        if let Some(peer) = &mut play.peer {
             peer.disconnect().await;
             // A second time does nothing.
             peer.disconnect().await;

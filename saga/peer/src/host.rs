@@ -64,14 +64,29 @@ pub enum HostEvent {
     Connected(u64, Option<Addr>),
     /// A connection entered a phase.
     Phase(u64, &'static str),
-    /// A message came in (`true`) or went out; its type or `chunk`, and its bytes.
-    Message(u64, bool, String, usize),
+    /// A message came in or went out.
+    Message(MessageEvent),
     /// A saga ended with a commit.
     Done(u64, ReceiverDone),
     /// A connection ended.
     Closed(u64, Option<SagaError>),
     /// An identity was seen signing two different frames on one past.
     Forked(Addr),
+}
+
+/// A message at a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageEvent {
+    /// Its connection.
+    pub connection: u64,
+    /// Whether it came in.
+    pub incoming: bool,
+    /// Its type, or `chunk`.
+    pub kind: &'static str,
+    /// Its bytes.
+    pub bytes: usize,
+    /// The session identity's frame that it says signs it.
+    pub signer: Option<String>,
 }
 
 struct Live {
@@ -84,6 +99,7 @@ pub struct Host {
     space: Arc<dyn Space>,
     limits: Limits,
     policy: RwLock<Policy>,
+    also_allowed: RwLock<HashSet<Addr>>,
     allow_anonymous: bool,
     live: Mutex<HashMap<Addr, Live>>,
     connections: AtomicU64,
@@ -108,6 +124,7 @@ impl Host {
             space,
             limits: options.limits,
             policy: RwLock::new(options.policy),
+            also_allowed: RwLock::default(),
             allow_anonymous: options.allow_anonymous,
             live: Mutex::new(HashMap::new()),
             connections: AtomicU64::new(0),
@@ -130,6 +147,11 @@ impl Host {
         *self.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
     }
 
+    /// Allows one identity whatever the policy says, until the host is gone: for the program's own.
+    pub fn allow_also(&self, identity: Addr) {
+        self.also_allowed.write().unwrap_or_else(PoisonError::into_inner).insert(identity);
+    }
+
     /// Whether reading is open to everybody.
     pub fn is_open(&self) -> bool {
         *self.policy.read().unwrap_or_else(PoisonError::into_inner) == Policy::Open
@@ -150,7 +172,9 @@ impl Host {
     }
 
     fn check_allowed(&self, tjp: &Addr) -> Result<(), SagaError> {
-        if self.policy.read().unwrap_or_else(PoisonError::into_inner).allows(tjp) {
+        if self.policy.read().unwrap_or_else(PoisonError::into_inner).allows(tjp)
+            || self.also_allowed.read().unwrap_or_else(PoisonError::into_inner).contains(tjp)
+        {
             return Ok(());
         }
         Err(refused("identity_not_allowed", format!("identity {tjp} is not on this server's allow-list")))
@@ -411,13 +435,12 @@ impl Host {
         if self.events.receiver_count() == 0 {
             return;
         }
-        let kind = match packet {
-            ibgib_saga::Packet::Binary(_) => "chunk".to_owned(),
-            ibgib_saga::Packet::Text(text) => {
-                ibgib_saga::Message::decode(text).map_or_else(|_| "?".to_owned(), |m| m.kind.as_str().to_owned())
-            }
+        let (kind, signer) = match packet {
+            ibgib_saga::Packet::Binary(_) => ("chunk", None),
+            ibgib_saga::Packet::Text(text) => ibgib_saga::Message::decode(text)
+                .map_or(("?", None), |message| (message.kind.as_str(), message.signer())),
         };
-        self.tell(HostEvent::Message(id, incoming, kind, packet.len()));
+        self.tell(HostEvent::Message(MessageEvent { connection: id, incoming, kind, bytes: packet.len(), signer }));
     }
 
     /// Tips of living timelines whose first frame's ib is `ib`.

@@ -44,7 +44,7 @@ mod websocket;
 pub use ibgib_saga as saga;
 
 pub use coordinator::{SyncOptions, SyncSaga, SyncSagaCoordinator, Synced};
-pub use host::{Host, HostEvent, HostOptions, Policy};
+pub use host::{Host, HostEvent, HostOptions, MessageEvent, Policy};
 pub use innerspace::Innerspace;
 pub use link::Link;
 pub use peer::{Progress, SyncPeer};

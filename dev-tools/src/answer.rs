@@ -1,0 +1,86 @@
+//! Answers and errors of the page's API.
+
+use axum::body::Bytes;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use ibgib::{Addr, AddrError, Mode, Value, object};
+use ibgib_peer::saga::SagaError;
+use ibgib_spaces::SpaceError;
+
+/// A JSON answer.
+pub(crate) fn answer(value: &Value) -> Response {
+    with_status(StatusCode::OK, value)
+}
+
+fn with_status(status: StatusCode, value: &Value) -> Response {
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+    (status, headers, value.to_json() + "\n").into_response()
+}
+
+/// `{"error": {"code", "message"}}` with a status.
+#[derive(Debug)]
+pub(crate) struct ToolError {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+}
+
+impl ToolError {
+    pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into() }
+    }
+
+    pub(crate) fn not_found(what: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", format!("{what} is not here"))
+    }
+
+    pub(crate) fn bad(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, message)
+    }
+}
+
+impl IntoResponse for ToolError {
+    fn into_response(self) -> Response {
+        let error = object([("code", self.code.into()), ("message", self.message.into())]);
+        with_status(self.status, &object([("error", error)]))
+    }
+}
+
+impl From<SpaceError> for ToolError {
+    fn from(error: SpaceError) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.code(), error.to_string())
+    }
+}
+
+impl From<SagaError> for ToolError {
+    fn from(error: SagaError) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "peer", error.to_string())
+    }
+}
+
+pub(crate) fn number(n: impl TryInto<u64>) -> Value {
+    // What does not fit is no count that anybody reads.
+    Value::Number(n.try_into().unwrap_or(u64::MAX) as f64)
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn ms(ms: i64) -> Value {
+    Value::Number(ms as f64)
+}
+
+pub(crate) fn maybe<T>(value: Option<T>) -> Value
+where
+    Value: From<T>,
+{
+    value.map_or(Value::Null, Value::from)
+}
+
+pub(crate) fn address(text: Option<&String>) -> Result<Addr, ToolError> {
+    let text = text.ok_or_else(|| ToolError::bad("bad_query", "an address is missing"))?;
+    text.parse().map_err(|e: AddrError| ToolError::bad("bad_address", e.to_string()))
+}
+
+pub(crate) fn parse(body: &Bytes) -> Result<Value, ToolError> {
+    let text = std::str::from_utf8(body).map_err(|e| ToolError::bad("bad_json", e.to_string()))?;
+    Value::parse(text, Mode::Strict).map_err(|e| ToolError::bad("bad_json", e.to_string()))
+}

@@ -1,0 +1,165 @@
+//! The developer tools page: press each phase's buttons against the very server that you run, and look inside it.
+//!
+//! [`DevTools::router`] goes into `ServeOptions::extra` of `ibgib-server`; the page is then at `/dev-tools/`. Everything
+//! is embedded. Meant for loopback only: whoever has the token sees all data of the space and may write into it, so
+//! that every API call needs the token, a `Host` of this machine, and no foreign `Origin`.
+//!
+//! The scenarios are those of `ibgib-respec`: page and tests cannot disagree. Each row has a sender with a space of
+//! its own, which reaches the server over a real WebSocket.
+//!
+//! ```
+//! use ibgib_dev_tools::{DevTools, new_token};
+//! use ibgib_peer::{Host, HostOptions};
+//! use ibgib_spaces::MemorySpace;
+//! use std::sync::Arc;
+//!
+//! # tokio::runtime::Runtime::new().unwrap().block_on(async {
+//! let host = Host::new(Arc::new(MemorySpace::new("doc")), HostOptions::default());
+//! let tools = DevTools::new(host, new_token());
+//! let routes = tools.router();
+//! // Server::start(host, ServeOptions { extra: Some(routes), ..}), then:
+//! tools.listening("http://127.0.0.1:7070");
+//! assert!(tools.page().unwrap().starts_with("http://127.0.0.1:7070/dev-tools/#token="));
+//! # });
+//! ```
+#![forbid(unsafe_code)]
+
+mod answer;
+mod feed;
+mod guard;
+mod rows;
+mod sender;
+mod views;
+
+use answer::ToolError;
+use axum::Router;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::{get, post};
+use feed::Feed;
+use ibgib_peer::Host;
+use ibgib_peer::entropy::random_hex;
+use rows::Rows;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+/// A fresh token: 64 hex digits.
+pub fn new_token() -> String {
+    random_hex()
+}
+
+/// What all requests share.
+pub(crate) struct Shared {
+    pub(crate) host: Arc<Host>,
+    pub(crate) token: String,
+    pub(crate) url: OnceLock<String>,
+    pub(crate) rows: Rows,
+    pub(crate) feed: Arc<Feed>,
+    pub(crate) started_ms: i64,
+}
+
+/// The page, its rows and what it has seen of the server.
+#[derive(Clone)]
+pub struct DevTools {
+    shared: Arc<Shared>,
+}
+
+impl fmt::Debug for DevTools {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DevTools").field("url", &self.shared.url.get()).finish_non_exhaustive()
+    }
+}
+
+impl DevTools {
+    /// Tools for `host`, opened by whoever knows `token`. Follows the host's events from now on; needs a runtime.
+    pub fn new(host: Arc<Host>, token: String) -> Self {
+        let feed = Feed::follow(&host);
+        let started_ms = ibgib_peer::entropy::now_ms();
+        let rows = Rows::new();
+        Self { shared: Arc::new(Shared { host, token, url: OnceLock::new(), rows, feed, started_ms }) }
+    }
+
+    /// Tells where the server listens, which the rows' senders connect to. The first call counts.
+    pub fn listening(&self, url: &str) {
+        let _ = self.shared.url.set(url.to_owned());
+    }
+
+    /// The address to open in a browser, once the server listens. It holds the token: for the one who runs the
+    /// server only.
+    pub fn page(&self) -> Option<String> {
+        self.shared.url.get().map(|url| format!("{url}/dev-tools/#token={}", self.shared.token))
+    }
+
+    /// Ends the event streams, which would keep the server from shutting down.
+    pub fn close(&self) {
+        self.shared.feed.close();
+    }
+
+    /// The routes, all under `/dev-tools`.
+    pub fn router(&self) -> Router {
+        let api = Router::new()
+            .route("/overview", get(views::overview))
+            .route("/rows", get(rows::list))
+            .route("/rows/{id}/{step}", post(rows::press))
+            .route("/fullsync", post(rows::fullsync))
+            .route("/state", get(rows::state))
+            .route("/faults", get(rows::faults).put(rows::set_faults))
+            .route("/spaces", get(views::spaces))
+            .route("/spaces/{space}/fsck", post(views::fsck))
+            .route("/spaces/{space}/timelines", get(views::timelines))
+            .route("/spaces/{space}/timeline", get(views::timeline))
+            .route("/spaces/{space}/node", get(views::node))
+            .route("/spaces/{space}/graph", get(views::graph))
+            .route("/spaces/{space}/keystones", get(views::keystones))
+            .route("/spaces/{space}/conflicts", get(views::conflicts))
+            .route("/sagas", get(feed::sagas))
+            .route("/events", get(feed::events))
+            .fallback(|| async { ToolError::not_found("this path") })
+            .layer(axum::middleware::from_fn_with_state(Arc::clone(&self.shared), guard::token))
+            .with_state(Arc::clone(&self.shared));
+        let mut page = Router::new()
+            .route("/dev-tools", get(|| async { Redirect::permanent("/dev-tools/") }))
+            .nest("/dev-tools/api", api);
+        for (path, kind, body) in FILES {
+            page = page.route(path, get(move || async move { file(kind, body) }));
+        }
+        page.layer(axum::middleware::from_fn(guard::place))
+    }
+}
+
+const JS: &str = "text/javascript; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const SVG: &str = "image/svg+xml";
+
+/// The page's files: path, type, content.
+const FILES: [(&str, &str, &str); 17] = [
+    ("/dev-tools/", "text/html; charset=utf-8", include_str!("../static/index.html")),
+    ("/dev-tools/api.js", JS, include_str!("../static/api.js")),
+    ("/dev-tools/app.js", JS, include_str!("../static/app.js")),
+    ("/dev-tools/conflicts.js", JS, include_str!("../static/conflicts.js")),
+    ("/dev-tools/dag.js", JS, include_str!("../static/dag.js")),
+    ("/dev-tools/dom.js", JS, include_str!("../static/dom.js")),
+    ("/dev-tools/events.js", JS, include_str!("../static/events.js")),
+    ("/dev-tools/faults.js", JS, include_str!("../static/faults.js")),
+    ("/dev-tools/graphs.js", JS, include_str!("../static/graphs.js")),
+    ("/dev-tools/hash.js", JS, include_str!("../static/hash.js")),
+    ("/dev-tools/icon.svg", SVG, include_str!("../static/icon.svg")),
+    ("/dev-tools/keystones.js", JS, include_str!("../static/keystones.js")),
+    ("/dev-tools/rows.js", JS, include_str!("../static/rows.js")),
+    ("/dev-tools/sagas.js", JS, include_str!("../static/sagas.js")),
+    ("/dev-tools/spaces.js", JS, include_str!("../static/spaces.js")),
+    ("/dev-tools/style.css", CSS, include_str!("../static/style.css")),
+    ("/dev-tools/timelines.js", JS, include_str!("../static/timelines.js")),
+];
+
+fn file(kind: &'static str, body: &'static str) -> Response {
+    // Another version of the server must not run on yesterday's page.
+    let headers = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")];
+    (StatusCode::OK, headers, body).into_response()
+}
+
+/// What the page may load and do: only what comes from this server.
+pub(crate) const CSP: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; \
+     form-action 'none'; frame-ancestors 'none'",
+);

@@ -1,0 +1,277 @@
+//! What is in the spaces: counts, timelines, nodes, keystones, conflicts.
+
+use crate::Shared;
+use crate::answer::{ToolError, address, answer, maybe, ms, number};
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use ibgib::{Addr, IbGib, Value, Verified, object, strings};
+use ibgib_peer::entropy::now_ms;
+use ibgib_peer::identity;
+use ibgib_spaces::{Follow, Kind, Space};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Entries of one answer, unless fewer are asked for.
+const LIST_MAX: usize = 500;
+/// Nodes of one graph.
+const GRAPH_MAX: usize = 100_000;
+/// Nodes loaded at once.
+const BATCH: usize = 256;
+/// The name of the server's space.
+const SERVER: &str = "server";
+
+type Answer = Result<Response, ToolError>;
+type Params = Query<HashMap<String, String>>;
+
+/// All spaces by name, the server's first.
+fn all(shared: &Shared) -> Vec<(String, Arc<dyn Space>)> {
+    let mut out = vec![(SERVER.to_owned(), Arc::clone(shared.host.space()))];
+    out.extend(shared.rows.spaces());
+    out
+}
+
+fn named(shared: &Shared, name: &str) -> Result<Arc<dyn Space>, ToolError> {
+    let found = all(shared).into_iter().find(|(n, _)| n == name);
+    found.map(|(_, space)| space).ok_or_else(|| ToolError::not_found(&format!("a space {name}")))
+}
+
+async fn tip_counts(space: &dyn Space) -> Result<Value, ToolError> {
+    let tips = space.tips(None).await?;
+    let count = |kind| number(tips.iter().filter(|t| t.kind == kind).count());
+    Ok(object([("living", count(Kind::Living)), ("keystone", count(Kind::Keystone)), ("saga", count(Kind::Saga))]))
+}
+
+/// `GET overview`.
+pub(crate) async fn overview(State(shared): State<Arc<Shared>>) -> Answer {
+    let space = shared.host.space();
+    let l = shared.host.limits();
+    let limits = object([
+        ("message_bytes_max", number(l.message_bytes_max)),
+        ("node_bytes_max", number(l.node_bytes_max)),
+        ("nodes_max", number(l.nodes_max)),
+        ("inline_bytes_max", number(l.inline_bytes_max)),
+        ("turns_max", number(l.turns_max)),
+        ("handshake_ms_max", number(l.handshake_ms_max)),
+        ("idle_ms_max", number(l.idle_ms_max)),
+        ("saga_ms_max", number(l.saga_ms_max)),
+    ]);
+    Ok(answer(&object([
+        ("space", space.id().into()),
+        ("version", env!("CARGO_PKG_VERSION").into()),
+        ("protocol", ibgib_peer::saga::SUBPROTOCOL.into()),
+        ("policy", if shared.host.is_open() { "open" } else { "allow" }.into()),
+        ("url", maybe(shared.url.get().map(String::as_str))),
+        ("nodes", number(space.count().await?)),
+        ("revision", number(space.revision().await?)),
+        ("uptime_ms", ms(now_ms() - shared.started_ms)),
+        ("limits", limits),
+        ("tips", tip_counts(&**space).await?),
+        ("faults", shared.rows.faults()),
+    ])))
+}
+
+/// `GET spaces`.
+pub(crate) async fn spaces(State(shared): State<Arc<Shared>>) -> Answer {
+    let mut out = Vec::new();
+    for (name, space) in all(&shared) {
+        out.push(object([
+            ("name", name.into()),
+            ("id", space.id().into()),
+            ("nodes", number(space.count().await?)),
+            ("revision", number(space.revision().await?)),
+            ("tips", tip_counts(&*space).await?),
+        ]));
+    }
+    Ok(answer(&out.into()))
+}
+
+/// `POST spaces/{space}/fsck`.
+pub(crate) async fn fsck(State(shared): State<Arc<Shared>>, Path(space): Path<String>) -> Answer {
+    let space = named(&shared, &space)?;
+    let started = Instant::now();
+    let found = ibgib_spaces::fsck(&*space).await?;
+    let missing: Vec<Value> = found.missing.iter().map(|(to, from)| strings([from.as_str(), to])).collect();
+    Ok(answer(&object([
+        ("clean", found.is_clean().into()),
+        ("nodes", number(found.nodes)),
+        ("timelines", number(found.timelines)),
+        ("corrupt", strings(found.corrupt)),
+        ("missing", missing.into()),
+        ("unreachable", number(found.unreachable)),
+        ("duration_ms", number(started.elapsed().as_millis())),
+    ])))
+}
+
+fn limit(query: &Params) -> Result<usize, ToolError> {
+    let Some(text) = query.get("limit") else { return Ok(LIST_MAX) };
+    let limit = text.parse().ok().filter(|limit| (1..=LIST_MAX).contains(limit));
+    limit.ok_or_else(|| ToolError::bad("bad_query", format!("limit must be between 1 and {LIST_MAX}")))
+}
+
+/// `GET spaces/{space}/timelines?kind=&limit=`.
+pub(crate) async fn timelines(State(shared): State<Arc<Shared>>, Path(space): Path<String>, query: Params) -> Answer {
+    let space = named(&shared, &space)?;
+    let kind = match query.get("kind").map_or("all", String::as_str) {
+        "living" => Some(Kind::Living),
+        "keystone" => Some(Kind::Keystone),
+        "saga" => Some(Kind::Saga),
+        "all" => None,
+        other => return Err(ToolError::bad("bad_query", format!("no kind {other:?}: living, keystone, saga or all"))),
+    };
+    let limit = limit(&query)?;
+    let tips = space.tips(kind).await?;
+    let shown = tips.iter().take(limit).map(|tip| {
+        object([
+            ("tjp", (&tip.tjp).into()),
+            ("tip", (&tip.addr).into()),
+            ("n", tip.n.map_or(Value::Null, number)),
+            ("kind", tip.kind.as_str().into()),
+        ])
+    });
+    let more = tips.len() > limit;
+    Ok(answer(&object([("tips", shown.collect::<Vec<_>>().into()), ("more", more.into())])))
+}
+
+/// `GET spaces/{space}/timeline?tjp=&limit=`: newest frames first.
+pub(crate) async fn timeline(State(shared): State<Arc<Shared>>, Path(space): Path<String>, query: Params) -> Answer {
+    let space = named(&shared, &space)?;
+    let tjp = address(query.get("tjp"))?;
+    let limit = limit(&query)?;
+    let tip = space.tip(&tjp).await?.ok_or_else(|| ToolError::not_found(&format!("timeline {tjp}")))?;
+    let none = HashSet::new();
+    let mut addrs = space.reach(std::slice::from_ref(&tip.addr), Follow::History, &none, limit + 1).await?;
+    let more = addrs.len() > limit;
+    addrs.truncate(limit);
+    let frames: Vec<Value> = space.get(&addrs).await?.iter().flatten().map(frame).collect();
+    Ok(answer(&object([
+        ("tjp", tjp.into()),
+        ("tip", tip.addr.into()),
+        ("kind", tip.kind.as_str().into()),
+        ("frames", frames.into()),
+        ("more", more.into()),
+    ])))
+}
+
+fn frame(frame: &Verified<IbGib>) -> Value {
+    let orphans = strings(frame.rel8n("graftorphan"));
+    let role = match (frame.is_tjp(), frame.rel8n("graftorphan").next()) {
+        (true, _) => "first",
+        (_, Some(_)) => "merge",
+        _ => "edit",
+    };
+    object([
+        ("addr", frame.addr().into()),
+        ("n", frame.n().map_or(Value::Null, number)),
+        ("past", strings(frame.rel8n("past"))),
+        ("orphans", orphans),
+        ("timestamp", maybe(frame.datum("timestamp").and_then(Value::as_str))),
+        ("conflicts", number(frame.rel8n("conflict").count())),
+        ("role", role.into()),
+    ])
+}
+
+async fn load(space: &dyn Space, addr: &Addr) -> Result<Verified<IbGib>, ToolError> {
+    let node = space.get(std::slice::from_ref(addr)).await?.pop().flatten();
+    node.ok_or_else(|| ToolError::not_found(addr.as_str()))
+}
+
+/// `GET spaces/{space}/node?addr=`.
+pub(crate) async fn node(State(shared): State<Arc<Shared>>, Path(space): Path<String>, query: Params) -> Answer {
+    let space = named(&shared, &space)?;
+    Ok(answer(&load(&*space, &address(query.get("addr"))?).await?.to_value()))
+}
+
+/// `GET spaces/{space}/graph?addr=`: JSON Lines, dependencies first.
+pub(crate) async fn graph(State(shared): State<Arc<Shared>>, Path(space): Path<String>, query: Params) -> Answer {
+    let space = named(&shared, &space)?;
+    let addr = address(query.get("addr"))?;
+    load(&*space, &addr).await?;
+    let none = HashSet::new();
+    let addrs = space.reach(std::slice::from_ref(&addr), Follow::All, &none, GRAPH_MAX).await?;
+    let lines = stream::unfold((space, addrs, 0), |(space, addrs, at)| async move {
+        let batch = addrs.get(at..(at + BATCH).min(addrs.len())).filter(|batch| !batch.is_empty())?;
+        let lines = match space.get(batch).await {
+            Ok(nodes) => Ok(nodes.into_iter().flatten().map(|n| n.to_json() + "\n").collect::<String>()),
+            Err(error) => Err(std::io::Error::other(error.to_string())),
+        };
+        Some((lines, (space, addrs, at + BATCH)))
+    });
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response())
+}
+
+/// `GET spaces/{space}/keystones`.
+pub(crate) async fn keystones(State(shared): State<Arc<Shared>>, Path(space): Path<String>) -> Answer {
+    let space = named(&shared, &space)?;
+    let mut out = Vec::new();
+    for tip in space.tips(Some(Kind::Keystone)).await?.into_iter().take(LIST_MAX) {
+        let evidence = identity::evidence(&*space, &tip.tjp).await?;
+        let (mut pools, mut revoked, mut error) = (Vec::new(), false, None);
+        match identity::load_chain(&*space, &tip.tjp).await {
+            Ok(chain) => {
+                revoked = chain.as_ref().is_some_and(ibgib_keystone::Chain::is_revoked);
+                pools = chain.map(|c| c.pools()).unwrap_or_default();
+            }
+            Err(e) => error = Some(e.to_string()),
+        }
+        let frame = load(&*space, &tip.addr).await?;
+        let size = |id: &str| {
+            let all = frame.datum("challengePools").and_then(Value::as_array).unwrap_or(&[]);
+            let pool = all.iter().find(|p| p.get("id").and_then(Value::as_str) == Some(id));
+            let size = pool.and_then(|p| p.get("config")?.get("behavior")?.get("size")?.as_u53());
+            size.map_or(Value::Null, number)
+        };
+        let pools = pools.into_iter().map(|pool| {
+            object([
+                ("id", pool.id.as_str().into()),
+                ("size", size(&pool.id)),
+                ("verbs", strings(pool.verbs)),
+                ("left", number(pool.left)),
+                ("used", number(pool.used)),
+            ])
+        });
+        out.push(object([
+            ("tjp", tip.tjp.into()),
+            ("tip", tip.addr.into()),
+            ("n", tip.n.map_or(Value::Null, number)),
+            ("revoked", revoked.into()),
+            ("forked", (!evidence.is_empty()).into()),
+            ("evidence", strings(evidence.iter().map(|e| e.frame.to_string()))),
+            ("pools", pools.collect::<Vec<_>>().into()),
+            ("error", maybe(error)),
+        ]));
+    }
+    Ok(answer(&out.into()))
+}
+
+/// `GET spaces/{space}/conflicts`: what the tips of living timelines carry.
+pub(crate) async fn conflicts(State(shared): State<Arc<Shared>>, Path(space): Path<String>) -> Answer {
+    let space = named(&shared, &space)?;
+    let mut out = Vec::new();
+    let tips = space.tips(Some(Kind::Living)).await?;
+    for tips in tips.chunks(BATCH) {
+        let addrs: Vec<Addr> = tips.iter().map(|t| t.addr.clone()).collect();
+        for (tip, frame) in tips.iter().zip(space.get(&addrs).await?) {
+            let Some(frame) = frame else { continue };
+            for stone in space.get(&frame.rel8n_addrs("conflict")).await?.iter().flatten() {
+                let part = |name: &str| stone.datum(name).cloned().unwrap_or(Value::Null);
+                out.push(object([
+                    ("tjp", (&tip.tjp).into()),
+                    ("tip", (&tip.addr).into()),
+                    ("stone", stone.addr().into()),
+                    ("path", part("path")),
+                    ("ancestor", part("ancestor")),
+                    ("base", part("base")),
+                    ("orphan", part("orphan")),
+                ]));
+                if out.len() == LIST_MAX {
+                    return Ok(answer(&out.into()));
+                }
+            }
+        }
+    }
+    Ok(answer(&out.into()))
+}

@@ -1,0 +1,166 @@
+// Small things that every view needs. Data reaches the page through text nodes and attributes only, never as markup.
+
+/**
+ * An element: h("p", { class: "x", onclick: f }, "text", child, [children]).
+ * @param {string} tag
+ * @param {Record<string, any>} [props]
+ * @param {...any} children
+ * @returns {any}
+ */
+export function h(tag, props = {}, ...children) {
+  const element = document.createElement(tag);
+  set(element, props);
+  append(element, children);
+  return element;
+}
+
+const SVG = "http://www.w3.org/2000/svg";
+
+/** The same for SVG. */
+export function s(tag, props = {}, ...children) {
+  const element = document.createElementNS(SVG, tag);
+  set(element, props);
+  append(element, children);
+  return element;
+}
+
+function set(element, props) {
+  for (const [name, value] of Object.entries(props)) {
+    if (value === undefined || value === null || value === false) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else element.setAttribute(name, value === true ? "" : String(value));
+  }
+}
+
+function append(element, children) {
+  for (const child of children.flat(3)) {
+    if (child === null || child === undefined || child === false) continue;
+    element.append(child instanceof Node ? child : document.createTextNode(String(child)));
+  }
+}
+
+/** @param {string} id */
+export const byId = (id) => /** @type {any} */ (document.getElementById(id));
+
+/** Replaces what an element holds. */
+export function fill(element, ...children) {
+  element.replaceChildren();
+  append(element, children);
+  return element;
+}
+
+/** Sets a text only when it differs, so that live regions do not speak twice. */
+export function say(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/** The middle of an address is what nobody compares by eye. */
+export function shorten(addr, head = 18, tail = 6) {
+  const at = addr.indexOf("^");
+  const ib = at < 0 ? "" : addr.slice(0, at + 1);
+  const gib = addr.slice(at + 1);
+  const name = ib.length > head + 3 ? `${ib.slice(0, head)}…^` : ib;
+  return gib.length > 16 ? `${name}${gib.slice(0, 6)}…${gib.slice(-tail)}` : name + gib;
+}
+
+/** An address, shortened; a click copies the whole. */
+export function addrChip(addr, label) {
+  if (!addr) return h("span", { class: "muted" }, "none");
+  const chip = h("button", { type: "button", class: "addr", title: `${addr}\n(click copies)` }, label ?? shorten(addr));
+  chip.addEventListener("click", (event) => {
+    event.stopPropagation();
+    copy(addr, chip);
+  });
+  return chip;
+}
+
+/** A button that copies a text. */
+export function copyButton(text, what = "copy") {
+  const button = h("button", { type: "button", class: "small", title: text }, what);
+  button.addEventListener("click", () => copy(text, button));
+  return button;
+}
+
+async function copy(text, button) {
+  const before = button.dataset.label ?? button.textContent;
+  button.dataset.label = before;
+  button.textContent = (await toClipboard(text)) ? "copied" : "not copied";
+  setTimeout(() => (button.textContent = before), 1200);
+}
+
+async function toClipboard(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    // A browser may refuse without a permission; the older way needs none.
+    const area = h("textarea", { class: "offscreen", readonly: true });
+    area.value = text;
+    document.body.append(area);
+    area.select();
+    const done = document.execCommand("copy");
+    area.remove();
+    return done;
+  }
+}
+
+export const number = (n) => (typeof n === "number" ? n.toLocaleString("en-US") : "–");
+
+export function bytes(n) {
+  if (typeof n !== "number") return "–";
+  if (n < 1024) return `${n} B`;
+  return n < 1024 ** 2 ? `${(n / 1024).toFixed(1)} KiB` : `${(n / 1024 ** 2).toFixed(1)} MiB`;
+}
+
+export function duration(ms) {
+  if (typeof ms !== "number") return "–";
+  if (ms < 1000) return `${Math.round(ms)} ms`;
+  if (ms < 60_000) return `${(ms / 1000).toFixed(ms < 10_000 ? 2 : 1)} s`;
+  const minutes = Math.floor(ms / 60_000);
+  return minutes < 60 ? `${minutes} min ${Math.round((ms % 60_000) / 1000)} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+/** Time of day with milliseconds, of the reader's zone. */
+export function clock(ms) {
+  const at = new Date(ms);
+  const two = (n, size = 2) => String(n).padStart(size, "0");
+  return `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}.${two(at.getMilliseconds(), 3)}`;
+}
+
+export const plural = (n, one, many = `${one}s`) => `${number(n)} ${n === 1 ? one : many}`;
+
+/** A friendly line where there is nothing to show. */
+export const empty = (...text) => h("p", { class: "empty" }, text);
+
+/** What to show when a view could not be loaded. */
+export function problem(error, again) {
+  return h(
+    "div",
+    { class: "problem", role: "alert" },
+    h("p", {}, `This could not be loaded: ${error.message}`),
+    again && h("button", { type: "button", class: "small", onclick: again }, "try again"),
+  );
+}
+
+/** A table in a box that scrolls by itself, so that the page never scrolls sideways. */
+export function table(heads, rows, label) {
+  return h(
+    "div",
+    { class: "scroll", tabindex: "0", role: "region", "aria-label": label },
+    h(
+      "table",
+      {},
+      h("thead", {}, h("tr", {}, heads.map((head) => h("th", { scope: "col" }, head)))),
+      h("tbody", {}, rows.map((cells) => h("tr", {}, cells.map((cell) => h("td", {}, cell))))),
+    ),
+  );
+}
+
+/** A function that runs once, a moment after the last call. */
+export function debounce(f, ms) {
+  let timer = 0;
+  return () => {
+    clearTimeout(timer);
+    timer = setTimeout(f, ms);
+  };
+}

@@ -1,0 +1,162 @@
+// Timelines: a list, the frames of one as a picture, and a frame's JSON with its hash computed here.
+
+import { get, getNode } from "./api.js";
+import { addrChip, byId, copyButton, empty, fill, h, number, plural, problem, shorten } from "./dom.js";
+import { drawDag } from "./dag.js";
+import { checkNode } from "./hash.js";
+import { chosen, loadSpaceNames, spaceSelect } from "./spaces.js";
+
+let kind = "living";
+let tjp = "";
+let selected = "";
+let limit = 200;
+// Answers may overtake each other; only the newest question's counts.
+let asked = 0;
+
+export function buildTimelines(panel) {
+  const kinds = ["living", "keystone", "saga", "all"];
+  const choice = h("select", { id: "timelines-kind" }, kinds.map((k) => h("option", { value: k }, k)));
+  choice.addEventListener("change", () => {
+    kind = choice.value;
+    loadTimelines();
+  });
+  fill(
+    panel,
+    h("div", { class: "bar" }, spaceSelect("timelines-space", loadTimelines), h("label", {}, "kind ", choice)),
+    h("div", { id: "timelines-list" }, empty("loading …")),
+    h("div", { id: "timeline-view" }),
+    h("div", { id: "frame-view", "aria-live": "polite" }),
+  );
+}
+
+export async function loadTimelines() {
+  const view = byId("timelines-list");
+  const mine = ++asked;
+  let found;
+  try {
+    await loadSpaceNames();
+    found = await get(`/spaces/${encodeURIComponent(chosen.space)}/timelines?kind=${kind}&limit=500`);
+  } catch (error) {
+    if (mine === asked) fill(view, problem(error, loadTimelines));
+    return;
+  }
+  if (mine !== asked) return;
+  if (found.tips.length === 0) {
+    fill(view, empty(`No ${kind === "all" ? "" : `${kind} `}timelines yet in ${chosen.space}: press 3B Setup, then 3B Sync, or choose another space or kind.`));
+    clear();
+    return;
+  }
+  fill(
+    view,
+    h(
+      "ul",
+      { class: "pick", "aria-label": "timelines" },
+      found.tips.map((tip) =>
+        h(
+          "li",
+          {},
+          h(
+            "button",
+            { type: "button", class: "choice", "data-tjp": tip.tjp, "aria-pressed": String(tip.tjp === tjp), title: tip.tjp, onclick: () => show(tip.tjp) },
+            h("span", { class: `tag ${tip.kind}` }, tip.kind),
+            h("code", {}, shorten(tip.tjp, 28)),
+            h("span", { class: "muted" }, tip.n === null || tip.n === undefined ? "" : `n ${tip.n}`),
+          ),
+        ),
+      ),
+    ),
+    found.more && h("p", { class: "muted" }, `The first ${number(found.tips.length)} are shown.`),
+  );
+  if (found.tips.some((tip) => tip.tjp === tjp)) await loadFrames();
+  else if (tjp) clear();
+}
+
+function clear() {
+  tjp = "";
+  selected = "";
+  fill(byId("timeline-view"));
+  fill(byId("frame-view"));
+}
+
+/** Shows a timeline from its beginning. */
+async function show(which) {
+  tjp = which;
+  selected = "";
+  limit = 200;
+  fill(byId("frame-view"));
+  for (const button of document.querySelectorAll("#timelines-list .choice")) {
+    button.setAttribute("aria-pressed", String(button.dataset.tjp === tjp));
+  }
+  await loadFrames();
+}
+
+async function loadFrames() {
+  const view = byId("timeline-view");
+  const which = tjp;
+  let line;
+  try {
+    line = await get(`/spaces/${encodeURIComponent(chosen.space)}/timeline?tjp=${encodeURIComponent(which)}&limit=${limit}`);
+  } catch (error) {
+    if (which === tjp) fill(view, problem(error, loadFrames));
+    return;
+  }
+  if (which !== tjp) return;
+  const merges = line.frames.filter((f) => f.role === "merge").length;
+  const draw = () => drawDag(line.frames, selected, pick);
+  const box = h("div", { class: "scroll dag", tabindex: "0", role: "region", "aria-label": "frames" }, draw());
+  async function pick(addr) {
+    selected = addr;
+    fill(box, draw());
+    box.querySelector("g.selected")?.focus({ preventScroll: true });
+    await showFrame(addr);
+  }
+  fill(
+    view,
+    h("div", { class: "bar" }, h("h3", {}, "frames"), addrChip(line.tjp), h("span", { class: "muted" }, `${plural(line.frames.length, "frame")}, ${plural(merges, "merge")}`)),
+    h("p", { class: "muted legend" }, "■ first  ● edit  ◆ merge  ┄ graft (the other tip of a merge)  ○ around a frame: in conflict"),
+    box,
+    line.more && h("button", { type: "button", class: "small", onclick: () => { limit += 200; loadFrames(); } }, "older frames"),
+  );
+}
+
+/** Shows one node, hashed again. */
+async function showFrame(addr) {
+  const view = byId("frame-view");
+  const space = chosen.space;
+  let node;
+  let checked;
+  try {
+    node = await getNode(space, addr);
+    checked = await checkNode(node, addr);
+  } catch (error) {
+    fill(view, problem(error, () => showFrame(addr)));
+    return;
+  }
+  const text = JSON.stringify(node, null, 2);
+  const relations = Object.entries(node.rel8ns ?? {}).filter(([, list]) => Array.isArray(list) && list.length > 0);
+  fill(
+    view,
+    h(
+      "article",
+      { class: "card item" },
+      h(
+        "div",
+        { class: "bar" },
+        h("h3", {}, "node"),
+        addrChip(addr),
+        h("strong", { id: "frame-hash", class: checked.ok ? "pass" : "fail" }, checked.ok ? "hash ✓" : "hash ✗"),
+        copyButton(text, "copy JSON"),
+      ),
+      !checked.ok && h("p", { class: "reason" }, checked.reason),
+      h("pre", { id: "frame-json", tabindex: "0", "aria-label": "the node as JSON" }, text),
+      relations.length > 0 &&
+        h("dl", { class: "facts" }, relations.map(([name, list]) => [h("dt", {}, name), h("dd", {}, list.map(relation))])),
+    ),
+  );
+}
+
+function relation(addr) {
+  // Primitives are names without content: there is nothing to open.
+  if (String(addr).endsWith("^gib")) return h("code", { class: "gap" }, addr);
+  return h("button", { type: "button", class: "addr gap", title: `${addr}\n(click opens)`, onclick: () => showFrame(addr) }, `${shorten(String(addr))} →`);
+}
