@@ -217,7 +217,7 @@ async fn run(shared: &Shared, id: &str, steps: &[Step], name: &str) -> Result<Va
         // A sync edits and counts: a second one needs documents of its own.
         let anew = *step == Step::Setup || (*step == Step::Sync && locked(&row.shown).results[at].is_some());
         if anew {
-            let source: Arc<dyn Space> = Arc::new(MemorySpace::new(&space_name(id)));
+            let source: Arc<dyn Space> = Arc::new(MemorySpace::new(space_name(id)));
             let stage = Stage {
                 source: Arc::clone(&source),
                 dest: Arc::clone(shared.host.space()),

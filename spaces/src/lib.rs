@@ -1,6 +1,7 @@
 //! Where ibgibs rest: the [`Space`] trait, the promises every space keeps, and two spaces.
 //!
 //! * [`MemorySpace`] for tests and peers that keep nothing; [`DurableSpace`] in one embedded file.
+//! * [`contract`] checks the promises on any implementation: run it on a space of your own.
 //! * [`fsck()`](fsck::fsck) re-hashes and walks everything; [`history`] relates, merges and advances timelines.
 //!
 //! ```
@@ -18,7 +19,9 @@
 #![forbid(unsafe_code)]
 
 pub mod bundle;
+pub mod contract;
 mod durable;
+pub mod fault;
 pub mod fsck;
 pub mod history;
 mod memory;

@@ -100,17 +100,14 @@ impl Space for MemorySpace {
             for addr in &checked.publish {
                 publish.extend(state.staged(owner, addr)?);
             }
-            if let Some(staged) = state.staged.get_mut(owner) {
-                for key in publish.iter().filter_map(|n| n.addr().key()) {
-                    staged.remove(&key);
-                }
-            }
         }
         for node in checked.nodes.into_iter().chain(publish) {
             if let Some(key) = node.addr().key() {
+                state.staged.values_mut().for_each(|staged| drop(staged.remove(&key)));
                 state.nodes.insert(key, node);
             }
         }
+        state.staged.retain(|_, staged| !staged.is_empty());
         for tip in checked.tips {
             state.tips.insert(tip.tjp.clone(), (tip, revision));
         }
@@ -122,7 +119,12 @@ impl Space for MemorySpace {
         }
         state.revision = revision;
         drop(state);
-        self.revision.send_replace(revision);
+        // Whoever committed later may have told it earlier.
+        self.revision.send_if_modified(|r| {
+            let newer = revision > *r;
+            *r = (*r).max(revision);
+            newer
+        });
         Ok(revision)
     }
 
@@ -144,8 +146,13 @@ impl Space for MemorySpace {
 
     async fn stage(&self, owner: &str, nodes: &[Verified<IbGib>]) -> Result<(), SpaceError> {
         let mut state = self.write();
-        let staged = state.staged.entry(owner.to_owned()).or_default();
-        staged.extend(nodes.iter().filter_map(|n| n.addr().key().map(|k| (k, n.clone()))));
+        for node in nodes {
+            let Some(key) = node.addr().key() else { continue };
+            // What is committed is staged no more.
+            if !state.nodes.contains_key(&key) {
+                state.staged.entry(owner.to_owned()).or_default().insert(key, node.clone());
+            }
+        }
         Ok(())
     }
 

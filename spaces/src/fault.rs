@@ -1,0 +1,193 @@
+//! A space that fails on purpose, to see whether its caller goes on rightly.
+//!
+//! ```
+//! use ibgib_spaces::fault::{FaultSpace, Op, Plan, When};
+//! use ibgib_spaces::{Commit, MemorySpace, Space};
+//! use std::sync::Arc;
+//!
+//! # tokio::runtime::Runtime::new().unwrap().block_on(async {
+//! let plan = Plan::default().nth(Op::Commit, 1, When::After);
+//! let space = FaultSpace::new(Arc::new(MemorySpace::new("m")), plan);
+//! assert!(space.commit(Commit::default()).await.is_err());
+//! assert_eq!(space.revision().await.unwrap(), 1); // it was told as failed, and happened
+//! # });
+//! ```
+
+use crate::space::{Changes, Commit, CommitError, Follow, Kind, Scanned, Space, SpaceError, Tip};
+use async_trait::async_trait;
+use ibgib::{Addr, IbGib, Verified};
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What kind of call fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Op {
+    /// Every call that only reads.
+    Read,
+    /// `stage` and `unstage`.
+    Stage,
+    /// `commit`.
+    Commit,
+}
+
+/// When a call fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum When {
+    /// Before anything happened.
+    Before,
+    /// After it happened: the caller cannot know. For a read it is the same.
+    After,
+}
+
+/// Which calls fail. The same plan fails the same calls, whatever runs side by side: what happens to the n-th call of
+/// an operation follows from seed, operation and n.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    nth: Vec<(Op, u64, When)>,
+    one_in: Vec<(Op, u64)>,
+    seed: u64,
+}
+
+impl Plan {
+    /// Fails nothing yet; `seed` decides for [`Plan::one_in`].
+    pub fn seeded(seed: u64) -> Self {
+        Self { seed, ..Self::default() }
+    }
+
+    /// Fails the n-th call of an operation, counted from 1.
+    #[must_use]
+    pub fn nth(mut self, op: Op, n: u64, when: When) -> Self {
+        self.nth.push((op, n, when));
+        self
+    }
+
+    /// Fails about one call in `many`, half of them before they happened and half after.
+    #[must_use]
+    pub fn one_in(mut self, op: Op, many: u64) -> Self {
+        self.one_in.push((op, many.max(1)));
+        self
+    }
+
+    fn fault(&self, op: Op, n: u64) -> Option<When> {
+        if let Some((.., when)) = self.nth.iter().find(|(o, at, _)| *o == op && *at == n) {
+            return Some(*when);
+        }
+        let (_, many) = self.one_in.iter().find(|(o, _)| *o == op)?;
+        let random = mix(self.seed ^ mix(n.wrapping_mul(3) + op as u64));
+        let when = if random >> 63 == 0 { When::Before } else { When::After };
+        random.is_multiple_of(*many).then_some(when)
+    }
+}
+
+/// SplitMix64: a seed means the same for ever.
+fn mix(n: u64) -> u64 {
+    let z = n.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// A space around another that fails as planned, with [`SpaceError::Io`].
+#[derive(Debug)]
+pub struct FaultSpace {
+    inner: Arc<dyn Space>,
+    plan: Plan,
+    calls: [AtomicU64; 3],
+    faults: AtomicU64,
+}
+
+impl FaultSpace {
+    /// Fails calls to `inner` as planned.
+    pub fn new(inner: Arc<dyn Space>, plan: Plan) -> Self {
+        Self { inner, plan, calls: Default::default(), faults: AtomicU64::new(0) }
+    }
+
+    /// The space that does not fail.
+    pub fn inner(&self) -> &Arc<dyn Space> {
+        &self.inner
+    }
+
+    /// Calls that failed so far.
+    pub fn faults(&self) -> u64 {
+        self.faults.load(Ordering::Relaxed)
+    }
+
+    async fn call<T, E: From<SpaceError>>(
+        &self,
+        op: Op,
+        work: impl Future<Output = Result<T, E>> + Send,
+    ) -> Result<T, E> {
+        let n = self.calls[op as usize].fetch_add(1, Ordering::Relaxed) + 1;
+        let Some(when) = self.plan.fault(op, n) else { return work.await };
+        self.faults.fetch_add(1, Ordering::Relaxed);
+        if when == When::After {
+            work.await?;
+        }
+        Err(SpaceError::Io(format!("injected: {op:?} {n} failed")).into())
+    }
+}
+
+#[async_trait]
+impl Space for FaultSpace {
+    fn id(&self) -> &str {
+        self.inner.id()
+    }
+    async fn get(&self, addrs: &[Addr]) -> Result<Vec<Option<Verified<IbGib>>>, SpaceError> {
+        self.call(Op::Read, self.inner.get(addrs)).await
+    }
+    async fn has(&self, addrs: &[Addr]) -> Result<Vec<bool>, SpaceError> {
+        self.call(Op::Read, self.inner.has(addrs)).await
+    }
+    async fn count(&self) -> Result<u64, SpaceError> {
+        self.call(Op::Read, self.inner.count()).await
+    }
+    async fn tip(&self, tjp: &Addr) -> Result<Option<Tip>, SpaceError> {
+        self.call(Op::Read, self.inner.tip(tjp)).await
+    }
+    async fn tips(&self, kind: Option<Kind>) -> Result<Vec<Tip>, SpaceError> {
+        self.call(Op::Read, self.inner.tips(kind)).await
+    }
+    async fn commit(&self, commit: Commit) -> Result<u64, CommitError> {
+        self.call(Op::Commit, self.inner.commit(commit)).await
+    }
+    async fn revision(&self) -> Result<u64, SpaceError> {
+        self.call(Op::Read, self.inner.revision()).await
+    }
+    async fn changes(&self, since: u64) -> Result<Changes, SpaceError> {
+        self.call(Op::Read, self.inner.changes(since)).await
+    }
+    async fn changed(&self, since: u64) -> Result<u64, SpaceError> {
+        self.call(Op::Read, self.inner.changed(since)).await
+    }
+    async fn stage(&self, owner: &str, nodes: &[Verified<IbGib>]) -> Result<(), SpaceError> {
+        self.call(Op::Stage, self.inner.stage(owner, nodes)).await
+    }
+    async fn staged(&self, owner: &str, addrs: &[Addr]) -> Result<Vec<Option<Verified<IbGib>>>, SpaceError> {
+        self.call(Op::Read, self.inner.staged(owner, addrs)).await
+    }
+    async fn staged_addrs(&self, owner: &str) -> Result<Vec<Addr>, SpaceError> {
+        self.call(Op::Read, self.inner.staged_addrs(owner)).await
+    }
+    async fn unstage(&self, owner: &str) -> Result<(), SpaceError> {
+        self.call(Op::Stage, self.inner.unstage(owner)).await
+    }
+    async fn record(&self, key: &str) -> Result<Option<Vec<u8>>, SpaceError> {
+        self.call(Op::Read, self.inner.record(key)).await
+    }
+    async fn records(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, SpaceError> {
+        self.call(Op::Read, self.inner.records(prefix)).await
+    }
+    async fn scan(&self, after: Option<[u8; 32]>, limit: usize) -> Result<Vec<Scanned>, SpaceError> {
+        self.call(Op::Read, self.inner.scan(after, limit)).await
+    }
+    async fn reach(
+        &self,
+        starts: &[Addr],
+        follow: Follow,
+        stop: &HashSet<Addr>,
+        limit: usize,
+    ) -> Result<Vec<Addr>, SpaceError> {
+        self.call(Op::Read, self.inner.reach(starts, follow, stop, limit)).await
+    }
+}
