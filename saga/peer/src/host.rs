@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::{broadcast, watch};
+use tokio::time::Instant;
 
 /// Who may register and sync.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -366,6 +367,7 @@ impl Host {
         let mut machine = Receiver::new(self.limits.clone(), self.allow_anonymous);
         let mut phase = "";
         let mut input: Option<ReceiverInput> = None;
+        let mut saga_ends: Option<Instant> = None;
         let ended = 'connection: loop {
             if let Some(input) = input.take() {
                 machine.handle(input);
@@ -402,7 +404,12 @@ impl Host {
                 input = Some(ReceiverInput::Answer(Box::new(answer)));
                 continue;
             }
-            let wait = Duration::from_millis(machine.deadline_ms().unwrap_or(self.limits.idle_ms_max));
+            let now = Instant::now();
+            let after = |ms| now + Duration::from_millis(ms);
+            saga_ends = machine.in_saga().then(|| saga_ends.unwrap_or_else(|| after(self.limits.saga_ms_max)));
+            let wait = after(machine.deadline_ms().unwrap_or(self.limits.idle_ms_max));
+            // A peer that always says just enough does not hold its place for ever.
+            let wait = saga_ends.map_or(wait, |end| wait.min(end));
             tokio::select! {
                 packet = link.rx.recv() => input = Some(match packet {
                     Some(packet) => {
@@ -411,7 +418,7 @@ impl Host {
                     }
                     None => ReceiverInput::Closed,
                 }),
-                () = tokio::time::sleep(wait) => input = Some(ReceiverInput::TimedOut),
+                () = tokio::time::sleep_until(wait) => input = Some(ReceiverInput::TimedOut),
                 // Here nothing is being committed: the machine waits for its peer.
                 true = turned(&mut cut_seen) => input = Some(ReceiverInput::Answer(Box::new(ReceiverAnswer::Failed(
                     SagaError::local("superseded", "a newer connection of the same identity took over"),

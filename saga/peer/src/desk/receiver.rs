@@ -270,6 +270,7 @@ impl ReceiverDesk {
                         stops.extend(theirs);
                     }
                     statuses.push(Line::Status { tjp, status, tip: answer, why });
+                    view.history.forget();
                 }
             }
         }
