@@ -8,7 +8,7 @@ use ibgib_peer::{
     Host, HostOptions, Innerspace, Link, Remote, SecretSource, SenderIdentity, SyncOptions, SyncSagaCoordinator,
     identity,
 };
-use ibgib_respec::play::{Play, Side, data};
+use ibgib_respec::play::{self, Play, Side, data};
 use ibgib_respec::rigs::{Faults, Rig, Simulated};
 use ibgib_saga::turn::Link as TurnLink;
 use ibgib_saga::{Limits, Message, MsgType, Packet, SagaError, Stage, Turn};
@@ -436,6 +436,43 @@ async fn the_http_api_answers_bad_requests_with_fitting_statuses() {
     };
     assert_eq!(upgrade("http://evil.example").await.unwrap().status().as_u16(), 403);
     rig.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_cut_saga_staged_expires() {
+    let dest: Arc<dyn Space> = Arc::new(MemorySpace::new("dest"));
+    let host = Host::new(Arc::clone(&dest), HostOptions::default());
+    let remote: Arc<dyn Remote> = Arc::new(Innerspace::new(Arc::clone(&host)));
+    let mut play = Play::new(play::Stage {
+        source: Arc::new(MemorySpace::new("source")),
+        dest: Arc::clone(&dest),
+        remote: Arc::clone(&remote),
+        with_identity: true,
+        seed: "staging".into(),
+        limits: Limits::default(),
+    });
+    play.make_identity("a secret of the staging test", None).await.unwrap();
+    let owner = format!("push/{}", play.identity.as_ref().unwrap().tjp);
+    play.make(Side::Source, "note", data([("text", "".into())])).await.unwrap();
+    let mut seed = 0;
+    // Lines that are cut at random: one of them after nodes were staged.
+    while dest.staged_addrs(&owner).await.unwrap().is_empty() {
+        seed += 1;
+        let text = format!("{seed}{}", "x".repeat(400_000));
+        play.edit(Side::Source, "note", data([("text", text.into())])).await.unwrap();
+        let faults = Faults { seed, cut_one_in: 5, ..Faults::default() };
+        let cut = Arc::new(Simulated::new(Arc::clone(&remote), faults));
+        let _ = SyncSagaCoordinator::new(Arc::clone(&play.stage.source)).sync(cut, options(&play)).done().await;
+        assert!(seed < 200, "no line was cut where it matters");
+    }
+    let day = 24 * 3_600_000;
+    assert_eq!(host.expire_staging(now_ms(), day).await.unwrap(), 0, "it is not a day old");
+    assert!(!dest.staged_addrs(&owner).await.unwrap().is_empty());
+    assert_eq!(host.expire_staging(now_ms() + day, day).await.unwrap(), 1);
+    assert!(dest.staged_addrs(&owner).await.unwrap().is_empty());
+    assert_eq!(host.expire_staging(now_ms() + 2 * day, day).await.unwrap(), 0);
+    play.sync().await.unwrap();
+    assert_eq!(dest.records("staging/").await.unwrap(), [], "a finished saga leaves nothing to expire");
 }
 
 #[tokio::test(start_paused = true)]

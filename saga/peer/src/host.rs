@@ -358,6 +358,32 @@ impl Host {
         Ok(refused("identity_forked", format!("identity {} has signed two frames on one past", chain.tjp())))
     }
 
+    /// Drops what identities staged for a saga that they never finished, once it is `age_ms` old (§5 of
+    /// `docs/protocol.md`: a day). Whoever is connected keeps it. Answers how many identities lost something.
+    ///
+    /// # Errors
+    /// When the space fails.
+    pub async fn expire_staging(&self, now_ms: i64, age_ms: i64) -> Result<usize, SagaError> {
+        let mut dropped = 0;
+        for (key, since) in self.space.records(STAGING).await.map_err(space_error)? {
+            let since = std::str::from_utf8(&since).ok().and_then(|t| t.parse::<i64>().ok()).unwrap_or(0);
+            let owner = key.trim_start_matches(STAGING);
+            let is_connected = self.live().keys().any(|identity| push_owner(identity) == owner);
+            if is_connected || now_ms.saturating_sub(since) < age_ms {
+                continue;
+            }
+            let staged = self.space.staged_addrs(owner).await.map_err(space_error)?;
+            self.space.unstage(owner).await.map_err(space_error)?;
+            let commit = Commit { records: vec![(key.clone(), None)], ..Commit::default() };
+            self.space.commit(commit).await.map_err(identity::commit_error)?;
+            if !staged.is_empty() {
+                tracing::info!(owner, nodes = staged.len(), "dropped what was staged for a saga that never ended");
+                dropped += 1;
+            }
+        }
+        Ok(dropped)
+    }
+
     /// Serves one connection to its end. `shutdown` turning true ends it once no commit is under way.
     pub async fn serve(self: Arc<Self>, mut link: Link, mut shutdown: watch::Receiver<bool>) {
         let id = self.connections.fetch_add(1, Ordering::Relaxed) + 1;
@@ -464,6 +490,18 @@ impl Host {
 async fn turned(flag: &mut watch::Receiver<bool>) -> bool {
     let set = flag.wait_for(|set| *set).await.is_ok();
     if set { true } else { std::future::pending().await }
+}
+
+/// Records that tell since when nodes may be staged for an owner.
+const STAGING: &str = "staging/";
+
+/// Under what an identity's pushed nodes are staged.
+pub(crate) fn push_owner(identity: &Addr) -> String {
+    format!("push/{identity}")
+}
+
+pub(crate) fn staging_key(owner: &str) -> String {
+    format!("{STAGING}{owner}")
 }
 
 fn session_key(session: &Addr) -> String {
