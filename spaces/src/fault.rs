@@ -113,6 +113,11 @@ impl FaultSpace {
         self.faults.load(Ordering::Relaxed)
     }
 
+    /// Calls of one kind so far, those that failed included.
+    pub fn calls(&self, op: Op) -> u64 {
+        self.calls[op as usize].load(Ordering::Relaxed)
+    }
+
     async fn call<T, E: From<SpaceError>>(
         &self,
         op: Op,

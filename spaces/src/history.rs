@@ -5,8 +5,9 @@ use ibgib::timeline::{Advance, History, HistoryError, Joined, Relation};
 use ibgib::{Addr, IbGib, Verified};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// Frames fetched ahead when a history is read.
-const PREFETCH: usize = 256;
+/// Frames fetched ahead when a history lacks one: at first, and at most.
+const AHEAD_MIN: usize = 16;
+const AHEAD_MAX: usize = 4_096;
 
 /// Nodes that are not in the space yet, found before those that are.
 pub type Overlay = HashMap<Addr, Verified<IbGib>>;
@@ -19,12 +20,21 @@ pub struct Loader<'a> {
     overlay: Overlay,
     history: History,
     fetched: HashSet<Addr>,
+    /// How many frames to fetch ahead the next time.
+    ahead: usize,
 }
 
 impl<'a> Loader<'a> {
     /// Loads from `space`, and what is not committed from what is staged for `owner`.
     pub fn new(space: &'a dyn Space, owner: Option<&'a str>) -> Self {
-        Self { space, owner, overlay: Overlay::new(), history: History::new(), fetched: HashSet::new() }
+        Self {
+            space,
+            owner,
+            overlay: Overlay::new(),
+            history: History::new(),
+            fetched: HashSet::new(),
+            ahead: AHEAD_MIN,
+        }
     }
 
     /// Adds nodes that are in no store yet.
@@ -41,6 +51,7 @@ impl<'a> Loader<'a> {
         self.overlay.clear();
         self.history = History::new();
         self.fetched.clear();
+        self.ahead = AHEAD_MIN;
     }
 
     /// A node that was added.
@@ -113,22 +124,57 @@ impl<'a> Loader<'a> {
         for addr in addrs {
             let lost = |why: String| HistoryError::Broken { addr: addr.clone(), why };
             let node = self.get(&addr).await.map_err(|e| lost(e.to_string()))?;
-            self.history.insert(node.ok_or_else(|| lost("the frame is not here".into()))?);
-            if !self.fetched.insert(addr.clone()) {
-                continue;
-            }
-            // Only committed frames can be fetched ahead; another one simply comes alone.
-            let one = std::slice::from_ref(&addr);
-            if let Ok(ahead) = self.space.reach(one, Follow::History, &HashSet::new(), PREFETCH).await {
-                let nodes = self.space.get(&ahead).await.map_err(|e| lost(e.to_string()))?;
-                for node in nodes.into_iter().flatten() {
-                    self.fetched.insert(node.addr().clone());
-                    self.history.insert(node);
-                }
+            let node = node.ok_or_else(|| lost("the frame is not here".into()))?;
+            self.history.insert(node.clone());
+            if self.fetched.insert(addr.clone()) {
+                self.fetch_ahead(&node).await.map_err(|e| lost(e.to_string()))?;
             }
         }
         Ok(())
     }
+
+    /// Fetches frames before `node`, more each time: a history asks for one frame after the other, and starts anew
+    /// whenever it lacked one.
+    async fn fetch_ahead(&mut self, node: &Verified<IbGib>) -> Result<(), SpaceError> {
+        let mut left = self.ahead;
+        self.ahead = (self.ahead * 2).min(AHEAD_MAX);
+        let mut next = before(node);
+        let mut committed = Vec::new();
+        while left > 0 && !next.is_empty() {
+            let staged = match self.owner {
+                Some(owner) => self.space.staged(owner, &next).await?,
+                None => vec![None; next.len()],
+            };
+            let mut further = Vec::new();
+            for (addr, node) in next.into_iter().zip(staged) {
+                match node {
+                    Some(node) if self.fetched.insert(addr.clone()) => {
+                        left = left.saturating_sub(1);
+                        further.extend(before(&node));
+                        self.history.insert(node);
+                    }
+                    Some(_) => {}
+                    None => committed.push(addr),
+                }
+            }
+            next = further;
+        }
+        let has = self.space.has(&committed).await?;
+        let committed: Vec<Addr> = committed.into_iter().zip(has).filter(|(_, has)| *has).map(|(a, _)| a).collect();
+        if left > 0 && !committed.is_empty() {
+            let ahead = self.space.reach(&committed, Follow::History, &HashSet::new(), left).await?;
+            for node in self.space.get(&ahead).await?.into_iter().flatten() {
+                self.fetched.insert(node.addr().clone());
+                self.history.insert(node);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The frames that ancestry goes on with.
+fn before(node: &Verified<IbGib>) -> Vec<Addr> {
+    node.past().into_iter().chain(node.rel8n_addrs("graftorphan")).collect()
 }
 
 fn loader<'a>(space: &'a dyn Space, overlay: &Overlay) -> Loader<'a> {
