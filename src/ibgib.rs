@@ -2,6 +2,7 @@
 
 use crate::addr::{Addr, AddrError, GIB};
 use crate::canonical;
+use crate::compat::js;
 use crate::value::{BYTES_MAX, DEPTH_MAX, JsonError, Map, Mode, Value};
 use std::collections::HashMap;
 use std::fmt;
@@ -139,7 +140,8 @@ impl IbGib {
         Self::from_value(Value::parse(text, mode)?, mode)
     }
 
-    /// As [`IbGib::parse`], from a value.
+    /// As [`IbGib::parse`], from a value. [`Mode::Compat`] takes an ib or gib that is no string as the text that
+    /// ECMAScript makes of it, and a missing ib as an empty one.
     ///
     /// # Errors
     /// [`VerifyError::Shape`], [`VerifyError::UnknownField`].
@@ -156,7 +158,9 @@ impl IbGib {
                     with_ib = true;
                 }
                 ("gib", Value::String(s)) => out.gib = Some(s),
-                ("gib", Value::Null) if mode == Mode::Compat => {}
+                ("ib", v) if mode == Mode::Compat && v.is_truthy() => out.ib = js::text(Some(&v)),
+                ("gib", v) if mode == Mode::Compat && v.is_truthy() => out.gib = Some(js::text(Some(&v))),
+                ("ib" | "gib", _) if mode == Mode::Compat => {}
                 ("data", v) => out.data = Some(v),
                 ("rel8ns", v) => out.rel8ns = Some(v),
                 (k @ ("ib" | "gib"), _) => return Err(VerifyError::Shape(format!("{k} must be a string"))),
@@ -164,7 +168,7 @@ impl IbGib {
                 (_, _) => return Err(VerifyError::UnknownField(key)),
             }
         }
-        if with_ib { Ok(out) } else { Err(VerifyError::Shape("ib is missing".into())) }
+        if with_ib || mode == Mode::Compat { Ok(out) } else { Err(VerifyError::Shape("ib is missing".into())) }
     }
 
     /// The ibgib as a JSON value: ib, gib, data, rel8ns, in this order, absent parts left out.
