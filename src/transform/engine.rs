@@ -123,15 +123,22 @@ impl Data {
     fn whole(self) -> Result<Value, TransformError> {
         let Some(had) = self.items else { return Ok(Value::Object(self.members)) };
         let last = self.members.keys().filter_map(array_index).map(|i| i as usize + 1).max().unwrap_or(0);
-        let length = had.max(last);
+        let length = match self.members.get("length") {
+            None => had.max(last),
+            // Setting it makes the array shorter or longer.
+            Some(set) => match js::number(Some(set)) {
+                n if n.fract() == 0.0 && (0.0..4_294_967_296.0).contains(&n) => n as usize,
+                _ => return fail(format!("an array cannot have {set} items")),
+            },
+        };
         if length > had + GROWTH_MAX {
             return fail(format!("an array would grow by more than {GROWTH_MAX} items"));
         }
         // Items that are not there print as null.
         let mut list = vec![Value::Null; length];
         for (key, value) in self.members {
-            if let Some(i) = array_index(&key) {
-                list[i as usize] = value;
+            if let Some(item) = array_index(&key).and_then(|i| list.get_mut(i as usize)) {
+                *item = value;
             }
         }
         Ok(Value::Array(list))
