@@ -50,12 +50,13 @@ pub struct SignInput {
     pub frame_details: Option<Value>,
 }
 
-/// Rounds beyond this are not counted.
-const ROUNDS_MAX: f64 = 1e6;
+/// More rounds or challenges than this are refused; the original would compute for days.
+const TIMES_MAX: f64 = 1e5;
 
 /// How often `for (i = 0; i < n; i++)` runs.
-fn times(n: Option<&Value>) -> usize {
-    js::number(n).clamp(0.0, ROUNDS_MAX).ceil() as usize
+fn times(n: Option<&Value>) -> Result<usize, Throws> {
+    let n = js::number(n);
+    if n > TIMES_MAX { throw(format!("{n} times are more than {TIMES_MAX}")) } else { Ok(n.max(0.0).ceil() as usize) }
 }
 
 fn strategy_type(config: &Value) -> Result<(), Throws> {
@@ -68,7 +69,7 @@ fn strategy_type(config: &Value) -> Result<(), Throws> {
 /// Hash and rounds. A missing algorithm is SHA-256, an unknown one matters once something is hashed.
 fn parameters(config: &Value) -> Result<(Algo, usize), Throws> {
     strategy_type(config)?;
-    let rounds = times(config.get("rounds"));
+    let rounds = times(config.get("rounds"))?;
     let algo = match config.get("algo") {
         None => Some(Algo::Sha256),
         Some(algo) => algo.as_str().and_then(Algo::parse),
@@ -244,7 +245,7 @@ pub fn genesis(master_secret: &str, configs: &[Value], details: Option<&Value>, 
     let mut pools = Vec::new();
     for config in configs {
         let strategy = strategy(config, "", master_secret)?;
-        let size = times(js::get(config.get("behavior"), "size")?.as_deref());
+        let size = times(js::get(config.get("behavior"), "size")?.as_deref())?;
         let mut pool = Map::new();
         if let Some(id) = config.get("salt") {
             pool.insert("id", id.clone());
@@ -512,7 +513,7 @@ fn replenish(
     }
     let new = match rule {
         Some("top-up") => used.len(),
-        Some("replace-all") => times(js::get(config.get("behavior"), "size")?.as_deref()),
+        Some("replace-all") => times(js::get(config.get("behavior"), "size")?.as_deref())?,
         _ => 0,
     };
     fill(next, strategy, &js::text(config.get("salt")), now_ms, new)?;

@@ -49,7 +49,7 @@ pub struct Tally {
 /// # Errors
 /// The text is not an array of cases.
 pub fn run_file(text: &str, tally: &mut Tally) -> Result<(), String> {
-    let (text, at) = without_lone_surrogates(text);
+    let (text, at) = without_lone_surrogates(text.trim_start_matches('\u{feff}'));
     let file = Value::parse(&text, Mode::Compat).map_err(|e| e.to_string())?;
     let cases = file.as_array().ok_or("expected an array of cases")?;
     let unreadable = places(&text, &at);
