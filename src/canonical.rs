@@ -13,6 +13,7 @@
 //!
 //! Frozen by the vectors in `respec/vectors/gib.json`.
 
+use crate::compat::js;
 use crate::value::{Map, Value};
 use sha2::{Digest, Sha256};
 use std::cmp::Ordering;
@@ -40,20 +41,12 @@ pub fn has_data(data: Option<&Value>) -> bool {
 /// Whether `rel8ns` counts in the hash.
 pub fn has_rel8ns(rel8ns: Option<&Value>) -> bool {
     // ECMAScript's `value.length > 0`.
-    let has_length = |v: &Value| match v {
-        Value::Array(a) => !a.is_empty(),
-        Value::String(s) => !s.is_empty(),
-        Value::Object(o) => match o.get("length") {
-            Some(Value::Number(n)) => *n > 0.0,
-            Some(Value::Bool(b)) => *b,
-            Some(Value::String(s)) => s.trim().parse::<f64>().is_ok_and(|n| n > 0.0),
-            _ => false,
-        },
-        _ => false,
-    };
+    let has_length = |v: &Value| v.is_truthy() && js::length(v) > 0.0;
     match rel8ns {
         Some(Value::Object(m)) => m.values().any(has_length),
         Some(Value::Array(a)) => a.iter().any(has_length),
+        // The units of a text have a length, too.
+        Some(Value::String(s)) => !s.is_empty(),
         _ => false,
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::addr::{Addr, AddrError, GIB};
 use crate::canonical;
+use crate::compat::js;
 use crate::value::{BYTES_MAX, DEPTH_MAX, JsonError, Map, Mode, Value};
 use std::collections::HashMap;
 use std::fmt;
@@ -139,7 +140,8 @@ impl IbGib {
         Self::from_value(Value::parse(text, mode)?, mode)
     }
 
-    /// As [`IbGib::parse`], from a value.
+    /// As [`IbGib::parse`], from a value. [`Mode::Compat`] takes an ib or gib that is no string as the text that
+    /// ECMAScript makes of it, and a missing ib as an empty one.
     ///
     /// # Errors
     /// [`VerifyError::Shape`], [`VerifyError::UnknownField`].
@@ -156,7 +158,9 @@ impl IbGib {
                     with_ib = true;
                 }
                 ("gib", Value::String(s)) => out.gib = Some(s),
-                ("gib", Value::Null) if mode == Mode::Compat => {}
+                ("ib", v) if mode == Mode::Compat && v.is_truthy() => out.ib = js::text(Some(&v)),
+                ("gib", v) if mode == Mode::Compat && v.is_truthy() => out.gib = Some(js::text(Some(&v))),
+                ("ib" | "gib", _) if mode == Mode::Compat => {}
                 ("data", v) => out.data = Some(v),
                 ("rel8ns", v) => out.rel8ns = Some(v),
                 (k @ ("ib" | "gib"), _) => return Err(VerifyError::Shape(format!("{k} must be a string"))),
@@ -164,7 +168,7 @@ impl IbGib {
                 (_, _) => return Err(VerifyError::UnknownField(key)),
             }
         }
-        if with_ib { Ok(out) } else { Err(VerifyError::Shape("ib is missing".into())) }
+        if with_ib || mode == Mode::Compat { Ok(out) } else { Err(VerifyError::Shape("ib is missing".into())) }
     }
 
     /// The ibgib as a JSON value: ib, gib, data, rel8ns, in this order, absent parts left out.
@@ -283,11 +287,24 @@ impl IbGib {
             return Err(VerifyError::DataLooksLikeRel8ns);
         }
         self.check_timeline()?;
+        self.check_size(BYTES_MAX)?;
         let computed = self.computed_gib()?;
         if computed != gib {
             return Err(VerifyError::WrongGib { stated: gib, computed });
         }
         Ok(Verified::new(self, addr))
+    }
+
+    /// What is made must be readable again.
+    fn check_size(&self, limit: usize) -> Result<(), VerifyError> {
+        let parts = [&self.data, &self.rel8ns].into_iter().flatten().map(bytes_at_most);
+        if parts.fold(self.ib.len().saturating_mul(6), usize::saturating_add) < limit / 2 {
+            return Ok(());
+        }
+        match self.to_json().len() {
+            size if size > limit => Err(VerifyError::TooLarge { size, limit }),
+            _ => Ok(()),
+        }
     }
 
     fn check_timeline(&self) -> Result<(), VerifyError> {
@@ -327,10 +344,12 @@ fn check_rel8ns(rel8ns: &Value) -> Result<(), VerifyError> {
     Ok(())
 }
 
-/// Values built in memory must be such as strict text could have given.
+/// Values built in memory must be such as strict text could have given: nothing in it that prints as something else,
+/// and no deeper than text may be.
 fn check_value(value: &Value, path: &str, depth: usize, outside_arrays: bool) -> Result<(), VerifyError> {
     let bad = |why| Err(VerifyError::Value { path: path.to_owned(), why });
-    if depth >= DEPTH_MAX {
+    // The ibgib itself is one level.
+    if depth >= DEPTH_MAX && matches!(value, Value::Array(_) | Value::Object(_)) {
         return Err(VerifyError::Value { path: "data".into(), why: "nested too deep" });
     }
     match value {
@@ -338,7 +357,7 @@ fn check_value(value: &Value, path: &str, depth: usize, outside_arrays: bool) ->
         Value::Number(n) if *n == 0.0 && n.is_sign_negative() => bad("the number is -0"),
         Value::Array(items) => {
             for (i, item) in items.iter().enumerate() {
-                if !matches!(item, Value::String(_) | Value::Null | Value::Bool(_)) {
+                if !is_plain(item) {
                     check_value(item, &format!("{path}/{i}"), depth + 1, false)?;
                 }
             }
@@ -349,13 +368,36 @@ fn check_value(value: &Value, path: &str, depth: usize, outside_arrays: bool) ->
                 if key == "__proto__" && outside_arrays {
                     return bad("the hash does not cover a member \"__proto__\"");
                 }
-                if !matches!(value, Value::String(_) | Value::Null | Value::Bool(_)) {
+                if !is_plain(value) {
                     check_value(value, &format!("{path}/{key}"), depth + 1, outside_arrays)?;
                 }
             }
             Ok(())
         }
         _ => Ok(()),
+    }
+}
+
+/// Whether there is nothing to check in a value.
+fn is_plain(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(_) | Value::String(_) => true,
+        Value::Number(n) => n.is_finite() && (*n != 0.0 || n.is_sign_positive()),
+        Value::Array(_) | Value::Object(_) => false,
+    }
+}
+
+/// No more bytes than this print a value; cheap to know, and far from the limit for almost every node.
+fn bytes_at_most(value: &Value) -> usize {
+    // A byte prints as six at most, and a number as 25.
+    let text = |s: &str| s.len().saturating_mul(6).saturating_add(4);
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 26,
+        Value::String(s) => text(s),
+        Value::Array(items) => items.iter().map(bytes_at_most).fold(3, usize::saturating_add),
+        Value::Object(map) => {
+            map.iter().map(|(k, v)| text(k).saturating_add(bytes_at_most(v))).fold(3, usize::saturating_add)
+        }
     }
 }
 

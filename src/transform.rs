@@ -263,16 +263,26 @@ pub fn from_json(op: &str, opts: &Value, moment: &Moment) -> Result<Transformed,
 /// The transforms on unchecked ibgibs and JSON options, exactly as the original performs them.
 pub mod compat {
     use super::{CompatTransformed, Moment, TransformError, engine};
+    use crate::addr::GIB;
     use crate::ibgib::IbGib;
     use crate::value::{Map, Mode, Value};
 
-    fn source(opts: &Value, name: &str) -> Result<(IbGib, Map), TransformError> {
-        let Some(map) = opts.as_object() else {
-            return Err(TransformError::Refused("options must be an object".into()));
-        };
-        let src = map.get(name).cloned().ok_or_else(|| TransformError::Refused(format!("{name} is missing")))?;
-        let src = IbGib::from_value(src, Mode::Compat).map_err(|e| TransformError::Refused(e.to_string()))?;
-        Ok((src, map.clone()))
+    fn options(opts: &Value) -> Result<&Map, TransformError> {
+        opts.as_object().ok_or_else(|| TransformError::Refused("options must be an object".into()))
+    }
+
+    fn source(map: &Map) -> Result<IbGib, TransformError> {
+        let src = map.get("src").cloned().ok_or_else(|| TransformError::Refused("src is missing".into()))?;
+        IbGib::from_value(src, Mode::Compat).map_err(|e| TransformError::Refused(e.to_string()))
+    }
+
+    /// As [`source`]; its ib must be a text.
+    fn source_with_ib(map: &Map) -> Result<IbGib, TransformError> {
+        let ib = map.get("src").and_then(|src| src.get("ib"));
+        if ib.is_some_and(|ib| ib.as_str().is_none()) {
+            return Err(TransformError::Refused("ib of the source is no text".into()));
+        }
+        source(map)
     }
 
     /// `fork` with options `{src, destIb?, …}`.
@@ -280,8 +290,8 @@ pub mod compat {
     /// # Errors
     /// [`TransformError::Refused`].
     pub fn fork(opts: &Value, moment: &Moment) -> Result<CompatTransformed, TransformError> {
-        let (src, map) = source(opts, "src")?;
-        engine::fork(&src, &map, moment)
+        let map = options(opts)?;
+        engine::fork(&source(map)?, map, moment)
     }
 
     /// `mut8` with options `{src, mut8Ib?, dataToRename?, dataToRemove?, dataToAddOrPatch?, …}`.
@@ -289,8 +299,8 @@ pub mod compat {
     /// # Errors
     /// [`TransformError::Refused`].
     pub fn mut8(opts: &Value, moment: &Moment) -> Result<CompatTransformed, TransformError> {
-        let (src, map) = source(opts, "src")?;
-        engine::mut8(&src, &map, moment)
+        let map = options(opts)?;
+        engine::mut8(&source_with_ib(map)?, map, moment)
     }
 
     /// `rel8` with options `{src, rel8nsToAddByAddr?, rel8nsToRemoveByAddr?, …}`.
@@ -298,17 +308,23 @@ pub mod compat {
     /// # Errors
     /// [`TransformError::Refused`].
     pub fn rel8(opts: &Value, moment: &Moment) -> Result<CompatTransformed, TransformError> {
-        let (src, map) = source(opts, "src")?;
-        engine::rel8(&src, &map, moment)
+        let map = options(opts)?;
+        engine::rel8(&source_with_ib(map)?, map, moment)
     }
 
-    /// `firstGen` with options `{parentIbGib, ib, data?, rel8ns?, …}`.
+    /// `firstGen` with options `{parentIbGib?, ib?, data?, rel8ns?, …}`; without a parent it is the root.
     ///
     /// # Errors
     /// [`TransformError::Refused`].
     pub fn first_gen(opts: &Value, moment: &Moment) -> Result<CompatTransformed, TransformError> {
-        let (src, map) = source(opts, "parentIbGib")?;
-        engine::first_gen(&src, &map, moment)
+        let map = options(opts)?;
+        let parent = match map.get("parentIbGib").filter(|p| p.is_truthy()) {
+            Some(parent) => {
+                IbGib::from_value(parent.clone(), Mode::Compat).map_err(|e| TransformError::Refused(e.to_string()))?
+            }
+            None => IbGib { ib: "ib".into(), gib: Some(GIB.into()), ..IbGib::default() },
+        };
+        engine::first_gen(&parent, map, moment)
     }
 }
 

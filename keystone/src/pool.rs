@@ -1,7 +1,6 @@
-//! Pools as JSON: challenges, binding map, selection. Shared by compat and strict.
+//! Pools as JSON: challenges, binding map, selection. Selection is the strict one; compat has its own.
 
 use ibgib::{Map, Value};
-use std::collections::HashSet;
 
 /// Why ids cannot be selected.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,57 +39,36 @@ pub(crate) fn selected_randomly(pool: &Value) -> usize {
     behavior(pool, "selectRandomly")
 }
 
-/// Names that every JavaScript object seems to have.
-const INHERITED: [&str; 12] = [
-    "constructor",
-    "toString",
-    "toLocaleString",
-    "valueOf",
-    "hasOwnProperty",
-    "isPrototypeOf",
-    "propertyIsEnumerable",
-    "__proto__",
-    "__defineGetter__",
-    "__defineSetter__",
-    "__lookupGetter__",
-    "__lookupSetter__",
-];
-
 /// Ids that must be solved, in order, and those left over: demanded, bound to the target, first in line.
-pub(crate) fn requirements(
+pub(crate) fn strict_requirements(
     pool: &Value,
     demanded: &[String],
-    target: Option<&str>,
+    target: &str,
 ) -> Result<(Vec<String>, Vec<String>), Unselectable> {
     let all = challenges(pool).cloned().unwrap_or_default();
-    let mut taken: HashSet<String> = HashSet::new();
     let mut mandatory: Vec<String> = Vec::new();
-    let mut take = |id: &str, mandatory: &mut Vec<String>| {
-        if taken.insert(id.to_owned()) {
-            mandatory.push(id.to_owned());
-        }
-    };
     for id in demanded {
-        if all.contains_key(id) {
-            take(id, &mut mandatory);
-        } else if !INHERITED.contains(&id.as_str()) {
+        if !all.contains_key(id) {
             return Err(Unselectable::Demand(id.clone()));
         }
-    }
-    let bound = behavior(pool, "targetBindingChars");
-    if let Some(target) = target.filter(|t| bound > 0 && !t.is_empty()) {
-        for c in gib_of(target).chars().take(bound) {
-            let c = c.to_ascii_lowercase();
-            let bucket = pool.get("bindingMap").and_then(|m| m.get(&c.to_string())).and_then(Value::as_array);
-            let free = bucket
-                .into_iter()
-                .flatten()
-                .filter_map(Value::as_str)
-                .find(|id| all.contains_key(id) && !mandatory.iter().any(|m| m == id));
-            let Some(id) = free else { return Err(Unselectable::Binding(c)) };
-            let id = id.to_owned();
-            take(&id, &mut mandatory);
+        if !mandatory.contains(id) {
+            mandatory.push(id.clone());
         }
+    }
+    let (gib, bound) = (gib_of(target), behavior(pool, "targetBindingChars"));
+    if gib.chars().count() < bound {
+        return Err(Unselectable::Target);
+    }
+    for c in gib.chars().take(bound) {
+        let c = c.to_ascii_lowercase();
+        let bucket = pool.get("bindingMap").and_then(|m| m.get(&c.to_string())).and_then(Value::as_array);
+        let free = bucket
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .find(|id| all.contains_key(id) && !mandatory.iter().any(|m| m == id));
+        let Some(id) = free else { return Err(Unselectable::Binding(c)) };
+        mandatory.push(id.to_owned());
     }
     let first = behavior(pool, "selectSequentially");
     let in_line: Vec<String> = all.keys().filter(|id| !mandatory.iter().any(|m| m == id)).map(str::to_owned).collect();
@@ -99,22 +77,6 @@ pub(crate) fn requirements(
     }
     mandatory.extend(in_line[..first].iter().cloned());
     Ok((mandatory, in_line[first..].to_vec()))
-}
-
-/// As [`requirements`], without what the original lets pass: demands of ids that only seem to be there, and targets
-/// such as `x^` that have fewer characters than bind.
-pub(crate) fn strict_requirements(
-    pool: &Value,
-    demanded: &[String],
-    target: &str,
-) -> Result<(Vec<String>, Vec<String>), Unselectable> {
-    if let Some(id) = demanded.iter().find(|id| challenges(pool).is_none_or(|all| !all.contains_key(id))) {
-        return Err(Unselectable::Demand(id.clone()));
-    }
-    if gib_of(target).chars().count() < behavior(pool, "targetBindingChars") {
-        return Err(Unselectable::Target);
-    }
-    requirements(pool, demanded, Some(target))
 }
 
 /// What of a target binds: its gib, or all of a text that is no address.

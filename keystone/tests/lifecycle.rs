@@ -32,6 +32,16 @@ fn signing(born: Signed, times: u32) -> (Chain, Vec<Verified<IbGib>>) {
     (chain, frames)
 }
 
+/// Every frame and every step is one that the original accepts, too.
+fn assert_compatible(frames: &[Verified<IbGib>]) {
+    for frame in frames {
+        assert_eq!(ibgib::compat::validate_intrinsically(frame), Ok(vec![]), "{}", frame.addr());
+    }
+    for step in frames.windows(2) {
+        assert_eq!(ibgib_keystone::compat::validate(&step[0], &step[1]), Ok(vec![]), "{}", step[1].addr());
+    }
+}
+
 /// Left and used per pool, in order.
 fn counts(chain: &Chain) -> Vec<(usize, usize)> {
     chain.pools().iter().map(|pool| (pool.left, pool.used)).collect()
@@ -48,6 +58,7 @@ fn three_hundred_signatures_of_an_identity_replay_from_genesis() {
     }
     let last = revoke(&chain, &secret(), "retired", NOW, &mut Seeded(4)).unwrap();
     frames.push(last.frame.clone());
+    assert_compatible(&frames);
 
     let (replayed, step) = Chain::replay(frames.clone()).unwrap();
     assert_eq!((replayed.n(), replayed.tip(), replayed.is_revoked()), (300, &last.frame, true));
@@ -77,6 +88,7 @@ fn three_hundred_signatures_of_a_session_replay_from_genesis() {
         chain = made.chain;
     }
 
+    assert_compatible(&frames);
     let (replayed, step) = Chain::replay(frames).unwrap();
     assert_eq!((replayed.n(), step.to()), (300, chain.tip().addr()));
     assert_eq!(counts(&replayed), [(0, 8), (48, 292 * 8)]);

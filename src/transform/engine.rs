@@ -2,7 +2,7 @@
 
 use super::{Moment, TransformError};
 use crate::addr::GIB;
-use crate::compat;
+use crate::compat::{self, js};
 use crate::ibgib::IbGib;
 use crate::value::{Map, Value, array_index, strings};
 use sha2::{Digest, Sha256};
@@ -25,11 +25,17 @@ fn fail<T>(why: impl Into<String>) -> Result<T, TransformError> {
 }
 
 fn flag(opts: &Map, name: &str) -> bool {
-    opts.get(name).is_some_and(Value::is_truthy)
+    js::truthy(opts.get(name))
 }
 
-fn linked(opts: &Map, name: &str) -> bool {
-    opts.get("linkedRel8ns").and_then(Value::as_array).is_some_and(|a| a.iter().any(|v| v.as_str() == Some(name)))
+/// Whether a relation keeps only its newest entry.
+fn linked(opts: &Map, name: &str) -> Result<bool, TransformError> {
+    match opts.get("linkedRel8ns") {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Array(names)) => Ok(names.iter().any(|v| v.as_str() == Some(name))),
+        Some(Value::String(text)) => Ok(text.contains(name)),
+        Some(other) => fail(format!("linkedRel8ns is {other}, not an array")),
+    }
 }
 
 /// Source checks that all transforms share; answers the source's address.
@@ -38,19 +44,18 @@ fn check_source(src: &IbGib, opts: &Map, kind: &str) -> Result<String, Transform
     if src.ib.is_empty() || gib.is_empty() {
         return fail("the source needs ib and gib");
     }
-    match opts.get("type") {
-        None | Some(Value::Null) => {}
-        Some(v) if v.as_str() == Some(kind) || !v.is_truthy() => {}
-        Some(other) => return fail(format!("type {other} in options of {kind}")),
+    if let Some(other) = opts.get("type").filter(|t| t.as_str() != Some(kind)) {
+        return fail(format!("type {other} in options of {kind}"));
     }
     let addr = format!("{}^{gib}", src.ib);
-    if kind != "fork" {
-        if gib == GIB {
-            return fail(format!("a primitive cannot be transformed by {kind}; fork it"));
-        }
-        if src.ib.contains('^') {
-            return fail("ib of the source contains '^'");
-        }
+    if kind == "fork" {
+        return Ok(addr);
+    }
+    if gib == GIB {
+        return fail(format!("a primitive cannot be transformed by {kind}; fork it"));
+    }
+    if src.ib.contains('^') {
+        return fail("ib of the source contains '^'");
     }
     match opts.get("srcAddr") {
         Some(v) if v.is_truthy() && v.as_str() != Some(&addr) => fail(format!("srcAddr {v} is not {addr}")),
@@ -58,103 +63,181 @@ fn check_source(src: &IbGib, opts: &Map, kind: &str) -> Result<String, Transform
     }
 }
 
-/// The source's fields that a product starts from; empty parts are dropped.
+/// The source's fields that a product starts from; parts without members are dropped.
 fn start(src: &IbGib) -> IbGib {
-    let keep = |v: &Option<Value>| match v {
+    let keep = |part: &Option<Value>| match part {
         Some(Value::Object(m)) if m.is_empty() => None,
-        Some(Value::Null) => None,
-        other => other.clone(),
+        Some(Value::Array(a)) if a.is_empty() => None,
+        Some(Value::String(s)) if s.is_empty() => None,
+        Some(part @ (Value::Object(_) | Value::Array(_) | Value::String(_))) => Some(js::clone(part)),
+        _ => None,
     };
     IbGib { ib: src.ib.clone(), gib: None, data: keep(&src.data), rel8ns: keep(&src.rel8ns) }
 }
 
-fn rel8ns_of(node: &mut IbGib) -> Result<&mut Map, TransformError> {
-    let rel8ns = node.rel8ns.get_or_insert_with(|| Value::Object(Map::new()));
-    rel8ns.as_object_mut().ok_or_else(|| TransformError::Refused("rel8ns of the source is not an object".into()))
+/// Data at work. Members of an array may be set like those of an object; only its items come out again.
+struct Data {
+    members: Map,
+    /// How many items it had, when it is an array.
+    items: Option<usize>,
+    /// The text that it is instead: members of a text cannot be set.
+    text: Option<String>,
 }
 
-/// Appends to a relation, or replaces it when it is linked.
-fn append(node: &mut IbGib, name: &str, addr: &str, is_linked: bool) -> Result<(), TransformError> {
-    let rel8ns = rel8ns_of(node)?;
-    let mut list = match rel8ns.get(name) {
-        Some(Value::Array(items)) if !is_linked => items.clone(),
-        _ => Vec::new(),
+/// An array does not grow further than this beyond what it had.
+const GROWTH_MAX: usize = 10_000;
+
+impl Data {
+    fn new(value: Option<Value>) -> Self {
+        let (mut members, mut items, mut text) = (Map::new(), None, None);
+        match value {
+            Some(Value::Object(map)) => members = map,
+            Some(Value::Array(list)) => {
+                items = Some(list.len());
+                members = list.into_iter().enumerate().map(|(i, v)| (i.to_string(), v)).collect();
+            }
+            Some(Value::String(s)) => text = Some(s),
+            _ => {}
+        }
+        Self { members, items, text }
+    }
+
+    fn members(&mut self) -> Result<&mut Map, TransformError> {
+        match &self.text {
+            Some(text) => fail(format!("data is the text {text:?}, which has no members to set")),
+            None => Ok(&mut self.members),
+        }
+    }
+
+    /// `None` when there are no members.
+    fn finish(self) -> Result<Option<Value>, TransformError> {
+        if self.text.is_some() {
+            return Ok(self.text.map(Value::String));
+        }
+        if self.members.is_empty() {
+            return Ok(None);
+        }
+        self.whole().map(Some)
+    }
+
+    fn whole(self) -> Result<Value, TransformError> {
+        let Some(had) = self.items else { return Ok(Value::Object(self.members)) };
+        let last = self.members.keys().filter_map(array_index).map(|i| i as usize + 1).max().unwrap_or(0);
+        let length = match self.members.get("length") {
+            None => had.max(last),
+            // Setting it makes the array shorter or longer.
+            Some(set) => match js::number(Some(set)) {
+                n if n.fract() == 0.0 && (0.0..4_294_967_296.0).contains(&n) => n as usize,
+                _ => return fail(format!("an array cannot have {set} items")),
+            },
+        };
+        if length > had + GROWTH_MAX {
+            return fail(format!("an array would grow by more than {GROWTH_MAX} items"));
+        }
+        // Items that are not there print as null.
+        let mut list = vec![Value::Null; length];
+        for (key, value) in self.members {
+            if let Some(item) = array_index(&key).and_then(|i| list.get_mut(i as usize)) {
+                *item = value;
+            }
+        }
+        Ok(Value::Array(list))
+    }
+
+    fn stamp(&mut self, moment: &Moment) -> Result<(), TransformError> {
+        let members = self.members()?;
+        members.insert("timestamp", moment.timestamp());
+        members.insert("timestampMs", Value::Number(moment.now_ms.rem_euclid(1000) as f64));
+        Ok(())
+    }
+
+    /// `n` after one more step.
+    fn count(&mut self, opts: &Map) -> Result<(), TransformError> {
+        let next = match self.members.get("n") {
+            None if !flag(opts, "nCounter") => return Ok(()),
+            None => 0.0,
+            // A negative one starts over.
+            Some(Value::Number(n)) if n.is_finite() && n.fract() == 0.0 => (n + 1.0).max(0.0),
+            Some(other) => return fail(format!("n is {other}, not an integer")),
+        };
+        self.members()?.insert("n", Value::Number(next));
+        Ok(())
+    }
+
+    /// Takes the mark of a first frame away, if it is there.
+    fn unmark(&mut self) -> bool {
+        let marked = js::truthy(self.members.get("isTjp"));
+        if marked {
+            self.members.remove("isTjp");
+        }
+        marked
+    }
+}
+
+fn rel8ns_of(part: Option<Value>) -> Result<Map, TransformError> {
+    match part {
+        None => Ok(Map::new()),
+        Some(Value::Object(map)) => Ok(map),
+        Some(_) => fail("rel8ns of the source is not an object"),
+    }
+}
+
+/// Appends to a relation, or replaces it when it is linked. A text grows as texts do.
+fn append(rel8ns: &mut Map, name: &str, addr: &str, linked: bool) -> Result<(), TransformError> {
+    let longer = match rel8ns.get(name) {
+        Some(Value::Array(items)) if !linked => [items.as_slice(), &[addr.into()]].concat().into(),
+        Some(Value::String(text)) if !linked && !text.is_empty() => format!("{text}{addr}").into(),
+        Some(other) if !linked && other.is_truthy() => return fail(format!("relation {name:?} is {other}")),
+        _ => strings([addr]),
     };
-    list.push(addr.into());
-    rel8ns.insert(name, list);
+    rel8ns.insert(name, longer);
     Ok(())
 }
 
-fn dna(opts: &Map, kind: &str) -> Result<IbGib, TransformError> {
+fn dna(opts: &Map, kind: &str) -> IbGib {
     let mut data: Map =
-        opts.iter().filter(|(k, _)| !matches!(*k, "src" | "srcAddr")).map(|(k, v)| (k, v.clone())).collect();
+        opts.iter().filter(|(k, _)| !matches!(*k, "src" | "srcAddr")).map(|(k, v)| (k, js::clone(v))).collect();
     data.insert("type", kind);
     let rel8ns: Map = [("ancestor", strings([format!("{kind}^gib")]))].into_iter().collect();
     let mut node =
         IbGib { ib: kind.to_owned(), gib: None, data: Some(Value::Object(data)), rel8ns: Some(Value::Object(rel8ns)) };
     node.gib = Some(compat::bare_hash(&node));
-    Ok(node)
+    node
 }
 
-fn add_dna(node: &mut IbGib, opts: &Map, kind: &str, relate: bool) -> Result<Vec<IbGib>, TransformError> {
+fn add_dna(rel8ns: &mut Map, opts: &Map, kind: &str) -> Result<Vec<IbGib>, TransformError> {
     if !flag(opts, "dna") {
         return Ok(Vec::new());
     }
-    let dna = dna(opts, kind)?;
-    if relate {
-        let addr = format!("{}^{}", dna.ib, dna.gib.as_deref().unwrap_or(""));
-        append(node, "dna", &addr, linked(opts, "dna"))?;
-    }
+    let dna = dna(opts, kind);
+    let addr = format!("{}^{}", dna.ib, dna.gib.as_deref().unwrap_or(""));
+    append(rel8ns, "dna", &addr, linked(opts, "dna")?)?;
     Ok(vec![dna])
 }
 
-fn object_data<'a>(node: &'a mut IbGib, what: &str) -> Result<&'a mut Map, TransformError> {
-    let data = node.data.get_or_insert_with(|| Value::Object(Map::new()));
-    data.as_object_mut().ok_or_else(|| TransformError::Refused(format!("data of the source is not an object: {what}")))
-}
-
-fn stamp(data: &mut Map, moment: &Moment) {
-    data.insert("timestamp", moment.timestamp());
-    data.insert("timestampMs", Value::Number(moment.now_ms.rem_euclid(1000) as f64));
-}
-
-/// `n` after one more step.
-fn count(data: &mut Map, opts: &Map) -> Result<(), TransformError> {
-    let next = match data.get("n") {
-        None if !flag(opts, "nCounter") => return Ok(()),
-        None => 0.0,
-        // A negative one starts over.
-        Some(Value::Number(n)) if n.is_finite() && n.fract() == 0.0 => (n + 1.0).max(0.0),
-        Some(other) => return fail(format!("n is {other}, not an integer")),
-    };
-    data.insert("n", Value::Number(next));
-    Ok(())
-}
-
 /// The source becomes the tjp of the product when the product's data says isTjp.
-fn note_tjp(node: &mut IbGib, src_addr: &str) -> Result<(), TransformError> {
-    if !node.is_tjp() {
+fn note_tjp(rel8ns: &mut Map, data: &mut Data, src_addr: &str) -> Result<(), TransformError> {
+    if !data.unmark() {
         return Ok(());
     }
-    append(node, "tjp", src_addr, false)?;
-    if let Some(data) = node.data.as_mut().and_then(Value::as_object_mut) {
-        data.remove("isTjp");
+    match rel8ns.get("tjp") {
+        None | Some(Value::Null | Value::Array(_)) => append(rel8ns, "tjp", src_addr, false),
+        Some(other) => fail(format!("relation \"tjp\" is {other}")),
     }
-    Ok(())
 }
 
-fn drop_empty_data(node: &mut IbGib) {
-    if matches!(&node.data, Some(Value::Object(m)) if m.is_empty()) {
-        node.data = None;
+/// A new ib, if one is given.
+fn new_ib<'a>(opts: &'a Map, name: &str) -> Result<Option<&'a str>, TransformError> {
+    match opts.get(name).filter(|v| v.is_truthy()) {
+        None => Ok(None),
+        Some(Value::String(ib)) => Ok(Some(ib)),
+        Some(other) => fail(format!("{name} is {other}, not a text")),
     }
 }
 
 pub(super) fn fork(src: &IbGib, opts: &Map, moment: &Moment) -> Made {
     let src_addr = check_source(src, opts, "fork")?;
-    let dest_ib = match opts.get("destIb") {
-        Some(Value::String(s)) if !s.is_empty() => s.clone(),
-        _ => "ib".to_owned(),
-    };
+    let dest_ib = new_ib(opts, "destIb")?.unwrap_or("ib");
     if dest_ib.contains('^') {
         return fail("destIb contains '^'");
     }
@@ -164,56 +247,39 @@ pub(super) fn fork(src: &IbGib, opts: &Map, moment: &Moment) -> Made {
         return fail("noTimestamp and tjp.timestamp exclude each other");
     }
     let mut node = start(src);
-    node.ib = dest_ib;
+    dest_ib.clone_into(&mut node.ib);
 
-    let mut fresh = IbGib::default();
-    if flag(opts, "cloneData") {
-        fresh.data = node.data.clone();
-    }
-    let wants_members = flag(opts, "nCounter")
-        || !flag(opts, "noTimestamp")
-        || flag(opts, "uuid")
-        || tjp_flag("uuid")
-        || tjp_flag("timestamp");
-    if wants_members || matches!(fresh.data, None | Some(Value::Object(_))) {
-        let data = object_data(&mut fresh, "fork cannot add members to it")?;
-        if flag(opts, "nCounter") {
-            data.insert("n", 0u32);
-        }
-        if !flag(opts, "noTimestamp") {
-            stamp(data, moment);
-        }
-        if flag(opts, "uuid") || tjp_flag("uuid") {
-            data.insert("uuid", moment.uuid());
-        }
-        if tjp_flag("uuid") || tjp_flag("timestamp") {
-            data.insert("isTjp", true);
-        } else {
-            data.remove("isTjp");
-        }
-    }
-    // New data without a member leaves the source's data in place.
-    let with_member = match &fresh.data {
-        Some(Value::Object(m)) => !m.is_empty(),
-        Some(Value::Array(a)) => !a.is_empty(),
-        Some(Value::String(s)) => !s.is_empty(),
-        _ => false,
-    };
-    if with_member {
-        node.data = fresh.data;
-    }
-
-    if !flag(opts, "cloneRel8ns") {
-        node.rel8ns = None;
-    }
-    let from_root = src_addr == "ib^gib";
-    if !from_root {
-        append(&mut node, "ancestor", &src_addr, linked(opts, "ancestor"))?;
-    }
-    if let Some(rel8ns) = node.rel8ns.as_mut().and_then(Value::as_object_mut) {
+    let mut rel8ns = rel8ns_of(if flag(opts, "cloneRel8ns") { node.rel8ns.clone() } else { None })?;
+    append(&mut rel8ns, "ancestor", &src_addr, linked(opts, "ancestor")?)?;
+    if js::truthy(rel8ns.get("tjp")) {
         rel8ns.remove("tjp");
     }
-    let dnas = add_dna(&mut node, opts, "fork", !from_root)?;
+
+    let mut data = Data::new(if flag(opts, "cloneData") { node.data.clone() } else { None });
+    if flag(opts, "nCounter") {
+        data.members()?.insert("n", 0u32);
+    }
+    if !flag(opts, "noTimestamp") {
+        data.stamp(moment)?;
+    }
+    if flag(opts, "uuid") || tjp_flag("uuid") {
+        data.members()?.insert("uuid", moment.uuid());
+    }
+    if tjp_flag("uuid") || tjp_flag("timestamp") {
+        data.members()?.insert("isTjp", true);
+    } else {
+        data.unmark();
+    }
+    // New data without a member leaves the source's data in place.
+    if let Some(data) = data.finish()? {
+        node.data = Some(data);
+    }
+
+    let dnas = add_dna(&mut rel8ns, opts, "fork")?;
+    // A fork of the root keeps what relations the root has, which is none unless somebody gave it some.
+    if src_addr != "ib^gib" {
+        node.rel8ns = Some(Value::Object(rel8ns));
+    }
     node.gib = Some(compat::bare_hash(&node));
     Ok(CompatTransformed { new_ibgib: node, dnas, intermediates: Vec::new() })
 }
@@ -221,36 +287,38 @@ pub(super) fn fork(src: &IbGib, opts: &Map, moment: &Moment) -> Made {
 pub(super) fn mut8(src: &IbGib, opts: &Map, moment: &Moment) -> Made {
     let src_addr = check_source(src, opts, "mut8")?;
     let given = |name: &str| opts.get(name).filter(|v| v.is_truthy());
-    let new_ib = opts.get("mut8Ib").and_then(Value::as_str).filter(|s| !s.is_empty());
+    let new_ib = new_ib(opts, "mut8Ib")?;
     let instructions = ["dataToRename", "dataToRemove", "dataToAddOrPatch"];
     if new_ib.is_none() && instructions.iter().all(|i| given(i).is_none()) {
         return fail("mut8 needs mut8Ib, dataToRename, dataToRemove or dataToAddOrPatch");
     }
     let mut node = start(src);
-    if let Some(ib) = new_ib {
-        node.ib = ib.to_owned();
-    }
-    node.data.get_or_insert_with(|| Value::Object(Map::new()));
-    if let Some(data) = &mut node.data {
-        if let Some(info) = given("dataToRename") {
-            edit(data, info, Edit::Rename)?;
-        }
-        if let Some(info) = given("dataToRemove") {
-            edit(data, info, Edit::Remove)?;
+    let mut rel8ns = rel8ns_of(node.rel8ns.take())?;
+    append(&mut rel8ns, "past", &src_addr, linked(opts, "past")?)?;
+
+    let mut data = Data::new(node.data.take());
+    for (name, how) in [("dataToRename", Edit::Rename), ("dataToRemove", Edit::Remove)] {
+        if let Some(info) = given(name) {
+            edit_members(&mut data, info, how)?;
         }
     }
-    let data = object_data(&mut node, "mut8 cannot patch it")?;
     if let Some(new) = given("dataToAddOrPatch") {
-        patch(data, new)?;
+        let new = js::entries(Some(new))?;
+        if !new.is_empty() {
+            patch(data.members()?, new)?;
+        }
     }
     if !flag(opts, "noTimestamp") {
-        stamp(data, moment);
+        data.stamp(moment)?;
     }
-    count(data, opts)?;
-    append(&mut node, "past", &src_addr, linked(opts, "past"))?;
-    note_tjp(&mut node, &src_addr)?;
-    drop_empty_data(&mut node);
-    let dnas = add_dna(&mut node, opts, "mut8", true)?;
+    data.count(opts)?;
+    note_tjp(&mut rel8ns, &mut data, &src_addr)?;
+    let dnas = add_dna(&mut rel8ns, opts, "mut8")?;
+    if let Some(ib) = new_ib {
+        ib.clone_into(&mut node.ib);
+    }
+    node.rel8ns = Some(Value::Object(rel8ns));
+    node.data = data.finish()?;
     node.gib = Some(compat::get_gib(&node)?);
     Ok(CompatTransformed { new_ibgib: node, dnas, intermediates: Vec::new() })
 }
@@ -263,103 +331,66 @@ enum Edit {
 }
 
 /// Walks an instruction map: texts act on their member, other values go down into the data.
-fn edit(data: &mut Value, info: &Value, how: Edit) -> Result<(), TransformError> {
-    let entries: Vec<(String, &Value)> = match info {
-        Value::Object(m) => m.iter().map(|(k, v)| (k.to_owned(), v)).collect(),
-        Value::Array(a) => a.iter().enumerate().map(|(i, v)| (i.to_string(), v)).collect(),
-        _ => Vec::new(),
-    };
-    for (key, what) in entries {
+fn edit_members(data: &mut Data, info: &Value, how: Edit) -> Result<(), TransformError> {
+    for (key, what) in js::entries(Some(info))? {
         if key == "timestamp" {
             return fail("timestamp cannot be renamed or removed");
         }
-        if how == Edit::Rename && what.as_str() == Some("timestamp") {
-            return fail("nothing can be renamed to timestamp");
+        if let Some(text) = &data.text {
+            if js::entries(Some(&text.as_str().into()))?.iter().any(|(k, _)| *k == key) {
+                return fail(format!("{text:?} is a text, its parts cannot be changed"));
+            }
+            continue;
         }
-        let Some(inner) = member(data, &key) else { continue };
-        match (what, how) {
-            (Value::Null, _) => return fail(format!("null is no instruction for {key:?}")),
-            (Value::String(to), Edit::Rename) => rename(data, &key, to)?,
-            (Value::String(_), Edit::Remove) => remove(data, &key),
-            (deeper, _) => edit(inner, deeper, how)?,
-        }
-    }
-    Ok(())
-}
-
-fn member<'a>(data: &'a mut Value, key: &str) -> Option<&'a mut Value> {
-    match data {
-        Value::Object(m) => m.get_mut(key),
-        Value::Array(a) => a.get_mut(array_index(key)? as usize),
-        _ => None,
-    }
-}
-
-fn rename(data: &mut Value, key: &str, to: &str) -> Result<(), TransformError> {
-    match data {
-        Value::Object(m) => {
-            if let Some(value) = m.get(key).cloned() {
-                m.insert(to, value);
+        let members = data.members()?;
+        let Some(value) = members.get(&key) else { continue };
+        match what.as_str() {
+            // The original asks this of what it removes, too.
+            Some("timestamp") => return fail("nothing can be renamed to timestamp"),
+            Some(to) => {
+                if how == Edit::Rename {
+                    let value = value.clone();
+                    js::set(members, to, value);
+                }
                 // Renaming a member to itself deletes it, as the original does.
-                m.remove(key);
+                members.remove(&key);
+            }
+            None => {
+                let edited = edit(value.clone(), &what, how)?;
+                members.insert(key, edited);
             }
         }
-        Value::Array(a) => {
-            let at = array_index(key).map(|i| i as usize).filter(|i| *i < a.len());
-            if let Some(at) = at {
-                let value = a[at].clone();
-                if let Some(to) = array_index(to).map(|i| i as usize) {
-                    if to > a.len() + 10_000 {
-                        return fail("an array would grow by more than 10,000 items");
-                    }
-                    if to >= a.len() {
-                        a.resize(to + 1, Value::Null);
-                    }
-                    a[to] = value;
-                }
-                a[at] = Value::Null;
-            }
-        }
-        _ => {}
     }
     Ok(())
 }
 
-fn remove(data: &mut Value, key: &str) {
-    match data {
-        Value::Object(m) => {
-            m.remove(key);
-        }
-        // `delete` leaves a hole, which prints as null.
-        Value::Array(a) => {
-            if let Some(item) = array_index(key).and_then(|i| a.get_mut(i as usize)) {
-                *item = Value::Null;
+fn edit(value: Value, info: &Value, how: Edit) -> Result<Value, TransformError> {
+    match value {
+        Value::Null if !js::entries(Some(info))?.is_empty() => fail("null has no members to rename or remove"),
+        Value::Object(_) | Value::Array(_) | Value::String(_) => {
+            let mut data = Data::new(Some(value));
+            edit_members(&mut data, info, how)?;
+            match data.text.take() {
+                Some(text) => Ok(Value::String(text)),
+                None => data.whole(),
             }
         }
-        _ => {}
+        other => {
+            // Nothing is in a number, but the instructions are read.
+            edit_members(&mut Data::new(None), info, how)?;
+            Ok(other)
+        }
     }
 }
 
-fn patch(data: &mut Map, new: &Value) -> Result<(), TransformError> {
-    let Value::Object(new) = new else {
-        return match new {
-            Value::Null => fail("null cannot be patched over an object"),
-            // Members of an array are its indices.
-            Value::Array(items) => {
-                for (i, item) in items.iter().enumerate() {
-                    data.insert(i.to_string(), item.clone());
-                }
-                Ok(())
-            }
-            _ => Ok(()),
-        };
-    };
-    for (key, value) in new.iter() {
-        match (data.get_mut(key), value) {
-            (Some(Value::Object(old)), Value::Object(_) | Value::Null) => patch(old, value)?,
-            _ => {
-                data.insert(key, value.clone());
-            }
+fn patch(data: &mut Map, new: Vec<(String, Value)>) -> Result<(), TransformError> {
+    for (key, value) in new {
+        let inherited = key == "__proto__" && !data.contains_key(&key);
+        match (data.get_mut(&key), &value) {
+            (Some(Value::Object(_)), Value::Null) => return fail("null cannot be patched over an object"),
+            _ if inherited && value == Value::Null => return fail("null cannot be patched over an object"),
+            (Some(Value::Object(old)), Value::Object(_)) => patch(old, js::entries(Some(&value))?)?,
+            _ => js::set(data, &key, value),
         }
     }
     Ok(())
@@ -367,24 +398,68 @@ fn patch(data: &mut Map, new: &Value) -> Result<(), TransformError> {
 
 const FORBIDDEN: [&str; 4] = ["past", "ancestor", "dna", "tjp"];
 
-fn check_addresses(map: Option<&Value>) -> Result<Vec<(&str, &[Value])>, TransformError> {
+fn check_addresses(map: Option<&Value>) -> Result<Vec<(String, Vec<Value>)>, TransformError> {
     let Some(map) = map.filter(|m| m.is_truthy()) else { return Ok(Vec::new()) };
-    let Some(map) = map.as_object() else { return fail("relations to add or remove must be an object") };
     let mut out = Vec::new();
-    for (name, addrs) in map.iter() {
-        if FORBIDDEN.contains(&name) {
+    for (name, addrs) in js::entries(Some(map))? {
+        if FORBIDDEN.contains(&name.as_str()) {
             return fail(format!("relation {name:?} cannot be set by rel8"));
         }
-        let Some(addrs) = addrs.as_array() else { return fail(format!("relation {name:?} needs an array")) };
-        for addr in addrs {
-            let ok = addr.as_str().is_some_and(|a| a.len() >= 2 && a.contains('^') && !a.starts_with('^'));
-            if !ok {
+        let Value::Array(addrs) = addrs else { return fail(format!("relation {name:?} needs an array")) };
+        for addr in &addrs {
+            if !addr.as_str().is_some_and(|a| a.contains('^') && !a.starts_with('^')) {
                 return fail(format!("{addr} in relation {name:?} is no address"));
             }
         }
         out.push((name, addrs));
     }
     Ok(out)
+}
+
+/// The list of a relation, to be changed by rel8; `Err` when it is something else that is there.
+fn listed(rel8ns: &Map, name: &str) -> Result<Vec<Value>, TransformError> {
+    match rel8ns.get(name) {
+        Some(Value::Array(items)) => Ok(items.clone()),
+        Some(other) if other.is_truthy() => fail(format!("relation {name:?} is {other}")),
+        None if js::INHERITED.contains(&name) => fail(format!("relation {name:?} is inherited")),
+        _ => Ok(Vec::new()),
+    }
+}
+
+fn add_to(rel8ns: &mut Map, name: String, addrs: Vec<Value>) -> Result<(), TransformError> {
+    if let Some(Value::String(text)) = rel8ns.get(&name).filter(|v| v.is_truthy()) {
+        let fresh: Vec<Value> = addrs.into_iter().filter(|a| a.as_str().is_none_or(|a| !text.contains(a))).collect();
+        // A text followed by a list is a text followed by the list as text.
+        let longer = format!("{text}{}", js::joined(&fresh));
+        rel8ns.insert(name, longer);
+        return Ok(());
+    }
+    let mut list = listed(rel8ns, &name)?;
+    let fresh: Vec<Value> = addrs.into_iter().filter(|a| !list.contains(a)).collect();
+    list.extend(fresh);
+    rel8ns.insert(name, list);
+    Ok(())
+}
+
+/// Leaves only the newest entry of the relations named.
+fn shorten(rel8ns: &mut Map, names: Option<&Value>) -> Result<(), TransformError> {
+    let names = match names.filter(|n| n.is_truthy()) {
+        None => return Ok(()),
+        Some(Value::Array(names)) => names,
+        Some(other) => return fail(format!("linkedRel8ns is {other}, not an array")),
+    };
+    for name in names.iter().filter_map(Value::as_str) {
+        match rel8ns.get_mut(name) {
+            Some(Value::Array(items)) if items.len() > 1 => drop(items.drain(..items.len() - 1)),
+            Some(Value::String(text)) if text.encode_utf16().count() > 1 => {
+                let units = js::entries(Some(&text.as_str().into()))?;
+                let last = units.into_iter().next_back().map(|(_, unit)| unit);
+                rel8ns.insert(name, last.into_iter().collect::<Vec<_>>());
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn rel8(src: &IbGib, opts: &Map, moment: &Moment) -> Made {
@@ -395,43 +470,37 @@ pub(super) fn rel8(src: &IbGib, opts: &Map, moment: &Moment) -> Made {
         return fail("rel8 needs relations to add or to remove");
     }
     let mut node = start(src);
-    let data = object_data(&mut node, "rel8 cannot count it")?;
-    count(data, opts)?;
+    let mut data = Data::new(node.data.take());
+    data.count(opts)?;
     if !flag(opts, "noTimestamp") {
-        stamp(data, moment);
+        data.stamp(moment)?;
     }
-    let rel8ns = rel8ns_of(&mut node)?;
+    let mut rel8ns = rel8ns_of(node.rel8ns.take())?;
     for (name, addrs) in add {
-        let old = match rel8ns.get(name) {
-            Some(Value::Array(items)) => items.clone(),
-            _ => Vec::new(),
-        };
-        let fresh: Vec<Value> = addrs.iter().filter(|a| !old.contains(a)).cloned().collect();
-        rel8ns.insert(name, [old, fresh].concat());
+        add_to(&mut rel8ns, name, addrs)?;
     }
     for (name, addrs) in remove {
-        if let Some(Value::Array(items)) = rel8ns.get(name) {
-            let rest: Vec<Value> = items.iter().filter(|a| !addrs.contains(a)).cloned().collect();
-            if rest.is_empty() {
-                rel8ns.remove(name);
-            } else {
-                rel8ns.insert(name, rest);
-            }
+        let mut rest = listed(&rel8ns, &name)?;
+        rest.retain(|a| !addrs.contains(a));
+        if rest.is_empty() {
+            rel8ns.remove(&name);
+        } else {
+            rel8ns.insert(name, rest);
         }
     }
-    append(&mut node, "past", &src_addr, false)?;
-    if let Some(names) = opts.get("linkedRel8ns").and_then(Value::as_array) {
-        let rel8ns = rel8ns_of(&mut node)?;
-        for name in names.iter().filter_map(Value::as_str) {
-            if let Some(Value::Array(items)) = rel8ns.get_mut(name)
-                && items.len() > 1
-            {
-                items.drain(..items.len() - 1);
-            }
-        }
+    append(&mut rel8ns, "past", &src_addr, false)?;
+    shorten(&mut rel8ns, opts.get("linkedRel8ns"))?;
+    if rel8ns.get("tjp").is_some_and(|t| !t.is_truthy()) && js::truthy(data.members.get("isTjp")) {
+        rel8ns.insert("tjp", Vec::new());
     }
-    note_tjp(&mut node, &src_addr)?;
-    let dnas = add_dna(&mut node, opts, "rel8", true)?;
+    note_tjp(&mut rel8ns, &mut data, &src_addr)?;
+    let dnas = add_dna(&mut rel8ns, opts, "rel8")?;
+    // Unlike mut8, rel8 writes data even when it has no member.
+    node.data = Some(match data.text.take() {
+        Some(text) => Value::String(text),
+        None => data.whole()?,
+    });
+    node.rel8ns = Some(Value::Object(rel8ns));
     node.gib = Some(compat::get_gib(&node)?);
     Ok(CompatTransformed { new_ibgib: node, dnas, intermediates: Vec::new() })
 }
@@ -439,11 +508,9 @@ pub(super) fn rel8(src: &IbGib, opts: &Map, moment: &Moment) -> Made {
 pub(super) fn first_gen(parent: &IbGib, opts: &Map, moment: &Moment) -> Made {
     let shared =
         |names: &[&str]| -> Map { names.iter().filter_map(|n| opts.get(n).map(|v| (*n, v.clone()))).collect() };
-    let mut fork_opts = Map::new();
-    if let Some(ib) = opts.get("ib") {
-        fork_opts.insert("destIb", ib.clone());
-    }
-    for (k, v) in shared(&["dna", "linkedRel8ns", "noTimestamp", "tjp", "nCounter", "uuid"]) {
+    let dest_ib = opts.get("ib").cloned().unwrap_or_else(|| "ib".into());
+    let mut fork_opts: Map = [("destIb", dest_ib)].into_iter().collect();
+    for (k, v) in shared(&["dna", "linkedRel8ns", "noTimestamp", "tjp", "nCounter"]) {
         fork_opts.insert(k, v);
     }
     let mut made = fork(parent, &fork_opts, moment)?;

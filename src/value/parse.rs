@@ -334,7 +334,7 @@ fn decimal(literal: &str) -> (bool, String, i64) {
     let trimmed = digits.trim_end_matches('0');
     // An exponent too long for i64 belongs to a number that overflowed or underflowed: it never equals its print.
     let exponent = exponent.trim_start_matches('+').parse::<i64>().unwrap_or(i64::MAX / 2);
-    let exponent = exponent - fraction.len() as i64 + (digits.len() - trimmed.len()) as i64;
+    let exponent = exponent.saturating_sub(fraction.len() as i64).saturating_add((digits.len() - trimmed.len()) as i64);
     let significant = trimmed.trim_start_matches('0').to_owned();
     if significant.is_empty() { (false, significant, 0) } else { (negative, significant, exponent) }
 }
@@ -352,7 +352,16 @@ mod tests {
         for ok in ["0", "1.0", "1e2", "0.1", "100000000000000000000", "1e21", "1.5e-7", "9007199254740991", "0.0e5"] {
             assert!(strict(ok).is_ok(), "{ok}");
         }
-        for bad in ["9007199254740993", "1e400", "1e-400", "0.1000000000000000055", "1e999999999999999999999"] {
+        for bad in [
+            "9007199254740993",
+            "1e400",
+            "1e-400",
+            "0.1000000000000000055",
+            "1e999999999999999999999",
+            "10e9223372036854775807",
+            "1.5e-9223372036854775808",
+            "1e-999999999999999999999",
+        ] {
             assert!(matches!(strict(bad), Err(JsonErrorKind::InexactNumber(..))), "{bad}");
         }
         assert_eq!(strict("-0"), Err(JsonErrorKind::NegativeZero));

@@ -10,19 +10,25 @@ fn main() -> ExitCode {
         eprintln!("usage: conformance FILE|FOLDER...\nRuns every case of the JSON vector files given.");
         return if args.is_empty() { ExitCode::from(2) } else { ExitCode::SUCCESS };
     }
-    let mut files = Vec::new();
-    for arg in &args {
-        if let Err(error) = collect(arg, &mut files) {
-            eprintln!("{}: {error}", arg.display());
-            return ExitCode::from(2);
-        }
-    }
+    // What cannot be read is told, and the rest still runs.
+    let mut unreadable = false;
+    let mut complain = |path: &Path, error: &str| {
+        eprintln!("{}: {error}", path.display());
+        unreadable = true;
+    };
     let mut tally = Tally::default();
-    for file in &files {
-        let read = std::fs::read_to_string(file).map_err(|e| e.to_string());
-        if let Err(error) = read.and_then(|text| run_file(&text, &mut tally)) {
-            eprintln!("{}: {error}", file.display());
-            return ExitCode::from(2);
+    for arg in &args {
+        let mut files = Vec::new();
+        match collect(arg, &mut files) {
+            Err(error) => complain(arg, &error.to_string()),
+            Ok(()) if files.is_empty() => complain(arg, "no .json file below this folder"),
+            Ok(()) => {}
+        }
+        for file in &files {
+            let read = std::fs::read_to_string(file).map_err(|e| e.to_string());
+            if let Err(error) = read.and_then(|text| run_file(&text, &mut tally)) {
+                complain(file, &error);
+            }
         }
     }
     for (name, why) in &tally.skipped {
@@ -32,7 +38,11 @@ fn main() -> ExitCode {
         println!("FAILED {name}: {why}");
     }
     println!("{} passed, {} failed, {} skipped", tally.passed, tally.failed.len(), tally.skipped.len());
-    if tally.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) }
+    match (unreadable, tally.failed.is_empty()) {
+        (true, _) => ExitCode::from(2),
+        (false, false) => ExitCode::from(1),
+        (false, true) => ExitCode::SUCCESS,
+    }
 }
 
 /// A file itself, or the `.json` files below a folder, sorted.
@@ -45,7 +55,7 @@ fn collect(path: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
     let mut entries = std::fs::read_dir(path)?.map(|e| e.map(|e| e.path())).collect::<Result<Vec<_>, _>>()?;
     entries.sort();
     for entry in entries {
-        if entry.is_dir() || entry.extension().is_some_and(|e| e == "json") {
+        if entry.is_dir() || entry.extension().is_some_and(|e| e.eq_ignore_ascii_case("json")) {
             collect(&entry, files)?;
         }
     }

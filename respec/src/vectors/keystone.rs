@@ -1,9 +1,10 @@
 //! Keystone cases, told by `input.op`.
 
 use super::{Outcome, same, throws};
+use ibgib::compat::js;
 use ibgib::transform::Moment;
 use ibgib::{IbGib, Map, Mode, Value, object, strings};
-use ibgib_keystone::compat::{self, ClaimValue, SignInput, Stub, Throws};
+use ibgib_keystone::compat::{self, SignInput, Stub, Throws};
 use ibgib_keystone::strategy::{Context, Strategy};
 
 /// Operations that these cases name.
@@ -59,12 +60,17 @@ fn stub(value: Option<&Value>) -> Stub {
 }
 
 fn sign_input(input: &Value) -> SignInput {
+    let part = |name: &str| input.get(name).cloned();
     SignInput {
-        claim: ClaimValue(input.get("claim").cloned().unwrap_or_else(|| Value::Object(Map::new()))),
-        pool_id: input.get("poolId").and_then(Value::as_str).map(str::to_owned),
-        required: list(input.get("requiredChallengeIds")),
-        frame_details: input.get("frameDetails").cloned(),
+        claim: part("claim"),
+        pool_id: part("poolId"),
+        required: part("requiredChallengeIds"),
+        frame_details: part("frameDetails"),
     }
+}
+
+fn configs(input: &Value) -> Result<&[Value], Throws> {
+    input.get("configs").and_then(Value::as_array).ok_or_else(|| Throws("configs is no list".into()))
 }
 
 fn judged(errors: usize) -> Value {
@@ -72,27 +78,37 @@ fn judged(errors: usize) -> Value {
 }
 
 fn call(op: &str, input: &Value) -> Result<Value, Throws> {
-    let text = |name: &str| input.get(name).and_then(Value::as_str).unwrap_or("");
+    // What is no text is used as the text that ECMAScript makes of it.
+    let text = |name: &str| js::text(input.get(name));
+    let or = |name: &str, default: &str| input.get(name).map_or_else(|| default.to_owned(), |v| js::text(Some(v)));
     let null = Value::Null;
     let part = |name: &str| input.get(name).unwrap_or(&null);
     Ok(match op {
         "derive" => {
-            let strategy = compat::strategy(part("config"), text("poolId"), text("masterSecret"))?;
+            let strategy = compat::strategy(part("config"), &text("poolId"), &text("masterSecret"))?;
             let (claim, next) = (Value::Null, Map::new());
+            let mut solution = strategy.solve(&text("challengeId"), Context { claim: &claim, next: &next });
+            if let Some(solution) = solution.as_object_mut() {
+                for name in ["poolId", "challengeId"] {
+                    match input.get(name) {
+                        Some(given) => drop(solution.insert(name, given.clone())),
+                        None => drop(solution.remove(name)),
+                    }
+                }
+            }
             object([
                 ("poolSecret", strategy.pool_secret_text().into()),
-                ("solution", strategy.solve(text("challengeId"), Context { claim: &claim, next: &next })),
-                ("challenge", strategy.challenge(text("challengeId"))),
+                ("solution", solution),
+                ("challenge", strategy.challenge(&text("challengeId"))),
             ])
         }
         "validateSolution" => {
-            let valid = compat::validate_solution(part("config"), part("solution"), part("challenge"));
+            let valid = compat::validate_solution(part("config"), part("solution"), part("challenge"))?;
             object([("valid", valid.into())])
         }
         "challengeId" => {
-            let index = part("index").as_u53().unwrap_or(0);
-            let stamp = part("timestamp").as_str().map_or_else(|| part("timestamp").to_json(), str::to_owned);
-            object([("challengeId", compat::challenge_id(text("salt"), &stamp, index).into())])
+            let id = compat::challenge_id(&text("salt"), &text("timestamp"), &text("index"));
+            object([("challengeId", id.into())])
         }
         "bindingMap" => {
             let map = compat::binding_map(&list(input.get("add")), &list(input.get("remove")));
@@ -104,33 +120,34 @@ fn call(op: &str, input: &Value) -> Result<Value, Throws> {
                 Some(text) => Value::parse(text, Mode::Compat).map_err(|e| Throws(e.to_string()))?,
                 None => part("pool").clone(),
             };
-            let target = input.get("targetAddr").and_then(Value::as_str);
-            let (mandatory, available) =
-                compat::requirements_of(&pool, &list(input.get("requiredChallengeIds")), target)?;
+            let (required, target) = (input.get("requiredChallengeIds"), input.get("targetAddr"));
+            let (mandatory, available) = compat::requirements_of(&pool, required, target)?;
             object([("mandatoryIds", strings(mandatory)), ("availableIds", strings(available))])
         }
         "genesis" => {
-            let configs = part("configs").as_array().unwrap_or(&[]);
             let details = input.get("frameDetails");
-            let frame = compat::genesis(text("masterSecret"), configs, details, &stub(input.get("stub")))?;
+            let frame = compat::genesis(&text("masterSecret"), configs(input)?, details, &stub(input.get("stub")))?;
             object([("ibGib", frame.to_value())])
         }
         "sign" => {
             let latest = node(input, "latestKeystone")?;
             let (frame, used) =
-                compat::sign(&latest, text("masterSecret"), &sign_input(input), &stub(input.get("stub")))?;
+                compat::sign(&latest, &text("masterSecret"), &sign_input(input), &stub(input.get("stub")))?;
             object([("ibGib", frame.to_value()), ("usedIds", strings(used))])
         }
         "revoke" => {
             let latest = node(input, "latestKeystone")?;
-            let reason = input.get("reason").and_then(Value::as_str);
             let details = input.get("frameDetails").cloned();
-            let frame = compat::revoke(&latest, text("masterSecret"), reason, details, &stub(input.get("stub")))?;
+            let frame = {
+                let stub = stub(input.get("stub"));
+                compat::revoke(&latest, &text("masterSecret"), input.get("reason"), details, &stub)?
+            };
             object([("ibGib", frame.to_value())])
         }
         "validate" => judged(compat::validate(&node(input, "prevIbGib")?, &node(input, "currentIbGib")?)?.len()),
         "presets" => {
-            let (standard, revocation) = ibgib_keystone::config::presets(text("standardSalt"), text("revocationSalt"));
+            let (standard, revocation) =
+                ibgib_keystone::config::presets(&or("standardSalt", "default"), &or("revocationSalt", "revoke"));
             object([("standard", standard), ("revocation", revocation)])
         }
         "lifecycle" => lifecycle(input)?,
@@ -139,9 +156,8 @@ fn call(op: &str, input: &Value) -> Result<Value, Throws> {
 }
 
 fn lifecycle(input: &Value) -> Result<Value, Throws> {
-    let secret = input.get("masterSecret").and_then(Value::as_str).unwrap_or("");
-    let configs = input.get("configs").and_then(Value::as_array).unwrap_or(&[]);
-    let mut frames = vec![compat::genesis(secret, configs, None, &stub(input.get("genesisStub")))?];
+    let secret = &js::text(input.get("masterSecret"));
+    let mut frames = vec![compat::genesis(secret, configs(input)?, None, &stub(input.get("genesisStub")))?];
     for step in input.get("steps").and_then(Value::as_array).unwrap_or(&[]) {
         let Some(latest) = frames.last() else { break };
         let (frame, _) = compat::sign(latest, secret, &sign_input(step), &stub(step.get("stub")))?;

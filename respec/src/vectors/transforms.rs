@@ -33,7 +33,7 @@ fn chain(input: &Value, expect: &Value) -> Outcome {
             }
         }
         match call(op, &Value::Object(opts), moment(step)) {
-            Err(_) if throws_at == Some(i as u64) => return Outcome::Pass,
+            Err(_) if throws_at == Some(i as u64) => return Outcome::equal("results", &results.len(), &i),
             Err(error) => return Outcome::Fail(format!("step {i}: {error}")),
             Ok(_) if throws_at == Some(i as u64) => return Outcome::Fail(format!("step {i}: expected an error")),
             Ok(step_made) => {
@@ -47,7 +47,10 @@ fn chain(input: &Value, expect: &Value) -> Outcome {
             }
         }
     }
-    Outcome::Pass
+    match throws_at {
+        Some(step) => Outcome::Fail(format!("expected an error in step {step}, there are {} steps", steps.len())),
+        None => Outcome::equal("results", &results.len(), &steps.len()),
+    }
 }
 
 fn call(op: &str, opts: &Value, moment: Moment) -> Result<CompatTransformed, TransformError> {
