@@ -1,7 +1,7 @@
 // The page: a column of rows to press, and beside it what they do. No framework, no build step.
 
 import { get, getIbGibGraph, hasToken, link } from "./api.js";
-import { addrChip, byId, bytes, debounce, duration, fill, h, number, say } from "./dom.js";
+import { addrChip, byId, bytes, duration, fill, h, number, say, soon } from "./dom.js";
 import { buildConflicts, loadConflicts } from "./conflicts.js";
 import { buildEvents, followEvents, onEvent, restartEvents } from "./events.js";
 import { buildFaults, loadFaults, showFaults } from "./faults.js";
@@ -141,7 +141,7 @@ function start() {
   }
   link.addEventListener("token", () => {
     clearTimeout(timer);
-    showToken("The server does not take this page's token: it was started anew");
+    showToken("The server does not take this page's token");
   });
   link.addEventListener("down", () => {
     down = true;
@@ -168,9 +168,9 @@ function start() {
   startRows();
   beat();
   shown.load();
-  const refreshRows = debounce(loadRows, 300);
-  const refreshShown = debounce(() => shown.live && shown.load(), 300);
-  const refreshAll = debounce(() => shown.load(), 500);
+  const refreshRows = soon(loadRows, 300);
+  const refreshShown = soon(() => shown.live && shown.load(), 300);
+  const refreshAll = soon(() => shown.load(), 500);
   onEvent((event) => {
     if (event.kind === "row") refreshRows();
     if (event.kind === "row" || event.kind === "done") refreshAll();

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use tempfile::TempDir;
 
 /// A directory with devices and stores in it.
@@ -160,13 +160,19 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(world: &World, args: &[&str]) -> Self {
+        Self::start_and_read(world, args).0
+    }
+
+    /// Starts one and answers what else it prints.
+    pub(crate) fn start_and_read(world: &World, args: &[&str]) -> (Self, BufReader<ChildStdout>) {
         let log = fs::File::options().create(true).append(true).open(world.path("server.log")).unwrap();
         let mut command = world.command(args);
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let mut printed = BufReader::new(child.stdout.take().unwrap());
+        printed.read_line(&mut line).unwrap();
         let url = line.trim().strip_prefix("listening ").unwrap_or_else(|| panic!("{line:?}")).to_owned();
-        Self { child, url }
+        (Self { child, url }, printed)
     }
 
     pub(crate) fn signal(&self, name: &str) {
