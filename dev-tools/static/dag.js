@@ -90,7 +90,7 @@ export function drawDag(frames, selected, onselect) {
         },
       },
       s("title", {}, frame.addr),
-      s("rect", { class: "hit", x: 0, y: place.row * ROW, width: w, height: ROW }),
+      s("rect", { class: "hit", x: 0, y: place.row * ROW, width: "100%", height: ROW }),
       mark(frame, place),
       frame.conflicts > 0 && s("circle", { class: "conflicted", cx: x(place.lane), cy: y(place.row), r: 12 }),
       s("text", { x: text, y: y(place.row) + 4 }, s("tspan", { class: "n" }, n), s("tspan", { class: "role", dx: 8 }, frame.role),
@@ -101,7 +101,7 @@ export function drawDag(frames, selected, onselect) {
     );
   });
   const lines = edges.map((edge) => s("path", { class: edge.graft ? "edge graft" : "edge", d: edgePath(edge, places, frames.length) }));
-  return s("svg", { id: "dag", width: w, height, viewBox: `0 0 ${w} ${height}`, role: "group", "aria-label": "frames, newest first" }, lines, groups);
+  return s("svg", { id: "dag", width: w, height, role: "group", "aria-label": "frames, newest first" }, lines, groups);
 }
 
 /**

@@ -130,7 +130,7 @@ function resultView({ result, seen }, step) {
   const sum = result.summary;
   const facts = [
     duration(result.duration_ms),
-    seen?.checks.length && `${duration(seen.duration_ms)} here`,
+    seen?.checks.length && `${duration(seen.duration_ms)} in this page`,
     checks.length > 0 && `${checks.length - failed.length} of ${plural(checks.length, "check")}`,
     sum && `${plural(sum.turns, "turn")}`,
     sum && `${number(sum.nodes_sent)} sent, ${number(sum.nodes_received)} received`,

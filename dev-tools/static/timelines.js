@@ -105,6 +105,8 @@ async function loadFrames() {
     return;
   }
   if (which !== tjp) return;
+  // What was made later stands higher; the layout needs each frame above those it builds on, which have a smaller n.
+  line.frames.sort((a, b) => (b.n ?? 0) - (a.n ?? 0));
   const merges = line.frames.filter((f) => f.role === "merge").length;
   const checked = new Map();
   const draw = () => {

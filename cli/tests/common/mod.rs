@@ -5,7 +5,8 @@
 use ibgib::{Mode, Value};
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use tempfile::TempDir;
@@ -247,4 +248,30 @@ impl Random {
     pub(crate) fn pick<'a, T>(&mut self, all: &'a [T]) -> &'a T {
         &all[self.below(all.len())]
     }
+}
+
+/// One request, byte by byte as told, since browsers do not let pages set `Host` and `Origin`: status, and all of the
+/// answer.
+pub(crate) fn http(server: &str, method: &str, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
+    let address = server.strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    let mut request = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: 0\r\n");
+    if !headers.iter().any(|(name, _)| *name == "Host") {
+        request += &format!("Host: {address}\r\n");
+    }
+    for (name, value) in headers {
+        request += &format!("{name}: {value}\r\n");
+    }
+    stream.write_all((request + "\r\n").as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let status = answer.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or_else(|| panic!("{answer}"));
+    (status, answer)
+}
+
+/// The body of what a `GET` answers.
+pub(crate) fn get(server: &str, path: &str) -> String {
+    let (status, answer) = http(server, "GET", path, &[]);
+    assert_eq!(status, 200, "{answer}");
+    answer.split_once("\r\n\r\n").unwrap().1.to_owned()
 }
