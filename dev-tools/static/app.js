@@ -70,6 +70,10 @@ async function loadOverview() {
   // Both clocks may wander a little; a restart is more than that.
   const restarted = startedAt !== 0 && started - startedAt > 1500;
   if (startedAt === 0 || restarted) startedAt = started;
+  if (restarted) {
+    restartEvents();
+    loadAll();
+  }
   showFaults(o.faults);
   const tips = o.tips ?? {};
   const facts = [
@@ -94,7 +98,6 @@ async function loadOverview() {
           h("dl", { class: "facts" }, limits.map(([name, value]) => [h("dt", {}, name), h("dd", {}, limitText(name, value))]))))),
     );
   }
-  return restarted;
 }
 
 const limitText = (name, value) =>
@@ -113,9 +116,8 @@ let down = false;
 async function beat() {
   clearTimeout(timer);
   try {
-    const restarted = await loadOverview();
-    if (restarted) restartEvents();
-    if (restarted || down) loadAll();
+    await loadOverview();
+    if (down) loadAll();
     down = false;
     wait = 1000;
     timer = setTimeout(beat, 5000);
@@ -171,8 +173,11 @@ function start() {
   const refreshRows = soon(loadRows, 300);
   const refreshShown = soon(() => shown.live && shown.load(), 300);
   const refreshAll = soon(() => shown.load(), 500);
+  // Whether the server is there at all is asked by the clock.
+  const refreshOverview = soon(() => loadOverview().catch(() => {}), 500);
   onEvent((event) => {
     if (event.kind === "row") refreshRows();
+    if (event.kind === "row" || event.kind === "done" || event.kind === "registered") refreshOverview();
     if (event.kind === "row" || event.kind === "done") refreshAll();
     else refreshShown();
   });

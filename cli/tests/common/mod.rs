@@ -134,6 +134,16 @@ impl World {
         Server::start(self, &["serve", "--space", space, "--policy", "open", "--listen", "127.0.0.1:0"])
     }
 
+    /// A server with its developer tools, and the address of their page.
+    pub(crate) fn serve_tools(&self, listen: &str, policy: &[&str]) -> (Server, String) {
+        let args = [&["serve", "--dev-tools", "--space", "server", "--listen", listen, "--policy"], policy].concat();
+        let (server, mut printed) = Server::start_and_read(self, &args);
+        let mut line = String::new();
+        printed.read_line(&mut line).unwrap();
+        let page = line.trim().strip_prefix("dev-tools ").unwrap_or_else(|| panic!("{line:?}")).to_owned();
+        (server, page)
+    }
+
     /// A device `alice` with one file, synced with a server.
     pub(crate) fn with_alice(&self) -> Server {
         let server = self.serve("server");
@@ -248,6 +258,11 @@ impl Random {
     pub(crate) fn pick<'a, T>(&mut self, all: &'a [T]) -> &'a T {
         &all[self.below(all.len())]
     }
+}
+
+/// The token in the address of a developer tools page.
+pub(crate) fn token(page: &str) -> &str {
+    page.split_once("#token=").unwrap().1
 }
 
 /// One request, byte by byte as told, since browsers do not let pages set `Host` and `Origin`: status, and all of the

@@ -6,9 +6,8 @@ mod browser;
 mod common;
 
 use browser::Browser;
-use common::{Server, World, http, text};
+use common::{Server, World, http, text, token};
 use ibgib::{Mode, Value};
-use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use thirtyfour::Key;
@@ -20,22 +19,8 @@ const TABS: [&str; 7] = ["sagas", "timelines", "keystones", "conflicts", "spaces
 /// What the scenarios' identities are made from; it must never be seen outside of the server.
 const SECRETS: [&str; 2] = ["test-sender-secret", "sender-secret-phase"];
 
-/// A server with its developer tools, and the address of their page.
-fn serve(world: &World, listen: &str, policy: &[&str]) -> (Server, String) {
-    let args = [&["serve", "--dev-tools", "--space", "server", "--listen", listen, "--policy"], policy].concat();
-    let (server, mut printed) = Server::start_and_read(world, &args);
-    let mut line = String::new();
-    printed.read_line(&mut line).unwrap();
-    let page = line.trim().strip_prefix("dev-tools ").unwrap_or_else(|| panic!("{line:?}")).to_owned();
-    (server, page)
-}
-
 fn serve_open(world: &World) -> (Server, String) {
-    serve(world, "127.0.0.1:0", &["open"])
-}
-
-fn token(page: &str) -> &str {
-    page.split_once("#token=").unwrap().1
+    world.serve_tools("127.0.0.1:0", &["open"])
 }
 
 fn label(row: &str) -> String {
@@ -120,7 +105,7 @@ async fn row_3b_does_what_the_plan_says_button_by_button() {
     // Verdict, time, evidence, and the same thing as a command.
     let result = browser.js("return document.getElementById('result-3b').textContent").await;
     let result = result.as_str().unwrap();
-    for part in ["PASS", " ms", "2 turns", "S.data.n = Some(2)", "hash ✓", "every hash holds", &target[..12]] {
+    for part in ["PASS", " ms", "2 turns", "S.data.n = 2", "hash ✓", "every hash holds", &target[..12]] {
         assert!(result.contains(part), "{part} in {result}");
     }
     let command = browser.js("return document.querySelector('#result-3b pre.command').textContent").await;
@@ -177,7 +162,7 @@ async fn every_row_goes_green_three_times_in_a_row_and_no_secret_is_shown() {
 async fn rows_pass_under_an_allow_list_that_names_nobody_and_a_refused_device_is_shown() {
     let world = World::new();
     world.write("allow", "# nobody\n");
-    let (server, page) = serve(&world, "127.0.0.1:0", &["allow", "--allow", "allow"]);
+    let (server, page) = world.serve_tools("127.0.0.1:0", &["allow", "--allow", "allow"]);
     let browser = Browser::open_tools(&page).await;
     run_all(&browser).await;
     world.write("alice/notes.txt", "one\n");
@@ -386,7 +371,7 @@ async fn the_page_goes_on_when_the_server_is_restarted_under_it() {
     browser.until("red", "return document.getElementById('row-3b').dataset.state === 'failed'").await;
     assert!(browser.text("#result-3b").await.contains("unreachable"));
 
-    let (server, again) = serve(&world, &listen, &["open"]);
+    let (server, again) = world.serve_tools(&listen, &["open"]);
     assert_eq!(again, page, "the token stays");
     browser.until("the banner is gone", "return document.getElementById('net-banner').hidden").await;
     browser.says("btn-3b-setup", "3B Setup").await;
@@ -654,6 +639,9 @@ async fn the_page_fits_1280_and_400_pixels_in_light_and_dark() {
     world.write("alice/notes.txt", "one\n\ntwo\n");
     world.run(&["init", "alice", "--remote", &server.url]).ok();
     world.run(&["-C", "alice", "sync"]).ok();
+    browser
+        .until("the header keeps up", "return /1[0-9] living/.test(document.getElementById('overview').textContent)")
+        .await;
     open_tab(&browser, "timelines").await;
     let longest = "const all = [...document.querySelectorAll('#timelines-list .choice')]; \
                    all.find((b) => b.textContent.endsWith('n 10'))?.click(); return all.length > 0 && document.querySelector('#dag .merge')";
@@ -679,8 +667,8 @@ async fn the_page_fits_1280_and_400_pixels_in_light_and_dark() {
     let into = screenshots();
     let top = "scrollTo(0, 0); document.activeElement.blur()";
     for (name, width, height, dark, tab, place) in [
-        ("dev-tools-1280", 1280, 900, false, "timelines", top),
-        ("dev-tools-1280-dark", 1280, 900, true, "sagas", top),
+        ("dev-tools-1280", 1280, 780, false, "timelines", top),
+        ("dev-tools-1280-dark", 1280, 780, true, "sagas", top),
         ("dev-tools-400", 400, 800, false, "sagas", top),
         (
             "dev-tools-400-inspect",
