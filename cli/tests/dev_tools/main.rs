@@ -136,8 +136,12 @@ async fn every_row_goes_green_three_times_in_a_row_and_no_secret_is_shown() {
     for row in ROWS {
         press_row(&browser, row).await;
     }
+    let watch = "new MutationObserver(() => { window.seenRunning ||= /^running/.test(document.getElementById('run-all-result').textContent); }) \
+                     .observe(document.getElementById('sagas-list'), { childList: true })";
+    browser.js(watch).await;
     run_all(&browser).await;
     run_all(&browser).await;
+    assert!(browser.js("return window.seenRunning").await == true, "a busy server is shown too");
     for row in ROWS {
         let state = browser.js(&format!("return document.getElementById('row-{row}').dataset.state")).await;
         assert_eq!(state, "passed", "{row}");
