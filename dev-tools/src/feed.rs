@@ -230,6 +230,14 @@ impl Feed {
                 let text = "identity signed two frames on one past; both are kept as evidence";
                 self.tell(None, "forked", text, object([("identity", tjp.into())]));
             }
+            HostEvent::Refused(tjp, error) => {
+                let detail = object([
+                    ("identity", tjp.into()),
+                    ("code", error.code().into()),
+                    ("message", error.to_string().into()),
+                ]);
+                self.tell(None, "refused", &format!("identity refused: {error}"), detail);
+            }
             _ => {}
         }
     }

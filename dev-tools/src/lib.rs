@@ -41,6 +41,7 @@ use ibgib_peer::Host;
 use ibgib_peer::entropy::random_hex;
 use rows::Rows;
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 /// A fresh token: 64 hex digits.
@@ -53,6 +54,7 @@ pub(crate) struct Shared {
     pub(crate) host: Arc<Host>,
     pub(crate) token: String,
     pub(crate) url: OnceLock<String>,
+    pub(crate) store: OnceLock<PathBuf>,
     pub(crate) rows: Rows,
     pub(crate) feed: Arc<Feed>,
     pub(crate) started_ms: i64,
@@ -76,12 +78,18 @@ impl DevTools {
         let feed = Feed::follow(&host);
         let started_ms = ibgib_peer::entropy::now_ms();
         let rows = Rows::new();
-        Self { shared: Arc::new(Shared { host, token, url: OnceLock::new(), rows, feed, started_ms }) }
+        let (url, store) = (OnceLock::new(), OnceLock::new());
+        Self { shared: Arc::new(Shared { host, token, url, store, rows, feed, started_ms }) }
     }
 
     /// Tells where the server listens, which the rows' senders connect to. The first call counts.
     pub fn listening(&self, url: &str) {
         let _ = self.shared.url.set(url.to_owned());
+    }
+
+    /// Tells in which directory the server's space is stored, whose size the page shows. The first call counts.
+    pub fn stored_in(&self, dir: &Path) {
+        let _ = self.shared.store.set(dir.to_owned());
     }
 
     /// The address to open in a browser, once the server listens. It holds the token: for the one who runs the

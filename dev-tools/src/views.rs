@@ -74,14 +74,41 @@ pub(crate) async fn overview(State(shared): State<Arc<Shared>>) -> Answer {
     ])))
 }
 
+/// Bytes of a directory's files, on disk.
+async fn disk_bytes(dir: &std::path::Path) -> Option<u64> {
+    let mut entries = tokio::fs::read_dir(dir).await.ok()?;
+    let mut bytes = 0;
+    while let Some(entry) = entries.next_entry().await.ok()? {
+        bytes += entry.metadata().await.ok().filter(|m| m.is_file()).map_or(0, |m| m.len());
+    }
+    Some(bytes)
+}
+
+/// Bytes of all nodes as JSON. For spaces in memory only: it reads everything.
+async fn node_bytes(space: &dyn Space) -> Result<u64, ToolError> {
+    let (mut bytes, mut after) = (0, None);
+    loop {
+        let found = space.scan(after, BATCH).await?;
+        let Some(last) = found.last() else { return Ok(bytes) };
+        after = Some(last.key);
+        bytes += found.iter().flat_map(|s| &s.node).map(|n| n.to_json().len() as u64).sum::<u64>();
+    }
+}
+
 /// `GET spaces`.
 pub(crate) async fn spaces(State(shared): State<Arc<Shared>>) -> Answer {
     let mut out = Vec::new();
     for (name, space) in all(&shared) {
+        let bytes = match (name.as_str(), shared.store.get()) {
+            (SERVER, Some(dir)) => disk_bytes(dir).await,
+            (SERVER, None) => None,
+            _ => Some(node_bytes(&*space).await?),
+        };
         out.push(object([
             ("name", name.into()),
             ("id", space.id().into()),
             ("nodes", number(space.count().await?)),
+            ("bytes", bytes.map_or(Value::Null, number)),
             ("revision", number(space.revision().await?)),
             ("tips", tip_counts(&*space).await?),
         ]));

@@ -81,6 +81,22 @@ const enc = encodeURIComponent;
 export const getNode = (space, addr) => get(`/spaces/${enc(space)}/node?addr=${enc(addr)}`);
 
 /**
+ * The newest frame of the timeline that an address belongs to, as the server tells anybody; where its policy keeps that
+ * from anybody, as it tells this page.
+ * @param {string} addr
+ * @param {string | null} tjp the timeline; none for a constant, which is its own newest
+ * @returns {Promise<string>}
+ */
+export async function getTip(addr, tjp) {
+  try {
+    return (await body(await send(`/api/v1/tips/${enc(addr)}`), "json")).tip;
+  } catch (error) {
+    if (!(error instanceof ApiError) || error.status !== 403) throw error;
+    return tjp === null ? addr : (await get(`/spaces/server/timeline?tjp=${enc(tjp)}&limit=1`)).tip;
+  }
+}
+
+/**
  * The graph of a node as the row's own space has it, JSON Lines.
  * @param {string} space
  * @param {string} addr

@@ -1,7 +1,7 @@
 // The page: a column of rows to press, and beside it what they do. No framework, no build step.
 
 import { get, getIbGibGraph, hasToken, link } from "./api.js";
-import { addrChip, byId, bytes, debounce, duration, fill, h, number, say } from "./dom.js";
+import { addrChip, byId, bytes, duration, fill, h, number, say, soon } from "./dom.js";
 import { buildConflicts, loadConflicts } from "./conflicts.js";
 import { buildEvents, followEvents, onEvent, restartEvents } from "./events.js";
 import { buildFaults, loadFaults, showFaults } from "./faults.js";
@@ -70,6 +70,10 @@ async function loadOverview() {
   // Both clocks may wander a little; a restart is more than that.
   const restarted = startedAt !== 0 && started - startedAt > 1500;
   if (startedAt === 0 || restarted) startedAt = started;
+  if (restarted) {
+    restartEvents();
+    loadAll();
+  }
   showFaults(o.faults);
   const tips = o.tips ?? {};
   const facts = [
@@ -94,7 +98,6 @@ async function loadOverview() {
           h("dl", { class: "facts" }, limits.map(([name, value]) => [h("dt", {}, name), h("dd", {}, limitText(name, value))]))))),
     );
   }
-  return restarted;
 }
 
 const limitText = (name, value) =>
@@ -113,9 +116,8 @@ let down = false;
 async function beat() {
   clearTimeout(timer);
   try {
-    const restarted = await loadOverview();
-    if (restarted) restartEvents();
-    if (restarted || down) loadAll();
+    await loadOverview();
+    if (down) loadAll();
     down = false;
     wait = 1000;
     timer = setTimeout(beat, 5000);
@@ -141,7 +143,7 @@ function start() {
   }
   link.addEventListener("token", () => {
     clearTimeout(timer);
-    showToken("The server does not take this page's token: it was started anew");
+    showToken("The server does not take this page's token");
   });
   link.addEventListener("down", () => {
     down = true;
@@ -168,11 +170,14 @@ function start() {
   startRows();
   beat();
   shown.load();
-  const refreshRows = debounce(loadRows, 300);
-  const refreshShown = debounce(() => shown.live && shown.load(), 300);
-  const refreshAll = debounce(() => shown.load(), 500);
+  const refreshRows = soon(loadRows, 300);
+  const refreshShown = soon(() => shown.live && shown.load(), 300);
+  const refreshAll = soon(() => shown.load(), 500);
+  // Whether the server is there at all is asked by the clock.
+  const refreshOverview = soon(() => loadOverview().catch(() => {}), 500);
   onEvent((event) => {
     if (event.kind === "row") refreshRows();
+    if (event.kind === "row" || event.kind === "done" || event.kind === "registered") refreshOverview();
     if (event.kind === "row" || event.kind === "done") refreshAll();
     else refreshShown();
   });

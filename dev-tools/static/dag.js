@@ -90,17 +90,33 @@ export function drawDag(frames, selected, onselect) {
         },
       },
       s("title", {}, frame.addr),
-      s("rect", { class: "hit", x: 0, y: place.row * ROW, width: w, height: ROW }),
+      s("rect", { class: "hit", x: 0, y: place.row * ROW, width: "100%", height: ROW }),
       mark(frame, place),
       frame.conflicts > 0 && s("circle", { class: "conflicted", cx: x(place.lane), cy: y(place.row), r: 12 }),
       s("text", { x: text, y: y(place.row) + 4 }, s("tspan", { class: "n" }, n), s("tspan", { class: "role", dx: 8 }, frame.role),
         frame.conflicts > 0 && s("tspan", { class: "bad", dx: 8 }, `⚠ ${frame.conflicts}`),
         s("tspan", { class: "hash", dx: 8 }, shorten(frame.addr, 12)),
-        frame.timestamp && s("tspan", { class: "when", dx: 8 }, timeOf(frame.timestamp))),
+        frame.timestamp && s("tspan", { class: "when", dx: 8 }, timeOf(frame.timestamp)),
+        s("tspan", { class: "hashed", dx: 8 })),
     );
   });
   const lines = edges.map((edge) => s("path", { class: edge.graft ? "edge graft" : "edge", d: edgePath(edge, places, frames.length) }));
-  return s("svg", { id: "dag", width: w, height, viewBox: `0 0 ${w} ${height}`, role: "group", "aria-label": "frames, newest first" }, lines, groups);
+  return s("svg", { id: "dag", width: w, height, role: "group", "aria-label": "frames, newest first" }, lines, groups);
+}
+
+/**
+ * Says at a frame whether the hash computed here holds.
+ * @param {Element} picture
+ * @param {string} addr
+ * @param {string} reason "" when it does
+ */
+export function markChecked(picture, addr, reason) {
+  const frame = [...picture.querySelectorAll("g.frame")].find((g) => g.getAttribute("data-addr") === addr);
+  const mark = frame?.querySelector(".hashed");
+  if (!mark) return;
+  mark.setAttribute("class", reason === "" ? "hashed" : "hashed bad");
+  mark.textContent = reason === "" ? "✓" : "hash ✗";
+  if (reason !== "") frame.querySelector("title").textContent = `${addr}\n${reason}`;
 }
 
 function timeOf(timestamp) {

@@ -156,11 +156,13 @@ export function table(heads, rows, label) {
   );
 }
 
-/** A function that runs once, a moment after the last call. */
-export function debounce(f, ms) {
+/** A function that runs once for all calls of a moment; calls that never cease do not keep it waiting. */
+export function soon(f, ms) {
   let timer = 0;
   return () => {
-    clearTimeout(timer);
-    timer = setTimeout(f, ms);
+    timer ||= setTimeout(() => {
+      timer = 0;
+      f();
+    }, ms);
   };
 }

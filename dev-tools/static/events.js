@@ -93,6 +93,9 @@ function matching() {
 
 const lines = new WeakMap();
 
+/** Whether something went wrong: a refusal names its code. */
+const failed = (event) => event.kind === "forked" || event.kind === "missed" || event.detail?.code !== undefined;
+
 function line(event) {
   let element = lines.get(event);
   if (!element) {
@@ -100,7 +103,7 @@ function line(event) {
     const head = [
       h("time", {}, clock(event.at_ms)),
       h("span", { class: "connection" }, event.connection === null ? "" : `#${event.connection}`),
-      h("span", { class: `kind kind-${event.kind}` }, event.kind),
+      h("span", { class: `kind kind-${failed(event) ? "failed" : event.kind}` }, event.kind),
       h("span", { class: "text" }, event.text),
     ];
     const value = (v) => (typeof v === "string" && v.includes("^") ? addrChip(v) : typeof v === "string" ? v : JSON.stringify(v));

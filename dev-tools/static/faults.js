@@ -53,7 +53,10 @@ export function showFaults(faults) {
 
 export async function loadFaults() {
   try {
-    take(await get("/faults"));
+    const faults = await get("/faults");
+    // What somebody is typing meanwhile stays.
+    if (byId("faults").contains(document.activeElement)) showFaults(faults);
+    else take(faults);
   } catch (error) {
     say(byId("faults-result"), `not loaded: ${error.message}`);
   }

@@ -1,19 +1,25 @@
 // The page's own check after a sync: both sides' graphs are fetched, every node is hashed again, and both are compared
 // node by node. The server's word that all is well is not asked for.
 
-import { getIbGibGraph, getSpaceGraph } from "./api.js";
-import { addrOf, checkNode } from "./hash.js";
+import { getIbGibGraph, getSpaceGraph, getTip } from "./api.js";
+import { addrOf, checkNode, tjpOf } from "./hash.js";
 import { plural, shorten } from "./dom.js";
+
+/** A graph that was read: address → content, and the timeline that its root belongs to. */
+class Graph extends Map {
+  /** @type {string | null} */
+  tjp = null;
+}
 
 /**
  * Reads a graph and checks each node.
  * @param {string} text JSON Lines
  * @param {string} root the address the graph was asked for
  * @param {string} side whose graph this is, for the reason
- * @returns {Promise<Map<string, string>>} address → content
+ * @returns {Promise<Graph>} address → content
  */
 export async function readGraph(text, root, side) {
-  const nodes = new Map();
+  const nodes = new Graph();
   for (const [i, line] of text.split("\n").entries()) {
     if (line.trim() === "") continue;
     let node;
@@ -30,6 +36,7 @@ export async function readGraph(text, root, side) {
     const addr = addrOf(node);
     if (nodes.has(addr)) throw new Error(`${side}: ${shorten(addr)} stands twice in the graph`);
     nodes.set(addr, JSON.stringify([node.data ?? null, node.rel8ns ?? null]));
+    if (addr === root) nodes.tjp = tjpOf(node);
   }
   if (!nodes.has(root)) throw new Error(`${side}: the graph does not hold ${shorten(root)}`);
   return nodes;
@@ -54,12 +61,13 @@ function difference(server, own, space) {
  * @param {string | null} domain
  */
 async function compareOne({ name, addr }, space, domain) {
-  const sentence = `seen by this page: the graph of ${name} is the same at the server and in ${space}, every hash holds`;
+  const sentence = `seen by this page: tip and graph of ${name} are the same at the server and in ${space}, every hash holds`;
   try {
     const [theirs, ours] = await Promise.all([getIbGibGraph(domain, addr), getSpaceGraph(space, addr)]);
     const server = await readGraph(theirs, addr, "server");
     const own = await readGraph(ours, addr, space);
-    const reason = difference(server, own, space);
+    const tip = await getTip(addr, own.tjp);
+    const reason = tip === addr ? difference(server, own, space) : `the server's newest frame is ${tip}, not ${addr}`;
     return { sentence, passed: reason === "", evidence: reason || `${plural(own.size, "node")}, hash ✓, ${addr}` };
   } catch (error) {
     return { sentence, passed: false, evidence: error.message };
@@ -76,6 +84,10 @@ async function compareOne({ name, addr }, space, domain) {
 export async function compareGraphs(graphs, space, domain) {
   const started = performance.now();
   const checks = [];
+  if (graphs.length === 0) {
+    const sentence = "seen by this page: both sides have what was synced";
+    checks.push({ sentence, passed: false, evidence: "the answer names nothing to look at" });
+  }
   for (const graph of graphs) checks.push(await compareOne(graph, space, domain));
   return { passed: checks.every((c) => c.passed), checks, duration_ms: performance.now() - started };
 }

@@ -61,8 +61,18 @@ export async function computeGib(node) {
   ]);
   const hash = await hashText(ib + rel8ns + data);
   if (node.data?.isTjp) return hash;
-  const tjp = Array.isArray(node.rel8ns?.tjp) ? node.rel8ns.tjp.at(-1) : undefined;
-  return tjp === undefined ? hash : `${hash}.${String(tjp).split("^").at(-1)}`;
+  const tjp = tjpOf(node);
+  return tjp === null ? hash : `${hash}.${String(tjp).split("^").at(-1)}`;
+}
+
+/**
+ * The timeline that a node belongs to.
+ * @param {{ib: string, gib?: string, data?: any, rel8ns?: any}} node
+ * @returns {string | null}
+ */
+export function tjpOf(node) {
+  if (node.data?.isTjp) return addrOf(node);
+  return Array.isArray(node.rel8ns?.tjp) ? (node.rel8ns.tjp.at(-1) ?? null) : null;
 }
 
 /** @param {{ib: string, gib?: string}} node */

@@ -43,6 +43,8 @@ function card(keystone) {
       "div",
       { class: "bar" },
       h("h3", {}, addrChip(keystone.tjp)),
+      // Only the session of a connection proves itself with this verb.
+      h("span", { class: "tag" }, (keystone.pools ?? []).some((p) => p.verbs?.includes("connect")) ? "session" : "identity"),
       h("span", { class: "muted" }, `frame n ${keystone.n}`),
       keystone.revoked && h("strong", { class: "fail" }, "REVOKED"),
       keystone.forked && h("strong", { class: "fail" }, "FORKED"),
@@ -65,7 +67,7 @@ function poolView(pool) {
   return h(
     "li",
     { class: pool.left === 0 ? "pool out" : isLow(pool) ? "pool low" : "pool" },
-    h("span", { class: "name", title: pool.id }, pool.id, verbs && h("small", {}, ` for ${verbs}`)),
+    h("span", { class: "name", title: pool.id }, verbs && h("strong", {}, verbs), h("small", {}, pool.id)),
     h(
       "span",
       { class: "meter", role: "meter", "aria-label": `challenges left in ${pool.id}`, "aria-valuemin": 0, "aria-valuemax": size, "aria-valuenow": pool.left },

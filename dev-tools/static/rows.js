@@ -97,7 +97,8 @@ function take(info) {
 }
 
 /** Whether a step is green: by the server's word and, where graphs were compared, by the page's own eyes. */
-const passed = (held) => Boolean(held?.result?.passed && (held.seen === null || held.seen.passed));
+const passed = (held) =>
+  Boolean(held?.result?.passed && (held.result.checks ?? []).every((c) => c.passed) && (held.seen === null || held.seen.passed));
 
 function draw(row) {
   const { id, label, steps, busy } = row;
@@ -129,7 +130,7 @@ function resultView({ result, seen }, step) {
   const sum = result.summary;
   const facts = [
     duration(result.duration_ms),
-    seen?.checks.length && `${duration(seen.duration_ms)} here`,
+    seen?.checks.length && `${duration(seen.duration_ms)} in this page`,
     checks.length > 0 && `${checks.length - failed.length} of ${plural(checks.length, "check")}`,
     sum && `${plural(sum.turns, "turn")}`,
     sum && `${number(sum.nodes_sent)} sent, ${number(sum.nodes_received)} received`,
@@ -143,7 +144,7 @@ function resultView({ result, seen }, step) {
       { class: "verdict" },
       h("strong", { class: ok ? "pass" : "fail" }, ok ? "PASS" : "FAIL"),
       h("span", {}, `${step} · ${facts.join(" · ")}`),
-      result.command && copyButton(result.command),
+      result.command && copyButton(result.command, "copy command"),
     ),
     result.error && h("p", { class: "reason" }, `${result.error.code}: ${result.error.message}`),
     failed.map((c) => h("p", { class: "reason" }, `✗ ${c.sentence}: ${c.evidence || "no evidence"}`)),
@@ -191,7 +192,7 @@ async function ask(path, id, step) {
 /** Compares the graphs that a result names, from the space that the server says is the row's. */
 async function look(result) {
   const graphs = result.graphs ?? [];
-  if (graphs.length === 0) return { passed: true, checks: [], duration_ms: 0 };
+  if (!result.passed && graphs.length === 0) return null;
   const infos = await get("/rows").catch(() => []);
   const space = infos.find((info) => info.id === result.row)?.space ?? `row-${result.row}`;
   return compareGraphs(graphs, space, result.debug_state?.domainI ?? state.domainI ?? null);

@@ -1,15 +1,31 @@
 // Sagas as they run: phases, messages with their sizes and signers, and why one was refused.
 
 import { get } from "./api.js";
+import { onEvent } from "./events.js";
 import { addrChip, byId, bytes, clock, duration, empty, fill, h, number, plural, problem, table } from "./dom.js";
 
 // The way a connection usually goes; turns visit some of these again.
 const PHASES = ["hello", "connect", "idle", "plan", "receive", "merge", "send", "commit"];
 
+// Identities that were not let in, which never came as far as a connection.
+const REFUSALS_SHOWN = 5;
+
 const cards = new Map();
 
 export function buildSagas(panel) {
-  fill(panel, h("p", { class: "muted" }, "Connections to this server, newest first, as they run."), h("div", { id: "sagas-list" }, empty("loading …")));
+  fill(
+    panel,
+    h("p", { class: "muted" }, "Connections to this server, newest first, as they run."),
+    h("ul", { id: "refusals", "aria-label": "refused identities" }),
+    h("div", { id: "sagas-list" }, empty("loading …")),
+  );
+  onEvent((event) => {
+    if (event.kind !== "refused") return;
+    const list = byId("refusals");
+    const { identity, code, message } = event.detail;
+    list.prepend(h("li", { class: "reason" }, `${clock(event.at_ms)} refused `, addrChip(identity), ` ${code}: ${message}`));
+    while (list.children.length > REFUSALS_SHOWN) list.lastChild.remove();
+  });
 }
 
 export async function loadSagas() {

@@ -2,7 +2,7 @@
 
 import { get, getNode } from "./api.js";
 import { addrChip, byId, copyButton, empty, fill, h, number, plural, problem, shorten } from "./dom.js";
-import { drawDag } from "./dag.js";
+import { drawDag, markChecked } from "./dag.js";
 import { checkNode } from "./hash.js";
 import { chosen, loadSpaceNames, spaceSelect } from "./spaces.js";
 
@@ -10,6 +10,10 @@ let kind = "living";
 let tjp = "";
 let selected = "";
 let limit = 200;
+// Frames whose hash was computed here and holds; an address names one content for ever.
+const held = new Set();
+// Requests at once while the frames of a timeline are hashed.
+const AT_ONCE = 8;
 // Answers may overtake each other; only the newest question's counts.
 let asked = 0;
 
@@ -101,8 +105,15 @@ async function loadFrames() {
     return;
   }
   if (which !== tjp) return;
+  // What was made later stands higher; the layout needs each frame above those it builds on, which have a smaller n.
+  line.frames.sort((a, b) => (b.n ?? 0) - (a.n ?? 0));
   const merges = line.frames.filter((f) => f.role === "merge").length;
-  const draw = () => drawDag(line.frames, selected, pick);
+  const checked = new Map();
+  const draw = () => {
+    const picture = drawDag(line.frames, selected, pick);
+    for (const [addr, reason] of checked) markChecked(picture, addr, reason);
+    return picture;
+  };
   const box = h("div", { class: "scroll dag", tabindex: "0", role: "region", "aria-label": "frames" }, draw());
   async function pick(addr) {
     selected = addr;
@@ -112,11 +123,41 @@ async function loadFrames() {
   }
   fill(
     view,
-    h("div", { class: "bar" }, h("h3", {}, "frames"), addrChip(line.tjp), h("span", { class: "muted" }, `${plural(line.frames.length, "frame")}, ${plural(merges, "merge")}`)),
+    h("div", { class: "bar" }, h("h3", {}, "frames"), addrChip(line.tjp), h("span", { class: "muted" }, `${plural(line.frames.length, "frame")}, ${plural(merges, "merge")}`), h("strong", { id: "frames-hash", role: "status" })),
     h("p", { class: "muted legend" }, "■ first  ● edit  ◆ merge  ┄ graft (the other tip of a merge)  ○ around a frame: in conflict"),
     box,
     line.more && h("button", { type: "button", class: "small", onclick: () => { limit += 200; loadFrames(); } }, "older frames"),
   );
+  await hashFrames(line.frames, (addr, reason) => {
+    checked.set(addr, reason);
+    markChecked(box, addr, reason);
+  });
+  if (which !== tjp || !box.isConnected) return;
+  const bad = [...checked.values()].filter(Boolean).length;
+  const told = byId("frames-hash");
+  told.className = bad === 0 ? "pass" : "fail";
+  told.textContent = bad === 0 ? `every hash ✓` : `${plural(bad, "hash", "hashes")} ✗`;
+}
+
+/** Reads each frame and computes its hash here; tells the reason where it does not hold, "" where it does. */
+async function hashFrames(frames, tell) {
+  const space = chosen.space;
+  const queue = [...frames];
+  const work = async () => {
+    for (let frame = queue.shift(); frame; frame = queue.shift()) {
+      let reason = "";
+      if (!held.has(`${space} ${frame.addr}`)) {
+        try {
+          reason = (await checkNode(await getNode(space, frame.addr), frame.addr)).reason;
+        } catch (error) {
+          reason = error.message;
+        }
+      }
+      if (reason === "") held.add(`${space} ${frame.addr}`);
+      tell(frame.addr, reason);
+    }
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, work));
 }
 
 /** Shows one node, hashed again. */

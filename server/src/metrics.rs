@@ -84,6 +84,10 @@ fn note(event: &HostEvent) {
                 tracing::debug!(connection = id, "connection closed");
             }
         }
+        HostEvent::Refused(tjp, error) => {
+            counter!("ibgib_identities_refused_total", "code" => error.code().to_owned()).increment(1);
+            tracing::info!(identity = %tjp, code = error.code(), "identity refused");
+        }
         HostEvent::Forked(_) => counter!("ibgib_identities_forked_total").increment(1),
         _ => {}
     }

@@ -46,6 +46,7 @@ pub(crate) async fn serve(args: &Args, out: &Output, serve: &args::Serve) -> Res
     out.item(&object([("listening", url.as_str().into())]), || format!("listening {url}"))?;
     if let Some(tools) = &tools {
         tools.listening(&url);
+        tools.stored_in(dir);
         let page = tools.page().unwrap_or_default();
         out.item(&object([("dev_tools", page.as_str().into())]), || format!("dev-tools {page}"))?;
     }

@@ -5,9 +5,10 @@
 use ibgib::{Mode, Value};
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use tempfile::TempDir;
 
 /// A directory with devices and stores in it.
@@ -133,6 +134,16 @@ impl World {
         Server::start(self, &["serve", "--space", space, "--policy", "open", "--listen", "127.0.0.1:0"])
     }
 
+    /// A server with its developer tools, and the address of their page.
+    pub(crate) fn serve_tools(&self, listen: &str, policy: &[&str]) -> (Server, String) {
+        let args = [&["serve", "--dev-tools", "--space", "server", "--listen", listen, "--policy"], policy].concat();
+        let (server, mut printed) = Server::start_and_read(self, &args);
+        let mut line = String::new();
+        printed.read_line(&mut line).unwrap();
+        let page = line.trim().strip_prefix("dev-tools ").unwrap_or_else(|| panic!("{line:?}")).to_owned();
+        (server, page)
+    }
+
     /// A device `alice` with one file, synced with a server.
     pub(crate) fn with_alice(&self) -> Server {
         let server = self.serve("server");
@@ -160,13 +171,19 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(world: &World, args: &[&str]) -> Self {
+        Self::start_and_read(world, args).0
+    }
+
+    /// Starts one and answers what else it prints.
+    pub(crate) fn start_and_read(world: &World, args: &[&str]) -> (Self, BufReader<ChildStdout>) {
         let log = fs::File::options().create(true).append(true).open(world.path("server.log")).unwrap();
         let mut command = world.command(args);
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let mut printed = BufReader::new(child.stdout.take().unwrap());
+        printed.read_line(&mut line).unwrap();
         let url = line.trim().strip_prefix("listening ").unwrap_or_else(|| panic!("{line:?}")).to_owned();
-        Self { child, url }
+        (Self { child, url }, printed)
     }
 
     pub(crate) fn signal(&self, name: &str) {
@@ -241,4 +258,35 @@ impl Random {
     pub(crate) fn pick<'a, T>(&mut self, all: &'a [T]) -> &'a T {
         &all[self.below(all.len())]
     }
+}
+
+/// The token in the address of a developer tools page.
+pub(crate) fn token(page: &str) -> &str {
+    page.split_once("#token=").unwrap().1
+}
+
+/// One request, byte by byte as told, since browsers do not let pages set `Host` and `Origin`: status, and all of the
+/// answer.
+pub(crate) fn http(server: &str, method: &str, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
+    let address = server.strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    let mut request = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: 0\r\n");
+    if !headers.iter().any(|(name, _)| *name == "Host") {
+        request += &format!("Host: {address}\r\n");
+    }
+    for (name, value) in headers {
+        request += &format!("{name}: {value}\r\n");
+    }
+    stream.write_all((request + "\r\n").as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let status = answer.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or_else(|| panic!("{answer}"));
+    (status, answer)
+}
+
+/// The body of what a `GET` answers.
+pub(crate) fn get(server: &str, path: &str) -> String {
+    let (status, answer) = http(server, "GET", path, &[]);
+    assert_eq!(status, 200, "{answer}");
+    answer.split_once("\r\n\r\n").unwrap().1.to_owned()
 }

@@ -40,7 +40,7 @@ impl Scenario for ConflictBasicDivergence {
         let grafted = tip.rel8n("graftbase").count() == 1 && tip.rel8n("graftorphan").count() == 1;
         let conflicts = tip.rel8n("conflict").count();
         play.check("the merged tip has both edits", both, address);
-        let graft = format!("{:?} {:?}", tip.rel8n_addrs("graftbase"), tip.rel8n_addrs("graftorphan"));
+        let graft = tip.rel8n("graftbase").chain(tip.rel8n("graftorphan")).collect::<Vec<_>>().join(" ");
         play.check("it records graftbase and graftorphan", grafted, graft);
         play.check("different fields are no conflict", conflicts == 0, format!("{conflicts} conflicts"));
         play.check_end().await

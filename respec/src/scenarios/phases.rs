@@ -142,7 +142,7 @@ impl Scenario for PingPong {
             let tip =
                 play.stage.source.get(std::slice::from_ref(&session)).await?.pop().flatten().ok_or("S is gone")?;
             let evolved = tip.n() == Some(2) && turns == 2;
-            let evidence = format!("S.data.n = {:?}", tip.n());
+            let evidence = format!("S.data.n = {}", tip.n().map_or("none".into(), |n| n.to_string()));
             play.check("sessionIdentity evolved the expected number of times", evolved, evidence.clone());
             play.check("sessionIdentity evolved once per sync turn", evolved, evidence);
         }

@@ -73,6 +73,8 @@ pub enum HostEvent {
     Closed(u64, Option<SagaError>),
     /// An identity was seen signing two different frames on one past.
     Forked(Addr),
+    /// An identity's genesis or frames were not taken.
+    Refused(Addr, SagaError),
 }
 
 /// A message at a host.
@@ -215,6 +217,12 @@ impl Host {
     /// # Errors
     /// `identity_not_allowed`, `identity_invalid`; or the space fails.
     pub async fn post_genesis_keystone(&self, genesis: &Verified<IbGib>) -> Result<(), SagaError> {
+        let taken = self.register(genesis).await;
+        self.tell_refusal(genesis.addr(), taken.as_ref().err());
+        taken
+    }
+
+    async fn register(&self, genesis: &Verified<IbGib>) -> Result<(), SagaError> {
         let (chain, step) = Chain::from_genesis(genesis.clone()).map_err(|e| invalid(&e))?;
         self.check_allowed(chain.tjp())?;
         if self.space.tip(chain.tjp()).await.map_err(space_error)?.is_some() {
@@ -238,6 +246,23 @@ impl Host {
     /// `identity_unknown`, `identity_not_allowed`, `identity_revoked`, `identity_stale` (the message is the tip),
     /// `identity_forked`, `identity_invalid`, `session_…`; or the space fails.
     pub async fn post_evolution(
+        &self,
+        tjp: &Addr,
+        frames: &[Verified<IbGib>],
+        session: Option<&Verified<IbGib>>,
+    ) -> Result<Addr, SagaError> {
+        let taken = self.evolve(tjp, frames, session).await;
+        self.tell_refusal(tjp, taken.as_ref().err());
+        taken
+    }
+
+    fn tell_refusal(&self, identity: &Addr, error: Option<&SagaError>) {
+        if let Some(error) = error {
+            self.tell(HostEvent::Refused(identity.clone(), error.clone()));
+        }
+    }
+
+    async fn evolve(
         &self,
         tjp: &Addr,
         frames: &[Verified<IbGib>],
