@@ -163,7 +163,10 @@ pub(crate) struct Sync {
     /// Only tell what would be done (nothing is snapshot, sent, fetched or checked out)
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Give up after this many seconds
+    /// Stay, and sync whenever files or the server change, until interrupted (exit code 130)
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) watch: bool,
+    /// Give up after this many seconds; with --watch, on one sync
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) timeout: Option<u64>,
 }

@@ -55,6 +55,8 @@ pub enum SenderInput {
     Connect(Option<(Addr, Addr)>),
     /// Run a saga; the connection must be open and idle.
     Sync(Box<SyncRequest>),
+    /// Ask whether the receiver's living tips have this fingerprint; the connection must be open and idle.
+    Glance(String),
     /// The peer sent a message.
     Packet(Packet),
     /// What [`SenderOutput::Ask`] asked for.
@@ -76,6 +78,8 @@ pub enum SenderOutput {
     Connected,
     /// The saga is done; the connection is idle again.
     Done(Box<Summary>),
+    /// Whether the fingerprints are equal; the connection is idle again.
+    Glanced(bool),
     /// The connection is over: flush what was sent, then close.
     Failed(SagaError),
 }
@@ -226,6 +230,7 @@ enum State {
     SigningConnect,
     AwaitConnectOk,
     Idle,
+    Glance,
     AskTips,
     PeekEqual,
     PeekBuckets,
@@ -276,7 +281,8 @@ impl Sender {
     pub fn deadline_ms(&self) -> Option<u64> {
         match self.state {
             State::AwaitChallenge | State::AwaitConnectOk => Some(self.limits.handshake_ms_max),
-            State::PeekEqual
+            State::Glance
+            | State::PeekEqual
             | State::PeekBuckets
             | State::PeekTips
             | State::PeekUnsure
@@ -310,6 +316,7 @@ impl Sender {
         let result = match input {
             SenderInput::Connect(session) => self.connect(session),
             SenderInput::Sync(request) => self.start(*request),
+            SenderInput::Glance(fingerprint) => self.glance(fingerprint),
             SenderInput::Packet(packet) => self.packet(packet),
             SenderInput::Answer(SenderAnswer::Failed(error)) => Err(error),
             SenderInput::Answer(answer) => self.answer(answer),
@@ -388,6 +395,12 @@ impl Sender {
                         self.out.push_back(SenderOutput::Connected);
                         Ok(())
                     }
+                    (State::Glance, MsgType::PeekOk) => {
+                        let told = Peeked::read(&message.body)?;
+                        self.state = State::Idle;
+                        self.out.push_back(SenderOutput::Glanced(told.equal));
+                        Ok(())
+                    }
                     (
                         State::PeekEqual
                         | State::PeekBuckets
@@ -453,6 +466,14 @@ impl Sender {
             statuses: Vec::new(),
         }));
         self.ask(State::AskTips, SenderQuery::Tips(scope));
+        Ok(())
+    }
+
+    fn glance(&mut self, fingerprint: String) -> Result<(), SagaError> {
+        if self.state != State::Idle {
+            return Err(SagaError::local("not_idle", "a glance needs an open and idle connection"));
+        }
+        self.peek(State::Glance, &Peek::Equal(fingerprint));
         Ok(())
     }
 

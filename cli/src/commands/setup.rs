@@ -149,6 +149,7 @@ pub(crate) async fn clone(args: &Args, out: &Output, clone: &args::Clone) -> Res
         no_snapshot: true,
         no_checkout: false,
         dry_run: false,
+        watch: false,
         timeout: None,
     };
     match sync::run(args, out, Device::at(dir.clone())?, &plain).await {

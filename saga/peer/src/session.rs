@@ -106,6 +106,10 @@ impl SessionSigner {
         &self.chain
     }
 
+    pub(crate) fn set_space(&mut self, space: Arc<dyn Space>) {
+        self.space = space;
+    }
+
     /// Bytes of the frames that were delivered for this session: I's new ones and S's genesis.
     pub fn identity_bytes(&self) -> u64 {
         self.identity_bytes
