@@ -89,7 +89,7 @@ fn a_revoked_identity_is_refused_and_a_new_one_goes_on() {
 }
 
 #[test]
-fn a_copied_device_that_signs_on_the_same_frame_is_found_out() {
+fn a_copied_device_that_signs_on_the_same_frame_is_found_out_and_both_branches_are_evidence() {
     let world = World::new();
     let server = world.with_alice();
     let other = world.serve("other");
@@ -99,14 +99,50 @@ fn a_copied_device_that_signs_on_the_same_frame_is_found_out() {
     // Both sign on one frame, each for a server that the other has not asked.
     world.run(&["-C", "alice", "sync"]).ok();
     world.run(&["-C", "copy", "sync", &other.url]).ok();
-    let done = world.run(&["-C", "copy", "sync", &server.url]).expect(7);
-    assert_eq!(text(&done.error(), "code"), "identity_forked", "{}", done.stderr);
+    let tips = ["alice", "copy"].map(|device| {
+        let shown = world.run(&["-C", device, "identity", "show", "--json"]).ok().json();
+        assert_eq!(shown.get("evidence"), None, "nothing is known yet");
+        text(&shown, "tip").to_owned()
+    });
+    // The later is refused, each time it comes.
+    for _ in 0..2 {
+        world.run(&["-C", "copy", "sync", &server.url]).fails(7, "identity_forked");
+    }
+    let shown = world.run(&["-C", "copy", "identity", "show", "--json"]).ok().json();
+    let evidence = shown.get("evidence").unwrap().as_array().unwrap();
+    let mut frames: Vec<&str> = evidence.iter().map(|e| text(e, "frame")).collect();
+    frames.sort_unstable();
+    let mut both: Vec<&str> = tips.iter().map(String::as_str).collect();
+    both.sort_unstable();
+    assert_eq!(frames, both, "both branches");
+    assert_eq!(text(&evidence[0], "past"), text(&evidence[1], "past"));
+    // Whoever has the evidence can check it: each follows the same frame by the rules.
+    world.write("past.json", &world.run(&["-C", "copy", "show", text(&evidence[0], "past"), "--json"]).ok().stdout);
+    for (i, one) in evidence.iter().enumerate() {
+        world.write(&format!("{i}.json"), &one.get("ibgib").unwrap().to_json());
+        world.run(&["keystone", "validate", "past.json", &format!("{i}.json"), "--verb", "sync"]).ok();
+    }
+    assert!(world.run(&["-C", "copy", "identity", "show"]).ok().stdout.contains("FORKED"));
+    // The server has both, too, says so in its log, and lets neither in again.
+    let log = world.read("server.log");
+    assert!(log.contains("signed two frames on one past") && both.iter().all(|f| log.contains(f)), "{log}");
+    let refused = world.run(&["-C", "alice", "sync"]).fails(7, "identity_forked");
+    assert!(both.iter().all(|f| refused.stderr.contains(f)), "{}", refused.stderr);
+
+    // Nothing of the refused edit came through, and new identities go on.
     world.run(&["clone", &server.url, "bob"]).ok();
     assert_eq!(world.read("bob/notes.txt"), "alice\n");
-    world.run(&["-C", "copy", "identity", "new"]).ok();
+    for device in ["alice", "copy"] {
+        world.run(&["-C", device, "identity", "new"]).ok();
+    }
+    world.run(&["-C", "alice", "sync"]).ok();
     world.run(&["-C", "copy", "sync"]).expect(3);
     world.run(&["-C", "bob", "sync"]).ok();
-    assert!(world.read("bob/notes.txt").contains("copy"), "{}", world.read("bob/notes.txt"));
+    let merged = world.read("bob/notes.txt");
+    assert!(merged.contains("copy") && merged.contains("alice"), "{merged}");
+    for store in [["-C", "alice"], ["-C", "copy"]] {
+        world.fsck(&store);
+    }
 }
 
 #[test]
