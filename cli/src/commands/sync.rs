@@ -91,7 +91,7 @@ pub(super) async fn in_time<T>(
     }
 }
 
-/// Remembers a server that answered: it is the right one, whatever it answered.
+/// Remembers a space server that answered: it is the right one, whatever it answered.
 pub(super) fn reached<T>(
     device: &mut Device,
     sync: &args::Sync,
@@ -99,7 +99,7 @@ pub(super) fn reached<T>(
     done: Result<T, SagaError>,
 ) -> Result<T, CliError> {
     let done = done.map_err(CliError::from);
-    let answered = !matches!(&done, Err(e) if e.exit == Exit::Peer);
+    let answered = !matches!(&done, Err(e) if e.exit == Exit::Peer || e.code == "no_server");
     if answered && sync.url.is_some() && !sync.dry_run {
         device.remember(url)?;
     }
