@@ -22,6 +22,7 @@ fn the_first_line_tells_where_and_a_signal_ends_it_in_time() {
         let mut child = world
             .command(&[&OPEN[..], &["--listen", "127.0.0.1:0", "--json"]].concat())
             .stdout(Stdio::piped())
+            .stderr(Stdio::null())
             .spawn()
             .unwrap();
         let mut line = String::new();
