@@ -566,6 +566,30 @@ fn secrets_come_from_where_they_are_told_and_are_never_copied() {
     common::Done::from(command.env("IBGIB_SECRET_FILE", "passphrase").output().unwrap()).ok();
     world.write("wrong", "another one\n");
     world.write("a/notes.txt", "two\n");
+    // A flag goes before the environment, a file before a command.
+    let mut command = world.command(&["-C", "a", "sync", "--secret-file", "passphrase"]);
+    common::Done::from(command.env("IBGIB_SECRET_FILE", "wrong").output().unwrap()).ok();
+    world.write("a/notes.txt", "three\n");
+    let mut command = world.command(&["-C", "a", "sync"]);
+    command.env("IBGIB_SECRET_COMMAND", "cat passphrase").env("IBGIB_SECRET_FILE", "wrong");
+    common::Done::from(command.output().unwrap()).fails(7, "identity_wrong_secret");
+    let mut command = world.command(&["-C", "a", "sync"]);
+    command.env("IBGIB_SECRET_COMMAND", "cat wrong").env("IBGIB_SECRET_FILE", "passphrase");
+    common::Done::from(command.output().unwrap()).ok();
+    world.write("a/notes.txt", "four\n");
+    // 64 hex digits are the bytes themselves, in whichever case; nothing is stored of them.
+    let digits = "0123456789abcdef".repeat(4);
+    for (device, text) in [("hex", format!("{digits}\n")), ("upper", digits.to_uppercase())] {
+        world.feed(&["init", device, "--secret-file", "-", "--remote", &server.url], text.as_bytes()).ok();
+        assert!(!world.path(device).join(".ibgib/secret").exists());
+        assert!(!world.read(&format!("{device}/.ibgib/config.toml")).contains("salt"), "no passphrase to derive from");
+        world.feed(&["-C", device, "sync", "--secret-file", "-"], digits.as_bytes()).ok();
+    }
+    // A secret that cannot be had leaves no device behind.
+    world.run(&["init", "none", "--secret-file", "nothing"]).fails(7, "identity_secret");
+    let mut command = world.command(&["init", "none"]);
+    common::Done::from(command.env("IBGIB_SECRET_COMMAND", "exit 3").output().unwrap()).fails(7, "identity_secret");
+    assert!(!world.path("none").exists());
     world.run(&["-C", "a", "sync", "--secret-file", "wrong"]).fails(7, "identity_wrong_secret");
     world.run(&["-C", "a", "sync", "--secret-file", "passphrase"]).ok();
 }
@@ -624,4 +648,29 @@ fn the_demo_ends_equal_and_leaves_nothing() {
     assert_eq!(done.get("equal"), Some(&Value::Bool(true)));
     assert_eq!(files(&world.path("mine")), before);
     world.run(&["demo", "--folder", "nothing"]).fails(5, "not_found");
+}
+
+#[test]
+fn an_interrupted_demo_takes_its_processes_and_files_along() {
+    for name in ["-INT", "-TERM"] {
+        let world = World::new();
+        let tmp = world.path("tmp");
+        fs::create_dir(&tmp).unwrap();
+        // Processes that work below the demo's directory.
+        let working = || {
+            let all = fs::read_dir("/proc").unwrap().filter_map(|e| fs::read_link(e.unwrap().path().join("cwd")).ok());
+            all.filter(|cwd| cwd.starts_with(&tmp)).count()
+        };
+        let mut command = world.command(&["demo"]);
+        command.env("TMPDIR", &tmp).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        while working() == 0 {
+            assert!(child.try_wait().unwrap().is_none());
+        }
+        let kill = std::process::Command::new("kill").args([name, &child.id().to_string()]).status().unwrap();
+        assert!(kill.success());
+        common::Done::from(child.wait_with_output().unwrap()).fails(130, "interrupted");
+        assert_eq!(working(), 0);
+        assert_eq!(fs::read_dir(&tmp).unwrap().count(), 0);
+    }
 }
