@@ -4,10 +4,14 @@ use async_trait::async_trait;
 use ibgib::{Addr, IbGib, Mode, Value, Verified};
 use ibgib_keystone::{Claim, Secret, SignOpts};
 use ibgib_peer::entropy::{OsEntropy, now_ms};
-use ibgib_peer::{Link, Remote, SecretSource, SenderIdentity, SyncOptions, SyncSagaCoordinator, identity};
-use ibgib_respec::play::{Play, Side, data};
+use ibgib_peer::{
+    Host, HostOptions, Innerspace, Link, Remote, SecretSource, SenderIdentity, SyncOptions, SyncSagaCoordinator,
+    identity,
+};
+use ibgib_respec::play::{self, Play, Side, data};
 use ibgib_respec::rigs::{Faults, Rig, Simulated};
-use ibgib_saga::{Limits, Message, MsgType, Packet, SagaError};
+use ibgib_saga::turn::Link as TurnLink;
+use ibgib_saga::{Limits, Message, MsgType, Packet, SagaError, Stage, Turn};
 use ibgib_spaces::{Changes, Commit, CommitError, Follow, Kind, MemorySpace, Scanned, Space, SpaceError, Tip, fsck};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
@@ -371,6 +375,13 @@ async fn a_wrong_secret_is_noticed_before_anything_is_sent() {
     rig.close().await;
 }
 
+fn assert_is_error(text: &str) {
+    let error = Value::parse(text, Mode::Strict).unwrap_or_else(|e| panic!("{e}: {text}"));
+    let error = error.get("error").unwrap_or_else(|| panic!("{text}"));
+    let has = |name: &str| error.get(name).and_then(Value::as_str).is_some_and(|t| !t.is_empty());
+    assert!(has("code") && has("message"), "{text}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_http_api_answers_bad_requests_with_fitting_statuses() {
     let rig = Rig::websocket("http").await.unwrap();
@@ -392,11 +403,7 @@ async fn the_http_api_answers_bad_requests_with_fitting_statuses() {
         let answer = client.post(format!("{url}{path}")).body(body.to_owned()).send().await.unwrap();
         assert_eq!(answer.status().as_u16(), status, "{path} {}", &body[..body.len().min(40)]);
         let text = answer.text().await.unwrap();
-        if status != 413 {
-            let error = Value::parse(&text, Mode::Strict).unwrap();
-            let error = error.get("error").unwrap_or_else(|| panic!("{text}"));
-            assert!(error.get("code").is_some() && error.get("message").is_some(), "{text}");
-        }
+        assert_is_error(&text);
     }
     let answer = client.post(nobody).body("{\"frames\":[]}").send().await.unwrap();
     assert_eq!(answer.status().as_u16(), 404);
@@ -406,10 +413,16 @@ async fn the_http_api_answers_bad_requests_with_fitting_statuses() {
         (&format!("/api/v1/ibgibs/x%5E{}", "A".repeat(64)), 404),
         (&format!("/api/v1/ibgibs/x%5E{}?getGraph=true", "A".repeat(64)), 404),
         ("/api/v1/tips", 400),
+        ("/api/v1/ibgibs/%ff", 400),
+        ("/api/v1/sync", 400),
         ("/api/v1/health", 200),
         ("/metrics", 200),
     ] {
-        assert_eq!(client.get(format!("{url}{path}")).send().await.unwrap().status().as_u16(), status, "{path}");
+        let answer = client.get(format!("{url}{path}")).send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), status, "{path}");
+        if status != 200 {
+            assert_is_error(&answer.text().await.unwrap());
+        }
     }
     let upgrade = |origin: &'static str| {
         client
@@ -423,6 +436,64 @@ async fn the_http_api_answers_bad_requests_with_fitting_statuses() {
     };
     assert_eq!(upgrade("http://evil.example").await.unwrap().status().as_u16(), 403);
     rig.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_cut_saga_staged_expires() {
+    let dest: Arc<dyn Space> = Arc::new(MemorySpace::new("dest"));
+    let host = Host::new(Arc::clone(&dest), HostOptions::default());
+    let remote: Arc<dyn Remote> = Arc::new(Innerspace::new(Arc::clone(&host)));
+    let mut play = Play::new(play::Stage {
+        source: Arc::new(MemorySpace::new("source")),
+        dest: Arc::clone(&dest),
+        remote: Arc::clone(&remote),
+        with_identity: true,
+        seed: "staging".into(),
+        limits: Limits::default(),
+    });
+    play.make_identity("a secret of the staging test", None).await.unwrap();
+    let owner = format!("push/{}", play.identity.as_ref().unwrap().tjp);
+    play.make(Side::Source, "note", data([("text", "".into())])).await.unwrap();
+    let mut seed = 0;
+    // Lines that are cut at random: one of them after nodes were staged.
+    while dest.staged_addrs(&owner).await.unwrap().is_empty() {
+        seed += 1;
+        let text = format!("{seed}{}", "x".repeat(400_000));
+        play.edit(Side::Source, "note", data([("text", text.into())])).await.unwrap();
+        let faults = Faults { seed, cut_one_in: 5, ..Faults::default() };
+        let cut = Arc::new(Simulated::new(Arc::clone(&remote), faults));
+        let _ = SyncSagaCoordinator::new(Arc::clone(&play.stage.source)).sync(cut, options(&play)).done().await;
+        assert!(seed < 200, "no line was cut where it matters");
+    }
+    let day = 24 * 3_600_000;
+    assert_eq!(host.expire_staging(now_ms(), day).await.unwrap(), 0, "it is not a day old");
+    assert!(!dest.staged_addrs(&owner).await.unwrap().is_empty());
+    assert_eq!(host.expire_staging(now_ms() + day, day).await.unwrap(), 1);
+    assert!(dest.staged_addrs(&owner).await.unwrap().is_empty());
+    assert_eq!(host.expire_staging(now_ms() + 2 * day, day).await.unwrap(), 0);
+    play.sync().await.unwrap();
+    assert_eq!(dest.records("staging/").await.unwrap(), [], "a finished saga leaves nothing to expire");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sender_that_never_ends_its_saga_is_cut() {
+    let limits = Limits { saga_ms_max: 5_000, ..Limits::default() };
+    let options = HostOptions { limits: limits.clone(), allow_anonymous: true, ..HostOptions::default() };
+    let remote = Innerspace::new(Host::new(Arc::new(MemorySpace::new("slow")), options));
+    let mut link = remote.open().await.unwrap();
+    let versions = ibgib::strings([ibgib_saga::SUBPROTOCOL]);
+    link.tx.send(Message::new(MsgType::Hello, [("versions", versions)]).packet()).await.unwrap();
+    link.rx.recv().await.unwrap();
+    // An empty list of lines and a payload that never comes.
+    let announced = |count: f64| ibgib::object([("count", Value::Number(count)), ("digest", "00".into())]);
+    let members = [("commit", true.into()), ("list", announced(0.0)), ("payload", announced(1.0))];
+    let start = TurnLink { saga_id: "slow", session: None, before: None };
+    let turn = Turn::build(start, Stage::Init, members.into_iter().collect(), 0);
+    link.tx.send(Message::new(MsgType::SyncFrameRequest, turn.members()).packet()).await.unwrap();
+    let began = tokio::time::Instant::now();
+    assert_eq!(refusal(link).await, (MsgType::SyncError, "timeout".to_owned()));
+    let took = u64::try_from(began.elapsed().as_millis()).unwrap();
+    assert!((limits.saga_ms_max..limits.idle_ms_max).contains(&took), "{took} ms of virtual time");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -209,6 +209,11 @@ impl Receiver {
         self.out.pop_front()
     }
 
+    /// Whether a saga is open: the shell ends the connection when one takes longer than [`Limits::saga_ms_max`].
+    pub fn in_saga(&self) -> bool {
+        !self.job.turns.is_empty()
+    }
+
     /// How long the shell may wait for the peer now, in milliseconds; `None` when it does not wait for the peer.
     pub fn deadline_ms(&self) -> Option<u64> {
         match self.state {

@@ -39,9 +39,27 @@ pub(crate) fn router(state: Arc<State>, extra: Option<Router>) -> Router {
         Some(extra) => api.merge(extra),
         None => api,
     };
-    all.fallback(|| async { ApiError::not_found("this path") }).method_not_allowed_fallback(|| async {
+    let all = all.fallback(|| async { ApiError::not_found("this path") }).method_not_allowed_fallback(|| async {
         ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path takes another method")
-    })
+    });
+    all.layer(axum::middleware::map_response(as_api_error))
+}
+
+/// What the framework refuses on its own (a body that is too large, a request that is no WebSocket handshake) looks
+/// like every other error.
+async fn as_api_error(response: Response) -> Response {
+    let status = response.status();
+    let is_text = response.headers().get(header::CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"text/plain"));
+    if !is_text || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let code = match status {
+        StatusCode::PAYLOAD_TOO_LARGE => "body_too_large",
+        StatusCode::UPGRADE_REQUIRED => "upgrade_required",
+        _ => "bad_request",
+    };
+    let body = axum::body::to_bytes(response.into_body(), 4 * 1024).await.unwrap_or_default();
+    ApiError::new(status, code, String::from_utf8_lossy(&body)).into_response()
 }
 
 async fn openapi() -> Response {

@@ -8,6 +8,7 @@ use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, header};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use ibgib_peer::Host;
+use ibgib_peer::entropy::now_ms;
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -35,6 +36,8 @@ pub struct ServeOptions {
     pub header_ms_max: u64,
     /// Milliseconds that commits under way may take after a shutdown was asked for.
     pub shutdown_ms_max: u64,
+    /// Milliseconds that nodes stay staged for a saga that was cut, so that it need not send them again.
+    pub staging_ms_max: u64,
     /// More routes, for instance the dev-tools page.
     pub extra: Option<Router>,
 }
@@ -49,6 +52,7 @@ impl Default for ServeOptions {
             body_bytes_max: 1024 * 1024,
             header_ms_max: 10_000,
             shutdown_ms_max: 8_000,
+            staging_ms_max: 24 * 3_600_000,
             extra: None,
         }
     }
@@ -159,9 +163,11 @@ impl Server {
         });
         let router = api::router(state, options.extra.clone());
         let task = tokio::spawn(async move {
+            let sweeping = tokio::spawn(sweep(Arc::clone(&host), options.staging_ms_max));
             let counting = tokio::spawn(async move { counters::watch(&host, recorder).await });
             accept(listener, router, options, places, stopped).await;
             counting.abort();
+            sweeping.abort();
         });
         Ok(Self { address, stop, task })
     }
@@ -181,6 +187,18 @@ impl Server {
         self.stop.send_replace(true);
         // The task only fails by panicking; then there is nothing left to wait for.
         let _ = self.task.await;
+    }
+}
+
+/// Looks now and then for staged nodes that nobody came back for.
+async fn sweep(host: Arc<Host>, staging_ms_max: u64) {
+    let age = i64::try_from(staging_ms_max).unwrap_or(i64::MAX);
+    let mut often = tokio::time::interval(Duration::from_millis((staging_ms_max / 24).max(1)));
+    loop {
+        often.tick().await;
+        if let Err(error) = host.expire_staging(now_ms(), age).await {
+            tracing::warn!(%error, "staged nodes could not be looked through");
+        }
     }
 }
 

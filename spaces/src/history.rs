@@ -35,6 +35,14 @@ impl<'a> Loader<'a> {
         }
     }
 
+    /// Lets go of every frame and added node. Called between timelines, whose histories share no frame, it keeps the
+    /// memory of a long walk to that of its largest timeline.
+    pub fn forget(&mut self) {
+        self.overlay.clear();
+        self.history = History::new();
+        self.fetched.clear();
+    }
+
     /// A node that was added.
     pub fn added(&self, addr: &Addr) -> Option<&Verified<IbGib>> {
         self.overlay.get(addr)

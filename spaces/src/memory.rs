@@ -20,7 +20,7 @@ struct State {
 }
 
 /// Keeps everything in memory; "durable" here means visible to every later call. One lock guards all of it, so that
-/// readers see commits whole.
+/// readers see commits whole: a concurrent map (dashmap) would show them node by node.
 #[derive(Debug)]
 pub struct MemorySpace {
     id: String,

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::{broadcast, watch};
+use tokio::time::Instant;
 
 /// Who may register and sync.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -374,6 +375,32 @@ impl Host {
         Ok(Some(refused("identity_forked", why)))
     }
 
+    /// Drops what identities staged for a saga that they never finished, once it is `age_ms` old (§5 of
+    /// `docs/protocol.md`: a day). Whoever is connected keeps it. Answers how many identities lost something.
+    ///
+    /// # Errors
+    /// When the space fails.
+    pub async fn expire_staging(&self, now_ms: i64, age_ms: i64) -> Result<usize, SagaError> {
+        let mut dropped = 0;
+        for (key, since) in self.space.records(STAGING).await.map_err(space_error)? {
+            let since = std::str::from_utf8(&since).ok().and_then(|t| t.parse::<i64>().ok()).unwrap_or(0);
+            let owner = key.trim_start_matches(STAGING);
+            let is_connected = self.live().keys().any(|identity| push_owner(identity) == owner);
+            if is_connected || now_ms.saturating_sub(since) < age_ms {
+                continue;
+            }
+            let staged = self.space.staged_addrs(owner).await.map_err(space_error)?;
+            self.space.unstage(owner).await.map_err(space_error)?;
+            let commit = Commit { records: vec![(key.clone(), None)], ..Commit::default() };
+            self.space.commit(commit).await.map_err(identity::commit_error)?;
+            if !staged.is_empty() {
+                tracing::info!(owner, nodes = staged.len(), "dropped what was staged for a saga that never ended");
+                dropped += 1;
+            }
+        }
+        Ok(dropped)
+    }
+
     /// Serves one connection to its end. `shutdown` turning true ends it once no commit is under way.
     pub async fn serve(self: Arc<Self>, mut link: Link, mut shutdown: watch::Receiver<bool>) {
         let id = self.connections.fetch_add(1, Ordering::Relaxed) + 1;
@@ -383,6 +410,7 @@ impl Host {
         let mut machine = Receiver::new(self.limits.clone(), self.allow_anonymous);
         let mut phase = "";
         let mut input: Option<ReceiverInput> = None;
+        let mut saga_ends: Option<Instant> = None;
         let ended = 'connection: loop {
             if let Some(input) = input.take() {
                 machine.handle(input);
@@ -419,7 +447,12 @@ impl Host {
                 input = Some(ReceiverInput::Answer(Box::new(answer)));
                 continue;
             }
-            let wait = Duration::from_millis(machine.deadline_ms().unwrap_or(self.limits.idle_ms_max));
+            let now = Instant::now();
+            let after = |ms| now + Duration::from_millis(ms);
+            saga_ends = machine.in_saga().then(|| saga_ends.unwrap_or_else(|| after(self.limits.saga_ms_max)));
+            let wait = after(machine.deadline_ms().unwrap_or(self.limits.idle_ms_max));
+            // A peer that always says just enough does not hold its place for ever.
+            let wait = saga_ends.map_or(wait, |end| wait.min(end));
             tokio::select! {
                 packet = link.rx.recv() => input = Some(match packet {
                     Some(packet) => {
@@ -428,7 +461,7 @@ impl Host {
                     }
                     None => ReceiverInput::Closed,
                 }),
-                () = tokio::time::sleep(wait) => input = Some(ReceiverInput::TimedOut),
+                () = tokio::time::sleep_until(wait) => input = Some(ReceiverInput::TimedOut),
                 // Here nothing is being committed: the machine waits for its peer.
                 true = turned(&mut cut_seen) => input = Some(ReceiverInput::Answer(Box::new(ReceiverAnswer::Failed(
                     SagaError::local("superseded", "a newer connection of the same identity took over"),
@@ -474,6 +507,18 @@ impl Host {
 async fn turned(flag: &mut watch::Receiver<bool>) -> bool {
     let set = flag.wait_for(|set| *set).await.is_ok();
     if set { true } else { std::future::pending().await }
+}
+
+/// Records that tell since when nodes may be staged for an owner.
+const STAGING: &str = "staging/";
+
+/// Under what an identity's pushed nodes are staged.
+pub(crate) fn push_owner(identity: &Addr) -> String {
+    format!("push/{identity}")
+}
+
+pub(crate) fn staging_key(owner: &str) -> String {
+    format!("{STAGING}{owner}")
 }
 
 fn session_key(session: &Addr) -> String {

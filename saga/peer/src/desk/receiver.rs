@@ -2,8 +2,8 @@
 
 use super::sender::add_transcript;
 use super::{load, resolve};
-use crate::entropy::{OsEntropy, random_hex};
-use crate::host::Host;
+use crate::entropy::{OsEntropy, now_ms, random_hex};
+use crate::host::{Host, push_owner, staging_key};
 use crate::identity;
 use crate::view::{View, space_error};
 use ibgib::timeline::Relation;
@@ -62,8 +62,13 @@ impl ReceiverDesk {
         match query {
             ReceiverQuery::Session(addr) => self.session(&addr).await,
             ReceiverQuery::Connected { frame, step } => {
-                let commit =
-                    Commit { nodes: vec![frame], tips: vec![Advance::Keystone(step).into()], ..Commit::default() };
+                let commit = Commit {
+                    nodes: vec![frame],
+                    tips: vec![Advance::Keystone(step).into()],
+                    // From now on nodes may be staged; the commit that ends a saga takes this back.
+                    records: vec![(staging_key(&self.owner), Some(now_ms().to_string().into_bytes()))],
+                    ..Commit::default()
+                };
                 match space.commit(commit).await {
                     Ok(_) => Ok(ReceiverAnswer::Ok),
                     Err(CommitError::TipsMoved(_)) => Err(SagaError::Identity {
@@ -105,7 +110,7 @@ impl ReceiverDesk {
         };
         self.host.check_standing(&identity).await?;
         let demanded = ibgib_keystone::demand(&chain, VERB_CONNECT, self.host.limits().connect_demands, &mut OsEntropy);
-        self.owner = format!("push/{identity}");
+        self.owner = push_owner(&identity);
         self.identity = Some(identity);
         Ok(ReceiverAnswer::Session { chain: Box::new(chain), challenge_uuid: random_hex(), demanded })
     }
@@ -270,6 +275,7 @@ impl ReceiverDesk {
                         stops.extend(theirs);
                     }
                     statuses.push(Line::Status { tjp, status, tip: answer, why });
+                    view.history.forget();
                 }
             }
         }
@@ -419,7 +425,7 @@ impl ReceiverDesk {
             nodes: self.plan.nodes.clone(),
             publish: Some((self.owner.clone(), self.plan.publish.iter().cloned().collect())),
             tips: self.plan.advances.iter().cloned().map(Into::into).collect(),
-            records: Vec::new(),
+            records: vec![(staging_key(&self.owner), None)],
         };
         commit.nodes.extend(session_frames);
         commit.tips.extend(step.map(|s| Advance::Keystone(s).into()));

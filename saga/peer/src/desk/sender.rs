@@ -131,6 +131,7 @@ impl SenderDesk {
                 }
                 (Some(_), Some(_)) => Compared::Unsure,
             });
+            view.history.forget();
         }
         Ok(SenderAnswer::Compared(out))
     }
@@ -194,6 +195,7 @@ impl SenderDesk {
                     }
                 }
                 timelines.push(summary);
+                view.history.forget();
             }
             timelines.sort_by(|a, b| a.tjp.cmp(&b.tjp));
             commit.publish = Some((OWNER.to_owned(), published.into_iter().collect()));
