@@ -87,6 +87,25 @@ fn the_listing_says_what_happened_and_how_to_get_back_what_lost() {
 }
 
 #[test]
+fn a_long_text_is_told_in_a_few_lines() {
+    let world = World::new();
+    let server = world.with_alice();
+    let lines: Vec<String> = (0..2000).map(|n| format!("line {n}\n")).collect();
+    world.write("alice/long.txt", &lines.concat());
+    world.run(&["-C", "alice", "sync"]).ok();
+    world.run(&["clone", &server.url, "bob"]).ok();
+    fs::remove_file(world.path("alice/long.txt")).unwrap();
+    world.write("bob/long.txt", &lines.concat().replace("line 7\n", "line seven\n").replace("line 1900\n", ""));
+    world.run(&["-C", "alice", "sync"]).ok();
+    world.run(&["-C", "bob", "sync"]).expect(3);
+    let told = world.run(&["-C", "bob", "conflicts"]).ok().stdout;
+    assert!(told.lines().count() < 30, "{told}");
+    for part in ["-line 7\n", "+line seven\n", "-line 1900\n", "removed it"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+}
+
+#[test]
 fn a_losing_binary_can_be_read_by_its_address() {
     let world = World::new();
     let _server = quarrel(&world);

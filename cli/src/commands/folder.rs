@@ -354,8 +354,17 @@ fn readable(c: &Conflict, bytes: &dyn Fn(&str) -> Option<u64>) -> String {
         let gone = if side.is_none() { ", removed it" } else { "" };
         let here = if stands(side) { ", as it stands now" } else { ", NOT in the file now" };
         text.push_str(&format!("  {name}{gone}{here}\n"));
-        for change in TextDiff::from_lines(before.as_str(), after.as_str()).iter_all_changes() {
-            text.push_str(&format!("    {}{change}", change.tag()));
+        if side.is_none() {
+            continue;
+        }
+        let diff = TextDiff::from_lines(before.as_str(), after.as_str());
+        for (i, group) in diff.grouped_ops(CONTEXT).iter().enumerate() {
+            if i > 0 {
+                text.push_str("    ...\n");
+            }
+            for change in group.iter().flat_map(|op| diff.iter_changes(op)) {
+                text.push_str(&format!("    {}{change}", change.tag()));
+            }
         }
     }
     text.push_str(&format!("  leave it as it stands:  ibgib resolve {id} --keep"));
@@ -371,6 +380,8 @@ fn readable(c: &Conflict, bytes: &dyn Fn(&str) -> Option<u64>) -> String {
     text
 }
 
+/// Lines around a difference.
+const CONTEXT: usize = 2;
 /// Digits of a gib that name a conflict.
 const DIGITS: usize = 10;
 
