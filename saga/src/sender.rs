@@ -209,6 +209,8 @@ struct Job {
     asked: Vec<Addr>,
     their_has: HashSet<Addr>,
     peeked: Option<Peeked>,
+    /// Rest of a question that is too long for one message.
+    more_peeks: VecDeque<Peek>,
     candidates: Vec<Addr>,
     want: Vec<Addr>,
     push: Vec<Addr>,
@@ -263,6 +265,23 @@ pub struct Sender {
 }
 
 const HAS_BYTES: usize = 200_000;
+/// Items in batches that fit a message each; one empty batch when there are none.
+fn parts<T>(items: Vec<T>, size: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+    let mut out = vec![Vec::new()];
+    let mut bytes = 0;
+    for item in items {
+        bytes += size(&item);
+        if bytes > HAS_BYTES {
+            out.push(Vec::new());
+            bytes = size(&item);
+        }
+        if let Some(last) = out.last_mut() {
+            last.push(item);
+        }
+    }
+    out
+}
+
 const LOAD_BYTES: usize = 4 * 1024 * 1024;
 const LOAD_NODES: usize = 1_024;
 
@@ -452,6 +471,7 @@ impl Sender {
             asked: Vec::new(),
             their_has: HashSet::new(),
             peeked: None,
+            more_peeks: VecDeque::new(),
             candidates: Vec::new(),
             want: Vec::new(),
             push: Vec::new(),
@@ -482,6 +502,16 @@ impl Sender {
         self.send(peek.message());
     }
 
+    /// Asks in as many messages as it takes; the answers count as one.
+    fn peek_all(&mut self, state: State, peeks: impl Iterator<Item = Peek>) {
+        let mut peeks: VecDeque<Peek> = peeks.collect();
+        let first = peeks.pop_front();
+        self.job().more_peeks = peeks;
+        if let Some(first) = first {
+            self.peek(state, &first);
+        }
+    }
+
     fn peeked(&mut self, page: Peeked) -> Result<(), SagaError> {
         let list_max = self.limits.list_max;
         let state = self.state;
@@ -493,6 +523,11 @@ impl Sender {
         }
         if whole.more {
             job.peeked = Some(whole);
+            return Ok(());
+        }
+        if let Some(next) = job.more_peeks.pop_front() {
+            job.peeked = Some(whole);
+            self.peek(state, &next);
             return Ok(());
         }
         match state {
@@ -555,7 +590,9 @@ impl Sender {
                 self.ask_has(state)
             }
             State::PeekList => {
-                job.candidates = whole.nodes;
+                // Several questions may have the same answers.
+                let mut seen = HashSet::new();
+                job.candidates = whole.nodes.into_iter().filter(|addr| seen.insert(addr.clone())).collect();
                 // With everything in scope, whatever differs is listed already.
                 job.mine = match job.request.scope {
                     Scope::All => BTreeMap::new(),
@@ -658,7 +695,10 @@ impl Sender {
             return self.preload();
         }
         let live = job.request.scope != Scope::All;
-        self.peek(State::PeekList, &Peek::List { items: wanted, live });
+        let size = |(tip, stop): &(Addr, Option<Addr>)| {
+            tip.as_str().len() + stop.as_ref().map_or(0, |stop| stop.as_str().len()) + 16
+        };
+        self.peek_all(State::PeekList, parts(wanted, size).into_iter().map(|items| Peek::List { items, live }));
         Ok(())
     }
 
@@ -978,7 +1018,7 @@ impl Sender {
         } else {
             let asked: Vec<Addr> = tips.iter().map(|(t, _)| t.clone()).collect();
             job.mine = tips.into_iter().collect();
-            self.peek(State::PeekTips, &Peek::Tips(asked));
+            self.peek_all(State::PeekTips, parts(asked, |a| a.as_str().len() + 4).into_iter().map(Peek::Tips));
         }
         Ok(())
     }
