@@ -13,23 +13,23 @@ use std::path::PathBuf;
 )]
 pub(crate) struct Args {
     /// The device's folder, or one inside it [default: .]
-    #[arg(short = 'C', value_name = "DIR", global = true)]
+    #[arg(short = 'C', value_name = "DIR", global = true, help_heading = "Everywhere")]
     pub(crate) dir: Option<PathBuf>,
     /// A bare space instead of a device's: for reading, put, export and import while nobody else has it open, and for
     /// serve
-    #[arg(long, value_name = "DIR", global = true)]
+    #[arg(long, value_name = "DIR", global = true, help_heading = "Everywhere")]
     pub(crate) space: Option<PathBuf>,
     /// Results as JSON, one object on one line (or one per line for lists)
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Everywhere")]
     pub(crate) json: bool,
     /// No progress and no remarks
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = "Everywhere")]
     pub(crate) quiet: bool,
     /// More logs on stderr; twice for all
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, global = true, help_heading = "Everywhere", action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
     /// File that holds the identity's secret, `-` for stdin: 64 hex digits, or a passphrase
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE", global = true, help_heading = "Everywhere")]
     pub(crate) secret_file: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -65,7 +65,7 @@ pub(crate) enum Command {
     Show(Show),
     /// All ibgibs that one depends on, dependencies first
     Graph(Graph),
-    /// Conflicts that merges recorded
+    /// What both sides changed at the same place, and how to settle it
     Conflicts,
     /// Settle conflicts, as a new frame
     Resolve(Resolve),
@@ -163,7 +163,10 @@ pub(crate) struct Sync {
     /// Only tell what would be done (nothing is snapshot, sent, fetched or checked out)
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Give up after this many seconds
+    /// Stay, and sync whenever files or the server change, until interrupted (exit code 130)
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) watch: bool,
+    /// Give up after this many seconds; with --watch, on one sync
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) timeout: Option<u64>,
 }
@@ -259,7 +262,7 @@ pub(crate) struct Graph {
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("how").required(true))]
 pub(crate) struct Resolve {
-    /// A file, or the address of a conflict's stone; every conflict with --all
+    /// A file, or a conflict: its address, or at least 8 digits that its gib starts with
     #[arg(value_name = "PATH|ADDR", required_unless_present = "all")]
     pub(crate) target: Option<String>,
     /// Settle every open conflict the same way

@@ -9,6 +9,7 @@ mod read;
 mod serve;
 mod setup;
 mod sync;
+mod watch;
 
 use crate::args::{Args, Command, IdentityAction, KeystoneAction};
 use crate::error::{CliError, Exit};

@@ -14,6 +14,7 @@ use ibgib_spaces::{Commit, DurableSpace, Space};
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// The directory that makes a folder a device.
 pub(crate) const DIR: &str = ".ibgib";
@@ -36,6 +37,10 @@ impl Layout {
     }
     pub(crate) fn lock(&self) -> PathBuf {
         self.0.join("lock")
+    }
+    /// Locked for as long as a `sync --watch` runs.
+    pub(crate) fn watch(&self) -> PathBuf {
+        self.0.join("watch")
     }
 }
 
@@ -74,20 +79,44 @@ pub(crate) fn find_root(args: &Args) -> Result<PathBuf, CliError> {
     })
 }
 
-/// Takes the lock of a device's directory.
-pub(crate) fn lock(layout: &Layout) -> Result<File, CliError> {
-    let path = layout.lock();
-    let opened = File::options().create(true).truncate(false).write(true).open(&path);
-    let file = opened.map_err(|e| CliError::io(&path, &e))?;
+/// How long a command waits for a lock that a watcher has: it gives it back after each sync.
+const WATCHER_WAIT_MAX: Duration = Duration::from_secs(10);
+const WATCHER_POLL: Duration = Duration::from_millis(20);
+
+fn try_lock(path: &Path) -> Result<Option<File>, CliError> {
+    let opened = File::options().create(true).truncate(false).write(true).open(path);
+    let file = opened.map_err(|e| CliError::io(path, &e))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(CliError::new(Exit::Locked, "locked", format!("another ibgib works on {}", layout.0.display()))
-                .about(layout.0.display().to_string())
-                .hint("wait until it is done, or stop it"))
-        }
-        Err(TryLockError::Error(e)) => Err(CliError::io(&path, &e)),
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(e)) => Err(CliError::io(path, &e)),
     }
+}
+
+fn locked(layout: &Layout, who: &str) -> CliError {
+    CliError::new(Exit::Locked, "locked", format!("{who} {}", layout.0.display()))
+        .about(layout.0.display().to_string())
+        .hint("wait until it is done, or stop it")
+}
+
+/// Takes the lock of a device's directory. A watcher that has it will be done soon, so it is waited for a little.
+pub(crate) fn lock(layout: &Layout) -> Result<File, CliError> {
+    let started = Instant::now();
+    loop {
+        if let Some(file) = try_lock(&layout.lock())? {
+            return Ok(file);
+        }
+        let watched = layout.watch().exists() && try_lock(&layout.watch())?.is_none();
+        if !watched || started.elapsed() > WATCHER_WAIT_MAX {
+            return Err(locked(layout, "another ibgib works on"));
+        }
+        std::thread::sleep(WATCHER_POLL);
+    }
+}
+
+/// Takes the lock that one watcher of a device has.
+pub(crate) fn lock_watch(layout: &Layout) -> Result<File, CliError> {
+    try_lock(&layout.watch())?.ok_or_else(|| locked(layout, "another 'ibgib sync --watch' runs on"))
 }
 
 impl Device {
@@ -97,8 +126,18 @@ impl Device {
     }
 
     pub(crate) fn at(root: PathBuf) -> Result<Self, CliError> {
+        let lock = lock(&Layout(root.join(DIR)))?;
+        Self::with(root, lock)
+    }
+
+    /// As [`Device::at`], for a watcher: `None` while somebody else has the device.
+    pub(crate) fn at_once(root: &Path) -> Result<Option<Self>, CliError> {
+        let lock = try_lock(&Layout(root.join(DIR)).lock())?;
+        lock.map(|lock| Self::with(root.to_owned(), lock)).transpose()
+    }
+
+    fn with(root: PathBuf, lock: File) -> Result<Self, CliError> {
         let layout = Layout(root.join(DIR));
-        let lock = lock(&layout)?;
         let config = ConfigFile::read(&layout.config())?;
         let user = config::user_path().map(|p| ConfigFile::read(&p)).transpose()?;
         let space = Arc::new(DurableSpace::open(&layout.space())?);

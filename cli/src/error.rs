@@ -182,13 +182,18 @@ impl From<FolderError> for CliError {
 
 impl From<SagaError> for CliError {
     fn from(error: SagaError) -> Self {
-        let code = error.code().to_owned();
+        let mut code = error.code().to_owned();
+        // No answer of a space server: a proxy's whose server is away, or somebody else's.
+        if let Some(status) = code.strip_prefix("http_") {
+            code = if matches!(status, "502" | "503" | "504") { "unreachable" } else { "no_server" }.to_owned();
+        }
         let exit = match (&error, code.as_str()) {
+            (_, "no_server") => Exit::Failed,
+            (_, "unreachable") => Exit::Peer,
             (SagaError::Cancelled, _) => Exit::Interrupted,
             (_, "superseded") => Exit::Peer,
             _ if error.is_identity() => Exit::Identity,
             (SagaError::Cut | SagaError::TimedOut, _) => Exit::Peer,
-            (SagaError::Local { .. }, "unreachable") => Exit::Peer,
             (SagaError::PeerRefused { .. }, "shutdown" | "too_many_connections") => Exit::Peer,
             (SagaError::Local { .. }, "url") => Exit::Usage,
             (SagaError::Local { .. }, "corrupt" | "missing" | "damaged") | (SagaError::PeerMisbehaved { .. }, _) => {
@@ -199,6 +204,7 @@ impl From<SagaError> for CliError {
         };
         let hint = match code.as_str() {
             "unreachable" => Some("is the server running, and is the URL right? Nothing was lost; sync again later"),
+            "no_server" => Some("is the URL right, and does a proxy in front pass on /api/v1?"),
             "cut" | "timeout" | "shutdown" => Some("what was committed stays; run 'ibgib sync' again to go on"),
             "superseded" => Some("the same identity synced from elsewhere at the same time; sync again"),
             "identity_not_allowed" => Some("ask whoever runs the server to add this identity to its allow-list"),

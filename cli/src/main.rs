@@ -15,6 +15,12 @@ use clap::Parser;
 use error::{CliError, Exit};
 use output::Output;
 use std::process::ExitCode;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+
+/// How long an interrupted command may take to end by itself.
+const LET_GO_MAX: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
@@ -31,9 +37,13 @@ fn main() -> ExitCode {
         if matches!(args.command, Command::Serve(_) | Command::Demo(_)) {
             return commands::run(&args, &out).await;
         }
+        let interrupted = match interruption(&out) {
+            Ok(interrupted) => interrupted,
+            Err(error) => return Err(CliError::failed("signals", error.to_string())),
+        };
         tokio::select! {
             result = commands::run(&args, &out) => result,
-            _ = tokio::signal::ctrl_c() => Err(CliError::interrupted()),
+            _ = interrupted => Err(CliError::interrupted()),
         }
     });
     // Work that blocks must not keep an interrupted command alive; stores are safe at every moment.
@@ -42,6 +52,27 @@ fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) => out.fail(&error),
     }
+}
+
+/// Resolves at SIGINT or SIGTERM. What does not let go then (reading a pipe that says nothing, say) ends with the
+/// process a moment later.
+fn interruption(out: &Output) -> std::io::Result<oneshot::Receiver<()>> {
+    let (mut int, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (tell, told) = oneshot::channel();
+    let out = out.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = int.recv() => {}
+            _ = term.recv() => {}
+        }
+        // The command may just have ended.
+        let _ = tell.send(());
+        tokio::time::sleep(LET_GO_MAX).await;
+        let error = CliError::interrupted();
+        out.fail(&error);
+        std::process::exit(error.exit as i32);
+    });
+    Ok(told)
 }
 
 impl From<Exit> for ExitCode {

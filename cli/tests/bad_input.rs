@@ -2,12 +2,13 @@
 
 mod common;
 
-use common::{Random, Server, World, files, number, text};
+use common::{Done, Random, Server, World, files, number, text};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 
-fn copy(from: &std::path::Path, to: &std::path::Path) {
+fn copy(from: &Path, to: &Path) {
     assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
 }
 
@@ -89,7 +90,7 @@ fn a_revoked_identity_is_refused_and_a_new_one_goes_on() {
 }
 
 #[test]
-fn a_copied_device_that_signs_on_the_same_frame_is_found_out() {
+fn a_copied_device_that_signs_on_the_same_frame_is_found_out_and_both_branches_are_evidence() {
     let world = World::new();
     let server = world.with_alice();
     let other = world.serve("other");
@@ -99,14 +100,50 @@ fn a_copied_device_that_signs_on_the_same_frame_is_found_out() {
     // Both sign on one frame, each for a server that the other has not asked.
     world.run(&["-C", "alice", "sync"]).ok();
     world.run(&["-C", "copy", "sync", &other.url]).ok();
-    let done = world.run(&["-C", "copy", "sync", &server.url]).expect(7);
-    assert_eq!(text(&done.error(), "code"), "identity_forked", "{}", done.stderr);
+    let tips = ["alice", "copy"].map(|device| {
+        let shown = world.run(&["-C", device, "identity", "show", "--json"]).ok().json();
+        assert_eq!(shown.get("evidence"), None, "nothing is known yet");
+        text(&shown, "tip").to_owned()
+    });
+    // The later is refused, each time it comes.
+    for _ in 0..2 {
+        world.run(&["-C", "copy", "sync", &server.url]).fails(7, "identity_forked");
+    }
+    let shown = world.run(&["-C", "copy", "identity", "show", "--json"]).ok().json();
+    let evidence = shown.get("evidence").unwrap().as_array().unwrap();
+    let mut frames: Vec<&str> = evidence.iter().map(|e| text(e, "frame")).collect();
+    frames.sort_unstable();
+    let mut both: Vec<&str> = tips.iter().map(String::as_str).collect();
+    both.sort_unstable();
+    assert_eq!(frames, both, "both branches");
+    assert_eq!(text(&evidence[0], "past"), text(&evidence[1], "past"));
+    // Whoever has the evidence can check it: each follows the same frame by the rules.
+    world.write("past.json", &world.run(&["-C", "copy", "show", text(&evidence[0], "past"), "--json"]).ok().stdout);
+    for (i, one) in evidence.iter().enumerate() {
+        world.write(&format!("{i}.json"), &one.get("ibgib").unwrap().to_json());
+        world.run(&["keystone", "validate", "past.json", &format!("{i}.json"), "--verb", "sync"]).ok();
+    }
+    assert!(world.run(&["-C", "copy", "identity", "show"]).ok().stdout.contains("FORKED"));
+    // The server has both, too, says so in its log, and lets neither in again.
+    let log = world.read("server.log");
+    assert!(log.contains("signed two frames on one past") && both.iter().all(|f| log.contains(f)), "{log}");
+    let refused = world.run(&["-C", "alice", "sync"]).fails(7, "identity_forked");
+    assert!(both.iter().all(|f| refused.stderr.contains(f)), "{}", refused.stderr);
+
+    // Nothing of the refused edit came through, and new identities go on.
     world.run(&["clone", &server.url, "bob"]).ok();
     assert_eq!(world.read("bob/notes.txt"), "alice\n");
-    world.run(&["-C", "copy", "identity", "new"]).ok();
+    for device in ["alice", "copy"] {
+        world.run(&["-C", device, "identity", "new"]).ok();
+    }
+    world.run(&["-C", "alice", "sync"]).ok();
     world.run(&["-C", "copy", "sync"]).expect(3);
     world.run(&["-C", "bob", "sync"]).ok();
-    assert!(world.read("bob/notes.txt").contains("copy"), "{}", world.read("bob/notes.txt"));
+    let merged = world.read("bob/notes.txt");
+    assert!(merged.contains("copy") && merged.contains("alice"), "{merged}");
+    for store in [["-C", "alice"], ["-C", "copy"]] {
+        world.fsck(&store);
+    }
 }
 
 #[test]
@@ -207,23 +244,196 @@ fn a_damaged_store_is_told_and_never_believed() {
     world.run(&["--space", "nothing", "tips"]).fails(5, "no_store");
 }
 
+const NODES: redb::TableDefinition<'_, [u8; 32], &[u8]> = redb::TableDefinition::new("nodes");
+
+/// Damages a closed store: what it keeps of a node becomes what `change` makes of it, or goes.
+fn damage(store: &Path, addr: &str, change: impl Fn(Vec<u8>) -> Option<Vec<u8>>) {
+    let db = redb::Database::open(store).unwrap();
+    let txn = db.begin_write().unwrap();
+    {
+        let mut nodes = txn.open_table(NODES).unwrap();
+        let key: [u8; 32] = hex::decode(&addr.split('^').nth(1).unwrap()[..64]).unwrap().try_into().unwrap();
+        let old = nodes.remove(key).unwrap().unwrap().value().to_vec();
+        if let Some(new) = change(old) {
+            nodes.insert(key, &new[..]).unwrap();
+        }
+    }
+    txn.commit().unwrap();
+}
+
+#[test]
+fn a_lost_node_and_a_changed_one_are_named() {
+    let world = World::new();
+    let server = world.with_alice();
+    for round in ["two\n", "three\n"] {
+        world.write("alice/notes.txt", round);
+        world.run(&["-C", "alice", "sync"]).ok();
+    }
+    let log = world.run(&["-C", "alice", "log", "notes.txt", "--json"]).ok().lines();
+    let [tip, middle] = [0, 1].map(|i| text(&log[i], "addr").to_owned());
+    copy(&world.path("alice"), &world.path("lost"));
+    copy(&world.path("alice"), &world.path("changed"));
+    damage(&world.path("lost/.ibgib/space/space.redb"), &middle, |_| None);
+    damage(&world.path("changed/.ibgib/space/space.redb"), &middle, |mut bytes| {
+        let at = bytes.windows(3).position(|w| w == b"two").unwrap();
+        bytes[at] = b'T';
+        Some(bytes)
+    });
+
+    let graph = world.run(&["-C", "lost", "graph", &tip]).fails(4, "missing");
+    let why = text(&graph.error(), "message").to_owned();
+    assert!(why.contains(&format!("{tip} -> {middle}")), "the path to it: {why}");
+    assert_eq!(text(&graph.error(), "subject"), middle);
+    world.run(&["-C", "lost", "show", &middle]).fails(5, "not_found");
+    let fsck = world.run(&["-C", "lost", "fsck", "--json"]).fails(4, "damaged").json();
+    let missing = fsck.get("missing").unwrap().as_array().unwrap();
+    assert!(missing.iter().any(|m| text(m, "addr") == middle && text(m, "from") == tip), "{fsck}");
+    world.run(&["-C", "lost", "export", "lost.bundle"]).expect(4).error();
+    assert!(!world.path("lost.bundle").exists());
+
+    for command in [&["show", &middle][..], &["graph", &tip], &["log", "notes.txt"], &["export", "c.bundle"]] {
+        world.run(&[&["-C", "changed"], command].concat()).fails(4, "corrupt");
+    }
+    let fsck = world.run(&["-C", "changed", "fsck", "--json"]).fails(4, "damaged").json();
+    assert_eq!(fsck.get("corrupt").unwrap().to_json(), format!("[\"{middle}\"]"));
+    // The files are still here: a clone and they are whole again.
+    world.run(&["clone", &server.url, "again"]).ok();
+    assert_eq!(files(&world.path("again")), files(&world.path("changed")));
+    world.fsck(&["-C", "again"]);
+}
+
 /// Whether this user may write where permissions forbid it (root).
 fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0)
 }
 
+/// The command as a user whom permissions bind.
+fn as_nobody(world: &World, args: &[&str]) -> Done {
+    let command = world.command(args);
+    if !is_root() {
+        return world.run(args);
+    }
+    let mut other = Command::new("setpriv");
+    other.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(command.get_program());
+    other.args(args).current_dir(world.dir.path()).stdin(std::process::Stdio::null());
+    other.env("XDG_CONFIG_HOME", world.path("xdg"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("IBGIB_")) {
+        other.env_remove(name);
+    }
+    Done::from(other.output().unwrap())
+}
+
+fn mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
 #[test]
-fn missing_permission_is_a_failure_of_its_own() {
+fn missing_permission_is_a_failure_of_its_own_and_nothing_is_half_made() {
     let world = World::new();
+    mode(world.dir.path(), 0o755);
     fs::create_dir(world.path("closed")).unwrap();
-    fs::set_permissions(world.path("closed"), fs::Permissions::from_mode(0o500)).unwrap();
-    // Root may write everywhere but below /proc.
-    let dir = if is_root() { "/proc/self/closed" } else { "closed" };
-    let done = world.run(&["init", dir]);
-    assert!(matches!(done.code, Some(1 | 5)), "{}", done.stderr);
-    let code = text(&done.error(), "code").to_owned();
-    assert!(code == "permission" || is_root(), "{code}");
-    fs::set_permissions(world.path("closed"), fs::Permissions::from_mode(0o700)).unwrap();
+    mode(&world.path("closed"), 0o555);
+    as_nobody(&world, &["init", "closed"]).fails(1, "permission");
+    as_nobody(&world, &["init", "closed/new"]).fails(1, "permission");
+    as_nobody(&world, &["serve", "--space", "closed/s", "--policy", "open"]).fails(1, "permission");
+    assert_eq!(fs::read_dir(world.path("closed")).unwrap().count(), 0);
+    mode(&world.path("closed"), 0o755);
+
+    world.write("a/notes.txt", "one\n");
+    world.run(&["init", "a"]).ok();
+    world.run(&["-C", "a", "snapshot"]).ok();
+    // Somebody else's device: its secret is nobody's to read, its store nobody's to write.
+    mode(&world.path("a/.ibgib/space"), 0o555);
+    mode(&world.path("a/.ibgib/space/space.redb"), 0o444);
+    mode(&world.path("a/.ibgib/lock"), 0o444);
+    for args in [&["-C", "a", "status"][..], &["-C", "a", "snapshot"], &["--space", "a/.ibgib/space", "tips"]] {
+        as_nobody(&world, args).fails(1, "permission");
+    }
+    as_nobody(&world, &["-C", "a", "export", "x.bundle"]).fails(1, "permission");
+    assert!(!world.path("x.bundle").exists());
+    mode(&world.path("a/.ibgib/space"), 0o755);
+    mode(&world.path("a/.ibgib/space/space.redb"), 0o644);
+    mode(&world.path("a/.ibgib/lock"), 0o644);
+    world.fsck(&["-C", "a"]);
+    let secret = fs::metadata(world.path("a/.ibgib/secret")).unwrap();
+    assert_eq!(secret.permissions().mode() & 0o077, 0);
+
+    // A file that cannot be read is told and left out; the others are taken.
+    world.write("b/open.txt", "open\n");
+    world.write("b/closed.txt", "closed\n");
+    world.run(&["init", "b"]).ok();
+    mode(&world.path("b/closed.txt"), 0);
+    if is_root() {
+        assert!(Command::new("chown").args(["-R", "65534:65534"]).arg(world.path("b")).status().unwrap().success());
+    }
+    let taken = as_nobody(&world, &["-C", "b", "snapshot", "--json"]).ok().json();
+    assert_eq!(taken.get("added").unwrap().to_json(), r#"["open.txt"]"#);
+    let skipped = taken.get("skipped").unwrap().as_array().unwrap();
+    assert_eq!(text(&skipped[0], "path"), "closed.txt");
+    mode(&world.path("b/closed.txt"), 0o644);
+}
+
+#[test]
+fn a_file_system_without_writing_changes_nothing() {
+    let world = World::new();
+    let Some(disk) = Tmpfs::new(&world, "16m") else {
+        println!("not run: only root can mount a small file system");
+        return;
+    };
+    world.run(&["init", "small/a"]).ok();
+    world.write("small/a/notes.txt", "one\n");
+    world.run(&["-C", "small/a", "snapshot"]).ok();
+    world.write("small/a/notes.txt", "two\n");
+    disk.remount("ro");
+    for command in [&["status"][..], &["snapshot"], &["tips"], &["export", "small/x.bundle"]] {
+        world.run(&[&["-C", "small/a"], command].concat()).fails(1, "permission");
+    }
+    world.run(&["init", "small/b"]).fails(1, "permission");
+    disk.remount("rw");
+    world.fsck(&["-C", "small/a"]);
+    let status = world.run(&["-C", "small/a", "status", "--json"]).ok().json();
+    assert_eq!(status.get("clean"), Some(&false.into()));
+}
+
+#[test]
+fn paths_that_lead_astray_are_refused_one_by_one() {
+    let world = World::new();
+    let server = world.with_alice();
+    world.run(&["clone", &server.url, "bob"]).ok();
+    world.write("outside", "untouched\n");
+    // Alice's device is in the wrong hands: her folder names what no folder should.
+    let tips = world.run(&["-C", "alice", "tips", "--json"]).ok().lines();
+    let shard = tips.iter().find(|t| text(t, "tjp").starts_with("shard^")).unwrap();
+    let shard = world.run(&["-C", "alice", "show", text(shard, "tip"), "--json"]).ok().stdout;
+    let file = text(tips.iter().find(|t| text(t, "tjp").starts_with("file^")).unwrap(), "tjp").to_owned();
+    let entry = format!(r#"{{"file":"{file}","kind":"text","exec":true}}"#);
+    let hostile = [
+        "/../outside",
+        "//etc/passwd",
+        "/.ibgib/secret",
+        "/.git/hooks/post-checkout",
+        "/a/../../b",
+        "/sub/.ibgib/lock",
+    ];
+    let entries: Vec<String> = hostile.iter().map(|key| format!("\"{key}\":{entry}")).collect();
+    let line = format!(
+        r#"{{"op":"mut8","opts":{{"src":{},"dataToAddOrPatch":{{"entries":{{{}}}}},"dna":true,"nCounter":true,"linkedRel8ns":["past","dna"]}}}}"#,
+        shard.trim_end(),
+        entries.join(",")
+    );
+    world.feed(&["-C", "alice", "transform"], line.as_bytes()).ok();
+    world.run(&["-C", "alice", "sync", "--no-snapshot", "--no-checkout"]).ok();
+    let secret = world.read("bob/.ibgib/secret");
+    world.write("alice/good.txt", "good\n");
+    world.run(&["-C", "alice", "sync"]).expect(3);
+    let told = world.run(&["-C", "bob", "sync", "--json"]).expect(3).json();
+    let refused = told.get("refused").unwrap().as_array().unwrap();
+    assert_eq!(refused.len(), hostile.len(), "{told}");
+    assert_eq!(world.read("bob/good.txt"), "good\n", "the rest is checked out");
+    assert_eq!(world.read("outside"), "untouched\n");
+    assert_eq!(world.read("bob/.ibgib/secret"), secret);
+    assert!(!world.path("bob/.git").exists() && !world.path("bob/sub").exists() && !world.path("b").exists());
+    world.fsck(&["-C", "bob"]);
 }
 
 /// A small file system, where this user may mount one.
@@ -237,6 +447,13 @@ impl Tmpfs {
         mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(&path);
         let mounted = mount.output().is_ok_and(|o| o.status.success());
         mounted.then(|| Self(path))
+    }
+}
+
+impl Tmpfs {
+    fn remount(&self, how: &str) {
+        let how = format!("remount,{how}");
+        assert!(Command::new("mount").args(["-o", &how]).arg(&self.0).status().unwrap().success());
     }
 }
 
@@ -267,5 +484,44 @@ fn a_full_disk_loses_nothing_and_goes_on_when_there_is_room() {
     world.write("small/a/notes.txt", "two\n");
     world.run(&["-C", "small/a", "snapshot"]).ok();
     world.fsck(&["-C", "small/a"]);
+    drop(disk);
+}
+
+#[test]
+fn a_disk_that_fills_while_syncing_stops_one_side_and_harms_none() {
+    let world = World::new();
+    let Some(disk) = Tmpfs::new(&world, "6m") else {
+        println!("not run: only root can mount a small file system");
+        return;
+    };
+    let mut random = Random::new();
+    let noise: String = (0..6_000_000).map(|_| char::from(b'a' + random.below(26) as u8)).collect();
+
+    // The device's disk.
+    let server = world.with_alice();
+    world.run(&["clone", &server.url, "small/bob"]).ok();
+    world.write("alice/big.txt", &noise);
+    world.run(&["-C", "alice", "sync"]).ok();
+    world.run(&["-C", "small/bob", "sync"]).fails(1, "disk_full");
+    world.fsck(&["-C", "small/bob"]);
+    assert!(!world.path("small/bob/big.txt").exists());
+    fs::remove_file(world.path("alice/big.txt")).unwrap();
+    assert_eq!(world.read("small/bob/notes.txt"), world.read("alice/notes.txt"));
+    drop(disk);
+    fs::remove_dir(world.path("small")).unwrap();
+
+    // The server's.
+    let Some(disk) = Tmpfs::new(&world, "6m") else { return };
+    let full = world.serve("small/server");
+    world.write("carol/notes.txt", "one\n");
+    world.run(&["init", "carol", "--remote", &full.url]).ok();
+    world.run(&["-C", "carol", "sync"]).ok();
+    world.write("carol/big.txt", &noise);
+    world.run(&["-C", "carol", "sync"]).fails(1, "disk_full");
+    world.fsck(&["-C", "carol"]);
+    let other = world.serve("roomy");
+    world.run(&["-C", "carol", "sync", &other.url]).ok();
+    assert!(matches!(full.stop(), Some(0)));
+    world.fsck(&["--space", "small/server"]);
     drop(disk);
 }

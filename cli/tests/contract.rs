@@ -180,6 +180,214 @@ fn logs_nodes_and_graphs_can_be_read_back_and_verified() {
 }
 
 #[test]
+fn global_flags_stand_before_or_after_and_the_error_object_ends_stderr_either_way() {
+    let world = World::new();
+    world.run(&["init", "a"]).ok();
+    world.write("a/notes.txt", "one\n");
+    let one = world.run(&["--json", "-C", "a", "snapshot"]).ok().stdout;
+    assert_eq!(list(&world.run(&["status", "--json", "-C", "a/.", "-q"]).ok().json(), "changes"), Vec::<&str>::new());
+    assert!(one.ends_with("}\n") && one.lines().count() == 1, "{one}");
+    let mut command = world.command(&["log", "notes.txt"]);
+    common::Done::from(command.env("IBGIB_DIR", "a").output().unwrap()).ok();
+    // A flag goes before the environment.
+    let mut command = world.command(&["-C", "a", "log", "notes.txt"]);
+    common::Done::from(command.env("IBGIB_DIR", "nowhere").output().unwrap()).ok();
+    for args in [
+        &["-C", "a", "log", "nothing"][..],
+        &["-C", "a", "show", "ABCDEF0123"],
+        &["-C", "a", "show", "nothing", "--raw"],
+        &["-C", "a", "diff", "nothing"],
+        &["-C", "a", "restore", "nothing", "--at", "ABCDEF0123"],
+        &["-C", "a", "resolve", "nothing", "--keep"],
+        &["-C", "a", "graph", "x^ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789"],
+        &["-C", "a/nowhere", "status"],
+        &["status"],
+    ] {
+        for json in [&[][..], &["--json"], &["-q"]] {
+            let done = world.run(&[args, json].concat()).expect(5);
+            done.error();
+            assert_eq!(done.stdout, "", "stdout is for results");
+        }
+    }
+    for args in [
+        &["--space", "a/.ibgib/space", "status"][..],
+        &["--space", "a/.ibgib/space", "sync"],
+        &["-C", "a", "show", "a^b^c"],
+        &["-C", "a", "tips", "--kind", "odd"],
+        &["-C", "a", "sync"],
+        &["-C", "a", "--frobnicate"],
+        &["-C", "a", "log", "../outside"],
+    ] {
+        for json in [&[][..], &["--json"]] {
+            world.run(&[args, json].concat()).fails(2, "usage");
+        }
+    }
+}
+
+#[test]
+fn a_bare_space_is_read_and_written_offline() {
+    let world = World::new();
+    let server = world.with_alice();
+    let tips = world.tips("alice");
+    assert_eq!(server.stop(), Some(0));
+    let space = |args: &[&str]| world.run(&[&["--space", "server", "--json"], args].concat()).ok();
+    assert_eq!(space(&["tips"]).stdout, tips, "byte for byte");
+    let sorted: Vec<String> = space(&["tips"]).lines().iter().map(|t| text(t, "tjp").to_owned()).collect();
+    assert!(sorted.is_sorted());
+    let all = space(&["tips", "--kind", "all"]).lines().len();
+    let kinds = ["living", "keystone", "saga"].map(|k| space(&["tips", "--kind", k]).lines().len());
+    assert_eq!(kinds.iter().sum::<usize>(), all);
+    assert!(kinds.iter().all(|n| *n > 0), "{kinds:?}");
+    let file = sorted.iter().find(|t| t.starts_with("file^")).unwrap();
+    let log = space(&["log", file]).lines();
+    assert!(log.len() >= 2);
+    let tip = text(&log[0], "addr");
+    assert_eq!(space(&["show", &tip.split('^').nth(1).unwrap()[..8]]).stdout, space(&["show", tip]).stdout);
+    assert!(space(&["graph", tip]).lines().len() > log.len());
+    assert_eq!(keys(&space(&["fsck"]).json()), ["nodes", "timelines", "corrupt", "missing", "unreachable"]);
+    assert_eq!(space(&["conflicts"]).stdout, "");
+    assert_eq!(keys(&space(&["export", "s.bundle"]).json())[..2], ["nodes", "timelines"]);
+    assert_eq!(keys(&space(&["import", "s.bundle"]).json())[..2], ["nodes", "timelines"]);
+    world.run(&["--space", "nothing", "tips"]).fails(5, "no_store");
+    assert!(!world.path("nothing").exists());
+}
+
+#[test]
+fn every_node_of_a_space_is_shown_as_hashed_and_every_file_as_it_was() {
+    let world = World::new();
+    let server = world.serve("server");
+    let contents: [(&str, &[u8]); 7] = [
+        ("plain.txt", b"one\ntwo\n"),
+        ("empty", b""),
+        ("no newline", b"x"),
+        ("crlf.txt", b"\xef\xbb\xbfone\r\ntwo\r\n"),
+        ("doc.json", b"{\n  \"b\": 1e2,\n  \"a\": [1, 2, {\"z\": null}]\n}\n"),
+        ("bin", b"\0\xff\xfe\x01"),
+        ("quote \"'^\\%.txt", "caf\u{e9} \u{1f600}\n".as_bytes()),
+    ];
+    fs::create_dir(world.path("a")).unwrap();
+    for (name, bytes) in contents {
+        fs::write(world.path("a").join(name), bytes).unwrap();
+    }
+    fs::write(world.path("a/large"), vec![b'x'; 3 << 20]).unwrap();
+    world.run(&["init", "a", "--remote", &server.url]).ok();
+    world.run(&["-C", "a", "sync"]).ok();
+    for (name, bytes) in contents {
+        let mut command = world.command(&["-C", "a", "show", &format!("./{name}"), "--raw"]);
+        assert_eq!(command.output().unwrap().stdout, bytes, "{name}");
+    }
+    let mut command = world.command(&["-C", "a", "show", "large", "--raw"]);
+    assert_eq!(command.output().unwrap().stdout, vec![b'x'; 3 << 20]);
+    let mut addrs = std::collections::BTreeSet::new();
+    for tip in world.run(&["-C", "a", "tips", "--kind", "all", "--json"]).ok().lines() {
+        for line in world.run(&["-C", "a", "graph", text(&tip, "tip"), "--json"]).ok().lines() {
+            addrs.insert(text(&line, "addr").to_owned());
+        }
+    }
+    assert!(addrs.len() as u64 <= number(&world.fsck(&["-C", "a"]), &["nodes"]));
+    let mut shown = String::new();
+    for addr in &addrs {
+        shown.push_str(&world.run(&["-C", "a", "show", addr, "--json"]).ok().stdout);
+    }
+    let verified = world.feed(&["verify"], shown.as_bytes()).ok().stdout;
+    assert_eq!(verified, "ok\n".repeat(addrs.len()));
+    let told: Vec<String> = world.feed(&["addr"], shown.as_bytes()).ok().stdout.lines().map(str::to_owned).collect();
+    assert_eq!(told, addrs.into_iter().collect::<Vec<_>>());
+}
+
+#[test]
+fn a_server_with_several_folders_is_cloned_by_name() {
+    let world = World::new();
+    let server = world.serve("server");
+    world.run(&["clone", &server.url, "none"]).fails(5, "no_folder");
+    assert!(!world.path("none").exists());
+    let mut folders = Vec::new();
+    for device in ["a", "b"] {
+        world.write(&format!("{device}/{device}.txt"), "x\n");
+        let made = world.run(&["init", device, "--remote", &server.url, "--json"]).ok().json();
+        world.run(&["-C", device, "sync"]).ok();
+        folders.push(text(&made, "folder").to_owned());
+    }
+    let refused = world.run(&["clone", &server.url, "c"]).fails(2, "usage");
+    assert!(folders.iter().all(|f| refused.stderr.contains(f)), "{}", refused.stderr);
+    assert!(!world.path("c").exists());
+    world.run(&["clone", &server.url, "c", "--folder", &folders[1]]).ok();
+    assert_eq!(files(&world.path("c")).into_keys().collect::<Vec<_>>(), ["b.txt"]);
+    // Joining tracks what is there as part of the folder.
+    world.write("d/own.txt", "own\n");
+    world.run(&["init", "d", "--join", &folders[1], "--remote", &server.url]).ok();
+    world.run(&["-C", "d", "sync"]).ok();
+    assert_eq!(files(&world.path("d")).into_keys().collect::<Vec<_>>(), ["b.txt", "own.txt"]);
+    world.run(&["clone", &server.url, "c"]).fails(2, "usage");
+    world.run(&["clone", &server.url, "c", "--folder", &folders[1]]).fails(1, "exists");
+    world.run(&["clone", &server.url, "a", "--folder", &folders[1]]).fails(1, "exists");
+    world.write("full/x", "x");
+    world.run(&["clone", &server.url, "full", "--folder", &folders[1]]).fails(1, "not_empty");
+    world.run(&["clone", "http://127.0.0.1:1", "e"]).fails(8, "unreachable");
+    assert!(!world.path("e").exists());
+}
+
+#[test]
+fn an_identity_is_shown_replaced_and_revoked() {
+    let world = World::new();
+    let server = world.with_alice();
+    let run = |args: &[&str]| world.run(&[&["-C", "alice", "--json", "identity"], args].concat());
+    let first = run(&["show"]).ok().json();
+    let pools = first.get("pools").unwrap().as_array().unwrap();
+    let verbs: Vec<&str> = pools.iter().flat_map(|p| list(p, "verbs")).collect();
+    assert_eq!(verbs, ["sync", "manage", "revoke"]);
+    assert!(number(&first, &["n"]) > 0 && number(&pools[0], &["used"]) > 0);
+    let second = run(&["new"]).ok().json();
+    assert_eq!(keys(&second), ["identity", "tip", "n", "revoked", "pools"]);
+    assert_ne!(text(&first, "identity"), text(&second, "identity"));
+    assert_eq!(number(&second, &["n"]), 0);
+    world.run(&["-C", "alice", "sync"]).ok();
+    let revoked = run(&["revoke", "--reason", "lost"]).ok().json();
+    assert_eq!(keys(&revoked), ["identity", "tip", "n", "revoked", "pools"]);
+    assert_eq!(revoked.get("revoked"), Some(&Value::Bool(true)));
+    assert_eq!(text(&revoked, "identity"), text(&second, "identity"));
+    run(&["revoke"]).ok();
+    world.run(&["-C", "alice", "sync"]).fails(7, "identity_revoked");
+    assert_eq!(server.stop(), Some(0));
+    let shown = world.run(&["--space", "server", "show", text(&revoked, "tip")]).ok().stdout;
+    assert!(shown.contains("revocationInfo"), "the server knows");
+    // Not reachable: it is revoked here, and told later.
+    run(&["new"]).ok();
+    run(&["revoke"]).fails(8, "unreachable");
+    assert_eq!(run(&["show"]).ok().json().get("revoked"), Some(&Value::Bool(true)));
+}
+
+#[test]
+fn differences_between_frames_are_told_and_undo_goes_back_step_by_step() {
+    let world = World::new();
+    world.run(&["init", "a"]).ok();
+    for round in ["one\n", "one\ntwo\n", "one\ntwo\nthree\n"] {
+        world.write("a/notes.txt", round);
+        world.run(&["-C", "a", "snapshot"]).ok();
+    }
+    let log = world.run(&["-C", "a", "log", "notes.txt", "--json"]).ok().lines();
+    let (third, first) = (text(&log[0], "addr"), text(&log[2], "addr"));
+    let told = world.run(&["-C", "a", "diff", "notes.txt", first, third]).ok().stdout;
+    assert!(told.contains("+two\n+three\n") && !told.contains("-one"), "{told}");
+    let back = world.run(&["-C", "a", "diff", "notes.txt", third, first, "--json"]).ok().json();
+    let file = &back.get("files").unwrap().as_array().unwrap()[0];
+    assert!(text(file, "diff").contains("-two\n-three\n"), "{back}");
+    assert_eq!(world.run(&["-C", "a", "diff"]).ok().stdout, "");
+    let undone = world.run(&["-C", "a", "undo", "--json"]).ok().json();
+    assert_eq!(list(&undone, "changed"), ["notes.txt"]);
+    assert_eq!(world.read("a/notes.txt"), "one\ntwo\n");
+    world.run(&["-C", "a", "undo"]).ok();
+    assert_eq!(world.read("a/notes.txt"), "one\n");
+    assert_eq!(world.run(&["-C", "a", "log", "notes.txt", "--json"]).ok().lines().len(), log.len() + 2);
+    world.run(&["-C", "a", "checkout", "notes.txt", "--at", third]).ok();
+    assert_eq!(world.read("a/notes.txt"), "one\ntwo\nthree\n");
+    world.run(&["-C", "a", "checkout", "--at", "ABCDEF0123", "notes.txt"]).fails(5, "not_found");
+    world.write("a/other.txt", "x\n");
+    world.run(&["-C", "a", "snapshot"]).ok();
+    world.run(&["-C", "a", "restore", "other.txt", "--at", third]).fails(2, "usage");
+}
+
+#[test]
 fn earlier_contents_come_back_as_new_frames_and_unsaved_work_is_never_overwritten() {
     let world = World::new();
     world.run(&["init", "a"]).ok();
@@ -358,6 +566,30 @@ fn secrets_come_from_where_they_are_told_and_are_never_copied() {
     common::Done::from(command.env("IBGIB_SECRET_FILE", "passphrase").output().unwrap()).ok();
     world.write("wrong", "another one\n");
     world.write("a/notes.txt", "two\n");
+    // A flag goes before the environment, a file before a command.
+    let mut command = world.command(&["-C", "a", "sync", "--secret-file", "passphrase"]);
+    common::Done::from(command.env("IBGIB_SECRET_FILE", "wrong").output().unwrap()).ok();
+    world.write("a/notes.txt", "three\n");
+    let mut command = world.command(&["-C", "a", "sync"]);
+    command.env("IBGIB_SECRET_COMMAND", "cat passphrase").env("IBGIB_SECRET_FILE", "wrong");
+    common::Done::from(command.output().unwrap()).fails(7, "identity_wrong_secret");
+    let mut command = world.command(&["-C", "a", "sync"]);
+    command.env("IBGIB_SECRET_COMMAND", "cat wrong").env("IBGIB_SECRET_FILE", "passphrase");
+    common::Done::from(command.output().unwrap()).ok();
+    world.write("a/notes.txt", "four\n");
+    // 64 hex digits are the bytes themselves, in whichever case; nothing is stored of them.
+    let digits = "0123456789abcdef".repeat(4);
+    for (device, text) in [("hex", format!("{digits}\n")), ("upper", digits.to_uppercase())] {
+        world.feed(&["init", device, "--secret-file", "-", "--remote", &server.url], text.as_bytes()).ok();
+        assert!(!world.path(device).join(".ibgib/secret").exists());
+        assert!(!world.read(&format!("{device}/.ibgib/config.toml")).contains("salt"), "no passphrase to derive from");
+        world.feed(&["-C", device, "sync", "--secret-file", "-"], digits.as_bytes()).ok();
+    }
+    // A secret that cannot be had leaves no device behind.
+    world.run(&["init", "none", "--secret-file", "nothing"]).fails(7, "identity_secret");
+    let mut command = world.command(&["init", "none"]);
+    common::Done::from(command.env("IBGIB_SECRET_COMMAND", "exit 3").output().unwrap()).fails(7, "identity_secret");
+    assert!(!world.path("none").exists());
     world.run(&["-C", "a", "sync", "--secret-file", "wrong"]).fails(7, "identity_wrong_secret");
     world.run(&["-C", "a", "sync", "--secret-file", "passphrase"]).ok();
 }
@@ -416,4 +648,29 @@ fn the_demo_ends_equal_and_leaves_nothing() {
     assert_eq!(done.get("equal"), Some(&Value::Bool(true)));
     assert_eq!(files(&world.path("mine")), before);
     world.run(&["demo", "--folder", "nothing"]).fails(5, "not_found");
+}
+
+#[test]
+fn an_interrupted_demo_takes_its_processes_and_files_along() {
+    for name in ["-INT", "-TERM"] {
+        let world = World::new();
+        let tmp = world.path("tmp");
+        fs::create_dir(&tmp).unwrap();
+        // Processes that work below the demo's directory.
+        let working = || {
+            let all = fs::read_dir("/proc").unwrap().filter_map(|e| fs::read_link(e.unwrap().path().join("cwd")).ok());
+            all.filter(|cwd| cwd.starts_with(&tmp)).count()
+        };
+        let mut command = world.command(&["demo"]);
+        command.env("TMPDIR", &tmp).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        while working() == 0 {
+            assert!(child.try_wait().unwrap().is_none());
+        }
+        let kill = std::process::Command::new("kill").args([name, &child.id().to_string()]).status().unwrap();
+        assert!(kill.success());
+        common::Done::from(child.wait_with_output().unwrap()).fails(130, "interrupted");
+        assert_eq!(working(), 0);
+        assert_eq!(fs::read_dir(&tmp).unwrap().count(), 0);
+    }
 }

@@ -106,3 +106,24 @@ fn two_hundred_edits_on_three_devices_end_equal_and_complete() {
         world.dir.keep().display()
     );
 }
+
+#[test]
+fn thousands_of_files_that_changed_at_once_come_over() {
+    let world = World::new();
+    let server = world.serve("server");
+    let put = |text: &str| {
+        for i in 0..4_200 {
+            world.write(&format!("alice/d{}/f{i}", i % 50), &format!("{text} {i}\n"));
+        }
+    };
+    put("first");
+    world.run(&["init", "alice", "--remote", &server.url]).ok();
+    world.run(&["-C", "alice", "sync"]).ok();
+    world.run(&["clone", &server.url, "bob"]).ok();
+    // Bob has all the timelines, and each of them has moved: more than one message can ask for.
+    put("second");
+    world.run(&["-C", "alice", "sync"]).ok();
+    world.run(&["-C", "bob", "sync"]).ok();
+    assert_eq!(world.tips("alice"), world.tips("bob"));
+    assert_eq!(world.read("bob/d7/f4107"), "second 4107\n");
+}

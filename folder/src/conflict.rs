@@ -1,12 +1,14 @@
 //! Conflicts that merges recorded: listing them and settling them.
 
 use crate::checkout::{CheckoutOpts, CheckoutReport};
-use crate::content::node_at;
+use crate::content::{node_at, recover};
 use crate::error::FolderError;
 use crate::folder::{Folder, Moments};
-use crate::frames::{Node, drop_conflicts, mutate};
+use crate::frames::{NewContent, Node, drop_conflicts, edit_file, mutate};
+use crate::json::{self, Document};
 use crate::path::EntryPath;
 use crate::writer::Writer;
+use ibgib::transform::Moment;
 use ibgib::{Addr, Map, Value};
 use ibgib_spaces::{Kind, Space};
 use std::collections::HashMap;
@@ -31,6 +33,8 @@ pub struct Conflict {
     pub base: Option<Value>,
     /// What the other side had.
     pub orphan: Option<Value>,
+    /// What stands in the frame now, the whole text where only some of its lines are in conflict.
+    pub now: Option<Value>,
 }
 
 /// How a conflict is settled.
@@ -58,14 +62,17 @@ pub async fn conflicts(space: &dyn Space) -> Result<Vec<Conflict>, FolderError> 
         for stone in node.rel8n_addrs("conflict") {
             let told = node_at(space, &stone).await?;
             let value = |name| told.datum(name).cloned();
+            let path = told.datum("path").and_then(Value::as_str).unwrap_or_default().to_owned();
+            let now = pointer(&path).and_then(|parts| find(&node, &parts).cloned());
             out.push(Conflict {
                 timeline: tip.tjp.clone(),
                 frame: tip.addr.clone(),
-                path: told.datum("path").and_then(Value::as_str).unwrap_or_default().to_owned(),
+                path,
                 file: None,
                 ancestor: value("ancestor"),
                 base: value("base"),
                 orphan: value("orphan"),
+                now,
                 stone,
             });
         }
@@ -118,12 +125,11 @@ impl Folder {
         if let Some(file) = &conflict.file {
             self.ensure_saved(&[file.clone()].into()).await?;
         }
-        let mut nodes = Vec::new();
-        let mut on = tip.clone();
-        if resolution != Resolution::Keep {
-            let (remove, patch) = choose(&tip, conflict, resolution).ok_or_else(none)?;
-            on = mutate(&tip, remove, patch, &moments(), &mut nodes)?;
-        }
+        let mut nodes = match resolution {
+            Resolution::Keep => Vec::new(),
+            _ => self.settle(&tip, conflict, resolution, &moments()).await?.ok_or_else(none)?,
+        };
+        let on = nodes.last().unwrap_or(&tip).clone();
         nodes.extend(drop_conflicts(&on, std::slice::from_ref(&conflict.stone), &moments())?);
         let mut writer = Writer::new(&*self.space);
         writer.edit(conflict.timeline.clone(), Some(&tip), nodes);
@@ -133,45 +139,96 @@ impl Folder {
             None => Ok(CheckoutReport::default()),
         }
     }
+
+    /// The frames with the value chosen; `None` when it cannot be put where it belongs.
+    async fn settle(
+        &self,
+        tip: &Node,
+        conflict: &Conflict,
+        resolution: Resolution,
+        moment: &Moment,
+    ) -> Result<Option<Vec<Node>>, FolderError> {
+        let chosen = match resolution {
+            Resolution::Base => &conflict.base,
+            Resolution::Orphan => &conflict.orphan,
+            Resolution::Ancestor => &conflict.ancestor,
+            Resolution::Keep => return Ok(None),
+        };
+        let Some(path) = pointer(&conflict.path) else { return Ok(None) };
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        let ["data", above @ .., last] = &path[..] else { return Ok(None) };
+        let nest = |above: &[&str], leaf: Value| {
+            let mut value = Map::from_iter([((*last).to_owned(), leaf)]);
+            for part in above.iter().rev() {
+                value = Map::from_iter([((*part).to_owned(), value)]);
+            }
+            value
+        };
+        // A file has one content: the one chosen takes the place of whatever another side made of the file.
+        let is_file = conflict.file.is_some() && tip.ib == "file";
+        match (&path[1..], chosen) {
+            (["text"], Some(Value::String(text))) if is_file => {
+                let Some(text) = lines(tip.datum("text"), conflict, text) else { return Ok(None) };
+                return edit_file(tip, NewContent::Text(text), moment).map(Some);
+            }
+            (["blob"], Some(Value::String(blob))) if is_file => {
+                let Ok(blob) = blob.parse() else { return Ok(None) };
+                return edit_file(tip, NewContent::Blob(blob), moment).map(Some);
+            }
+            // One side deleted the whole document, and the merge has what the other side wrote of it.
+            (["json", above @ .., _], chosen)
+                if is_file && tip.data.as_ref().and_then(Document::from_data).is_none() =>
+            {
+                let mut nodes = Vec::new();
+                match (chosen, tip.datum("json")) {
+                    (None, None) => {}
+                    (None, Some(_)) => {
+                        let gone = Map::from_iter([("json".to_owned(), Value::from(""))]);
+                        mutate(tip, Some(gone), Map::new(), moment, &mut nodes)?;
+                    }
+                    (Some(value), json) => {
+                        let none = Map::new();
+                        let json = json.and_then(Value::as_object).unwrap_or(&none);
+                        let Some(mut document) = recover(&*self.space, tip, json).await? else { return Ok(None) };
+                        json::overlay(&mut document.json, &nest(above, value.clone()));
+                        nodes = edit_file(tip, NewContent::Json(document), moment)?;
+                    }
+                }
+                return Ok(Some(nodes));
+            }
+            _ => {}
+        }
+        let (remove, patch) = match chosen {
+            None => (Some(nest(above, Value::from(""))), Map::new()),
+            Some(Value::String(text)) => match lines(find(tip, &path), conflict, text) {
+                Some(text) => (None, nest(above, text.into())),
+                None => return Ok(None),
+            },
+            Some(value) => (None, nest(above, value.clone())),
+        };
+        let mut nodes = Vec::new();
+        mutate(tip, remove, patch, moment, &mut nodes)?;
+        Ok(Some(nodes))
+    }
 }
 
-/// What to remove from and to patch into `data`.
-fn choose(tip: &Node, conflict: &Conflict, resolution: Resolution) -> Option<(Option<Map>, Map)> {
-    let path = pointer(&conflict.path)?;
-    let (data, path) = path.split_first()?;
-    let (last, above) = path.split_last()?;
-    if data != "data" {
-        return None;
-    }
-    let chosen = match resolution {
-        Resolution::Base => &conflict.base,
-        Resolution::Orphan => &conflict.orphan,
-        Resolution::Ancestor => &conflict.ancestor,
-        Resolution::Keep => return None,
-    };
-    let mut now = tip.data.as_ref();
-    for part in path {
-        now = now.and_then(|v| v.get(part));
-    }
-    let nest = |leaf: Value| {
-        let mut value = Map::from_iter([(last.clone(), leaf)]);
-        for part in above.iter().rev() {
-            value = Map::from_iter([(part.clone(), value)]);
+/// What stands at a path of a frame.
+fn find<'n>(node: &'n Node, path: &[impl AsRef<str>]) -> Option<&'n Value> {
+    let (data, rest) = path.split_first()?;
+    let data = node.data.as_ref().filter(|_| data.as_ref() == "data")?;
+    rest.iter().try_fold(data, |value, part| value.get(part.as_ref()))
+}
+
+/// The text with what was chosen: itself where the whole text was in conflict, else `now` with those lines in the
+/// place of both sides'. `None` where these do not stand there any more.
+fn lines(now: Option<&Value>, conflict: &Conflict, chosen: &str) -> Option<String> {
+    match (now, &conflict.base, &conflict.orphan) {
+        (Some(Value::String(now)), Some(Value::String(base)), Some(Value::String(orphan)))
+            if now != base && now != orphan =>
+        {
+            replace_lines(now, base, orphan, chosen)
         }
-        value
-    };
-    let lines = match (now, &conflict.base, &conflict.orphan, chosen) {
-        (
-            Some(Value::String(now)),
-            Some(Value::String(base)),
-            Some(Value::String(orphan)),
-            Some(Value::String(new)),
-        ) if now != base && now != orphan => Some(replace_lines(now, base, orphan, new)?),
-        _ => None,
-    };
-    match lines.map(Value::String).or_else(|| chosen.clone()) {
-        Some(value) => Some((None, nest(value))),
-        None => Some((Some(nest(Value::from(""))), Map::new())),
+        _ => Some(chosen.to_owned()),
     }
 }
 

@@ -47,7 +47,7 @@ impl Content {
         if let Some(document) = node.data.as_ref().and_then(Document::from_data) {
             return Ok(Self::Text(document.print()));
         }
-        recover(space, node, json).await
+        Ok(recover(space, node, json).await?.map_or(Self::Absent, |document| Self::Text(document.print())))
     }
 
     pub(crate) fn is_absent(&self) -> bool {
@@ -90,13 +90,13 @@ impl Content {
 /// A document that one side deleted and the other edited: a merge keeps only the edited members, because only they
 /// were written on both sides. The edit wins as a whole, so the rest comes from the newest frame before the merge
 /// that still has the document, the merged members on top.
-async fn recover(space: &dyn Space, node: &Node, json: &Map) -> Result<Content, FolderError> {
+pub(crate) async fn recover(space: &dyn Space, node: &Node, json: &Map) -> Result<Option<Document>, FolderError> {
     let mut queue: Vec<Node> = vec![node.clone()];
     let mut seen = HashSet::new();
     while let Some(next) = queue.pop() {
         if let Some(mut document) = next.data.as_ref().and_then(Document::from_data) {
             json::overlay(&mut document.json, json);
-            return Ok(Content::Text(document.print()));
+            return Ok(Some(document));
         }
         if seen.len() >= RECOVER_FRAMES_MAX {
             break;
@@ -110,7 +110,7 @@ async fn recover(space: &dyn Space, node: &Node, json: &Map) -> Result<Content, 
         }
         queue.sort_by(|a, b| (a.n(), a.addr()).cmp(&(b.n(), b.addr())));
     }
-    Ok(Content::Absent)
+    Ok(None)
 }
 
 /// The content of a file on disk, ready to become a frame's.

@@ -1,5 +1,6 @@
 //! The folder: a space, a directory, and the timeline that binds them.
 
+use crate::chunk::Blob;
 use crate::content::{Content, node_at};
 use crate::error::FolderError;
 use crate::frames::{self, Cradle, Node, SHARDS, shard_of};
@@ -183,7 +184,7 @@ impl Folder {
     }
 
     /// Hands the bytes that a file had at frame `addr` to `sink`, piece by piece; `false` if the file does not exist
-    /// at that frame.
+    /// at that frame. The constant that lists a binary file's chunks will do for a frame.
     ///
     /// # Errors
     /// [`FolderError::NotFound`], [`FolderError::BadContent`], a failing space or sink.
@@ -192,7 +193,11 @@ impl Folder {
         addr: &Addr,
         sink: &mut (dyn FnMut(&[u8]) -> io::Result<()> + Send),
     ) -> Result<bool, FolderError> {
-        let content = Content::of(&*self.space, &node_at(&*self.space, addr).await?).await?;
+        let node = node_at(&*self.space, addr).await?;
+        let content = match Blob::from_node(&node) {
+            Ok(blob) if addr.ib() == "blob" => Content::Blob(blob),
+            _ => Content::of(&*self.space, &node).await?,
+        };
         content.read(&*self.space, sink).await?.map_err(FolderError::io(Path::new(addr.as_str())))?;
         Ok(!content.is_absent())
     }

@@ -29,3 +29,4 @@ pub use path::{COMPONENT_BYTES_MAX, EntryPath, PATH_BYTES_MAX, PathProblem};
 pub use scan::{Change, ChangeKind, Status};
 pub use snapshot::SnapshotReport;
 pub use undo::UndoReport;
+pub use walk::Glance;

@@ -5,14 +5,42 @@ use crate::error::FolderError;
 use crate::path::{EntryPath, is_control};
 use crate::tree::{Stat, stat_of};
 use ignore::WalkBuilder;
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 /// What a walk found.
 #[derive(Debug, Default)]
 pub(crate) struct Walk {
     pub(crate) files: BTreeMap<EntryPath, Stat>,
     pub(crate) skipped: Vec<Skipped>,
+    /// The directories that it went through, the root among them.
+    pub(crate) dirs: BTreeSet<PathBuf>,
+}
+
+/// A folder's files as a look from outside shows them: no store is needed, no content is read. Two glances are equal
+/// when no file that snapshots take came, went or changed in between.
+#[derive(Debug, Default)]
+pub struct Glance(Walk);
+
+impl Glance {
+    /// Looks at the folder in `root`.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn at(root: &Path) -> Result<Self, FolderError> {
+        walk(root).map(Self)
+    }
+
+    /// Where files may change: every directory but ignored ones.
+    pub fn dirs(&self) -> &BTreeSet<PathBuf> {
+        &self.0.dirs
+    }
+}
+
+impl PartialEq for Glance {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.files == other.0.files
+    }
 }
 
 /// Lists the regular files below `root` that no `.ibgibignore` excludes.
@@ -38,11 +66,12 @@ pub(crate) fn walk(root: &Path) -> Result<Walk, FolderError> {
                 continue;
             }
         };
-        let Some(path) = relative(entry.path(), root) else { continue };
         let kind = entry.file_type();
         if kind.is_some_and(|k| k.is_dir()) {
+            out.dirs.insert(entry.path().to_owned());
             continue;
         }
+        let Some(path) = relative(entry.path(), root) else { continue };
         let mut skip = |reason: String| out.skipped.push(Skipped { path: path.to_string(), reason });
         match (kind, path.check()) {
             // Names that are a danger elsewhere only are kept: what this disk holds must not be lost.
@@ -126,5 +155,15 @@ mod tests {
         let mut skipped: Vec<&str> = walk.skipped.iter().map(|s| s.path.as_str()).collect();
         skipped.sort_unstable();
         assert_eq!(skipped, [".GIT/hooks/evil", "link", "linkdir"]);
+        let dirs: Vec<&Path> = walk.dirs.iter().map(|d| d.strip_prefix(dir.path()).unwrap()).collect();
+        assert_eq!(dirs, [Path::new(""), Path::new(".GIT"), Path::new(".GIT/hooks"), Path::new("sub")]);
+
+        let before = Glance::at(dir.path()).unwrap();
+        put("target/x", "ignored");
+        put("sub/.git/config", "not ours");
+        put(".ibgib/space/db", "our own");
+        assert_eq!(before, Glance::at(dir.path()).unwrap());
+        put("sub/open", "another");
+        assert_ne!(before, Glance::at(dir.path()).unwrap());
     }
 }

@@ -137,6 +137,80 @@ async fn conflicts_are_settled_by_new_frames() {
 }
 
 #[tokio::test]
+async fn a_document_deleted_on_one_side_goes_or_comes_back_whole() {
+    let json = "{\n  \"z\": 1,\n  \"a\": 2\n}\n";
+    for deleted in [true, false] {
+        let (alice, bob) = two(&[("doc.json", json), ("text", "1\n2\n"), ("none", "x")]).await;
+        for name in ["doc.json", "text"] {
+            std::fs::remove_file(alice.at(name)).unwrap();
+        }
+        bob.put("doc.json", json.replace('2', "3"));
+        bob.put("text", "1\n2\nbob\n");
+        alice.sync(&bob).await;
+        for (name, whole) in [("doc.json", json.replace('2', "3")), ("text", "1\n2\nbob\n".to_owned())] {
+            let conflicts = alice.folder.conflicts().await.unwrap();
+            let conflict = conflicts.into_iter().find(|c| c.file.as_ref().unwrap().as_str() == name).unwrap();
+            let how = if conflict.base.is_none() == deleted { Resolution::Base } else { Resolution::Orphan };
+            alice.folder.resolve(&conflict, how, &mut moments()).await.unwrap();
+            let now = std::fs::read_to_string(alice.at(name)).ok();
+            assert_eq!(now, (!deleted).then_some(whole), "{name}");
+        }
+        assert_eq!(alice.folder.conflicts().await.unwrap(), []);
+        assert!(alice.snapshot().await.is_clean());
+        alice.sync(&bob).await;
+        assert_same(&alice, &bob);
+        assert_eq!(bob.folder.conflicts().await.unwrap(), []);
+    }
+}
+
+#[tokio::test]
+async fn what_was_before_a_conflict_can_be_taken_back() {
+    let json = "{\n  \"z\": 1,\n  \"a\": 2\n}\n";
+    let old = common::noise(3000, 1);
+    let (alice, bob) = two(&[("doc.json", json), ("text", "1\n2\n3\n")]).await;
+    alice.put("bin", &old);
+    alice.sync(&bob).await;
+    std::fs::remove_file(alice.at("doc.json")).unwrap();
+    bob.put("doc.json", json.replace('2', "3"));
+    alice.put("text", "1\nalice\n3\n");
+    bob.put("text", "1\nbob\n3\n");
+    alice.put("bin", common::noise(3000, 2));
+    bob.put("bin", common::noise(3000, 3));
+    alice.sync(&bob).await;
+    for conflict in alice.folder.conflicts().await.unwrap() {
+        alice.folder.resolve(&conflict, Resolution::Ancestor, &mut moments()).await.unwrap();
+    }
+    assert_eq!(alice.read("doc.json"), json);
+    assert_eq!(alice.read("text"), "1\n2\n3\n");
+    assert_eq!(std::fs::read(alice.at("bin")).unwrap(), old);
+    alice.sync(&bob).await;
+    assert_same(&alice, &bob);
+    assert_eq!(bob.folder.conflicts().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_file_that_became_binary_on_one_side_can_be_settled_either_way() {
+    let binary = common::noise(3000, 9);
+    for text in [true, false] {
+        let (alice, bob) = two(&[("f", "1\n2\n")]).await;
+        alice.put("f", &binary);
+        bob.put("f", "1\n2\nbob\n");
+        alice.sync(&bob).await;
+        assert_same(&alice, &bob);
+        let conflicts = alice.folder.conflicts().await.unwrap();
+        assert_eq!(conflicts.len(), 1);
+        assert!(conflicts[0].now.is_some());
+        let how = if conflicts[0].base.is_some() == text { Resolution::Base } else { Resolution::Orphan };
+        alice.folder.resolve(&conflicts[0], how, &mut moments()).await.unwrap();
+        let wanted = if text { b"1\n2\nbob\n".to_vec() } else { binary.clone() };
+        assert_eq!(std::fs::read(alice.at("f")).unwrap(), wanted);
+        alice.sync(&bob).await;
+        assert_same(&alice, &bob);
+        assert_eq!(bob.folder.conflicts().await.unwrap(), []);
+    }
+}
+
+#[tokio::test]
 async fn executable_bits_travel_both_ways() {
     let (alice, bob) = two(&[("a", "1\n"), ("b", "1\n")]).await;
     alice.chmod("a", 0o755);

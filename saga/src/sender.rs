@@ -55,6 +55,8 @@ pub enum SenderInput {
     Connect(Option<(Addr, Addr)>),
     /// Run a saga; the connection must be open and idle.
     Sync(Box<SyncRequest>),
+    /// Ask whether the receiver's living tips have this fingerprint; the connection must be open and idle.
+    Glance(String),
     /// The peer sent a message.
     Packet(Packet),
     /// What [`SenderOutput::Ask`] asked for.
@@ -76,6 +78,8 @@ pub enum SenderOutput {
     Connected,
     /// The saga is done; the connection is idle again.
     Done(Box<Summary>),
+    /// Whether the fingerprints are equal; the connection is idle again.
+    Glanced(bool),
     /// The connection is over: flush what was sent, then close.
     Failed(SagaError),
 }
@@ -205,6 +209,8 @@ struct Job {
     asked: Vec<Addr>,
     their_has: HashSet<Addr>,
     peeked: Option<Peeked>,
+    /// Rest of a question that is too long for one message.
+    more_peeks: VecDeque<Peek>,
     candidates: Vec<Addr>,
     want: Vec<Addr>,
     push: Vec<Addr>,
@@ -226,6 +232,7 @@ enum State {
     SigningConnect,
     AwaitConnectOk,
     Idle,
+    Glance,
     AskTips,
     PeekEqual,
     PeekBuckets,
@@ -258,6 +265,23 @@ pub struct Sender {
 }
 
 const HAS_BYTES: usize = 200_000;
+/// Items in batches that fit a message each; one empty batch when there are none.
+fn parts<T>(items: Vec<T>, size: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+    let mut out = vec![Vec::new()];
+    let mut bytes = 0;
+    for item in items {
+        bytes += size(&item);
+        if bytes > HAS_BYTES {
+            out.push(Vec::new());
+            bytes = size(&item);
+        }
+        if let Some(last) = out.last_mut() {
+            last.push(item);
+        }
+    }
+    out
+}
+
 const LOAD_BYTES: usize = 4 * 1024 * 1024;
 const LOAD_NODES: usize = 1_024;
 
@@ -276,7 +300,8 @@ impl Sender {
     pub fn deadline_ms(&self) -> Option<u64> {
         match self.state {
             State::AwaitChallenge | State::AwaitConnectOk => Some(self.limits.handshake_ms_max),
-            State::PeekEqual
+            State::Glance
+            | State::PeekEqual
             | State::PeekBuckets
             | State::PeekTips
             | State::PeekUnsure
@@ -310,6 +335,7 @@ impl Sender {
         let result = match input {
             SenderInput::Connect(session) => self.connect(session),
             SenderInput::Sync(request) => self.start(*request),
+            SenderInput::Glance(fingerprint) => self.glance(fingerprint),
             SenderInput::Packet(packet) => self.packet(packet),
             SenderInput::Answer(SenderAnswer::Failed(error)) => Err(error),
             SenderInput::Answer(answer) => self.answer(answer),
@@ -388,6 +414,12 @@ impl Sender {
                         self.out.push_back(SenderOutput::Connected);
                         Ok(())
                     }
+                    (State::Glance, MsgType::PeekOk) => {
+                        let told = Peeked::read(&message.body)?;
+                        self.state = State::Idle;
+                        self.out.push_back(SenderOutput::Glanced(told.equal));
+                        Ok(())
+                    }
                     (
                         State::PeekEqual
                         | State::PeekBuckets
@@ -439,6 +471,7 @@ impl Sender {
             asked: Vec::new(),
             their_has: HashSet::new(),
             peeked: None,
+            more_peeks: VecDeque::new(),
             candidates: Vec::new(),
             want: Vec::new(),
             push: Vec::new(),
@@ -456,9 +489,27 @@ impl Sender {
         Ok(())
     }
 
+    fn glance(&mut self, fingerprint: String) -> Result<(), SagaError> {
+        if self.state != State::Idle {
+            return Err(SagaError::local("not_idle", "a glance needs an open and idle connection"));
+        }
+        self.peek(State::Glance, &Peek::Equal(fingerprint));
+        Ok(())
+    }
+
     fn peek(&mut self, state: State, peek: &Peek) {
         self.state = state;
         self.send(peek.message());
+    }
+
+    /// Asks in as many messages as it takes; the answers count as one.
+    fn peek_all(&mut self, state: State, peeks: impl Iterator<Item = Peek>) {
+        let mut peeks: VecDeque<Peek> = peeks.collect();
+        let first = peeks.pop_front();
+        self.job().more_peeks = peeks;
+        if let Some(first) = first {
+            self.peek(state, &first);
+        }
     }
 
     fn peeked(&mut self, page: Peeked) -> Result<(), SagaError> {
@@ -472,6 +523,11 @@ impl Sender {
         }
         if whole.more {
             job.peeked = Some(whole);
+            return Ok(());
+        }
+        if let Some(next) = job.more_peeks.pop_front() {
+            job.peeked = Some(whole);
+            self.peek(state, &next);
             return Ok(());
         }
         match state {
@@ -534,7 +590,9 @@ impl Sender {
                 self.ask_has(state)
             }
             State::PeekList => {
-                job.candidates = whole.nodes;
+                // Several questions may have the same answers.
+                let mut seen = HashSet::new();
+                job.candidates = whole.nodes.into_iter().filter(|addr| seen.insert(addr.clone())).collect();
                 // With everything in scope, whatever differs is listed already.
                 job.mine = match job.request.scope {
                     Scope::All => BTreeMap::new(),
@@ -637,7 +695,10 @@ impl Sender {
             return self.preload();
         }
         let live = job.request.scope != Scope::All;
-        self.peek(State::PeekList, &Peek::List { items: wanted, live });
+        let size = |(tip, stop): &(Addr, Option<Addr>)| {
+            tip.as_str().len() + stop.as_ref().map_or(0, |stop| stop.as_str().len()) + 16
+        };
+        self.peek_all(State::PeekList, parts(wanted, size).into_iter().map(|items| Peek::List { items, live }));
         Ok(())
     }
 
@@ -957,7 +1018,7 @@ impl Sender {
         } else {
             let asked: Vec<Addr> = tips.iter().map(|(t, _)| t.clone()).collect();
             job.mine = tips.into_iter().collect();
-            self.peek(State::PeekTips, &Peek::Tips(asked));
+            self.peek_all(State::PeekTips, parts(asked, |a| a.as_str().len() + 4).into_iter().map(Peek::Tips));
         }
         Ok(())
     }

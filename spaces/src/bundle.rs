@@ -101,10 +101,14 @@ pub async fn export(space: &dyn Space, starts: &[Addr], sink: impl Write + Send)
             let batch = space.scan(after, BATCH).await?;
             let Some(last) = batch.last() else { break };
             after = Some(last.key);
+            let mut targets: Vec<(Addr, Addr)> = Vec::new();
             for entry in batch {
-                out.line(&entry.node?.to_json())?;
+                let node = entry.node?;
+                targets.extend(node.targets().into_iter().map(|target| (target, node.addr().clone())));
+                out.line(&node.to_json())?;
                 told.nodes += 1;
             }
+            whole(space, targets).await?;
         }
     } else {
         let addrs = space.reach(starts, Follow::Live, &HashSet::new(), usize::MAX).await?;
@@ -131,6 +135,18 @@ pub async fn export(space: &dyn Space, starts: &[Addr], sink: impl Write + Send)
     out.line(&object([("end", end)]).to_json())?;
     out.sink.flush()?;
     Ok(told)
+}
+
+/// Fails if a target is lost: what was written would be a bundle that nobody can import.
+async fn whole(space: &dyn Space, mut targets: Vec<(Addr, Addr)>) -> Result<(), SpaceError> {
+    targets.sort_unstable();
+    targets.dedup_by(|a, b| a.0 == b.0);
+    let addrs: Vec<Addr> = targets.iter().map(|(target, _)| target.clone()).collect();
+    let has = space.has(&addrs).await?;
+    match targets.into_iter().zip(has).find(|(_, has)| !has) {
+        Some(((target, from), _)) => Err(SpaceError::Missing { path: vec![from.to_string(), target.to_string()] }),
+        None => Ok(()),
+    }
 }
 
 /// One line of a bundle.

@@ -4,12 +4,14 @@ use crate::args::{self, Args};
 use crate::error::{CliError, Exit};
 use crate::output::Output;
 use ibgib::{Mode, Value, object};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// What the demo works on unless a folder is given.
 const DOCUMENTS: [(&str, &str); 5] = [
@@ -21,6 +23,8 @@ const DOCUMENTS: [(&str, &str); 5] = [
 ];
 /// The JSON document that both devices edit.
 const SETTINGS: &str = "ibgib-demo.json";
+/// How long an interrupted demo waits for its own processes.
+const END_MAX: Duration = Duration::from_secs(10);
 /// Files above this size are no good to show a merge with.
 const EDIT_BYTES_MAX: u64 = 256 * 1024;
 
@@ -30,6 +34,25 @@ struct Stage {
     started: Instant,
     out: Output,
     server: Option<Child>,
+    running: Running,
+}
+
+/// The processes under way, to be ended when the demo is.
+#[derive(Clone, Debug, Default)]
+struct Running(Arc<Mutex<HashSet<u32>>>);
+
+impl Running {
+    fn all(&self) -> MutexGuard<'_, HashSet<u32>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self) {
+        let pids: Vec<String> = self.all().iter().map(ToString::to_string).collect();
+        if !pids.is_empty() {
+            // They may be ending by themselves.
+            let _ = Command::new("kill").arg("-TERM").args(pids).stderr(Stdio::null()).status();
+        }
+    }
 }
 
 impl Drop for Stage {
@@ -38,6 +61,7 @@ impl Drop for Stage {
             // It may have ended by itself.
             let _ = server.kill();
             let _ = server.wait();
+            self.running.all().remove(&server.id());
         }
     }
 }
@@ -62,7 +86,13 @@ impl Stage {
     fn run(&self, args: &[&str]) -> Result<Vec<Value>, CliError> {
         let whole = [args, &["--json"]].concat();
         let step = format!("ibgib {}", args.join(" "));
-        let output = self.command(&whole).stderr(Stdio::piped()).output().map_err(|e| failed(&step, e))?;
+        let mut command = self.command(&whole);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(|e| failed(&step, e))?;
+        let id = child.id();
+        self.running.all().insert(id);
+        let output = child.wait_with_output();
+        self.running.all().remove(&id);
+        let output = output.map_err(|e| failed(&step, e))?;
         if !output.status.success() {
             let stderr = String::from_utf8_lossy(&output.stderr);
             return Err(failed(&step, format!("{}: {}", output.status, stderr.trim())));
@@ -92,6 +122,7 @@ impl Stage {
             .stdout(Stdio::piped())
             .spawn()
             .map_err(|e| failed("ibgib serve", e))?;
+        self.running.all().insert(server.id());
         let mut line = String::new();
         let read = server.stdout.take().map(|out| BufReader::new(out).read_line(&mut line));
         self.server = Some(server);
@@ -109,6 +140,7 @@ impl Stage {
             return Err(failed("stopping the server", "it cannot be signalled"));
         }
         let ended = server.wait().map_err(|e| failed("stopping the server", e))?;
+        self.running.all().remove(&server.id());
         self.server = None;
         if ended.success() { Ok(()) } else { Err(failed("stopping the server", ended)) }
     }
@@ -147,17 +179,31 @@ pub(crate) async fn demo(args: &Args, out: &Output, demo: &args::Demo) -> Result
         tempfile::Builder::new().prefix("ibgib-demo-").tempdir().map_err(|e| failed("a place to work", e))?;
     temporary.disable_cleanup(demo.keep);
     let root = temporary.path().to_owned();
-    let stage = Stage { program, root: root.clone(), started: Instant::now(), out: out.clone(), server: None };
-    let folder = demo.folder.clone();
-    let work = tokio::task::spawn_blocking(move || play(stage, folder.as_deref()));
-    let result = tokio::select! {
-        result = work => result.map_err(|e| failed("the demo", e))?,
-        _ = tokio::signal::ctrl_c() => {
-            // The children got the signal, too; give them a moment before the ground goes.
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            Err(CliError::interrupted())
-        }
+    let running = Running::default();
+    let stage = Stage {
+        program,
+        root: root.clone(),
+        started: Instant::now(),
+        out: out.clone(),
+        server: None,
+        running: running.clone(),
     };
+    let folder = demo.folder.clone();
+    let mut term = signal(SignalKind::terminate()).map_err(|e| failed("signals", e))?;
+    let mut work = tokio::task::spawn_blocking(move || play(stage, folder.as_deref()));
+    let result = tokio::select! {
+        result = &mut work => result.map_err(|e| failed("the demo", e))?,
+        _ = tokio::signal::ctrl_c() => Err(CliError::interrupted()),
+        _ = term.recv() => Err(CliError::interrupted()),
+    };
+    if result.as_ref().is_err_and(|e| e.exit == Exit::Interrupted) {
+        // A step that lost its process is the last; only then may the ground go.
+        let started = Instant::now();
+        while started.elapsed() < END_MAX && !work.is_finished() {
+            running.end();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
     if demo.keep {
         out.say(&format!("kept: {}", root.display()));
     }

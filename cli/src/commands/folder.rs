@@ -10,6 +10,7 @@ use ibgib_folder::{
     Skipped, SnapshotReport, UndoReport,
 };
 use similar::TextDiff;
+use std::collections::HashMap;
 use std::path::Path;
 
 fn paths(all: &[EntryPath]) -> Value {
@@ -303,7 +304,15 @@ pub(crate) async fn conflicts(args: &Args, out: &Output) -> Result<Exit, CliErro
             ("stone", (&c.stone).into()),
             ("file", c.file.as_ref().map_or(Value::Null, |f| f.as_str().into())),
         ]);
-        out.item(&value, || readable(c))?;
+        let mut sizes = HashMap::new();
+        if c.path == "/data/blob" && !out.json {
+            for blob in [&c.ancestor, &c.base, &c.orphan].into_iter().flatten().filter_map(Value::as_str) {
+                let Ok(addr) = blob.parse::<Addr>() else { continue };
+                let node = store.space().get(&[addr]).await?.pop().flatten();
+                sizes.extend(node.and_then(|n| Some((blob.to_owned(), n.datum("size")?.as_u53()?))));
+            }
+        }
+        out.item(&value, || readable(c, &|blob| sizes.get(blob).copied()))?;
     }
     if all.is_empty() {
         out.say("no open conflicts");
@@ -311,26 +320,70 @@ pub(crate) async fn conflicts(args: &Args, out: &Output) -> Result<Exit, CliErro
     Ok(Exit::Done)
 }
 
-/// A conflict for people: what either side made of what both had.
-fn readable(c: &Conflict) -> String {
+/// A conflict for people: what either side made of what both had, what of it stands now, and what to do.
+fn readable(c: &Conflict, bytes: &dyn Fn(&str) -> Option<u64>) -> String {
     let place = c.file.as_ref().map_or_else(|| c.timeline.to_string(), ToString::to_string);
-    let mut text = format!("{place}  {}\n  stone {}\n", c.path, c.stone);
+    let whole = |v: &Option<Value>| v.is_none() || *v == c.now;
+    let what = match c.path.as_str() {
+        "/data/text" if whole(&c.base) || whole(&c.orphan) => "the whole text".to_owned(),
+        "/data/text" => "the same lines".to_owned(),
+        "/data/blob" => "the whole content".to_owned(),
+        path if c.file.is_some() => path.strip_prefix("/data/json").unwrap_or(path).to_owned(),
+        path => path.to_owned(),
+    };
+    let id: String = c.stone.gib().chars().take(DIGITS).collect();
     let show = |v: &Option<Value>| match v {
         None => String::new(),
+        Some(Value::String(blob)) if c.path == "/data/blob" => match bytes(blob) {
+            Some(n) => format!("{n} bytes: ibgib show {blob:?} --raw\n"),
+            None => format!("{blob}\n"),
+        },
         Some(Value::String(text)) => format!("{}\n", text.trim_end_matches('\n')),
         Some(value) => format!("{}\n", value.to_json()),
     };
+    let stands = |v: &Option<Value>| match (v, &c.now) {
+        (Some(Value::String(lines)), Some(Value::String(now))) if c.path == "/data/text" => {
+            format!("\n{now}\n").contains(&format!("\n{lines}\n")) || now == lines
+        }
+        (v, now) => v == now,
+    };
+    let mut text = format!("{place}: {what}  (conflict {id})\n");
     let before = show(&c.ancestor);
     for (name, side) in [("base", &c.base), ("orphan", &c.orphan)] {
         let after = show(side);
-        text.push_str(&format!("  {name}:{}\n", if side.is_none() { " removed" } else { "" }));
-        for change in TextDiff::from_lines(before.as_str(), after.as_str()).iter_all_changes() {
-            text.push_str(&format!("    {}{change}", change.tag()));
+        let gone = if side.is_none() { ", removed it" } else { "" };
+        let here = if stands(side) { ", as it stands now" } else { ", NOT in the file now" };
+        text.push_str(&format!("  {name}{gone}{here}\n"));
+        if side.is_none() {
+            continue;
+        }
+        let diff = TextDiff::from_lines(before.as_str(), after.as_str());
+        for (i, group) in diff.grouped_ops(CONTEXT).iter().enumerate() {
+            if i > 0 {
+                text.push_str("    ...\n");
+            }
+            for change in group.iter().flat_map(|op| diff.iter_changes(op)) {
+                text.push_str(&format!("    {}{change}", change.tag()));
+            }
         }
     }
-    text.push_str("  settle with: ibgib resolve STONE --keep|--base|--orphan|--ancestor");
+    text.push_str(&format!("  leave it as it stands:  ibgib resolve {id} --keep"));
+    for (name, side, other) in [("base", &c.base, &c.orphan), ("orphan", &c.orphan, &c.base)] {
+        match (stands(side), stands(other)) {
+            (false, _) => text.push_str(&format!("\n  bring back what lost:   ibgib resolve {id} --{name}")),
+            (true, true) => {
+                text.push_str(&format!("\n  only {:19}ibgib resolve {id} --{name}", format!("the {name}'s:")))
+            }
+            _ => {}
+        }
+    }
     text
 }
+
+/// Lines around a difference.
+const CONTEXT: usize = 2;
+/// Digits of a gib that name a conflict.
+const DIGITS: usize = 10;
 
 pub(crate) async fn resolve(args: &Args, out: &Output, resolve: &args::Resolve) -> Result<Exit, CliError> {
     let device = Device::open(args)?;

@@ -4,7 +4,7 @@ use crate::args::Args;
 use crate::device::Device;
 use crate::error::{CliError, Exit};
 use crate::output::Output;
-use ibgib::{Map, Value, object, strings};
+use ibgib::{Map, Mode, Value, object, strings};
 use ibgib_keystone::Chain;
 use ibgib_peer::{WebSocketRemote, deliver_identity, identity};
 use ibgib_saga::Limits;
@@ -70,7 +70,10 @@ async fn tell(device: &Device, out: &Output, chain: &Chain) -> Result<Exit, CliE
     .into_iter()
     .collect();
     if !evidence.is_empty() {
-        let rows = evidence.iter().map(|e| object([("past", (&e.past).into()), ("frame", (&e.frame).into())]));
+        let rows = evidence.iter().map(|e| {
+            let ibgib = Value::parse(&e.ibgib, Mode::Strict).unwrap_or(Value::Null);
+            object([("past", (&e.past).into()), ("frame", (&e.frame).into()), ("ibgib", ibgib)])
+        });
         value.insert("evidence", Value::Array(rows.collect()));
     }
     out.result(Value::Object(value), || {
@@ -81,7 +84,7 @@ async fn tell(device: &Device, out: &Output, chain: &Chain) -> Result<Exit, CliE
             text.push_str(&format!("pool     {verbs}: {} left, {} used\n", p.left, p.used));
         }
         for e in &evidence {
-            text.push_str(&format!("FORKED   after {}: also signed {}\n", e.past, e.frame));
+            text.push_str(&format!("FORKED   after {}: signed {}\n", e.past, e.frame));
         }
         text
     })?;

@@ -51,6 +51,7 @@ pub(crate) async fn init(args: &Args, out: &Output, init: &args::Init) -> Result
 
 /// Makes `.ibgib/` beside its place and renames it in, so that a half-made one never stands there.
 async fn make(args: &Args, root: &Path, begin: Start, remote: Option<&str>) -> Result<Made, CliError> {
+    let new = !root.exists();
     fs::create_dir_all(root).map_err(|e| CliError::io(root, &e))?;
     let root = fs::canonicalize(root).map_err(|e| CliError::io(root, &e))?;
     let place = root.join(DIR);
@@ -72,6 +73,9 @@ async fn make(args: &Args, root: &Path, begin: Start, remote: Option<&str>) -> R
     if !matches!(&result, Err(error) if error.exit == Exit::Locked) && result.is_err() {
         // The first error is the one to tell.
         let _ = fs::remove_dir_all(&fresh.0);
+        if new {
+            let _ = fs::remove_dir(&root);
+        }
     }
     result
 }
@@ -149,6 +153,7 @@ pub(crate) async fn clone(args: &Args, out: &Output, clone: &args::Clone) -> Res
         no_snapshot: true,
         no_checkout: false,
         dry_run: false,
+        watch: false,
         timeout: None,
     };
     match sync::run(args, out, Device::at(dir.clone())?, &plain).await {

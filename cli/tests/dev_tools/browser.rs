@@ -150,9 +150,19 @@ impl Browser {
     pub(crate) async fn press(&self, id: &str) {
         let enabled = format!("return document.getElementById({id:?})?.disabled === false");
         self.until(&format!("{id} can be pressed"), &enabled).await;
-        let found = self.driver.find(By::Id(id)).await.unwrap();
-        found.scroll_into_view().await.unwrap();
-        found.click().await.unwrap_or_else(|e| panic!("{id}: {e}"));
+        // The page may draw the button anew between finding and pressing it.
+        for last in [false, false, true] {
+            let found = self.driver.find(By::Id(id)).await.unwrap();
+            let pressed = match found.scroll_into_view().await {
+                Ok(()) => found.click().await,
+                Err(error) => Err(error),
+            };
+            match pressed {
+                Ok(()) => return,
+                Err(error) if !last && matches!(*error, WebDriverErrorInner::StaleElementReference(_)) => {}
+                Err(error) => panic!("{id}: {error}"),
+            }
+        }
     }
 
     /// Takes the mouse away from whatever was pressed last.
@@ -162,8 +172,9 @@ impl Browser {
 
     /// The text of the first element of a selector, as it is shown.
     pub(crate) async fn text(&self, css: &str) -> String {
-        let found = self.driver.find(By::Css(css)).await.unwrap_or_else(|e| panic!("{css}: {e}"));
-        found.text().await.unwrap()
+        // In one step: the page may draw the element anew at any time.
+        let text = self.js(&format!("return document.querySelector({css:?})?.innerText.trim()")).await;
+        text.as_str().unwrap_or_else(|| panic!("{css} is not there")).to_owned()
     }
 
     /// Waits until an element's text is exactly this.

@@ -1,9 +1,9 @@
 //! The receiving side of a space: who may come in, what an identity may deliver, and the connections it serves.
 
 use crate::desk::{ReceiverDesk, resolve};
-use crate::identity;
+use crate::identity::{self, forked_key};
 use crate::link::Link;
-use crate::session::{forked_key, introduced_by};
+use crate::session::introduced_by;
 use crate::view::space_error;
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_keystone::{Chain, Expect, VERB_SYNC};
@@ -186,8 +186,8 @@ impl Host {
     /// Whether an identity may go on: known, allowed, not revoked, not forked.
     pub(crate) async fn check_standing(&self, tjp: &Addr) -> Result<(), SagaError> {
         self.check_allowed(tjp)?;
-        if self.space.record(&forked_key(tjp)).await.map_err(space_error)?.is_some() {
-            return Err(refused("identity_forked", format!("identity {tjp} has signed two frames on one past")));
+        if let Some(forked) = self.forked(tjp).await? {
+            return Err(forked);
         }
         let tip = self.space.tip(tjp).await.map_err(space_error)?;
         let Some(tip) = tip else { return Err(refused("identity_unknown", format!("no identity {tjp} here"))) };
@@ -269,8 +269,8 @@ impl Host {
         session: Option<&Verified<IbGib>>,
     ) -> Result<Addr, SagaError> {
         self.check_allowed(tjp)?;
-        if self.space.record(&forked_key(tjp)).await.map_err(space_error)?.is_some() {
-            return Err(refused("identity_forked", format!("identity {tjp} has signed two frames on one past")));
+        if let Some(forked) = self.forked(tjp).await? {
+            return Err(forked);
         }
         let known = identity::load_chain(&*self.space, tjp).await?;
         let mut chain = known.ok_or_else(|| refused("identity_unknown", format!("no identity {tjp} here")))?;
@@ -373,14 +373,31 @@ impl Host {
         if before.advance(frame, &Expect::default()).is_err() {
             return Ok(refused("identity_invalid", "the frame does not hold, and its past has another successor"));
         }
-        let past = frames[at].addr().clone();
-        let evidence = |f: &Verified<IbGib>| (format!("evidence/{past}/{}", f.addr()), Some(f.to_json().into_bytes()));
-        let mut records = vec![(forked_key(chain.tjp()), Some(past.as_str().as_bytes().to_vec())), evidence(frame)];
-        records.extend(frames.get(at + 1).map(evidence));
+        let Some(first) = frames.get(at + 1) else { return Ok(stale) };
+        let past = frames[at].addr();
+        let records = identity::fork_records(chain.tjp(), past, &[first, frame]);
         self.space.commit(Commit { records, ..Commit::default() }).await.map_err(identity::commit_error)?;
-        tracing::warn!(identity = %chain.tjp(), %past, "identity signed two frames on one past; both are kept as evidence");
+        tracing::warn!(
+            identity = %chain.tjp(),
+            %past,
+            first = %first.addr(),
+            second = %frame.addr(),
+            "identity signed two frames on one past; both are kept as evidence"
+        );
         self.tell(HostEvent::Forked(chain.tjp().clone()));
-        Ok(refused("identity_forked", format!("identity {} has signed two frames on one past", chain.tjp())))
+        Ok(self.forked(chain.tjp()).await?.unwrap_or(stale))
+    }
+
+    /// The refusal of an identity that was seen in two places, if it was.
+    async fn forked(&self, tjp: &Addr) -> Result<Option<SagaError>, SagaError> {
+        if self.space.record(&forked_key(tjp)).await.map_err(space_error)?.is_none() {
+            return Ok(None);
+        }
+        let evidence = identity::evidence(&*self.space, tjp).await?;
+        let frames: Vec<String> = evidence.iter().map(|e| e.frame.to_string()).collect();
+        let past = evidence.first().map(|e| e.past.to_string()).unwrap_or_default();
+        let why = format!("identity {tjp} has signed two frames on one past, {past}: {}", frames.join(" and "));
+        Ok(Some(refused("identity_forked", why)))
     }
 
     /// Drops what identities staged for a saga that they never finished, once it is `age_ms` old (§5 of

@@ -110,6 +110,18 @@ fn key_error(error: ibgib_keystone::KeystoneError) -> SagaError {
     SagaError::local(error.code(), error.to_string())
 }
 
+/// Where a space remembers that an identity was seen signing two frames on one past.
+pub(crate) fn forked_key(tjp: &Addr) -> String {
+    format!("forked/{tjp}")
+}
+
+/// The records that keep two frames on one past as evidence.
+pub(crate) fn fork_records(tjp: &Addr, past: &Addr, frames: &[&Verified<IbGib>; 2]) -> Vec<(String, Option<Vec<u8>>)> {
+    let evidence = |f: &&Verified<IbGib>| (format!("evidence/{past}/{}", f.addr()), Some(f.to_json().into_bytes()));
+    let mark = (forked_key(tjp), Some(past.as_str().as_bytes().to_vec()));
+    std::iter::once(mark).chain(frames.iter().map(evidence)).collect()
+}
+
 /// One of the frames that show an identity signing two on one past.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Evidence {
@@ -117,6 +129,8 @@ pub struct Evidence {
     pub past: Addr,
     /// One that follows it.
     pub frame: Addr,
+    /// That frame, as hashed: whoever has both can check them.
+    pub ibgib: String,
 }
 
 /// What a space keeps as evidence that an identity was used in two places; empty for a sound one. The frames
@@ -125,13 +139,16 @@ pub struct Evidence {
 /// # Errors
 /// When the space fails.
 pub async fn evidence(space: &dyn Space, tjp: &Addr) -> Result<Vec<Evidence>, SagaError> {
-    let Some(past) = space.record(&crate::session::forked_key(tjp)).await.map_err(space_error)? else {
+    let Some(past) = space.record(&forked_key(tjp)).await.map_err(space_error)? else {
         return Ok(Vec::new());
     };
     let past = String::from_utf8_lossy(&past).into_owned();
     let Ok(addr) = past.parse::<Addr>() else { return Ok(Vec::new()) };
     let prefix = format!("evidence/{past}/");
     let records = space.records(&prefix).await.map_err(space_error)?;
-    let frames = records.iter().filter_map(|(key, _)| key.strip_prefix(&prefix)?.parse().ok());
-    Ok(frames.map(|frame| Evidence { past: addr.clone(), frame }).collect())
+    let row = |(key, bytes): (String, Vec<u8>)| {
+        let frame = key.strip_prefix(&prefix)?.parse().ok()?;
+        Some(Evidence { past: addr.clone(), frame, ibgib: String::from_utf8(bytes).ok()? })
+    };
+    Ok(records.into_iter().filter_map(row).collect())
 }

@@ -36,6 +36,7 @@ pub type Progress = Arc<dyn Fn(&'static str) + Send + Sync>;
 enum Event {
     Connected,
     Done(Box<Summary>),
+    Glanced(bool),
 }
 
 impl SyncPeer {
@@ -84,7 +85,7 @@ impl SyncPeer {
         let session = self.desk.signer.as_ref().map(|s| (s.chain().tjp().clone(), s.chain().tip().addr().clone()));
         match self.drive(SenderInput::Connect(session)).await? {
             Event::Connected => Ok(()),
-            Event::Done(_) => Err(SagaError::local("internal", "a saga ended before it began")),
+            _ => Err(SagaError::local("internal", "a saga ended before it began")),
         }
     }
 
@@ -97,13 +98,36 @@ impl SyncPeer {
         let done = tokio::time::timeout(whole, self.drive(SenderInput::Sync(Box::new(request)))).await;
         match done {
             Ok(Ok(Event::Done(summary))) => Ok(*summary),
-            Ok(Ok(Event::Connected)) => Err(SagaError::local("internal", "connected twice")),
+            Ok(Ok(_)) => Err(SagaError::local("internal", "a saga ended as none can")),
             Ok(Err(error)) => Err(error),
             Err(_) => {
                 self.disconnect().await;
                 Err(SagaError::TimedOut)
             }
         }
+    }
+
+    /// Asks, on an open and idle connection, whether the receiver's living tips have this fingerprint
+    /// ([`ibgib_saga::Fingerprint`]). Costs one small message each way; nothing is read from the sender's space, so
+    /// the space may be away ([`SyncPeer::set_space`]).
+    ///
+    /// # Errors
+    /// The connection is gone, or the receiver refuses; the socket is closed then.
+    pub async fn glance(&mut self, fingerprint: &str) -> Result<bool, SagaError> {
+        match self.drive(SenderInput::Glance(fingerprint.to_owned())).await? {
+            Event::Glanced(equal) => Ok(equal),
+            _ => Err(SagaError::local("internal", "a glance ended as none can")),
+        }
+    }
+
+    /// Goes on with this space from now on: the same store, closed and opened again between two sagas, or a
+    /// stand-in while it is closed.
+    pub fn set_space(&mut self, space: Arc<dyn Space>) {
+        self.desk.space = Arc::clone(&space);
+        if let Some(signer) = &mut self.desk.signer {
+            signer.set_space(Arc::clone(&space));
+        }
+        self.space = space;
     }
 
     /// Evolves S for a turn: claim {verb `sync`, target `context`}. `None` without a session identity.
@@ -164,6 +188,7 @@ impl SyncPeer {
                     SenderOutput::Ask(query) => next = Some(SenderInput::Answer(self.desk.answer(query).await)),
                     SenderOutput::Connected => event = Some(Event::Connected),
                     SenderOutput::Done(summary) => event = Some(Event::Done(summary)),
+                    SenderOutput::Glanced(equal) => event = Some(Event::Glanced(equal)),
                     SenderOutput::Failed(error) => {
                         // Dropping the link flushes what was sent, then closes.
                         self.link = None;

@@ -1,7 +1,7 @@
 //! The session identity S: made fresh for a connection, introduced by the domain identity I, signing every turn.
 
 use crate::entropy::{OsEntropy, now_ms, random, random_hex};
-use crate::identity::{self, commit_error};
+use crate::identity::{self, commit_error, forked_key};
 use crate::remote::Remote;
 use crate::view::space_error;
 use ibgib::{Addr, IbGib, Map, Value, Verified};
@@ -104,6 +104,10 @@ impl SessionSigner {
     /// The session identity's state.
     pub fn chain(&self) -> &Chain {
         &self.chain
+    }
+
+    pub(crate) fn set_space(&mut self, space: Arc<dyn Space>) {
+        self.space = space;
     }
 
     /// Bytes of the frames that were delivered for this session: I's new ones and S's genesis.
@@ -278,7 +282,9 @@ async fn catch_up(
     // A restored backup: the identity has signed elsewhere what this space does not know.
     let frames = remote.keystone_frames(&theirs).await?;
     let ours = chain.tip().addr().clone();
-    let at = frames.iter().position(|f| *f.addr() == ours).ok_or_else(|| forked(chain.tjp()))?;
+    let Some(at) = frames.iter().position(|f| *f.addr() == ours) else {
+        return Err(parted(space, remote, chain, frames).await?);
+    };
     let mut step = None;
     let mut nodes = Vec::new();
     for frame in &frames[at + 1..] {
@@ -296,6 +302,37 @@ async fn catch_up(
         Commit { nodes, tips: step.map(|s| Advance::Keystone(s).into()).into_iter().collect(), ..Commit::default() };
     space.commit(commit).await.map_err(commit_error)?;
     Ok(Some(theirs))
+}
+
+/// The receiver has frames of the identity that neither follow ours nor lead to them. If they hold, the identity was
+/// used in two places: both branches are kept here as evidence, and the receiver gets ours, to keep both, too.
+async fn parted(
+    space: &Arc<dyn Space>,
+    remote: &dyn Remote,
+    chain: &Chain,
+    theirs: Vec<Verified<IbGib>>,
+) -> Result<SagaError, SagaError> {
+    let foreign = |why: String| SagaError::PeerMisbehaved {
+        rule: "identity_frames",
+        detail: format!("the receiver's frames of identity {} do not hold: {why}", chain.tjp()),
+    };
+    let ours = identity::frames(&**space, chain.tjp()).await?.unwrap_or_default();
+    let common = ours.iter().zip(&theirs).take_while(|(a, b)| a.addr() == b.addr()).count();
+    let (Some(past), Some(our), Some(their)) = (common.checked_sub(1), ours.get(common), theirs.get(common)) else {
+        return Err(foreign("they are not this identity's".into()));
+    };
+    let (past, their) = (ours[past].addr().clone(), their.clone());
+    Chain::replay(theirs).map_err(|errors| {
+        let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        foreign(all.join("; "))
+    })?;
+    let records = identity::fork_records(chain.tjp(), &past, &[our, &their]);
+    space.commit(Commit { records, ..Commit::default() }).await.map_err(commit_error)?;
+    if let Err(error) = remote.post_evolution(chain.tjp(), std::slice::from_ref(our), None).await {
+        // Refusing it is what the receiver has to do.
+        tracing::debug!(%error, "evidence delivered");
+    }
+    Ok(forked(chain.tjp()))
 }
 
 /// Registers the identity's genesis when the receiver does not know it.
@@ -344,11 +381,6 @@ async fn deliver(
 
 /// Frames that one post to the evolution endpoint carries, in bytes; below the endpoint's limit with S added.
 const BODY_BYTES: usize = 900 * 1024;
-
-/// Where a space remembers that an identity was seen signing two frames on one past.
-pub(crate) fn forked_key(tjp: &Addr) -> String {
-    format!("forked/{tjp}")
-}
 
 fn forked(tjp: &Addr) -> SagaError {
     SagaError::local(

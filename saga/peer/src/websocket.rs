@@ -248,10 +248,11 @@ fn nodes(text: &str) -> Result<Vec<Verified<IbGib>>, SagaError> {
 impl Remote for WebSocketRemote {
     async fn audience(&self) -> Result<String, SagaError> {
         let text = self.get("/api/v1/health").await?.unwrap_or_default();
-        let value = Value::parse(&text, Mode::Strict).map_err(bad_answer)?;
+        let value = Value::parse(&text, Mode::Strict).unwrap_or(Value::Null);
         let id = value.get("space").and_then(Value::as_str).filter(|id| id.len() == 64);
-        id.map(str::to_owned)
-            .ok_or_else(|| bad_answer("no ibgib space server answers there: /api/v1/health lacks the space id"))
+        id.map(str::to_owned).ok_or_else(|| {
+            SagaError::local("no_server", format!("{}/api/v1/health is not what a space server answers", self.base))
+        })
     }
 
     async fn identity_tip(&self, tjp: &Addr) -> Result<Option<Addr>, SagaError> {

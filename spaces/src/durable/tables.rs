@@ -107,7 +107,12 @@ fn unpack(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// Parses and re-hashes what is stored.
 pub(super) fn read_node(key: &Key, bytes: &[u8]) -> Result<Verified<IbGib>, SpaceError> {
-    let corrupt = |why: String| SpaceError::Corrupt { addr: hex::encode_upper(key), why };
+    let corrupt = |why: String| {
+        // Its name may have been spared.
+        let name = unpack(bytes).and_then(|(name, _)| std::str::from_utf8(name).ok()?.parse::<Addr>().ok());
+        let name = name.filter(|addr| addr.key() == Some(*key));
+        SpaceError::Corrupt { addr: name.map_or_else(|| hex::encode_upper(key), |addr| addr.to_string()), why }
+    };
     let (_, text) = unpack(bytes).ok_or_else(|| corrupt("it is cut off".into()))?;
     let text = std::str::from_utf8(text).map_err(|e| corrupt(e.to_string()))?;
     let node = Verified::parse(text).map_err(|e| corrupt(e.to_string()))?;

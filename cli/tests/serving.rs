@@ -1,0 +1,155 @@
+//! `serve` as supervisors and scripts drive it.
+
+mod common;
+
+use common::{Done, Server, World, text};
+use std::fs;
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const OPEN: [&str; 5] = ["serve", "--space", "server", "--policy", "open"];
+
+fn signal(child: &Child, name: &str) {
+    assert!(Command::new("kill").args([name, &child.id().to_string()]).status().unwrap().success());
+}
+
+#[test]
+fn the_first_line_tells_where_and_a_signal_ends_it_in_time() {
+    let world = World::new();
+    for name in ["-TERM", "-INT"] {
+        let mut child = world
+            .command(&[&OPEN[..], &["--listen", "127.0.0.1:0", "--json"]].concat())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut line).unwrap();
+        let url = text(&ibgib::Value::parse(line.trim(), ibgib::Mode::Strict).unwrap(), "listening").to_owned();
+        let address = url.strip_prefix("http://").unwrap();
+        assert!(!address.ends_with(":0"), "{address}");
+        // A client that never finishes its request does not keep the server.
+        let mut slow = TcpStream::connect(address).unwrap();
+        slow.write_all(b"GET /api/v1/health HTTP/1.1\r\n").unwrap();
+        let started = Instant::now();
+        signal(&child, name);
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+        assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    }
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let world = World::new();
+    let mut child = world
+        .command(&[&OPEN[..], &["--listen", "127.0.0.1:0"]].concat())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = std::io::BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut lines, &mut line).unwrap();
+    let mut logs = std::io::BufReader::new(child.stderr.take().unwrap());
+    let mut slow = TcpStream::connect(line.trim().strip_prefix("listening http://").unwrap()).unwrap();
+    slow.write_all(b"GET /api/v1/health HTTP/1.1\r\n").unwrap();
+    signal(&child, "-TERM");
+    // It says that it has begun to end, and waits for the slow client then.
+    let mut said = String::new();
+    while !said.contains("shutting down") {
+        said.clear();
+        assert_ne!(std::io::BufRead::read_line(&mut logs, &mut said).unwrap(), 0);
+    }
+    let started = Instant::now();
+    signal(&child, "-INT");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    let mut rest = String::new();
+    std::io::Read::read_to_string(&mut logs, &mut rest).unwrap();
+    Done { code: Some(130), stdout: String::new(), stderr: rest }.fails(130, "interrupted");
+}
+
+#[test]
+fn what_cannot_be_served_is_told_apart() {
+    let world = World::new();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = taken.local_addr().unwrap().to_string();
+    let done = world.run(&[&OPEN[..], &["--listen", &listen]].concat()).fails(1, "port_in_use");
+    assert_eq!(text(&done.error(), "subject"), listen);
+    for args in [
+        &["serve", "--policy", "open"][..],
+        &["serve", "--space", "server"],
+        &["serve", "--space", "server", "--policy", "allow"],
+        &["serve", "--space", "server", "--policy", "open", "--allow", "list"],
+        &["serve", "--space", "server", "--policy", "open", "--listen", "nonsense"],
+    ] {
+        world.run(args).fails(2, "usage");
+    }
+    let server = Server::start(&world, &[&OPEN[..], &["--listen", "127.0.0.1:0"]].concat());
+    world.run(&[&OPEN[..], &["--listen", "127.0.0.1:0"]].concat()).fails(6, "locked");
+    assert_eq!(server.stop(), Some(0));
+    fs::write(world.path("file"), "no directory").unwrap();
+    let done = world.run(&["serve", "--space", "file", "--policy", "open", "--listen", "127.0.0.1:0"]).expect(1);
+    done.error();
+}
+
+#[test]
+fn a_bad_allow_list_at_a_hangup_leaves_the_old_one_in_force() {
+    let world = World::new();
+    world.write("alice/notes.txt", "one\n");
+    world.run(&["init", "alice"]).ok();
+    let alice = world.run(&["-C", "alice", "identity", "show", "--json"]).ok().json();
+    world.write("allow", &format!("# friends\n\n  {}   # alice\n", text(&alice, "identity")));
+    let args = ["serve", "--space", "server", "--policy", "allow", "--allow", "allow", "--listen", "127.0.0.1:0"];
+    let server = Server::start(&world, &args);
+    world.run(&["-C", "alice", "sync", &server.url]).ok();
+    let log_says = |what: &str| {
+        let started = Instant::now();
+        while !world.read("server.log").contains(what) {
+            assert!(started.elapsed() < Duration::from_secs(60), "{what}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    world.write("allow", "nonsense\n");
+    server.signal("-HUP");
+    log_says("could not be read again");
+    world.run(&["-C", "alice", "sync"]).ok();
+    world.write("allow", "# nobody\n");
+    server.signal("-HUP");
+    log_says("allow-list read again");
+    world.run(&["-C", "alice", "sync"]).fails(7, "identity_not_allowed");
+}
+
+#[test]
+fn what_is_no_space_server_is_not_taken_for_one() {
+    let world = World::new();
+    let server = world.with_alice();
+    let kept = || text(&world.run(&["-C", "alice", "config", "show", "--json"]).ok().json(), "remote").to_owned();
+    // Somebody else's server, a proxy whose server is away, and one that never answers.
+    for (answer, exit, code) in [
+        ("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n", 1, "no_server"),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\n<ok>", 1, "no_server"),
+        ("HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\nconnection: close\r\n\r\n", 8, "unreachable"),
+        ("", 8, "timeout"),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let answering = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            if answer.is_empty() {
+                // Until the client has had enough.
+                let _ = std::io::copy(&mut stream, &mut std::io::sink());
+            } else {
+                let mut head = [0; 4096];
+                let _ = std::io::Read::read(&mut stream, &mut head).unwrap();
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        world.run(&["-C", "alice", "sync", &url, "--timeout", "2"]).fails(exit, code);
+        answering.join().unwrap();
+        assert_eq!(kept(), server.url, "the good server stays remembered");
+    }
+    world.run(&["-C", "alice", "sync"]).ok();
+}
