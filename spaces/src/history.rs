@@ -5,8 +5,9 @@ use ibgib::timeline::{Advance, History, HistoryError, Joined, Relation};
 use ibgib::{Addr, IbGib, Verified};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// Frames fetched ahead when a history is read.
-const PREFETCH: usize = 256;
+/// Frames fetched ahead at first for a question; twice as many each time it needs more, up to the maximum.
+const PREFETCH: usize = 128;
+const PREFETCH_MAX: usize = 16_384;
 
 /// Nodes that are not in the space yet, found before those that are.
 pub type Overlay = HashMap<Addr, Verified<IbGib>>;
@@ -19,12 +20,20 @@ pub struct Loader<'a> {
     overlay: Overlay,
     history: History,
     fetched: HashSet<Addr>,
+    ahead: usize,
 }
 
 impl<'a> Loader<'a> {
     /// Loads from `space`, and what is not committed from what is staged for `owner`.
     pub fn new(space: &'a dyn Space, owner: Option<&'a str>) -> Self {
-        Self { space, owner, overlay: Overlay::new(), history: History::new(), fetched: HashSet::new() }
+        Self {
+            space,
+            owner,
+            overlay: Overlay::new(),
+            history: History::new(),
+            fetched: HashSet::new(),
+            ahead: PREFETCH,
+        }
     }
 
     /// Adds nodes that are in no store yet.
@@ -63,6 +72,7 @@ impl<'a> Loader<'a> {
     /// # Errors
     /// As [`History::relate`], but never `Need`; a frame that cannot be had is `Broken`.
     pub async fn relate(&mut self, x: &Addr, y: &Addr) -> Result<Relation, HistoryError> {
+        self.ahead = PREFETCH;
         loop {
             match self.history.relate(x, y) {
                 Err(HistoryError::Need(addrs)) => self.load(addrs).await?,
@@ -76,6 +86,7 @@ impl<'a> Loader<'a> {
     /// # Errors
     /// As [`History::join`], but never `Need`; a frame that cannot be had is `Broken`.
     pub async fn join(&mut self, x: &Addr, y: &Addr) -> Result<Joined, HistoryError> {
+        self.ahead = PREFETCH;
         loop {
             match self.history.join(x, y) {
                 Err(HistoryError::Need(addrs)) => self.load(addrs).await?,
@@ -93,6 +104,7 @@ impl<'a> Loader<'a> {
     /// # Errors
     /// As [`History::advance`], but never `Need`; a frame that cannot be had is `Broken`.
     pub async fn advance(&mut self, from: Option<&Addr>, to: &Addr) -> Result<Advance, HistoryError> {
+        self.ahead = PREFETCH;
         loop {
             match self.history.advance(from, to) {
                 Err(HistoryError::Need(addrs)) => self.load(addrs).await?,
@@ -104,15 +116,30 @@ impl<'a> Loader<'a> {
     async fn load(&mut self, addrs: Vec<Addr>) -> Result<(), HistoryError> {
         for addr in addrs {
             let lost = |why: String| HistoryError::Broken { addr: addr.clone(), why };
-            let node = self.get(&addr).await.map_err(|e| lost(e.to_string()))?;
-            self.history.insert(node.ok_or_else(|| lost("the frame is not here".into()))?);
+            let broken = |e: SpaceError| lost(e.to_string());
+            let node = self.get(&addr).await.map_err(broken)?;
+            let node = node.ok_or_else(|| lost("the frame is not here".into()))?;
+            self.history.insert(node.clone());
             if !self.fetched.insert(addr.clone()) {
                 continue;
             }
-            // Only committed frames can be fetched ahead; another one simply comes alone.
-            let one = std::slice::from_ref(&addr);
-            if let Ok(ahead) = self.space.reach(one, Follow::History, &HashSet::new(), PREFETCH).await {
-                let nodes = self.space.get(&ahead).await.map_err(|e| lost(e.to_string()))?;
+            let ahead = self.ahead;
+            self.ahead = (ahead * 2).min(PREFETCH_MAX);
+            // What is staged comes frame by frame; what is committed, at once.
+            let mut last = node;
+            if let Some(owner) = self.owner {
+                for _ in 0..ahead {
+                    let Some(past) = last.past().filter(|a| !self.fetched.contains(a)) else { break };
+                    let staged = self.space.staged(owner, std::slice::from_ref(&past)).await.map_err(broken)?;
+                    let Some(node) = staged.into_iter().next().flatten() else { break };
+                    self.fetched.insert(past);
+                    self.history.insert(node.clone());
+                    last = node;
+                }
+            }
+            let from = std::slice::from_ref(last.addr());
+            if let Ok(ahead) = self.space.reach(from, Follow::History, &HashSet::new(), ahead).await {
+                let nodes = self.space.get(&ahead).await.map_err(broken)?;
                 for node in nodes.into_iter().flatten() {
                     self.fetched.insert(node.addr().clone());
                     self.history.insert(node);
