@@ -144,7 +144,7 @@ fn leaf(frame: &IbGib, path: &Path) -> Option<Value> {
 /// Who wrote which path in the region.
 struct Writers<'a> {
     region: &'a Region,
-    by_path: HashMap<Path, Vec<&'a Writer>>,
+    by_path: BTreeMap<Path, Vec<&'a Writer>>,
 }
 
 /// What a writer wrote: `None` if it deleted.
@@ -152,7 +152,7 @@ type Written<'a> = (&'a Writer, Option<Value>);
 
 impl<'a> Writers<'a> {
     fn new(region: &'a Region) -> Self {
-        let mut by_path: HashMap<Path, Vec<&Writer>> = HashMap::new();
+        let mut by_path: BTreeMap<Path, Vec<&Writer>> = BTreeMap::new();
         // From the highest n down, so that a frame's leaves are still at hand when they are those of the next one's past.
         let mut at_hand: Option<(&Addr, Leaves)> = None;
         for writer in &region.writers {
@@ -174,15 +174,17 @@ impl<'a> Writers<'a> {
         Self { region, by_path }
     }
 
-    /// The writers that no other writer of the path descends from, best first: an edit beats a delete, then the
-    /// larger (n, gib) wins.
+    /// The writers that no other writer of the path, or of a path that it cannot stand beside, descends from, best
+    /// first: an edit beats a delete, then the larger (n, gib) wins.
     fn newest(&self, path: &Path) -> Vec<Written<'a>> {
-        let writers = self.by_path.get(path).map_or(&[][..], Vec::as_slice);
+        let Some(writers) = self.by_path.get(path) else { return Vec::new() };
+        let mut later: Vec<&Writer> = writers.iter().copied().chain(self.instead_of(path)).collect();
+        later.sort_by(|a, b| key(&b.frame).cmp(&key(&a.frame)));
         let mut older: HashSet<&Addr> = HashSet::new();
         let lowest = writers.last().map_or(-1, |w| number(&w.frame));
         // The highest n comes first, so what is older is mostly known before its turn.
-        for writer in writers {
-            if writers.len() == 1 || older.contains(writer.frame.addr()) {
+        for writer in &later {
+            if later.len() == 1 || older.contains(writer.frame.addr()) {
                 continue;
             }
             let mut stack: Vec<&Addr> = vec![writer.frame.addr()];
@@ -198,6 +200,15 @@ impl<'a> Writers<'a> {
         let mut out: Vec<Written<'_>> = newest.map(|w| (*w, leaf(&w.frame, path))).collect();
         out.sort_by(|(a, v), (b, w)| (w.is_some(), key(&b.frame)).cmp(&(v.is_some(), key(&a.frame))));
         out
+    }
+
+    /// Writers of data that lies around or below this path: of a value and its members only one can stand.
+    fn instead_of(&self, path: &Path) -> Vec<&'a Writer> {
+        let Path::Data(parts) = path else { return Vec::new() };
+        let around = (1..parts.len()).filter_map(|n| self.by_path.get(&Path::Data(parts[..n].to_vec())));
+        let below = self.by_path.range(path..).skip(1);
+        let below = below.take_while(|(p, _)| matches!(p, Path::Data(q) if q.starts_with(parts)));
+        around.chain(below.map(|(_, writers)| writers)).flatten().copied().collect()
     }
 }
 
@@ -231,8 +242,11 @@ pub(crate) fn merge(
     paths.extend(writers.by_path.keys());
     for path in paths {
         let (vb, vo) = (b.get(path), o.get(path));
-        let value = if vb == vo {
+        let value = if vb.is_some() && vb == vo {
             vb.cloned()
+        } else if vb == vo {
+            // Not there, but perhaps only because of a type that [`settle_types`] chose before and may not choose now.
+            writers.newest(path).into_iter().next().and_then(|(_, value)| value)
         } else {
             one_path(path, (vb, vo), (base, orphan), &writers, &mut ancestors, &mut conflicts)?
         };
@@ -278,6 +292,7 @@ fn one_path(
         // copy. Every edit that the delete does not cover is in what is left.
         Some((_, Some(Value::String(_)))) if text && vb.is_none() != vo.is_none() => vb.or(vo).cloned(),
         Some((_, value)) => value,
+        None if writers.by_path.contains_key(path) => None,
         // Merges put it there, not edits: a conflict, or an object without members. It stays.
         None => vb.or(vo).cloned(),
     })

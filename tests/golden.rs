@@ -460,6 +460,32 @@ fn merges_of_merges() -> Value {
     c.told()
 }
 
+fn three_types() -> Value {
+    let mut c = Case::new("a value that came second to a member's value is not in the way of another member");
+    let s = c.start(r#"{"f":0}"#);
+    let x = c.edit(&s, r#"{"f":0,"o":{"x":1}}"#);
+    let value = c.edit(&s, r#"{"f":1}"#);
+    let value = c.edit(&value, r#"{"f":1,"o":5}"#);
+    let y = c.edit(&s, r#"{"f":0}"#);
+    let y = c.edit(&y, r#"{"f":0,"g":1}"#);
+    let y = c.edit(&y, r#"{"f":0,"g":1,"o":{"y":1}}"#);
+    let second = c.join(&x, &value);
+    assert_eq!(c.data(&second), r#"{"f":1,"o":5}"#);
+    let tip = c.join(&second, &y);
+    assert_eq!(c.data(&tip), r#"{"f":1,"g":1,"o":{"x":1,"y":1}}"#);
+    let members = c.join(&x, &y);
+    let other = c.join(&members, &value);
+    assert_eq!(c.data(&other), c.data(&tip), "in whichever order they are merged");
+    assert_eq!(c.conflicts(&tip).len(), 2);
+    // Who sees only the value and replaces it does away with the member that it hid.
+    let replaced = c.edit(&second, r#"{"f":1,"o":6}"#);
+    let replaced = c.join(&replaced, &x);
+    assert_eq!(c.data(&replaced), r#"{"f":1,"o":6}"#);
+    let tip = c.join(&replaced, &members);
+    assert!(!c.data(&tip).contains("x"), "{}", c.data(&tip));
+    c.told()
+}
+
 fn equal_n() -> Value {
     let mut c = Case::new("equal n: base is the tip with the larger gib");
     let s = c.start(r#"{"f":0}"#);
@@ -667,6 +693,7 @@ fn cases() -> Vec<Value> {
     let mut all = values();
     all.extend(all_texts());
     all.extend([several_nearest_ancestors(), three_nearest_ancestors(), merges_of_merges(), equal_n(), cover()]);
+    all.push(three_types());
     all.extend([text_deleted_against_several_edits(), relations()]);
     all.extend([conflicts_are_inherited(), conflicts_stay_resolved(), resolving_against_an_edit()]);
     all.extend(timestamps());
