@@ -5,6 +5,7 @@
 //!
 //! `PROPTEST_CASES=1000 cargo test --release -p ibgib-respec --test converging` runs longer. A failing case is noted in
 //! `converging.proptest-regressions` and played first by every later run: the same command replays it.
+#![allow(clippy::disallowed_methods, reason = "the environment chooses how long it runs")]
 
 use ibgib::{Addr, IbGib, Map, Mode, Value, Verified, value::strings};
 use ibgib_peer::{Host, HostOptions, Innerspace, SyncOptions, SyncSagaCoordinator};
@@ -392,7 +393,7 @@ async fn play(peers: usize, hub: bool, steps: &[Step], order: u64) {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: ProptestConfig::default().cases.min(if cfg!(debug_assertions) { 64 } else { u32::MAX }),
+        cases: if std::env::var_os("PROPTEST_CASES").is_some() { ProptestConfig::default().cases } else { 64 },
         max_shrink_iters: 200,
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct("tests/converging.proptest-regressions"))),
         ..ProptestConfig::default()
