@@ -47,9 +47,9 @@ pub(crate) struct Writer {
 /// Which of the two tips have an edit in their history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
-    ByBase,
-    ByOrphan,
-    ByBoth,
+    Base,
+    Orphan,
+    Both,
 }
 
 /// One place in a frame that edits write. Data goes down through objects; an array is one value; each entry of a
@@ -215,7 +215,7 @@ impl<'a> Writers<'a> {
 /// Whether two edits come together only now: each was seen by one tip alone. Where they disagree, that is a conflict.
 /// What a tip saw both of was recorded by the merge that it saw them in, and may have been resolved since.
 fn met((a, _): &Written<'_>, (b, _): &Written<'_>) -> bool {
-    matches!((a.seen, b.seen), (Seen::ByBase, Seen::ByOrphan) | (Seen::ByOrphan, Seen::ByBase))
+    matches!((a.seen, b.seen), (Seen::Base, Seen::Orphan) | (Seen::Orphan, Seen::Base))
 }
 
 /// What was found to be in conflict at one path.

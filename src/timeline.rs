@@ -456,9 +456,7 @@ impl History {
         let near = self.paint(std::slice::from_ref(base), std::slice::from_ref(orphan), false)?;
         let deep = self.paint(std::slice::from_ref(base), std::slice::from_ref(orphan), true)?;
         let mut region = Region::default();
-        for (frames, seen) in
-            [(&deep.only_x, Seen::ByBase), (&deep.only_y, Seen::ByOrphan), (&deep.common, Seen::ByBoth)]
-        {
+        for (frames, seen) in [(&deep.only_x, Seen::Base), (&deep.only_y, Seen::Orphan), (&deep.common, Seen::Both)] {
             for addr in frames {
                 if !self.is_merge(addr)? {
                     let past = match self.frame(addr)?.past() {

@@ -147,7 +147,7 @@ mod tests {
         assert!(!found.is_empty() && found.iter().all(|(i, j)| a[*i] == b[*j]));
         assert!(found.windows(2).all(|w| w[0].0 < w[1].0 && w[0].1 < w[1].1));
         // No item stands as often here as there, and there are too many for Myers.
-        let (a, b) = (vec![1u32, 2].repeat(20_000), vec![2u32, 1, 3].repeat(30_000));
+        let (a, b) = ([1u32, 2].repeat(20_000), [2u32, 1, 3].repeat(30_000));
         assert!(lcs(&[&a[..], &[4]].concat(), &[&b[..], &[5]].concat()).is_empty());
     }
 }
