@@ -97,9 +97,9 @@ fn three_peers_that_never_come_to_rest() {
     let start = world.edit(&first, "text", "O0\nO1\nO2\n");
     let mut lanes = vec![start.clone(); 3];
     for round in 0..30 {
-        for lane in 0..3 {
-            let text = world.history.get(&lanes[lane]).unwrap().datum("text").unwrap().as_str().unwrap().to_owned();
-            lanes[lane] = world.edit(&lanes[lane].clone(), "text", format!("{text}{lane} in {round}\n"));
+        for (lane, tip) in lanes.iter_mut().enumerate() {
+            let text = world.history.get(tip).unwrap().datum("text").unwrap().as_str().unwrap().to_owned();
+            *tip = world.edit(&tip.clone(), "text", format!("{text}{lane} in {round}\n"));
         }
         let before = lanes.clone();
         for lane in 0..3 {

@@ -99,7 +99,7 @@ impl World {
     async fn new(peers: usize, hub: bool) -> Self {
         let count = peers + usize::from(hub);
         let spaces: Vec<Arc<dyn Space>> =
-            (0..count).map(|i| Arc::new(MemorySpace::new(&format!("peer {i}"))) as Arc<dyn Space>).collect();
+            (0..count).map(|i| Arc::new(MemorySpace::new(format!("peer {i}"))) as Arc<dyn Space>).collect();
         let options = HostOptions { allow_anonymous: true, ..HostOptions::default() };
         let hosts = spaces.iter().map(|s| Host::new(Arc::clone(s), options.clone())).collect();
         let docs = ["text", "json"].map(|ib| {
@@ -243,7 +243,7 @@ impl World {
         let by = order as usize % pairs.len();
         pairs.rotate_left(by);
         for (i, j) in pairs {
-            let (i, j) = if order % 2 == 0 || self.hub { (i, j) } else { (j, i) };
+            let (i, j) = if order.is_multiple_of(2) || self.hub { (i, j) } else { (j, i) };
             self.sync(&Sync { from: i, to: j, way: 0, cut_one_in: 0, seed: 1 }, i, j).await.unwrap();
         }
     }
@@ -327,7 +327,7 @@ impl World {
                 // An object without members stays where its members were deleted.
                 || got.is_some_and(|v| *v == Value::Object(Map::new()))
                 || got.is_none() && written.iter().all(|w| **w == Some(Value::Object(Map::new())))
-                || written.iter().any(|w| merges_as_text(w));
+                || written.iter().any(merges_as_text);
             assert!(fine, "{path:?} holds {got:?}, its newest writers wrote {written:?}");
         }
         let all: HashSet<&Vec<String>> = self.done.values().flat_map(|d| d.written.keys()).collect();
