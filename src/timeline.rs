@@ -12,9 +12,9 @@
 
 use crate::addr::Addr;
 use crate::ibgib::{IbGib, Verified};
-use crate::merge::{self, Region};
+use crate::merge::{self, Region, Seen, Writer};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 /// Proof that a timeline's tip may move from one frame to another: the new tip covers the old one, and every frame
 /// between follows the rules of timelines. Only [`History::advance`] makes one.
@@ -112,16 +112,18 @@ pub(crate) enum Stop {
 
 type Known<T> = Result<T, Stop>;
 
-/// Orders frames: n (missing counts −1), then the text of the gib.
-pub(crate) type Key = (i64, Addr);
+/// A frame's number; a missing one counts −1.
+pub(crate) fn number(frame: &IbGib) -> i64 {
+    frame.n().map_or(-1, |n| n as i64)
+}
 
-fn key_of(frame: &Verified<IbGib>) -> Key {
-    (frame.n().map_or(-1, |n| n as i64), frame.addr().clone())
+/// Orders frames: n, then the text of the gib.
+pub(crate) fn key(frame: &Verified<IbGib>) -> (i64, &str) {
+    (number(frame), frame.addr().gib())
 }
 
 /// Larger (n, gib) first among two tips.
-pub(crate) fn larger(a: &Verified<IbGib>, b: &Verified<IbGib>) -> bool {
-    let key = |f: &Verified<IbGib>| (f.n().map_or(-1, |n| n as i64), f.addr().gib().to_owned());
+fn larger(a: &Verified<IbGib>, b: &Verified<IbGib>) -> bool {
     key(a) > key(b)
 }
 
@@ -214,38 +216,61 @@ impl History {
 
     /// Runs a computation, finding out first whatever it stops for.
     fn run<T>(&mut self, mut work: impl FnMut(&Self) -> Known<T>) -> Result<T, HistoryError> {
-        // Frames to classify, each needed by the one before: a stack of our own, since histories nest deeply.
-        let mut pending: Vec<Addr> = Vec::new();
+        // Frames to classify, later ones first: a stack of our own, since histories nest deeply. Some are looked at
+        // early (`true`), so that `work` need not begin again for each; what those lack nobody needs yet.
+        let mut pending: Vec<(Addr, bool)> = Vec::new();
+        let mut ahead = 1;
         loop {
-            let stop = match pending.last() {
+            let top = pending.last().cloned();
+            let stop = match &top {
                 None => match work(self) {
                     Ok(done) => return Ok(done),
                     Err(stop) => stop,
                 },
-                Some(addr) => {
-                    let addr = addr.clone();
-                    match self.recompute(&addr) {
-                        Ok(is_merge) => {
-                            self.merges.insert(addr, is_merge);
-                            pending.pop();
-                            continue;
-                        }
-                        Err(stop) => stop,
-                    }
+                Some((addr, _)) if self.merges.contains_key(addr) => {
+                    pending.pop();
+                    continue;
                 }
+                Some((addr, _)) => match self.recompute(addr) {
+                    Ok(is_merge) => {
+                        self.merges.insert(addr.clone(), is_merge);
+                        continue;
+                    }
+                    Err(stop) => stop,
+                },
             };
-            match stop {
-                Stop::Need(addrs) => return Err(HistoryError::Need(addrs)),
+            match (stop, top) {
+                (Stop::Need(_), Some((_, true))) => drop(pending.pop()),
+                (Stop::Need(addrs), _) => return Err(HistoryError::Need(addrs)),
                 // What recomputing a frame finds broken says that the frame is no merge of ours.
-                Stop::Broken(_, _) if !pending.is_empty() => {
-                    if let Some(addr) = pending.pop() {
-                        self.merges.insert(addr, false);
-                    }
+                (Stop::Broken(_, _), Some((addr, _))) => drop(self.merges.insert(addr, false)),
+                (Stop::Broken(addr, why), None) => return Err(HistoryError::Broken { addr, why }),
+                (Stop::Classify(addr), Some((_, early))) => pending.push((addr, early)),
+                (Stop::Classify(addr), None) => {
+                    pending.push((addr.clone(), false));
+                    pending.extend(self.candidates_below(&addr, ahead).into_iter().map(|addr| (addr, true)));
+                    ahead *= 2;
                 }
-                Stop::Broken(addr, why) => return Err(HistoryError::Broken { addr, why }),
-                Stop::Classify(addr) => pending.push(addr),
             }
         }
+    }
+
+    /// What may be a merge frame among the next `visits` frames in memory before this one, highest n first.
+    fn candidates_below(&self, addr: &Addr, visits: usize) -> Vec<Addr> {
+        let mut seen = HashSet::from([addr.clone()]);
+        let mut next = VecDeque::from([addr.clone()]);
+        let mut out = Vec::new();
+        for _ in 0..visits {
+            let Some(frame) = next.pop_front().and_then(|addr| self.frames.get(&addr)) else { break };
+            let candidate = Self::merge_candidate(frame);
+            if candidate.is_some() && frame.addr() != addr && !self.merges.contains_key(frame.addr()) {
+                out.push((number(frame), frame.addr().clone()));
+            }
+            let before = frame.past().into_iter().chain(candidate.map(|(_, orphan)| orphan));
+            next.extend(before.filter(|a| self.frames.contains_key(a) && seen.insert(a.clone())));
+        }
+        out.sort_by(|a, b| b.cmp(a));
+        out.into_iter().map(|(_, addr)| addr).collect()
     }
 
     pub(crate) fn frame(&self, addr: &Addr) -> Known<&Verified<IbGib>> {
@@ -284,9 +309,8 @@ impl History {
     fn recompute(&self, addr: &Addr) -> Known<bool> {
         let frame = self.frame(addr)?;
         let Some((base, orphan)) = Self::merge_candidate(frame) else { return Ok(false) };
-        let n = frame.n().map_or(-1, |n| n as i64);
         for parent in [&base, &orphan] {
-            if key_of(self.frame(parent)?).0 >= n {
+            if number(self.frame(parent)?) >= number(frame) {
                 return Ok(false);
             }
         }
@@ -363,61 +387,67 @@ impl History {
     /// `deep`: go on until a single frame is left that everything visited descends from (or nothing is left), as
     /// merging and checking a whole timeline need it.
     fn paint(&self, x: &[Addr], y: &[Addr], deep: bool) -> Known<Paint> {
-        const X: u8 = 1;
-        const Y: u8 = 2;
-        const STALE: u8 = 4;
-        let mut heap: BTreeMap<Reverse<Key>, u8> = BTreeMap::new();
-        let mut done: HashSet<Addr> = HashSet::new();
+        let mut front = Front::default();
+        let mut depths = HashMap::new();
         let mut out = Paint::default();
         for (tips, colour) in [(x, X), (y, Y)] {
             for tip in tips {
-                *heap.entry(Reverse(key_of(self.frame(tip)?))).or_default() |= colour;
+                front.add((self.rank(tip, &mut depths)?, tip.clone()), colour);
             }
         }
         let one_sided = y.is_empty();
         loop {
-            let common = |flags: u8| flags & (X | Y) == X | Y;
-            let open = heap.values().filter(|f| !common(**f)).count();
-            let fresh = heap.values().filter(|f| common(**f) && **f & STALE == 0).count();
-            if open == 0 && !one_sided {
-                if deep && heap.len() <= 1 || !deep && fresh == 0 {
-                    out.nearest.extend(heap.iter().filter(|(_, f)| **f & STALE == 0).map(|(k, _)| k.0.1.clone()));
-                    return Ok(out);
-                }
+            if front.open == 0 && !one_sided {
                 // The highest of the rest cannot be an ancestor of the others.
-                let top_is_fresh = heap.first_key_value().is_some_and(|(_, f)| *f & STALE == 0);
-                if !deep && fresh == 1 && top_is_fresh {
-                    out.nearest.extend(heap.first_key_value().map(|(k, _)| k.0.1.clone()));
+                let one_left = front.fresh == 1 && front.highest().is_some_and(Front::is_fresh);
+                if deep && front.rest.len() <= 1 || !deep && (front.fresh == 0 || one_left) {
+                    out.nearest.extend(front.rest.into_iter().filter(|(_, f)| Front::is_fresh(*f)).map(|(k, _)| k.0.1));
                     return Ok(out);
                 }
             }
-            let Some((Reverse((n, addr)), flags)) = heap.pop_first() else { return Ok(out) };
-            if !done.insert(addr.clone()) {
-                continue;
-            }
-            match flags & (X | Y) {
+            let Some(((rank, addr), flags)) = front.pop() else { return Ok(out) };
+            match flags & BOTH {
                 X => out.only_x.push(addr.clone()),
                 Y => out.only_y.push(addr.clone()),
                 _ => {
-                    if flags & STALE == 0 {
+                    if Front::is_fresh(flags) {
                         out.nearest.push(addr.clone());
                     }
                     out.common.push(addr.clone());
                 }
             }
-            let inherited = if common(flags) { flags | STALE } else { flags };
+            let inherited = if flags & BOTH == BOTH { flags | STALE } else { flags };
             for parent in self.parents(&addr)? {
-                let key = key_of(self.frame(&parent)?);
-                // Without numbers the order is that of the walk; a chain of them is still visited once.
-                if key.0 >= n && !(key.0 == -1 && n == -1) {
+                let before = self.rank(&parent, &mut depths)?;
+                if before >= rank {
                     return Err(Stop::Broken(addr, format!("its n is not greater than that of {parent}")));
                 }
-                if done.contains(&parent) {
-                    return Err(Stop::Broken(addr, "frames without n were merged".into()));
-                }
-                *heap.entry(Reverse(key)).or_default() |= inherited;
+                front.add((before, parent), inherited);
             }
         }
+    }
+
+    /// A number that is larger than those of all frames before: n, or, for frames without n, how many are before them
+    /// (which only `past` can tell, since a merge frame has an n), below all n.
+    fn rank(&self, addr: &Addr, depths: &mut HashMap<Addr, i64>) -> Known<i64> {
+        let mut chain = Vec::new();
+        let mut next = Some(addr.clone());
+        let mut rank = i64::MIN;
+        while let Some(addr) = next {
+            let frame = self.frame(&addr)?;
+            if let Some(known) = frame.n().map(|n| n as i64).or_else(|| depths.get(&addr).copied()) {
+                rank = known;
+                break;
+            }
+            next = frame.past();
+            chain.push(addr);
+        }
+        for addr in chain.into_iter().rev() {
+            // One without n after one with n is not greater: that breaks a rule.
+            rank = if rank >= 0 { i64::MIN } else { rank + 1 };
+            depths.insert(addr, rank);
+        }
+        Ok(rank)
     }
 
     /// The merge frame of two tips that diverged, with its stones.
@@ -425,38 +455,88 @@ impl History {
         let (base, orphan) = if larger(self.frame(x)?, self.frame(y)?) { (x, y) } else { (y, x) };
         let near = self.paint(std::slice::from_ref(base), std::slice::from_ref(orphan), false)?;
         let deep = self.paint(std::slice::from_ref(base), std::slice::from_ref(orphan), true)?;
-        let mut region = Region { writers: Vec::new(), parents: HashMap::new() };
-        for addr in deep.only_x.iter().chain(&deep.only_y).chain(&deep.common) {
-            let parents = self.parents(addr)?;
-            if !self.is_merge(addr)? {
-                let past = match self.frame(addr)?.past() {
-                    Some(past) => Some(self.frame(&past)?.clone()),
-                    None => None,
-                };
-                region.writers.push((self.frame(addr)?.clone(), past));
+        let mut region = Region::default();
+        for (frames, seen) in [(&deep.only_x, Seen::Base), (&deep.only_y, Seen::Orphan), (&deep.common, Seen::Both)] {
+            for addr in frames {
+                if !self.is_merge(addr)? {
+                    let past = match self.frame(addr)?.past() {
+                        Some(past) => Some(self.frame(&past)?.clone()),
+                        None => None,
+                    };
+                    region.writers.push(Writer { frame: self.frame(addr)?.clone(), past, seen });
+                }
+                let parents = self.parents(addr)?.into_iter().map(|a| Ok((number(self.frame(&a)?), a)));
+                region.parents.insert(addr.clone(), parents.collect::<Known<_>>()?);
             }
-            region.parents.insert(addr.clone(), parents);
         }
         let nearest = self.sorted(near.nearest)?;
         merge::merge(self, self.frame(base)?, self.frame(orphan)?, &nearest, &region)
     }
 
+    /// Largest (n, gib) first.
     fn sorted(&self, frames: Vec<Addr>) -> Known<Vec<Addr>> {
-        let mut keyed = Vec::new();
-        for addr in frames {
-            let (n, _) = key_of(self.frame(&addr)?);
-            keyed.push((n, addr.gib().to_owned(), addr));
-        }
-        keyed.sort();
-        keyed.reverse();
-        Ok(keyed.into_iter().map(|(_, _, addr)| addr).collect())
+        let mut frames = frames.iter().map(|addr| self.frame(addr)).collect::<Known<Vec<_>>>()?;
+        frames.sort_by(|a, b| key(b).cmp(&key(a)));
+        Ok(frames.into_iter().map(|f| f.addr().clone()).collect())
     }
 
     /// The nearest common ancestors of `c` and any of `seen`, largest (n, gib) first.
     pub(crate) fn nearest(&self, seen: &[Addr], c: &Addr) -> Known<Vec<Addr>> {
         let paint = self.paint(seen, std::slice::from_ref(c), false)?;
-        let found: BTreeSet<Addr> = paint.nearest.into_iter().collect();
-        self.sorted(found.into_iter().collect())
+        self.sorted(paint.nearest)
+    }
+}
+
+/// Reached from x.
+const X: u8 = 1;
+/// Reached from y.
+const Y: u8 = 2;
+const BOTH: u8 = X | Y;
+/// Reached from a frame that both reach.
+const STALE: u8 = 4;
+
+/// Frames that [`History::paint`] has reached and not visited, highest first.
+#[derive(Default)]
+struct Front {
+    rest: BTreeMap<Reverse<(i64, Addr)>, u8>,
+    /// How many of them only one side reaches.
+    open: usize,
+    /// How many of them may be nearest common ancestors.
+    fresh: usize,
+}
+
+impl Front {
+    fn is_fresh(flags: u8) -> bool {
+        flags & (BOTH | STALE) == BOTH
+    }
+
+    fn add(&mut self, key: (i64, Addr), colour: u8) {
+        let flags = self.rest.entry(Reverse(key)).or_default();
+        let before = *flags;
+        *flags |= colour;
+        let after = *flags;
+        self.count(before, false);
+        self.count(after, true);
+    }
+
+    fn pop(&mut self) -> Option<((i64, Addr), u8)> {
+        let (Reverse(key), flags) = self.rest.pop_first()?;
+        self.count(flags, false);
+        Some((key, flags))
+    }
+
+    fn highest(&self) -> Option<u8> {
+        self.rest.first_key_value().map(|(_, flags)| *flags)
+    }
+
+    fn count(&mut self, flags: u8, more: bool) {
+        let one = |is: bool, n: &mut usize| {
+            if is {
+                *n = if more { *n + 1 } else { *n - 1 };
+            }
+        };
+        one(matches!(flags & BOTH, X | Y), &mut self.open);
+        one(Self::is_fresh(flags), &mut self.fresh);
     }
 }
 

@@ -8,20 +8,21 @@
 
 use super::lcs::lcs;
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
 /// Bytes of one text that are merged by lines; longer ones are one value.
-pub const TEXT_BYTES_MAX: usize = 8 * 1024 * 1024;
+pub const TEXT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// A merged text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TextMerge {
     /// The text.
     pub text: String,
-    /// Places where both sides replaced the same lines: ancestor's, base's and orphan's lines there.
+    /// Places where both sides replaced the same lines.
     pub conflicts: Vec<TextConflict>,
 }
 
-/// Lines that both sides replaced.
+/// A place where both sides replaced the same lines, as each of the three has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TextConflict {
     /// The lines as they were.
@@ -82,8 +83,8 @@ struct Side {
 }
 
 struct Hunk {
-    ancestor: std::ops::Range<usize>,
-    own: std::ops::Range<usize>,
+    ancestor: Range<usize>,
+    own: Range<usize>,
 }
 
 fn read(a: &[u32], side: &[u32]) -> Side {
@@ -201,7 +202,8 @@ fn merge_items<'a>(
     (out, conflicts)
 }
 
-/// Overlapping runs that both sides replaced by something else, differently and not by words.
+/// Overlapping runs that both sides replaced by something else, differently and not by words. Runs that hang together
+/// by this are one conflict, with everything in between.
 fn find_conflicts(
     ancestor: &[&str],
     base: &[&str],
@@ -210,27 +212,45 @@ fn find_conflicts(
     side_o: &Side,
     worded: &HashMap<usize, String>,
 ) -> Vec<TextConflict> {
-    let mut out = Vec::new();
+    let mut found: Vec<[Range<usize>; 3]> = Vec::new();
     let mut rest = side_o.hunks.iter().peekable();
     for hb in side_b.hunks.iter().filter(|h| !h.own.is_empty()) {
-        while rest.peek().is_some_and(|ho| ho.ancestor.end <= hb.ancestor.start) {
-            rest.next();
-        }
+        while rest.next_if(|ho| ho.ancestor.end <= hb.ancestor.start).is_some() {}
         let mut look = rest.clone();
         while let Some(ho) = look.next_if(|ho| ho.ancestor.start < hb.ancestor.end) {
-            let both = hb.ancestor.start.max(ho.ancestor.start)..hb.ancestor.end.min(ho.ancestor.end);
-            let (new_b, new_o) = (&base[hb.own.clone()], &orphan[ho.own.clone()]);
-            if ho.own.is_empty() || new_b == new_o || both.clone().all(|i| worded.contains_key(&i)) {
+            let mut both = hb.ancestor.start.max(ho.ancestor.start)..hb.ancestor.end.min(ho.ancestor.end);
+            let same = base[hb.own.clone()] == orphan[ho.own.clone()];
+            if ho.own.is_empty() || same || both.all(|i| worded.contains_key(&i)) {
                 continue;
             }
-            out.push(TextConflict {
-                ancestor: ancestor[both].join("\n"),
-                base: new_b.join("\n"),
-                orphan: new_o.join("\n"),
-            });
+            let place = [span(&hb.ancestor, &ho.ancestor), hb.own.clone(), ho.own.clone()];
+            match found.last_mut() {
+                Some(last) if last[0].end > place[0].start => {
+                    last.iter_mut().zip(&place).for_each(|(a, b)| *a = span(a, b));
+                }
+                _ => found.push(place),
+            }
         }
     }
-    out
+    // Where one side's run reaches further, the other kept the lines there.
+    let own = |side: &Side, at: &Range<usize>, own: &Range<usize>| {
+        let start = side.kept.get(&at.start).map_or(own.start, |j| own.start.min(*j));
+        let end = side.kept.get(&(at.end - 1)).map_or(own.end, |j| own.end.max(j + 1));
+        start..end
+    };
+    let text = |of: &[&str], at: Range<usize>| of[at].join("\n");
+    found
+        .into_iter()
+        .map(|[at, b, o]| TextConflict {
+            base: text(base, own(side_b, &at, &b)),
+            orphan: text(orphan, own(side_o, &at, &o)),
+            ancestor: text(ancestor, at),
+        })
+        .collect()
+}
+
+fn span(a: &Range<usize>, b: &Range<usize>) -> Range<usize> {
+    a.start.min(b.start)..a.end.max(b.end)
 }
 
 /// Merges one line by words, when every word of the ancestor's line survives on both sides.

@@ -3,6 +3,7 @@
 //! another merge. Exit 1: a wrong result of ours, or more conflicts than git; 2: it could not run.
 
 use ibgib::{Value, merge::text};
+use similar::{Algorithm, DiffTag, capture_diff_slices};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::error::Error;
 use std::ops::Range;
@@ -253,6 +254,22 @@ fn divided(name: &str, base: &str, new: &str, rng: &mut Rng) -> Option<Case> {
     Some(Case { name: name.to_owned(), base: base.to_owned(), left, right, known: Some(new.to_owned()) })
 }
 
+/// What a side took out and put in, as four algorithms read it: of a line that stands several times nobody can say which
+/// one is meant. A result that one of them explains is right.
+fn readings<'a>(a: &[&'a str], side: &[&'a str]) -> Vec<(Counts, Counts)> {
+    let texts = [a, side].map(|lines| lines.iter().map(|l| format!("{l}\n")).collect::<String>());
+    let hunks = hunks(&texts[0], &texts[1]);
+    let gone = hunks.iter().flat_map(|h| &a[h.0.clone()]).copied();
+    let mut out = vec![(count(gone), count(hunks.iter().flat_map(|h| &h.1).copied()))];
+    for algorithm in [Algorithm::Myers, Algorithm::Patience, Algorithm::Lcs] {
+        let ops = capture_diff_slices(algorithm, a, side);
+        let changes = ops.iter().filter(|op| op.tag() != DiffTag::Equal);
+        let gone = changes.clone().flat_map(|op| &a[op.old_range()]).copied();
+        out.push((count(gone), count(changes.flat_map(|op| &side[op.new_range()]).copied())));
+    }
+    out
+}
+
 fn documents(folder: &Path, out: &mut Vec<(String, String)>) -> Res<()> {
     let mut entries = std::fs::read_dir(folder)?.map(|e| e.map(|e| e.path())).collect::<Result<Vec<_>, _>>()?;
     entries.sort();
@@ -389,10 +406,8 @@ fn check(base: &str, left: &str, right: &str, made: &Made) -> Told {
     let [a, l, r, m] = [0, 1, 2, 3].map(|i| lines(&texts[i]));
     let [in_a, in_l, in_r, mut in_m] = [&a, &l, &r, &m].map(|v| count(v.iter().copied()));
     let n = |c: &Counts, l: &str| c.get(l).copied().unwrap_or(0);
-    let [(l_gone, l_put), (r_gone, r_put)] = [1, 2].map(|i| {
-        let hunks = hunks(&texts[0], &texts[i]);
-        (count(hunks.iter().flat_map(|h| &a[h.0.clone()]).copied()), count(hunks.iter().flat_map(|h| &h.1).copied()))
-    });
+    let [of_l, of_r] = [&l, &r].map(|side| readings(&a, side));
+    let (l_put, r_put) = (&of_l[0].1, &of_r[0].1);
     let mut told = Told::default();
     // A line that is nobody's must hold one lost line of each side, in order, and nothing more.
     let all: BTreeSet<&str> = a.iter().chain(&l).chain(&r).copied().collect();
@@ -405,7 +420,7 @@ fn check(base: &str, left: &str, right: &str, made: &Made) -> Told {
             let lost = put.keys().filter(|x| n(&in_m, x) < n(&in_l, x).max(n(&in_r, x)));
             lost.filter(|x| holds(x)).max_by_key(|x| (x.len(), (*x).clone())).cloned()
         };
-        match (lost(&l_put), lost(&r_put)) {
+        match (lost(l_put), lost(r_put)) {
             (Some(x), Some(y)) if new.len() <= x.len() + y.len() => {
                 [x, y].into_iter().for_each(|x| *in_m.entry(x).or_default() += 1);
             }
@@ -413,18 +428,22 @@ fn check(base: &str, left: &str, right: &str, made: &Made) -> Told {
         }
     }
     for line in all.into_iter().filter(|l| l.contains(char::is_alphanumeric)) {
-        let (lp, lg, rp, rg) = (n(&l_put, line), n(&l_gone, line), n(&r_put, line), n(&r_gone, line));
         let (was, is) = (n(&in_a, line), n(&in_m, line));
         let one_each = n(&in_l, line) == 1 && n(&in_r, line) == 1;
         // What stands once everywhere stands once, wherever it was moved to.
-        let (least, most) = match was {
-            1 if one_each => (1, 1),
-            _ => (was - lg - rg + lp.max(rp), was - lg.max(rg) + lp + rp),
-        };
+        let (mut least, mut most, mut put) = (1, 1, 0);
+        if was != 1 || !one_each {
+            (least, most) = (i64::MAX, i64::MIN);
+            for (l, r) in of_l.iter().flat_map(|l| of_r.iter().map(move |r| (l, r))) {
+                let [(lg, lp), (rg, rp)] = [l, r].map(|side| (n(&side.0, line), n(&side.1, line)));
+                (least, most) = (least.min(was - lg - rg + lp.max(rp)), most.max(was - lg.max(rg) + lp + rp));
+                put += lp + rp;
+            }
+        }
         if is < least && !made.record.contains(line) {
             told.wrong.push(format!("lost: {line}"));
         } else if is > most {
-            told.wrong.push(format!("{}: {line}", if lp + rp == 0 { "deleted, but back" } else { "doubled" }));
+            told.wrong.push(format!("{}: {line}", if put == 0 { "deleted, but back" } else { "doubled" }));
         }
         told.twice += usize::from(was == 0 && one_each && is == 2);
     }
