@@ -327,6 +327,15 @@ mod tests {
     }
 
     #[test]
+    fn with_several_ancestors_a_line_that_both_have_is_one_insertion() {
+        let (a, b, o) = ("a\nb\n", "a\nx\ny\nb\n", "a\nx\nz\nb\n");
+        // Each side wrote its own x.
+        assert_eq!(merge(a, b, o, false).text, "a\nx\ny\nx\nz\nb\n");
+        // Both may have it from a merge that neither of the nearest ancestors holds alone.
+        assert_eq!(merge(a, b, o, true).text, "a\nx\ny\nz\nb\n");
+    }
+
+    #[test]
     fn words_follow_bytes_not_tables() {
         assert_eq!(words("aé b-c_1"), ["aé", " ", "b", "-", "c_1"]);
         assert_eq!(m("e\u{301}a", "x e\u{301}a", "e\u{301}a y").0, "x e\u{301}a y");
