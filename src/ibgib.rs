@@ -276,7 +276,7 @@ impl IbGib {
             return Err(VerifyError::HashesAsAbsent("data"));
         }
         if let Some(data) = &self.data {
-            check_value(data, "data", 1, true)?;
+            check_value(data, 1, true).map_err(|at| at.error())?;
         }
         if let Some(rel8ns) = &self.rel8ns {
             check_rel8ns(rel8ns)?;
@@ -344,22 +344,40 @@ fn check_rel8ns(rel8ns: &Value) -> Result<(), VerifyError> {
     Ok(())
 }
 
+/// A value that may not stand where it stands.
+struct BadValue {
+    /// Member names and indices that lead to it, the innermost first: written down only on the way back from it.
+    path: Vec<String>,
+    why: &'static str,
+}
+
+impl BadValue {
+    fn within(mut self, name: impl ToString) -> Self {
+        self.path.push(name.to_string());
+        self
+    }
+
+    fn error(mut self) -> VerifyError {
+        self.path.push("data".into());
+        self.path.reverse();
+        VerifyError::Value { path: self.path.join("/"), why: self.why }
+    }
+}
+
 /// Values built in memory must be such as strict text could have given: nothing in it that prints as something else,
 /// and no deeper than text may be.
-fn check_value(value: &Value, path: &str, depth: usize, outside_arrays: bool) -> Result<(), VerifyError> {
-    let bad = |why| Err(VerifyError::Value { path: path.to_owned(), why });
+fn check_value(value: &Value, depth: usize, outside_arrays: bool) -> Result<(), BadValue> {
+    let bad = |why| Err(BadValue { path: Vec::new(), why });
     // The ibgib itself is one level.
     if depth >= DEPTH_MAX && matches!(value, Value::Array(_) | Value::Object(_)) {
-        return Err(VerifyError::Value { path: "data".into(), why: "nested too deep" });
+        return bad("nested too deep");
     }
     match value {
         Value::Number(n) if !n.is_finite() => bad("the number is not finite"),
         Value::Number(n) if *n == 0.0 && n.is_sign_negative() => bad("the number is -0"),
         Value::Array(items) => {
-            for (i, item) in items.iter().enumerate() {
-                if !is_plain(item) {
-                    check_value(item, &format!("{path}/{i}"), depth + 1, false)?;
-                }
+            for (i, item) in items.iter().enumerate().filter(|(_, item)| !is_plain(item)) {
+                check_value(item, depth + 1, false).map_err(|at| at.within(i))?;
             }
             Ok(())
         }
@@ -369,7 +387,7 @@ fn check_value(value: &Value, path: &str, depth: usize, outside_arrays: bool) ->
                     return bad("the hash does not cover a member \"__proto__\"");
                 }
                 if !is_plain(value) {
-                    check_value(value, &format!("{path}/{key}"), depth + 1, outside_arrays)?;
+                    check_value(value, depth + 1, outside_arrays).map_err(|at| at.within(key))?;
                 }
             }
             Ok(())

@@ -6,7 +6,9 @@
 
 use crate::canonical;
 use indexmap::IndexMap;
+use std::collections::BTreeMap;
 use std::fmt;
+use std::iter::Chain;
 
 mod parse;
 pub use parse::{JsonError, JsonErrorKind};
@@ -153,9 +155,9 @@ impl From<Map> for Value {
 /// indices (`"0"`, or no leading zero, at most 4294967294) first and ascending, then the rest as inserted.
 #[derive(Clone, Default)]
 pub struct Map {
-    members: IndexMap<String, Value>,
-    /// How many members at the front are array indices.
-    indices: usize,
+    /// Members whose names are array indices, each with its name.
+    indices: BTreeMap<u32, (String, Value)>,
+    names: IndexMap<String, Value>,
 }
 
 /// The number, if `key` is a canonical array index.
@@ -178,74 +180,66 @@ impl Map {
 
     /// How many members.
     pub fn len(&self) -> usize {
-        self.members.len()
+        self.indices.len() + self.names.len()
     }
 
     /// Whether there are no members.
     pub fn is_empty(&self) -> bool {
-        self.members.is_empty()
+        self.len() == 0
     }
 
     /// The value of `key`.
     pub fn get(&self, key: &str) -> Option<&Value> {
-        self.members.get(key)
+        match array_index(key) {
+            Some(n) => self.indices.get(&n).map(|(_, value)| value),
+            None => self.names.get(key),
+        }
     }
 
     /// The value of `key`.
     pub fn get_mut(&mut self, key: &str) -> Option<&mut Value> {
-        self.members.get_mut(key)
+        match array_index(key) {
+            Some(n) => self.indices.get_mut(&n).map(|(_, value)| value),
+            None => self.names.get_mut(key),
+        }
     }
 
     /// Whether there is a member `key`.
     pub fn contains_key(&self, key: &str) -> bool {
-        self.members.contains_key(key)
+        self.get(key).is_some()
     }
 
     /// Sets `key`; an existing member keeps its place. Returns the old value.
     pub fn insert(&mut self, key: impl Into<String>, value: impl Into<Value>) -> Option<Value> {
         let (key, value) = (key.into(), value.into());
-        if let Some(old) = self.members.get_mut(&key) {
-            return Some(std::mem::replace(old, value));
-        }
         match array_index(&key) {
-            None => {
-                self.members.insert(key, value);
-            }
-            Some(n) => {
-                let before = |k: &str| array_index(k).is_some_and(|m| m < n);
-                let at = (0..self.indices)
-                    .rev()
-                    .find(|i| self.members.get_index(*i).is_some_and(|(k, _)| before(k)))
-                    .map_or(0, |i| i + 1);
-                self.members.shift_insert(at, key, value);
-                self.indices += 1;
-            }
+            Some(n) => self.indices.insert(n, (key, value)).map(|(_, old)| old),
+            None => self.names.insert(key, value),
         }
-        None
     }
 
     /// Removes `key`, the other members keeping their order.
     pub fn remove(&mut self, key: &str) -> Option<Value> {
-        let old = self.members.shift_remove(key)?;
-        if array_index(key).is_some() {
-            self.indices -= 1;
+        match array_index(key) {
+            Some(n) => self.indices.remove(&n).map(|(_, old)| old),
+            None => self.names.shift_remove(key),
         }
-        Some(old)
     }
 
     /// Members in enumeration order.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&str, &Value)> + ExactSizeIterator {
-        self.members.iter().map(|(k, v)| (k.as_str(), v))
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&str, &Value)> {
+        let indices = self.indices.values().map(|(k, v)| (k.as_str(), v));
+        indices.chain(self.names.iter().map(|(k, v)| (k.as_str(), v)))
     }
 
     /// Names in enumeration order.
-    pub fn keys(&self) -> impl DoubleEndedIterator<Item = &str> + ExactSizeIterator {
-        self.members.keys().map(String::as_str)
+    pub fn keys(&self) -> impl DoubleEndedIterator<Item = &str> {
+        self.iter().map(|(key, _)| key)
     }
 
     /// Values in enumeration order.
-    pub fn values(&self) -> impl DoubleEndedIterator<Item = &Value> + ExactSizeIterator {
-        self.members.values()
+    pub fn values(&self) -> impl DoubleEndedIterator<Item = &Value> {
+        self.iter().map(|(_, value)| value)
     }
 }
 
@@ -274,9 +268,10 @@ impl<K: Into<String>, V: Into<Value>> FromIterator<(K, V)> for Map {
 
 impl IntoIterator for Map {
     type Item = (String, Value);
-    type IntoIter = indexmap::map::IntoIter<String, Value>;
+    type IntoIter =
+        Chain<std::collections::btree_map::IntoValues<u32, (String, Value)>, indexmap::map::IntoIter<String, Value>>;
     fn into_iter(self) -> Self::IntoIter {
-        self.members.into_iter()
+        self.indices.into_values().chain(self.names)
     }
 }
 

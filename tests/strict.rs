@@ -416,3 +416,26 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_hundred_thousand_members_that_are_array_indices_cost_no_more_than_others() {
+    let members: Vec<String> = (0..200_000).rev().map(|n| format!("\"{n}\":1")).collect();
+    let value = Value::parse(&format!("{{{}}}", members.join(",")), Mode::Strict).unwrap();
+    let map = value.as_object().unwrap();
+    assert_eq!((map.len(), map.keys().next(), map.keys().next_back()), (200_000, Some("0"), Some("199999")));
+}
+
+/// The paths of all levels together would take 16 GB.
+#[test]
+fn deep_values_with_long_names_are_checked_in_little_memory() {
+    let name = "n".repeat(8_000);
+    let deep = |inner: &str| format!("{}{inner}{}", format!("{{\"{name}\":").repeat(1_990), "}".repeat(1_990));
+    let data = Value::parse(&deep("1"), Mode::Strict).unwrap();
+    let node = IbGib { ib: "deep".into(), gib: None, data: Some(data), rel8ns: None };
+    assert!(node.seal().is_ok());
+    let data = Value::parse(&deep("[0]"), Mode::Strict).unwrap();
+    let Value::Object(mut map) = data else { panic!("an object") };
+    map.insert("bad", Value::Number(f64::NAN));
+    let node = IbGib { ib: "deep".into(), gib: None, data: Some(Value::Object(map)), rel8ns: None };
+    assert!(matches!(node.seal(), Err(VerifyError::Value { path, .. }) if path == "data/bad"));
+}
