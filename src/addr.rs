@@ -10,6 +10,9 @@ use std::sync::Arc;
 /// The gib of a primitive.
 pub const GIB: &str = "gib";
 
+/// Bytes that an address may have: lists, messages and keys hold many of them.
+pub const ADDR_BYTES_MAX: usize = 4 * 1024;
+
 /// A strict address: parsed at the door, cheap to clone, ordered by its text.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Addr(Arc<str>);
@@ -18,6 +21,9 @@ pub struct Addr(Arc<str>);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AddrError {
+    /// It is longer than [`ADDR_BYTES_MAX`].
+    #[error("an address of {0} bytes; {max} is the limit", max = ADDR_BYTES_MAX)]
+    TooLong(usize),
     /// There is no `^`, or more than one.
     #[error("address {0:?} must have exactly one '^'")]
     Delimiter(String),
@@ -96,6 +102,9 @@ fn is_hash(text: &str) -> bool {
 impl FromStr for Addr {
     type Err = AddrError;
     fn from_str(text: &str) -> Result<Self, AddrError> {
+        if text.len() > ADDR_BYTES_MAX {
+            return Err(AddrError::TooLong(text.len()));
+        }
         let mut parts = text.split('^');
         let (Some(ib), Some(gib), None) = (parts.next(), parts.next(), parts.next()) else {
             return Err(AddrError::Delimiter(text.to_owned()));

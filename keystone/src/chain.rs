@@ -188,6 +188,16 @@ impl Chain {
         self.spent.contains(&spent_key(pool_id, id))
     }
 
+    /// Whether a frame solves a challenge that this chain has not spent: only who has the secret can have made it.
+    /// A second frame on one past that solves nothing new may be anybody's who saw the first (see
+    /// [`crate::attacks`]), so it proves nothing against the identity.
+    pub fn reveals_new(&self, frame: &Verified<IbGib>) -> bool {
+        let proofs = frame.datum("proofs").and_then(Value::as_array).unwrap_or(&[]);
+        let solutions = proofs.iter().flat_map(|p| p.get("solutions").and_then(Value::as_array).unwrap_or(&[]));
+        let text = |s: &Value, name: &str| s.get(name).and_then(Value::as_str).unwrap_or("").to_owned();
+        solutions.into_iter().any(|s| !self.is_spent(&text(s, "poolId"), &text(s, "challengeId")))
+    }
+
     /// What is left of each pool.
     pub fn pools(&self) -> Vec<PoolState> {
         pools(&self.tip)

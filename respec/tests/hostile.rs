@@ -1,9 +1,10 @@
 //! A hostile sender against a real server: whatever it sends ends in a typed refusal, and nothing of it is applied.
 
 use async_trait::async_trait;
+use ibgib::transform::{self, ForkOpts, Moment, Rel8Opts, TjpOpts, linked};
 use ibgib::{Addr, IbGib, Mode, Value, Verified};
 use ibgib_keystone::{Claim, Secret, SignOpts};
-use ibgib_peer::entropy::{OsEntropy, now_ms};
+use ibgib_peer::entropy::{OsEntropy, now_ms, random};
 use ibgib_peer::{
     Host, HostOptions, Innerspace, Link, Remote, SecretSource, SenderIdentity, SyncOptions, SyncSagaCoordinator,
     identity,
@@ -11,10 +12,12 @@ use ibgib_peer::{
 use ibgib_respec::play::{self, Play, Side, data};
 use ibgib_respec::rigs::{Faults, Rig, Simulated};
 use ibgib_saga::turn::Link as TurnLink;
-use ibgib_saga::{Limits, Message, MsgType, Packet, SagaError, Stage, Turn};
+use ibgib_saga::{Action, Limits, Message, MsgType, Packet, SagaError, Stage, Turn};
+use ibgib_spaces::history::admit;
 use ibgib_spaces::{Changes, Commit, CommitError, Follow, Kind, MemorySpace, Scanned, Space, SpaceError, Tip, fsck};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 type Packets = Arc<Mutex<Vec<Packet>>>;
 
@@ -336,12 +339,24 @@ async fn stale_and_forked_identities_are_told_apart() {
     let (mut old, _) = ibgib_keystone::Chain::replay(frames[..1].to_vec()).unwrap();
     let secret = sender.secret.read().unwrap();
     let claim = Claim { verb: "sync".into(), target: "something^else".into(), scope: None };
-    let mut other = Vec::new();
-    for _ in 0..2 {
+    // What anybody could have made who saw the real frame proves nothing against the identity.
+    let mut reaimed = (*frames[1]).clone();
+    let stamped = reaimed.data.as_mut().and_then(Value::as_object_mut).unwrap();
+    stamped.insert("timestamp", "Thu, 01 Jan 2026 00:00:00 GMT");
+    let reaimed = reaimed.seal().unwrap();
+    let error = play.stage.remote.post_evolution(&sender.tjp, &[reaimed], None).await.unwrap_err();
+    assert_eq!(error.code(), "identity_stale");
+    assert_eq!(identity::evidence(&*play.stage.dest, &sender.tjp).await.unwrap(), []);
+
+    let mut other: Vec<Verified<IbGib>> = Vec::new();
+    while other.len() < 2 {
         let signed =
             ibgib_keystone::sign(&old, &secret, &claim, &SignOpts::default(), now_ms(), &mut OsEntropy).unwrap();
-        other.push(signed.frame.clone());
-        old = signed.chain;
+        // Its random solutions may happen to be the real frame's.
+        if chain.reveals_new(&signed.frame) {
+            other.push(signed.frame.clone());
+            old = signed.chain;
+        }
     }
     // Its second frame alone leads nowhere that the server knows: stale, with the tip to go on from.
     let error = play.stage.remote.post_evolution(&sender.tjp, &other[1..], None).await.unwrap_err();
@@ -471,8 +486,64 @@ async fn what_a_cut_saga_staged_expires() {
     assert_eq!(host.expire_staging(now_ms() + day, day).await.unwrap(), 1);
     assert!(dest.staged_addrs(&owner).await.unwrap().is_empty());
     assert_eq!(host.expire_staging(now_ms() + 2 * day, day).await.unwrap(), 0);
+    // What a finished saga leaves staged (here nothing) expires the same way.
     play.sync().await.unwrap();
-    assert_eq!(dest.records("staging/").await.unwrap(), [], "a finished saga leaves nothing to expire");
+    let swept = async {
+        // The connection may take a moment to end.
+        while !dest.records("staging/").await.unwrap().is_empty() {
+            assert_eq!(host.expire_staging(now_ms() + day, day).await.unwrap(), 0);
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), swept).await.unwrap();
+}
+
+/// Data may relate to an identity; the identity itself never travels as data.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_timeline_that_relates_to_an_unknown_identity_fails_alone() {
+    let (rig, mut play) = played().await;
+    let other = identity::create(&*play.stage.source, &Secret::new(b"somebody else's".to_vec())).await.unwrap();
+    let signed = |ib: &str, keystone: &Addr| {
+        let start = ForkOpts {
+            dest_ib: Some(ib.into()),
+            tjp: Some(TjpOpts { uuid: true, timestamp: true }),
+            dna: true,
+            n_counter: true,
+            linked_rel8ns: linked(),
+            ..ForkOpts::default()
+        };
+        let moment = Moment { now_ms: now_ms(), random: random() };
+        let first = transform::fork(&IbGib::primitive("note").unwrap(), &start, &moment).unwrap();
+        let add = vec![("identity".to_owned(), vec![keystone.clone()])];
+        let opts = Rel8Opts { add, dna: true, linked_rel8ns: linked(), ..Rel8Opts::default() };
+        let next = transform::rel8(&first.frame, &opts, &moment).unwrap();
+        (first.frame.addr().clone(), [first.nodes(), next.nodes()].concat())
+    };
+    let (refused, nodes) = signed("refused", other.tjp());
+    admit(&*play.stage.source, &nodes).await.unwrap();
+    let (fine, nodes) = signed("fine", &play.identity.as_ref().unwrap().tjp);
+    admit(&*play.stage.source, &nodes).await.unwrap();
+
+    let coordinator = SyncSagaCoordinator::new(Arc::clone(&play.stage.source));
+    let synced = coordinator.sync(Arc::clone(&play.stage.remote), options(&play)).done().await.unwrap();
+    let action = |tjp: &Addr| synced.summary.timelines.iter().find(|t| t.tjp == *tjp).unwrap().action;
+    assert_eq!((action(&refused), action(&fine)), (Action::Refused, Action::Pushed));
+    // Of a refused timeline nothing is there.
+    assert_eq!(play.stage.dest.has(&[refused, fine.clone()]).await.unwrap(), [false, true]);
+
+    // Another space, which knows neither identity, gets everything else.
+    let empty: Arc<dyn Space> = Arc::new(MemorySpace::new("empty"));
+    let me = identity::create(&*empty, &Secret::new(b"a third one".to_vec())).await.unwrap();
+    let secret = SecretSource::new(|| Ok(Secret::new(b"a third one".to_vec())));
+    let identity = Some(SenderIdentity { tjp: me.tjp().clone(), secret });
+    let coordinator = SyncSagaCoordinator::new(Arc::clone(&empty));
+    let pulled = coordinator.sync(Arc::clone(&play.stage.remote), SyncOptions { identity, ..options(&play) });
+    let pulled = pulled.done().await.unwrap().summary;
+    let action = |tjp: &Addr| pulled.timelines.iter().find(|t| t.tjp == *tjp).unwrap().action;
+    assert_eq!(action(&fine), Action::Refused);
+    assert!(pulled.timelines.iter().any(|t| t.action == Action::Pulled), "{pulled:?}");
+    still_serves(&mut play).await;
+    rig.close().await;
 }
 
 #[tokio::test(start_paused = true)]

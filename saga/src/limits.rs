@@ -15,8 +15,10 @@ pub struct Limits {
     pub nodes_max: u64,
     /// Bytes of nodes that one saga may stage.
     pub staged_bytes_max: u64,
-    /// Lines of a turn's list.
+    /// Lines of a turn's list, and entries of a peek's answer.
     pub list_max: u64,
+    /// Bytes of a turn's list, and of a peek's answer.
+    pub list_bytes_max: u64,
     /// Payload up to this size travels with `init`.
     pub inline_bytes_max: usize,
     /// Turns of one saga.
@@ -45,6 +47,7 @@ impl Default for Limits {
             nodes_max: 10_000_000,
             staged_bytes_max: 16 * 1024 * 1024 * 1024,
             list_max: 4_000_000,
+            list_bytes_max: 512 * 1024 * 1024,
             inline_bytes_max: 256 * 1024,
             turns_max: 64,
             late_rounds_max: 8,

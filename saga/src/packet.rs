@@ -151,6 +151,16 @@ impl Message {
     }
 }
 
+/// Bytes of a text as JSON prints it, quotes included.
+pub(crate) fn printed(text: &str) -> usize {
+    let escaped = |b: u8| match b {
+        b'"' | b'\\' => 2,
+        0..0x20 => 6,
+        _ => 1,
+    };
+    2 + text.bytes().map(escaped).sum::<usize>()
+}
+
 /// `{...}` of features told in `hello`; unknown ones are ignored.
 pub fn features() -> Value {
     object([("peek", true.into())])

@@ -2,7 +2,7 @@
 //! moves. With them a saga starts knowing what the other side has, so that only missing nodes travel.
 
 use crate::error::SagaError;
-use crate::packet::{Message, MsgType};
+use crate::packet::{Message, MsgType, printed};
 use ibgib::{Addr, Map, Value};
 
 /// A question.
@@ -135,13 +135,13 @@ impl Peeked {
             size += bytes;
         };
         for (tjp, tip) in self.tips {
-            fit(&mut pages, 16 + tjp.as_str().len() + tip.as_ref().map_or(0, |t| t.as_str().len()));
+            fit(&mut pages, 16 + printed(tjp.as_str()) + tip.as_ref().map_or(0, |t| printed(t.as_str())));
             if let Some(page) = pages.last_mut() {
                 page.tips.push((tjp, tip));
             }
         }
         for node in self.nodes {
-            fit(&mut pages, 8 + node.as_str().len());
+            fit(&mut pages, 8 + printed(node.as_str()));
             if let Some(page) = pages.last_mut() {
                 page.nodes.push(node);
             }

@@ -3,7 +3,7 @@
 use crate::error::SagaError;
 use crate::fingerprint::Fingerprint;
 use crate::limits::Limits;
-use crate::packet::{Message, MsgType, Packet, SUBPROTOCOL, features};
+use crate::packet::{Message, MsgType, Packet, SUBPROTOCOL, features, printed};
 use crate::peek::{Peek, Peeked};
 use crate::stream::{Incoming, Line, Outgoing, announce};
 use crate::summary::{Summary, TimelineSummary};
@@ -209,6 +209,8 @@ struct Job {
     asked: Vec<Addr>,
     their_has: HashSet<Addr>,
     peeked: Option<Peeked>,
+    /// Bytes of all peeks' answers.
+    peek_bytes: u64,
     /// Rest of a question that is too long for one message.
     more_peeks: VecDeque<Peek>,
     candidates: Vec<Addr>,
@@ -405,6 +407,13 @@ impl Sender {
             Packet::Binary(_) => Err(SagaError::misbehaved("out_of_turn", "a chunk outside the peer's turn")),
             Packet::Text(text) => {
                 let message = Message::decode(&text)?;
+                if let (MsgType::PeekOk, Some(job)) = (message.kind, &mut self.job) {
+                    job.peek_bytes += text.len() as u64;
+                    let limit = self.limits.list_bytes_max;
+                    if job.peek_bytes > limit {
+                        return Err(SagaError::Limit { name: "list_bytes_max", limit });
+                    }
+                }
                 match (self.state, message.kind) {
                     (_, MsgType::AuthFail | MsgType::SyncError) => Err(message.as_refusal()),
                     (_, MsgType::Bye) => Err(SagaError::Cut),
@@ -471,6 +480,7 @@ impl Sender {
             asked: Vec::new(),
             their_has: HashSet::new(),
             peeked: None,
+            peek_bytes: 0,
             more_peeks: VecDeque::new(),
             candidates: Vec::new(),
             want: Vec::new(),
@@ -696,7 +706,7 @@ impl Sender {
         }
         let live = job.request.scope != Scope::All;
         let size = |(tip, stop): &(Addr, Option<Addr>)| {
-            tip.as_str().len() + stop.as_ref().map_or(0, |stop| stop.as_str().len()) + 16
+            printed(tip.as_str()) + stop.as_ref().map_or(0, |stop| printed(stop.as_str())) + 16
         };
         self.peek_all(State::PeekList, parts(wanted, size).into_iter().map(|items| Peek::List { items, live }));
         Ok(())
@@ -1018,7 +1028,7 @@ impl Sender {
         } else {
             let asked: Vec<Addr> = tips.iter().map(|(t, _)| t.clone()).collect();
             job.mine = tips.into_iter().collect();
-            self.peek_all(State::PeekTips, parts(asked, |a| a.as_str().len() + 4).into_iter().map(Peek::Tips));
+            self.peek_all(State::PeekTips, parts(asked, |a| printed(a.as_str()) + 4).into_iter().map(Peek::Tips));
         }
         Ok(())
     }
@@ -1048,7 +1058,7 @@ fn batches(addrs: Vec<Addr>) -> VecDeque<Vec<Addr>> {
     let mut out = VecDeque::new();
     let (mut batch, mut size) = (Vec::new(), 0);
     for addr in addrs {
-        size += addr.as_str().len() + 3;
+        size += printed(addr.as_str()) + 3;
         batch.push(addr);
         if size > HAS_BYTES {
             out.push_back(std::mem::take(&mut batch));

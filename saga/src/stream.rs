@@ -224,6 +224,7 @@ pub(crate) struct Incoming {
     pub(crate) lines: Vec<Line>,
     pub(crate) payload: Vec<Addr>,
     pub(crate) bytes: u64,
+    list_bytes: u64,
     ended: bool,
 }
 
@@ -258,6 +259,7 @@ impl Incoming {
             lines: Vec::new(),
             payload: Vec::new(),
             bytes: 0,
+            list_bytes: 0,
             ended: false,
         })
     }
@@ -316,6 +318,10 @@ impl Incoming {
         }
         if self.lines_left > 0 {
             self.lines_left -= 1;
+            self.list_bytes += bytes.len() as u64;
+            if self.list_bytes > limits.list_bytes_max {
+                return Err(SagaError::Limit { name: "list_bytes_max", limit: limits.list_bytes_max });
+            }
             self.list_hash.update(bytes);
             self.list_hash.update(b"\n");
             self.lines.push(Line::parse(text)?);

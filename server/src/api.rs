@@ -18,8 +18,8 @@ use std::sync::Arc;
 
 /// Nodes of a graph that one request may read.
 const GRAPH_MAX: usize = 10_000_000;
-/// Nodes loaded at once while a graph is answered.
-const GRAPH_BATCH: usize = 256;
+/// Nodes loaded at once while a graph is answered: few, since each may be as large as its limit.
+const GRAPH_BATCH: usize = 8;
 
 pub(crate) fn router(state: Arc<State>, extra: Option<Router>) -> Router {
     let body_max = state.body_bytes_max;
@@ -165,7 +165,7 @@ async fn ibgib(
     }
     let none = HashSet::new();
     let addrs = space.reach(std::slice::from_ref(&addr), Follow::All, &none, GRAPH_MAX).await.map_err(space_error)?;
-    // Batch after batch, so that a large graph does not stand in memory.
+    // Batch after batch, so that a large graph never stands in memory.
     let (tx, rx) = tokio::sync::mpsc::channel::<Result<String, std::io::Error>>(4);
     tokio::spawn(async move {
         for batch in addrs.chunks(GRAPH_BATCH) {

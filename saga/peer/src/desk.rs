@@ -23,8 +23,13 @@ pub(crate) async fn resolve(space: &dyn Space, addr: &Addr) -> Result<Option<(Ad
     }
 }
 
-/// Nodes asked from a space at once.
-const BATCH: usize = 128;
+/// Nodes asked from a space at once: few, since each may be as large as its limit.
+const BATCH: usize = 8;
+
+/// Whether nodes at this address may travel as payload.
+fn is_payload(addr: &Addr) -> bool {
+    !matches!(addr.ib().split(' ').next(), Some("keystone" | "saga" | "saga_msg" | "saga_context"))
+}
 
 /// A prefix of `addrs`, at least one node and about `bytes_max` bytes; what is not committed is looked for in `made`.
 async fn load(space: &dyn Space, addrs: &[Addr], bytes_max: usize) -> Result<Vec<Verified<IbGib>>, SagaError> {

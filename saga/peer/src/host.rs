@@ -105,6 +105,7 @@ pub struct Host {
     also_allowed: RwLock<HashSet<Addr>>,
     allow_anonymous: bool,
     live: Mutex<HashMap<Addr, Live>>,
+    chains: Mutex<HashMap<Addr, Chain>>,
     connections: AtomicU64,
     events: broadcast::Sender<HostEvent>,
 }
@@ -130,6 +131,7 @@ impl Host {
             also_allowed: RwLock::default(),
             allow_anonymous: options.allow_anonymous,
             live: Mutex::new(HashMap::new()),
+            chains: Mutex::new(HashMap::new()),
             connections: AtomicU64::new(0),
             events,
         })
@@ -272,7 +274,7 @@ impl Host {
         if let Some(forked) = self.forked(tjp).await? {
             return Err(forked);
         }
-        let known = identity::load_chain(&*self.space, tjp).await?;
+        let known = self.chain(tjp).await?;
         let mut chain = known.ok_or_else(|| refused("identity_unknown", format!("no identity {tjp} here")))?;
         let addrs: Vec<Addr> = frames.iter().map(|f| f.addr().clone()).collect();
         let has = self.space.has(&addrs).await.map_err(space_error)?;
@@ -305,7 +307,9 @@ impl Host {
         match self.space.commit(commit).await {
             Ok(_) => {
                 self.tell(HostEvent::Evolved(tjp.clone()));
-                Ok(chain.tip().addr().clone())
+                let tip = chain.tip().addr().clone();
+                self.keep(chain);
+                Ok(tip)
             }
             Err(CommitError::TipsMoved(moved)) => Err(SagaError::Identity {
                 rule: "identity_stale",
@@ -316,6 +320,33 @@ impl Host {
             }),
             Err(error) => Err(identity::commit_error(error)),
         }
+    }
+
+    /// An identity's validated state. Replaying it costs work for every frame, and asking for it nothing: what was
+    /// replayed is kept.
+    async fn chain(&self, tjp: &Addr) -> Result<Option<Chain>, SagaError> {
+        let Some(tip) = self.space.tip(tjp).await.map_err(space_error)? else { return Ok(None) };
+        let kept = self.chains().get(tjp).filter(|c| *c.tip().addr() == tip.addr).cloned();
+        if kept.is_some() {
+            return Ok(kept);
+        }
+        let chain = identity::load_chain(&*self.space, tjp).await?;
+        if let Some(chain) = &chain {
+            self.keep(chain.clone());
+        }
+        Ok(chain)
+    }
+
+    fn keep(&self, chain: Chain) {
+        let mut chains = self.chains();
+        if chains.len() >= CHAINS_MAX {
+            chains.clear();
+        }
+        chains.insert(chain.tjp().clone(), chain);
+    }
+
+    fn chains(&self) -> MutexGuard<'_, HashMap<Addr, Chain>> {
+        self.chains.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds the session that an identity's newest frame introduces, unless it is here already.
@@ -373,7 +404,7 @@ impl Host {
         if before.advance(frame, &Expect::default()).is_err() {
             return Ok(refused("identity_invalid", "the frame does not hold, and its past has another successor"));
         }
-        let Some(first) = frames.get(at + 1) else { return Ok(stale) };
+        let Some(first) = frames.get(at + 1).filter(|_| chain.reveals_new(frame)) else { return Ok(stale) };
         let past = frames[at].addr();
         let records = identity::fork_records(chain.tjp(), past, &[first, frame]);
         self.space.commit(Commit { records, ..Commit::default() }).await.map_err(identity::commit_error)?;
@@ -408,13 +439,17 @@ impl Host {
     pub async fn expire_staging(&self, now_ms: i64, age_ms: i64) -> Result<usize, SagaError> {
         let mut dropped = 0;
         for (key, since) in self.space.records(STAGING).await.map_err(space_error)? {
-            let since = std::str::from_utf8(&since).ok().and_then(|t| t.parse::<i64>().ok()).unwrap_or(0);
+            let time = std::str::from_utf8(&since).ok().and_then(|t| t.parse::<i64>().ok()).unwrap_or(0);
             let owner = key.trim_start_matches(STAGING);
             let is_connected = self.live().keys().any(|identity| push_owner(identity) == owner);
-            if is_connected || now_ms.saturating_sub(since) < age_ms {
+            if is_connected || now_ms.saturating_sub(time) < age_ms {
                 continue;
             }
             let staged = self.space.staged_addrs(owner).await.map_err(space_error)?;
+            if self.space.record(&key).await.map_err(space_error)?.is_some_and(|now| now != since) {
+                // It came back just now.
+                continue;
+            }
             self.space.unstage(owner).await.map_err(space_error)?;
             let commit = Commit { records: vec![(key.clone(), None)], ..Commit::default() };
             self.space.commit(commit).await.map_err(identity::commit_error)?;
@@ -533,6 +568,9 @@ async fn turned(flag: &mut watch::Receiver<bool>) -> bool {
     let set = flag.wait_for(|set| *set).await.is_ok();
     if set { true } else { std::future::pending().await }
 }
+
+/// Identities whose validated state is kept in memory.
+const CHAINS_MAX: usize = 1_024;
 
 /// Records that tell since when nodes may be staged for an owner.
 const STAGING: &str = "staging/";

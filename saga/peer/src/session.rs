@@ -326,6 +326,10 @@ async fn parted(
         let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
         foreign(all.join("; "))
     })?;
+    if !chain.reveals_new(&their) {
+        // Nothing is held against the identity: whoever has seen its frames could have made this one.
+        return Ok(forked(chain.tjp()));
+    }
     let records = identity::fork_records(chain.tjp(), &past, &[our, &their]);
     space.commit(Commit { records, ..Commit::default() }).await.map_err(commit_error)?;
     if let Err(error) = remote.post_evolution(chain.tjp(), std::slice::from_ref(our), None).await {

@@ -1,7 +1,7 @@
 //! The receiver's desk.
 
 use super::sender::add_transcript;
-use super::{load, resolve};
+use super::{is_payload, load, resolve};
 use crate::entropy::{OsEntropy, now_ms, random_hex};
 use crate::host::{Host, push_owner, staging_key};
 use crate::identity;
@@ -65,7 +65,7 @@ impl ReceiverDesk {
                 let commit = Commit {
                     nodes: vec![frame],
                     tips: vec![Advance::Keystone(step).into()],
-                    // From now on nodes may be staged; the commit that ends a saga takes this back.
+                    // From now on nodes may be staged.
                     records: vec![(staging_key(&self.owner), Some(now_ms().to_string().into_bytes()))],
                     ..Commit::default()
                 };
@@ -174,6 +174,8 @@ impl ReceiverDesk {
                 let follow = if live { Follow::Live } else { Follow::All };
                 let max = usize::try_from(self.host.limits().nodes_max).unwrap_or(usize::MAX);
                 out.nodes = space.reach(&starts, follow, &stops, max).await.map_err(space_error)?;
+                // An identity that data relates to comes by its own way, or is missed there.
+                out.nodes.retain(is_payload);
                 if live {
                     out.tips = out
                         .nodes
@@ -245,11 +247,12 @@ impl ReceiverDesk {
                             plan.advances.push(Advance::Timeline(advance));
                             (status, None)
                         }
-                        Found::Diverged => {
+                        Found::Diverged(addrs) => {
                             diverged = true;
                             if evaluate.commit && !evaluate.is_init {
                                 match self.merge(&mut view, tip.as_ref(), mine.as_ref(), &mut plan).await {
                                     Ok((to, found)) => {
+                                        plan.publish.extend(addrs);
                                         answer = Some(to);
                                         merges += 1;
                                         conflicts += found;
@@ -301,7 +304,8 @@ impl ReceiverDesk {
                 let finals: Vec<Addr> = finals.into_iter().filter(|f| !stops.contains(f)).collect();
                 let more = space.reach(&finals, Follow::All, &stops, max).await.map_err(space_error)?;
                 // What the sender itself has sent it has.
-                send.extend(more.into_iter().filter(|a| !staged.contains(a) && known.insert(a.clone())));
+                let more = more.into_iter().filter(|a| is_payload(a) && !staged.contains(a));
+                send.extend(more.filter(|a| known.insert(a.clone())));
                 send.extend(plan.nodes.iter().map(|n| n.addr().clone()).filter(|a| known.insert(a.clone())));
             }
         }
@@ -357,12 +361,12 @@ impl ReceiverDesk {
         if node.tjp().as_ref() != Some(tjp) {
             return Ok(Found::Refused(format!("{tip} is not a frame of {tjp}")));
         }
-        match view.publishable(tip, staged, &plan.publish).await? {
-            Ok(addrs) => plan.publish.extend(addrs),
+        let addrs = match view.publishable(tip, staged, &plan.publish).await? {
+            Ok(addrs) => addrs,
             Err((missing, from)) => {
                 return Ok(Found::Lacking(format!("{missing} is missing, {from} relates to it")));
             }
-        }
+        };
         let relation = match mine {
             None => Ok(Relation::Behind),
             Some(mine) => view.history.relate(mine, tip).await,
@@ -370,11 +374,15 @@ impl ReceiverDesk {
         match relation {
             Err(error) => Ok(Found::Refused(error.to_string())),
             Ok(Relation::Same) => Ok(Found::Status(Status::Same)),
-            Ok(Relation::Ahead) => Ok(Found::Status(Status::Ahead)),
-            Ok(Relation::Diverged) => Ok(Found::Diverged),
+            Ok(Relation::Ahead) => {
+                plan.publish.extend(addrs);
+                Ok(Found::Status(Status::Ahead))
+            }
+            Ok(Relation::Diverged) => Ok(Found::Diverged(addrs)),
             Ok(Relation::Behind) => match view.history.advance(mine, tip).await {
                 Err(error) => Ok(Found::Refused(error.to_string())),
                 Ok(advance) => {
+                    plan.publish.extend(addrs);
                     let status = if mine.is_some() { Status::Behind } else { Status::Unknown };
                     Ok(Found::Forward(status, advance))
                 }
@@ -425,7 +433,7 @@ impl ReceiverDesk {
             nodes: self.plan.nodes.clone(),
             publish: Some((self.owner.clone(), self.plan.publish.iter().cloned().collect())),
             tips: self.plan.advances.iter().cloned().map(Into::into).collect(),
-            records: vec![(staging_key(&self.owner), None)],
+            records: Vec::new(),
         };
         commit.nodes.extend(session_frames);
         commit.tips.extend(step.map(|s| Advance::Keystone(s).into()));
@@ -450,14 +458,10 @@ impl ReceiverDesk {
 enum Found {
     Status(Status),
     Forward(Status, ibgib::timeline::Advance),
-    Diverged,
+    /// With the nodes that its merge needs published.
+    Diverged(Vec<Addr>),
     Lacking(String),
     Refused(String),
-}
-
-/// Whether nodes at this address may travel as payload.
-fn is_payload(addr: &Addr) -> bool {
-    !matches!(addr.ib().split(' ').next(), Some("keystone" | "saga" | "saga_msg" | "saga_context"))
 }
 
 fn commit_error(error: CommitError) -> SagaError {

@@ -1,6 +1,6 @@
 //! The sender's desk.
 
-use super::load;
+use super::{is_payload, load};
 use crate::session::SessionSigner;
 use crate::view::{View, space_error};
 use ibgib::timeline::Relation;
@@ -43,7 +43,9 @@ impl SenderDesk {
             SenderQuery::Candidates { starts, stops } => {
                 let stops = stops.into_iter().collect();
                 let max = usize::try_from(self.limits.nodes_max).unwrap_or(usize::MAX);
-                let addrs = self.space.reach(&starts, Follow::All, &stops, max).await.map_err(space_error)?;
+                let mut addrs = self.space.reach(&starts, Follow::All, &stops, max).await.map_err(space_error)?;
+                // An identity that data relates to comes by its own way, or is missed there.
+                addrs.retain(is_payload);
                 Ok(SenderAnswer::Addrs(addrs))
             }
             SenderQuery::Lacking(addrs) => {
