@@ -52,13 +52,18 @@ pub(crate) enum Seen {
     Both,
 }
 
+/// What writing and telling apart the places of one merge may take: the sum of [`Place::weight`] over those that tips or
+/// edits disagree on. Deep and wide at once is what no document needs and what an attack would send.
+const WORK_MAX: usize = 1 << 23;
+
 /// One place in a frame that edits write. Data goes down through objects; an array is one value; each entry of a
 /// relation is a place of its own.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Path {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Path<'a> {
     Ib,
-    Data(Vec<String>),
-    Rel8n(String, String),
+    /// A number of [`Places`].
+    Data(usize),
+    Rel8n(&'a str, &'a str),
 }
 
 /// Members of data that merging sets by rules of their own.
@@ -66,120 +71,188 @@ const OWN_DATA: [&str; 5] = ["n", "timestamp", "timestampMs", "uuid", "isTjp"];
 /// Relations that merging sets by rules of their own.
 const OWN_REL8NS: [&str; 5] = ["past", "dna", "tjp", "graftbase", "graftorphan"];
 
-/// Whether this place is one that merges as text however short the ancestor is.
-fn is_text(path: &Path) -> bool {
-    matches!(path, Path::Data(p) if p.len() == 1 && p[0] == "text")
+/// The number of data itself.
+const ROOT: usize = 0;
+
+/// One place in data; it knows its parent, so that no path is ever copied.
+struct Place<'a> {
+    parent: usize,
+    key: &'a str,
+    /// How many steps lead here, long keys counted as several.
+    weight: usize,
+    children: BTreeMap<&'a str, usize>,
 }
 
-impl Path {
-    /// As a JSON pointer (RFC 6901) into the ibgib.
-    fn pointer(&self) -> String {
-        let escape = |s: &str| s.replace('~', "~0").replace('/', "~1");
-        match self {
-            Self::Ib => "/ib".into(),
-            Self::Data(parts) => parts.iter().fold("/data".to_owned(), |out, part| format!("{out}/{}", escape(part))),
-            Self::Rel8n(name, addr) => format!("/rel8ns/{}/{}", escape(name), escape(addr)),
-        }
-    }
+/// The places in data that hold members or that frames differ at.
+struct Places<'a> {
+    all: Vec<Place<'a>>,
+    /// Their numbers, each before its members; the position of each number therein; and where its members end.
+    order: Vec<usize>,
+    at: Vec<usize>,
+    end: Vec<usize>,
 }
 
-type Leaves = BTreeMap<Path, Value>;
-
-/// Everything in a frame that edits write.
-fn leaves(frame: &IbGib) -> Leaves {
-    let mut out = BTreeMap::new();
-    out.insert(Path::Ib, Value::from(frame.ib.as_str()));
-    if let Some(data) = &frame.data {
-        let mut path = Vec::new();
-        data_leaves(data, &mut path, &mut out);
-    }
-    for (name, list) in frame.rel8ns.as_ref().and_then(Value::as_object).into_iter().flat_map(Map::iter) {
-        if OWN_REL8NS.contains(&name) {
-            continue;
-        }
-        for addr in list.as_array().unwrap_or(&[]).iter().filter_map(Value::as_str) {
-            out.insert(Path::Rel8n(name.to_owned(), addr.to_owned()), Value::Bool(true));
-        }
-    }
-    out
+/// Whether a value is an object with members, which is no value of its own.
+fn is_open(value: &Value) -> bool {
+    matches!(value, Value::Object(map) if !map.is_empty())
 }
 
-fn data_leaves(value: &Value, path: &mut Vec<String>, out: &mut Leaves) {
-    match value {
-        Value::Object(map) if !map.is_empty() || path.is_empty() => {
-            for (key, value) in map.iter() {
-                if path.is_empty() && OWN_DATA.contains(&key) {
-                    continue;
+impl<'a> Places<'a> {
+    fn new() -> Self {
+        let root = Place { parent: ROOT, key: "", weight: 1, children: BTreeMap::new() };
+        Self { all: vec![root], order: Vec::new(), at: Vec::new(), end: Vec::new() }
+    }
+
+    fn child(&mut self, parent: usize, key: &'a str) -> usize {
+        if let Some(id) = self.all[parent].children.get(key) {
+            return *id;
+        }
+        let (id, weight) = (self.all.len(), self.all[parent].weight + 1 + key.len() / 16);
+        self.all.push(Place { parent, key, weight, children: BTreeMap::new() });
+        self.all[parent].children.insert(key, id);
+        id
+    }
+
+    /// The places whose values differ.
+    fn differ(&mut self, before: Option<&'a Value>, after: Option<&'a Value>) -> Vec<usize> {
+        let mut out = Vec::new();
+        let mut stack = vec![(ROOT, before, after)];
+        while let Some((id, before, after)) = stack.pop() {
+            let members = |v: Option<&'a Value>| v.and_then(Value::as_object).filter(|m| id == ROOT || !m.is_empty());
+            let (from, to) = (members(before), members(after));
+            if before.filter(|_| from.is_none()) != after.filter(|_| to.is_none()) {
+                out.push(id);
+            }
+            let kept = from.into_iter().flat_map(Map::iter).map(|(key, v)| (key, Some(v), to.and_then(|m| m.get(key))));
+            let put = to.into_iter().flat_map(Map::iter).map(|(key, v)| (key, None, Some(v)));
+            let put = put.filter(|(key, ..)| !from.is_some_and(|m| m.contains_key(key)));
+            for (key, before, after) in kept.chain(put) {
+                let own = id == ROOT && OWN_DATA.contains(&key);
+                let open = before.is_some_and(is_open) || after.is_some_and(is_open);
+                if !own && (open || before != after) {
+                    stack.push((self.child(id, key), before, after));
                 }
-                path.push(key.to_owned());
-                data_leaves(value, path, out);
-                path.pop();
             }
         }
-        _ => {
-            out.insert(Path::Data(path.clone()), value.clone());
+        out
+    }
+
+    /// Sets `order`, `at` and `end`, once all places are known.
+    fn finish(&mut self) {
+        (self.at, self.end) = (vec![0; self.all.len()], vec![0; self.all.len()]);
+        let mut stack = vec![ROOT];
+        while let Some(id) = stack.pop() {
+            self.at[id] = self.order.len();
+            self.order.push(id);
+            stack.extend(self.all[id].children.values().rev());
+        }
+        for id in self.order.iter().rev().copied() {
+            self.end[id] = self.end[id].max(self.at[id] + 1);
+            let parent = self.all[id].parent;
+            self.end[parent] = self.end[parent].max(self.end[id]);
+        }
+    }
+
+    /// The places below one.
+    fn below(&self, id: usize) -> &[usize] {
+        &self.order[self.at[id] + 1..self.end[id]]
+    }
+
+    fn is_at_or_below(&self, path: Path<'_>, id: usize) -> bool {
+        matches!(path, Path::Data(p) if (self.at[id]..self.end[id]).contains(&self.at[p]))
+    }
+
+    /// The places on the way up, data itself left out.
+    fn around(&self, id: usize) -> impl Iterator<Item = usize> {
+        std::iter::successors(Some(self.all[id].parent), |id| Some(self.all[*id].parent)).take_while(|id| *id != ROOT)
+    }
+
+    fn parts(&self, id: usize) -> Vec<&'a str> {
+        if id == ROOT {
+            return Vec::new();
+        }
+        let mut parts: Vec<&str> = [id].into_iter().chain(self.around(id)).map(|id| self.all[id].key).collect();
+        parts.reverse();
+        parts
+    }
+
+    /// Whether this place is one that merges as text however short the ancestor is.
+    fn is_text(&self, path: Path<'_>) -> bool {
+        matches!(path, Path::Data(id) if id != ROOT && self.all[id].parent == ROOT && self.all[id].key == "text")
+    }
+
+    /// As a JSON pointer (RFC 6901) into the ibgib.
+    fn pointer(&self, path: Path<'_>) -> String {
+        let escape = |s: &str| s.replace('~', "~0").replace('/', "~1");
+        match path {
+            Path::Ib => "/ib".into(),
+            Path::Data(id) => self.parts(id).into_iter().fold("/data".to_owned(), |mut out, part| {
+                out.push('/');
+                out.push_str(&escape(part));
+                out
+            }),
+            Path::Rel8n(name, addr) => format!("/rel8ns/{}/{}", escape(name), escape(addr)),
+        }
+    }
+
+    /// What a frame holds at a path; of data also an object with members.
+    fn whole(&self, frame: &IbGib, path: Path<'_>) -> Option<Value> {
+        match path {
+            Path::Ib => Some(Value::from(frame.ib.as_str())),
+            Path::Rel8n(name, addr) => frame.rel8n(name).any(|a| a == addr).then_some(Value::Bool(true)),
+            Path::Data(id) => {
+                let value = self.parts(id).into_iter().try_fold(frame.data.as_ref()?, |value, part| value.get(part))?;
+                Some(value.clone())
+            }
         }
     }
 }
 
-/// What a frame holds at a path; of data also an object with members.
-fn whole(frame: &IbGib, path: &Path) -> Option<Value> {
-    match path {
-        Path::Ib => Some(Value::from(frame.ib.as_str())),
-        Path::Rel8n(name, addr) => frame.rel8n(name).any(|a| a == addr).then_some(Value::Bool(true)),
-        Path::Data(parts) => {
-            let mut value = frame.data.as_ref()?;
-            for part in parts {
-                value = value.get(part)?;
-            }
-            Some(value.clone())
-        }
-    }
-}
-
-fn leaf(frame: &IbGib, path: &Path) -> Option<Value> {
-    whole(frame, path).filter(|value| !matches!(value, Value::Object(m) if !m.is_empty()))
+/// The entries of a frame's relations that edits write.
+fn related(frame: &IbGib) -> BTreeSet<(&str, &str)> {
+    let lists = frame.rel8ns.as_ref().and_then(Value::as_object).into_iter().flat_map(Map::iter);
+    let lists = lists.filter(|(name, _)| !OWN_REL8NS.contains(name));
+    let addrs = lists.map(|(name, list)| (name, list.as_array().unwrap_or(&[]).iter().filter_map(Value::as_str)));
+    addrs.flat_map(|(name, addrs)| addrs.map(move |addr| (name, addr))).collect()
 }
 
 /// Who wrote which path in the region.
 struct Writers<'a> {
     region: &'a Region,
-    by_path: BTreeMap<Path, Vec<&'a Writer>>,
+    places: Places<'a>,
+    by_path: HashMap<Path<'a>, Vec<&'a Writer>>,
 }
 
 /// What a writer wrote: `None` if it deleted.
 type Written<'a> = (&'a Writer, Option<Value>);
 
 impl<'a> Writers<'a> {
-    fn new(region: &'a Region) -> Self {
-        let mut by_path: BTreeMap<Path, Vec<&Writer>> = BTreeMap::new();
-        // From the highest n down, so that a frame's leaves are still at hand when they are those of the next one's past.
-        let mut at_hand: Option<(&Addr, Leaves)> = None;
+    fn new(region: &'a Region, mut places: Places<'a>) -> Self {
+        let mut by_path: HashMap<Path<'_>, Vec<&Writer>> = HashMap::new();
         for writer in &region.writers {
-            let after = match at_hand.take() {
-                Some((addr, leaves)) if addr == writer.frame.addr() => leaves,
-                _ => leaves(&writer.frame),
-            };
-            let before = writer.past.as_ref().map(|p| leaves(p)).unwrap_or_default();
-            let gone = before.keys().filter(|path| !after.contains_key(path));
-            let put = after.iter().filter(|(path, value)| before.get(path) != Some(value)).map(|(path, _)| path);
-            for path in gone.chain(put) {
-                by_path.entry(path.clone()).or_default().push(writer);
+            let (frame, past): (&IbGib, Option<&IbGib>) = (&writer.frame, writer.past.as_deref());
+            let data = places.differ(past.and_then(|p| p.data.as_ref()), frame.data.as_ref());
+            let (before, after) = (past.map(related).unwrap_or_default(), related(frame));
+            let rel8ns = before.symmetric_difference(&after).map(|(name, addr)| Path::Rel8n(name, addr));
+            let ib = past.is_none_or(|past| past.ib != frame.ib).then_some(Path::Ib);
+            for path in data.into_iter().map(Path::Data).chain(rel8ns).chain(ib) {
+                by_path.entry(path).or_default().push(writer);
             }
-            at_hand = writer.past.as_ref().map(|past| (past.addr(), before));
         }
+        places.finish();
         for writers in by_path.values_mut() {
             writers.sort_by(|a, b| key(&b.frame).cmp(&key(&a.frame)));
         }
-        Self { region, by_path }
+        Self { region, places, by_path }
     }
 
     /// The writers that no other writer of the path, or of a path that it cannot stand beside, descends from, best
     /// first: an edit beats a delete, then the larger (n, gib) wins.
-    fn newest(&self, path: &Path) -> Vec<Written<'a>> {
-        let Some(writers) = self.by_path.get(path) else { return Vec::new() };
+    fn newest(&self, path: Path<'a>) -> Vec<Written<'a>> {
+        let Some(writers) = self.by_path.get(&path) else { return Vec::new() };
         let mut later: Vec<&Writer> = writers.iter().copied().chain(self.instead_of(path)).collect();
         later.sort_by(|a, b| key(&b.frame).cmp(&key(&a.frame)));
+        later.dedup_by(|a, b| a.frame.addr() == b.frame.addr());
         let mut older: HashSet<&Addr> = HashSet::new();
         let lowest = writers.last().map_or(-1, |w| number(&w.frame));
         // The highest n comes first, so what is older is mostly known before its turn.
@@ -197,18 +270,26 @@ impl<'a> Writers<'a> {
             }
         }
         let newest = writers.iter().filter(|w| !older.contains(w.frame.addr()));
-        let mut out: Vec<Written<'_>> = newest.map(|w| (*w, leaf(&w.frame, path))).collect();
+        let leaf = |w: &Writer| self.places.whole(&w.frame, path).filter(|value| !is_open(value));
+        let mut out: Vec<Written<'_>> = newest.map(|w| (*w, leaf(w))).collect();
         out.sort_by(|(a, v), (b, w)| (w.is_some(), key(&b.frame)).cmp(&(v.is_some(), key(&a.frame))));
         out
     }
 
     /// Writers of data that lies around or below this path: of a value and its members only one can stand.
-    fn instead_of(&self, path: &Path) -> Vec<&'a Writer> {
-        let Path::Data(parts) = path else { return Vec::new() };
-        let around = (1..parts.len()).filter_map(|n| self.by_path.get(&Path::Data(parts[..n].to_vec())));
-        let below = self.by_path.range(path..).skip(1);
-        let below = below.take_while(|(p, _)| matches!(p, Path::Data(q) if q.starts_with(parts)));
-        around.chain(below.map(|(_, writers)| writers)).flatten().copied().collect()
+    fn instead_of(&self, path: Path<'_>) -> Vec<&'a Writer> {
+        let Path::Data(id) = path else { return Vec::new() };
+        let places = self.places.around(id).chain(self.places.below(id).iter().copied());
+        places.filter_map(|id| self.by_path.get(&Path::Data(id))).flatten().copied().collect()
+    }
+
+    /// Takes what a path costs from what the merge may still take.
+    fn spend(&self, path: Path<'_>, left: &mut usize, base: &Addr) -> Result<(), Stop> {
+        let Path::Data(id) = path else { return Ok(()) };
+        let rest = left.checked_sub(self.places.all[id].weight);
+        *left =
+            rest.ok_or_else(|| Stop::Broken(base.clone(), "too much that is deep differs in it to merge".into()))?;
+        Ok(())
     }
 }
 
@@ -219,12 +300,15 @@ fn met((a, _): &Written<'_>, (b, _): &Written<'_>) -> bool {
 }
 
 /// What was found to be in conflict at one path.
-struct Conflict {
-    path: Path,
+struct Conflict<'a> {
+    path: Path<'a>,
     ancestor: Option<Value>,
     base: Option<Value>,
     orphan: Option<Value>,
 }
+
+/// What base and orphan hold at a path, whole.
+type Sides<'v> = (Option<&'v Value>, Option<&'v Value>);
 
 pub(crate) fn merge(
     history: &History,
@@ -233,43 +317,70 @@ pub(crate) fn merge(
     nearest: &[Addr],
     region: &Region,
 ) -> Result<Joined, Stop> {
-    let (b, o) = (leaves(base), leaves(orphan));
-    let writers = Writers::new(region);
-    let mut ancestors = Ancestors { history, nearest, below: HashMap::new() };
+    let mut places = Places::new();
+    places.differ(base.data.as_ref(), orphan.data.as_ref());
+    let writers = Writers::new(region, places);
+    let places = &writers.places;
+    let mut ancestors = Ancestors { history, nearest, places, below: HashMap::new() };
     let mut conflicts = Vec::new();
-    let mut merged: Leaves = BTreeMap::new();
-    let mut paths: BTreeSet<&Path> = b.keys().chain(o.keys()).collect();
-    paths.extend(writers.by_path.keys());
-    for path in paths {
-        let (vb, vo) = (b.get(path), o.get(path));
+    let mut merged: HashMap<Path<'_>, Value> = HashMap::new();
+
+    let mut sides: Vec<Sides<'_>> = vec![(base.data.as_ref(), orphan.data.as_ref()); places.all.len()];
+    for id in places.order.iter().copied().skip(1) {
+        let Place { parent, key, .. } = places.all[id];
+        let (b, o) = sides[parent];
+        sides[id] = (b.and_then(|b| b.get(key)), o.and_then(|o| o.get(key)));
+    }
+    let (ibs, here) = ((Value::from(base.ib.as_str()), Value::from(orphan.ib.as_str())), Value::Bool(true));
+    let (rel_b, rel_o) = (related(base), related(orphan));
+    let mut rel8ns: BTreeSet<Path<'_>> = rel_b.union(&rel_o).map(|(name, addr)| Path::Rel8n(name, addr)).collect();
+    rel8ns.extend(writers.by_path.keys().filter(|path| matches!(path, Path::Rel8n(..))));
+
+    let mut left = WORK_MAX;
+    let data = places.order.iter().map(|id| Path::Data(*id));
+    for path in [Path::Ib].into_iter().chain(data).chain(rel8ns) {
+        let whole = match path {
+            Path::Ib => (Some(&ibs.0), Some(&ibs.1)),
+            Path::Data(id) => sides[id],
+            Path::Rel8n(name, addr) => {
+                let holds = |entries: &BTreeSet<_>| entries.contains(&(name, addr)).then_some(&here);
+                (holds(&rel_b), holds(&rel_o))
+            }
+        };
+        let is_leaf = |v: &&Value| !(is_open(v) || path == Path::Data(ROOT) && v.as_object().is_some());
+        let (vb, vo) = (whole.0.filter(is_leaf), whole.1.filter(is_leaf));
         let value = if vb.is_some() && vb == vo {
             vb.cloned()
         } else if vb == vo {
+            if writers.by_path.contains_key(&path) {
+                writers.spend(path, &mut left, base.addr())?;
+            }
             // Not there, but perhaps only because of a type that [`settle_types`] chose before and may not choose now.
             writers.newest(path).into_iter().next().and_then(|(_, value)| value)
         } else {
-            one_path(path, (vb, vo), (base, orphan), &writers, &mut ancestors, &mut conflicts)?
+            writers.spend(path, &mut left, base.addr())?;
+            one_path(path, (vb, vo), whole, &writers, &mut ancestors, &mut conflicts)?
         };
         if let Some(value) = value {
-            merged.insert(path.clone(), value);
+            merged.insert(path, value);
         }
     }
-    settle_types(&mut merged, &writers, &mut ancestors, (base, orphan), &mut conflicts)?;
-    keep_objects(&mut merged, base, orphan);
-    build(base, orphan, merged, conflicts)
+    let cut = settle_types(&mut merged, &writers, &mut ancestors, &sides, &mut conflicts, (left, base.addr()))?;
+    let data = merged_data(places, &sides, &mut merged, &cut);
+    build(base, orphan, data, &merged, places, conflicts)
 }
 
 /// The value at a path that the sides do not agree on.
-fn one_path(
-    path: &Path,
-    (vb, vo): (Option<&Value>, Option<&Value>),
-    (base, orphan): (&IbGib, &IbGib),
-    writers: &Writers<'_>,
+fn one_path<'a>(
+    path: Path<'a>,
+    (vb, vo): Sides<'_>,
+    (base, orphan): Sides<'_>,
+    writers: &Writers<'a>,
     ancestors: &mut Ancestors<'_>,
-    conflicts: &mut Vec<Conflict>,
+    conflicts: &mut Vec<Conflict<'a>>,
 ) -> Result<Option<Value>, Stop> {
     let ancestor = if matches!(path, Path::Rel8n(..)) { None } else { ancestors.value(path)? };
-    let text = is_text(path) || matches!(&ancestor, Some(Value::String(a)) if a.contains('\n'));
+    let text = writers.places.is_text(path) || matches!(&ancestor, Some(Value::String(a)) if a.contains('\n'));
     if let (true, Some(Value::String(vb)), Some(Value::String(vo))) = (text, vb, vo)
         && vb.len().max(vo.len()) <= text::TEXT_BYTES_MAX
     {
@@ -277,22 +388,21 @@ fn one_path(
         let done = text::merge(from, vb, vo, ancestors.nearest.len() > 1);
         conflicts.extend(done.conflicts.into_iter().map(|c| {
             let [ancestor, base, orphan] = [c.ancestor, c.base, c.orphan].map(|text| Some(text.into()));
-            Conflict { path: path.clone(), ancestor, base, orphan }
+            Conflict { path, ancestor, base, orphan }
         }));
         return Ok(Some(done.text.into()));
     }
     let newest = writers.newest(path);
     let disagree = |x: &Written<'_>, y: &Written<'_>| met(x, y) && x.1 != y.1;
     if !matches!(path, Path::Rel8n(..)) && newest.iter().any(|x| newest.iter().any(|y| disagree(x, y))) {
-        let [base, orphan] = [base, orphan].map(|side| whole(side, path));
-        conflicts.push(Conflict { path: path.clone(), ancestor, base, orphan });
+        conflicts.push(Conflict { path, ancestor, base: base.cloned(), orphan: orphan.cloned() });
     }
     Ok(match newest.into_iter().next() {
         // A text that one side deleted while others edited it: all of their edits stand, not only the newest one's
         // copy. Every edit that the delete does not cover is in what is left.
         Some((_, Some(Value::String(_)))) if text && vb.is_none() != vo.is_none() => vb.or(vo).cloned(),
         Some((_, value)) => value,
-        None if writers.by_path.contains_key(path) => None,
+        None if writers.by_path.contains_key(&path) => None,
         // Merges put it there, not edits: a conflict, or an object without members. It stays.
         None => vb.or(vo).cloned(),
     })
@@ -302,12 +412,13 @@ fn one_path(
 struct Ancestors<'a> {
     history: &'a History,
     nearest: &'a [Addr],
+    places: &'a Places<'a>,
     /// For frames folded so far and one more: their nearest common ancestors.
     below: HashMap<Vec<Addr>, Vec<Addr>>,
 }
 
 impl Ancestors<'_> {
-    fn value(&mut self, path: &Path) -> Result<Option<Value>, Stop> {
+    fn value(&mut self, path: Path<'_>) -> Result<Option<Value>, Stop> {
         // A stack of our own, since criss-cross histories nest deeply; what is on it waits for what is above it.
         let mut known: HashMap<Vec<Addr>, Option<Value>> = HashMap::new();
         let mut stack = vec![self.nearest.to_vec()];
@@ -324,13 +435,13 @@ impl Ancestors<'_> {
     fn fold(
         &mut self,
         frames: &[Addr],
-        path: &Path,
+        path: Path<'_>,
         known: &HashMap<Vec<Addr>, Option<Value>>,
     ) -> Result<Result<Option<Value>, Vec<Addr>>, Stop> {
         let Some((first, rest)) = frames.split_first() else { return Ok(Ok(None)) };
-        let mut value = whole(self.history.frame(first)?, path);
+        let mut value = self.places.whole(self.history.frame(first)?, path);
         for (i, next) in rest.iter().enumerate() {
-            let other = whole(self.history.frame(next)?, path);
+            let other = self.places.whole(self.history.frame(next)?, path);
             if let (Some(Value::String(a)), Some(Value::String(b))) = (&value, &other)
                 && a != b
             {
@@ -344,7 +455,7 @@ impl Ancestors<'_> {
                 let Some(from) = known.get(below) else { return Ok(Err(below.clone())) };
                 let from = from.as_ref().and_then(Value::as_str).unwrap_or("");
                 // Folding makes no text of what is none: else the fold's own line breaks would.
-                if (is_text(path) || from.contains('\n')) && a.len().max(b.len()) <= text::TEXT_BYTES_MAX {
+                if (self.places.is_text(path) || from.contains('\n')) && a.len().max(b.len()) <= text::TEXT_BYTES_MAX {
                     value = Some(text::merge(from, a, b, true).text.into());
                 }
             } else if value.is_none() {
@@ -355,71 +466,112 @@ impl Ancestors<'_> {
     }
 }
 
+/// Whether both sides hold the same value under a key that is no place of its own.
+fn is_plain(places: &Places<'_>, id: usize, key: &str, value: &Value, orphan: Option<&Value>) -> bool {
+    let own = id == ROOT && OWN_DATA.contains(&key);
+    !own && orphan == Some(value) && !places.all[id].children.contains_key(key)
+}
+
 /// One side made a value where the other has members: of the two the newer writer's stands. An object without
-/// members is no such value.
-fn settle_types(
-    merged: &mut Leaves,
-    writers: &Writers<'_>,
+/// members is no such value. Returns below which places nothing stands.
+fn settle_types<'a>(
+    merged: &mut HashMap<Path<'a>, Value>,
+    writers: &Writers<'a>,
     ancestors: &mut Ancestors<'_>,
-    (base, orphan): (&IbGib, &IbGib),
-    conflicts: &mut Vec<Conflict>,
-) -> Result<(), Stop> {
-    let owners: Vec<Path> = merged.keys().filter(|p| matches!(p, Path::Data(_))).cloned().collect();
-    for path in owners {
-        let (Path::Data(parts), Some(value)) = (&path, merged.get(&path)) else { continue };
-        let is_below = |p: &Path| matches!(p, Path::Data(q) if q.starts_with(parts));
-        let all = merged.range(&path..).skip(1).map(|(p, _)| p);
-        let below: Vec<Path> = all.take_while(|p| is_below(p)).cloned().collect();
-        if below.is_empty() {
+    sides: &[Sides<'_>],
+    conflicts: &mut Vec<Conflict<'a>>,
+    (mut left, addr): (usize, &Addr),
+) -> Result<Vec<bool>, Stop> {
+    let places = &writers.places;
+    let mut cut = vec![false; places.all.len()];
+    let has_plain = |id: &usize| match sides[*id] {
+        (Some(Value::Object(b)), Some(Value::Object(o))) => {
+            b.iter().any(|(k, v)| is_plain(places, *id, k, v, o.get(k)))
+        }
+        _ => false,
+    };
+    for id in places.order.iter().copied() {
+        let path = Path::Data(id);
+        let Some(value) = merged.get(&path) else { continue };
+        let below: Vec<Path<'_>> =
+            places.below(id).iter().map(|p| Path::Data(*p)).filter(|p| merged.contains_key(p)).collect();
+        if below.is_empty() && !has_plain(&id) && !places.below(id).iter().any(has_plain) {
             continue;
         }
         if matches!(value, Value::Object(_)) {
             merged.remove(&path);
             continue;
         }
-        let put = |path: &Path| writers.newest(path).into_iter().filter(|(_, v)| v.is_some()).collect::<Vec<_>>();
-        let (of_value, of_members) = (put(&path), below.iter().flat_map(put).collect::<Vec<_>>());
+        for path in [path].iter().chain(&below).filter(|path| writers.by_path.contains_key(path)) {
+            writers.spend(*path, &mut left, addr)?;
+        }
+        let put = |path: Path<'a>| writers.newest(path).into_iter().filter(|(_, v)| v.is_some()).collect::<Vec<_>>();
+        let (of_value, of_members) = (put(path), below.iter().copied().flat_map(put).collect::<Vec<_>>());
         let value_wins =
             of_value.iter().map(|(w, _)| key(&w.frame)).max() > of_members.iter().map(|(w, _)| key(&w.frame)).max();
         if of_value.iter().any(|x| of_members.iter().any(|y| met(x, y))) {
-            conflicts.retain(|c| !is_below(&c.path));
-            let ancestor = ancestors.value(&path)?;
-            conflicts.push(Conflict {
-                ancestor,
-                base: whole(base, &path),
-                orphan: whole(orphan, &path),
-                path: path.clone(),
-            });
+            conflicts.retain(|c| !places.is_at_or_below(c.path, id));
+            let ancestor = ancestors.value(path)?;
+            let (base, orphan) = sides[id];
+            conflicts.push(Conflict { path, ancestor, base: base.cloned(), orphan: orphan.cloned() });
         }
         if value_wins {
-            merged.retain(|p, _| *p == path || !is_below(p));
+            below.iter().for_each(|path| drop(merged.remove(path)));
+            [id].iter().chain(places.below(id)).for_each(|id| cut[*id] = true);
         } else {
             merged.remove(&path);
         }
     }
-    Ok(())
+    Ok(cut)
 }
 
-/// An object that both sides have stays, also when each of its members was deleted by one of them.
-fn keep_objects(merged: &mut Leaves, base: &IbGib, orphan: &IbGib) {
-    let mut stack: Vec<(Vec<String>, &Value, &Value)> = Vec::new();
-    let mut shared = Vec::new();
-    stack.extend(base.data.as_ref().zip(orphan.data.as_ref()).map(|(b, o)| (Vec::new(), b, o)));
-    while let Some((path, b, o)) = stack.pop() {
-        let (Value::Object(b), Value::Object(o)) = (b, o) else { continue };
-        for (key, b, o) in b.iter().filter_map(|(key, b)| Some((key, b, o.get(key)?))) {
-            stack.push((path.iter().map(String::as_str).chain([key]).map(str::to_owned).collect(), b, o));
+/// The objects that both sides have, and nothing else.
+fn objects(b: Option<&Value>, o: Option<&Value>) -> Option<Value> {
+    let (Some(Value::Object(b)), Some(Value::Object(o))) = (b, o) else { return None };
+    let members = b.iter().filter_map(|(key, b)| Some((key.to_owned(), objects(Some(b), o.get(key))?)));
+    Some(Value::Object(members.collect()))
+}
+
+/// Data, from what stands at its places and what both sides have besides. An object that both sides have stays, also
+/// when each of its members was deleted by one of them.
+fn merged_data(
+    places: &Places<'_>,
+    sides: &[Sides<'_>],
+    merged: &mut HashMap<Path<'_>, Value>,
+    cut: &[bool],
+) -> Option<Value> {
+    let mut built: Vec<Vec<(String, Value)>> = (0..places.all.len()).map(|_| Vec::new()).collect();
+    // The deepest come first.
+    for id in places.order.iter().rev().copied() {
+        let mut members = std::mem::take(&mut built[id]);
+        let mut shared = false;
+        if let (Some(Value::Object(b)), Some(Value::Object(o))) = sides[id] {
+            shared = true;
+            members.extend(b.iter().filter_map(|(key, value)| {
+                let orphan = o.get(key);
+                let value = if !cut[id] && is_plain(places, id, key, value, orphan) {
+                    Some(value.clone())
+                } else if !places.all[id].children.contains_key(key) {
+                    objects(Some(value), orphan)
+                } else {
+                    None
+                };
+                Some((key.to_owned(), value?))
+            }));
         }
-        shared.push(path);
-    }
-    // The deepest come last.
-    for path in shared.into_iter().rev().filter(|path| !path.is_empty()) {
-        let here = Path::Data(path.clone());
-        let first = merged.range(&here..).next();
-        if !matches!(first, Some((Path::Data(p), _)) if p.starts_with(&path)) {
-            merged.insert(here, Value::Object(Map::new()));
+        let here = merged.remove(&Path::Data(id));
+        let value = if members.is_empty() {
+            here.or_else(|| shared.then(|| Value::Object(Map::new())))
+        } else {
+            Some(Value::Object(members.into_iter().collect()))
+        };
+        if id == ROOT {
+            return value;
         }
+        let Place { parent, key, .. } = places.all[id];
+        built[parent].extend(value.map(|value| (key.to_owned(), value)));
     }
+    None
 }
 
 /// What is made of checked frames keeps every strict rule but those on size: depth, and n below 2^53.
@@ -438,8 +590,8 @@ fn stone(ib: &str, data: Map) -> IbGib {
     IbGib { ib: ib.into(), gib: None, data: Some(Value::Object(data)), rel8ns: None }
 }
 
-fn conflict_stone(conflict: Conflict, base: &Addr) -> Result<Verified<IbGib>, Stop> {
-    let path = ("path".to_owned(), conflict.path.pointer().into());
+fn conflict_stone(conflict: Conflict<'_>, places: &Places<'_>, base: &Addr) -> Result<Verified<IbGib>, Stop> {
+    let path = ("path".to_owned(), places.pointer(conflict.path).into());
     let values = [("ancestor", conflict.ancestor), ("base", conflict.base), ("orphan", conflict.orphan)];
     let small = |v: &Value| v.to_json().len() <= STONE_VALUE_BYTES_MAX;
     let members = values.into_iter().filter_map(|(name, v)| v.filter(small).map(|v| (name.to_owned(), v)));
@@ -451,22 +603,13 @@ fn conflict_stone(conflict: Conflict, base: &Addr) -> Result<Verified<IbGib>, St
 fn build(
     base: &Verified<IbGib>,
     orphan: &Verified<IbGib>,
-    merged: Leaves,
-    conflicts: Vec<Conflict>,
+    data: Option<Value>,
+    merged: &HashMap<Path<'_>, Value>,
+    places: &Places<'_>,
+    conflicts: Vec<Conflict<'_>>,
 ) -> Result<Joined, Stop> {
-    let mut ib = base.ib.clone();
-    let mut data = Value::Object(Map::new());
-    let mut related: HashSet<(String, String)> = HashSet::new();
-    for (path, value) in merged {
-        match path {
-            Path::Ib => ib = value.as_str().unwrap_or(&ib).to_owned(),
-            Path::Rel8n(name, addr) => {
-                related.insert((name, addr));
-            }
-            Path::Data(parts) if parts.is_empty() => data = value,
-            Path::Data(parts) => set(&mut data, &parts, value),
-        }
-    }
+    let ib = merged.get(&Path::Ib).and_then(Value::as_str).unwrap_or(&base.ib).to_owned();
+    let mut data = data.unwrap_or_else(|| Value::Object(Map::new()));
     let Value::Object(map) = &mut data else {
         return Err(Stop::Broken(base.addr().clone(), "its data has no members, so its merge can have no n".into()));
     };
@@ -482,7 +625,7 @@ fn build(
     let mut nodes = Vec::new();
     let graft = [("base", Value::from(base.addr())), ("orphan", orphan.addr().into()), ("rule", RULE.into())];
     nodes.push(seal(stone(IB_GRAFT, sorted(graft.map(|(k, v)| (k.to_owned(), v)))), base.addr())?);
-    let stones = conflicts.into_iter().map(|conflict| conflict_stone(conflict, base.addr()));
+    let stones = conflicts.into_iter().map(|conflict| conflict_stone(conflict, places, base.addr()));
     let mut stones = stones.collect::<Result<Vec<_>, _>>()?;
     stones.sort_by(|a, b| a.addr().cmp(b.addr()));
     stones.dedup();
@@ -497,19 +640,18 @@ fn build(
             for addr in list.as_array().unwrap_or(&[]).iter().filter_map(Value::as_str) {
                 let entry = (name.to_owned(), addr.to_owned());
                 // Base's repeats are base's order; the orphan only adds what base does not have.
-                if related.contains(&entry) && (is_base || !placed.contains(&entry)) {
+                if merged.contains_key(&Path::Rel8n(name, addr)) && (is_base || !placed.contains(&entry)) {
                     rel8ns.entry(entry.0.clone()).or_default().push(addr.into());
                     placed.insert(entry);
                 }
             }
         }
     }
-    for stone in &stones {
-        let list = rel8ns.entry("conflict".into()).or_default();
-        let addr = Value::from(stone.addr());
-        if !list.contains(&addr) {
-            list.push(addr);
-        }
+    // The stones are without repeats; what base and orphan already relate to is not added again.
+    let fresh = stones.iter().filter(|s| !placed.contains(&("conflict".to_owned(), s.addr().to_string())));
+    let fresh: Vec<Value> = fresh.map(|stone| stone.addr().into()).collect();
+    if !fresh.is_empty() {
+        rel8ns.entry("conflict".into()).or_default().extend(fresh);
     }
     let conflicts = stones.len();
     for (name, addr) in
@@ -526,24 +668,6 @@ fn build(
     let tip = frame.addr().clone();
     nodes.push(frame);
     Ok(Joined { tip, nodes, conflicts })
-}
-
-fn set(data: &mut Value, parts: &[String], value: Value) {
-    let Some((first, rest)) = parts.split_first() else {
-        *data = value;
-        return;
-    };
-    if !matches!(data, Value::Object(_)) {
-        *data = Value::Object(Map::new());
-    }
-    if let Value::Object(map) = data {
-        if !map.contains_key(first) {
-            map.insert(first.as_str(), Value::Object(Map::new()));
-        }
-        if let Some(inner) = map.get_mut(first) {
-            set(inner, rest, value);
-        }
-    }
 }
 
 /// Sorts members down to arrays, which keep the order they were written in.

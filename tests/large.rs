@@ -149,3 +149,33 @@ fn values_as_deep_as_they_may_be_and_very_long_ones_are_left_out_of_stones() {
         assert!(made.nodes.iter().all(|n| Verified::parse(&n.to_json()).is_ok_and(|n| n.to_json().len() < 5 << 20)));
     }
 }
+
+#[test]
+fn many_members_very_deep_that_diverged_in_one() {
+    let (mut world, first) = World::start();
+    let nested = |changed: Option<u32>| {
+        let members = (0..5_000u32).map(|i| (format!("k{i}"), Value::from(if changed == Some(i) { 1 } else { 0 })));
+        let members = Value::Object(members.collect());
+        (0..1_900).fold(members, |v, _| Value::Object([("t", v)].into_iter().collect()))
+    };
+    let start = world.edit(&first, "t", nested(None));
+    // Not of the same member: no conflict.
+    let (a, b) = (world.edit(&start, "t", nested(Some(1))), world.edit(&start, "t", nested(Some(2))));
+    let made = world.history.join(&a, &b).unwrap();
+    assert_eq!(made.conflicts, 0);
+    let mut inner = world.history.get(&made.tip).unwrap().datum("t").unwrap();
+    while let Some(next) = inner.get("t") {
+        inner = next;
+    }
+    let inner = inner.as_object().unwrap();
+    assert_eq!(inner.len(), 5_000);
+    assert_eq!(inner.iter().filter(|(_, v)| **v == Value::from(1)).map(|(k, _)| k).collect::<Vec<_>>(), ["k1", "k2"]);
+
+    // All of them, by both: more than is merged, and an error.
+    let all = |value: u32| {
+        let members = Value::Object((0..5_000u32).map(|i| (format!("k{i}"), Value::from(value))).collect());
+        (0..1_900).fold(members, |v, _| Value::Object([("t", v)].into_iter().collect()))
+    };
+    let (a, b) = (world.edit(&start, "t", all(1)), world.edit(&start, "t", all(2)));
+    assert!(matches!(world.history.join(&a, &b), Err(HistoryError::Broken { .. })));
+}
