@@ -5,13 +5,14 @@ use ibgib::{Addr, IbGib, Mode, Value, Verified};
 use ibgib_keystone::{Claim, Secret, SignOpts};
 use ibgib_peer::entropy::{OsEntropy, now_ms};
 use ibgib_peer::{
-    Host, HostOptions, Innerspace, Link, Remote, SecretSource, SenderIdentity, SyncOptions, SyncSagaCoordinator,
-    identity,
+    Host, HostEvent, HostOptions, Innerspace, Link, Remote, SecretSource, SenderIdentity, SyncOptions,
+    SyncSagaCoordinator, identity,
 };
 use ibgib_respec::play::{self, Play, Side, data};
 use ibgib_respec::rigs::{Faults, Rig, Simulated};
 use ibgib_saga::turn::Link as TurnLink;
 use ibgib_saga::{Limits, Message, MsgType, Packet, SagaError, Stage, Turn};
+use ibgib_server::{ServeOptions, Server};
 use ibgib_spaces::{Changes, Commit, CommitError, Follow, Kind, MemorySpace, Scanned, Space, SpaceError, Tip, fsck};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
@@ -506,4 +507,129 @@ async fn limits_of_a_saga_are_told_by_name() {
         .await;
     assert_eq!(done.unwrap_err().code(), "limit");
     rig.close().await;
+}
+
+/// A WebSocket written by hand, so that nothing reads unless the test does.
+async fn raw_socket(url: &str) -> tokio::net::TcpStream {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let authority = url.strip_prefix("http://").unwrap();
+    let mut stream = tokio::net::TcpStream::connect(authority).await.unwrap();
+    let head = format!(
+        "GET /api/v1/sync HTTP/1.1\r\nhost: {authority}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+         sec-websocket-protocol: {}\r\n\r\n",
+        ibgib_saga::SUBPROTOCOL
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(stream.read_u8().await.unwrap());
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&answer));
+    stream
+}
+
+/// A text frame whose mask changes nothing (RFC 6455 §5.2).
+fn text_frame(message: Message) -> Vec<u8> {
+    let Packet::Text(text) = message.packet() else { panic!("no text") };
+    let length = u16::try_from(text.len()).unwrap();
+    let mut frame = vec![0x81];
+    match u8::try_from(length) {
+        Ok(short @ ..126) => frame.push(0x80 | short),
+        _ => {
+            frame.push(0x80 | 126);
+            frame.extend(length.to_be_bytes());
+        }
+    }
+    frame.extend([0; 4]);
+    frame.extend(text.bytes());
+    frame
+}
+
+/// A server without identities, and what happens at it.
+async fn open_server(
+    space: Arc<dyn Space>,
+    limits: Limits,
+    options: ServeOptions,
+) -> (Server, tokio::sync::broadcast::Receiver<HostEvent>) {
+    let host = Host::new(space, HostOptions { limits, allow_anonymous: true, ..HostOptions::default() });
+    let events = host.events();
+    let listen = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    (Server::start(host, ServeOptions { listen, ..options }).await.unwrap(), events)
+}
+
+fn hello_of_nobody() -> Message {
+    Message::new(MsgType::Hello, [("versions", ibgib::strings([ibgib_saga::SUBPROTOCOL]))])
+}
+
+async fn closed(events: &mut tokio::sync::broadcast::Receiver<HostEvent>) -> Option<SagaError> {
+    loop {
+        match events.recv().await {
+            Ok(HostEvent::Closed(_, error)) => return error,
+            Ok(_) | Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_asks_much_and_never_reads_holds_nothing_for_long() {
+    use tokio::io::AsyncWriteExt as _;
+    let guard = std::time::Duration::from_secs(30);
+    let leaves: Vec<Verified<IbGib>> = (0..3_000)
+        .map(|i| {
+            let data = Some(ibgib::object([("i", Value::Number(f64::from(i)))]));
+            IbGib { ib: "leaf".into(), data, ..IbGib::default() }.seal().unwrap()
+        })
+        .collect();
+    let all = Value::Array(leaves.iter().map(|l| l.addr().into()).collect());
+    let rel8ns = Some(ibgib::object([("leaf", all)]));
+    let root = IbGib { ib: "root".into(), rel8ns, ..IbGib::default() }.seal().unwrap();
+    let peek = || {
+        let item = Value::Array(vec![root.addr().into(), Value::Null]);
+        text_frame(Message::new(MsgType::Peek, [("list", Value::Array(vec![item]))]))
+    };
+    let space: Arc<dyn Space> = Arc::new(MemorySpace::new("much"));
+    let nodes = leaves.iter().chain([&root]).cloned().collect();
+    space.commit(Commit { nodes, ..Commit::default() }).await.unwrap();
+
+    for closes in [true, false] {
+        // The answer to one of these is more than a hundred messages.
+        let limits = Limits { message_bytes_max: 4 * 1024, ..Limits::default() };
+        let options = ServeOptions { shutdown_ms_max: 600_000, ..ServeOptions::default() };
+        let (server, mut events) = open_server(Arc::clone(&space), limits, options).await;
+        let mut stream = raw_socket(&server.url()).await;
+        stream.write_all(&text_frame(hello_of_nobody())).await.unwrap();
+        let questions = peek().repeat(64);
+        // Until nothing moves any more.
+        let still = std::time::Duration::from_millis(500);
+        while let Ok(written) = tokio::time::timeout(still, stream.write_all(&questions)).await {
+            written.unwrap();
+        }
+        let stream = if closes {
+            drop(stream);
+            assert_eq!(tokio::time::timeout(guard, closed(&mut events)).await.unwrap(), Some(SagaError::Cut));
+            None
+        } else {
+            Some(stream)
+        };
+        tokio::time::timeout(guard, server.shutdown()).await.expect("the shutdown waits for the peer");
+        if stream.is_some() {
+            let error = tokio::time::timeout(guard, closed(&mut events)).await.unwrap().unwrap();
+            assert_eq!(error.code(), "shutdown");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_that_takes_no_answers_is_given_up() {
+    let limits = Limits { message_bytes_max: 1_024, ..Limits::default() };
+    let options = HostOptions { limits: limits.clone(), allow_anonymous: true, ..HostOptions::default() };
+    let host = Host::new(Arc::new(MemorySpace::new("stuck")), options);
+    let mut events = host.events();
+    let link = Innerspace::new(host).open().await.unwrap();
+    link.tx.send(hello_of_nobody().packet()).await.unwrap();
+    // Every one is answered with one message; nobody takes them.
+    while link.tx.send(Message::new(MsgType::Peek, [("has", Value::Array(vec![]))]).packet()).await.is_ok() {}
+    assert_eq!(closed(&mut events).await, Some(SagaError::TimedOut));
 }
