@@ -633,3 +633,35 @@ async fn a_link_that_takes_no_answers_is_given_up() {
     while link.tx.send(Message::new(MsgType::Peek, [("has", Value::Array(vec![]))]).packet()).await.is_ok() {}
     assert_eq!(closed(&mut events).await, Some(SagaError::TimedOut));
 }
+
+async fn get_text(url: &str) -> String {
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    client.get(url).send().await.unwrap().text().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn peers_cannot_name_series_of_the_metrics() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let space = Arc::new(MemorySpace::new("metrics"));
+    let (server, mut events) = open_server(space, Limits::default(), ServeOptions::default()).await;
+    let metrics = format!("{}/metrics", server.url());
+    assert!(get_text(&metrics).await.contains("ibgib_connections 0\n"));
+    let mut stream = raw_socket(&server.url()).await;
+    assert!(get_text(&metrics).await.contains("ibgib_connections 1\n"));
+    let refusal = [("code", "a-code-of-my-own".into()), ("message", "no".into())];
+    stream.write_all(&text_frame(Message::new(MsgType::SyncError, refusal))).await.unwrap();
+    let error = closed(&mut events).await.unwrap();
+    assert_eq!(error.code(), "a-code-of-my-own");
+    stream.read_to_end(&mut Vec::new()).await.unwrap();
+    // The server counts it once it has heard of it.
+    let text = loop {
+        let text = get_text(&metrics).await;
+        if text.contains("ibgib_failures_total{") && text.contains("ibgib_connections 0\n") {
+            break text;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert!(text.contains("ibgib_failures_total{code=\"peer_refused\"} 1\n"), "{text}");
+    assert!(!text.contains("a-code-of-my-own"), "{text}");
+    server.shutdown().await;
+}

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, header};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use ibgib_peer::Host;
 use ibgib_peer::entropy::now_ms;
-use metrics_exporter_prometheus::PrometheusHandle;
+use metrics_exporter_prometheus::{PrometheusHandle, PrometheusRecorder};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -63,6 +63,7 @@ pub(crate) struct State {
     pub(crate) places: Places,
     pub(crate) shutdown: watch::Receiver<bool>,
     pub(crate) metrics: PrometheusHandle,
+    pub(crate) recorder: Arc<PrometheusRecorder>,
     pub(crate) body_bytes_max: usize,
 }
 
@@ -94,8 +95,9 @@ pub(crate) struct Place {
 }
 
 impl Places {
-    fn any(&self) -> bool {
-        !self.open.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    /// Connections open now.
+    pub(crate) fn count(&self) -> usize {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).values().sum()
     }
 
     pub(crate) fn take(&self, address: IpAddr) -> Result<Place, &'static str> {
@@ -159,6 +161,7 @@ impl Server {
             places: places.clone(),
             shutdown: stopped.clone(),
             metrics,
+            recorder: Arc::clone(&recorder),
             body_bytes_max: options.body_bytes_max,
         });
         let router = api::router(state, options.extra.clone());
@@ -262,7 +265,7 @@ async fn accept(
     let ended = async {
         all_gone.recv().await;
         // WebSockets outlive the request that opened them.
-        while places.any() {
+        while places.count() > 0 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
