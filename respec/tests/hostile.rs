@@ -665,3 +665,33 @@ async fn peers_cannot_name_series_of_the_metrics() {
     assert!(!text.contains("a-code-of-my-own"), "{text}");
     server.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_bodies_and_too_many_connections_are_refused() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let guard = std::time::Duration::from_secs(30);
+    let options = ServeOptions { http_connections_max: 1, body_ms_max: 300, ..ServeOptions::default() };
+    let space = Arc::new(MemorySpace::new("slow bodies"));
+    let (server, _) = open_server(space, Limits::default(), options).await;
+    let authority = server.url().strip_prefix("http://").unwrap().to_owned();
+    let connect = || tokio::net::TcpStream::connect(&authority);
+    let mut slow = connect().await.unwrap();
+    let head = format!("POST /api/v1/keystones HTTP/1.1\r\nhost: {authority}\r\ncontent-length: 9\r\n\r\n{{\"ib");
+    slow.write_all(head.as_bytes()).await.unwrap();
+    // The second one is closed without a word.
+    let mut second = connect().await.unwrap();
+    let mut answer = String::new();
+    let read = tokio::time::timeout(guard, second.read_to_string(&mut answer)).await.expect("it is not closed");
+    assert_eq!((read.unwrap_or(0), answer.as_str()), (0, ""));
+    tokio::time::timeout(guard, slow.read_to_string(&mut answer)).await.expect("no limit").unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert_is_error(body.trim_end());
+    drop(slow);
+    // The place is free again, a moment later.
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let health = format!("{}/api/v1/health", server.url());
+    let again = async { while client.get(&health).send().await.is_err() {} };
+    tokio::time::timeout(guard, again).await.expect("the place is still taken");
+    server.shutdown().await;
+}
