@@ -695,3 +695,36 @@ async fn slow_bodies_and_too_many_connections_are_refused() {
     tokio::time::timeout(guard, again).await.expect("the place is still taken");
     server.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_under_a_foreign_name_for_this_machine_may_not_sync() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let space = Arc::new(MemorySpace::new("names"));
+    let (server, _) = open_server(space, Limits::default(), ServeOptions::default()).await;
+    let port = server.address().port();
+    for (name, status) in [
+        ("localhost", "101"),
+        ("LOCALHOST", "101"),
+        ("127.0.0.1", "101"),
+        ("127.1.2.3", "101"),
+        ("[::1]", "101"),
+        ("evil.example", "403"),
+        ("localhost.evil.example", "403"),
+        ("127.0.0.1.evil.example", "403"),
+        ("192.168.0.1", "403"),
+        ("[2001:db8::1]", "403"),
+        ("[::1", "403"),
+    ] {
+        let mut stream = tokio::net::TcpStream::connect(server.address()).await.unwrap();
+        let head = format!(
+            "GET /api/v1/sync HTTP/1.1\r\nhost: {name}:{port}\r\norigin: http://{name}:{port}\r\n\
+             connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+             sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&answer), format!("HTTP/1.1 {status}"), "{name}");
+    }
+    server.shutdown().await;
+}

@@ -76,19 +76,32 @@ pub(crate) struct State {
     pub(crate) metrics: PrometheusHandle,
     pub(crate) recorder: Arc<PrometheusRecorder>,
     pub(crate) body_bytes_max: usize,
+    pub(crate) on_loopback: bool,
 }
 
 impl State {
-    /// A browser's page may only sync when it came from this very server.
+    /// A browser's page may only sync when it came from this very server. On loopback its name must be a loopback
+    /// one too: any other name that leads here is somebody else's, pointed at this machine.
     pub(crate) fn allow_origin(&self, headers: &HeaderMap) -> bool {
         let text = |name| headers.get(name).and_then(|v| v.to_str().ok());
         match (text(header::ORIGIN), text(header::HOST)) {
             (Some(origin), Some(host)) => {
                 origin.split_once("://").is_some_and(|(_, rest)| rest.eq_ignore_ascii_case(host))
+                    && (!self.on_loopback || is_loopback_name(host))
             }
             _ => false,
         }
     }
+}
+
+/// Whether a `Host` (its port is ignored) can only mean the machine that asks.
+fn is_loopback_name(host: &str) -> bool {
+    if let Some(rest) = host.strip_prefix('[') {
+        let ip = rest.split_once(']').and_then(|(ip, _)| ip.parse::<IpAddr>().ok());
+        return ip.is_some_and(|ip| ip.is_loopback());
+    }
+    let name = host.split_once(':').map_or(host, |(name, _)| name);
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// Counts open connections, in all and per address.
@@ -174,6 +187,7 @@ impl Server {
             metrics,
             recorder: Arc::clone(&recorder),
             body_bytes_max: options.body_bytes_max,
+            on_loopback: address.ip().is_loopback(),
         });
         let router = api::router(state, options.extra.clone());
         let task = tokio::spawn(async move {
