@@ -6,13 +6,14 @@ use ibgib::{Addr, IbGib, Mode, Value, Verified};
 use ibgib_keystone::{Claim, Secret, SignOpts};
 use ibgib_peer::entropy::{OsEntropy, now_ms, random};
 use ibgib_peer::{
-    Host, HostOptions, Innerspace, Link, Remote, SecretSource, SenderIdentity, SyncOptions, SyncSagaCoordinator,
-    identity,
+    Host, HostEvent, HostOptions, Innerspace, Link, Remote, SecretSource, SenderIdentity, SyncOptions,
+    SyncSagaCoordinator, identity,
 };
 use ibgib_respec::play::{self, Play, Side, data};
 use ibgib_respec::rigs::{Faults, Rig, Simulated};
 use ibgib_saga::turn::Link as TurnLink;
 use ibgib_saga::{Action, Limits, Message, MsgType, Packet, SagaError, Stage, Turn};
+use ibgib_server::{ServeOptions, Server};
 use ibgib_spaces::history::admit;
 use ibgib_spaces::{Changes, Commit, CommitError, Follow, Kind, MemorySpace, Scanned, Space, SpaceError, Tip, fsck};
 use std::collections::HashSet;
@@ -577,4 +578,224 @@ async fn limits_of_a_saga_are_told_by_name() {
         .await;
     assert_eq!(done.unwrap_err().code(), "limit");
     rig.close().await;
+}
+
+/// A WebSocket written by hand, so that nothing reads unless the test does.
+async fn raw_socket(url: &str) -> tokio::net::TcpStream {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let authority = url.strip_prefix("http://").unwrap();
+    let mut stream = tokio::net::TcpStream::connect(authority).await.unwrap();
+    let head = format!(
+        "GET /api/v1/sync HTTP/1.1\r\nhost: {authority}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+         sec-websocket-protocol: {}\r\n\r\n",
+        ibgib_saga::SUBPROTOCOL
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(stream.read_u8().await.unwrap());
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&answer));
+    stream
+}
+
+/// A text frame whose mask changes nothing (RFC 6455 §5.2).
+fn text_frame(message: Message) -> Vec<u8> {
+    let Packet::Text(text) = message.packet() else { panic!("no text") };
+    let length = u16::try_from(text.len()).unwrap();
+    let mut frame = vec![0x81];
+    match u8::try_from(length) {
+        Ok(short @ ..126) => frame.push(0x80 | short),
+        _ => {
+            frame.push(0x80 | 126);
+            frame.extend(length.to_be_bytes());
+        }
+    }
+    frame.extend([0; 4]);
+    frame.extend(text.bytes());
+    frame
+}
+
+/// A server without identities, and what happens at it.
+async fn open_server(
+    space: Arc<dyn Space>,
+    limits: Limits,
+    options: ServeOptions,
+) -> (Server, tokio::sync::broadcast::Receiver<HostEvent>) {
+    let host = Host::new(space, HostOptions { limits, allow_anonymous: true, ..HostOptions::default() });
+    let events = host.events();
+    let listen = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    (Server::start(host, ServeOptions { listen, ..options }).await.unwrap(), events)
+}
+
+fn hello_of_nobody() -> Message {
+    Message::new(MsgType::Hello, [("versions", ibgib::strings([ibgib_saga::SUBPROTOCOL]))])
+}
+
+async fn closed(events: &mut tokio::sync::broadcast::Receiver<HostEvent>) -> Option<SagaError> {
+    loop {
+        match events.recv().await {
+            Ok(HostEvent::Closed(_, error)) => return error,
+            Ok(_) | Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_asks_much_and_never_reads_holds_nothing_for_long() {
+    use tokio::io::AsyncWriteExt as _;
+    let guard = std::time::Duration::from_secs(30);
+    let leaves: Vec<Verified<IbGib>> = (0..3_000)
+        .map(|i| {
+            let data = Some(ibgib::object([("i", Value::Number(f64::from(i)))]));
+            IbGib { ib: "leaf".into(), data, ..IbGib::default() }.seal().unwrap()
+        })
+        .collect();
+    let all = Value::Array(leaves.iter().map(|l| l.addr().into()).collect());
+    let rel8ns = Some(ibgib::object([("leaf", all)]));
+    let root = IbGib { ib: "root".into(), rel8ns, ..IbGib::default() }.seal().unwrap();
+    let peek = || {
+        let item = Value::Array(vec![root.addr().into(), Value::Null]);
+        text_frame(Message::new(MsgType::Peek, [("list", Value::Array(vec![item]))]))
+    };
+    let space: Arc<dyn Space> = Arc::new(MemorySpace::new("much"));
+    let nodes = leaves.iter().chain([&root]).cloned().collect();
+    space.commit(Commit { nodes, ..Commit::default() }).await.unwrap();
+
+    for closes in [true, false] {
+        // The answer to one of these is more than a hundred messages.
+        let limits = Limits { message_bytes_max: 4 * 1024, ..Limits::default() };
+        let options = ServeOptions { shutdown_ms_max: 600_000, ..ServeOptions::default() };
+        let (server, mut events) = open_server(Arc::clone(&space), limits, options).await;
+        let mut stream = raw_socket(&server.url()).await;
+        stream.write_all(&text_frame(hello_of_nobody())).await.unwrap();
+        let questions = peek().repeat(64);
+        // Until nothing moves any more.
+        let still = std::time::Duration::from_millis(500);
+        while let Ok(written) = tokio::time::timeout(still, stream.write_all(&questions)).await {
+            written.unwrap();
+        }
+        let stream = if closes {
+            drop(stream);
+            assert_eq!(tokio::time::timeout(guard, closed(&mut events)).await.unwrap(), Some(SagaError::Cut));
+            None
+        } else {
+            Some(stream)
+        };
+        tokio::time::timeout(guard, server.shutdown()).await.expect("the shutdown waits for the peer");
+        if stream.is_some() {
+            let error = tokio::time::timeout(guard, closed(&mut events)).await.unwrap().unwrap();
+            assert_eq!(error.code(), "shutdown");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_that_takes_no_answers_is_given_up() {
+    let limits = Limits { message_bytes_max: 1_024, ..Limits::default() };
+    let options = HostOptions { limits: limits.clone(), allow_anonymous: true, ..HostOptions::default() };
+    let host = Host::new(Arc::new(MemorySpace::new("stuck")), options);
+    let mut events = host.events();
+    let link = Innerspace::new(host).open().await.unwrap();
+    link.tx.send(hello_of_nobody().packet()).await.unwrap();
+    // Every one is answered with one message; nobody takes them.
+    while link.tx.send(Message::new(MsgType::Peek, [("has", Value::Array(vec![]))]).packet()).await.is_ok() {}
+    assert_eq!(closed(&mut events).await, Some(SagaError::TimedOut));
+}
+
+async fn get_text(url: &str) -> String {
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    client.get(url).send().await.unwrap().text().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn peers_cannot_name_series_of_the_metrics() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let space = Arc::new(MemorySpace::new("metrics"));
+    let (server, mut events) = open_server(space, Limits::default(), ServeOptions::default()).await;
+    let metrics = format!("{}/metrics", server.url());
+    assert!(get_text(&metrics).await.contains("ibgib_connections 0\n"));
+    let mut stream = raw_socket(&server.url()).await;
+    assert!(get_text(&metrics).await.contains("ibgib_connections 1\n"));
+    let refusal = [("code", "a-code-of-my-own".into()), ("message", "no".into())];
+    stream.write_all(&text_frame(Message::new(MsgType::SyncError, refusal))).await.unwrap();
+    let error = closed(&mut events).await.unwrap();
+    assert_eq!(error.code(), "a-code-of-my-own");
+    stream.read_to_end(&mut Vec::new()).await.unwrap();
+    // The server counts it once it has heard of it.
+    let text = loop {
+        let text = get_text(&metrics).await;
+        if text.contains("ibgib_failures_total{") && text.contains("ibgib_connections 0\n") {
+            break text;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert!(text.contains("ibgib_failures_total{code=\"peer_refused\"} 1\n"), "{text}");
+    assert!(!text.contains("a-code-of-my-own"), "{text}");
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_bodies_and_too_many_connections_are_refused() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let guard = std::time::Duration::from_secs(30);
+    let options = ServeOptions { http_connections_max: 1, body_ms_max: 300, ..ServeOptions::default() };
+    let space = Arc::new(MemorySpace::new("slow bodies"));
+    let (server, _) = open_server(space, Limits::default(), options).await;
+    let authority = server.url().strip_prefix("http://").unwrap().to_owned();
+    let connect = || tokio::net::TcpStream::connect(&authority);
+    let mut slow = connect().await.unwrap();
+    let head = format!("POST /api/v1/keystones HTTP/1.1\r\nhost: {authority}\r\ncontent-length: 9\r\n\r\n{{\"ib");
+    slow.write_all(head.as_bytes()).await.unwrap();
+    // The second one is closed without a word.
+    let mut second = connect().await.unwrap();
+    let mut answer = String::new();
+    let read = tokio::time::timeout(guard, second.read_to_string(&mut answer)).await.expect("it is not closed");
+    assert_eq!((read.unwrap_or(0), answer.as_str()), (0, ""));
+    tokio::time::timeout(guard, slow.read_to_string(&mut answer)).await.expect("no limit").unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert_is_error(body.trim_end());
+    drop(slow);
+    // The place is free again, a moment later.
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let health = format!("{}/api/v1/health", server.url());
+    let again = async { while client.get(&health).send().await.is_err() {} };
+    tokio::time::timeout(guard, again).await.expect("the place is still taken");
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_under_a_foreign_name_for_this_machine_may_not_sync() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let space = Arc::new(MemorySpace::new("names"));
+    let (server, _) = open_server(space, Limits::default(), ServeOptions::default()).await;
+    let port = server.address().port();
+    for (name, status) in [
+        ("localhost", "101"),
+        ("LOCALHOST", "101"),
+        ("127.0.0.1", "101"),
+        ("127.1.2.3", "101"),
+        ("[::1]", "101"),
+        ("evil.example", "403"),
+        ("localhost.evil.example", "403"),
+        ("127.0.0.1.evil.example", "403"),
+        ("192.168.0.1", "403"),
+        ("[2001:db8::1]", "403"),
+        ("[::1", "403"),
+    ] {
+        let mut stream = tokio::net::TcpStream::connect(server.address()).await.unwrap();
+        let head = format!(
+            "GET /api/v1/sync HTTP/1.1\r\nhost: {name}:{port}\r\norigin: http://{name}:{port}\r\n\
+             connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+             sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&answer), format!("HTTP/1.1 {status}"), "{name}");
+    }
+    server.shutdown().await;
 }

@@ -2,12 +2,15 @@
 
 use crate::serve::State;
 use axum::extract::State as Extract;
+use ibgib_peer::saga::SagaError;
 use ibgib_peer::{Host, HostEvent};
 use metrics::{counter, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use std::sync::Arc;
 
 pub(crate) async fn render(Extract(state): Extract<Arc<State>>) -> String {
+    // Counted rather than followed: an event that was missed would make it wrong for ever.
+    metrics::with_local_recorder(&*state.recorder, || gauge!("ibgib_connections").set(state.places.count() as f64));
     state.metrics.render()
 }
 
@@ -23,7 +26,6 @@ pub(crate) async fn watch(host: &Host, recorder: Arc<PrometheusRecorder>) {
     let mut events = host.events();
     metrics::with_local_recorder(&*recorder, || {
         // Present from the start, so that a graph shows zero rather than nothing.
-        gauge!("ibgib_connections").set(0.0);
         counter!("ibgib_sagas_total").absolute(0);
         counter!("ibgib_nodes_received_total").absolute(0);
         counter!("ibgib_nodes_sent_total").absolute(0);
@@ -39,6 +41,15 @@ pub(crate) async fn watch(host: &Host, recorder: Arc<PrometheusRecorder>) {
     }
 }
 
+/// An error's code as a label: one of ours, since every new value is a new series. What a peer calls its refusal is in
+/// the log.
+fn label(error: &SagaError) -> String {
+    match error {
+        SagaError::PeerRefused { .. } => "peer_refused".into(),
+        error => error.code().to_owned(),
+    }
+}
+
 fn note(event: &HostEvent) {
     match event {
         HostEvent::Registered(tjp) => {
@@ -49,10 +60,7 @@ fn note(event: &HostEvent) {
             counter!("ibgib_identity_evolutions_total").increment(1);
             tracing::debug!(identity = %tjp, "identity evolved");
         }
-        HostEvent::Opened(_) => {
-            counter!("ibgib_connections_total").increment(1);
-            gauge!("ibgib_connections").increment(1.0);
-        }
+        HostEvent::Opened(_) => counter!("ibgib_connections_total").increment(1),
         HostEvent::Connected(id, identity) => {
             let identity = identity.as_ref().map(ToString::to_string).unwrap_or_default();
             tracing::info!(connection = id, identity, "connected");
@@ -76,16 +84,15 @@ fn note(event: &HostEvent) {
             );
         }
         HostEvent::Closed(id, error) => {
-            gauge!("ibgib_connections").decrement(1.0);
             if let Some(error) = error {
-                counter!("ibgib_failures_total", "code" => error.code().to_owned()).increment(1);
+                counter!("ibgib_failures_total", "code" => label(error)).increment(1);
                 tracing::warn!(connection = id, code = error.code(), %error, "connection failed");
             } else {
                 tracing::debug!(connection = id, "connection closed");
             }
         }
         HostEvent::Refused(tjp, error) => {
-            counter!("ibgib_identities_refused_total", "code" => error.code().to_owned()).increment(1);
+            counter!("ibgib_identities_refused_total", "code" => label(error)).increment(1);
             tracing::info!(identity = %tjp, code = error.code(), "identity refused");
         }
         HostEvent::Forked(_) => counter!("ibgib_identities_forked_total").increment(1),

@@ -471,17 +471,32 @@ impl Host {
         let mut phase = "";
         let mut input: Option<ReceiverInput> = None;
         let mut saga_ends: Option<Instant> = None;
+        let superseded = || SagaError::local("superseded", "a newer connection of the same identity took over");
+        let shutting_down = || SagaError::local("shutdown", "the server is shutting down");
+        let after = |ms| Instant::now() + Duration::from_millis(ms);
         let ended = 'connection: loop {
             if let Some(input) = input.take() {
                 machine.handle(input);
             }
             let mut answer: Option<ReceiverAnswer> = None;
+            // Why nothing more can be sent.
+            let mut stuck: Option<SagaError> = None;
             while let Some(output) = machine.poll() {
                 match output {
+                    ReceiverOutput::Send(_) | ReceiverOutput::Ask(_) if stuck.is_some() => {}
                     ReceiverOutput::Send(packet) => {
                         self.tell_message(id, false, &packet);
-                        // A peer that is gone is noticed when we wait for it.
-                        let _ = link.tx.send(packet).await;
+                        let wait = after(self.limits.idle_ms_max);
+                        let wait = saga_ends.map_or(wait, |end| wait.min(end));
+                        // Nothing is being committed while the machine sends.
+                        tokio::select! {
+                            biased;
+                            // A peer that is gone is noticed when we wait for it.
+                            _ = link.tx.send(packet) => {}
+                            true = turned(&mut cut_seen) => stuck = Some(superseded()),
+                            true = turned(&mut shutdown) => stuck = Some(shutting_down()),
+                            () = tokio::time::sleep_until(wait) => stuck = Some(SagaError::TimedOut),
+                        }
                     }
                     ReceiverOutput::Ask(query) => {
                         if machine.phase() != phase {
@@ -503,12 +518,13 @@ impl Host {
                     ReceiverOutput::Closed(error) => break 'connection error,
                 }
             }
+            if stuck.is_some() {
+                break stuck;
+            }
             if let Some(answer) = answer {
                 input = Some(ReceiverInput::Answer(Box::new(answer)));
                 continue;
             }
-            let now = Instant::now();
-            let after = |ms| now + Duration::from_millis(ms);
             saga_ends = machine.in_saga().then(|| saga_ends.unwrap_or_else(|| after(self.limits.saga_ms_max)));
             let wait = after(machine.deadline_ms().unwrap_or(self.limits.idle_ms_max));
             // A peer that always says just enough does not hold its place for ever.
@@ -523,12 +539,8 @@ impl Host {
                 }),
                 () = tokio::time::sleep_until(wait) => input = Some(ReceiverInput::TimedOut),
                 // Here nothing is being committed: the machine waits for its peer.
-                true = turned(&mut cut_seen) => input = Some(ReceiverInput::Answer(Box::new(ReceiverAnswer::Failed(
-                    SagaError::local("superseded", "a newer connection of the same identity took over"),
-                )))),
-                true = turned(&mut shutdown) => input = Some(ReceiverInput::Answer(Box::new(ReceiverAnswer::Failed(
-                    SagaError::local("shutdown", "the server is shutting down"),
-                )))),
+                true = turned(&mut cut_seen) => input = Some(ReceiverInput::Answer(Box::new(ReceiverAnswer::Failed(superseded())))),
+                true = turned(&mut shutdown) => input = Some(ReceiverInput::Answer(Box::new(ReceiverAnswer::Failed(shutting_down())))),
             }
         };
         if let Some(identity) = desk.identity() {

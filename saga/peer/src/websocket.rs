@@ -17,7 +17,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 /// Path of the WebSocket endpoint.
 pub const SYNC_PATH: &str = "/api/v1/sync";
-/// Seconds that a message may take to leave, and a socket to close.
+/// Seconds that a message (or all that is left when a link ends) may take to leave, and a socket to close.
 const SEND_SECONDS_MAX: u64 = 60;
 const CLOSE_SECONDS_MAX: u64 = 5;
 /// Bytes of an HTTP answer that are read at most.
@@ -41,39 +41,52 @@ pub fn link(mut socket: impl WebSocketWrapper + 'static) -> Link {
     let (tx, mut out) = mpsc::channel::<Packet>(QUEUE_MAX);
     let (incoming, rx) = mpsc::channel::<Packet>(QUEUE_MAX);
     tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                packet = out.recv() => {
-                    let Some(packet) = packet else { break };
-                    let sent = tokio::time::timeout(Duration::from_secs(SEND_SECONDS_MAX), socket.send(packet)).await;
-                    if !matches!(sent, Ok(Ok(()))) {
-                        break;
-                    }
-                }
-                packet = socket.next() => match packet {
-                    Some(Ok(packet)) => {
-                        if incoming.send(packet).await.is_err() {
-                            // The link is gone: flush what it had sent.
-                            while let Ok(packet) = out.try_recv() {
-                                if socket.send(packet).await.is_err() {
-                                    break;
-                                }
-                            }
-                            break;
-                        }
-                    }
-                    Some(Err(error)) => {
-                        tracing::debug!(%error, "websocket failed");
-                        break;
-                    }
-                    None => break,
-                },
-            }
-        }
+        carry(&mut socket, &mut out, &incoming).await;
         // A peer that does not answer the close must not keep the task.
         let _ = tokio::time::timeout(Duration::from_secs(CLOSE_SECONDS_MAX), socket.close()).await;
     });
     Link { tx, rx }
+}
+
+/// Carries messages both ways. Never waits for one side alone: a link that does not read now may be waiting for its
+/// own messages to leave. Of what the peer sends, at most one message is held back meanwhile.
+async fn carry(socket: &mut impl WebSocketWrapper, out: &mut mpsc::Receiver<Packet>, incoming: &mpsc::Sender<Packet>) {
+    let send_max = Duration::from_secs(SEND_SECONDS_MAX);
+    let mut held = None;
+    loop {
+        tokio::select! {
+            packet = out.recv() => {
+                let Some(packet) = packet else { return };
+                if !matches!(tokio::time::timeout(send_max, socket.send(packet)).await, Ok(Ok(()))) {
+                    return;
+                }
+            }
+            place = incoming.reserve(), if held.is_some() => {
+                let (Ok(place), Some(packet)) = (place, held.take()) else { break };
+                place.send(packet);
+            }
+            packet = socket.next(), if held.is_none() => match packet {
+                Some(Ok(packet)) => held = Some(packet),
+                Some(Err(error)) => {
+                    tracing::debug!(%error, "websocket failed");
+                    return;
+                }
+                None => return,
+            },
+            () = incoming.closed() => break,
+        }
+    }
+    // The link is gone: flush what it had sent.
+    let flush = async {
+        while let Some(packet) = out.recv().await {
+            if socket.send(packet).await.is_err() {
+                return;
+            }
+        }
+    };
+    if tokio::time::timeout(send_max, flush).await.is_err() {
+        tracing::debug!("the peer did not take what was left to send");
+    }
 }
 
 #[async_trait]
@@ -114,7 +127,8 @@ pub struct WebSocketRemote {
 }
 
 impl WebSocketRemote {
-    /// Reaches the server at `url`: `http://`, `https://`, `ws://` or `wss://`.
+    /// Reaches the server at `url`: `http://` or `ws://`. `https://` and `wss://` are taken, and refused with
+    /// `tls_unsupported` once they are used: TLS is not built yet.
     ///
     /// # Errors
     /// `url` when the text is no such URL.
@@ -147,6 +161,12 @@ impl WebSocketRemote {
     }
 
     async fn call(&self, request: reqwest::RequestBuilder) -> Result<(u16, String), SagaError> {
+        if self.base.starts_with("https") {
+            return Err(SagaError::local(
+                "tls_unsupported",
+                format!("{} needs TLS, which this client does not speak yet: use http:// or a local tunnel", self.base),
+            ));
+        }
         let unreachable = |e: reqwest::Error| {
             SagaError::local("unreachable", format!("{} is not reachable: {}", self.base, cause(&e)))
         };
