@@ -233,7 +233,7 @@ impl From<ServeError> for CliError {
         let hint = match &error {
             ServeError::PortInUse(_) => "stop what listens there, or choose another port (0 takes a free one)",
             ServeError::Permission(_) => "ports below 1024 need special rights",
-            ServeError::PlainText(_) => "use --allow-plain-text behind a TLS proxy or in a network that you trust",
+            ServeError::PlainText(_) => "use --allow-plain-text inside a tunnel or in a network that you trust",
             _ => "choose another address with --listen",
         };
         Self::new(exit, error.code(), error.to_string()).about(subject).hint(hint)

@@ -646,7 +646,7 @@ async fn closed(events: &mut tokio::sync::broadcast::Receiver<HostEvent>) -> Opt
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_that_asks_much_and_never_reads_holds_nothing_for_long() {
     use tokio::io::AsyncWriteExt as _;
-    let guard = std::time::Duration::from_secs(30);
+    let guard = Duration::from_secs(30);
     let leaves: Vec<Verified<IbGib>> = (0..3_000)
         .map(|i| {
             let data = Some(ibgib::object([("i", Value::Number(f64::from(i)))]));
@@ -673,7 +673,7 @@ async fn a_peer_that_asks_much_and_never_reads_holds_nothing_for_long() {
         stream.write_all(&text_frame(hello_of_nobody())).await.unwrap();
         let questions = peek().repeat(64);
         // Until nothing moves any more.
-        let still = std::time::Duration::from_millis(500);
+        let still = Duration::from_millis(500);
         while let Ok(written) = tokio::time::timeout(still, stream.write_all(&questions)).await {
             written.unwrap();
         }
@@ -740,7 +740,7 @@ async fn peers_cannot_name_series_of_the_metrics() {
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_bodies_and_too_many_connections_are_refused() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let guard = std::time::Duration::from_secs(30);
+    let guard = Duration::from_secs(30);
     let options = ServeOptions { http_connections_max: 1, body_ms_max: 300, ..ServeOptions::default() };
     let space = Arc::new(MemorySpace::new("slow bodies"));
     let (server, _) = open_server(space, Limits::default(), options).await;

@@ -18,7 +18,7 @@ pub enum ServeError {
     Permission(SocketAddr),
     /// Plain text would leave this machine.
     #[error(
-        "{0} is not a loopback address, and connections are not encrypted: put a TLS proxy in front, or allow plain text explicitly"
+        "{0} is not a loopback address, and connections are not encrypted: listen on loopback behind a tunnel, or allow plain text explicitly"
     )]
     PlainText(SocketAddr),
     /// Listening failed otherwise.
