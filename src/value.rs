@@ -14,7 +14,7 @@ mod parse;
 pub use parse::{JsonError, JsonErrorKind};
 
 /// Levels of nesting that a value may have. Deeper text is refused with [`JsonErrorKind::TooDeep`].
-pub const DEPTH_MAX: usize = 2_000;
+pub const DEPTH_MAX: usize = 1_024;
 
 /// Bytes of JSON text that one ibgib may have unless a caller sets another limit: 16 MiB.
 pub const BYTES_MAX: usize = 16 * 1024 * 1024;

@@ -156,7 +156,7 @@ fn many_members_very_deep_that_diverged_in_one() {
     let nested = |changed: Option<u32>| {
         let members = (0..5_000u32).map(|i| (format!("k{i}"), Value::from(if changed == Some(i) { 1 } else { 0 })));
         let members = Value::Object(members.collect());
-        (0..1_900).fold(members, |v, _| Value::Object([("t", v)].into_iter().collect()))
+        (0..1_000).fold(members, |v, _| Value::Object([("t", v)].into_iter().collect()))
     };
     let start = world.edit(&first, "t", nested(None));
     // Not of the same member: no conflict.
@@ -173,8 +173,8 @@ fn many_members_very_deep_that_diverged_in_one() {
 
     // All of them, by both: more than is merged, and an error.
     let all = |value: u32| {
-        let members = Value::Object((0..5_000u32).map(|i| (format!("k{i}"), Value::from(value))).collect());
-        (0..1_900).fold(members, |v, _| Value::Object([("t", v)].into_iter().collect()))
+        let members = Value::Object((0..20_000u32).map(|i| (format!("k{i}"), Value::from(value))).collect());
+        (0..1_000).fold(members, |v, _| Value::Object([("t", v)].into_iter().collect()))
     };
     let (a, b) = (world.edit(&start, "t", all(1)), world.edit(&start, "t", all(2)));
     assert!(matches!(world.history.join(&a, &b), Err(HistoryError::Broken { .. })));
