@@ -42,11 +42,20 @@ function append(element, children) {
 /** @param {string} id */
 export const byId = (id) => /** @type {any} */ (document.getElementById(id));
 
-/** Replaces what an element holds. */
+/** Replaces what an element holds. The focus stays at the same thing when that is drawn again. */
 export function fill(element, ...children) {
+  const focused = element.contains(document.activeElement) ? selectorOf(document.activeElement) : "";
   element.replaceChildren();
   append(element, children);
+  if (focused) element.querySelector(focused)?.focus({ preventScroll: true });
   return element;
+}
+
+/** What finds an element again after it was drawn anew, or "" when it has no name. */
+function selectorOf(element) {
+  if (element.id) return `#${CSS.escape(element.id)}`;
+  const name = ["data-tjp", "data-addr", "title"].find((name) => element.hasAttribute(name));
+  return name ? `[${name}="${CSS.escape(element.getAttribute(name))}"]` : "";
 }
 
 /** Sets a text only when it differs, so that live regions do not speak twice. */

@@ -1,7 +1,7 @@
 // Timelines: a list, the frames of one as a picture, and a frame's JSON with its hash computed here.
 
 import { get, getNode } from "./api.js";
-import { addrChip, byId, copyButton, empty, fill, h, number, plural, problem, shorten } from "./dom.js";
+import { addrChip, byId, copyButton, empty, fill, h, number, plural, problem, say, shorten } from "./dom.js";
 import { drawDag, markChecked } from "./dag.js";
 import { checkNode } from "./hash.js";
 import { chosen, loadSpaceNames, spaceSelect } from "./spaces.js";
@@ -16,6 +16,10 @@ const held = new Set();
 const AT_ONCE = 8;
 // Answers may overtake each other; only the newest question's counts.
 let asked = 0;
+// What is on the page now. News that changes none of it draws nothing: neither focus nor scroll position move.
+let shownList = "";
+/** @type {{ key: string, box: Element, checked: Map<string, string> } | null} */
+let shownFrames = null;
 
 export function buildTimelines(panel) {
   const kinds = ["living", "keystone", "saga", "all"];
@@ -41,13 +45,24 @@ export async function loadTimelines() {
     await loadSpaceNames();
     found = await get(`/spaces/${encodeURIComponent(chosen.space)}/timelines?kind=${kind}&limit=500`);
   } catch (error) {
-    if (mine === asked) fill(view, problem(error, loadTimelines));
+    if (mine !== asked) return;
+    shownList = "";
+    fill(view, problem(error, loadTimelines));
     return;
   }
   if (mine !== asked) return;
+  const list = JSON.stringify([chosen.space, kind, found]);
+  if (list !== shownList) {
+    shownList = list;
+    drawList(view, found);
+  }
+  if (found.tips.some((tip) => tip.tjp === tjp)) await loadFrames();
+  else if (tjp) clear();
+}
+
+function drawList(view, found) {
   if (found.tips.length === 0) {
     fill(view, empty(`No ${kind === "all" ? "" : `${kind} `}timelines yet in ${chosen.space}: press 3B Setup, then 3B Sync, or choose another space or kind.`));
-    clear();
     return;
   }
   fill(
@@ -71,13 +86,12 @@ export async function loadTimelines() {
     ),
     found.more && h("p", { class: "muted" }, `The first ${number(found.tips.length)} are shown.`),
   );
-  if (found.tips.some((tip) => tip.tjp === tjp)) await loadFrames();
-  else if (tjp) clear();
 }
 
 function clear() {
   tjp = "";
   selected = "";
+  shownFrames = null;
   fill(byId("timeline-view"));
   fill(byId("frame-view"));
 }
@@ -87,6 +101,7 @@ async function show(which) {
   tjp = which;
   selected = "";
   limit = 200;
+  shownFrames = null;
   fill(byId("frame-view"));
   for (const button of document.querySelectorAll("#timelines-list .choice")) {
     button.setAttribute("aria-pressed", String(button.dataset.tjp === tjp));
@@ -101,10 +116,27 @@ async function loadFrames() {
   try {
     line = await get(`/spaces/${encodeURIComponent(chosen.space)}/timeline?tjp=${encodeURIComponent(which)}&limit=${limit}`);
   } catch (error) {
-    if (which === tjp) fill(view, problem(error, loadFrames));
+    if (which !== tjp) return;
+    shownFrames = null;
+    fill(view, problem(error, loadFrames));
     return;
   }
   if (which !== tjp) return;
+  const key = JSON.stringify([chosen.space, line]);
+  if (shownFrames?.key !== key || !shownFrames.box.isConnected) shownFrames = drawFrames(view, line, key);
+  const { box, checked } = shownFrames;
+  await hashFrames(line.frames, (addr, reason) => {
+    checked.set(addr, reason);
+    markChecked(box, addr, reason);
+  });
+  if (!box.isConnected) return;
+  const bad = [...checked.values()].filter(Boolean).length;
+  const told = byId("frames-hash");
+  told.className = bad === 0 ? "pass" : "fail";
+  say(told, bad === 0 ? `every hash ✓` : `${plural(bad, "hash", "hashes")} ✗`);
+}
+
+function drawFrames(view, line, key) {
   // What was made later stands higher; the layout needs each frame above those it builds on, which have a smaller n.
   line.frames.sort((a, b) => (b.n ?? 0) - (a.n ?? 0));
   const merges = line.frames.filter((f) => f.role === "merge").length;
@@ -128,15 +160,7 @@ async function loadFrames() {
     box,
     line.more && h("button", { type: "button", class: "small", onclick: () => { limit += 200; loadFrames(); } }, "older frames"),
   );
-  await hashFrames(line.frames, (addr, reason) => {
-    checked.set(addr, reason);
-    markChecked(box, addr, reason);
-  });
-  if (which !== tjp || !box.isConnected) return;
-  const bad = [...checked.values()].filter(Boolean).length;
-  const told = byId("frames-hash");
-  told.className = bad === 0 ? "pass" : "fail";
-  told.textContent = bad === 0 ? `every hash ✓` : `${plural(bad, "hash", "hashes")} ✗`;
+  return { key, box, checked };
 }
 
 /** Reads each frame and computes its hash here; tells the reason where it does not hold, "" where it does. */

@@ -426,9 +426,14 @@ async fn the_saga_of_a_device_is_shown_live_with_phases_messages_and_frames() {
     browser.until("its hashes", "return document.getElementById('frames-hash')?.textContent === 'every hash ✓'").await;
     let frames = "return document.querySelectorAll('#dag .frame').length";
     let before = browser.js(frames).await.as_u64().unwrap();
+    let focused = "return document.activeElement.getAttribute('data-addr')";
+    browser.js("document.querySelector('#dag .frame:last-of-type').focus()").await;
+    let first = browser.js(focused).await;
+    assert!(first.is_string());
     world.write("alice/new.txt", "new\n");
     world.run(&["-C", "alice", "sync"]).ok();
     browser.until("a new frame", &format!("return document.querySelectorAll('#dag .frame').length > {before}")).await;
+    assert_eq!(browser.js(focused).await, first, "news must not take the focus away");
 
     // Events that never cease do not keep the page from looking.
     let busy = "const { soon } = await import('/dev-tools/dom.js'); let looks = 0; const look = soon(() => (looks += 1), 500); \
