@@ -286,7 +286,8 @@ impl World {
             if doc == 0 {
                 self.check_lines(&tip);
             } else {
-                self.check_values(&tip, &history);
+                let texts = self.merged_from_lines(&history).await;
+                self.check_values(&tip, &history, &texts);
             }
         }
         assert!(self.done.keys().all(|edit| reached.contains(edit)), "an edit is unreachable");
@@ -301,7 +302,34 @@ impl World {
         }
     }
 
-    fn check_values(&self, tip: &IbGib, history: &HashMap<Addr, Vec<Addr>>) {
+    /// Places that hold lines in a nearest common ancestor of some merge: there the sides' lines were put together.
+    async fn merged_from_lines(&self, history: &HashMap<Addr, Vec<Addr>>) -> BTreeSet<Vec<String>> {
+        let upto = |tip: &Addr| {
+            let (mut seen, mut stack) = (HashSet::new(), vec![tip.clone()]);
+            while let Some(addr) = stack.pop() {
+                if seen.insert(addr.clone()) {
+                    stack.extend(history[&addr].iter().cloned());
+                }
+            }
+            seen
+        };
+        let mut nearest = HashSet::new();
+        for before in history.values().filter(|before| before.len() > 1) {
+            let mut sides = before.iter().map(upto);
+            let first = sides.next().unwrap();
+            let common = sides.fold(first, |common, side| common.intersection(&side).cloned().collect());
+            let older: HashSet<Addr> =
+                common.iter().flat_map(|addr| history[addr].iter().flat_map(upto).collect::<Vec<_>>()).collect();
+            nearest.extend(common.into_iter().filter(|addr| !older.contains(addr)));
+        }
+        let nearest: Vec<Addr> = nearest.into_iter().collect();
+        let frames = self.spaces[0].get(&nearest).await.unwrap();
+        let held =
+            frames.iter().flatten().flat_map(|f| json_leaves(f.data.as_ref().and_then(Value::as_object).unwrap()));
+        held.filter(|(_, value)| value.as_str().is_some_and(|text| text.contains('\n'))).map(|(path, _)| path).collect()
+    }
+
+    fn check_values(&self, tip: &IbGib, history: &HashMap<Addr, Vec<Addr>>, texts: &BTreeSet<Vec<String>>) {
         let now = json_leaves(tip.data.as_ref().and_then(Value::as_object).unwrap());
         let mut writers: BTreeMap<&Vec<String>, Vec<&Addr>> = BTreeMap::new();
         for (addr, done) in &self.done {
@@ -320,9 +348,10 @@ impl World {
             let newest = writers.iter().filter(|w| !older.contains(**w));
             let written: Vec<&Option<Value>> = newest.map(|w| &self.done[*w].written[path]).collect();
             let got = now.get(path);
-            // Of lines, or what both sides made of lines that they had.
-            let merges_as_text = |v: &Option<Value>| matches!(v, Some(Value::String(s)) if s.contains('\n'));
-            let was_text = self.done.values().filter_map(|d| d.written.get(path)).any(merges_as_text);
+            // Lines merge line by line: each is one that somebody wrote there.
+            let everywhere = || self.done.values().filter_map(|d| d.written.get(path)?.as_ref()?.as_str());
+            let of_lines = |text: &str| text.lines().all(|line| everywhere().any(|w| w.lines().any(|l| l == line)));
+            let was_text = texts.contains(path) && got.and_then(Value::as_str).is_some_and(of_lines);
             let fine = written.iter().any(|w| w.as_ref() == got)
                 || written.is_empty() && got.is_none()
                 || got.is_none() && now.keys().any(related)
