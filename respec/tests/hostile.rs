@@ -16,6 +16,7 @@ use ibgib_saga::{Action, Limits, Message, MsgType, Packet, SagaError, Stage, Tur
 use ibgib_server::{ServeOptions, Server};
 use ibgib_spaces::history::admit;
 use ibgib_spaces::{Changes, Commit, CommitError, Follow, Kind, MemorySpace, Scanned, Space, SpaceError, Tip, fsck};
+use sha2::Digest as _;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -65,6 +66,124 @@ impl Remote for Wiretap {
             }
         });
         Ok(Link { tx: ours, rx })
+    }
+}
+
+/// Changes what the receiver tells about the timelines, as a lying receiver would: digest and addresses fit.
+#[derive(Debug)]
+struct Liar {
+    inner: Arc<dyn Remote>,
+    change: fn(&mut Vec<String>),
+}
+
+#[async_trait]
+impl Remote for Liar {
+    async fn audience(&self) -> Result<String, SagaError> {
+        self.inner.audience().await
+    }
+    async fn identity_tip(&self, tjp: &Addr) -> Result<Option<Addr>, SagaError> {
+        self.inner.identity_tip(tjp).await
+    }
+    async fn keystone_frames(&self, tip: &Addr) -> Result<Vec<Verified<IbGib>>, SagaError> {
+        self.inner.keystone_frames(tip).await
+    }
+    async fn post_genesis_keystone(&self, genesis: &Verified<IbGib>) -> Result<(), SagaError> {
+        self.inner.post_genesis_keystone(genesis).await
+    }
+    async fn post_evolution(
+        &self,
+        tjp: &Addr,
+        frames: &[Verified<IbGib>],
+        session: Option<&Verified<IbGib>>,
+    ) -> Result<(), SagaError> {
+        self.inner.post_evolution(tjp, frames, session).await
+    }
+    async fn open(&self) -> Result<Link, SagaError> {
+        let Link { tx, mut rx } = self.inner.open().await?;
+        let (told, lies) = tokio::sync::mpsc::channel(16);
+        let change = self.change;
+        tokio::spawn(async move {
+            let (mut answer, mut stream) = (None, Vec::new());
+            while let Some(packet) = rx.recv().await {
+                match &packet {
+                    Packet::Text(text) => {
+                        let message = Message::decode(text).unwrap();
+                        if message.kind == MsgType::SyncFrameResponse {
+                            answer = Some(Turn::read(&message.body).unwrap());
+                            continue;
+                        }
+                    }
+                    Packet::Binary(bytes) => {
+                        stream.extend_from_slice(&bytes[1..]);
+                        if bytes[0] == 0 {
+                            continue;
+                        }
+                        let text = String::from_utf8(std::mem::take(&mut stream)).unwrap();
+                        let (message, lied) = lie(&answer.take().unwrap(), &text, change);
+                        if told.send(message.packet()).await.is_err() || told.send(lied).await.is_err() {
+                            return;
+                        }
+                        continue;
+                    }
+                }
+                if told.send(packet).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Link { tx, rx: lies })
+    }
+}
+
+fn lie(turn: &Turn, stream: &str, change: fn(&mut Vec<String>)) -> (Message, Packet) {
+    let edited = |node: &IbGib, at: &str, member: &str, value: Value| {
+        let mut node = node.clone();
+        let part = if at == "data" { &mut node.data } else { &mut node.rel8ns };
+        let Some(Value::Object(part)) = part else { panic!("{node:?}") };
+        part.insert(member, value);
+        IbGib { gib: None, ..node }.seal().unwrap()
+    };
+    let lines = turn.message.datum("list").and_then(|l| l.get("count")).and_then(Value::as_u53).unwrap() as usize;
+    let mut list: Vec<String> = stream.lines().take(lines).map(str::to_owned).collect();
+    let nodes = stream.lines().skip(lines).map(|line| format!("{line}\n")).collect::<String>();
+    change(&mut list);
+    let list_text: String = list.iter().map(|line| format!("{line}\n")).collect();
+    let digest = hex::encode(sha2::Sha256::digest(list_text.as_bytes()));
+    let counted = ibgib::object([("count", Value::Number(list.len() as f64)), ("digest", digest.into())]);
+    let message = edited(&turn.message, "data", "list", counted);
+    let frame = edited(&turn.frame, "rel8ns", "msg", ibgib::strings([message.addr().as_str()]));
+    let context = edited(&turn.context, "rel8ns", "msg", ibgib::strings([message.addr().as_str()]));
+    let context = edited(&context, "rel8ns", "frame", ibgib::strings([frame.addr().as_str()]));
+    let turn = Turn { context, frame, message, stage: turn.stage };
+    let bytes = [&[1][..], list_text.as_bytes(), nodes.as_bytes()].concat();
+    (Message::new(MsgType::SyncFrameResponse, turn.members()), Packet::Binary(bytes))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_answers_for_too_few_or_too_many_timelines_is_refused() {
+    const STRANGER: &str =
+        "{\"tjp\":\"comment^0000000000000000000000000000000000000000000000000000000000000000\",\"status\":\"same\"}";
+    let cases: [(&str, fn(&mut Vec<String>)); 5] = [
+        ("", |_| {}),
+        ("unanswered", |list| drop(list.pop())),
+        ("unasked", |list| list.push(list[0].clone())),
+        ("unasked", |list| list[0] = STRANGER.into()),
+        ("bad_list", |list| list[0] = list[0].replace("\"status\"", "\"state\"")),
+    ];
+    for (rule, change) in cases {
+        let (rig, mut play) = played().await;
+        let remote: Arc<dyn Remote> = Arc::new(Liar { inner: Arc::clone(&play.stage.remote), change });
+        let before = play.stage.source.tips(Some(Kind::Living)).await.unwrap();
+        let done = SyncSagaCoordinator::new(Arc::clone(&play.stage.source)).sync(remote, options(&play)).done().await;
+        match done {
+            Ok(_) => assert_eq!(rule, ""),
+            Err(error) => {
+                assert_eq!(error.code(), rule, "{error}");
+                assert_eq!(play.stage.source.tips(Some(Kind::Living)).await.unwrap(), before);
+            }
+        }
+        still_serves(&mut play).await;
+        rig.close().await;
     }
 }
 
@@ -455,6 +574,35 @@ async fn the_http_api_answers_bad_requests_with_fitting_statuses() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn registering_answers_the_newest_frame_or_what_is_wrong_with_the_genesis() {
+    let (rig, mut play) = played().await;
+    play.sync().await.unwrap();
+    let tjp = play.identity.as_ref().unwrap().tjp.clone();
+    let genesis = play.stage.source.get(std::slice::from_ref(&tjp)).await.unwrap().pop().flatten().unwrap();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let post = async |body: String| {
+        let answer = client.post(format!("{}/api/v1/keystones", rig.url().unwrap())).body(body).send().await.unwrap();
+        (answer.status().as_u16(), Value::parse(&answer.text().await.unwrap(), Mode::Strict).unwrap())
+    };
+    let (status, answer) = post(genesis.to_json()).await;
+    let tip = play.stage.dest.tip(&tjp).await.unwrap().unwrap().addr;
+    assert_ne!(tip, tjp);
+    assert_eq!((status, answer.get("tip").and_then(Value::as_str)), (201, Some(tip.as_str())), "{answer}");
+
+    let mut dangling = (*genesis).clone();
+    dangling.gib = None;
+    let Some(Value::Object(data)) = &mut dangling.data else { panic!("{dangling:?}") };
+    data.insert("uuid", "another");
+    let nowhere = format!("note^{}", "A".repeat(64));
+    let rel8ns = dangling.rel8ns.get_or_insert_with(|| Value::Object(ibgib::Map::new()));
+    let Value::Object(rel8ns) = rel8ns else { panic!("{rel8ns}") };
+    rel8ns.insert("seen", ibgib::strings([nowhere.as_str()]));
+    let (status, answer) = post(dangling.seal().unwrap().to_json()).await;
+    assert_eq!(status, 422, "{answer}");
+    rig.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_cut_saga_staged_expires() {
     let dest: Arc<dyn Space> = Arc::new(MemorySpace::new("dest"));
     let host = Host::new(Arc::clone(&dest), HostOptions::default());
@@ -566,6 +714,48 @@ async fn a_sender_that_never_ends_its_saga_is_cut() {
     assert_eq!(refusal(link).await, (MsgType::SyncError, "timeout".to_owned()));
     let took = u64::try_from(began.elapsed().as_millis()).unwrap();
     assert!((limits.saga_ms_max..limits.idle_ms_max).contains(&took), "{took} ms of virtual time");
+}
+
+#[tokio::test]
+async fn what_earlier_turns_of_a_saga_brought_counts_for_its_limits() {
+    let limits = Limits { nodes_max: 3, ..Limits::default() };
+    let options = HostOptions { limits, allow_anonymous: true, ..HostOptions::default() };
+    let space = Arc::new(MemorySpace::new("limited"));
+    let mut link = Innerspace::new(Host::new(space, options)).open().await.unwrap();
+    let versions = ibgib::strings([ibgib_saga::SUBPROTOCOL]);
+    link.tx.send(Message::new(MsgType::Hello, [("versions", versions)]).packet()).await.unwrap();
+    link.rx.recv().await.unwrap();
+    let mut before = None;
+    for (turn, stage) in [Stage::Init, Stage::Delta].into_iter().enumerate() {
+        let node = |i: usize| {
+            let data = data([("turn", Value::Number(turn as f64)), ("i", Value::Number(i as f64))]);
+            IbGib { ib: "note".into(), gib: None, data: Some(data.into()), rel8ns: None }.seal().unwrap()
+        };
+        let nodes = [node(0), node(1)];
+        let announced = |lines: &[String]| {
+            let digest = hex::encode(sha2::Sha256::digest(lines.concat()));
+            ibgib::object([("count", Value::Number(lines.len() as f64)), ("digest", digest.into())])
+        };
+        let payload = nodes.each_ref().map(|n| format!("{}\n", n.addr()));
+        let members = [
+            ("commit", false.into()),
+            ("adopt", false.into()),
+            ("list", announced(&[])),
+            ("payload", announced(&payload)),
+        ];
+        let start = TurnLink { saga_id: "limited", session: None, before: before.as_ref() };
+        let said = Turn::build(start, stage, members.into_iter().collect(), 0);
+        link.tx.send(Message::new(MsgType::SyncFrameRequest, said.members()).packet()).await.unwrap();
+        if turn == 1 {
+            break;
+        }
+        let lines: String = nodes.iter().map(|n| n.to_json() + "\n").collect();
+        link.tx.send(Packet::Binary([&[1][..], lines.as_bytes()].concat())).await.unwrap();
+        let Some(Packet::Text(answer)) = link.rx.recv().await else { panic!("no answer") };
+        before = Some(Turn::read(&Message::decode(&answer).unwrap().body).unwrap());
+        assert!(matches!(link.rx.recv().await, Some(Packet::Binary(_))));
+    }
+    assert_eq!(refusal(link).await, (MsgType::SyncError, "limit".to_owned()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@ use crate::error::SagaError;
 use crate::limits::Limits;
 use crate::packet::{Message, MsgType, Packet, SUBPROTOCOL, features};
 use crate::peek::{Peek, Peeked};
-use crate::stream::{Incoming, Line, Outgoing, announce};
+use crate::stream::{Incoming, Line, Outgoing, Received, announce};
 use crate::turn::{Link, Stage, Turn, validate_return_context};
 use ibgib::{Addr, IbGib, Map, Mode, Value, Verified};
 use ibgib_keystone::{Chain, Expect, Step, VERB_CONNECT, VERB_SYNC};
@@ -170,7 +170,7 @@ struct Job {
     tries: u32,
     done: bool,
     told: ReceiverDone,
-    staged_bytes: u64,
+    received: Received,
 }
 
 /// The receiver's machine. **After every `handle`, drain `poll` to `None` before the next `handle`.**
@@ -422,7 +422,7 @@ impl Receiver {
             };
             self.job.session_frames.push(frame);
         }
-        let incoming = Incoming::expect(&turn.message, &self.limits)?;
+        let incoming = Incoming::expect(&turn.message, &self.limits, self.job.received)?;
         self.job.told.turns += 1;
         self.job.told.saga_id = turn.saga_id().to_owned();
         self.job.turns.push(turn);
@@ -436,7 +436,7 @@ impl Receiver {
             return Err(SagaError::misbehaved("out_of_turn", "a chunk outside a turn"));
         };
         let nodes = incoming.chunk(bytes, &self.limits)?;
-        self.job.staged_bytes = incoming.bytes;
+        self.job.received = incoming.received;
         if nodes.is_empty() {
             return self.received();
         }

@@ -5,7 +5,7 @@ use crate::fingerprint::Fingerprint;
 use crate::limits::Limits;
 use crate::packet::{Message, MsgType, Packet, SUBPROTOCOL, features, printed};
 use crate::peek::{Peek, Peeked};
-use crate::stream::{Incoming, Line, Outgoing, announce};
+use crate::stream::{Incoming, Line, Outgoing, Received, announce};
 use crate::summary::{Summary, TimelineSummary};
 use crate::turn::{Link, Stage, Turn, validate_return_context};
 use ibgib::{Addr, IbGib, Map, Value, Verified};
@@ -123,8 +123,9 @@ pub enum SenderQuery {
     Finish {
         /// The receiver's answer per timeline.
         statuses: Vec<Line>,
-        /// What we had offered, per timeline: (timeline, our tip, their tip as known before).
-        offered: Vec<(Addr, Option<Addr>, Option<Addr>)>,
+        /// What was in the saga: each timeline with our tip of before, each constant with itself. `statuses` answers
+        /// each of them once.
+        offered: Vec<(Addr, Option<Addr>)>,
         /// Adopt the receiver's tips.
         adopt: bool,
         /// Turns of both sides, in order.
@@ -224,6 +225,7 @@ struct Job {
     signing: Option<(Turn, Vec<Line>, Vec<Addr>)>,
     out: Option<Outgoing>,
     incoming: Option<Incoming>,
+    received: Received,
     statuses: Vec<Line>,
 }
 
@@ -493,6 +495,7 @@ impl Sender {
             signing: None,
             out: None,
             incoming: None,
+            received: Received::default(),
             statuses: Vec::new(),
         }));
         self.ask(State::AskTips, SenderQuery::Tips(scope));
@@ -832,8 +835,9 @@ impl Sender {
 
     fn turn(&mut self, message: &Message) -> Result<(), SagaError> {
         let turn = Turn::read(&message.body).map_err(|e| SagaError::misbehaved("bad_turn", e.join("; ")))?;
-        let incoming = Incoming::expect(&turn.message, &self.limits)?;
+        let limits = self.limits.clone();
         let job = self.job();
+        let incoming = Incoming::expect(&turn.message, &limits, job.received)?;
         if let Some(ours) = job.turns.last() {
             let errors = validate_return_context(ours, &turn);
             if !errors.is_empty() {
@@ -853,6 +857,7 @@ impl Sender {
             return Err(SagaError::misbehaved("out_of_turn", "a chunk outside a turn"));
         };
         let nodes = incoming.chunk(bytes, &limits)?;
+        job.received = incoming.received;
         if nodes.is_empty() {
             return self.received();
         }
@@ -868,6 +873,7 @@ impl Sender {
             return Ok(());
         }
         if let Some(incoming) = job.incoming.take() {
+            job.check_statuses(&incoming.lines)?;
             job.statuses = incoming.lines;
         }
         let Some(answer) = job.turns.last() else { return Err(SagaError::local("internal", "no turn")) };
@@ -882,8 +888,8 @@ impl Sender {
                     offered: job
                         .items
                         .iter()
-                        .map(|(t, i)| (t.clone(), i.mine.clone(), i.theirs.clone()))
-                        .chain(job.constants.iter().map(|c| (c.clone(), Some(c.clone()), None)))
+                        .map(|(t, i)| (t.clone(), i.mine.clone()))
+                        .chain(job.constants.iter().map(|c| (c.clone(), Some(c.clone()))))
                         .collect(),
                     adopt: job.request.direction != Direction::Push,
                     transcript: std::mem::take(&mut job.turns),
@@ -1038,6 +1044,27 @@ impl Job {
     fn add(&mut self, tjp: Addr, mine: Option<Addr>, theirs: Option<Addr>) {
         self.fresh.push(tjp.clone());
         self.items.insert(tjp, Item { mine, theirs, compared: None });
+    }
+
+    /// The receiver answers once for each timeline and constant that was offered, and for nothing else.
+    fn check_statuses(&self, lines: &[Line]) -> Result<(), SagaError> {
+        let constants = self.constants.iter().filter(|_| self.request.direction != Direction::Pull);
+        let mut open: HashSet<&Addr> = self.items.keys().chain(constants).collect();
+        for line in lines {
+            let Line::Status { tjp, .. } = line else {
+                return Err(SagaError::misbehaved("bad_list", "a receiver tells statuses only"));
+            };
+            if !open.remove(tjp) {
+                return Err(SagaError::misbehaved(
+                    "unasked",
+                    format!("the receiver answers for {tjp}, which is not open"),
+                ));
+            }
+        }
+        match open.into_iter().min() {
+            None => Ok(()),
+            Some(tjp) => Err(SagaError::misbehaved("unanswered", format!("the receiver does not answer for {tjp}"))),
+        }
     }
 }
 

@@ -211,6 +211,14 @@ impl Outgoing {
     }
 }
 
+/// What a saga has received so far, over all of its turns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Received {
+    pub(crate) nodes: u64,
+    /// Bytes of those nodes.
+    pub(crate) bytes: u64,
+}
+
 /// A turn's stream on its way in, checked as it arrives.
 #[derive(Debug)]
 pub(crate) struct Incoming {
@@ -223,14 +231,14 @@ pub(crate) struct Incoming {
     node_digest: String,
     pub(crate) lines: Vec<Line>,
     pub(crate) payload: Vec<Addr>,
-    pub(crate) bytes: u64,
+    pub(crate) received: Received,
     list_bytes: u64,
     ended: bool,
 }
 
 impl Incoming {
-    /// Expects what the turn's message announces.
-    pub(crate) fn expect(message: &Verified<IbGib>, limits: &Limits) -> Result<Self, SagaError> {
+    /// Expects what the turn's message announces; `before`: what the saga's earlier turns brought, which counts too.
+    pub(crate) fn expect(message: &Verified<IbGib>, limits: &Limits, before: Received) -> Result<Self, SagaError> {
         let part = |name: &str| -> Result<(u64, String), SagaError> {
             let value = message.datum(name);
             let count = value.and_then(|v| v.get("count")).and_then(Value::as_u53);
@@ -245,7 +253,7 @@ impl Incoming {
         if lines > limits.list_max {
             return Err(SagaError::Limit { name: "list_max", limit: limits.list_max });
         }
-        if nodes > limits.nodes_max {
+        if nodes > limits.nodes_max.saturating_sub(before.nodes) {
             return Err(SagaError::Limit { name: "nodes_max", limit: limits.nodes_max });
         }
         Ok(Self {
@@ -258,7 +266,7 @@ impl Incoming {
             node_digest,
             lines: Vec::new(),
             payload: Vec::new(),
-            bytes: 0,
+            received: before,
             list_bytes: 0,
             ended: false,
         })
@@ -339,8 +347,9 @@ impl Incoming {
                 format!("{} may not travel as payload: keystones and transcripts move by their own rules", node.addr()),
             ));
         }
-        self.bytes += bytes.len() as u64;
-        if self.bytes > limits.staged_bytes_max {
+        self.received.nodes += 1;
+        self.received.bytes += bytes.len() as u64;
+        if self.received.bytes > limits.staged_bytes_max {
             return Err(SagaError::Limit { name: "staged_bytes_max", limit: limits.staged_bytes_max });
         }
         self.node_hash.update(node.addr().as_str().as_bytes());

@@ -105,8 +105,8 @@ fn parse(body: &Bytes) -> Result<Value, ApiError> {
 
 async fn register(Extract(state): Extract<Arc<State>>, body: Bytes) -> Result<Response, ApiError> {
     let genesis = checked(parse(&body)?)?;
-    state.host.post_genesis_keystone(&genesis).await?;
-    Ok(tip_answer(StatusCode::CREATED, genesis.addr(), genesis.addr()))
+    let tip = state.host.post_genesis_keystone(&genesis).await?;
+    Ok(tip_answer(StatusCode::CREATED, genesis.addr(), &tip))
 }
 
 async fn evolve(

@@ -214,31 +214,45 @@ impl Host {
         Ok(resolve(&*self.space, addr).await.map_err(space_error)?.map(|(_, tip)| tip))
     }
 
-    /// Registers an identity's genesis frame; doing it again changes nothing.
+    /// Registers an identity's genesis frame and answers the identity's tip; doing it again changes nothing.
     ///
     /// # Errors
     /// `identity_not_allowed`, `identity_invalid`; or the space fails.
-    pub async fn post_genesis_keystone(&self, genesis: &Verified<IbGib>) -> Result<(), SagaError> {
+    pub async fn post_genesis_keystone(&self, genesis: &Verified<IbGib>) -> Result<Addr, SagaError> {
         let taken = self.register(genesis).await;
         self.tell_refusal(genesis.addr(), taken.as_ref().err());
         taken
     }
 
-    async fn register(&self, genesis: &Verified<IbGib>) -> Result<(), SagaError> {
+    async fn register(&self, genesis: &Verified<IbGib>) -> Result<Addr, SagaError> {
         let (chain, step) = Chain::from_genesis(genesis.clone()).map_err(|e| invalid(&e))?;
         self.check_allowed(chain.tjp())?;
-        if self.space.tip(chain.tjp()).await.map_err(space_error)?.is_some() {
-            return Ok(());
+        if let Some(tip) = self.space.tip(chain.tjp()).await.map_err(space_error)? {
+            return Ok(tip.addr);
         }
         let commit =
             Commit { nodes: vec![genesis.clone()], tips: vec![Advance::Keystone(step).into()], ..Commit::default() };
         match self.space.commit(commit).await {
-            Ok(_) => self.tell(HostEvent::Registered(chain.tjp().clone())),
-            // Somebody registered the same genesis at the same time.
-            Err(CommitError::TipsMoved(_)) => {}
-            Err(error) => return Err(identity::commit_error(error)),
+            Ok(_) => {
+                self.tell(HostEvent::Registered(chain.tjp().clone()));
+                Ok(genesis.addr().clone())
+            }
+            Err(error) => self.tip_or(chain.tjp(), error, |_| true).await,
         }
-        Ok(())
+    }
+
+    /// The tip after a commit that came too late, if it is one to answer with: somebody posted the same at the same
+    /// time.
+    async fn tip_or(&self, tjp: &Addr, error: CommitError, is_ours: impl Fn(&Addr) -> bool) -> Result<Addr, SagaError> {
+        match error {
+            CommitError::TipsMoved(_) => match self.space.tip(tjp).await.map_err(space_error)? {
+                Some(tip) if is_ours(&tip.addr) => Ok(tip.addr),
+                Some(tip) => Err(refused("identity_stale", tip.addr.to_string())),
+                None => Err(identity::commit_error(error)),
+            },
+            CommitError::Missing { .. } => Err(refused("identity_invalid", error.to_string())),
+            error => Err(identity::commit_error(error)),
+        }
     }
 
     /// The evolution endpoint: takes new frames of an identity, each checked strictly; the last of them introduces
@@ -278,7 +292,10 @@ impl Host {
         let mut chain = known.ok_or_else(|| refused("identity_unknown", format!("no identity {tjp} here")))?;
         let addrs: Vec<Addr> = frames.iter().map(|f| f.addr().clone()).collect();
         let has = self.space.has(&addrs).await.map_err(space_error)?;
-        let fresh: Vec<&Verified<IbGib>> = frames.iter().zip(&has).filter(|(_, has)| !**has).map(|(f, _)| f).collect();
+        // A frame that is here but lies above the tip came without one, in a bundle; it still has to be taken.
+        let seen = |frame: &IbGib, has: bool| has && frame.n() <= chain.tip().n();
+        let fresh: Vec<&Verified<IbGib>> =
+            frames.iter().zip(&has).filter(|(f, h)| !seen(f, **h)).map(|(f, _)| f).collect();
         let mut commit = Commit::default();
         let mut step = None;
         for (i, frame) in fresh.iter().enumerate() {
@@ -311,14 +328,7 @@ impl Host {
                 self.keep(chain);
                 Ok(tip)
             }
-            Err(CommitError::TipsMoved(moved)) => Err(SagaError::Identity {
-                rule: "identity_stale",
-                detail: moved
-                    .into_iter()
-                    .find_map(|(t, tip)| tip.filter(|_| t == *tjp))
-                    .map_or_else(|| "the identity moved meanwhile".into(), |tip| tip.to_string()),
-            }),
-            Err(error) => Err(identity::commit_error(error)),
+            Err(error) => self.tip_or(tjp, error, |tip| tip == chain.tip().addr()).await,
         }
     }
 

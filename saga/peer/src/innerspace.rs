@@ -43,7 +43,7 @@ impl Remote for Innerspace {
     }
 
     async fn post_genesis_keystone(&self, genesis: &Verified<IbGib>) -> Result<(), SagaError> {
-        self.host.post_genesis_keystone(genesis).await
+        self.host.post_genesis_keystone(genesis).await.map(drop)
     }
 
     async fn post_evolution(

@@ -141,12 +141,11 @@ impl SenderDesk {
     async fn finish(
         &self,
         statuses: &[Line],
-        offered: &[(Addr, Option<Addr>, Option<Addr>)],
+        offered: &[(Addr, Option<Addr>)],
         adopt: bool,
         transcript: &[Turn],
     ) -> Result<SenderAnswer, SagaError> {
-        let offered: HashMap<&Addr, (&Option<Addr>, &Option<Addr>)> =
-            offered.iter().map(|(t, mine, theirs)| (t, (mine, theirs))).collect();
+        let offered: HashMap<&Addr, &Option<Addr>> = offered.iter().map(|(t, mine)| (t, mine)).collect();
         for _ in 0..self.limits.commit_tries_max {
             let staged: HashSet<Addr> =
                 self.space.staged_addrs(OWNER).await.map_err(space_error)?.into_iter().collect();
@@ -157,11 +156,8 @@ impl SenderDesk {
             let (mut merges, mut conflicts) = (0, 0);
             for line in statuses {
                 let Line::Status { tjp, status, tip, why } = line else { continue };
-                let Some((before, their_before)) = offered.get(tjp) else {
-                    return Err(SagaError::PeerMisbehaved {
-                        rule: "unasked",
-                        detail: format!("the receiver answers for {tjp}, which was not in the saga"),
-                    });
+                let Some(before) = offered.get(tjp) else {
+                    return Err(SagaError::local("internal", format!("{tjp} was not in the saga")));
                 };
                 let mut summary = TimelineSummary {
                     tjp: tjp.clone(),
@@ -186,7 +182,6 @@ impl SenderDesk {
                             _ if after != **before => Action::Pulled,
                             _ => Action::Same,
                         };
-                        let _ = their_before;
                         summary.after = after.or_else(|| (*before).clone());
                         merges += made;
                         conflicts += found;
