@@ -219,6 +219,9 @@ impl History {
         // Frames to classify, later ones first: a stack of our own, since histories nest deeply. Some are looked at
         // early (`true`), so that `work` need not begin again for each; what those lack nobody needs yet.
         let mut pending: Vec<(Addr, bool)> = Vec::new();
+        // What was looked at early and lacks frames, itself or through what it builds on: not to be asked again before
+        // `work` itself does, or the two would ask each other for ever.
+        let mut lacking: HashSet<Addr> = HashSet::new();
         let mut ahead = 1;
         loop {
             let top = pending.last().cloned();
@@ -240,7 +243,14 @@ impl History {
                 },
             };
             match (stop, top) {
-                (Stop::Need(_), Some((_, true))) => drop(pending.pop()),
+                (Stop::Need(_), Some((addr, true))) => {
+                    pending.pop();
+                    lacking.insert(addr);
+                }
+                (Stop::Classify(below), Some((addr, true))) if lacking.contains(&below) => {
+                    pending.pop();
+                    lacking.insert(addr);
+                }
                 (Stop::Need(addrs), _) => return Err(HistoryError::Need(addrs)),
                 // What recomputing a frame finds broken says that the frame is no merge of ours.
                 (Stop::Broken(_, _), Some((addr, _))) => drop(self.merges.insert(addr, false)),

@@ -6,7 +6,7 @@
 //! What each merge holds is compared with the model in `tests/model.rs`.
 #![allow(clippy::disallowed_methods, reason = "the environment chooses how long and with which seed it runs")]
 
-use ibgib::timeline::{History, Relation};
+use ibgib::timeline::{History, HistoryError, Relation};
 use ibgib::transform::{ForkOpts, Moment, Mut8Opts, TjpOpts, fork, linked, mut8};
 use ibgib::{Addr, IbGib, Map, Value, Verified};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -246,16 +246,15 @@ impl World {
     }
 }
 
-/// Rounds that everyone needed to be equal, and what was wrong then.
-fn run(seed: u64, hub: bool, peers: usize, steps: usize) -> (usize, BTreeSet<&'static str>) {
-    let mut rng = Rng(seed.wrapping_mul(1_000_003).wrapping_add(peers as u64 * 2 + u64::from(hub)));
+/// Peers edit and sync in random order; the world and everyone's tip then.
+fn wander(rng: &mut Rng, hub: bool, peers: usize, steps: usize) -> (World, Vec<Addr>) {
     let (mut world, start) = World::new();
     let all = peers + usize::from(hub);
     let mut tips = vec![start; all];
     for _ in 0..steps {
         let p = rng.below(peers);
         if rng.chance(60) {
-            tips[p] = world.edit(&tips[p].clone(), p, &mut rng);
+            tips[p] = world.edit(&tips[p].clone(), p, rng);
         } else {
             let q = if hub { peers } else { (p + 1 + rng.below(peers - 1)) % peers };
             let tip = world.join(&tips[p].clone(), &tips[q].clone());
@@ -268,6 +267,13 @@ fn run(seed: u64, hub: bool, peers: usize, steps: usize) -> (usize, BTreeSet<&'s
             }
         }
     }
+    (world, tips)
+}
+
+/// Rounds that everyone needed to be equal, and what was wrong then.
+fn run(seed: u64, hub: bool, peers: usize, steps: usize) -> (usize, BTreeSet<&'static str>) {
+    let mut rng = Rng(seed.wrapping_mul(1_000_003).wrapping_add(peers as u64 * 2 + u64::from(hub)));
+    let (mut world, mut tips) = wander(&mut rng, hub, peers, steps);
     let mut edits = HashSet::new();
     for tip in &tips {
         edits.extend(world.ancestors(tip).into_iter().filter(|a| !world.merged.contains_key(a)));
@@ -332,4 +338,32 @@ fn three_peers_each_pulling_from_the_next_make_no_merge_storm() {
         }
     }
     assert!(world.merged.len() <= 7, "{} merges for three edits", world.merged.len());
+}
+
+#[test]
+fn a_history_that_is_loaded_in_portions_answers_as_one_that_is_whole() {
+    for seed in 0..200 {
+        let mut rng = Rng(seed);
+        let (mut world, tips) = wander(&mut rng, seed % 2 == 0, 4, 60);
+        let (x, y) = (&tips[0], &tips[1]);
+        let whole = world.history.join(x, y).unwrap().tip;
+        let mut history = History::new();
+        let portion = 10 + rng.next() % 90;
+        world.frames.iter().filter(|_| rng.chance(portion)).for_each(|f| history.insert(f.clone()));
+        for _ in 0..=2 * world.frames.len() {
+            let done = history.advance(None, x).and_then(|_| history.join(x, y));
+            match done {
+                Err(HistoryError::Need(addrs)) => {
+                    for addr in addrs {
+                        assert!(history.get(&addr).is_none(), "{addr} was there");
+                        history.insert(world.history.get(&addr).unwrap().clone());
+                    }
+                }
+                other => {
+                    assert_eq!(other.unwrap().tip, whole, "seed {seed}");
+                    break;
+                }
+            }
+        }
+    }
 }

@@ -318,9 +318,9 @@ impl World {
             let mut sides = before.iter().map(upto);
             let first = sides.next().unwrap();
             let common = sides.fold(first, |common, side| common.intersection(&side).cloned().collect());
-            let older: HashSet<Addr> =
-                common.iter().flat_map(|addr| history[addr].iter().flat_map(upto).collect::<Vec<_>>()).collect();
-            nearest.extend(common.into_iter().filter(|addr| !older.contains(addr)));
+            // All that lies under what is common is common, so what is not nearest stands right under some of it.
+            let older: HashSet<&Addr> = common.iter().flat_map(|addr| &history[addr]).collect();
+            nearest.extend(common.iter().filter(|addr| !older.contains(addr)).cloned());
         }
         let nearest: Vec<Addr> = nearest.into_iter().collect();
         let frames = self.spaces[0].get(&nearest).await.unwrap();
