@@ -8,7 +8,8 @@
 //!
 //! A [`History`] holds frames in memory. What it lacks it asks for with [`HistoryError::Need`]: load, insert, call
 //! again; what was found out stays known. Frames are visited from the highest n down, so only the part where two tips
-//! differ is needed.
+//! differ is needed, and of most frames only their place in the history ([`History::insert_place`]): what they say
+//! matters where branches merge.
 
 use crate::addr::Addr;
 use crate::ibgib::{IbGib, Verified};
@@ -70,7 +71,7 @@ pub struct Joined {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HistoryError {
-    /// Frames are needed: load and insert them, then call again.
+    /// Frames are needed, whole: load and insert them, then call again.
     #[error("{} frame(s) are needed", .0.len())]
     Need(Vec<Addr>),
     /// A frame breaks a rule of timelines.
@@ -97,8 +98,37 @@ pub enum HistoryError {
 /// Frames in memory, and what was found out about them.
 #[derive(Debug, Default)]
 pub struct History {
+    places: HashMap<Addr, Place>,
     frames: HashMap<Addr, Verified<IbGib>>,
     merges: HashMap<Addr, bool>,
+}
+
+/// Where a frame stands in its timeline: all of it but what it says.
+#[derive(Debug)]
+struct Place {
+    n: Option<u64>,
+    is_tjp: bool,
+    tjp: Option<Addr>,
+    past: Option<Addr>,
+    /// Base and orphan, when the frame's relations are such as a merge frame has.
+    merge_of: Option<(Addr, Addr)>,
+    has_dna: bool,
+}
+
+impl Place {
+    fn of(frame: &Verified<IbGib>) -> Self {
+        let past = frame.past();
+        let merge_of = match (&*frame.rel8n_addrs("graftbase"), &*frame.rel8n_addrs("graftorphan")) {
+            ([base], [orphan]) if past.as_ref() == Some(base) => Some((base.clone(), orphan.clone())),
+            _ => None,
+        };
+        let has_dna = frame.rel8n("dna").next().is_some();
+        Self { n: frame.n(), is_tjp: frame.is_tjp(), tjp: frame.tjp(), past, merge_of, has_dna }
+    }
+
+    fn number(&self) -> i64 {
+        self.n.map_or(-1, |n| n as i64)
+    }
 }
 
 /// Stops a computation until something is known.
@@ -122,11 +152,6 @@ pub(crate) fn key(frame: &Verified<IbGib>) -> (i64, &str) {
     (number(frame), frame.addr().gib())
 }
 
-/// Larger (n, gib) first among two tips.
-fn larger(a: &Verified<IbGib>, b: &Verified<IbGib>) -> bool {
-    key(a) > key(b)
-}
-
 impl History {
     /// No frames.
     pub fn new() -> Self {
@@ -135,10 +160,17 @@ impl History {
 
     /// Adds a frame.
     pub fn insert(&mut self, frame: Verified<IbGib>) {
+        self.insert_place(&frame);
         self.frames.entry(frame.addr().clone()).or_insert(frame);
     }
 
-    /// A frame that was inserted.
+    /// Adds a frame's place without what the frame says, which may be much. Should a merge turn out to need that, it
+    /// is asked for.
+    pub fn insert_place(&mut self, frame: &Verified<IbGib>) {
+        self.places.entry(frame.addr().clone()).or_insert_with(|| Place::of(frame));
+    }
+
+    /// A frame that was inserted whole.
     pub fn get(&self, addr: &Addr) -> Option<&Verified<IbGib>> {
         self.frames.get(addr)
     }
@@ -170,7 +202,7 @@ impl History {
             Relation::Diverged => {}
         }
         for tip in [x, y] {
-            if self.frames.get(tip).is_some_and(|f| f.rel8n("dna").next().is_none()) {
+            if self.places.get(tip).is_some_and(|place| !place.has_dna) {
                 return Err(HistoryError::NotLiving(tip.clone()));
             }
         }
@@ -191,8 +223,7 @@ impl History {
     /// As [`History::relate`]; [`HistoryError::NotCovered`].
     pub fn advance(&mut self, from: Option<&Addr>, to: &Addr) -> Result<Advance, HistoryError> {
         let tjp = self.run(|h| {
-            let frame = h.frame(to)?;
-            let tjp = frame.tjp();
+            let tjp = h.place(to)?.tjp.clone();
             let tjp = tjp.ok_or_else(|| Stop::Broken(to.clone(), "it belongs to no timeline".into()))?;
             let paint = match from {
                 None => h.paint(std::slice::from_ref(to), &[], true)?,
@@ -271,13 +302,13 @@ impl History {
         let mut next = VecDeque::from([addr.clone()]);
         let mut out = Vec::new();
         for _ in 0..visits {
-            let Some(frame) = next.pop_front().and_then(|addr| self.frames.get(&addr)) else { break };
-            let candidate = Self::merge_candidate(frame);
-            if candidate.is_some() && frame.addr() != addr && !self.merges.contains_key(frame.addr()) {
-                out.push((number(frame), frame.addr().clone()));
+            let Some(here) = next.pop_front() else { break };
+            let Some(place) = self.places.get(&here) else { break };
+            let before = place.past.iter().chain(place.merge_of.as_ref().map(|(_, orphan)| orphan));
+            next.extend(before.filter(|a| self.places.contains_key(a) && seen.insert((*a).clone())).cloned());
+            if place.merge_of.is_some() && here != *addr && !self.merges.contains_key(&here) {
+                out.push((place.number(), here));
             }
-            let before = frame.past().into_iter().chain(candidate.map(|(_, orphan)| orphan));
-            next.extend(before.filter(|a| self.frames.contains_key(a) && seen.insert(a.clone())));
         }
         out.sort_by(|a, b| b.cmp(a));
         out.into_iter().map(|(_, addr)| addr).collect()
@@ -287,21 +318,19 @@ impl History {
         self.frames.get(addr).ok_or_else(|| Stop::Need(vec![addr.clone()]))
     }
 
-    fn same_timeline(&self, x: &Addr, y: &Addr) -> Known<()> {
-        let (a, b) = (self.frame(x)?.tjp(), self.frame(y)?.tjp());
-        match (a, b) {
-            (Some(a), Some(b)) if a == b => Ok(()),
-            _ => Err(Stop::Broken(x.clone(), format!("it is not of the timeline of {y}"))),
-        }
+    fn place(&self, addr: &Addr) -> Known<&Place> {
+        self.places.get(addr).ok_or_else(|| Stop::Need(vec![addr.clone()]))
     }
 
-    /// Base and orphan, when the frame's relations are such as a merge frame has.
-    fn merge_candidate(frame: &Verified<IbGib>) -> Option<(Addr, Addr)> {
-        let base = frame.rel8n_addrs("graftbase");
-        let orphan = frame.rel8n_addrs("graftorphan");
-        match (base.as_slice(), orphan.as_slice()) {
-            ([base], [orphan]) if frame.past().as_ref() == Some(base) => Some((base.clone(), orphan.clone())),
-            _ => None,
+    /// What orders frames: n, then the text of the gib.
+    fn key<'a>(&self, addr: &'a Addr) -> Known<(i64, &'a str)> {
+        Ok((self.place(addr)?.number(), addr.gib()))
+    }
+
+    fn same_timeline(&self, x: &Addr, y: &Addr) -> Known<()> {
+        match (&self.place(x)?.tjp, &self.place(y)?.tjp) {
+            (Some(a), Some(b)) if a == b => Ok(()),
+            _ => Err(Stop::Broken(x.clone(), format!("it is not of the timeline of {y}"))),
         }
     }
 
@@ -309,7 +338,7 @@ impl History {
         if let Some(known) = self.merges.get(addr) {
             return Ok(*known);
         }
-        if Self::merge_candidate(self.frame(addr)?).is_none() {
+        if self.place(addr)?.merge_of.is_none() {
             return Ok(false);
         }
         Err(Stop::Classify(addr.clone()))
@@ -317,31 +346,31 @@ impl History {
 
     /// Whether merging what the frame says it merged gives the frame.
     fn recompute(&self, addr: &Addr) -> Known<bool> {
-        let frame = self.frame(addr)?;
-        let Some((base, orphan)) = Self::merge_candidate(frame) else { return Ok(false) };
-        for parent in [&base, &orphan] {
-            if number(self.frame(parent)?) >= number(frame) {
+        let place = self.place(addr)?;
+        let Some((base, orphan)) = &place.merge_of else { return Ok(false) };
+        for parent in [base, orphan] {
+            if self.place(parent)?.number() >= place.number() {
                 return Ok(false);
             }
         }
         // A frame that merges what covers each other is not one that we make.
-        self.same_timeline(&base, &orphan)?;
-        let paint = self.paint(std::slice::from_ref(&base), std::slice::from_ref(&orphan), false)?;
-        if self.relation(&base, &orphan, &paint)? != Relation::Diverged {
+        self.same_timeline(base, orphan)?;
+        let paint = self.paint(std::slice::from_ref(base), std::slice::from_ref(orphan), false)?;
+        if self.relation(base, orphan, &paint)? != Relation::Diverged {
             return Ok(false);
         }
-        let made = self.merge(&base, &orphan)?;
+        let made = self.merge(base, orphan)?;
         Ok(made.tip == *addr)
     }
 
     /// Frames before this one.
     pub(crate) fn parents(&self, addr: &Addr) -> Known<Vec<Addr>> {
-        let frame = self.frame(addr)?;
-        let mut out: Vec<Addr> = frame.past().into_iter().collect();
-        if let Some((_, orphan)) = Self::merge_candidate(frame)
+        let place = self.place(addr)?;
+        let mut out: Vec<Addr> = place.past.iter().cloned().collect();
+        if let Some((_, orphan)) = &place.merge_of
             && self.is_merge(addr)?
         {
-            out.push(orphan);
+            out.push(orphan.clone());
         }
         Ok(out)
     }
@@ -359,7 +388,7 @@ impl History {
             (true, true) => Relation::Diverged,
             (true, false) => Relation::Ahead,
             (false, true) => Relation::Behind,
-            (false, false) if larger(self.frame(x)?, self.frame(y)?) => Relation::Ahead,
+            (false, false) if self.key(x)? > self.key(y)? => Relation::Ahead,
             (false, false) => Relation::Behind,
         })
     }
@@ -367,25 +396,25 @@ impl History {
     /// The rules that a frame keeps towards its past.
     fn check_step(&self, addr: &Addr, tjp: &Addr) -> Known<()> {
         let broken = |why: String| Err(Stop::Broken(addr.clone(), why));
-        let frame = self.frame(addr)?;
-        if frame.tjp().as_ref() != Some(tjp) {
+        let place = self.place(addr)?;
+        if place.tjp.as_ref() != Some(tjp) {
             return broken(format!("its tjp is not {tjp}"));
         }
-        let Some(past) = frame.past() else {
-            return if frame.is_tjp() { Ok(()) } else { broken("it has no past and is not the first frame".into()) };
+        let Some(past) = &place.past else {
+            return if place.is_tjp { Ok(()) } else { broken("it has no past and is not the first frame".into()) };
         };
-        if frame.is_tjp() {
+        if place.is_tjp {
             return broken("the first frame has a past".into());
         }
-        let past = self.frame(&past)?;
-        if past.tjp().as_ref() != Some(tjp) {
+        let past = self.place(past)?;
+        if past.tjp.as_ref() != Some(tjp) {
             return broken("its past belongs to another timeline".into());
         }
         if self.is_merge(addr)? {
             // Recomputed: its n is right.
             return Ok(());
         }
-        match (past.n(), frame.n()) {
+        match (past.n, place.n) {
             (None, None | Some(0)) => Ok(()),
             (Some(before), Some(n)) if n == before + 1 => Ok(()),
             (before, n) => broken(format!("n is {n:?} after {before:?}")),
@@ -444,12 +473,12 @@ impl History {
         let mut next = Some(addr.clone());
         let mut rank = i64::MIN;
         while let Some(addr) = next {
-            let frame = self.frame(&addr)?;
-            if let Some(known) = frame.n().map(|n| n as i64).or_else(|| depths.get(&addr).copied()) {
+            let place = self.place(&addr)?;
+            if let Some(known) = place.n.map(|n| n as i64).or_else(|| depths.get(&addr).copied()) {
                 rank = known;
                 break;
             }
-            next = frame.past();
+            next = place.past.clone();
             chain.push(addr);
         }
         for addr in chain.into_iter().rev() {
@@ -462,20 +491,21 @@ impl History {
 
     /// The merge frame of two tips that diverged, with its stones.
     fn merge(&self, x: &Addr, y: &Addr) -> Known<Joined> {
-        let (base, orphan) = if larger(self.frame(x)?, self.frame(y)?) { (x, y) } else { (y, x) };
+        let (base, orphan) = if self.key(x)? > self.key(y)? { (x, y) } else { (y, x) };
         let near = self.paint(std::slice::from_ref(base), std::slice::from_ref(orphan), false)?;
         let deep = self.paint(std::slice::from_ref(base), std::slice::from_ref(orphan), true)?;
+        self.need_whole(&deep, [base, orphan])?;
         let mut region = Region::default();
         for (frames, seen) in [(&deep.only_x, Seen::Base), (&deep.only_y, Seen::Orphan), (&deep.common, Seen::Both)] {
             for addr in frames {
                 if !self.is_merge(addr)? {
-                    let past = match self.frame(addr)?.past() {
-                        Some(past) => Some(self.frame(&past)?.clone()),
+                    let past = match &self.place(addr)?.past {
+                        Some(past) => Some(self.frame(past)?.clone()),
                         None => None,
                     };
                     region.writers.push(Writer { frame: self.frame(addr)?.clone(), past, seen });
                 }
-                let parents = self.parents(addr)?.into_iter().map(|a| Ok((number(self.frame(&a)?), a)));
+                let parents = self.parents(addr)?.into_iter().map(|a| Ok((self.place(&a)?.number(), a)));
                 region.parents.insert(addr.clone(), parents.collect::<Known<_>>()?);
             }
         }
@@ -483,11 +513,26 @@ impl History {
         merge::merge(self, self.frame(base)?, self.frame(orphan)?, &nearest, &region)
     }
 
+    /// Asks at once for every frame of a region whose place alone is known, but merges, which wrote nothing.
+    fn need_whole(&self, region: &Paint, tips: [&Addr; 2]) -> Known<()> {
+        let mut wanted: Vec<&Addr> = tips.to_vec();
+        for addr in [&region.only_x, &region.only_y, &region.common].into_iter().flatten() {
+            if !self.is_merge(addr)? {
+                wanted.push(addr);
+                wanted.extend(&self.place(addr)?.past);
+            }
+        }
+        let mut seen = HashSet::new();
+        let lacking = wanted.into_iter().filter(|addr| !self.frames.contains_key(*addr) && seen.insert(*addr));
+        let lacking: Vec<Addr> = lacking.cloned().collect();
+        if lacking.is_empty() { Ok(()) } else { Err(Stop::Need(lacking)) }
+    }
+
     /// Largest (n, gib) first.
-    fn sorted(&self, frames: Vec<Addr>) -> Known<Vec<Addr>> {
-        let mut frames = frames.iter().map(|addr| self.frame(addr)).collect::<Known<Vec<_>>>()?;
-        frames.sort_by(|a, b| key(b).cmp(&key(a)));
-        Ok(frames.into_iter().map(|f| f.addr().clone()).collect())
+    fn sorted(&self, mut frames: Vec<Addr>) -> Known<Vec<Addr>> {
+        frames.iter().try_for_each(|addr| self.place(addr).map(drop))?;
+        frames.sort_by_cached_key(|addr| Reverse((self.places[addr].number(), addr.gib().to_owned())));
+        Ok(frames)
     }
 
     /// The nearest common ancestors of `c` and any of `seen`, largest (n, gib) first.

@@ -349,13 +349,19 @@ fn a_history_that_is_loaded_in_portions_answers_as_one_that_is_whole() {
         let whole = world.history.join(x, y).unwrap().tip;
         let mut history = History::new();
         let portion = 10 + rng.next() % 90;
-        world.frames.iter().filter(|_| rng.chance(portion)).for_each(|f| history.insert(f.clone()));
+        for frame in &world.frames {
+            match (rng.chance(portion), rng.chance(50)) {
+                (true, true) => history.insert(frame.clone()),
+                (true, false) => history.insert_place(frame),
+                (false, _) => {}
+            }
+        }
         for _ in 0..=2 * world.frames.len() {
             let done = history.advance(None, x).and_then(|_| history.join(x, y));
             match done {
                 Err(HistoryError::Need(addrs)) => {
                     for addr in addrs {
-                        assert!(history.get(&addr).is_none(), "{addr} was there");
+                        assert!(history.get(&addr).is_none(), "{addr} was there whole");
                         history.insert(world.history.get(&addr).unwrap().clone());
                     }
                 }

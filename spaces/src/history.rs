@@ -2,12 +2,17 @@
 
 use crate::space::{Commit, CommitError, Follow, Kind, Space, SpaceError};
 use ibgib::timeline::{Advance, History, HistoryError, Joined, Relation};
-use ibgib::{Addr, IbGib, Verified};
+use ibgib::{Addr, IbGib, Value, Verified};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Frames fetched ahead when a history lacks one: at first, and at most.
 const AHEAD_MIN: usize = 16;
 const AHEAD_MAX: usize = 4_096;
+/// Nodes read at once while fetching ahead: few, since each may be as large as its limit.
+const BATCH: usize = 16;
+/// About how many bytes of frames fetched ahead are kept whole. Of the rest the place in the history is kept; the few
+/// that a merge needs whole are read again.
+const WHOLE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Nodes that are not in the space yet, found before those that are.
 pub type Overlay = HashMap<Addr, Verified<IbGib>>;
@@ -22,6 +27,8 @@ pub struct Loader<'a> {
     fetched: HashSet<Addr>,
     /// How many frames to fetch ahead the next time.
     ahead: usize,
+    /// About how many bytes are kept whole of what was fetched ahead.
+    whole_bytes: usize,
 }
 
 impl<'a> Loader<'a> {
@@ -34,6 +41,7 @@ impl<'a> Loader<'a> {
             history: History::new(),
             fetched: HashSet::new(),
             ahead: AHEAD_MIN,
+            whole_bytes: 0,
         }
     }
 
@@ -52,6 +60,7 @@ impl<'a> Loader<'a> {
         self.history = History::new();
         self.fetched.clear();
         self.ahead = AHEAD_MIN;
+        self.whole_bytes = 0;
     }
 
     /// A node that was added.
@@ -151,7 +160,7 @@ impl<'a> Loader<'a> {
                     Some(node) if self.fetched.insert(addr.clone()) => {
                         left = left.saturating_sub(1);
                         further.extend(before(&node));
-                        self.history.insert(node);
+                        self.keep(node);
                     }
                     Some(_) => {}
                     None => committed.push(addr),
@@ -163,12 +172,35 @@ impl<'a> Loader<'a> {
         let committed: Vec<Addr> = committed.into_iter().zip(has).filter(|(_, has)| *has).map(|(a, _)| a).collect();
         if left > 0 && !committed.is_empty() {
             let ahead = self.space.reach(&committed, Follow::History, &HashSet::new(), left).await?;
-            for node in self.space.get(&ahead).await?.into_iter().flatten() {
-                self.fetched.insert(node.addr().clone());
-                self.history.insert(node);
+            for batch in ahead.chunks(BATCH) {
+                for node in self.space.get(batch).await?.into_iter().flatten() {
+                    self.fetched.insert(node.addr().clone());
+                    self.keep(node);
+                }
             }
         }
         Ok(())
+    }
+
+    /// Keeps a frame that was fetched ahead, whole while there is room.
+    fn keep(&mut self, node: Verified<IbGib>) {
+        let bytes = node.data.as_ref().map_or(0, weight);
+        if self.whole_bytes + bytes > WHOLE_BYTES_MAX {
+            return self.history.insert_place(&node);
+        }
+        self.whole_bytes += bytes;
+        self.history.insert(node);
+    }
+}
+
+/// About how many bytes of memory a value takes.
+fn weight(value: &Value) -> usize {
+    const EACH: usize = 32;
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => EACH,
+        Value::String(text) => EACH + text.len(),
+        Value::Array(items) => EACH + items.iter().map(weight).sum::<usize>(),
+        Value::Object(map) => EACH + map.iter().map(|(name, v)| EACH + name.len() + weight(v)).sum::<usize>(),
     }
 }
 

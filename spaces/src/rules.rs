@@ -114,6 +114,9 @@ pub(crate) fn reach(
     stop: &HashSet<Addr>,
     limit: usize,
 ) -> Result<Vec<Addr>, SpaceError> {
+    if starts.is_empty() {
+        return Ok(Vec::new());
+    }
     // Everything at or below a stop is left out.
     let mut seen: HashSet<Addr> = HashSet::new();
     for addr in stop {
