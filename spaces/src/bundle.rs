@@ -14,8 +14,11 @@ use std::collections::HashSet;
 use std::io::{self, BufRead, Write};
 
 const NAME: &str = "ibgib.v1";
-/// Nodes loaded, or staged, at once.
-const BATCH: usize = 256;
+/// Nodes read at once: few, since each may be as large as its limit.
+const BATCH: usize = 16;
+/// Nodes, and about as many bytes of them, that are staged at once.
+const STAGE_NODES: usize = 256;
+const STAGE_BYTES: usize = 8 * 1024 * 1024;
 /// Bytes of one line: a node, escaped, and some room.
 const LINE_BYTES_MAX: u64 = 2 * ibgib::value::BYTES_MAX as u64;
 const TRIES: usize = 16;
@@ -240,21 +243,23 @@ async fn read_in(
     let mut addrs: HashSet<Addr> = HashSet::new();
     let mut needs: Vec<(Addr, Addr)> = Vec::new();
     let mut tips: Vec<(Addr, Addr)> = Vec::new();
-    let mut batch = Vec::new();
+    let (mut batch, mut batch_bytes) = (Vec::new(), 0);
     loop {
         match reader.next()? {
             Line::Node(node) => {
                 told.nodes += 1;
+                batch_bytes += reader.text.len();
                 needs.extend(
                     node.targets().into_iter().filter(|t| !addrs.contains(t)).map(|t| (t, node.addr().clone())),
                 );
                 addrs.insert(node.addr().clone());
                 batch.push(node);
-                if batch.len() == BATCH {
+                if batch.len() == STAGE_NODES || batch_bytes >= STAGE_BYTES {
                     if !dry_run {
                         space.stage(owner, &batch).await?;
                     }
                     batch.clear();
+                    batch_bytes = 0;
                 }
             }
             Line::Tip(tjp, addr) => {

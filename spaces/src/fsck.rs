@@ -26,7 +26,8 @@ impl Fsck {
     }
 }
 
-const BATCH: usize = 512;
+/// Nodes read at once: few, since each may be as large as its limit.
+const BATCH: usize = 16;
 
 /// Re-hashes every node, looks for everything it relates to, and walks every tip.
 ///
