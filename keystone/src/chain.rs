@@ -150,6 +150,21 @@ impl Chain {
         Ok((chain, step))
     }
 
+    /// What [`Chain::resume`] needs beside the newest frame: every challenge spent so far, in order. It grows with the
+    /// chain, so a store that keeps it does so now and then rather than at every step.
+    pub fn checkpoint(&self) -> Vec<&str> {
+        let mut spent: Vec<&str> = self.spent.iter().map(String::as_str).collect();
+        spent.sort_unstable();
+        spent
+    }
+
+    /// Goes on from a frame that was validated before (protocol §4: replay may start at the newest frame that the
+    /// space has validated and stored). Whoever calls it vouches for frame and checkpoint: they must come from the
+    /// same store, which took both from a [`Chain`]. Nothing is checked here.
+    pub fn resume(tip: Verified<IbGib>, spent: impl IntoIterator<Item = String>) -> Option<Self> {
+        Some(Self { tjp: tip.tjp()?, tip, spent: spent.into_iter().collect() })
+    }
+
     /// Validates the next frame; on success it is the new tip, else nothing changes.
     ///
     /// # Errors

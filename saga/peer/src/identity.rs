@@ -2,8 +2,8 @@
 
 use crate::entropy::{OsEntropy, now_ms};
 use crate::view::space_error;
-use ibgib::{Addr, IbGib, Verified};
-use ibgib_keystone::{Chain, Claim, Secret, SignOpts, Signed, config};
+use ibgib::{Addr, IbGib, Mode, Value, Verified};
+use ibgib_keystone::{Chain, Claim, Expect, Secret, SignOpts, Signed, config};
 use ibgib_saga::SagaError;
 use ibgib_spaces::{Advance, Commit, CommitError, Follow, Space};
 use std::collections::HashSet;
@@ -25,17 +25,100 @@ pub async fn frames(space: &dyn Space, tjp: &Addr) -> Result<Option<Vec<Verified
     Ok(Some(frames))
 }
 
-/// The validated state of a keystone, replayed from its genesis; `None` when the space does not know it.
+/// The frames of a keystone from the one after `known` up to `tip`, in order; all of them when `known` is not among
+/// them.
+///
+/// # Errors
+/// When the space fails.
+pub(crate) async fn frames_after(
+    space: &dyn Space,
+    tip: &Verified<IbGib>,
+    known: &Addr,
+) -> Result<Vec<Verified<IbGib>>, SagaError> {
+    let mut frames = Vec::new();
+    let mut next = Some(tip.clone());
+    while let Some(frame) = next.filter(|frame| frame.addr() != known) {
+        next = match frame.past() {
+            Some(past) => space.get(&[past]).await.map_err(space_error)?.pop().flatten(),
+            None => None,
+        };
+        frames.push(frame);
+    }
+    frames.reverse();
+    Ok(frames)
+}
+
+/// Frames that are validated anew before the state is kept again, so that using an identity does not cost more with
+/// every use.
+const CHECKPOINT_EVERY: usize = 64;
+/// Frames read at once while replaying.
+const BATCH: usize = 32;
+
+/// The record that keeps a keystone's state at a validated frame: a JSON array of the frame's address and every
+/// challenge spent.
+fn checkpoint_key(tjp: &Addr) -> String {
+    format!("chain/{tjp}")
+}
+
+/// The validated state of a keystone, replayed from its genesis or from where this space validated it before; `None`
+/// when the space does not know it.
 ///
 /// # Errors
 /// `identity_invalid` when a stored frame does not hold (a damaged or foreign store), or when the space fails.
 pub async fn load_chain(space: &dyn Space, tjp: &Addr) -> Result<Option<Chain>, SagaError> {
-    let Some(frames) = frames(space, tjp).await? else { return Ok(None) };
-    let (chain, _) = Chain::replay(frames).map_err(|errors| {
-        let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        SagaError::local("identity_invalid", format!("the stored identity {tjp} does not hold: {}", all.join("; ")))
-    })?;
+    let Some(tip) = space.tip(tjp).await.map_err(space_error)? else { return Ok(None) };
+    let invalid =
+        |why: String| SagaError::local("identity_invalid", format!("the stored identity {tjp} does not hold: {why}"));
+    let kept = kept(space, tjp).await?;
+    // Back to the genesis, or to what was validated before.
+    let mut rest = Vec::new();
+    let mut next = Some(tip.addr);
+    let mut chain = None;
+    while let Some(addr) = next {
+        if let Some(kept) = kept.as_ref().filter(|kept| *kept.tip().addr() == addr) {
+            chain = Some(kept.clone());
+            break;
+        }
+        let frame = space.get(std::slice::from_ref(&addr)).await.map_err(space_error)?.pop().flatten();
+        let frame = frame.ok_or_else(|| invalid(format!("{addr} is gone")))?;
+        rest.push(addr);
+        next = frame.past();
+        if rest.len() > FRAMES_MAX {
+            return Err(invalid(format!("it has more than {FRAMES_MAX} frames")));
+        }
+    }
+    rest.reverse();
+    for batch in rest.chunks(BATCH) {
+        for frame in space.get(batch).await.map_err(space_error)?.into_iter().flatten() {
+            let taken = match &mut chain {
+                Some(chain) => chain.advance(&frame, &Expect::default()).map(drop),
+                None => Chain::from_genesis(frame).map(|(first, _)| chain = Some(first)),
+            };
+            taken.map_err(|e| invalid(e.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
+        }
+    }
+    let chain = chain.ok_or_else(|| invalid("it has no frames".into()))?;
+    if rest.len() >= CHECKPOINT_EVERY {
+        keep(space, &chain).await?;
+    }
     Ok(Some(chain))
+}
+
+async fn keep(space: &dyn Space, chain: &Chain) -> Result<(), SagaError> {
+    let text = ibgib::strings(std::iter::once(chain.tip().addr().as_str()).chain(chain.checkpoint())).to_json();
+    let records = vec![(checkpoint_key(chain.tjp()), Some(text.into_bytes()))];
+    space.commit(Commit { records, ..Commit::default() }).await.map(drop).map_err(commit_error)
+}
+
+/// A state that was kept; `None` also for what cannot be read: the frames are all here.
+async fn kept(space: &dyn Space, tjp: &Addr) -> Result<Option<Chain>, SagaError> {
+    let Some(bytes) = space.record(&checkpoint_key(tjp)).await.map_err(space_error)? else { return Ok(None) };
+    let Ok(text) = String::from_utf8(bytes) else { return Ok(None) };
+    let Ok(Value::Array(items)) = Value::parse(&text, Mode::Strict) else { return Ok(None) };
+    let mut texts = items.into_iter().filter_map(|item| item.as_str().map(str::to_owned));
+    let Some(addr) = texts.next().and_then(|addr| addr.parse::<Addr>().ok()) else { return Ok(None) };
+    let tip = space.get(&[addr]).await.map_err(space_error)?.pop().flatten();
+    Ok(tip.and_then(|tip| Chain::resume(tip, texts)).filter(|chain| chain.tjp() == tjp))
 }
 
 /// Makes an identity with the pools sync, manage and revoke, and stores it.

@@ -363,9 +363,8 @@ async fn deliver(
     known: &Addr,
     session: Option<&Verified<IbGib>>,
 ) -> Result<u64, SagaError> {
-    let frames = identity::frames(&**space, chain.tjp()).await?.unwrap_or_default();
-    let after = frames.iter().position(|f| f.addr() == known).map_or(0, |i| i + 1);
-    let mut rest = &frames[after..];
+    let frames = identity::frames_after(&**space, chain.tip(), known).await?;
+    let mut rest = &frames[..];
     let sent: usize = rest.iter().chain(session).map(|f| f.to_json().len()).sum();
     loop {
         // A post holds what fits its limit; only the last one introduces the session.

@@ -1,0 +1,70 @@
+//! What using an identity for years costs: the same at every use.
+
+use ibgib::{Addr, Verified};
+use ibgib_keystone::{Chain, Claim, Secret, SignOpts, Signed};
+use ibgib_peer::entropy::{OsEntropy, now_ms};
+use ibgib_peer::identity::{create, load_chain};
+use ibgib_spaces::fault::{FaultSpace, Op, Plan};
+use ibgib_spaces::{Advance, Commit, MemorySpace, Space};
+use std::sync::Arc;
+
+async fn use_it(space: &dyn Space, chain: &Chain, secret: &Secret, target: &str) -> Chain {
+    let claim = Claim { verb: "sync".into(), target: target.into(), scope: None };
+    let Signed { frame, step, chain } =
+        ibgib_keystone::sign(chain, secret, &claim, &SignOpts::default(), now_ms(), &mut OsEntropy).unwrap();
+    let tips = vec![Advance::Keystone(step).into()];
+    space.commit(Commit { nodes: vec![frame], tips, ..Commit::default() }).await.unwrap();
+    chain
+}
+
+#[tokio::test]
+async fn an_identity_used_often_is_not_replayed_from_its_beginning() {
+    let space = FaultSpace::new(Arc::new(MemorySpace::new("m")), Plan::default());
+    let secret = Secret::new(b"a secret that is used a lot".to_vec());
+    let mut chain = create(&space, &secret).await.unwrap();
+    let tjp: Addr = chain.tjp().clone();
+    let (mut most, mut frames) = (0, vec![chain.tip().clone()]);
+    for i in 0..300 {
+        chain = use_it(&space, &chain, &secret, &format!("target {i}")).await;
+        frames.push(chain.tip().clone());
+        let before = space.calls(Op::Read);
+        let loaded = load_chain(&space, &tjp).await.unwrap().unwrap();
+        most = most.max(space.calls(Op::Read) - before);
+        assert_eq!((loaded.tip(), loaded.pools()), (chain.tip(), chain.pools()));
+    }
+    assert!(most < 150, "{most} reads for the newest of {} frames", frames.len());
+    let replayed = Chain::replay(frames.iter().cloned()).unwrap().0;
+    assert_eq!(load_chain(&space, &tjp).await.unwrap().unwrap().pools(), replayed.pools());
+
+    // Whatever stands in the record, the frames are what counts.
+    let key = format!("chain/{tjp}");
+    let stranger = create(&space, &secret).await.unwrap();
+    for kept in ["", "no JSON", "[]", "[\"x\"]", &format!("[{:?}]", stranger.tjp().as_str())] {
+        let records = vec![(key.clone(), Some(kept.as_bytes().to_vec()))];
+        space.commit(Commit { records, ..Commit::default() }).await.unwrap();
+        let loaded = load_chain(&space, &tjp).await.unwrap().unwrap();
+        assert_eq!((loaded.tip(), loaded.pools()), (replayed.tip(), replayed.pools()), "{kept}");
+    }
+}
+
+#[tokio::test]
+async fn a_frame_of_another_branch_is_not_gone_on_from() {
+    let space = MemorySpace::new("m");
+    let secret = Secret::new(b"a secret that is used a lot".to_vec());
+    let first = create(&space, &secret).await.unwrap();
+    let mut chain = first.clone();
+    let mut frames: Vec<Verified<_>> = vec![first.tip().clone()];
+    for i in 0..3 {
+        chain = use_it(&space, &chain, &secret, &format!("target {i}")).await;
+        frames.push(chain.tip().clone());
+    }
+    // A state that was kept at a frame which the tip does not descend from.
+    let claim = Claim { verb: "sync".into(), target: "elsewhere".into(), scope: None };
+    let other = ibgib_keystone::sign(&first, &secret, &claim, &SignOpts::default(), now_ms(), &mut OsEntropy).unwrap();
+    let spent = other.chain.checkpoint();
+    let kept = ibgib::strings(std::iter::once(other.frame.addr().as_str()).chain(spent)).to_json();
+    let records = vec![(format!("chain/{}", first.tjp()), Some(kept.into_bytes()))];
+    space.commit(Commit { nodes: vec![other.frame.clone()], records, ..Commit::default() }).await.unwrap();
+    let loaded = load_chain(&space, first.tjp()).await.unwrap().unwrap();
+    assert_eq!((loaded.tip(), loaded.pools()), (chain.tip(), Chain::replay(frames).unwrap().0.pools()));
+}
