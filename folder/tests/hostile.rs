@@ -112,6 +112,7 @@ async fn hostile_entries_are_refused_one_by_one() {
         "/..\\outside",
         "/.ibgib/config.toml",
         "/.ibgib/space/x",
+        "/sub/.ibgib.new/secret",
         "/.git/hooks/post-checkout",
         "/sub/.git/config",
         "/.GIT/config",
