@@ -129,17 +129,12 @@ impl Folder {
                     continue;
                 }
             }
-            let content = match Content::of(&*self.space, &node_at(&*self.space, &frame).await?).await {
+            let content = match Content::claimed(&*self.space, &node_at(&*self.space, &frame).await?).await? {
                 Ok(content) => content,
-                Err(FolderError::BadContent { why, .. }) => {
+                Err(why) => {
                     refuse(why);
                     continue;
                 }
-                Err(FolderError::NotFound(addr)) => {
-                    refuse(format!("its content {addr} is not here"));
-                    continue;
-                }
-                Err(error) => return Err(error),
             };
             let before = record.map_or_else(|| Base { addr: entry.file.clone(), stat: None }, |r| r.base.clone());
             let target = Base { addr: frame.clone(), stat: None };

@@ -254,7 +254,9 @@ impl Scanner<'_, '_, '_> {
                 Ok(Start { at, content: Content::Absent, on, birth: birth.to_vec() })
             }
             Some(tip) => {
-                let content = Content::of(space, &node_at(space, &tip.addr).await?).await?;
+                // A tip that holds nothing readable differs from any file.
+                let content = Content::claimed(space, &node_at(space, &tip.addr).await?).await?;
+                let content = content.unwrap_or(Content::Absent);
                 Ok(Start { at: Base { addr: tip.addr, stat: None }, content, on, birth: vec![] })
             }
         }
