@@ -25,6 +25,8 @@ pub struct CheckoutOpts {
     pub at: Option<Addr>,
     /// Overwrite work that is in no snapshot.
     pub force: bool,
+    /// Refuse files with work that is in no snapshot one by one, instead of checking out nothing.
+    pub keep_unsaved: bool,
     /// Write names that are a danger on some systems, though not on this one: device names, backslashes, names that
     /// differ only in case or Unicode form. Only for file systems that tell such names apart.
     pub unportable: bool,
@@ -66,7 +68,8 @@ impl Folder {
     /// Entries that cannot be written safely are refused one by one, the rest is checked out.
     ///
     /// # Errors
-    /// [`FolderError::Unsaved`] before anything is done, when work that no snapshot holds would be overwritten;
+    /// [`FolderError::Unsaved`] before anything is done, when work that no snapshot holds would be overwritten
+    /// (with `opts.keep_unsaved` that is refused like the rest);
     /// [`FolderError::NoEntry`], [`FolderError::OtherTimeline`]; a failing space or directory.
     pub async fn checkout(&self, opts: &CheckoutOpts) -> Result<CheckoutReport, FolderError> {
         self.tree.clean_tmp()?;
@@ -177,7 +180,12 @@ impl Folder {
                 }
             }
         }
-        if unsaved.is_empty() { Ok(steps) } else { Err(FolderError::Unsaved(unsaved)) }
+        if !opts.keep_unsaved && !unsaved.is_empty() {
+            return Err(FolderError::Unsaved(unsaved));
+        }
+        let reason = "holds work that is in no snapshot yet";
+        report.refused.extend(unsaved.into_iter().map(|path| Refused { path, reason: reason.into() }));
+        Ok(steps)
     }
 
     /// The entries that `opts` asks for.
