@@ -139,6 +139,31 @@ fn directions_scopes_and_a_dry_run_do_what_they_say() {
 }
 
 #[test]
+fn a_sync_without_a_snapshot_brings_all_but_what_would_be_overwritten() {
+    let world = World::new();
+    let server = world.with_alice();
+    for name in ["a", "b", "c"] {
+        world.write(&format!("alice/{name}.txt"), "old\n");
+    }
+    world.run(&["-C", "alice", "sync"]).ok();
+    world.run(&["clone", &server.url, "bob"]).ok();
+    world.write("alice/a.txt", "by alice\n");
+    world.write("alice/c.txt", "by alice\n");
+    world.run(&["-C", "alice", "sync"]).ok();
+    world.write("bob/a.txt", "by bob\n");
+    world.write("bob/b.txt", "by bob\n");
+    let done = world.run(&["-C", "bob", "sync", "--no-snapshot", "--json"]).expect(3).json();
+    let refused = done.get("refused").unwrap().as_array().unwrap();
+    assert_eq!(refused.iter().map(|r| text(r, "path")).collect::<Vec<_>>(), ["a.txt"]);
+    assert_eq!(done.get("written").unwrap().to_json(), "[\"c.txt\"]");
+    let now = ["a", "b", "c"].map(|name| world.read(&format!("bob/{name}.txt")));
+    assert_eq!(now, ["by bob\n", "by bob\n", "by alice\n"]);
+    world.run(&["-C", "bob", "checkout"]).fails(1, "unsaved");
+    world.run(&["-C", "bob", "sync"]).expect(3);
+    assert!(world.read("bob/a.txt").contains("by alice") && world.read("bob/a.txt").contains("by bob"));
+}
+
+#[test]
 fn logs_nodes_and_graphs_can_be_read_back_and_verified() {
     let world = World::new();
     world.run(&["init", "a"]).ok();

@@ -217,6 +217,29 @@ fn conflicts_are_told_and_a_refused_identity_ends_the_watch() {
 }
 
 #[test]
+fn a_watch_outlives_what_fails_here_for_a_while() {
+    let world = World::new();
+    let server = two(&world);
+    world.write("bob/own.txt", "bob's, in no snapshot\n");
+    world.write("bob/notes.txt", "bob's, in no snapshot\n");
+    let bob = Watcher::start(&world, "bob", &["--no-snapshot"]);
+    world.write("alice/notes.txt", "by alice\n");
+    world.write("alice/more.txt", "more\n");
+    world.run(&["-C", "alice", "sync"]).ok();
+    bob.has("more.txt", "more");
+    // Nothing can be checked out meanwhile.
+    fs::create_dir_all(world.path("bob/.ibgib/tmp/in the way")).unwrap();
+    world.write("alice/more.txt", "even more\n");
+    world.run(&["-C", "alice", "sync"]).ok();
+    wait_for("a word about it", || bob.logs().contains("trying again"));
+    fs::remove_dir(world.path("bob/.ibgib/tmp/in the way")).unwrap();
+    bob.has("more.txt", "even more");
+    assert_eq!(world.read("bob/notes.txt"), "bob's, in no snapshot\n");
+    bob.stop("-TERM").fails(130, "interrupted");
+    drop(server);
+}
+
+#[test]
 fn a_watch_that_only_sends_fetches_nothing_and_mistakes_are_told_at_once() {
     let world = World::new();
     let server = two(&world);

@@ -5,7 +5,7 @@ use crate::error::FolderError;
 use crate::folder::{Entry, Folder, Listing, Progress, Refused};
 use crate::path::{EntryPath, PathProblem};
 use crate::record::{Base, Record};
-use crate::tree::{Found, stat_of};
+use crate::tree::{Found, Stat, stat_of, sync_one};
 use crate::writer::Writer;
 use ibgib::Addr;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -25,6 +25,8 @@ pub struct CheckoutOpts {
     pub at: Option<Addr>,
     /// Overwrite work that is in no snapshot.
     pub force: bool,
+    /// Refuse files with work that is in no snapshot one by one, instead of checking out nothing.
+    pub keep_unsaved: bool,
     /// Write names that are a danger on some systems, though not on this one: device names, backslashes, names that
     /// differ only in case or Unicode form. Only for file systems that tell such names apart.
     pub unportable: bool,
@@ -55,8 +57,8 @@ struct Step {
 /// A step whose temporary file is ready.
 struct Ready {
     step: Step,
-    /// Name of the temporary file; none for a removal.
-    tmp: Option<String>,
+    /// The temporary file's name, and what it looked like when it was written; none for a removal.
+    tmp: Option<(String, Stat)>,
 }
 
 impl Folder {
@@ -66,7 +68,8 @@ impl Folder {
     /// Entries that cannot be written safely are refused one by one, the rest is checked out.
     ///
     /// # Errors
-    /// [`FolderError::Unsaved`] before anything is done, when work that no snapshot holds would be overwritten;
+    /// [`FolderError::Unsaved`] before anything is done, when work that no snapshot holds would be overwritten
+    /// (with `opts.keep_unsaved` that is refused like the rest);
     /// [`FolderError::NoEntry`], [`FolderError::OtherTimeline`]; a failing space or directory.
     pub async fn checkout(&self, opts: &CheckoutOpts) -> Result<CheckoutReport, FolderError> {
         self.tree.clean_tmp()?;
@@ -129,17 +132,12 @@ impl Folder {
                     continue;
                 }
             }
-            let content = match Content::of(&*self.space, &node_at(&*self.space, &frame).await?).await {
+            let content = match Content::claimed(&*self.space, &node_at(&*self.space, &frame).await?).await? {
                 Ok(content) => content,
-                Err(FolderError::BadContent { why, .. }) => {
+                Err(why) => {
                     refuse(why);
                     continue;
                 }
-                Err(FolderError::NotFound(addr)) => {
-                    refuse(format!("its content {addr} is not here"));
-                    continue;
-                }
-                Err(error) => return Err(error),
             };
             let before = record.map_or_else(|| Base { addr: entry.file.clone(), stat: None }, |r| r.base.clone());
             let target = Base { addr: frame.clone(), stat: None };
@@ -182,7 +180,12 @@ impl Folder {
                 }
             }
         }
-        if unsaved.is_empty() { Ok(steps) } else { Err(FolderError::Unsaved(unsaved)) }
+        if !opts.keep_unsaved && !unsaved.is_empty() {
+            return Err(FolderError::Unsaved(unsaved));
+        }
+        let reason = "holds work that is in no snapshot yet";
+        report.refused.extend(unsaved.into_iter().map(|path| Refused { path, reason: reason.into() }));
+        Ok(steps)
     }
 
     /// The entries that `opts` asks for.
@@ -277,8 +280,14 @@ impl Folder {
                 self.tell(Progress::Written { done, of });
             }
             // Before the first rename: whatever happens then, the record tells which frame each file is at. The
-            // final records of the batch before go along.
+            // final records of the batch before go along, so its renames must have come to disk, and the contents
+            // now, or after a power cut lost files would look like the user's edits.
+            self.tree.sync()?;
             writer.flush().await?;
+            // A change of a file after its rename shows in its time.
+            if let Some(newest) = batch.iter().filter_map(|ready| Some(ready.tmp.as_ref()?.1.mtime)).max() {
+                self.tree.now_after(newest)?;
+            }
             let mut arrived = Vec::new();
             for ready in batch {
                 match self.finish(&ready) {
@@ -297,6 +306,9 @@ impl Folder {
                 writer.record(Record::key(&step.entry.path), Some(Record::from(base).to_bytes()));
                 if remove { &mut report.removed } else { &mut report.written }.push(step.entry.path);
             }
+        }
+        if of > 0 {
+            self.tree.sync()?;
         }
         writer.flush().await
     }
@@ -318,7 +330,7 @@ impl Folder {
         let content = Content::of(&*self.space, &node_at(&*self.space, &step.frame).await?).await?;
         let written = content.read(&*self.space, &mut |bytes| file.write_all(bytes)).await;
         let meta = match written {
-            Ok(Ok(())) => file.metadata(),
+            Ok(Ok(())) => sync_one(&file).and_then(|()| file.metadata()),
             Ok(Err(error)) => Err(error),
             Err(error @ (FolderError::BadContent { .. } | FolderError::NotFound(_))) => {
                 self.tree.drop_tmp(&tmp);
@@ -330,15 +342,15 @@ impl Folder {
         let stat = stat_of(&meta.map_err(FolderError::io(self.tree.path()))?);
         let next = Base { addr: step.frame.clone(), stat: Some(stat) };
         let record = Record { base: step.before.clone(), next: Some(next) };
-        Ok(Ok((Ready { step, tmp: Some(tmp) }, record, stat.size)))
+        Ok(Ok((Ready { step, tmp: Some((tmp, stat)) }, record, stat.size)))
     }
 
-    fn finish(&self, ready: &Ready) -> Result<Option<crate::tree::Stat>, String> {
+    fn finish(&self, ready: &Ready) -> Result<Option<Stat>, String> {
         let (path, found) = (&ready.step.entry.path, ready.step.found);
         match &ready.tmp {
             None => self.tree.remove(path, found).map(|()| None),
-            Some(tmp) => {
-                let renamed = self.tree.rename_in(tmp, path, found);
+            Some((tmp, written)) => {
+                let renamed = self.tree.rename_in(tmp, *written, path, found);
                 if renamed.is_err() {
                     self.tree.drop_tmp(tmp);
                 }

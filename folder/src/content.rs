@@ -50,6 +50,16 @@ impl Content {
         Ok(recover(space, node, json).await?.map_or(Self::Absent, |document| Self::Text(document.print())))
     }
 
+    /// As [`Content::of`] for a frame that any peer may have made; the inner error tells people what is wrong with it.
+    pub(crate) async fn claimed(space: &dyn Space, node: &Node) -> Result<Result<Self, String>, FolderError> {
+        match Self::of(space, node).await {
+            Ok(content) => Ok(Ok(content)),
+            Err(FolderError::BadContent { why, .. }) => Ok(Err(why)),
+            Err(FolderError::NotFound(addr)) => Ok(Err(format!("its content {addr} is not here"))),
+            Err(error) => Err(error),
+        }
+    }
+
     pub(crate) fn is_absent(&self) -> bool {
         *self == Self::Absent
     }

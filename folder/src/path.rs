@@ -36,7 +36,7 @@ pub enum PathProblem {
     /// A NUL byte.
     #[error("a NUL byte")]
     Nul,
-    /// `.ibgib` or `.git`, or what some file system takes for it.
+    /// `.ibgib`, `.ibgib.new` or `.git`, or what some file system takes for it.
     #[error("{0:?} leads into a directory that is never touched")]
     Control(String),
     /// Longer than any common file system takes.
@@ -165,9 +165,9 @@ impl fmt::Debug for EntryPath {
     }
 }
 
-/// Whether a walk stays out of a file or directory of this name without a word: ours and git's.
+/// Whether a walk stays out of a file or directory of this name without a word: ours, also half made, and git's.
 pub(crate) fn is_control(name: &OsStr) -> bool {
-    name == ".ibgib" || name == ".git"
+    name == ".ibgib" || name == ".ibgib.new" || name == ".git"
 }
 
 fn encode(bytes: &[u8]) -> String {
@@ -209,14 +209,15 @@ fn check_component(component: &OsStr) -> Result<(), PathProblem> {
     if text.split('\\').any(looks_like_control) { Err(PathProblem::Control(text)) } else { Ok(()) }
 }
 
-/// What HFS+, NTFS or FAT would open as `.git` or `.ibgib`: code points HFS+ ignores, trailing dots and spaces,
+/// What HFS+, NTFS or FAT would open as one of the names of [`is_control`]: code points HFS+ ignores, trailing dots and spaces,
 /// streams, short names.
 fn looks_like_control(name: &str) -> bool {
     let ignored = |c: &char| matches!(*c as u32, 0x200c..=0x200f | 0x202a..=0x202e | 0x206a..=0x206f | 0xfeff);
     let name: String = name.chars().filter(|c| !ignored(c)).collect();
     let name = fold(name.split(':').next().unwrap_or_default());
     let name = name.trim_end_matches(['.', ' ']);
-    matches!(name, ".git" | ".ibgib") || ["git~", "ibgib~"].iter().any(|p| is_short_name(name, p))
+    let ours = name.strip_suffix(".new").unwrap_or(name);
+    name == ".git" || ours == ".ibgib" || is_short_name(name, "git~") || is_short_name(ours, "ibgib~")
 }
 
 fn is_short_name(name: &str, prefix: &str) -> bool {
@@ -267,6 +268,7 @@ mod tests {
             "/com10",
             "/git~",
             "/.ibgibignore",
+            "/.git.new",
             "/line\nbreak",
         ] {
             assert_eq!(check(key), Ok(()), "{key}");
@@ -291,6 +293,9 @@ mod tests {
             "/.git",
             "/.ibgib/secret",
             "/.Ibgib./x",
+            "/sub/.ibgib.new/secret",
+            "/.IBGIB.NEW/x",
+            "/IBGIB~1.NEW/x",
             "/.git /x",
             "/.g\u{200c}it/x",
             "/git~1/x",

@@ -6,7 +6,7 @@ use crate::folder::{Folder, Moments, Progress, Skipped};
 use crate::frames::{NewContent, Node, edit_file};
 use crate::path::EntryPath;
 use crate::record::{Base, Record};
-use crate::tree::Found;
+use crate::tree::{Found, Stat};
 use crate::walk::walk;
 use crate::writer::Writer;
 use ibgib::Addr;
@@ -77,6 +77,9 @@ pub(crate) struct Scan {
     pub(crate) skipped: Vec<Skipped>,
     /// The records as they are after the scan.
     pub(crate) records: BTreeMap<EntryPath, Record>,
+    /// Files whose record must wait for their entry, which tells others the new executable bit: until then it has
+    /// the other bit, so that the file still looks changed if the snapshot is killed in between.
+    pub(crate) waiting: Vec<EntryPath>,
     /// Kinds of the contents that changed.
     pub(crate) kinds: BTreeMap<EntryPath, &'static str>,
 }
@@ -214,7 +217,7 @@ impl Scanner<'_, '_, '_> {
             if start.at.stat.is_some_and(|then| then.exec != fresh.stat.exec) {
                 self.take(path, ChangeKind::Modified, &start, start.at.addr.clone(), None);
             }
-            self.remember(path, Base { addr: start.at.addr, stat });
+            self.remember(path, start.at.addr.clone(), stat, &start);
             return Ok(());
         }
         let change = if start.content.is_absent() { ChangeKind::Added } else { ChangeKind::Modified };
@@ -222,7 +225,7 @@ impl Scanner<'_, '_, '_> {
         let digest = fresh.digest();
         let after = self.write(&start, fresh.content)?;
         self.take(path, change, &start, after.clone(), digest);
-        self.remember(path, Base { addr: after, stat });
+        self.remember(path, after, stat, &start);
         Ok(())
     }
 
@@ -233,7 +236,7 @@ impl Scanner<'_, '_, '_> {
         }
         let after = self.write(&start, NewContent::Absent)?;
         self.take(path, ChangeKind::Deleted, &start, after.clone(), start.content.digest());
-        self.remember(path, Base { addr: after, stat: None });
+        self.remember(path, after, None, &start);
         Ok(())
     }
 
@@ -254,7 +257,9 @@ impl Scanner<'_, '_, '_> {
                 Ok(Start { at, content: Content::Absent, on, birth: birth.to_vec() })
             }
             Some(tip) => {
-                let content = Content::of(space, &node_at(space, &tip.addr).await?).await?;
+                // A tip that holds nothing readable differs from any file.
+                let content = Content::claimed(space, &node_at(space, &tip.addr).await?).await?;
+                let content = content.unwrap_or(Content::Absent);
                 Ok(Start { at: Base { addr: tip.addr, stat: None }, content, on, birth: vec![] })
             }
         }
@@ -280,10 +285,20 @@ impl Scanner<'_, '_, '_> {
     }
 
     /// Sets the record, in the commit that makes the frame it names.
-    fn remember(&mut self, path: &EntryPath, base: Base) {
+    fn remember(&mut self, path: &EntryPath, addr: Addr, stat: Option<Stat>, start: &Start) {
         let Some(taking) = &mut self.taking else { return };
-        let record = Record::from(base);
-        taking.writer.record(Record::key(path), Some(record.to_bytes()));
+        let record = Record::from(Base { addr, stat });
+        let mut now = record.clone();
+        // A timeline that begins here has no entry yet; the snapshot after a kill makes it from the disk.
+        if let Some(stat) = &mut now.base.stat
+            && start.birth.is_empty()
+            && self.scan.taken.contains_key(path)
+            && start.at.stat.is_none_or(|then| then.exec != stat.exec)
+        {
+            stat.exec = !stat.exec;
+            self.scan.waiting.push(path.clone());
+        }
+        taking.writer.record(Record::key(path), Some(now.to_bytes()));
         self.scan.records.insert(path.clone(), record);
     }
 }

@@ -5,6 +5,7 @@ use crate::error::FolderError;
 use crate::folder::{Folder, Listing, Moments, Skipped};
 use crate::frames::{EntryEdit, SHARDS, edit_folder, edit_shard, shard_of};
 use crate::path::EntryPath;
+use crate::record::Record;
 use crate::scan::{ChangeKind, Scan, Taking};
 use crate::undo;
 use crate::writer::Writer;
@@ -54,6 +55,9 @@ impl Folder {
         let listing = self.listing().await?;
         let edits = self.entry_edits(&scan, &listing)?;
         self.write_entries(edits, &listing, &mut writer, moments).await?;
+        for path in &scan.waiting {
+            writer.record(Record::key(path), scan.records.get(path).map(Record::to_bytes));
+        }
         undo::note(&mut writer, &*self.space, &scan).await?;
         writer.flush().await?;
         self.relate_shards(&mut writer, moments).await?;

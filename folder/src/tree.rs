@@ -8,9 +8,11 @@ use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+const CHANGED: &str = "changed while it was checked out";
 
 /// The root of a folder.
 #[derive(Debug)]
@@ -141,22 +143,29 @@ impl Tree {
     }
 
     /// Moves a temporary file to `path`, making directories on the way, if what stands there is still `expected`.
-    pub(crate) fn rename_in(&self, name: &str, path: &EntryPath, expected: Found) -> Result<Stat, String> {
+    /// Answers what to remember of the file: `written` such that it never looks clean, if anybody changed it since.
+    pub(crate) fn rename_in(
+        &self,
+        name: &str,
+        written: Stat,
+        path: &EntryPath,
+        expected: Found,
+    ) -> Result<Stat, String> {
         let (dir, last) = self.parent(path, true).map_err(Stop::reason)?;
         match look_at(&dir, &last).map_err(|e| e.to_string())? {
             // An empty directory is nobody's work.
             Found::Directory => rustix::fs::unlinkat(&dir, &last, AtFlags::REMOVEDIR)
                 .map_err(|_| "a directory is in the way".to_owned())?,
             Found::Blocked(why) => return Err(why.into()),
-            found if found != expected => return Err("changed while it was checked out".into()),
+            found if found != expected => return Err(CHANGED.into()),
             _ => {}
         }
-        let from = self.tmp.join(name);
-        rustix::fs::renameat(CWD, &from, &dir, &last).map_err(|e| io::Error::from(e).to_string())?;
-        match look_at(&dir, &last).map_err(|e| e.to_string())? {
-            Found::File(stat) => Ok(stat),
-            _ => Err("changed while it was checked out".into()),
-        }
+        replace(&self.tmp.join(name), &dir, &last, expected)?;
+        sync_one(&dir).map_err(|e| e.to_string())?;
+        Ok(match look_at(&dir, &last) {
+            Ok(Found::File(now)) if now.is_like(written) => now,
+            _ => Stat { mtime: -1, ..written },
+        })
     }
 
     /// Removes the file at `path` if it still is `expected`, and the directories that this leaves empty.
@@ -169,10 +178,11 @@ impl Tree {
         match look_at(&dir, &name).map_err(|e| e.to_string())? {
             Found::Nothing => return Ok(()),
             Found::Blocked(why) => return Err(why.into()),
-            found if found != expected => return Err("changed while it was checked out".into()),
+            found if found != expected => return Err(CHANGED.into()),
             _ => {}
         }
-        rustix::fs::unlinkat(&dir, &name, AtFlags::empty()).map_err(|e| io::Error::from(e).to_string())?;
+        take_out(&dir, &name, &self.tmp.join("removed"), expected)?;
+        sync_one(&dir).map_err(|e| e.to_string())?;
         let mut above = path.clone();
         while let Some(parent) = above.parent() {
             let Ok((dir, name)) = self.parent(&parent, false) else { break };
@@ -181,6 +191,13 @@ impl Tree {
             }
             above = parent;
         }
+        Ok(())
+    }
+
+    /// Brings to disk whatever was written, renamed and removed so far: no power cut takes it back then.
+    pub(crate) fn sync(&self) -> Result<(), FolderError> {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        rustix::fs::syncfs(&self.root).map_err(|e| FolderError::io(&self.path)(e.into()))?;
         Ok(())
     }
 
@@ -194,7 +211,8 @@ impl Tree {
             let mut next = rustix::fs::openat(&dir, &component, flags, Mode::empty());
             if create && matches!(next, Err(Errno::NOENT)) {
                 match rustix::fs::mkdirat(&dir, &component, Mode::from_raw_mode(0o777)) {
-                    Ok(()) | Err(Errno::EXIST) => {}
+                    Ok(()) => sync_one(&dir).map_err(Stop::Io)?,
+                    Err(Errno::EXIST) => {}
                     Err(e) => return Err(e.into()),
                 }
                 next = rustix::fs::openat(&dir, &component, flags, Mode::empty());
@@ -238,7 +256,78 @@ impl From<Errno> for Stop {
     }
 }
 
-fn look_at(dir: &OwnedFd, name: &OsStr) -> io::Result<Found> {
+/// Brings a file or directory to disk where [`Tree::sync`] cannot bring all of them at once.
+pub(crate) fn sync_one(fd: &impl AsFd) -> io::Result<()> {
+    if cfg!(any(target_os = "linux", target_os = "android")) {
+        return Ok(());
+    }
+    File::from(fd.as_fd().try_clone_to_owned()?).sync_all()
+}
+
+/// Renames `from` to `name` in `dir`. Where the file system can, what stood there is looked at once more when nobody
+/// can change it any more, and put back if it is not `expected`: somebody saved at the last moment.
+fn replace(from: &Path, dir: &OwnedFd, name: &OsStr, expected: Found) -> Result<(), String> {
+    let Found::File(then) = expected else {
+        return match rename_with(from, dir, name, false) {
+            Err(Errno::EXIST) => Err(CHANGED.into()),
+            done => done.map(|_| ()).map_err(reason),
+        };
+    };
+    match rename_with(from, dir, name, true) {
+        Ok(true) => {}
+        Ok(false) => return Ok(()),
+        Err(Errno::NOENT) => return Err(CHANGED.into()),
+        Err(e) => return Err(reason(e)),
+    }
+    if matches!(look_at(CWD, from.as_os_str()), Ok(Found::File(out)) if out.is_like(then)) {
+        // If it stays, the next `clean_tmp` removes it.
+        let _ = std::fs::remove_file(from);
+        return Ok(());
+    }
+    rename_with(from, dir, name, true).map_err(reason)?;
+    Err(CHANGED.into())
+}
+
+/// Removes `name` in `dir` by way of `aside`, where it is looked at as in [`replace`].
+fn take_out(dir: &OwnedFd, name: &OsStr, aside: &Path, expected: Found) -> Result<(), String> {
+    match rustix::fs::renameat(dir, name, CWD, aside) {
+        Ok(()) => {}
+        // Another file system is mounted there.
+        Err(Errno::XDEV) => return rustix::fs::unlinkat(dir, name, AtFlags::empty()).map_err(reason),
+        Err(e) => return Err(reason(e)),
+    }
+    match (look_at(CWD, aside.as_os_str()), expected) {
+        (Ok(Found::File(out)), Found::File(then)) if out.is_like(then) => {
+            let _ = std::fs::remove_file(aside);
+            Ok(())
+        }
+        _ => {
+            rename_with(aside, dir, name, false).map_err(reason)?;
+            Err(CHANGED.into())
+        }
+    }
+}
+
+/// Renames such that nothing is replaced: both files change places with `exchange`, else there must be none. Where
+/// the system or the file system knows nothing of that it is an ordinary rename, and the answer `false`.
+fn rename_with(from: &Path, dir: &OwnedFd, name: &OsStr, exchange: bool) -> Result<bool, Errno> {
+    #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+    {
+        use rustix::fs::RenameFlags;
+        let flag = if exchange { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };
+        match rustix::fs::renameat_with(CWD, from, dir, name, flag) {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+            done => return done.map(|()| true),
+        }
+    }
+    rustix::fs::renameat(CWD, from, dir, name).map(|()| false)
+}
+
+fn reason(e: Errno) -> String {
+    io::Error::from(e).to_string()
+}
+
+fn look_at(dir: impl AsFd, name: &OsStr) -> io::Result<Found> {
     let stat = match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => stat,
         Err(Errno::NOENT | Errno::NAMETOOLONG) => return Ok(Found::Nothing),
@@ -256,6 +345,13 @@ fn look_at(dir: &OwnedFd, name: &OsStr) -> io::Result<Found> {
         FileType::Symlink => Found::Blocked("a symbolic link"),
         _ => Found::Blocked("a special file"),
     })
+}
+
+impl Stat {
+    /// Whether it is the same file with the same content, though it may have been renamed: that changes its ctime.
+    fn is_like(self, other: Self) -> bool {
+        Self { ctime: other.ctime, ..self } == other
+    }
 }
 
 /// The same facts of an open file or a walk's entry.
@@ -296,10 +392,20 @@ mod tests {
     }
 
     fn put(tree: &Tree, to: &str) -> Result<Stat, String> {
-        tree.tmp_file("t", None, false).unwrap().write_all(b"new").unwrap();
-        let result = tree.rename_in("t", &path(to), Found::Nothing);
+        put_over(tree, to, Found::Nothing)
+    }
+
+    fn put_over(tree: &Tree, to: &str, expected: Found) -> Result<Stat, String> {
+        let written = written(tree);
+        let result = tree.rename_in("t", written, &path(to), expected);
         tree.drop_tmp("t");
         result
+    }
+
+    fn written(tree: &Tree) -> Stat {
+        let mut file = tree.tmp_file("t", None, false).unwrap();
+        file.write_all(b"new").unwrap();
+        stat_of(&file.metadata().unwrap())
     }
 
     #[test]
@@ -330,5 +436,53 @@ mod tests {
         tree.remove(&path("a/b/c"), Found::File(stat)).unwrap();
         assert!(!dir.path().join("a").exists());
         assert!(dir.path().join(".ibgib").exists());
+    }
+
+    #[test]
+    fn an_edit_right_after_the_rename_never_looks_clean() {
+        let (dir, tree) = tree();
+        // In place, as some programs write.
+        let edits: [fn(&File); 4] = [
+            |mut file| file.write_all(b"newer").unwrap(),
+            |mut file| {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+                file.write_all(b"NEW").unwrap();
+            },
+            |file| file.set_len(0).unwrap(),
+            |file| file.set_permissions(std::fs::Permissions::from_mode(0o755)).unwrap(),
+        ];
+        for (i, edit) in edits.into_iter().enumerate() {
+            let (written, to) = (written(&tree), path(&format!("f{i}")));
+            edit(&File::options().write(true).open(tree.tmp.join("t")).unwrap());
+            let kept = tree.rename_in("t", written, &to, Found::Nothing).unwrap();
+            assert_eq!(kept, Stat { mtime: -1, ..written }, "{i}");
+            assert_ne!(tree.look(&to).unwrap(), Found::File(kept));
+        }
+        assert_eq!(std::fs::read(dir.path().join("f0")).unwrap(), b"newer");
+    }
+
+    #[test]
+    fn a_file_saved_at_the_last_moment_stays() {
+        let (dir, tree) = tree();
+        let file = dir.path().join("f");
+        let (root, name) = tree.parent(&path("f"), false).map_err(Stop::reason).unwrap();
+        std::fs::write(&file, "old").unwrap();
+        let old = tree.look(&path("f")).unwrap();
+        // What was looked at is not what is there when it is replaced.
+        std::fs::write(dir.path().join("new"), "saved").unwrap();
+        std::fs::rename(dir.path().join("new"), &file).unwrap();
+        for expected in [old, Found::Nothing] {
+            written(&tree);
+            assert_eq!(replace(&tree.tmp.join("t"), &root, &name, expected), Err(CHANGED.to_owned()));
+            tree.drop_tmp("t");
+            assert_eq!(take_out(&root, &name, &tree.tmp.join("removed"), expected), Err(CHANGED.to_owned()));
+            assert_eq!(std::fs::read(&file).unwrap(), b"saved");
+        }
+        // Nothing but what was expected goes, and leaves nothing behind.
+        let now = tree.look(&path("f")).unwrap();
+        let stat = put_over(&tree, "f", now).unwrap();
+        assert_eq!(std::fs::read(&file).unwrap(), b"new");
+        tree.remove(&path("f"), Found::File(stat)).unwrap();
+        assert_eq!((file.exists(), std::fs::read_dir(&tree.tmp).unwrap().count()), (false, 0));
     }
 }

@@ -140,6 +140,7 @@ mod tests {
             ".git/config",
             "sub/.git/config",
             "sub/.ibgib/secret",
+            "sub/.ibgib.new/secret",
             ".GIT/hooks/evil",
         ] {
             put(path, "x");

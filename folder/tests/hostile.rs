@@ -112,6 +112,7 @@ async fn hostile_entries_are_refused_one_by_one() {
         "/..\\outside",
         "/.ibgib/config.toml",
         "/.ibgib/space/x",
+        "/sub/.ibgib.new/secret",
         "/.git/hooks/post-checkout",
         "/sub/.git/config",
         "/.GIT/config",
@@ -225,4 +226,46 @@ async fn links_on_disk_are_left_alone() {
     assert_eq!(std::fs::read(outside.path().join("a")).unwrap(), b"outside");
     let nowhere = bob.folder.tip(&path("nowhere")).await;
     assert!(matches!(nowhere, Err(FolderError::NoEntry(_))));
+}
+
+#[tokio::test]
+async fn a_frame_without_readable_content_is_in_nobodys_way() {
+    let evil = Device::new().await;
+    for name in ["number", "stray", "list", "good"] {
+        evil.put(name, "1\n");
+    }
+    evil.snapshot().await;
+    let bob = Device::new_joining(&evil).await;
+    let stray = evil.folder.tjp().to_string();
+    let bad: [(&str, &str, Value); 3] =
+        [("number", "text", 5.into()), ("stray", "blob", stray.into()), ("list", "blob", "x".into())];
+    for (name, member, value) in bad {
+        let tip = evil.folder.tip(&path(name)).await.unwrap();
+        let node = evil.space.get(&[tip]).await.unwrap().pop().flatten().unwrap();
+        let patch = object([(member, value)]).as_object().cloned();
+        let opts = Mut8Opts { patch, dna: true, n_counter: true, linked_rel8ns: linked(), ..Mut8Opts::default() };
+        let made = mut8(&node, &opts, &moments()()).unwrap();
+        let overlay: HashMap<_, _> = made.nodes().into_iter().map(|n| (n.addr().clone(), n)).collect();
+        publish(&*evil.space, overlay, made.frame.addr(), &evil.folder.file_tjp(&path(name)).unwrap()).await;
+    }
+    bob.pull(&evil).await;
+    let report = bob.checkout().await;
+    assert_eq!((common::texts(&report.written), report.refused.len()), (vec!["good"], 3));
+
+    // Bob makes files of these names: they are his, and everything goes on.
+    for name in ["number", "stray", "list"] {
+        bob.put(name, "by bob\n");
+    }
+    assert_eq!(bob.folder.status().await.unwrap().changes.len(), 3);
+    assert_eq!(common::texts(&bob.snapshot().await.added), ["list", "number", "stray"]);
+    assert!(bob.folder.status().await.unwrap().changes.is_empty());
+    bob.checkout().await;
+    for name in ["number", "stray", "list"] {
+        assert_eq!(bob.read(name), "by bob\n");
+        bob.put(name, "by bob again\n");
+    }
+    bob.put("good", "2\n");
+    assert_eq!(bob.snapshot().await.modified.len(), 4);
+    bob.folder.undo(false, &mut moments()).await.unwrap();
+    assert_eq!(bob.read("good"), "1\n");
 }

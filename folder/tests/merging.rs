@@ -259,3 +259,31 @@ async fn a_checkout_that_is_cut_undoes_nobody() {
         assert_same(&alice, &bob);
     }
 }
+
+#[tokio::test]
+async fn a_snapshot_that_is_cut_keeps_every_executable_bit() {
+    for cut in 0..4 {
+        let (alice, bob) = two(&[("bit", "1\n"), ("both", "1\n"), ("back", "1\n"), ("off", "1\n")]).await;
+        std::fs::remove_file(alice.at("back")).unwrap();
+        alice.chmod("off", 0o755);
+        alice.sync(&bob).await;
+        alice.put("both", "2\n");
+        alice.put("back", "2\n");
+        alice.put("new", "2\n");
+        for name in ["bit", "both", "back", "new"] {
+            alice.chmod(name, 0o755);
+        }
+        alice.chmod("off", 0o644);
+        let wanted = common::tree(alice.dir.path());
+        // The process dies at the nth commit of the snapshot.
+        let faulty = common::cut::Cut::after(cut, &alice.space);
+        let folder = Folder::open(faulty, alice.dir.path()).await.unwrap();
+        let _ = folder.snapshot(&mut moments()).await;
+        alice.checkout().await;
+        assert!(common::tree(alice.dir.path()) == wanted, "cut {cut}: the next checkout takes nothing back");
+        alice.sync(&bob).await;
+        assert!(common::tree(alice.dir.path()) == wanted, "cut {cut}");
+        assert_same(&alice, &bob);
+        assert!(alice.snapshot().await.is_clean() && bob.snapshot().await.is_clean());
+    }
+}

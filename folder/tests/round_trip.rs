@@ -179,8 +179,25 @@ async fn work_in_no_snapshot_is_never_overwritten() {
         other => panic!("{other:?}"),
     }
     assert!(tree(bob.dir.path()) == before, "nothing was touched");
+    // Only what is in the way of others' work holds that back, when asked so.
+    alice.put("d", "new\n");
+    alice.put("own", "1\n");
+    alice.snapshot().await;
+    bob.pull(&alice).await;
+    let keep = CheckoutOpts { keep_unsaved: true, ..CheckoutOpts::default() };
+    assert_eq!(texts(&bob.folder.checkout(&keep).await.unwrap().written), ["d", "own"]);
+    bob.put("own", "1\nmine\n");
+    alice.put("d", "newer\n");
+    alice.snapshot().await;
+    bob.pull(&alice).await;
+    let report = bob.folder.checkout(&keep).await.unwrap();
+    let refused: Vec<_> = report.refused.iter().map(|r| (r.path.as_str(), r.reason.as_str())).collect();
+    let why = "holds work that is in no snapshot yet";
+    assert_eq!((texts(&report.written), refused), (vec!["d"], vec![("a", why), ("b", why), ("c", why)]));
+    assert_eq!(bob.read("own"), "1\nmine\n");
+    std::fs::remove_file(bob.at("own")).unwrap();
     let report = bob.folder.checkout(&CheckoutOpts { force: true, ..CheckoutOpts::default() }).await.unwrap();
-    assert_eq!((texts(&report.written), texts(&report.removed)), (vec!["a", "c"], vec!["b"]));
+    assert_eq!((texts(&report.written), texts(&report.removed)), (vec!["a", "c", "own"], vec!["b"]));
     assert_same(&alice, &bob);
 
     // A file at its tip that was changed since is left alone, unless it is asked for.

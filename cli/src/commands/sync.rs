@@ -9,11 +9,10 @@ use crate::error::{CliError, Exit};
 use crate::output::Output;
 use crate::secret;
 use ibgib::{Addr, Value, object, strings};
-use ibgib_folder::{CheckoutOpts, CheckoutReport, Folder, FolderError, Refused, SnapshotReport};
+use ibgib_folder::{CheckoutOpts, CheckoutReport, Folder, FolderError, SnapshotReport};
 use ibgib_peer::{SenderIdentity, SyncOptions, SyncSagaCoordinator, Synced, WebSocketRemote};
 use ibgib_saga::{Action, Direction, Limits, SagaError, Scope};
 use ibgib_spaces::Kind;
-use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -164,22 +163,7 @@ async fn check_out(device: &Device, out: &Output) -> Result<CheckoutReport, CliE
         Err(FolderError::Unbound) => return Ok(CheckoutReport::default()),
         Err(error) => return Err(error.into()),
     };
-    match folder.checkout(&CheckoutOpts::default()).await {
-        Err(FolderError::Unsaved(busy)) => {
-            let skip: HashSet<&str> = busy.iter().map(String::as_str).collect();
-            let entries = folder.entries().await?.into_iter().map(|e| e.path);
-            let rest: Vec<_> = entries.filter(|p| !skip.contains(p.as_str())).collect();
-            let mut report = match rest.is_empty() {
-                true => CheckoutReport::default(),
-                false => folder.checkout(&CheckoutOpts { paths: rest, ..CheckoutOpts::default() }).await?,
-            };
-            let reason = "holds work that is in no snapshot; sync again to take it in".to_owned();
-            report.refused.extend(busy.into_iter().map(|path| Refused { path, reason: reason.clone() }));
-            report.refused.sort();
-            Ok(report)
-        }
-        other => Ok(other?),
-    }
+    Ok(folder.checkout(&CheckoutOpts { keep_unsaved: true, ..CheckoutOpts::default() }).await?)
 }
 
 /// What one sync did.

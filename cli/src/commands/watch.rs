@@ -31,9 +31,9 @@ const PEEK_EVERY: Duration = Duration::from_secs(3);
 const PEEK_EVERY_MAX: Duration = Duration::from_secs(60);
 /// A server that does not answer within this time is gone.
 const PEEK_WAIT_MAX: Duration = Duration::from_secs(20);
-/// Pauses while the server is not reachable, doubling.
-const OFFLINE_FIRST: Duration = Duration::from_millis(500);
-const OFFLINE_MAX: Duration = Duration::from_secs(30);
+/// Pauses while the server is not reachable or something here fails, doubling.
+const PAUSE_FIRST: Duration = Duration::from_millis(500);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Files are taken in once nothing has changed for this long, or after the other at the latest.
 const QUIET: Duration = Duration::from_millis(250);
 const QUIET_MAX: Duration = Duration::from_secs(3);
@@ -65,31 +65,52 @@ pub(super) async fn watch(args: &Args, out: &Output, mut device: Device, sync: &
         stored: None,
         every: PEEK_EVERY,
     };
-    let mut offline: Option<Duration> = None;
+    let mut trouble: Option<Trouble> = None;
     loop {
-        match watcher.round(&mut eyes).await {
+        let done = match watcher.round(&mut eyes).await {
             Ok(again) => {
-                if offline.take().is_some() {
-                    tracing::warn!(url = watcher.url, "the server is back");
+                match trouble.take() {
+                    Some(Trouble { away: true, .. }) => tracing::warn!(url = watcher.url, "the server is back"),
+                    Some(_) => tracing::warn!("it works again"),
+                    None => {}
                 }
-                if !again {
-                    watcher.wait(&mut eyes).await?;
-                }
+                if again { Ok(()) } else { watcher.wait(&mut eyes).await }
             }
-            Err(error) if error.exit == Exit::Peer || error.code == "busy" => {
-                watcher.hang_up().await;
-                if offline.is_none() {
-                    tracing::warn!("{}; trying again until it answers", error.message);
-                }
-                let pause = offline.map_or(OFFLINE_FIRST, |before| (before * 2).min(OFFLINE_MAX));
-                offline = Some(pause);
-                // Many devices must not come back in one moment.
-                let [jitter] = entropy::random::<1>();
-                sleep(pause.mul_f64(0.75 + f64::from(jitter) / 512.0)).await;
-            }
-            Err(error) => return Err(error),
+            Err(error) => Err(error),
+        };
+        let Err(error) = done else { continue };
+        let away = error.exit == Exit::Peer;
+        if !away && !passes(&error) {
+            return Err(error);
         }
+        if away {
+            watcher.hang_up().await;
+        }
+        let pause = trouble.as_ref().map_or(PAUSE_FIRST, |before| (before.pause * 2).min(PAUSE_MAX));
+        let same = |before: &Trouble| before.away == away && (away || before.message == error.message);
+        if !trouble.as_ref().is_some_and(same) {
+            let until = if away { "it answers" } else { "it works" };
+            tracing::warn!("{}; trying again until {until}", error.message);
+        }
+        trouble = Some(Trouble { away, message: error.message, pause });
+        // Many devices must not come back in one moment.
+        let [jitter] = entropy::random::<1>();
+        sleep(pause.mul_f64(0.75 + f64::from(jitter) / 512.0)).await;
     }
+}
+
+/// What keeps it from syncing for now.
+struct Trouble {
+    /// The server is not reachable; otherwise it is something here.
+    away: bool,
+    message: String,
+    /// Before the next try.
+    pause: Duration,
+}
+
+/// Whether a failure here may be over after a while: somebody else was faster, or the disk or a directory is at fault.
+fn passes(error: &CliError) -> bool {
+    matches!(error.code.as_str(), "busy" | "locked" | "unsaved" | "io" | "permission" | "disk_full")
 }
 
 /// A connection that is kept.
