@@ -69,11 +69,14 @@ impl Remote for Wiretap {
     }
 }
 
+/// What becomes of the list of an answer.
+type Change = fn(&mut Vec<String>);
+
 /// Changes what the receiver tells about the timelines, as a lying receiver would: digest and addresses fit.
 #[derive(Debug)]
 struct Liar {
     inner: Arc<dyn Remote>,
-    change: fn(&mut Vec<String>),
+    change: Change,
 }
 
 #[async_trait]
@@ -135,7 +138,7 @@ impl Remote for Liar {
     }
 }
 
-fn lie(turn: &Turn, stream: &str, change: fn(&mut Vec<String>)) -> (Message, Packet) {
+fn lie(turn: &Turn, stream: &str, change: Change) -> (Message, Packet) {
     let edited = |node: &IbGib, at: &str, member: &str, value: Value| {
         let mut node = node.clone();
         let part = if at == "data" { &mut node.data } else { &mut node.rel8ns };
@@ -163,7 +166,7 @@ fn lie(turn: &Turn, stream: &str, change: fn(&mut Vec<String>)) -> (Message, Pac
 async fn a_receiver_that_answers_for_too_few_or_too_many_timelines_is_refused() {
     const STRANGER: &str =
         "{\"tjp\":\"comment^0000000000000000000000000000000000000000000000000000000000000000\",\"status\":\"same\"}";
-    let cases: [(&str, fn(&mut Vec<String>)); 5] = [
+    let cases: [(&str, Change); 5] = [
         ("", |_| {}),
         ("unanswered", |list| drop(list.pop())),
         ("unasked", |list| list.push(list[0].clone())),
