@@ -27,6 +27,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tables::{LOOSE, META, MOVED_AT, MOVES, NODES, RECORDS, STAGED, TIPS, View, fail, read_node, write_error};
 use tokio::sync::watch;
 
@@ -82,6 +83,27 @@ fn io_error(path: &Path, error: &io::Error) -> SpaceError {
     }
 }
 
+/// Gives a laid-out store its name, never taking the name from a store that has it: whoever opened that one would go on
+/// writing into a file without a name. Answers whether the name was free.
+fn publish(dir: &Path, fresh: &Path, path: &Path) -> io::Result<bool> {
+    let folder = File::open(dir)?;
+    match fs::hard_link(fresh, path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
+        // No second names on this file system: one at a time looks whether the name is free, and takes it.
+        Err(error) if matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied) => {
+            folder.lock()?;
+            if path.exists() {
+                return Ok(false);
+            }
+            fs::rename(fresh, path)?;
+        }
+        Err(error) => return Err(error),
+    }
+    folder.sync_all()?;
+    Ok(true)
+}
+
 /// Runs engine code; a panic is a damaged store, not the end of the process.
 fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T, SpaceError>) -> Result<T, SpaceError> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
@@ -98,14 +120,26 @@ impl DurableSpace {
     /// # Errors
     /// [`SpaceError::Io`] when there is one already; or the file system refuses.
     pub fn create(dir: &Path) -> Result<Self, SpaceError> {
+        match Self::lay_out(dir)? {
+            true => Self::open(dir),
+            false => Err(SpaceError::Io(format!("{} is there already", dir.join(FILE).display()))),
+        }
+    }
+
+    /// Lays an empty store out in `dir`, unless there is one. Answers whether it is ours: of those who come at once,
+    /// one makes it.
+    fn lay_out(dir: &Path) -> Result<bool, SpaceError> {
+        static NTH: AtomicU64 = AtomicU64::new(0);
         fs::create_dir_all(dir).map_err(|e| io_error(dir, &e))?;
         let path = dir.join(FILE);
         if path.exists() {
-            return Err(SpaceError::Io(format!("{} is there already", path.display())));
+            return Ok(false);
         }
         // A power cut while the file is being laid out must not leave half a store under its name.
-        let fresh = dir.join(format!(".{FILE}.{}", std::process::id()));
+        let nth = NTH.fetch_add(1, Ordering::Relaxed);
+        let fresh = dir.join(format!(".{FILE}.{}.{nth}", std::process::id()));
         let made = guarded(&path, || {
+            // Of a process that had our number before us.
             let _ = fs::remove_file(&fresh);
             let db = builder().create(&fresh).map_err(|e| open_error(&path, e))?;
             let mut id = [0; 32];
@@ -126,14 +160,10 @@ impl DurableSpace {
             }
             txn.commit().map_err(fail)
         });
-        let renamed = made.and_then(|()| {
-            fs::rename(&fresh, &path).and_then(|()| File::open(dir)?.sync_all()).map_err(|e| io_error(&path, &e))
-        });
-        if let Err(error) = renamed {
-            let _ = fs::remove_file(&fresh);
-            return Err(error);
-        }
-        Self::open(dir)
+        let published = made.and_then(|()| publish(dir, &fresh, &path).map_err(|e| io_error(&path, &e)));
+        // Its other name is enough, and if it has none, it is of no use.
+        let _ = fs::remove_file(&fresh);
+        published
     }
 
     /// Opens the store in `dir`.
@@ -170,7 +200,10 @@ impl DurableSpace {
     /// As [`DurableSpace::open`] and [`DurableSpace::create`].
     pub fn open_or_create(dir: &Path) -> Result<Self, SpaceError> {
         match Self::open(dir) {
-            Err(SpaceError::NotFound(_)) => Self::create(dir),
+            Err(SpaceError::NotFound(_)) => {
+                Self::lay_out(dir)?;
+                Self::open(dir)
+            }
             other => other,
         }
     }

@@ -1,7 +1,7 @@
 //! Both spaces keep every promise of the contract, one test each, and the durable one keeps what it has.
 
 use ibgib_spaces::{Commit, DurableSpace, MemorySpace, Space, contract, each_promise};
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::task::{Context, Poll, Waker};
 
 macro_rules! memory {
@@ -67,4 +67,28 @@ fn who_committed_is_told_of_it_at_once_however_many_commit() {
             });
         }
     });
+}
+
+/// Two processes, say, that are started on one new directory: an acknowledged commit must not go into a file that the
+/// other one replaced.
+#[test]
+fn of_those_who_make_one_store_at_once_one_has_it_and_the_others_are_locked_out() {
+    for _ in 0..60 {
+        let dir = tempfile::tempdir().unwrap();
+        let start = Barrier::new(4);
+        let opened: Vec<_> = std::thread::scope(|scope| {
+            let come = || {
+                start.wait();
+                DurableSpace::open_or_create(dir.path())
+            };
+            let all: Vec<_> = (0..4).map(|_| scope.spawn(come)).collect();
+            all.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        let (ours, others): (Vec<_>, Vec<_>) = opened.into_iter().partition(Result::is_ok);
+        let codes: Vec<_> = others.into_iter().map(|other| other.unwrap_err().code()).collect();
+        assert_eq!((ours.len(), codes), (1, vec!["locked"; 3]));
+        drop(ours);
+        let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, [ibgib_spaces::FILE]);
+    }
 }
