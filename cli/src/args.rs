@@ -101,6 +101,7 @@ pub(crate) enum Command {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Init {
     /// Where [default: the directory given with -C, or .]
+    #[arg(id = "device", value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
     /// Join a folder of other devices: the address that their `ibgib status` shows
     #[arg(long, value_name = "FOLDER")]
@@ -115,6 +116,7 @@ pub(crate) struct Clone {
     /// The server
     pub(crate) url: String,
     /// The new device's directory
+    #[arg(id = "device", value_name = "DIR")]
     pub(crate) dir: PathBuf,
     /// Which folder; needed when the server has several
     #[arg(long)]
@@ -154,6 +156,10 @@ pub(crate) struct Sync {
     /// Only this file or timeline, and what it relates to; may be repeated
     #[arg(long, value_name = "PATH|ADDR")]
     pub(crate) only: Vec<String>,
+    /// Which folder to check out, on a device that was cloned before the server let it in; needed when the server has
+    /// several
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) folder: Option<String>,
     /// Do not take a snapshot first
     #[arg(long)]
     pub(crate) no_snapshot: bool,

@@ -79,7 +79,8 @@ pub(crate) async fn run(args: &Args, out: &Output) -> Result<Exit, CliError> {
     }
 }
 
-/// Logs go to stderr: warnings, for a server also what it does; more with `-v`, as `IBGIB_LOG` says in any case.
+/// Logs go to stderr: warnings, for a server also what it does; as `IBGIB_LOG` says; more with `-v`, fewer with `-q`,
+/// whatever that says.
 fn start_logs(args: &Args) {
     let usual = match (args.verbose, &args.command) {
         _ if args.quiet => "error",
@@ -88,7 +89,8 @@ fn start_logs(args: &Args) {
         (1, _) => "info,ibgib=debug,ibgib_peer=debug,ibgib_server=debug",
         _ => "trace",
     };
-    let filter = crate::config::env("IBGIB_LOG").and_then(|text| text.parse::<EnvFilter>().ok());
+    let told = crate::config::env("IBGIB_LOG").filter(|_| args.verbose == 0 && !args.quiet);
+    let filter = told.and_then(|text| text.parse::<EnvFilter>().ok());
     let filter = filter.unwrap_or_else(|| EnvFilter::new(usual));
     let colour = std::io::stderr().is_terminal() && crate::config::env("NO_COLOR").is_none();
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);

@@ -192,9 +192,10 @@ impl From<SagaError> for CliError {
             (_, "unreachable") => Exit::Peer,
             (SagaError::Cancelled, _) => Exit::Interrupted,
             (_, "superseded") => Exit::Peer,
+            // Also before the connection is open: nothing is wrong with the identity then.
+            (SagaError::PeerRefused { .. }, "shutdown" | "too_many_connections") => Exit::Peer,
             _ if error.is_identity() => Exit::Identity,
             (SagaError::Cut | SagaError::TimedOut, _) => Exit::Peer,
-            (SagaError::PeerRefused { .. }, "shutdown" | "too_many_connections") => Exit::Peer,
             (SagaError::Local { .. }, "url") => Exit::Usage,
             (SagaError::Local { .. }, "corrupt" | "missing" | "damaged") | (SagaError::PeerMisbehaved { .. }, _) => {
                 Exit::Integrity

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Done, Random, Server, World, files, number, text};
+use common::{Done, Random, Server, World, files, number, text, times};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -225,7 +225,7 @@ fn a_damaged_store_is_told_and_never_believed() {
         world.run(&["-C", "alice", "fsck"]).expect(4).error();
     }
     let mut random = Random::new();
-    for _ in 0..20 {
+    for _ in 0..times("IBGIB_DAMAGES", 20) {
         let mut damaged = whole.clone();
         for _ in 0..200 {
             let at = random.below(damaged.len());

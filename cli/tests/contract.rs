@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{World, files, number, text};
+use common::{Server, World, files, number, text};
 use ibgib::{Value, Verified};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -116,7 +116,8 @@ fn directions_scopes_and_a_dry_run_do_what_they_say() {
     world.run(&["-C", "bob", "sync"]).ok();
     assert!(!world.path("bob/a.txt").exists());
 
-    world.run(&["-C", "alice", "sync", "--pull"]).ok();
+    let pulled = world.run(&["-C", "alice", "sync", "--pull", "--json"]).ok().json();
+    assert!(!pulled.to_json().contains("\"pushed\""), "{pulled}");
     world.run(&["-C", "bob", "sync"]).ok();
     assert!(!world.path("bob/a.txt").exists(), "a pull sends nothing");
     world.run(&["-C", "alice", "sync", "--push"]).ok();
@@ -209,6 +210,10 @@ fn global_flags_stand_before_or_after_and_the_error_object_ends_stderr_either_wa
     let world = World::new();
     world.run(&["init", "a"]).ok();
     world.write("a/notes.txt", "one\n");
+    world.run(&["init", "-C", "b"]).ok();
+    world.run(&["init", "c", "-C", "a"]).ok();
+    assert!(world.path("b/.ibgib").is_dir() && world.path("c/.ibgib").is_dir());
+    world.run(&["clone", "http://127.0.0.1:1", "d", "-C", "a", "--json"]).fails(8, "unreachable");
     let one = world.run(&["--json", "-C", "a", "snapshot"]).ok().stdout;
     assert_eq!(list(&world.run(&["status", "--json", "-C", "a/.", "-q"]).ok().json(), "changes"), Vec::<&str>::new());
     assert!(one.ends_with("}\n") && one.lines().count() == 1, "{one}");
@@ -350,6 +355,22 @@ fn a_server_with_several_folders_is_cloned_by_name() {
     world.run(&["clone", &server.url, "full", "--folder", &folders[1]]).fails(1, "not_empty");
     world.run(&["clone", "http://127.0.0.1:1", "e"]).fails(8, "unreachable");
     assert!(!world.path("e").exists());
+    assert_eq!(server.stop(), Some(0));
+
+    // A server that lets nobody in until he is on its list does not tell its folders either.
+    world.write("allow", "# nobody yet\n");
+    let allow = ["serve", "--space", "server", "--policy", "allow", "--allow", "allow", "--listen", "127.0.0.1:0"];
+    let server = Server::start(&world, &allow);
+    world.run(&["clone", &server.url, "late"]).fails(7, "identity_not_allowed");
+    let late = world.run(&["-C", "late", "identity", "show", "--json"]).ok().json();
+    world.write("allow", text(&late, "identity"));
+    assert_eq!(server.stop(), Some(0));
+    let server = Server::start(&world, &allow);
+    let which = world.run(&["-C", "late", "sync", &server.url]).fails(2, "usage");
+    assert!(folders.iter().all(|f| which.stderr.contains(f)), "{}", which.stderr);
+    world.run(&["-C", "late", "sync", "--folder", text(&late, "identity")]).fails(5, "not_found");
+    world.run(&["-C", "late", "sync", "--folder", &folders[0]]).ok();
+    assert_eq!(files(&world.path("late")).into_keys().collect::<Vec<_>>(), ["a.txt"]);
 }
 
 #[test]
@@ -475,9 +496,9 @@ fn lines_on_stdin_are_answered_one_by_one_and_bad_ones_in_their_place() {
     let input = b"{\"ib\":\"x\",\"data\":{\"a\":1}}\n{bad\n\n{\"ib\":\"y\",\"data\":{\"a\":2}}\n\xff\xfe\n";
     let done = world.feed(&["addr", "--json"], input).expect(4);
     let lines = done.lines();
-    assert_eq!(lines.len(), 4);
-    assert!(text(&lines[0], "addr").starts_with("x^") && text(&lines[2], "addr").starts_with("y^"));
-    for bad in [&lines[1], &lines[3]] {
+    assert_eq!(lines.len(), 5, "one line out for each line in, also for a blank one");
+    assert!(text(&lines[0], "addr").starts_with("x^") && text(&lines[3], "addr").starts_with("y^"));
+    for bad in [&lines[1], &lines[2], &lines[4]] {
         assert_eq!(keys(bad.get("error").unwrap()), ["code", "message"]);
     }
     let done =
@@ -485,6 +506,9 @@ fn lines_on_stdin_are_answered_one_by_one_and_bad_ones_in_their_place() {
     assert!(done.stdout.starts_with("bad "), "{}", done.stdout);
     let done = world.feed(&["verify", "--json"], b"{\"ib\":\"x\",\"gib\":\"gib\"}\n").ok();
     assert_eq!(done.stdout, "{\"valid\":true,\"errors\":[]}\n");
+    for mode in [&["addr"][..], &["addr", "--compat"]] {
+        assert_eq!(world.feed(mode, b"{\"ib\":\"x\",\"gib\":\"gib\"}\n").ok().stdout, "x^gib\n", "a primitive");
+    }
 }
 
 #[test]
@@ -547,6 +571,9 @@ fn bundles_carry_everything_and_damaged_ones_nothing() {
     world.run(&["init", "c"]).ok();
     world.feed(&["-C", "c", "import", "-"], piped.as_bytes()).ok();
     world.run(&["-C", "c", "import", "nothing.bundle"]).fails(5, "not_found");
+    let nowhere = format!("x^{}", "A".repeat(64));
+    world.run(&["-C", "c", "export", "some.bundle", &nowhere]).fails(5, "not_found");
+    assert!(!world.path("some.bundle").exists());
 }
 
 #[test]
@@ -635,8 +662,33 @@ fn settings_come_from_the_nearest_layer() {
     let done = common::Done::from(command.env("IBGIB_DIR", "a").env("IBGIB_REMOTE", "http://x:3").output().unwrap());
     assert_eq!(remote(&done.ok().json()).1, "environment IBGIB_REMOTE");
     world.run(&["-C", "a", "sync"]).fails(8, "unreachable");
+    // What is said on the command line goes before the environment, here too.
+    world.write("a/notes.txt", "one\n");
+    let logged = |args: &[&str], level: &str| {
+        let mut command = world.command(&[&["-C", "a", "snapshot"], args].concat());
+        common::Done::from(command.env("IBGIB_LOG", level).output().unwrap()).ok().stderr.lines().count()
+    };
+    assert_eq!(logged(&["-q"], "trace"), 0);
+    assert!(logged(&["-vv"], "error") > 0);
+
     world.write("a/.ibgib/config.toml", "remote = [\n");
     world.run(&["-C", "a", "status"]).fails(1, "bad_config");
+}
+
+#[test]
+fn the_first_server_named_is_remembered_while_it_is_away_and_a_good_one_is_not_given_up_for_that() {
+    let world = World::new();
+    world.run(&["init", "fresh"]).ok();
+    for (url, exit, code, kept) in [
+        ("https://x.invalid", 1, "tls_unsupported", None),
+        ("http://127.0.0.1:4", 8, "unreachable", Some("http://127.0.0.1:4")),
+        ("https://x.invalid", 1, "tls_unsupported", Some("http://127.0.0.1:4")),
+        ("http://127.0.0.1:5", 8, "unreachable", Some("http://127.0.0.1:4")),
+    ] {
+        world.run(&["-C", "fresh", "sync", url]).fails(exit, code);
+        let told = world.run(&["-C", "fresh", "status", "--json"]).ok().json();
+        assert_eq!(told.get("remote").and_then(Value::as_str), kept, "{url}");
+    }
 }
 
 #[test]

@@ -1,17 +1,14 @@
 //! Processes killed at random moments: nothing acknowledged is lost, nothing is half done, no identity is forked.
-#![allow(clippy::disallowed_methods, reason = "the environment chooses how long and with which seed it runs")]
 
 mod common;
 
-use common::{Random, Server, World, files, number};
+use common::{Random, Server, World, files, number, times};
 use std::process::Stdio;
 use std::thread::sleep;
 use std::time::Duration;
 
-const ROUNDS: usize = 50;
-
 fn rounds() -> usize {
-    std::env::var("IBGIB_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(ROUNDS)
+    times("IBGIB_KILLS", 50)
 }
 
 /// Edits of one round: enough that a sync has something to do for a while.

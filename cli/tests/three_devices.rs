@@ -1,10 +1,9 @@
 //! Three devices and a server, driven by nothing but the command: whatever they do in whatever order, they end equal
 //! and nobody's edit is lost.
-#![allow(clippy::disallowed_methods, reason = "the environment chooses how long and with which seed it runs")]
 
 mod common;
 
-use common::{Random, World, files, number};
+use common::{Random, World, files, number, times};
 use std::collections::BTreeSet;
 use std::fs;
 
@@ -21,7 +20,7 @@ fn joined(paragraphs: &[String]) -> String {
 
 #[test]
 fn two_hundred_edits_on_three_devices_end_equal_and_complete() {
-    let edits: usize = std::env::var("IBGIB_EDITS").ok().and_then(|n| n.parse().ok()).unwrap_or(200);
+    let edits = times("IBGIB_EDITS", 200);
     let mut random = Random::new();
     let world = World::new();
     let server = world.serve("server");

@@ -10,7 +10,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// Longer than anything takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 #[track_caller]
 fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
@@ -53,6 +53,19 @@ impl<'w> Watcher<'w> {
         let path = format!("{}/{file}", self.device);
         wait_for(&format!("{text:?} in {path}"), || {
             fs::read_to_string(self.world.path(&path)).is_ok_and(|now| now.contains(text))
+        });
+    }
+
+    /// Waits until it has nothing more to say. One that goes round in circles never comes to that.
+    #[track_caller]
+    fn comes_to_rest(&self) {
+        let (mut said, mut since) = (self.said().len(), Instant::now());
+        wait_for(&format!("rest on {}", self.device), || {
+            let now = self.said().len();
+            if now != said {
+                (said, since) = (now, Instant::now());
+            }
+            since.elapsed() > Duration::from_secs(3)
         });
     }
 
@@ -103,7 +116,6 @@ fn edits_travel_both_ways_while_both_watch_and_nothing_goes_round_in_circles() {
     bob.has("new/deep/file.txt", "back for good");
 
     // What is ignored, belongs to git, or is our own is no reason to sync.
-    let before = alice.said().len();
     for path in ["noise.log", "target/out", ".git/index", ".ibgib/tmp/x"] {
         world.write(&format!("alice/{path}"), "noise\n");
     }
@@ -111,8 +123,8 @@ fn edits_travel_both_ways_while_both_watch_and_nothing_goes_round_in_circles() {
     bob.has("notes.txt", "the end");
     world.write("bob/notes.txt", "the end, and an answer\n");
     alice.has("notes.txt", "the end, and an answer");
-    wait_for("both summaries", || alice.said().len() >= before + 2);
-    assert_eq!(alice.said().len(), before + 2, "one sync for the edit, one for the answer");
+    alice.comes_to_rest();
+    bob.comes_to_rest();
     assert!(!world.path("bob/noise.log").exists() && !world.path("bob/target").exists());
 
     for line in alice.said() {

@@ -918,13 +918,16 @@ async fn peers_cannot_name_series_of_the_metrics() {
     assert_eq!(error.code(), "a-code-of-my-own");
     stream.read_to_end(&mut Vec::new()).await.unwrap();
     // The server counts it once it has heard of it.
-    let text = loop {
-        let text = get_text(&metrics).await;
-        if text.contains("ibgib_failures_total{") && text.contains("ibgib_connections 0\n") {
-            break text;
+    let counted = async {
+        loop {
+            let text = get_text(&metrics).await;
+            if text.contains("ibgib_failures_total{") && text.contains("ibgib_connections 0\n") {
+                break text;
+            }
+            tokio::task::yield_now().await;
         }
-        tokio::task::yield_now().await;
     };
+    let text = tokio::time::timeout(Duration::from_secs(120), counted).await.expect("the failure is counted");
     assert!(text.contains("ibgib_failures_total{code=\"peer_refused\"} 1\n"), "{text}");
     assert!(!text.contains("a-code-of-my-own"), "{text}");
     server.shutdown().await;

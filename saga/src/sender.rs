@@ -128,6 +128,8 @@ pub enum SenderQuery {
         offered: Vec<(Addr, Option<Addr>)>,
         /// Adopt the receiver's tips.
         adopt: bool,
+        /// We gave our tips.
+        offers: bool,
         /// Turns of both sides, in order.
         transcript: Vec<Turn>,
     },
@@ -892,6 +894,7 @@ impl Sender {
                         .chain(job.constants.iter().map(|c| (c.clone(), Some(c.clone()))))
                         .collect(),
                     adopt: job.request.direction != Direction::Push,
+                    offers: job.request.direction != Direction::Pull,
                     transcript: std::mem::take(&mut job.turns),
                 };
                 self.ask(State::Finish, query);

@@ -62,7 +62,7 @@ impl Default for ServeOptions {
             body_bytes_max: 1024 * 1024,
             header_ms_max: 10_000,
             body_ms_max: 30_000,
-            shutdown_ms_max: 8_000,
+            shutdown_ms_max: 5_000,
             staging_ms_max: 24 * 3_600_000,
             extra: None,
         }

@@ -80,10 +80,12 @@ impl<'a> Loader<'a> {
         if let Some(node) = self.space.get(one).await?.pop().flatten() {
             return Ok(Some(node));
         }
-        match self.owner {
-            Some(owner) => Ok(self.space.staged(owner, one).await?.pop().flatten()),
-            None => Ok(None),
+        let Some(owner) = self.owner else { return Ok(None) };
+        if let Some(node) = self.space.staged(owner, one).await?.pop().flatten() {
+            return Ok(Some(node));
         }
+        // Somebody may have committed it between the two looks: it is staged no more then.
+        Ok(self.space.get(one).await?.pop().flatten())
     }
 
     /// As [`History::relate`].

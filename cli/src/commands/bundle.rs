@@ -27,7 +27,11 @@ pub(crate) async fn export(args: &Args, out: &Output, export: &args::Export) -> 
     let store = Store::open(args)?;
     let mut starts = Vec::new();
     for text in &export.addrs {
-        starts.push(store.resolve(args, text).await?.addr().clone());
+        let addr = store.resolve(args, text).await?.addr().clone();
+        if store.space().has(std::slice::from_ref(&addr)).await? != [true] {
+            return Err(CliError::not_found("node", addr.as_str()));
+        }
+        starts.push(addr);
     }
     if export.file == Path::new("-") {
         // The bundle is the result; the counts go to stderr.

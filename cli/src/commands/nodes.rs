@@ -14,32 +14,33 @@ use std::path::Path;
 /// Bytes of a line: an ibgib, escaped, inside options.
 const LINE_BYTES_MAX: usize = 4 * ibgib::value::BYTES_MAX;
 
-/// The lines of stdin; one that is too long or not UTF-8 is an `Err`, and the next goes on. Blank lines count for
-/// nothing.
+/// The lines of stdin; one that is too long or not UTF-8 is an `Err`, and the next goes on.
 fn lines() -> impl Iterator<Item = Result<Result<String, String>, CliError>> {
     let mut stdin = std::io::stdin().lock();
     std::iter::from_fn(move || {
-        loop {
-            let mut bytes = Vec::new();
-            let read = stdin.by_ref().take(LINE_BYTES_MAX as u64).read_until(b'\n', &mut bytes);
-            match read {
-                Err(error) => return Some(Err(CliError::io(Path::new("stdin"), &error))),
-                Ok(0) => return None,
-                Ok(_) => {}
-            }
-            if bytes.len() == LINE_BYTES_MAX && bytes.last() != Some(&b'\n') {
-                if let Err(error) = stdin.skip_until(b'\n') {
-                    return Some(Err(CliError::io(Path::new("stdin"), &error)));
-                }
-                return Some(Ok(Err(format!("the line is longer than {LINE_BYTES_MAX} bytes"))));
-            }
-            match String::from_utf8(bytes) {
-                Err(error) => return Some(Ok(Err(format!("the line is not UTF-8: {error}")))),
-                Ok(text) if text.trim().is_empty() => {}
-                Ok(text) => return Some(Ok(Ok(text.trim_end_matches(['\n', '\r']).to_owned()))),
-            }
+        let mut bytes = Vec::new();
+        let read = stdin.by_ref().take(LINE_BYTES_MAX as u64).read_until(b'\n', &mut bytes);
+        match read {
+            Err(error) => return Some(Err(CliError::io(Path::new("stdin"), &error))),
+            Ok(0) => return None,
+            Ok(_) => {}
         }
+        if bytes.len() == LINE_BYTES_MAX && bytes.last() != Some(&b'\n') {
+            if let Err(error) = stdin.skip_until(b'\n') {
+                return Some(Err(CliError::io(Path::new("stdin"), &error)));
+            }
+            return Some(Ok(Err(format!("the line is longer than {LINE_BYTES_MAX} bytes"))));
+        }
+        Some(Ok(match String::from_utf8(bytes) {
+            Err(error) => Err(format!("the line is not UTF-8: {error}")),
+            Ok(text) => Ok(text.trim_end_matches(['\n', '\r']).to_owned()),
+        }))
     })
+}
+
+/// Whether a line holds nothing: what stores passes over it, what answers line by line answers it too.
+fn is_blank(line: &Result<String, String>) -> bool {
+    line.as_ref().is_ok_and(|text| text.trim().is_empty())
 }
 
 /// A rule that does not hold.
@@ -69,7 +70,11 @@ pub(crate) async fn put(args: &Args, out: &Output) -> Result<Exit, CliError> {
     let store = Store::open(args)?;
     let mut nodes: Vec<Verified<IbGib>> = Vec::new();
     for (i, line) in lines().enumerate() {
-        let checked = line?.map_err(|why| Bad::new("json", why)).and_then(|text| Ok(Verified::parse(&text)?));
+        let line = line?;
+        if is_blank(&line) {
+            continue;
+        }
+        let checked = line.map_err(|why| Bad::new("json", why)).and_then(|text| Ok(Verified::parse(&text)?));
         nodes.push(checked.map_err(|bad| {
             CliError::integrity(&bad.rule, format!("line {}: {}", i + 1, bad.message))
                 .about(format!("line {}", i + 1))
@@ -87,7 +92,11 @@ pub(crate) async fn transform(args: &Args, out: &Output, options: &args::Transfo
     let store = if options.compat || options.no_store { None } else { Some(Store::open(args)?) };
     let mut failed = 0;
     for line in lines() {
-        match run_transform(line?, options.compat, store.as_ref()).await? {
+        let line = line?;
+        if is_blank(&line) {
+            continue;
+        }
+        match run_transform(line, options.compat, store.as_ref()).await? {
             Ok(value) => {
                 if out.json {
                     out.line(&value.to_json())?;
@@ -197,12 +206,15 @@ fn stub(stub: Option<&Value>) -> Moment {
 }
 
 fn address(text: &str, compat: bool) -> Result<String, Bad> {
+    let node = IbGib::parse(text, if compat { Mode::Compat } else { Mode::Strict })?;
+    if node.gib.as_deref() == Some("gib") && node.data.is_none() && node.rel8ns.is_none() {
+        // A primitive: it has a name instead of a hash.
+        return Ok(format!("{}^gib", node.ib));
+    }
     if compat {
-        let node = IbGib::parse(text, Mode::Compat)?;
         let gib = compat::get_gib(&node).map_err(|e| Bad::new("compat", e))?;
         return Ok(format!("{}^{gib}", node.ib));
     }
-    let node = IbGib::parse(text, Mode::Strict)?;
     Ok(node.seal()?.addr().to_string())
 }
 

@@ -73,11 +73,15 @@ pub(crate) async fn show(args: &Args, out: &Output, show: &args::Show) -> Result
             return Err(CliError::usage("--raw needs a device (-C), not a bare space"));
         };
         let folder = Folder::open(Arc::clone(&device.space), &device.root).await?;
-        let out = out.clone();
-        let there = folder
-            .read(named.addr(), &mut move |bytes| out.bytes(bytes).map_err(|e| std::io::Error::other(e.message)))
-            .await?;
-        return match there {
+        let mut failed = None;
+        let mut print = |bytes: &[u8]| {
+            out.bytes(bytes).map_err(|error| std::io::Error::other(failed.insert(error).message.clone()))
+        };
+        let there = folder.read(named.addr(), &mut print).await;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        return match there? {
             true => Ok(Exit::Done),
             false => Err(CliError::not_found("the file is deleted at this frame:", show.target.as_str())),
         };

@@ -9,7 +9,7 @@ use crate::output::Output;
 use crate::secret;
 use ibgib::{Addr, Value, object};
 use ibgib_folder::Folder;
-use ibgib_peer::{WebSocketRemote, identity};
+use ibgib_peer::{Remote, WebSocketRemote, identity};
 use ibgib_saga::Limits;
 use ibgib_spaces::{DurableSpace, Space};
 use std::fs;
@@ -118,6 +118,8 @@ async fn fill(
 pub(crate) async fn clone(args: &Args, out: &Output, clone: &args::Clone) -> Result<Exit, CliError> {
     let remote = WebSocketRemote::new(&clone.url, Limits::default().message_bytes_max)?;
     let dir = &clone.dir;
+    // Whether it is a space server at all, before its answers are taken for one's.
+    remote.audience().await?;
     let begin = match &clone.folder {
         Some(folder) => Start::Join(parse_addr(folder)?),
         None => match remote.tips_of("folder").await {
@@ -146,6 +148,7 @@ pub(crate) async fn clone(args: &Args, out: &Output, clone: &args::Clone) -> Res
     let dir = fs::canonicalize(dir).map_err(|e| CliError::io(dir, &e))?;
     out.say(&format!("identity: {}", made.identity));
     let plain = args::Sync {
+        folder: None,
         url: None,
         push: false,
         pull: false,

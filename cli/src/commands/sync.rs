@@ -90,7 +90,8 @@ pub(super) async fn in_time<T>(
     }
 }
 
-/// Remembers a space server that answered: it is the right one, whatever it answered.
+/// Remembers a space server that answered: it is the right one, whatever it answered. One that is away is remembered
+/// when no other is, one that cannot be spoken to never.
 pub(super) fn reached<T>(
     device: &mut Device,
     sync: &args::Sync,
@@ -98,8 +99,12 @@ pub(super) fn reached<T>(
     done: Result<T, SagaError>,
 ) -> Result<T, CliError> {
     let done = done.map_err(CliError::from);
-    let answered = !matches!(&done, Err(e) if e.exit == Exit::Peer || e.code == "no_server");
-    if answered && sync.url.is_some() && !sync.dry_run {
+    let right = match &done {
+        Err(error) if matches!(error.code.as_str(), "no_server" | "tls_unsupported" | "url") => false,
+        Err(error) if error.exit == Exit::Peer => device.remote().is_none(),
+        _ => true,
+    };
+    if right && sync.url.is_some() && !sync.dry_run {
         device.remember(url)?;
     }
     done.map_err(|error| error.about_if_none(url))
@@ -108,7 +113,7 @@ pub(super) fn reached<T>(
 /// What came from the server becomes files.
 pub(super) async fn bring(device: &Device, out: &Output, sync: &args::Sync) -> Result<CheckoutReport, CliError> {
     if !sync.dry_run && device.folder_tjp().await?.is_none() {
-        bind(device).await?;
+        bind(device, sync).await?;
     }
     if sync.no_checkout || sync.dry_run {
         return Ok(CheckoutReport::default());
@@ -143,9 +148,16 @@ pub(super) async fn scope(args: &Args, device: &Device, sync: &args::Sync) -> Re
 }
 
 /// A device that was cloned before the server let it in learns its folder now.
-async fn bind(device: &Device) -> Result<(), CliError> {
+async fn bind(device: &Device, sync: &args::Sync) -> Result<(), CliError> {
     let tips = device.space.tips(Some(Kind::Living)).await?;
-    let folders: Vec<Addr> = tips.into_iter().map(|t| t.tjp).filter(|tjp| tjp.ib() == "folder").collect();
+    let mut folders: Vec<Addr> = tips.into_iter().map(|t| t.tjp).filter(|tjp| tjp.ib() == "folder").collect();
+    if let Some(chosen) = &sync.folder {
+        let chosen = parse_addr(chosen)?;
+        folders.retain(|folder| *folder == chosen);
+        if folders.is_empty() {
+            return Err(CliError::not_found("folder", chosen.as_str()));
+        }
+    }
     match &folders[..] {
         [] => Ok(()),
         [folder] => {

@@ -235,16 +235,26 @@ pub(crate) fn files(dir: &Path) -> BTreeMap<String, String> {
     out
 }
 
+/// How often a random test does what it does: as the variable says, else `or` times.
+pub(crate) fn times(variable: &str, or: usize) -> usize {
+    std::env::var(variable).map_or(or, |told| told.parse().unwrap_or_else(|e| panic!("{variable}: {e}")))
+}
+
 /// Random numbers that a seed repeats.
 pub(crate) struct Random(u64);
 
 impl Random {
-    /// From `IBGIB_SEED`, else from the system; printed, so that a failing run can be repeated.
+    /// From `IBGIB_SEED`: a number, or `random` for one of the system's; else always the same. Printed, so that a
+    /// failing run can be repeated.
     pub(crate) fn new() -> Self {
-        let seed = std::env::var("IBGIB_SEED").ok().and_then(|s| s.parse().ok());
-        let seed = seed.unwrap_or_else(|| u64::from_le_bytes(ibgib_peer::entropy::random()));
+        let seed = match std::env::var("IBGIB_SEED") {
+            Err(_) => 7,
+            Ok(told) if told == "random" => u64::from_le_bytes(ibgib_peer::entropy::random()),
+            Ok(told) => told.parse().expect("IBGIB_SEED is a number or 'random'"),
+        };
         println!("IBGIB_SEED={seed}");
-        Self(seed | 1)
+        // No difference to a neighbour may be lost, and it must not be zero.
+        Self(seed.wrapping_mul(2) | 1)
     }
 
     pub(crate) fn below(&mut self, n: usize) -> usize {

@@ -61,10 +61,20 @@ impl<'a> View<'a> {
                 return Ok(Err((addr, from)));
             }
             let loaded = self.space.staged(self.owner, &load).await.map_err(space_error)?;
+            let mut gone = Vec::new();
             for (addr, node) in load.into_iter().zip(loaded) {
-                let node = node.ok_or_else(|| SagaError::local("staging", format!("staged node {addr} is gone")))?;
-                out.push(addr);
-                nodes.push(node);
+                match node {
+                    Some(node) => {
+                        out.push(addr);
+                        nodes.push(node);
+                    }
+                    None => gone.push(addr),
+                }
+            }
+            // Somebody else has committed the same nodes meanwhile: what is committed is staged no more, for nobody.
+            let has = self.space.has(&gone).await.map_err(space_error)?;
+            if let Some((addr, _)) = gone.iter().zip(has).find(|(_, has)| !has) {
+                return Err(SagaError::local("staging", format!("staged node {addr} is gone")));
             }
             for node in nodes {
                 for target in node.targets() {

@@ -62,8 +62,8 @@ impl SenderDesk {
                 self.space.stage(OWNER, &nodes).await.map_err(space_error)?;
                 Ok(SenderAnswer::Ok)
             }
-            SenderQuery::Finish { statuses, offered, adopt, transcript } => {
-                self.finish(&statuses, &offered, adopt, &transcript).await
+            SenderQuery::Finish { statuses, offered, adopt, offers, transcript } => {
+                self.finish(&statuses, &offered, (adopt, offers), &transcript).await
             }
         }
     }
@@ -142,7 +142,7 @@ impl SenderDesk {
         &self,
         statuses: &[Line],
         offered: &[(Addr, Option<Addr>)],
-        adopt: bool,
+        (adopt, offers): (bool, bool),
         transcript: &[Turn],
     ) -> Result<SenderAnswer, SagaError> {
         let offered: HashMap<&Addr, &Option<Addr>> = offered.iter().map(|(t, mine)| (t, mine)).collect();
@@ -171,9 +171,10 @@ impl SenderDesk {
                     .await?
                 {
                     Ok((after, made, found)) => {
-                        let pushed = *status == Status::Behind
-                            || (*status == Status::Unknown && before.is_some())
-                            || (*status == Status::Diverged && !adopt);
+                        let pushed = offers
+                            && (*status == Status::Behind
+                                || (*status == Status::Unknown && before.is_some())
+                                || (*status == Status::Diverged && !adopt));
                         summary.action = match status {
                             Status::Refused => Action::Refused,
                             Status::Diverged if adopt => Action::Merged,
