@@ -519,6 +519,11 @@ fn a_disk_that_fills_while_syncing_stops_one_side_and_harms_none() {
     world.write("carol/big.txt", &noise);
     world.run(&["-C", "carol", "sync"]).fails(1, "disk_full");
     world.fsck(&["-C", "carol"]);
+    // Once there is room the same server goes on.
+    disk.remount("size=200m");
+    world.run(&["-C", "carol", "sync"]).ok();
+    world.run(&["clone", &full.url, "dave"]).ok();
+    assert_eq!(world.read("dave/big.txt"), noise);
     let other = world.serve("roomy");
     world.run(&["-C", "carol", "sync", &other.url]).ok();
     assert!(matches!(full.stop(), Some(0)));

@@ -11,7 +11,8 @@
 //! | `meta` | `id`, `revision`, `nodes` |
 //!
 //! A node's text is re-hashed whenever it is read. Calls run on threads of their own, and a panic of the engine
-//! becomes an error of that call.
+//! becomes an error of that call. After a write failed (a full disk) the engine takes no more until its file is opened
+//! again: the next call does that.
 
 mod commit;
 mod tables;
@@ -26,8 +27,8 @@ use std::fs::{self, File};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use tables::{LOOSE, META, MOVED_AT, MOVES, NODES, RECORDS, STAGED, TIPS, View, fail, read_node, write_error};
 use tokio::sync::watch;
 
@@ -41,7 +42,7 @@ const CACHE_BYTES: usize = 48 * 1024 * 1024;
 pub struct DurableSpace {
     id: String,
     path: PathBuf,
-    db: Arc<Store>,
+    db: Arc<RwLock<Store>>,
     revision: watch::Sender<u64>,
 }
 
@@ -51,23 +52,68 @@ impl std::fmt::Debug for DurableSpace {
     }
 }
 
-/// The open database. Closing writes, and on a damaged file the engine may panic there: that must not take the
-/// process with it.
+/// The open database; `None` once it has to be opened again.
 struct Store(Option<Database>);
 
-impl std::ops::Deref for Store {
-    type Target = Database;
-    fn deref(&self) -> &Database {
-        self.0.as_ref().expect("it is there until it is dropped")
+impl Store {
+    /// Closing writes, and on a damaged file the engine may panic there: that must not take the process with it.
+    fn close(&mut self) {
+        let db = self.0.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(db))).is_err() {
+            tracing::error!("the storage engine could not close its file; it is damaged");
+        }
     }
 }
 
 impl Drop for Store {
     fn drop(&mut self) {
-        let db = self.0.take();
-        if catch_unwind(AssertUnwindSafe(|| drop(db))).is_err() {
-            tracing::error!("the storage engine could not close its file; it is damaged");
+        self.close();
+    }
+}
+
+/// Does work on the database, opening it first if a failure closed it, and closing it if this one asks for that.
+fn work_on<T, E: From<SpaceError> + Failed>(
+    db: &RwLock<Store>,
+    path: &Path,
+    work: impl FnOnce(&Database) -> Result<T, E>,
+) -> Result<T, E> {
+    let mut store = db.read().unwrap_or_else(PoisonError::into_inner);
+    if store.0.is_none() {
+        drop(store);
+        let mut closed = db.write().unwrap_or_else(PoisonError::into_inner);
+        if closed.0.is_none() {
+            closed.0 = Some(guarded(path, || builder().open(path).map_err(|e| open_error(path, e)))?);
+            tracing::info!(path = %path.display(), "the store was opened again after a failure");
         }
+        drop(closed);
+        store = db.read().unwrap_or_else(PoisonError::into_inner);
+    }
+    let Some(database) = &store.0 else { return Err(SpaceError::Closed.into()) };
+    let done = catch_unwind(AssertUnwindSafe(|| work(database))).unwrap_or_else(|_| {
+        Err(SpaceError::Damaged(format!("{}: the storage engine could not go on", path.display())).into())
+    });
+    drop(store);
+    if done.as_ref().is_err_and(Failed::needs_opening) {
+        db.write().unwrap_or_else(PoisonError::into_inner).close();
+    }
+    done
+}
+
+/// An error that may leave the engine useless.
+trait Failed {
+    /// Whether the file has to be opened again.
+    fn needs_opening(&self) -> bool;
+}
+
+impl Failed for SpaceError {
+    fn needs_opening(&self) -> bool {
+        matches!(self, Self::Full(_) | Self::Io(_))
+    }
+}
+
+impl Failed for CommitError {
+    fn needs_opening(&self) -> bool {
+        matches!(self, Self::Space(error) if error.needs_opening())
     }
 }
 
@@ -191,7 +237,8 @@ impl DurableSpace {
             let revision = tables::number(&meta, "revision")?;
             Ok((db, id, revision))
         })?;
-        Ok(Self { id, path, db: Arc::new(Store(Some(db))), revision: watch::Sender::new(revision) })
+        let db = Arc::new(RwLock::new(Store(Some(db))));
+        Ok(Self { id, path, db, revision: watch::Sender::new(revision) })
     }
 
     /// Opens the store in `dir`, making it if there is none.
@@ -216,15 +263,10 @@ impl DurableSpace {
     async fn blocking<T, E>(&self, work: impl FnOnce(&Database) -> Result<T, E> + Send + 'static) -> Result<T, E>
     where
         T: Send + 'static,
-        E: From<SpaceError> + Send + 'static,
+        E: From<SpaceError> + Failed + Send + 'static,
     {
         let (db, path) = (Arc::clone(&self.db), self.path.clone());
-        let done = tokio::task::spawn_blocking(move || {
-            catch_unwind(AssertUnwindSafe(|| work(&db))).unwrap_or_else(|_| {
-                let why = format!("{}: the storage engine could not go on", path.display());
-                Err(SpaceError::Damaged(why).into())
-            })
-        });
+        let done = tokio::task::spawn_blocking(move || work_on(&db, &path, work));
         done.await.unwrap_or_else(|_| Err(SpaceError::Closed.into()))
     }
 

@@ -33,10 +33,12 @@ pub(super) fn fail(error: impl Into<redb::Error>) -> SpaceError {
         | redb::Error::TableIsMultimap(_)
         | redb::Error::TableIsNotMultimap(_)
         | redb::Error::TypeDefinitionChanged { .. }
-        | redb::Error::TableDoesNotExist(_)) => SpaceError::Damaged(error.to_string()),
+        | redb::Error::TableDoesNotExist(_)
+        // A store of ours has had one version only.
+        | redb::Error::UpgradeRequired(_)) => SpaceError::Damaged(error.to_string()),
         redb::Error::DatabaseAlreadyOpen => SpaceError::Locked("the store".into()),
         redb::Error::PreviousIo => {
-            SpaceError::Io("an earlier write failed; free some room and open the store again".into())
+            SpaceError::Io("an earlier write failed; try again".into())
         }
         error => SpaceError::Io(error.to_string()),
     }
