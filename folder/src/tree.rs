@@ -9,6 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -153,9 +154,7 @@ impl Tree {
     ) -> Result<Stat, String> {
         let (dir, last) = self.parent(path, true).map_err(Stop::reason)?;
         match look_at(&dir, &last).map_err(|e| e.to_string())? {
-            // An empty directory is nobody's work.
-            Found::Directory => rustix::fs::unlinkat(&dir, &last, AtFlags::REMOVEDIR)
-                .map_err(|_| "a directory is in the way".to_owned())?,
+            Found::Directory => remove_empty(&dir, &last).map_err(|_| "a directory is in the way".to_owned())?,
             Found::Blocked(why) => return Err(why.into()),
             found if found != expected => return Err(CHANGED.into()),
             _ => {}
@@ -262,6 +261,24 @@ pub(crate) fn sync_one(fd: &impl AsFd) -> io::Result<()> {
         return Ok(());
     }
     File::from(fd.as_fd().try_clone_to_owned()?).sync_all()
+}
+
+/// Removes a directory that holds nothing but such directories: they are nobody's work.
+fn remove_empty(dir: &OwnedFd, name: &OsStr) -> Result<(), Errno> {
+    match rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR) {
+        Err(Errno::NOTEMPTY | Errno::EXIST) => {}
+        done => return done,
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let inner = rustix::fs::openat(dir, name, flags, Mode::empty())?;
+    for entry in rustix::fs::Dir::read_from(&inner)? {
+        let entry = entry?;
+        let below = OsStr::from_bytes(entry.file_name().to_bytes());
+        if below != "." && below != ".." {
+            remove_empty(&inner, below)?;
+        }
+    }
+    rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)
 }
 
 /// Renames `from` to `name` in `dir`. Where the file system can, what stood there is looked at once more when nobody
@@ -459,6 +476,19 @@ mod tests {
             assert_ne!(tree.look(&to).unwrap(), Found::File(kept));
         }
         assert_eq!(std::fs::read(dir.path().join("f0")).unwrap(), b"newer");
+    }
+
+    #[test]
+    fn empty_directories_make_room_for_a_file_and_others_do_not() {
+        let (dir, tree) = tree();
+        std::fs::create_dir_all(dir.path().join("x/y/z")).unwrap();
+        std::fs::create_dir_all(dir.path().join("x/w")).unwrap();
+        put(&tree, "x").unwrap();
+        assert_eq!(std::fs::read(dir.path().join("x")).unwrap(), b"new");
+        std::fs::create_dir_all(dir.path().join("k/l")).unwrap();
+        std::fs::write(dir.path().join("k/l/work"), "mine").unwrap();
+        assert!(put(&tree, "k").unwrap_err().contains("in the way"));
+        assert_eq!(std::fs::read(dir.path().join("k/l/work")).unwrap(), b"mine");
     }
 
     #[test]
