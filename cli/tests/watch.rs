@@ -52,6 +52,9 @@ impl<'w> Watcher<'w> {
     fn has(&self, file: &str, text: &str) {
         let path = format!("{}/{file}", self.device);
         wait_for(&format!("{text:?} in {path}"), || {
+            // One that has ended will never have it.
+            let status = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+            assert!(!status.contains(") Z "), "the watcher ended: {}", self.logs());
             fs::read_to_string(self.world.path(&path)).is_ok_and(|now| now.contains(text))
         });
     }

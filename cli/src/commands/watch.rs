@@ -157,6 +157,8 @@ impl Watch<'_> {
         let tips = device.space.tips(Some(Kind::Living)).await?;
         self.fingerprint = Fingerprint::of(tips.iter().map(|t| (&t.tjp, &t.addr))).whole;
         let again = if files.written.is_empty() && files.removed.is_empty() {
+            // What is found after the next checkout is new, also if it is another edit of the same file.
+            eyes.left.clear();
             false
         } else {
             eyes.look_after_checkout(&device, self.out).await?

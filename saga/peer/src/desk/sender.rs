@@ -237,21 +237,19 @@ impl SenderDesk {
         if node_tjp.as_ref().is_some_and(|t| t != tjp || Kind::of(t) != Kind::Living) {
             return Ok(Err(format!("the receiver answers {theirs}, which belongs to another timeline")));
         }
-        match view.publishable(theirs, staged, published).await? {
-            Ok(addrs) => published.extend(addrs),
+        let addrs = match view.publishable(theirs, staged, published).await? {
+            Ok(addrs) => addrs,
             Err((addr, from)) => return Ok(Err(format!("{addr}, to which {from} relates, did not come"))),
-        }
+        };
         if node_tjp.is_none() {
+            published.extend(addrs);
             return Ok(Ok((Some(theirs.clone()), 0, 0)));
         }
         let (to, made, found) = match &mine {
-            None => (theirs.clone(), 0, 0),
+            None => (theirs.clone(), Vec::new(), 0),
             Some(mine) => match view.history.join(mine, theirs).await {
                 Err(error) => return Ok(Err(error.to_string())),
-                Ok(joined) => {
-                    commit.nodes.extend(joined.nodes.iter().cloned());
-                    (joined.tip, u64::from(!joined.nodes.is_empty()), joined.conflicts as u64)
-                }
+                Ok(joined) => (joined.tip, joined.nodes, joined.conflicts as u64),
             },
         };
         if mine.as_ref() != Some(&to) {
@@ -260,7 +258,11 @@ impl SenderDesk {
                 Ok(advance) => commit.tips.push(Advance::Timeline(advance).into()),
             }
         }
-        Ok(Ok((Some(to), made, found)))
+        // Of a timeline that is refused nothing stays.
+        published.extend(addrs);
+        let merges = u64::from(!made.is_empty());
+        commit.nodes.extend(made);
+        Ok(Ok((Some(to), merges, found)))
     }
 }
 
