@@ -119,6 +119,8 @@ fn edits_travel_both_ways_while_both_watch_and_nothing_goes_round_in_circles() {
     bob.has("new/deep/file.txt", "back for good");
 
     // What is ignored, belongs to git, or is our own is no reason to sync.
+    alice.comes_to_rest();
+    let before = alice.said().len();
     for path in ["noise.log", "target/out", ".git/index", ".ibgib/tmp/x"] {
         world.write(&format!("alice/{path}"), "noise\n");
     }
@@ -128,6 +130,7 @@ fn edits_travel_both_ways_while_both_watch_and_nothing_goes_round_in_circles() {
     alice.has("notes.txt", "the end, and an answer");
     alice.comes_to_rest();
     bob.comes_to_rest();
+    assert_eq!(alice.said().len(), before + 2, "one sync for the edit, one for the answer");
     assert!(!world.path("bob/noise.log").exists() && !world.path("bob/target").exists());
 
     for line in alice.said() {

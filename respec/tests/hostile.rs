@@ -23,15 +23,20 @@ use std::time::Duration;
 
 type Packets = Arc<Mutex<Vec<Packet>>>;
 
-/// Keeps what the sender sends.
-#[derive(Debug)]
-struct Wiretap {
+/// A remote whose links go through somebody's hands.
+struct Between {
     inner: Arc<dyn Remote>,
-    sent: Packets,
+    hands: Box<dyn Fn(Link) -> Link + Send + Sync>,
+}
+
+impl std::fmt::Debug for Between {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Between").field("inner", &self.inner).finish_non_exhaustive()
+    }
 }
 
 #[async_trait]
-impl Remote for Wiretap {
+impl Remote for Between {
     async fn audience(&self) -> Result<String, SagaError> {
         self.inner.audience().await
     }
@@ -53,11 +58,16 @@ impl Remote for Wiretap {
         self.inner.post_evolution(tjp, frames, session).await
     }
     async fn open(&self) -> Result<Link, SagaError> {
-        let Link { tx, rx } = self.inner.open().await?;
-        let (ours, theirs) = tokio::sync::mpsc::channel(16);
-        let sent = Arc::clone(&self.sent);
+        Ok((self.hands)(self.inner.open().await?))
+    }
+}
+
+/// Keeps what the sender sends.
+fn wiretap(inner: Arc<dyn Remote>, sent: Packets) -> Between {
+    let hands = move |Link { tx, rx }: Link| {
+        let (ours, mut theirs) = tokio::sync::mpsc::channel::<Packet>(16);
+        let sent = Arc::clone(&sent);
         tokio::spawn(async move {
-            let mut theirs: tokio::sync::mpsc::Receiver<Packet> = theirs;
             while let Some(packet) = theirs.recv().await {
                 sent.lock().unwrap().push(packet.clone());
                 if tx.send(packet).await.is_err() {
@@ -65,46 +75,18 @@ impl Remote for Wiretap {
                 }
             }
         });
-        Ok(Link { tx: ours, rx })
-    }
+        Link { tx: ours, rx }
+    };
+    Between { inner, hands: Box::new(hands) }
 }
 
 /// What becomes of the list of an answer.
 type Change = fn(&mut Vec<String>);
 
 /// Changes what the receiver tells about the timelines, as a lying receiver would: digest and addresses fit.
-#[derive(Debug)]
-struct Liar {
-    inner: Arc<dyn Remote>,
-    change: Change,
-}
-
-#[async_trait]
-impl Remote for Liar {
-    async fn audience(&self) -> Result<String, SagaError> {
-        self.inner.audience().await
-    }
-    async fn identity_tip(&self, tjp: &Addr) -> Result<Option<Addr>, SagaError> {
-        self.inner.identity_tip(tjp).await
-    }
-    async fn keystone_frames(&self, tip: &Addr) -> Result<Vec<Verified<IbGib>>, SagaError> {
-        self.inner.keystone_frames(tip).await
-    }
-    async fn post_genesis_keystone(&self, genesis: &Verified<IbGib>) -> Result<(), SagaError> {
-        self.inner.post_genesis_keystone(genesis).await
-    }
-    async fn post_evolution(
-        &self,
-        tjp: &Addr,
-        frames: &[Verified<IbGib>],
-        session: Option<&Verified<IbGib>>,
-    ) -> Result<(), SagaError> {
-        self.inner.post_evolution(tjp, frames, session).await
-    }
-    async fn open(&self) -> Result<Link, SagaError> {
-        let Link { tx, mut rx } = self.inner.open().await?;
+fn liar(inner: Arc<dyn Remote>, change: Change) -> Between {
+    let hands = move |Link { tx, mut rx }: Link| {
         let (told, lies) = tokio::sync::mpsc::channel(16);
-        let change = self.change;
         tokio::spawn(async move {
             let (mut answer, mut stream) = (None, Vec::new());
             while let Some(packet) = rx.recv().await {
@@ -134,8 +116,9 @@ impl Remote for Liar {
                 }
             }
         });
-        Ok(Link { tx, rx: lies })
-    }
+        Link { tx, rx: lies }
+    };
+    Between { inner, hands: Box::new(hands) }
 }
 
 fn lie(turn: &Turn, stream: &str, change: Change) -> (Message, Packet) {
@@ -175,7 +158,7 @@ async fn a_receiver_that_answers_for_too_few_or_too_many_timelines_is_refused() 
     ];
     for (rule, change) in cases {
         let (rig, mut play) = played().await;
-        let remote: Arc<dyn Remote> = Arc::new(Liar { inner: Arc::clone(&play.stage.remote), change });
+        let remote: Arc<dyn Remote> = Arc::new(liar(Arc::clone(&play.stage.remote), change));
         let before = play.stage.source.tips(Some(Kind::Living)).await.unwrap();
         let done = SyncSagaCoordinator::new(Arc::clone(&play.stage.source)).sync(remote, options(&play)).done().await;
         match done {
@@ -260,7 +243,7 @@ async fn garbage_and_oversized_messages_end_the_connection_only() {
 async fn a_replayed_connect_proof_and_a_replayed_saga_are_refused() {
     let (rig, mut play) = played().await;
     let sent: Packets = Arc::default();
-    let tapped = Arc::new(Wiretap { inner: Arc::clone(&play.stage.remote), sent: Arc::clone(&sent) });
+    let tapped = Arc::new(wiretap(Arc::clone(&play.stage.remote), Arc::clone(&sent)));
     let coordinator = SyncSagaCoordinator::new(Arc::clone(&play.stage.source));
     coordinator.sync(tapped, options(&play)).done().await.unwrap();
     let sent = std::mem::take(&mut *sent.lock().unwrap());
