@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// Crate, its folder, and what of this workspace it may import.
-const MAY_IMPORT: [(&str, &str, &[&str]); 10] = [
+const MAY_IMPORT: [(&str, &str, &[&str]); 11] = [
     ("ibgib", ".", &[]),
     ("ibgib-keystone", "keystone", &["ibgib"]),
     ("ibgib-spaces", "spaces", &["ibgib", "ibgib-keystone"]),
@@ -37,6 +37,7 @@ const MAY_IMPORT: [(&str, &str, &[&str]); 10] = [
         "respec",
         &["ibgib", "ibgib-spaces", "ibgib-keystone", "ibgib-saga", "ibgib-peer", "ibgib-server", "ibgib-folder"],
     ),
+    ("ibgib-bench", "benches", &["ibgib"]),
 ];
 
 /// What would bring clock, files, sockets or entropy into a pure crate.

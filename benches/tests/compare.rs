@@ -1,5 +1,5 @@
 //! The comparison of text merges with git's and diffy's runs, and finds nothing wrong with ours, on a few cases made from
-//! this package's own sources. docs/merging-compared.md has the figures of many cases.
+//! the sources of `ibgib`. docs/merging-compared.md has the figures of many cases.
 
 use ibgib::{Mode, Value};
 use std::process::Command;
@@ -28,7 +28,7 @@ fn a_small_comparison_finds_nothing_wrong() {
         git(&["add", "-A"]);
         git(&["commit", "-qm", "a version"]);
     }
-    let sources = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
+    let sources = concat!(env!("CARGO_MANIFEST_DIR"), "/../src");
     let mut command = Command::new(env!("CARGO_BIN_EXE_compare-merges"));
     command.args(["--cases", "150", "--seed", "3", "--json", "--folder", sources, "--repo"]).arg(dir.path());
     let out = command.output().unwrap();
