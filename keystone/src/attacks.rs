@@ -35,5 +35,5 @@
 //! nothing new ([`crate::Chain::reveals_new`]) it is not even taken as evidence of a fork. A verifier that has **not** is:
 //! the frame was held back from it, or it is another server that the identity has not synced with since. There whoever
 //! can read the identity's newest frames elsewhere can act as the identity. The verifier's expected target, the audience
-//! in the session's genesis and one-time demands narrow it only in that a session is good for one audience. A strategy that binds claim and next frame is meant to replace this one; it
-//! fits behind [`crate::strategy::Strategy`].
+//! in the session's genesis and one-time demands narrow it only in that a session is good for one audience. A strategy
+//! that binds claim and next frame is meant to replace this one; [`crate::strategy::Strategy`] gives it both.

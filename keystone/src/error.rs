@@ -1,11 +1,95 @@
 //! Errors of keystones.
 
+/// A rule of strict validation. [`crate::attacks`] lists what each of them stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rule {
+    /// A frame's ib is `keystone`.
+    Ib,
+    /// A genesis has n 0, every other frame one more than the frame before.
+    N,
+    /// A genesis says that it is the first; every other frame is of its timeline.
+    Tjp,
+    /// A genesis has no past; every other frame follows the frame before.
+    Past,
+    /// A genesis has no proof, every other frame exactly one.
+    Proofs,
+    /// Nothing follows a revocation.
+    Revoked,
+    /// A revocation and a claim to revoke the frame before come together, with one proof.
+    Revocation,
+    /// Pools are readable, and full in a genesis.
+    Pools,
+    /// No two pools have one id.
+    PoolRepeated,
+    /// A claim has verb and target.
+    ClaimIncomplete,
+    /// A proof has solutions.
+    NoSolutions,
+    /// What the verifier demanded is recorded, and of the pool.
+    Demand,
+    /// The claim is the one that the verifier expects.
+    ClaimUnexpected,
+    /// All solutions are of one pool.
+    PoolsMixed,
+    /// The frame before has that pool.
+    PoolUnknown,
+    /// The pool may sign the verb.
+    Verb,
+    /// No challenge is solved twice.
+    SolutionRepeated,
+    /// Solutions are of the pool's type.
+    SolutionType,
+    /// Only the pool that signs changes.
+    OtherPool,
+    /// The challenges solved are those that the pool's policy selects.
+    Selection,
+    /// No challenge is ever solved twice or comes back.
+    Spent,
+    /// A solution answers its challenge.
+    SolutionWrong,
+    /// The pool that signs changes as its rule says.
+    NextPool,
+}
+
+impl Rule {
+    /// Its stable name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ib => "ib",
+            Self::N => "n",
+            Self::Tjp => "tjp",
+            Self::Past => "past",
+            Self::Proofs => "proofs",
+            Self::Revoked => "revoked",
+            Self::Revocation => "revocation",
+            Self::Pools => "pools",
+            Self::PoolRepeated => "pool_repeated",
+            Self::ClaimIncomplete => "claim_incomplete",
+            Self::NoSolutions => "no_solutions",
+            Self::Demand => "demand",
+            Self::ClaimUnexpected => "claim_unexpected",
+            Self::PoolsMixed => "pools_mixed",
+            Self::PoolUnknown => "pool_unknown",
+            Self::Verb => "verb",
+            Self::SolutionRepeated => "solution_repeated",
+            Self::SolutionType => "solution_type",
+            Self::OtherPool => "other_pool",
+            Self::Selection => "selection",
+            Self::Spent => "spent",
+            Self::SolutionWrong => "solution_wrong",
+            Self::NextPool => "next_pool",
+        }
+    }
+}
+
 /// A rule of strict validation that does not hold, in the order in which the rules are checked. `expected` and `got`
 /// are the two things that disagree.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{rule}: expected {expected}, got {got}")]
+#[error("{}: expected {expected}, got {got}", .rule.as_str())]
 pub struct ValidateError {
-    rule: &'static str,
+    /// The rule.
+    pub rule: Rule,
     /// What the rule asks for.
     pub expected: String,
     /// What is there.
@@ -13,13 +97,13 @@ pub struct ValidateError {
 }
 
 impl ValidateError {
-    pub(crate) fn new(rule: &'static str, expected: impl Into<String>, got: impl Into<String>) -> Self {
+    pub(crate) fn new(rule: Rule, expected: impl Into<String>, got: impl Into<String>) -> Self {
         Self { rule, expected: expected.into(), got: got.into() }
     }
 
-    /// The rule's stable name; [`crate::attacks`] lists them.
+    /// The rule's stable name.
     pub fn rule(&self) -> &'static str {
-        self.rule
+        self.rule.as_str()
     }
 }
 

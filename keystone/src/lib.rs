@@ -3,9 +3,14 @@
 //! A *genesis* frame publishes pools of challenges, hashes of secrets that only the owner can derive. To *sign* a claim
 //! is to reveal the solutions that the pool's policy selects, in a new frame that replenishes the pool. An identity is
 //! *validated* by replaying its frames; a frame that was validated is a [`Step`], the only thing that moves an identity's
-//! tip. What this strategy cannot prevent in principle stands in [`attacks`].
+//! tip. How challenges are made, solved and checked is a [`strategy`], which the pool names; what the present one cannot
+//! prevent in principle stands in [`attacks`].
 //!
-//! The crate is pure: the caller passes time and randomness.
+//! What to begin with: [`genesis`] and [`sign`] make frames, [`Chain`] is an identity's validated state, and [`Step`]
+//! the proof that a commit asks for. What takes a frame on trust stands in [`danger`].
+//!
+//! The crate is pure: the caller passes time, randomness and secrets, and stores what is made. It asks no space, keeps
+//! no secret, and never guesses which of two frames on one past is the right one.
 //!
 //! ```
 //! use ibgib_keystone::{Chain, Claim, Entropy, Expect, Secret, SignOpts, config, genesis, sign};
@@ -32,19 +37,23 @@
 
 pub mod attacks;
 mod chain;
+mod claim;
 pub mod compat;
 pub mod config;
+pub mod danger;
 mod error;
 mod pool;
+mod rules;
 mod secret;
 mod sign;
 pub mod strategy;
 
-pub use chain::{Chain, Expect, PoolState, Step, demand, equivocation, validate};
-pub use config::{Algo, Behavior, PoolConfig, Replenish};
-pub use error::{KeystoneError, ValidateError};
+pub use chain::{Chain, Expect, PoolState, Step, demand, equivocation};
+pub use claim::{Claim, Proof, Solution};
+pub use error::{KeystoneError, Rule, ValidateError};
+pub use pool::{Pool, PoolConfig};
 pub use secret::{Entropy, Secret, session_secret};
-pub use sign::{Claim, SignOpts, Signed, genesis, revoke, sign};
+pub use sign::{SignOpts, Signed, genesis, revoke, sign};
 
 /// Verb of a claim that lets a session or a saga's turn act.
 pub const VERB_SYNC: &str = "sync";

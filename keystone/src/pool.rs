@@ -1,138 +1,146 @@
-//! Pools as JSON: challenges, binding map, selection. Selection is the strict one; compat has its own.
+//! Pools: what is common to those of every strategy.
 
-use ibgib::{Map, Value};
+use crate::strategy::{self, Strategy};
+use ibgib::{Map, Value, strings};
 
-/// Why ids cannot be selected.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Unselectable {
-    /// A demanded id is not in the pool.
-    Demand(String),
-    /// No challenge is left in the bucket of a character of the target.
-    Binding(char),
-    /// The target has fewer characters than bind.
-    Target,
-    /// Too few are left to take from the front.
-    Sequential,
+/// A pool's configuration: what every strategy has, and the members that only its own strategy reads.
+#[derive(Clone, Debug)]
+pub struct PoolConfig {
+    strategy: &'static dyn Strategy,
+    members: Map,
+    salt: String,
+    allowed_verbs: Vec<String>,
 }
 
-impl Unselectable {
-    pub(crate) fn text(&self) -> String {
-        match self {
-            Self::Demand(id) => format!("challenge {id:?} is demanded but not in the pool"),
-            Self::Binding(c) => format!("no challenge is left that binds to {c:?}"),
-            Self::Target => "the target is too short to bind".into(),
-            Self::Sequential => "too few challenges are left".into(),
+impl PartialEq for PoolConfig {
+    fn eq(&self, other: &Self) -> bool {
+        // All else was read from the members.
+        self.members == other.members
+    }
+}
+
+impl PoolConfig {
+    /// A configuration with the members that its strategy asks for. Nothing is checked yet: making an identity with it
+    /// does that.
+    pub fn new<'a>(
+        strategy: &'static dyn Strategy,
+        salt: &str,
+        allowed_verbs: &[String],
+        parameters: impl IntoIterator<Item = (&'a str, Value)>,
+    ) -> Self {
+        let mut members = Map::new();
+        members.insert("type", strategy.name());
+        members.insert("salt", salt);
+        members.insert("allowedVerbs", strings(allowed_verbs.iter().map(String::as_str)));
+        parameters.into_iter().for_each(|(name, value)| drop(members.insert(name, value)));
+        Self { strategy, members, salt: salt.to_owned(), allowed_verbs: allowed_verbs.to_vec() }
+    }
+
+    /// Reads what strict validation accepts; `Err` says what is wrong.
+    pub(crate) fn parse(value: &Value) -> Result<Self, String> {
+        let members = value.as_object().ok_or("no object")?;
+        let text = |name: &str| {
+            members.get(name).and_then(Value::as_str).map(str::to_owned).ok_or_else(|| format!("{name} is missing"))
+        };
+        let kind = text("type")?;
+        let strategy = strategy::by_name(&kind).ok_or_else(|| format!("unknown strategy {kind:?}"))?;
+        let verbs = members.get("allowedVerbs").and_then(Value::as_array).ok_or("allowedVerbs is missing")?;
+        let verb = |v: &Value| v.as_str().map(str::to_owned).ok_or("a verb is no text");
+        let config = Self {
+            strategy,
+            members: members.clone(),
+            salt: text("salt")?,
+            allowed_verbs: verbs.iter().map(verb).collect::<Result<_, _>>()?,
+        };
+        if config.salt.is_empty() {
+            return Err("salt is empty".into());
         }
+        strategy.check_config(&config)?;
+        Ok(config)
+    }
+
+    /// As JSON, member for member as it was read or made (the order is hashed).
+    pub fn to_value(&self) -> Value {
+        self.members.clone().into()
+    }
+
+    /// How its pools are made, spent and checked.
+    pub fn strategy(&self) -> &'static dyn Strategy {
+        self.strategy
+    }
+
+    /// What sets the pool's secrets apart from those of all others; also the pool's id.
+    pub fn salt(&self) -> &str {
+        &self.salt
+    }
+
+    /// Verbs that the pool may sign; empty for any.
+    pub fn allowed_verbs(&self) -> &[String] {
+        &self.allowed_verbs
+    }
+
+    /// A member of the configuration.
+    pub fn member(&self, name: &str) -> Option<&Value> {
+        self.members.get(name)
     }
 }
 
-pub(crate) fn challenges(pool: &Value) -> Option<&Map> {
-    pool.get("challenges").and_then(Value::as_object)
+/// A pool of a frame: id, configuration, and the members in which its strategy keeps what is left. What was read prints
+/// again member for member, those included that nobody here knows, so that a pool that nobody spent keeps its hash.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pool {
+    members: Map,
+    config: PoolConfig,
 }
 
-fn behavior(pool: &Value, name: &str) -> usize {
-    let value = pool.get("config").and_then(|c| c.get("behavior")).and_then(|b| b.get(name));
-    value.and_then(Value::as_u53).unwrap_or(0) as usize
-}
+impl Pool {
+    /// A pool of this configuration, and what its strategy keeps in it.
+    pub(crate) fn new<'a>(config: &PoolConfig, state: impl IntoIterator<Item = (&'a str, Value)>) -> Self {
+        let mut members = Map::new();
+        members.insert("id", config.salt());
+        members.insert("config", config.to_value());
+        state.into_iter().for_each(|(name, value)| drop(members.insert(name, value)));
+        Self { members, config: config.clone() }
+    }
 
-pub(crate) fn selected_randomly(pool: &Value) -> usize {
-    behavior(pool, "selectRandomly")
-}
+    /// Reads a pool whose configuration strict validation accepts. What its strategy keeps in it is not checked.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration, for a reader.
+    pub fn parse(value: &Value) -> Result<Self, String> {
+        let config = value.get("config").ok_or("no config")?;
+        let members = value.as_object().ok_or("no object")?.clone();
+        Ok(Self { members, config: PoolConfig::parse(config)? })
+    }
 
-/// Ids that must be solved, in order, and those left over: demanded, bound to the target, first in line.
-pub(crate) fn strict_requirements(
-    pool: &Value,
-    demanded: &[String],
-    target: &str,
-) -> Result<(Vec<String>, Vec<String>), Unselectable> {
-    let all = challenges(pool).cloned().unwrap_or_default();
-    let mut mandatory: Vec<String> = Vec::new();
-    for id in demanded {
-        if !all.contains_key(id) {
-            return Err(Unselectable::Demand(id.clone()));
-        }
-        if !mandatory.contains(id) {
-            mandatory.push(id.clone());
-        }
+    /// As JSON.
+    pub fn to_value(&self) -> Value {
+        self.members.clone().into()
     }
-    let (gib, bound) = (gib_of(target), behavior(pool, "targetBindingChars"));
-    if gib.chars().count() < bound {
-        return Err(Unselectable::Target);
-    }
-    for c in gib.chars().take(bound) {
-        let c = c.to_ascii_lowercase();
-        let bucket = pool.get("bindingMap").and_then(|m| m.get(&c.to_string())).and_then(Value::as_array);
-        let free = bucket
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .find(|id| all.contains_key(id) && !mandatory.iter().any(|m| m == id));
-        let Some(id) = free else { return Err(Unselectable::Binding(c)) };
-        mandatory.push(id.to_owned());
-    }
-    let first = behavior(pool, "selectSequentially");
-    let in_line: Vec<String> = all.keys().filter(|id| !mandatory.iter().any(|m| m == id)).map(str::to_owned).collect();
-    if in_line.len() < first {
-        return Err(Unselectable::Sequential);
-    }
-    mandatory.extend(in_line[..first].iter().cloned());
-    Ok((mandatory, in_line[first..].to_vec()))
-}
 
-/// What of a target binds: its gib, or all of a text that is no address.
-fn gib_of(target: &str) -> &str {
-    target.rsplit_once('^').map_or(target, |p| p.1)
-}
-
-/// Adds an id to the bucket of its first character, if that is a hex digit.
-pub(crate) fn bind(map: &mut Map, id: &str) {
-    let Some(c) = id.chars().next().filter(char::is_ascii_hexdigit) else { return };
-    let bucket = c.to_ascii_lowercase().to_string();
-    match map.get_mut(&bucket) {
-        Some(Value::Array(ids)) => ids.push(id.into()),
-        _ => drop(map.insert(bucket, vec![Value::from(id)])),
+    /// Its id, empty when it has none.
+    pub fn id(&self) -> &str {
+        self.members.get("id").and_then(Value::as_str).unwrap_or_default()
     }
-}
 
-/// Takes ids out of all buckets; empty ones stay.
-pub(crate) fn unbind(map: &mut Map, ids: &[String]) {
-    let names: Vec<String> = map.keys().map(str::to_owned).collect();
-    for name in names {
-        if let Some(Value::Array(list)) = map.get_mut(&name) {
-            list.retain(|v| v.as_str().is_none_or(|v| !ids.iter().any(|id| id == v)));
-        }
+    /// Its configuration.
+    pub fn config(&self) -> &PoolConfig {
+        &self.config
     }
-}
 
-/// A part of a pool, for changing it.
-fn part<'a>(pool: &'a mut Value, name: &str) -> Option<&'a mut Map> {
-    pool.as_object_mut()?.get_mut(name)?.as_object_mut()
-}
+    /// How it is spent and checked.
+    pub fn strategy(&self) -> &'static dyn Strategy {
+        self.config.strategy
+    }
 
-pub(crate) fn remove(pool: &mut Value, ids: &[String]) {
-    if let Some(challenges) = part(pool, "challenges") {
-        for id in ids {
-            challenges.remove(id);
-        }
+    /// A member of the pool.
+    pub(crate) fn member(&self, name: &str) -> Option<&Value> {
+        self.members.get(name)
     }
-    if let Some(map) = part(pool, "bindingMap") {
-        unbind(map, ids);
-    }
-}
 
-pub(crate) fn add(pool: &mut Value, id: &str, challenge: Value) {
-    if let Some(challenges) = part(pool, "challenges") {
-        challenges.insert(id, challenge);
-    }
-    if let Some(map) = part(pool, "bindingMap") {
-        bind(map, id);
-    }
-}
-
-pub(crate) fn clear(pool: &mut Value) {
-    for name in ["challenges", "bindingMap"] {
-        if let Some(map) = part(pool, name) {
-            *map = Map::new();
-        }
+    /// The same pool with another value of a member, which keeps its place.
+    pub(crate) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.members.insert(name, value);
+        self
     }
 }

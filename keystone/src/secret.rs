@@ -11,6 +11,23 @@ pub trait Entropy {
     fn fill(&mut self, out: &mut [u8]);
 }
 
+/// `count` of `items` at random, or all when there are fewer; the rest stays.
+pub(crate) fn choose(items: &mut Vec<String>, count: usize, entropy: &mut dyn Entropy) -> Vec<String> {
+    let mut out = Vec::new();
+    while out.len() < count && !items.is_empty() {
+        // Values above the largest multiple would make some items likelier than others.
+        let n = items.len() as u64;
+        let limit = u64::MAX - u64::MAX % n;
+        let mut bytes = [0; 8];
+        entropy.fill(&mut bytes);
+        let value = u64::from_le_bytes(bytes);
+        if value < limit {
+            out.push(items.remove((value % n) as usize));
+        }
+    }
+    out
+}
+
 /// A master secret. Wiped when dropped, never shown.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<Vec<u8>>);

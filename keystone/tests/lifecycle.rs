@@ -4,9 +4,8 @@ mod common;
 
 use common::*;
 use ibgib::{IbGib, Value, Verified};
-use ibgib_keystone::{
-    Chain, Expect, PoolState, Replenish, Signed, ValidateError, config, demand, equivocation, revoke,
-};
+use ibgib_keystone::strategy::hash_reveal::Replenish;
+use ibgib_keystone::{Chain, Expect, PoolState, Signed, ValidateError, config, demand, equivocation, revoke};
 
 /// Signs until it succeeds with fresh targets: a pool cannot bind every one.
 fn sign_some(chain: &Chain, verb: &str, next_target: &mut u32) -> Signed {

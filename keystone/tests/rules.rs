@@ -4,7 +4,9 @@ mod common;
 
 use common::*;
 use ibgib::{IbGib, Mode, Value, Verified, VerifyError, object, strings};
-use ibgib_keystone::{Chain, Expect, Replenish, Signed, ValidateError, compat, config, genesis, revoke, validate};
+use ibgib_keystone::danger::validate_alone;
+use ibgib_keystone::strategy::hash_reveal::{HashRevealConfig, Replenish};
+use ibgib_keystone::{Chain, Expect, Signed, ValidateError, compat, config, genesis, revoke};
 
 type Frame = Verified<IbGib>;
 
@@ -197,15 +199,17 @@ mod genesis_frames {
     #[test]
     fn what_validation_refuses_is_not_made() {
         for change in [
-            |c: &mut config::PoolConfig| c.behavior.size = 0,
-            |c: &mut config::PoolConfig| c.behavior.size = 1025,
-            |c: &mut config::PoolConfig| c.rounds = 0,
-            |c: &mut config::PoolConfig| c.rounds = 1001,
-            |c: &mut config::PoolConfig| c.salt.clear(),
-            |c: &mut config::PoolConfig| c.salt = salts()[1].clone(),
+            |c: &mut HashRevealConfig| c.behavior.size = 0,
+            |c: &mut HashRevealConfig| c.behavior.size = 1025,
+            |c: &mut HashRevealConfig| c.rounds = 0,
+            |c: &mut HashRevealConfig| c.rounds = 1001,
+            |c: &mut HashRevealConfig| c.salt.clear(),
+            |c: &mut HashRevealConfig| c.salt = salts()[1].clone(),
         ] {
             let mut pools = config::identity_pools(&salts());
-            change(&mut pools[0]);
+            let mut first = HashRevealConfig::read(&pools[0]).unwrap();
+            change(&mut first);
+            pools[0] = first.into();
             let error = genesis(&secret(), &pools, None, NOW, &mut Seeded(2)).unwrap_err();
             assert_eq!(error.code(), "identity_config", "{:?}", pools[0]);
         }
@@ -373,7 +377,7 @@ mod claims_and_proofs {
         let second = signed(&first.chain, "sync", "note^gib");
         let before = with(&first.frame, "data/challengePools/0/config/algo", "MD5");
         let next = with(&second.frame, "rel8ns/past/0", before.addr());
-        assert_eq!(rule(&validate(&before, &next, &Expect::default()).unwrap_err()), "pools");
+        assert_eq!(rule(&validate_alone(&before, &next, &Expect::default()).unwrap_err()), "pools");
     }
 
     #[test]

@@ -5,11 +5,10 @@ mod common;
 
 use common::*;
 use ibgib::{IbGib, Mode, Value, Verified};
-use ibgib_keystone::strategy::{Context, HashReveal, Strategy as _};
-use ibgib_keystone::{
-    Algo, Behavior, Chain, Entropy, Expect, PoolConfig, Replenish, SignOpts, compat, demand, genesis, revoke, sign,
-    validate,
-};
+use ibgib_keystone::danger::validate_alone;
+use ibgib_keystone::strategy::Context;
+use ibgib_keystone::strategy::hash_reveal::{Algo, Behavior, HashRevealConfig, PoolSecret, Replenish};
+use ibgib_keystone::{Chain, Entropy, Expect, Pool, SignOpts, compat, demand, genesis, revoke, sign};
 use proptest::prelude::*;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -85,7 +84,7 @@ fn cases() -> HashMap<String, Case> {
 
 /// The rule that refuses a step, if one does.
 fn verdict(prev: &Verified<IbGib>, next: &Verified<IbGib>, expect: &Expect) -> Option<&'static str> {
-    validate(prev, next, expect).err().map(|errors| errors.first().unwrap().rule())
+    validate_alone(prev, next, expect).err().map(|errors| errors.first().unwrap().rule())
 }
 
 fn accepted_by_the_original(prev: &IbGib, next: &IbGib) -> bool {
@@ -214,11 +213,11 @@ fn binding_characters_can_be_ground() {
 fn topped_up_challenges_can_be_exchanged() {
     let chain = general(4, Replenish::TopUp, 2, 2, 0).chain;
     let frame = signed(&chain, "sync", "note^gib").frame;
-    let strategy = HashReveal::new(Algo::Sha256, 1, "general", "general", thief().as_bytes());
+    let thiefs = PoolSecret::derive(Algo::Sha256, 1, "general", thief().as_bytes());
     let exchanged = tampered(&frame, |v| {
         let challenges = object_mut(v, "data/challengePools/0/challenges");
         for id in ids(&frame, 0) {
-            challenges.insert(id.as_str(), strategy.challenge(&id));
+            challenges.insert(id.as_str(), thiefs.challenge(&id).to_value());
         }
     });
 
@@ -235,11 +234,11 @@ fn kept_challenges_cannot_be_exchanged() {
     let chain = identity().chain;
     let frame = signed(&chain, "sync", "note^gib").frame;
     let salt = &salts()[0];
-    let strategy = HashReveal::new(Algo::Sha256, 1, salt, salt, thief().as_bytes());
+    let secret = PoolSecret::derive(Algo::Sha256, 1, salt, thief().as_bytes());
     let exchange = |ids: &[String]| {
         tampered(&frame, |v| {
             let challenges = object_mut(v, "data/challengePools/0/challenges");
-            ids.iter().for_each(|id| drop(challenges.insert(id.as_str(), strategy.challenge(id))));
+            ids.iter().for_each(|id| drop(challenges.insert(id.as_str(), secret.challenge(id).to_value())));
         })
     };
     let ids = ids(&frame, 0);
@@ -250,15 +249,14 @@ fn kept_challenges_cannot_be_exchanged() {
 /// A strategy may bind claim and next frame: it is given both, whole. This one binds neither.
 #[test]
 fn solutions_do_not_depend_on_what_they_sign() {
-    let strategy = HashReveal::new(Algo::Sha256, 1, "general", "general", secret().as_bytes());
-    let frame = general(4, Replenish::TopUp, 1, 0, 0).frame.to_value();
-    let next = part(&frame, "data").as_object().unwrap();
-    let empty = ibgib::Map::new();
+    let frame = general(4, Replenish::TopUp, 1, 0, 0).frame;
+    let pool = Pool::parse(part(&frame.to_value(), "data/challengePools/0")).unwrap();
     let (a, b) = (Value::from("note^gib"), Value::from("evil^gib"));
-    assert_eq!(
-        strategy.solve("00000000000000aa", Context { claim: &a, next }),
-        strategy.solve("00000000000000aa", Context { claim: &b, next: &empty }),
-    );
+    let solve = |claim: &Value, next: &IbGib| {
+        let context = Context { claim, next };
+        pool.strategy().solve(&pool, &ids(&frame, 0), &secret(), context).unwrap()
+    };
+    assert_eq!(solve(&a, &frame), solve(&b, &IbGib::default()));
 }
 
 /// Entropy that is broken: always the same bytes.
@@ -282,7 +280,7 @@ prop_compose! {
         binding in 0usize..4,
         algo in proptest::sample::select(vec![Algo::Sha256, Algo::Sha512]),
         rounds in 1usize..4,
-    ) -> PoolConfig {
+    ) -> HashRevealConfig {
         let behavior = Behavior {
             size,
             replenish,
@@ -291,7 +289,7 @@ prop_compose! {
             target_binding_chars: binding,
         };
         let verbs = vec![format!("verb{verb}")];
-        PoolConfig { salt: format!("salt{verb}"), allowed_verbs: verbs, behavior, algo, rounds }
+        HashRevealConfig { salt: format!("salt{verb}"), allowed_verbs: verbs, behavior, algo, rounds }
     }
 }
 
@@ -321,7 +319,7 @@ proptest! {
             None => Box::new(Stuck),
         };
         let configs = [pools.0, pools.1, pools.2];
-        let born = genesis(&secret(), &configs, None, NOW, &mut *entropy).unwrap();
+        let born = genesis(&secret(), &configs.clone().map(Into::into), None, NOW, &mut *entropy).unwrap();
         let mut frames = vec![born.frame.clone()];
         let mut chain = born.chain;
         let mut spent: [HashSet<String>; 3] = Default::default();

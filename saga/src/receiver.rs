@@ -416,10 +416,7 @@ impl Receiver {
             let frame = read_frame(message, "signedSessionIdentity")?;
             // The target is the address recomputed from the context that arrived, not one that was told.
             let step = self.evolve(&frame, VERB_SYNC, turn.context.addr().to_string(), Vec::new())?;
-            self.job.step = match self.job.step.take() {
-                None => Some(step),
-                Some(before) => before.then(step),
-            };
+            self.job.step = step.after(self.job.step.take());
             self.job.session_frames.push(frame);
         }
         let incoming = Incoming::expect(&turn.message, &self.limits, self.job.received)?;

@@ -414,13 +414,5 @@ async fn keystone_step(
         return Chain::replay(frames).map(|(_, step)| Some(step)).map_err(refuse);
     }
     let (mut chain, _) = Chain::replay(frames[..known].to_vec()).map_err(refuse)?;
-    let mut step: Option<Step> = None;
-    for frame in &frames[known..] {
-        let next = chain.advance(frame, &Expect::default()).map_err(refuse)?;
-        step = match step {
-            None => Some(next),
-            Some(before) => before.then(next),
-        };
-    }
-    Ok(step)
+    chain.advance_all(&frames[known..], &Expect::default()).map_err(refuse)
 }

@@ -315,8 +315,8 @@ fn validate_strict(prev: &str, next: &str, options: &args::KeystoneValidate) -> 
         target: options.target.clone(),
         demanded: (!options.demand.is_empty()).then(|| options.demand.clone()),
     };
-    match ibgib_keystone::validate(&prev, &next, &expect) {
-        Ok(_) => Vec::new(),
+    match ibgib_keystone::danger::validate_alone(&prev, &next, &expect) {
+        Ok(()) => Vec::new(),
         Err(all) => all.iter().map(|e| Bad::new(e.rule(), e)).collect(),
     }
 }

@@ -2,9 +2,9 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 use ibgib::{IbGib, Map, Mode, Value, Verified};
+use ibgib_keystone::strategy::hash_reveal::{Algo, Behavior, HashRevealConfig, Replenish};
 use ibgib_keystone::{
-    Algo, Behavior, Chain, Claim, Entropy, KeystoneError, PoolConfig, Replenish, Secret, SignOpts, Signed, config,
-    genesis, sign,
+    Chain, Claim, Entropy, KeystoneError, PoolConfig, Secret, SignOpts, Signed, config, genesis, sign,
 };
 
 /// A small generator of our own (SplitMix64), so that a seed means the same for ever.
@@ -66,7 +66,7 @@ pub(crate) fn general(size: usize, replenish: Replenish, first: usize, random: u
         target_binding_chars: binding,
     };
     let salt = "general".to_owned();
-    born(&[PoolConfig { salt, allowed_verbs: Vec::new(), behavior, algo: Algo::Sha256, rounds: 1 }])
+    born(&[HashRevealConfig { salt, allowed_verbs: Vec::new(), behavior, algo: Algo::Sha256, rounds: 1 }.into()])
 }
 
 pub(crate) fn claim(verb: &str, target: &str) -> Claim {

@@ -3,9 +3,10 @@
 use super::{Outcome, same, throws};
 use ibgib::compat::js;
 use ibgib::transform::Moment;
-use ibgib::{IbGib, Map, Mode, Value, object, strings};
+use ibgib::{IbGib, Mode, Value, object, strings};
+use ibgib_keystone::Solution;
 use ibgib_keystone::compat::{self, SignInput, Stub, Throws};
-use ibgib_keystone::strategy::{Context, Strategy};
+use ibgib_keystone::strategy::hash_reveal::NAME;
 
 /// Operations that these cases name.
 pub(super) const OPS: [&str; 11] = [
@@ -85,9 +86,10 @@ fn call(op: &str, input: &Value) -> Result<Value, Throws> {
     let part = |name: &str| input.get(name).unwrap_or(&null);
     Ok(match op {
         "derive" => {
-            let strategy = compat::strategy(part("config"), &text("poolId"), &text("masterSecret"))?;
-            let (claim, next) = (Value::Null, Map::new());
-            let mut solution = strategy.solve(&text("challengeId"), Context { claim: &claim, next: &next });
+            let secret = compat::pool_secret(part("config"), &text("masterSecret"))?;
+            let (pool_id, challenge_id) = (text("poolId"), text("challengeId"));
+            let value = secret.solution(&challenge_id);
+            let mut solution = Solution { kind: NAME.to_owned(), pool_id, challenge_id, value }.to_value();
             if let Some(solution) = solution.as_object_mut() {
                 for name in ["poolId", "challengeId"] {
                     match input.get(name) {
@@ -97,9 +99,9 @@ fn call(op: &str, input: &Value) -> Result<Value, Throws> {
                 }
             }
             object([
-                ("poolSecret", strategy.pool_secret_text().into()),
+                ("poolSecret", String::from_utf8_lossy(secret.as_bytes()).into_owned().into()),
                 ("solution", solution),
-                ("challenge", strategy.challenge(&text("challengeId"))),
+                ("challenge", secret.challenge(&text("challengeId")).to_value()),
             ])
         }
         "validateSolution" => {

@@ -297,23 +297,16 @@ impl Host {
         let fresh: Vec<&Verified<IbGib>> =
             frames.iter().zip(&has).filter(|(f, h)| !seen(f, **h)).map(|(f, _)| f).collect();
         let mut commit = Commit::default();
-        let mut step = None;
-        for (i, frame) in fresh.iter().enumerate() {
-            if i == 0 && frame.past().as_ref() != Some(chain.tip().addr()) {
-                return Err(self.not_next(&chain, frame).await?);
-            }
-            let mut expect = Expect::default();
-            if let Some(session) = session.filter(|_| i + 1 == fresh.len()) {
-                expect.verb = Some(VERB_SYNC.to_owned());
-                expect.target = Some(session.addr().to_string());
-            }
-            let next = chain.advance(frame, &expect).map_err(|e| invalid(&e))?;
-            step = match step {
-                None => Some(next),
-                Some(before) => ibgib_keystone::Step::then(before, next),
-            };
-            commit.nodes.push((*frame).clone());
+        if let Some(first) = fresh.first().filter(|first| first.past().as_ref() != Some(chain.tip().addr())) {
+            return Err(self.not_next(&chain, first).await?);
         }
+        let mut of_the_last = Expect::default();
+        if let Some(session) = session {
+            of_the_last.verb = Some(VERB_SYNC.to_owned());
+            of_the_last.target = Some(session.addr().to_string());
+        }
+        let step = chain.advance_all(fresh.iter().copied(), &of_the_last).map_err(|e| invalid(&e))?;
+        commit.nodes.extend(fresh.into_iter().cloned());
         commit.tips.extend(step.map(|s| Advance::Keystone(s).into()));
         if let Some(session) = session {
             self.introduce(&chain, frames.last(), session, &mut commit).await?;

@@ -3,7 +3,7 @@
 use crate::entropy::{OsEntropy, now_ms};
 use crate::view::space_error;
 use ibgib::{Addr, IbGib, Mode, Value, Verified};
-use ibgib_keystone::{Chain, Claim, Expect, Secret, SignOpts, Signed, config};
+use ibgib_keystone::{Chain, Claim, Expect, Secret, SignOpts, Signed, config, danger};
 use ibgib_saga::SagaError;
 use ibgib_spaces::{Advance, Commit, CommitError, Follow, Space};
 use std::collections::HashSet;
@@ -121,7 +121,7 @@ async fn kept(space: &dyn Space, tjp: &Addr) -> Result<Option<Chain>, SagaError>
     let mut texts = items.into_iter().filter_map(|item| item.as_str().map(str::to_owned));
     let Some(addr) = texts.next().and_then(|addr| addr.parse::<Addr>().ok()) else { return Ok(None) };
     let tip = space.get(&[addr]).await.map_err(space_error)?.pop().flatten();
-    Ok(tip.and_then(|tip| Chain::resume(tip, texts)).filter(|chain| chain.tjp() == tjp))
+    Ok(tip.and_then(|tip| danger::resume(tip, texts)).filter(|chain| chain.tjp() == tjp))
 }
 
 /// Makes an identity with the pools sync, manage and revoke, and stores it.

@@ -285,19 +285,11 @@ async fn catch_up(
     let Some(at) = frames.iter().position(|f| *f.addr() == ours) else {
         return Err(parted(space, remote, chain, frames).await?);
     };
-    let mut step = None;
-    let mut nodes = Vec::new();
-    for frame in &frames[at + 1..] {
-        let next = chain.advance(frame, &ibgib_keystone::Expect::default()).map_err(|errors| {
-            let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            SagaError::local("identity_invalid", all.join("; "))
-        })?;
-        step = match step {
-            None => Some(next),
-            Some(before) => ibgib_keystone::Step::then(before, next),
-        };
-        nodes.push(frame.clone());
-    }
+    let nodes = frames[at + 1..].to_vec();
+    let step = chain.advance_all(&nodes, &ibgib_keystone::Expect::default()).map_err(|errors| {
+        let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        SagaError::local("identity_invalid", all.join("; "))
+    })?;
     let commit =
         Commit { nodes, tips: step.map(|s| Advance::Keystone(s).into()).into_iter().collect(), ..Commit::default() };
     space.commit(commit).await.map_err(commit_error)?;

@@ -1,0 +1,183 @@
+//! The strict rules of frames, as far as every strategy has them in common.
+
+use crate::chain::Expect;
+use crate::claim::Proof;
+use crate::error::{Rule, ValidateError};
+use crate::pool::Pool;
+use crate::strategy::{Context, Spent};
+use crate::{IB, VERB_REVOKE};
+use ibgib::{Addr, IbGib, Value, Verified};
+use std::collections::HashSet;
+
+type Errors = Vec<ValidateError>;
+
+/// One rule that does not hold.
+pub(crate) fn one(rule: Rule, expected: impl Into<String>, got: impl Into<String>) -> Errors {
+    vec![ValidateError::new(rule, expected, got)]
+}
+
+/// The pools of a frame, as they stand.
+pub(crate) fn pools(frame: &IbGib) -> &[Value] {
+    frame.datum("challengePools").and_then(Value::as_array).unwrap_or_default()
+}
+
+/// The id of a pool that may be unreadable otherwise; empty when it has none.
+pub(crate) fn id_of(pool: &Value) -> &str {
+    pool.get("id").and_then(Value::as_str).unwrap_or_default()
+}
+
+pub(crate) fn proofs(frame: &IbGib) -> &[Value] {
+    frame.datum("proofs").and_then(Value::as_array).unwrap_or_default()
+}
+
+/// Rules that are told together.
+#[derive(Default)]
+struct Checks(Errors);
+
+impl Checks {
+    fn check(&mut self, holds: bool, rule: Rule, expected: impl Into<String>, got: impl Into<String>) {
+        if !holds {
+            self.0.push(ValidateError::new(rule, expected, got));
+        }
+    }
+
+    fn done(self) -> Result<(), Errors> {
+        if self.0.is_empty() { Ok(()) } else { Err(self.0) }
+    }
+}
+
+/// The rules of a genesis frame.
+pub(crate) fn check_genesis(frame: &Verified<IbGib>) -> Result<(), Errors> {
+    let mut all = Checks::default();
+    all.check(frame.ib == IB, Rule::Ib, IB, &frame.ib);
+    all.check(frame.n() == Some(0), Rule::N, "0", format!("{:?}", frame.datum("n").map(Value::to_json)));
+    all.check(frame.datum("isTjp") == Some(&Value::Bool(true)), Rule::Tjp, "isTjp", "no isTjp");
+    all.check(frame.rel8n("past").next().is_none(), Rule::Past, "no past", "a past");
+    all.check(proofs(frame).is_empty(), Rule::Proofs, "none", proofs(frame).len().to_string());
+    all.check(frame.datum("revocationInfo").is_none(), Rule::Revocation, "none", "a revocation");
+    all.check(!pools(frame).is_empty(), Rule::Pools, "at least one pool", "none");
+    let mut ids = HashSet::new();
+    for pool in pools(frame) {
+        all.check(ids.insert(id_of(pool)), Rule::PoolRepeated, "ids once each", id_of(pool));
+        all.0.extend(check_new_pool(pool).err());
+    }
+    all.done()
+}
+
+fn check_new_pool(pool: &Value) -> Result<(), ValidateError> {
+    let pool = Pool::parse(pool).map_err(|why| ValidateError::new(Rule::Pools, "a readable configuration", why))?;
+    if pool.id() != pool.config().salt() {
+        return Err(ValidateError::new(Rule::Pools, "the salt as id", pool.id()));
+    }
+    pool.strategy().check_full(&pool)
+}
+
+/// The rules of a frame's place in its timeline.
+pub(crate) fn check_place(tjp: &Addr, tip: &Verified<IbGib>, next: &Verified<IbGib>) -> Result<(), Errors> {
+    if tip.datum("revocationInfo").is_some() {
+        return Err(one(Rule::Revoked, "no frame after a revocation", next.addr().to_string()));
+    }
+    let mut all = Checks::default();
+    all.check(next.ib == IB, Rule::Ib, IB, &next.ib);
+    let n = tip.n().unwrap_or(0) + 1;
+    all.check(next.n() == Some(n), Rule::N, n.to_string(), format!("{:?}", next.n()));
+    let of_it = next.tjp().as_ref() == Some(tjp) && !next.is_tjp();
+    all.check(of_it, Rule::Tjp, tjp.to_string(), format!("{:?}", next.tjp()));
+    // Frames of the original list all that went before, ours the last one only.
+    let mut whole = tip.rel8n_addrs("past");
+    whole.push(tip.addr().clone());
+    let past = next.rel8n_addrs("past");
+    let right = past.as_slice() == &whole[whole.len() - 1..] || past == whole;
+    all.check(right, Rule::Past, tip.addr().to_string(), format!("{past:?}"));
+    all.done()
+}
+
+/// The rules of a frame's proof and pools; answers the pool that signed and what of it was spent.
+pub(crate) fn check_proof(
+    tip: &Verified<IbGib>,
+    next: &Verified<IbGib>,
+    expect: &Expect,
+    is_spent: &dyn Fn(&str, &str) -> bool,
+) -> Result<(String, Vec<String>), Errors> {
+    let [written] = proofs(next) else { return Err(one(Rule::Proofs, "exactly one", proofs(next).len().to_string())) };
+    let proof = Proof::parse(written).map_err(|error| vec![error])?;
+    let claim = &proof.claim;
+    for (got, wanted) in [(&claim.verb, &expect.verb), (&claim.target, &expect.target)] {
+        if let Some(wanted) = wanted.as_ref().filter(|w| *w != got) {
+            return Err(one(Rule::ClaimUnexpected, wanted, got));
+        }
+    }
+    check_revocation(tip, next, written, &proof)?;
+    let pool = signing_pool(tip, &proof)?;
+    if let Some(demanded) = expect.demanded.as_ref().filter(|d| **d != proof.demanded) {
+        return Err(one(Rule::Demand, demanded.join(", "), proof.demanded.join(", ")));
+    }
+    let (before, after) = (pools(tip), pools(next));
+    if before.len() != after.len() {
+        return Err(one(Rule::OtherPool, format!("{} pools", before.len()), after.len().to_string()));
+    }
+    let mut signed = None;
+    for (old, new) in before.iter().zip(after) {
+        if id_of(old) == pool.id() {
+            signed = Some(new);
+        } else if old != new {
+            return Err(one(Rule::OtherPool, format!("pool {} unchanged", id_of(old)), "a change"));
+        }
+    }
+    let spent = Spent {
+        pool: &pool,
+        proof: &proof,
+        next: signed.unwrap_or(&Value::Null),
+        context: Context { claim: written.get("claim").unwrap_or(&Value::Null), next },
+        is_spent: &|id| is_spent(pool.id(), id),
+    };
+    pool.strategy().verify(&spent).map_err(|error| vec![error])?;
+    Ok((pool.id().to_owned(), proof.ids()))
+}
+
+/// The pool of which all solutions are, when it may sign the claim.
+fn signing_pool(tip: &Verified<IbGib>, proof: &Proof) -> Result<Pool, Errors> {
+    let pool_id = proof.solutions.first().map(|solution| solution.pool_id.as_str()).unwrap_or_default();
+    if let Some(other) = proof.solutions.iter().find(|solution| solution.pool_id != pool_id) {
+        return Err(one(Rule::PoolsMixed, pool_id, &other.pool_id));
+    }
+    let Some(pool) = pools(tip).iter().find(|pool| id_of(pool) == pool_id) else {
+        return Err(one(Rule::PoolUnknown, "a pool of the frame before", pool_id));
+    };
+    let pool = Pool::parse(pool).map_err(|why| one(Rule::Pools, "a readable configuration", why))?;
+    let (verbs, verb) = (pool.config().allowed_verbs(), &proof.claim.verb);
+    if !verbs.is_empty() && !verbs.contains(verb) {
+        return Err(one(Rule::Verb, verbs.join(", "), verb));
+    }
+    let mut seen = HashSet::new();
+    if let Some(twice) = proof.solutions.iter().find(|solution| !seen.insert(&solution.challenge_id)) {
+        return Err(one(Rule::SolutionRepeated, "each challenge once", &twice.challenge_id));
+    }
+    let kind = pool.strategy().name();
+    match proof.solutions.iter().find(|solution| solution.kind != kind) {
+        Some(other) => Err(one(Rule::SolutionType, kind, &other.kind)),
+        None => Ok(pool),
+    }
+}
+
+/// A revoke claim and `revocationInfo` come together, about the frame before, with the frame's own proof.
+fn check_revocation(
+    tip: &Verified<IbGib>,
+    next: &Verified<IbGib>,
+    written: &Value,
+    proof: &Proof,
+) -> Result<(), Errors> {
+    let Proof { claim, .. } = proof;
+    match next.datum("revocationInfo") {
+        None if claim.verb == VERB_REVOKE => Err(one(Rule::Revocation, "revocationInfo beside a revoke claim", "none")),
+        None => Ok(()),
+        Some(_) if claim.verb != VERB_REVOKE => Err(one(Rule::Revocation, VERB_REVOKE, &claim.verb)),
+        Some(_) if claim.target != tip.addr().as_str() => {
+            Err(one(Rule::Revocation, tip.addr().to_string(), &claim.target))
+        }
+        Some(info) if info.get("proof") != Some(written) => {
+            Err(one(Rule::Revocation, "the frame's own proof", "another"))
+        }
+        Some(_) => Ok(()),
+    }
+}
