@@ -95,7 +95,7 @@ impl<'a> Writer<'a> {
                 }
                 if tip.as_ref() != Some(&to) {
                     let advance = history.advance(tip.as_ref(), &to).await.map_err(FolderError::history)?;
-                    commit.tips.push(Advance::Timeline(advance).into());
+                    commit.tips.push(Advance::Timeline(advance));
                 }
             }
             let addrs: Vec<Addr> = commit.nodes.iter().map(|n| n.addr().clone()).collect();

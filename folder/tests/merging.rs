@@ -4,8 +4,14 @@ mod common;
 
 use common::{Device, assert_same, moments, path, texts};
 use ibgib_folder::{CheckoutOpts, Folder, Resolution};
+use ibgib_spaces::fault::{FaultSpace, Op, Plan};
 use ibgib_spaces::{MemorySpace, Space};
 use std::sync::Arc;
+
+/// A space whose commits fail after the first few, as if the process had died there.
+fn dying_after(commits: u64, space: &Arc<dyn Space>) -> Arc<dyn Space> {
+    Arc::new(FaultSpace::new(Arc::clone(space), Plan::default().after(Op::Commit, commits)))
+}
 
 async fn two(files: &[(&str, &str)]) -> (Device, Device) {
     let alice = Device::new().await;
@@ -251,7 +257,7 @@ async fn a_checkout_that_is_cut_undoes_nobody() {
         alice.snapshot().await;
         bob.pull(&alice).await;
         // The process dies at the nth commit of the checkout.
-        let faulty = common::cut::Cut::after(round, &bob.space);
+        let faulty = dying_after(round, &bob.space);
         let folder = Folder::open(faulty, bob.dir.path()).await.unwrap();
         let _ = folder.checkout(&CheckoutOpts::default()).await;
         assert!(bob.snapshot().await.is_clean(), "round {round}: what was half checked out is no edit of Bob's");
@@ -276,7 +282,7 @@ async fn a_snapshot_that_is_cut_keeps_every_executable_bit() {
         alice.chmod("off", 0o644);
         let wanted = common::tree(alice.dir.path());
         // The process dies at the nth commit of the snapshot.
-        let faulty = common::cut::Cut::after(cut, &alice.space);
+        let faulty = dying_after(cut, &alice.space);
         let folder = Folder::open(faulty, alice.dir.path()).await.unwrap();
         let _ = folder.snapshot(&mut moments()).await;
         alice.checkout().await;

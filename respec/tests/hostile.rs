@@ -15,7 +15,8 @@ use ibgib_saga::turn::Link as TurnLink;
 use ibgib_saga::{Action, Limits, Message, MsgType, Packet, SagaError, Stage, Turn};
 use ibgib_server::{ServeOptions, Server};
 use ibgib_spaces::history::admit;
-use ibgib_spaces::{Changes, Commit, CommitError, Follow, Kind, MemorySpace, Scanned, Space, SpaceError, Tip, fsck};
+use ibgib_spaces::store::{Batch, Head, Nodes, Records, Scanned, Store, Tips, View, Written};
+use ibgib_spaces::{Commit, Kind, MemorySpace, Space, SpaceError, Tip, fsck};
 use sha2::Digest as _;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
@@ -349,71 +350,58 @@ struct Disguised {
 }
 
 #[async_trait]
-impl Space for Disguised {
+impl Store for Disguised {
     fn id(&self) -> &str {
         self.inner.id()
     }
-    async fn get(&self, addrs: &[Addr]) -> Result<Vec<Option<Verified<IbGib>>>, SpaceError> {
-        self.inner.get(addrs).await
+    async fn view(&self) -> Result<Box<dyn View + '_>, SpaceError> {
+        Ok(Box::new(DisguisedView { inner: self.inner.view().await?, keystone: &self.keystone }))
     }
-    async fn has(&self, addrs: &[Addr]) -> Result<Vec<bool>, SpaceError> {
-        self.inner.has(addrs).await
-    }
-    async fn count(&self) -> Result<u64, SpaceError> {
-        self.inner.count().await
-    }
-    async fn tip(&self, tjp: &Addr) -> Result<Option<Tip>, SpaceError> {
-        self.inner.tip(tjp).await
-    }
-    async fn tips(&self, kind: Option<Kind>) -> Result<Vec<Tip>, SpaceError> {
-        let mut tips = self.inner.tips(kind).await?;
-        if kind == Some(Kind::Living) {
-            tips.push(self.keystone.clone());
-            tips.sort_by(|a, b| a.tjp.as_str().cmp(b.tjp.as_str()));
-        }
-        Ok(tips)
-    }
-    async fn commit(&self, commit: Commit) -> Result<u64, CommitError> {
-        self.inner.commit(commit).await
-    }
-    async fn revision(&self) -> Result<u64, SpaceError> {
-        self.inner.revision().await
-    }
-    async fn changes(&self, since: u64) -> Result<Changes, SpaceError> {
-        self.inner.changes(since).await
-    }
-    async fn changed(&self, since: u64) -> Result<u64, SpaceError> {
-        self.inner.changed(since).await
+    async fn write(&self, batch: Batch) -> Result<Written, SpaceError> {
+        self.inner.write(batch).await
     }
     async fn stage(&self, owner: &str, nodes: &[Verified<IbGib>]) -> Result<(), SpaceError> {
         self.inner.stage(owner, nodes).await
     }
-    async fn staged(&self, owner: &str, addrs: &[Addr]) -> Result<Vec<Option<Verified<IbGib>>>, SpaceError> {
-        self.inner.staged(owner, addrs).await
-    }
-    async fn staged_addrs(&self, owner: &str) -> Result<Vec<Addr>, SpaceError> {
-        self.inner.staged_addrs(owner).await
-    }
     async fn unstage(&self, owner: &str) -> Result<(), SpaceError> {
         self.inner.unstage(owner).await
     }
-    async fn record(&self, key: &str) -> Result<Option<Vec<u8>>, SpaceError> {
-        self.inner.record(key).await
+    async fn changed(&self, since: u64) -> Result<u64, SpaceError> {
+        self.inner.changed(since).await
     }
-    async fn records(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, SpaceError> {
-        self.inner.records(prefix).await
+}
+
+struct DisguisedView<'a> {
+    inner: Box<dyn View + 'a>,
+    keystone: &'a Tip,
+}
+
+#[async_trait]
+impl View for DisguisedView<'_> {
+    async fn head(&self) -> Result<Head, SpaceError> {
+        self.inner.head().await
+    }
+    async fn nodes(&self, which: Nodes<'_>) -> Result<Vec<Option<Verified<IbGib>>>, SpaceError> {
+        self.inner.nodes(which).await
+    }
+    async fn has(&self, addrs: &[Addr]) -> Result<Vec<bool>, SpaceError> {
+        self.inner.has(addrs).await
+    }
+    async fn staged(&self, owner: &str) -> Result<Vec<Addr>, SpaceError> {
+        self.inner.staged(owner).await
+    }
+    async fn tips(&self, which: Tips<'_>) -> Result<Vec<Tip>, SpaceError> {
+        let mut tips = self.inner.tips(which).await?;
+        if matches!(which, Tips::Kind(Some(Kind::Living))) {
+            tips.push(self.keystone.clone());
+        }
+        Ok(tips)
+    }
+    async fn records(&self, which: Records<'_>) -> Result<Vec<(String, Vec<u8>)>, SpaceError> {
+        self.inner.records(which).await
     }
     async fn scan(&self, after: Option<[u8; 32]>, limit: usize) -> Result<Vec<Scanned>, SpaceError> {
         self.inner.scan(after, limit).await
-    }
-    async fn reach(
-        &self,
-        starts: &[Addr],
-        follow: Follow,
-        stop: &HashSet<Addr>,
-        limit: usize,
-    ) -> Result<Vec<Addr>, SpaceError> {
-        self.inner.reach(starts, follow, stop, limit).await
     }
 }
 

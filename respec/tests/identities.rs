@@ -12,7 +12,7 @@ async fn use_it(space: &dyn Space, chain: &Chain, secret: &Secret, target: &str)
     let claim = Claim { verb: "sync".into(), target: target.into(), scope: None };
     let Signed { frame, step, chain } =
         ibgib_keystone::sign(chain, secret, &claim, &SignOpts::default(), now_ms(), &mut OsEntropy).unwrap();
-    let tips = vec![Advance::Keystone(step).into()];
+    let tips = vec![Advance::Keystone(step)];
     space.commit(Commit { nodes: vec![frame], tips, ..Commit::default() }).await.unwrap();
     chain
 }

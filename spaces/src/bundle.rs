@@ -4,8 +4,10 @@
 //! the end `{"end":{"nodes","timelines","sha256"}}` with the SHA-256 of every byte before that line. Nodes come in any
 //! order. A reader takes nothing of a bundle whose end does not hold.
 
+use crate::error::{CommitError, SpaceError};
 use crate::history::Loader;
-use crate::space::{Advance, Commit, CommitError, Follow, Kind, Space, SpaceError};
+use crate::space::{Commit, Follow, Space};
+use crate::tip::{Advance, Kind};
 use ibgib::timeline::HistoryError;
 use ibgib::{Addr, IbGib, Map, Mode, Value, Verified, object};
 use ibgib_keystone::{Chain, Expect, Step};
@@ -349,7 +351,7 @@ async fn move_tip(
     }
     if Kind::of(tjp) == Kind::Keystone {
         let step = keystone_step(loader, tjp, addr, before.as_ref()).await?;
-        commit.tips.extend(step.map(|s| Advance::Keystone(s).into()));
+        commit.tips.extend(step.map(Advance::Keystone));
         return Ok(());
     }
     let mut to = addr.clone();
@@ -365,7 +367,7 @@ async fn move_tip(
         if advance.tjp() != tjp {
             return Err(Stop::Refused(format!("{addr} is no frame of it")));
         }
-        commit.tips.push(Advance::Timeline(advance).into());
+        commit.tips.push(Advance::Timeline(advance));
     }
     Ok(())
 }

@@ -99,6 +99,9 @@ promises! {
     nodes::a_refused_commit_leaves_nothing;
     /// A commit sets and drops records in the same write as its nodes and tips; records are listed by prefix, sorted.
     nodes::records_are_part_of_the_commit;
+    /// A commit that expects records happens only if all of them are as expected; else it is told what they are. Of eight
+    /// who race for one record one gets it.
+    nodes::records_are_taken_by_compare_and_swap;
     /// A node is refused whose relations lead to what is neither in the batch nor committed.
     nodes::a_node_needs_its_graph;
     /// Adding nodes again, also twice in one batch, changes nothing.
@@ -167,6 +170,7 @@ macro_rules! each_promise {
             primitives_are_never_stored,
             a_refused_commit_leaves_nothing,
             records_are_part_of_the_commit,
+            records_are_taken_by_compare_and_swap,
             a_node_needs_its_graph,
             adding_again_changes_nothing,
             scan_pages_in_key_order,

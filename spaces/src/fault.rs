@@ -13,21 +13,22 @@
 //! # });
 //! ```
 
-use crate::space::{Changes, Commit, CommitError, Follow, Kind, Scanned, Space, SpaceError, Tip};
+use crate::error::SpaceError;
+use crate::space::Space;
+use crate::store::{Batch, Store, View, Written};
 use async_trait::async_trait;
-use ibgib::{Addr, IbGib, Verified};
-use std::collections::HashSet;
+use ibgib::{IbGib, Verified};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What kind of call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Op {
-    /// Every call that only reads.
+    /// A question: opening a view, and waiting for a change. A commit asks one, too, before it writes.
     Read,
     /// `stage` and `unstage`.
     Stage,
-    /// `commit`.
+    /// The write of a commit.
     Commit,
 }
 
@@ -46,6 +47,7 @@ pub enum When {
 pub struct Plan {
     nth: Vec<(Op, u64, When)>,
     one_in: Vec<(Op, u64)>,
+    after: Vec<(Op, u64)>,
     seed: u64,
 }
 
@@ -62,6 +64,13 @@ impl Plan {
         self
     }
 
+    /// Fails every call of an operation after the n-th, before it happens, as if the process had died there.
+    #[must_use]
+    pub fn after(mut self, op: Op, n: u64) -> Self {
+        self.after.push((op, n));
+        self
+    }
+
     /// Fails about one call in `many`, half of them before they happened and half after.
     #[must_use]
     pub fn one_in(mut self, op: Op, many: u64) -> Self {
@@ -72,6 +81,9 @@ impl Plan {
     fn fault(&self, op: Op, n: u64) -> Option<When> {
         if let Some((.., when)) = self.nth.iter().find(|(o, at, _)| *o == op && *at == n) {
             return Some(*when);
+        }
+        if self.after.iter().any(|(o, last)| *o == op && n > *last) {
+            return Some(When::Before);
         }
         let (_, many) = self.one_in.iter().find(|(o, _)| *o == op)?;
         let random = mix(self.seed ^ mix(n.wrapping_mul(3) + op as u64));
@@ -88,7 +100,7 @@ fn mix(n: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// A space around another that fails as planned, with [`SpaceError::Io`].
+/// A store around another that fails as planned, with [`SpaceError::Io`].
 #[derive(Debug)]
 pub struct FaultSpace {
     inner: Arc<dyn Space>,
@@ -118,81 +130,35 @@ impl FaultSpace {
         self.calls[op as usize].load(Ordering::Relaxed)
     }
 
-    async fn call<T, E: From<SpaceError>>(
-        &self,
-        op: Op,
-        work: impl Future<Output = Result<T, E>> + Send,
-    ) -> Result<T, E> {
+    async fn call<T>(&self, op: Op, work: impl Future<Output = Result<T, SpaceError>> + Send) -> Result<T, SpaceError> {
         let n = self.calls[op as usize].fetch_add(1, Ordering::Relaxed) + 1;
         let Some(when) = self.plan.fault(op, n) else { return work.await };
         self.faults.fetch_add(1, Ordering::Relaxed);
         if when == When::After {
             work.await?;
         }
-        Err(SpaceError::Io(format!("injected: {op:?} {n} failed")).into())
+        Err(SpaceError::Io(format!("injected: {op:?} {n} failed")))
     }
 }
 
 #[async_trait]
-impl Space for FaultSpace {
+impl Store for FaultSpace {
     fn id(&self) -> &str {
         self.inner.id()
     }
-    async fn get(&self, addrs: &[Addr]) -> Result<Vec<Option<Verified<IbGib>>>, SpaceError> {
-        self.call(Op::Read, self.inner.get(addrs)).await
+    async fn view(&self) -> Result<Box<dyn View + '_>, SpaceError> {
+        self.call(Op::Read, self.inner.view()).await
     }
-    async fn has(&self, addrs: &[Addr]) -> Result<Vec<bool>, SpaceError> {
-        self.call(Op::Read, self.inner.has(addrs)).await
-    }
-    async fn count(&self) -> Result<u64, SpaceError> {
-        self.call(Op::Read, self.inner.count()).await
-    }
-    async fn tip(&self, tjp: &Addr) -> Result<Option<Tip>, SpaceError> {
-        self.call(Op::Read, self.inner.tip(tjp)).await
-    }
-    async fn tips(&self, kind: Option<Kind>) -> Result<Vec<Tip>, SpaceError> {
-        self.call(Op::Read, self.inner.tips(kind)).await
-    }
-    async fn commit(&self, commit: Commit) -> Result<u64, CommitError> {
-        self.call(Op::Commit, self.inner.commit(commit)).await
-    }
-    async fn revision(&self) -> Result<u64, SpaceError> {
-        self.call(Op::Read, self.inner.revision()).await
-    }
-    async fn changes(&self, since: u64) -> Result<Changes, SpaceError> {
-        self.call(Op::Read, self.inner.changes(since)).await
-    }
-    async fn changed(&self, since: u64) -> Result<u64, SpaceError> {
-        self.call(Op::Read, self.inner.changed(since)).await
+    async fn write(&self, batch: Batch) -> Result<Written, SpaceError> {
+        self.call(Op::Commit, self.inner.write(batch)).await
     }
     async fn stage(&self, owner: &str, nodes: &[Verified<IbGib>]) -> Result<(), SpaceError> {
         self.call(Op::Stage, self.inner.stage(owner, nodes)).await
     }
-    async fn staged(&self, owner: &str, addrs: &[Addr]) -> Result<Vec<Option<Verified<IbGib>>>, SpaceError> {
-        self.call(Op::Read, self.inner.staged(owner, addrs)).await
-    }
-    async fn staged_addrs(&self, owner: &str) -> Result<Vec<Addr>, SpaceError> {
-        self.call(Op::Read, self.inner.staged_addrs(owner)).await
-    }
     async fn unstage(&self, owner: &str) -> Result<(), SpaceError> {
         self.call(Op::Stage, self.inner.unstage(owner)).await
     }
-    async fn record(&self, key: &str) -> Result<Option<Vec<u8>>, SpaceError> {
-        self.call(Op::Read, self.inner.record(key)).await
-    }
-    async fn records(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, SpaceError> {
-        self.call(Op::Read, self.inner.records(prefix)).await
-    }
-    async fn scan(&self, after: Option<[u8; 32]>, limit: usize) -> Result<Vec<Scanned>, SpaceError> {
-        self.call(Op::Read, self.inner.scan(after, limit)).await
-    }
-    async fn reach(
-        &self,
-        starts: &[Addr],
-        follow: Follow,
-        stop: &HashSet<Addr>,
-        limit: usize,
-    ) -> Result<Vec<Addr>, SpaceError> {
-        self.call(Op::Read, self.inner.reach(starts, follow, stop, limit)).await
+    async fn changed(&self, since: u64) -> Result<u64, SpaceError> {
+        self.call(Op::Read, self.inner.changed(since)).await
     }
 }

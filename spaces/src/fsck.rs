@@ -1,6 +1,7 @@
 //! Checks a whole space.
 
-use crate::space::{Follow, Space, SpaceError};
+use crate::error::SpaceError;
+use crate::space::{Follow, Space};
 use ibgib::Addr;
 use std::collections::HashSet;
 

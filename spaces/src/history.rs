@@ -1,6 +1,8 @@
 //! Questions about timelines of a space, loading the frames that [`History`] needs.
 
-use crate::space::{Commit, CommitError, Follow, Kind, Space, SpaceError};
+use crate::error::{CommitError, SpaceError};
+use crate::space::{Commit, Follow, Space};
+use crate::tip::Kind;
 use ibgib::timeline::{Advance, History, HistoryError, Joined, Relation};
 use ibgib::{Addr, IbGib, Value, Verified};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -311,7 +313,7 @@ pub async fn admit(space: &dyn Space, nodes: &[Verified<IbGib>]) -> Result<Admit
             }
             if let Some(tip) = tip.filter(|tip| Some(tip) != before.as_ref()) {
                 let advance = loader.advance(before.as_ref(), &tip).await?;
-                commit.tips.push(crate::space::Advance::Timeline(advance).into());
+                commit.tips.push(crate::tip::Advance::Timeline(advance));
             }
         }
         out.tips = commit.tips.len();

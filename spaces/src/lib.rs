@@ -1,8 +1,18 @@
-//! Where ibgibs rest: the [`Space`] trait, the promises every space keeps, and two spaces.
+//! Where ibgibs rest.
 //!
-//! * [`MemorySpace`] for tests and peers that keep nothing; [`DurableSpace`] in one embedded file.
-//! * [`contract`] checks the promises on any implementation: run it on a space of your own.
-//! * [`fsck()`](fsck::fsck) re-hashes and walks everything; [`history`] relates, merges and advances timelines.
+//! A [`Space`] keeps nodes, the tips of timelines, nodes that are staged for somebody, and local records, and publishes
+//! them in commits that happen whole or not at all. It refuses what would leave it with gaps or lies: a node whose graph
+//! is not there, a tip that moves without a proof, a move from where the tip no longer is.
+//!
+//! * [`Space`] is what its users call. [`MemorySpace`] keeps it in memory, [`DurableSpace`] in one embedded file (feature
+//!   `redb`, on by default).
+//! * A [`Store`] is what keeps the bytes: whoever writes one, small as it is, has a space. The [`rules`] are the same
+//!   over all of them, and the [`contract`] checks the promises on any.
+//! * [`history`] relates, merges and advances timelines; [`settle`] is how everybody commits who races with others for
+//!   tips; [`bundle`] carries a space in a file; [`fsck()`](fsck::fsck) re-hashes and walks everything; [`fault`] fails
+//!   on purpose.
+//!
+//! It does not sync, does not sign, and knows no time: a lease is a record with a time in it that its owner wrote.
 //!
 //! ```
 //! use ibgib::{IbGib, object};
@@ -13,23 +23,32 @@
 //! let note = IbGib { ib: "note".into(), data: Some(object([("text", "hello".into())])), ..Default::default() };
 //! let note = note.seal().unwrap();
 //! space.commit(Commit { nodes: vec![note.clone()], ..Commit::default() }).await.unwrap();
-//! assert_eq!(space.get(&[note.addr().clone()]).await.unwrap(), [Some(note)]);
+//! assert_eq!(space.node(note.addr()).await.unwrap(), Some(note));
 //! # });
 //! ```
 #![forbid(unsafe_code)]
 
 pub mod bundle;
 pub mod contract;
-mod durable;
+mod error;
 pub mod fault;
 pub mod fsck;
 pub mod history;
 mod memory;
-mod rules;
+#[cfg(feature = "redb")]
+mod redb;
+pub mod rules;
 mod space;
+pub mod store;
+mod tip;
+mod walk;
 
+#[cfg(feature = "redb")]
+pub use self::redb::{DurableSpace, FILE};
 pub use bundle::{BundleError, Bundled};
-pub use durable::{DurableSpace, FILE};
+pub use error::{CommitError, SpaceError};
 pub use fsck::{Fsck, fsck};
 pub use memory::MemorySpace;
-pub use space::{Advance, Changes, Commit, CommitError, Follow, Kind, Scanned, Space, SpaceError, Tip, TipMove};
+pub use space::{Changes, Commit, Follow, Space};
+pub use store::{Store, View};
+pub use tip::{Advance, Kind, Tip};

@@ -1,211 +1,194 @@
-//! What every space checks and walks in the same way, over a view of one moment of its store.
+//! What every space checks before it commits, in two steps, so that a store behind a network can take part: first
+//! [`Facts::fetch`] asks a view for everything that the commit names, batch by batch; then [`Facts::check`], which
+//! reads nothing, gives the batch to write or says why not. What could change between the two is in the batch as
+//! [conditions](Condition), which the store checks again inside its write.
 
-use crate::space::{Advance, Commit, CommitError, Follow, Kind, SpaceError, Tip};
+use crate::error::{CommitError, SpaceError};
+use crate::space::Commit;
+use crate::store::{Batch, Condition, Nodes, Records, Tips, View};
+use crate::tip::{Advance, Kind, Tip};
 use ibgib::{Addr, IbGib, Verified};
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 
-/// A store at one moment, inside one transaction.
-pub(crate) trait Moment {
-    /// A committed node.
-    fn node(&self, addr: &Addr) -> Result<Option<Verified<IbGib>>, SpaceError>;
-    /// Whether a node is committed.
-    fn has(&self, addr: &Addr) -> Result<bool, SpaceError>;
-    /// A node staged for `owner`.
-    fn staged(&self, owner: &str, addr: &Addr) -> Result<Option<Verified<IbGib>>, SpaceError>;
-    /// The tip of a timeline.
-    fn tip(&self, tjp: &Addr) -> Result<Option<Tip>, SpaceError>;
+/// Staged nodes read at once: only what they relate to is kept of them.
+const STAGED_BATCH: usize = 256;
+
+/// A commit, beside what a store says about everything that it names.
+#[derive(Debug)]
+pub struct Facts<'a> {
+    commit: &'a Commit,
+    /// The number of each node that the commit brings itself.
+    direct: HashMap<&'a Addr, Option<u64>>,
+    /// What it publishes of what is staged.
+    published: HashSet<&'a Addr>,
+    /// What the commit's nodes relate to outside the commit, with who relates to it, in the commit's order.
+    outside: Vec<(Addr, Addr)>,
+    /// What is committed of `outside`, of the tips to come, and of what is to be published but staged no more.
+    committed: HashSet<Addr>,
+    /// The number of each node that is to be published and is staged.
+    staged: HashMap<Addr, Option<u64>>,
+    /// The numbers of tips to come that are committed already.
+    numbers: HashMap<Addr, Option<u64>>,
+    tips: HashMap<Addr, Addr>,
+    records: HashMap<String, Vec<u8>>,
 }
 
-/// What a commit will do, all of it checked.
-pub(crate) struct Checked {
-    /// Nodes to write.
-    pub(crate) nodes: Vec<Verified<IbGib>>,
-    /// Staged nodes to publish.
-    pub(crate) publish: Vec<Addr>,
-    /// Tips as they will be.
-    pub(crate) tips: Vec<Tip>,
-}
-
-/// Checks a commit against the store it is to change.
-pub(crate) fn check(store: &impl Moment, commit: &Commit) -> Result<Checked, CommitError> {
-    let all = batch_of(commit);
-    let mut seen: HashSet<&Addr> = HashSet::new();
-    let mut nodes = Vec::new();
-    for node in commit.nodes.iter().filter(|n| !n.addr().is_primitive()) {
-        if seen.insert(node.addr()) && !store.has(node.addr())? {
-            check_targets(store, &all, node)?;
-            nodes.push(node.clone());
-        }
-    }
-    let mut publish = Vec::new();
-    for (owner, addr) in commit.publish.iter().flat_map(|(o, addrs)| addrs.iter().map(move |a| (o, a))) {
-        if !seen.insert(addr) || store.has(addr)? {
-            continue;
-        }
-        let node = store.staged(owner, addr)?;
-        let node = node.ok_or_else(|| CommitError::Missing { addr: addr.clone(), from: addr.clone() })?;
-        check_targets(store, &all, &node)?;
-        publish.push(addr.clone());
-    }
-    let tips = check_tips(store, commit, &all)?;
-    Ok(Checked { nodes, publish, tips })
-}
-
-/// Every address that the commit brings.
-fn batch_of(commit: &Commit) -> HashSet<&Addr> {
-    let published = commit.publish.iter().flat_map(|(_, addrs)| addrs);
-    commit.nodes.iter().map(|n| n.addr()).chain(published).collect()
-}
-
-fn check_targets(store: &impl Moment, batch: &HashSet<&Addr>, node: &Verified<IbGib>) -> Result<(), CommitError> {
-    for target in node.targets() {
-        if !batch.contains(&target) && !store.has(&target)? {
-            return Err(CommitError::Missing { addr: target, from: node.addr().clone() });
-        }
-    }
-    Ok(())
-}
-
-fn check_tips(store: &impl Moment, commit: &Commit, batch: &HashSet<&Addr>) -> Result<Vec<Tip>, CommitError> {
-    let refused = |tjp: &Addr, why| Err(CommitError::Refused { tjp: tjp.clone(), why });
-    let mut moved = Vec::new();
-    let mut tips = Vec::new();
-    let mut seen: HashSet<&Addr> = HashSet::new();
-    for tip in &commit.tips {
-        let advance = &tip.advance;
-        let (tjp, to) = (advance.tjp(), advance.to());
-        let kind = Kind::of(tjp);
-        if !seen.insert(tjp) {
-            return refused(tjp, "it is moved twice in one commit");
-        }
-        match (kind, advance) {
-            (Kind::Keystone, Advance::Timeline(_)) => return refused(tjp, "a keystone moves by validated steps only"),
-            (Kind::Living | Kind::Saga, Advance::Keystone(_)) => return refused(tjp, "it is not a keystone"),
-            _ => {}
-        }
-        if !batch.contains(to) && !store.has(to)? {
-            return refused(tjp, "the new tip is not here");
-        }
-        let now = store.tip(tjp)?.map(|t| t.addr);
-        if now.as_ref() != advance.from() {
-            moved.push((tjp.clone(), now));
-            continue;
-        }
-        let n = match commit.nodes.iter().find(|n| n.addr() == to) {
-            Some(node) => node.n(),
-            None => match store.node(to)? {
-                Some(node) => node.n(),
-                None => match &commit.publish {
-                    Some((owner, _)) => store.staged(owner, to)?.and_then(|n| n.n()),
-                    None => None,
-                },
-            },
+impl<'a> Facts<'a> {
+    /// Fetches what the rules need to know. A commit that names nothing asks for nothing.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn fetch(view: &dyn View, commit: &'a Commit) -> Result<Self, SpaceError> {
+        let mut facts = Self {
+            commit,
+            direct: commit.nodes.iter().map(|n| (n.addr(), n.n())).collect(),
+            published: commit.publish.iter().flat_map(|(_, addrs)| addrs).collect(),
+            outside: Vec::new(),
+            committed: HashSet::new(),
+            staged: HashMap::new(),
+            numbers: HashMap::new(),
+            tips: HashMap::new(),
+            records: HashMap::new(),
         };
-        tips.push(Tip { tjp: tjp.clone(), addr: to.clone(), n, kind });
-    }
-    if moved.is_empty() { Ok(tips) } else { Err(CommitError::TipsMoved(moved)) }
-}
-
-/// [`crate::Space::reach`] over one moment.
-pub(crate) fn reach(
-    store: &impl Moment,
-    starts: &[Addr],
-    follow: Follow,
-    stop: &HashSet<Addr>,
-    limit: usize,
-) -> Result<Vec<Addr>, SpaceError> {
-    if starts.is_empty() {
-        return Ok(Vec::new());
-    }
-    // Everything at or below a stop is left out.
-    let mut seen: HashSet<Addr> = HashSet::new();
-    for addr in stop {
-        if store.has(addr)? {
-            walk(store, addr, Follow::All, &mut seen, None, usize::MAX)?;
+        for node in &commit.nodes {
+            facts.relate(node);
         }
-    }
-    if follow == Follow::History {
-        return history(store, starts, seen, limit);
-    }
-    let mut out = Vec::new();
-    for start in starts.iter().filter(|a| !a.is_primitive()) {
-        walk(store, start, follow, &mut seen, Some(&mut out), limit)?;
-    }
-    Ok(out)
-}
-
-/// Depth first without recursion; an address is answered after everything it relates to.
-fn walk(
-    store: &impl Moment,
-    start: &Addr,
-    follow: Follow,
-    seen: &mut HashSet<Addr>,
-    mut out: Option<&mut Vec<Addr>>,
-    limit: usize,
-) -> Result<(), SpaceError> {
-    // A node on the way down: its address and what it relates to that is still to be visited.
-    let mut path: Vec<(Addr, VecDeque<Addr>)> = Vec::new();
-    let mut later: VecDeque<Addr> = VecDeque::from([start.clone()]);
-    loop {
-        let next = match path.last_mut() {
-            Some((_, rest)) => rest.pop_front(),
-            None => match later.pop_front() {
-                Some(next) => Some(next),
-                None => return Ok(()),
-            },
-        };
-        let Some(addr) = next else {
-            if let (Some((addr, _)), Some(out)) = (path.pop(), out.as_deref_mut()) {
-                out.push(addr);
-                if out.len() > limit {
-                    return Err(SpaceError::TooMany(limit));
+        let mut ask: Vec<Addr> = Vec::new();
+        if let Some((owner, addrs)) = &commit.publish {
+            for batch in addrs.chunks(STAGED_BATCH) {
+                let nodes = view.nodes(Nodes::Staged(owner, batch)).await?;
+                for (addr, node) in batch.iter().zip(nodes) {
+                    match node {
+                        _ if facts.direct.contains_key(addr) => {}
+                        Some(node) => {
+                            if facts.staged.insert(addr.clone(), node.n()).is_none() {
+                                facts.relate(&node);
+                            }
+                        }
+                        None => ask.push(addr.clone()),
+                    }
                 }
             }
-            continue;
-        };
-        if !seen.insert(addr.clone()) {
-            continue;
         }
-        let Some(node) = store.node(&addr)? else {
-            let path = path.iter().map(|(a, _)| a.to_string()).chain([addr.to_string()]).collect();
-            return Err(SpaceError::Missing { path });
-        };
-        if follow == Follow::Live
-            && let Some(tjp) = node.tjp()
-            && Kind::of(&tjp) == Kind::Living
-            && let Some(tip) = store.tip(&tjp)?
-            && !seen.contains(&tip.addr)
-        {
-            // Not below this node, so visited on its own.
-            later.push_back(tip.addr);
+        // Of a tip to come that the commit does not bring itself the number has to be read.
+        let mut tos: Vec<Addr> = commit.tips.iter().map(|t| t.to().clone()).collect();
+        tos.retain(|to| !facts.direct.contains_key(to) && !facts.staged.contains_key(to));
+        if !tos.is_empty() {
+            let nodes = view.nodes(Nodes::Committed(&tos)).await?;
+            for node in nodes.into_iter().flatten() {
+                facts.numbers.insert(node.addr().clone(), node.n());
+                facts.committed.insert(node.addr().clone());
+            }
         }
-        path.push((addr, node.targets().into()));
+        ask.extend(facts.outside.iter().map(|(target, _)| target.clone()));
+        ask.sort_unstable();
+        ask.dedup();
+        if !ask.is_empty() {
+            let has = view.has(&ask).await?;
+            facts.committed.extend(ask.into_iter().zip(has).filter(|(_, has)| *has).map(|(addr, _)| addr));
+        }
+        let tjps: Vec<Addr> = commit.tips.iter().map(|t| t.tjp().clone()).collect();
+        if !tjps.is_empty() {
+            facts.tips = view.tips(Tips::Of(&tjps)).await?.into_iter().map(|t| (t.tjp, t.addr)).collect();
+        }
+        let keys: Vec<String> = commit.expect.iter().map(|(key, _)| key.clone()).collect();
+        if !keys.is_empty() {
+            facts.records = view.records(Records::Keys(&keys)).await?.into_iter().collect();
+        }
+        Ok(facts)
     }
-}
 
-fn history(
-    store: &impl Moment,
-    starts: &[Addr],
-    mut seen: HashSet<Addr>,
-    limit: usize,
-) -> Result<Vec<Addr>, SpaceError> {
-    let mut out = Vec::new();
-    let mut queue: VecDeque<(Addr, Option<Addr>)> = starts.iter().map(|a| (a.clone(), None)).collect();
-    while let Some((addr, from)) = queue.pop_front() {
-        if out.len() >= limit {
-            break;
+    /// Checks the commit:
+    /// * every relation of its nodes leads to a node that it brings or that is committed;
+    /// * what it publishes is staged for the owner it names, or committed;
+    /// * each tip moves once, by a proof of its kind, from where it is, to a node that is there;
+    /// * the records it expects are as it expects them.
+    ///
+    /// # Errors
+    /// The first of these that does not hold; of tips and records all that are elsewhere.
+    pub fn check(&self) -> Result<Batch, CommitError> {
+        let mut conditions = Vec::new();
+        for (addr, from) in &self.outside {
+            if !self.committed.contains(addr) {
+                return Err(CommitError::Missing { addr: addr.clone(), from: from.clone() });
+            }
         }
-        if addr.is_primitive() || !seen.insert(addr.clone()) {
-            continue;
-        }
-        let Some(node) = store.node(&addr)? else {
-            let path = from.iter().chain([&addr]).map(ToString::to_string).collect();
-            return Err(SpaceError::Missing { path });
-        };
-        // Frames may list their whole past, the newest last.
-        let parents = node.past().into_iter().chain(node.rel8n_addrs("graftorphan"));
-        queue.extend(parents.map(|p| (p, Some(addr.clone()))));
-        out.push(addr);
+        let publish = self.publishable()?;
+        let tips = self.tips(&mut conditions)?;
+        self.records(&mut conditions)?;
+        conditions.extend(self.committed.iter().cloned().map(Condition::Committed));
+        let mut seen = HashSet::new();
+        let nodes = self.commit.nodes.iter().filter(|n| !n.addr().is_primitive() && seen.insert(n.addr()));
+        Ok(Batch { conditions, nodes: nodes.cloned().collect(), publish, tips, records: self.commit.records.clone() })
     }
-    Ok(out)
+
+    /// Notes what a node relates to outside the commit.
+    fn relate(&mut self, node: &Verified<IbGib>) {
+        if node.addr().is_primitive() {
+            return;
+        }
+        let here = |target: &Addr| self.direct.contains_key(target) || self.published.contains(target);
+        let outside: Vec<Addr> = node.targets().into_iter().filter(|target| !here(target)).collect();
+        self.outside.extend(outside.into_iter().map(|target| (target, node.addr().clone())));
+    }
+
+    /// What is to be published and is staged; the rest is committed.
+    fn publishable(&self) -> Result<Option<(String, Vec<Addr>)>, CommitError> {
+        let Some((owner, addrs)) = &self.commit.publish else { return Ok(None) };
+        let (mut seen, mut out) = (HashSet::new(), Vec::new());
+        for addr in addrs.iter().filter(|addr| !self.direct.contains_key(addr) && seen.insert(*addr)) {
+            if self.staged.contains_key(addr) {
+                out.push(addr.clone());
+            } else if !self.committed.contains(addr) {
+                return Err(CommitError::Missing { addr: addr.clone(), from: addr.clone() });
+            }
+        }
+        Ok(Some((owner.clone(), out)))
+    }
+
+    fn tips(&self, conditions: &mut Vec<Condition>) -> Result<Vec<Tip>, CommitError> {
+        let refused = |tjp: &Addr, why| Err(CommitError::Refused { tjp: tjp.clone(), why });
+        let (mut moved, mut tips) = (Vec::new(), Vec::new());
+        let mut seen: HashSet<&Addr> = HashSet::new();
+        for advance in &self.commit.tips {
+            let (tjp, to) = (advance.tjp(), advance.to());
+            let kind = Kind::of(tjp);
+            if !seen.insert(tjp) {
+                return refused(tjp, "it is moved twice in one commit");
+            }
+            match (kind, advance) {
+                (Kind::Keystone, Advance::Timeline(_)) => {
+                    return refused(tjp, "a keystone moves by validated steps only");
+                }
+                (Kind::Living | Kind::Saga, Advance::Keystone(_)) => return refused(tjp, "it is not a keystone"),
+                _ => {}
+            }
+            let Some(n) = self.number(to) else { return refused(tjp, "the new tip is not here") };
+            let now = self.tips.get(tjp);
+            if now != advance.from() {
+                moved.push((tjp.clone(), now.cloned()));
+                continue;
+            }
+            conditions.push(Condition::Tip { tjp: tjp.clone(), addr: now.cloned() });
+            tips.push(Tip { tjp: tjp.clone(), addr: to.clone(), n, kind });
+        }
+        if moved.is_empty() { Ok(tips) } else { Err(CommitError::TipsMoved(moved)) }
+    }
+
+    fn records(&self, conditions: &mut Vec<Condition>) -> Result<(), CommitError> {
+        let mut changed = Vec::new();
+        for (key, value) in &self.commit.expect {
+            let now = self.records.get(key);
+            if now != value.as_ref() {
+                changed.push((key.clone(), now.cloned()));
+            }
+            conditions.push(Condition::Record { key: key.clone(), value: value.clone() });
+        }
+        if changed.is_empty() { Ok(()) } else { Err(CommitError::RecordsChanged(changed)) }
+    }
+
+    /// The number of a node that will be there; `None` if it will not.
+    fn number(&self, addr: &Addr) -> Option<Option<u64>> {
+        self.direct.get(addr).or_else(|| self.staged.get(addr)).or_else(|| self.numbers.get(addr)).copied()
+    }
 }

@@ -1,107 +1,16 @@
-//! The trait, its types and its promises.
+//! What a space can do for its users, and what it promises them.
 
+use crate::error::{CommitError, SpaceError};
+use crate::rules::Facts;
+use crate::store::{Nodes, Records, Scanned, Store, Tips, Written};
+use crate::tip::{Advance, Kind, Tip};
+use crate::walk;
 use async_trait::async_trait;
 use ibgib::{Addr, IbGib, Verified};
 use std::collections::HashSet;
-use std::fmt;
 
-/// What a timeline is, told by its first frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// A timeline of people's or programs' data; merged when it diverges (if its frames have dna).
-    Living,
-    /// An identity: only validated steps move it, and it never merges.
-    Keystone,
-    /// The transcript of a saga.
-    Saga,
-}
-
-impl Kind {
-    /// The kind of the timeline that `tjp` starts: the first word of its ib is `keystone`, `saga`, or anything else.
-    pub fn of(tjp: &Addr) -> Self {
-        match tjp.ib().split(' ').next() {
-            Some("keystone") => Self::Keystone,
-            Some("saga") => Self::Saga,
-            _ => Self::Living,
-        }
-    }
-
-    /// `living`, `keystone` or `saga`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Living => "living",
-            Self::Keystone => "keystone",
-            Self::Saga => "saga",
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// The newest frame of a timeline in one space.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tip {
-    /// The timeline: the address of its first frame.
-    pub tjp: Addr,
-    /// The newest frame.
-    pub addr: Addr,
-    /// The newest frame's number, when it has one.
-    pub n: Option<u64>,
-    /// What kind of timeline.
-    pub kind: Kind,
-}
-
-/// Proof that a tip may move; made only by the ancestry check or by a validated keystone step.
-#[derive(Clone, Debug)]
-pub enum Advance {
-    /// From the ancestry check: living timelines and transcripts.
-    Timeline(ibgib::timeline::Advance),
-    /// From validated keystone steps.
-    Keystone(ibgib_keystone::Step),
-}
-
-impl Advance {
-    /// The timeline.
-    pub fn tjp(&self) -> &Addr {
-        match self {
-            Self::Timeline(a) => a.tjp(),
-            Self::Keystone(s) => s.tjp(),
-        }
-    }
-
-    /// The tip that the proof starts from; `None` for a timeline new to the space.
-    pub fn from(&self) -> Option<&Addr> {
-        match self {
-            Self::Timeline(a) => a.from(),
-            Self::Keystone(s) => s.from(),
-        }
-    }
-
-    /// The tip that the proof leads to.
-    pub fn to(&self) -> &Addr {
-        match self {
-            Self::Timeline(a) => a.to(),
-            Self::Keystone(s) => s.to(),
-        }
-    }
-}
-
-/// One tip's move: compare-and-swap from `advance.from()` to `advance.to()`.
-#[derive(Clone, Debug)]
-pub struct TipMove {
-    /// The proof, which names timeline, expected and new tip.
-    pub advance: Advance,
-}
-
-impl From<Advance> for TipMove {
-    fn from(advance: Advance) -> Self {
-        Self { advance }
-    }
-}
+/// How often a commit is checked anew because something that it rests on changed between check and write.
+const COMMIT_TRIES: usize = 64;
 
 /// What one commit publishes, all or none.
 #[derive(Clone, Debug, Default)]
@@ -111,100 +20,12 @@ pub struct Commit {
     /// Nodes to publish that were staged before: the owner they were staged for, and which.
     pub publish: Option<(String, Vec<Addr>)>,
     /// Tips to move.
-    pub tips: Vec<TipMove>,
+    pub tips: Vec<Advance>,
     /// Local records to set (`Some`) or drop (`None`), in the same atomic write. Never synced.
     pub records: Vec<(String, Option<Vec<u8>>)>,
-}
-
-/// Why a space could not do what was asked.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SpaceError {
-    /// What is stored under this address does not have it.
-    #[error("the stored node {addr} is corrupt: {why}")]
-    Corrupt {
-        /// The address asked for.
-        addr: String,
-        /// What is wrong.
-        why: String,
-    },
-    /// A node that a graph needs is not there; the path of addresses that leads to it, ending with it.
-    #[error("a node is missing: {}", .path.join(" -> "))]
-    Missing {
-        /// From the start to the missing address.
-        path: Vec<String>,
-    },
-    /// A graph has more nodes than the limit given.
-    #[error("the graph has more than {0} nodes")]
-    TooMany(usize),
-    /// The store's file itself is damaged.
-    #[error("the store is damaged: {0}")]
-    Damaged(String),
-    /// No room on the disk.
-    #[error("no room left on the disk: {0}")]
-    Full(String),
-    /// Another process has the store open.
-    #[error("the store is in use by another process: {0}")]
-    Locked(String),
-    /// The file system refuses.
-    #[error("no permission: {0}")]
-    Permission(String),
-    /// The path does not hold a store.
-    #[error("no store at {0}")]
-    NotFound(String),
-    /// Reading or writing failed.
-    #[error("store I/O failed: {0}")]
-    Io(String),
-    /// The space was closed.
-    #[error("the space is closed")]
-    Closed,
-}
-
-impl SpaceError {
-    /// The code for scripts and answers.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Corrupt { .. } => "corrupt",
-            Self::Missing { .. } => "missing",
-            Self::TooMany(_) => "too_many",
-            Self::Damaged(_) => "damaged",
-            Self::Full(_) => "disk_full",
-            Self::Locked(_) => "locked",
-            Self::Permission(_) => "permission",
-            Self::NotFound(_) => "no_store",
-            Self::Io(_) => "io",
-            Self::Closed => "closed",
-        }
-    }
-}
-
-/// Why a commit did not happen; nothing of it did.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum CommitError {
-    /// A relation of a new node leads to a node that is neither in the batch nor committed.
-    #[error("{from} relates to {addr}, which is neither here nor in the batch")]
-    Missing {
-        /// The node that is not there.
-        addr: Addr,
-        /// The node that relates to it.
-        from: Addr,
-    },
-    /// Tips are not where the proofs start; each timeline with the tip it has now.
-    #[error("{} tip(s) moved meanwhile", .0.len())]
-    TipsMoved(Vec<(Addr, Option<Addr>)>),
-    /// The proof does not fit the timeline: a keystone moved without a validated step, two moves of one timeline,
-    /// or a tip whose node is not there.
-    #[error("tip of {tjp} may not move: {why}")]
-    Refused {
-        /// The timeline.
-        tjp: Addr,
-        /// Why not.
-        why: &'static str,
-    },
-    /// The space failed.
-    #[error(transparent)]
-    Space(#[from] SpaceError),
+    /// Local records that must have these values (`None`: must not be there) for the commit to happen: a
+    /// compare-and-swap together with `records`, by which a lease is taken, renewed and handed on.
+    pub expect: Vec<(String, Option<Vec<u8>>)>,
 }
 
 /// What changed since a revision.
@@ -214,7 +35,7 @@ pub struct Changes {
     pub revision: u64,
     /// Tips that moved, each at its present value.
     pub tips: Vec<Tip>,
-    /// The space no longer knows what changed since then: list the tips again.
+    /// The space was never at that revision (it was replaced, say): list the tips again.
     pub lagged: bool,
 }
 
@@ -230,17 +51,8 @@ pub enum Follow {
     History,
 }
 
-/// One entry of [`Space::scan`].
-#[derive(Clone, Debug)]
-pub struct Scanned {
-    /// Where to continue.
-    pub key: [u8; 32],
-    /// The node, or what is wrong with what is stored there.
-    pub node: Result<Verified<IbGib>, SpaceError>,
-}
-
-/// Where ibgibs rest. Absence is `None`, never an error; an error is a failure. Primitives are never stored and
-/// always absent.
+/// Where ibgibs rest. Every [`Store`] is a space: what is here is made of the store's answers, in one way for all of
+/// them. Absence is `None`, never an error; an error is a failure. Primitives are never stored and always absent.
 ///
 /// Promises, each checked by the contract suite:
 /// 1. **Atomic and durable**: a commit happens whole or not at all, and is durable when it returns.
@@ -250,58 +62,152 @@ pub struct Scanned {
 ///    others learn the present value.
 /// 4. **Checked**: what is read is re-hashed; damage is an error that names the address.
 /// 5. **Idempotent**: adding a node again changes nothing.
+///
+/// Each call but `commit` answers from one moment of the store.
 #[async_trait]
-pub trait Space: fmt::Debug + Send + Sync + 'static {
-    /// The space's own id: 32 random bytes in lowercase hex, made with the store.
-    fn id(&self) -> &str;
+pub trait Space: Store {
+    /// Checks a commit by the [`rules`](crate::rules) and writes it; answers its revision.
+    ///
+    /// # Errors
+    /// [`CommitError`]; nothing of it happened, except that after [`CommitError::Space`] this is unknown.
+    async fn commit(&self, commit: Commit) -> Result<u64, CommitError> {
+        for _ in 0..COMMIT_TRIES {
+            let batch = {
+                let view = self.view().await?;
+                Facts::fetch(&*view, &commit).await?.check()?
+            };
+            if let Written::Done(revision) = self.write(batch).await? {
+                return Ok(revision);
+            }
+        }
+        Err(SpaceError::Io(format!("what a commit rests on changed {COMMIT_TRIES} times")).into())
+    }
 
     /// The committed nodes at `addrs`, in order.
-    async fn get(&self, addrs: &[Addr]) -> Result<Vec<Option<Verified<IbGib>>>, SpaceError>;
+    ///
+    /// # Errors
+    /// [`SpaceError::Corrupt`]; when the store fails.
+    async fn get(&self, addrs: &[Addr]) -> Result<Vec<Option<Verified<IbGib>>>, SpaceError> {
+        self.view().await?.nodes(Nodes::Committed(addrs)).await
+    }
+
+    /// The committed node at `addr`.
+    ///
+    /// # Errors
+    /// As [`Space::get`].
+    async fn node(&self, addr: &Addr) -> Result<Option<Verified<IbGib>>, SpaceError> {
+        Ok(self.get(std::slice::from_ref(addr)).await?.pop().flatten())
+    }
 
     /// Whether each of `addrs` is committed.
-    async fn has(&self, addrs: &[Addr]) -> Result<Vec<bool>, SpaceError>;
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn has(&self, addrs: &[Addr]) -> Result<Vec<bool>, SpaceError> {
+        if addrs.is_empty() { Ok(Vec::new()) } else { self.view().await?.has(addrs).await }
+    }
+
+    /// Of relations, each told as the address it leads to and the one it comes from, those that lead to what is not
+    /// committed, each such address once.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn lacking(&self, mut relations: Vec<(Addr, Addr)>) -> Result<Vec<(Addr, Addr)>, SpaceError> {
+        let mut seen = HashSet::new();
+        relations.retain(|(target, _)| seen.insert(target.clone()));
+        let targets: Vec<Addr> = relations.iter().map(|(target, _)| target.clone()).collect();
+        let has = self.has(&targets).await?;
+        Ok(relations.into_iter().zip(has).filter(|(_, has)| !has).map(|(relation, _)| relation).collect())
+    }
 
     /// How many nodes are committed.
-    async fn count(&self) -> Result<u64, SpaceError>;
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn count(&self) -> Result<u64, SpaceError> {
+        Ok(self.view().await?.head().await?.nodes)
+    }
 
     /// The tip of a timeline.
-    async fn tip(&self, tjp: &Addr) -> Result<Option<Tip>, SpaceError>;
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn tip(&self, tjp: &Addr) -> Result<Option<Tip>, SpaceError> {
+        Ok(self.view().await?.tips(Tips::Of(std::slice::from_ref(tjp))).await?.pop())
+    }
 
     /// Tips of one kind, or all, sorted by the text of their tjp address.
-    async fn tips(&self, kind: Option<Kind>) -> Result<Vec<Tip>, SpaceError>;
-
-    /// Publishes a commit and answers its revision.
-    async fn commit(&self, commit: Commit) -> Result<u64, CommitError>;
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn tips(&self, kind: Option<Kind>) -> Result<Vec<Tip>, SpaceError> {
+        Ok(sorted(self.view().await?.tips(Tips::Kind(kind)).await?))
+    }
 
     /// The newest revision.
-    async fn revision(&self) -> Result<u64, SpaceError>;
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn revision(&self) -> Result<u64, SpaceError> {
+        Ok(self.view().await?.head().await?.revision)
+    }
 
-    /// Tips that moved after revision `since`.
-    async fn changes(&self, since: u64) -> Result<Changes, SpaceError>;
-
-    /// Waits until the revision is greater than `since`; answers it.
-    async fn changed(&self, since: u64) -> Result<u64, SpaceError>;
-
-    /// Keeps nodes apart for `owner` until a commit publishes them. Durable at the latest with the next commit.
-    async fn stage(&self, owner: &str, nodes: &[Verified<IbGib>]) -> Result<(), SpaceError>;
+    /// Tips that moved after revision `since`, sorted by the text of their tjp address.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn changes(&self, since: u64) -> Result<Changes, SpaceError> {
+        let view = self.view().await?;
+        let revision = view.head().await?.revision;
+        let tips = sorted(view.tips(Tips::MovedSince(since)).await?);
+        Ok(Changes { revision, tips, lagged: since > revision })
+    }
 
     /// Nodes staged for `owner` at `addrs`, in order.
-    async fn staged(&self, owner: &str, addrs: &[Addr]) -> Result<Vec<Option<Verified<IbGib>>>, SpaceError>;
+    ///
+    /// # Errors
+    /// [`SpaceError::Corrupt`]; when the store fails.
+    async fn staged(&self, owner: &str, addrs: &[Addr]) -> Result<Vec<Option<Verified<IbGib>>>, SpaceError> {
+        if addrs.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.view().await?.nodes(Nodes::Staged(owner, addrs)).await
+    }
 
     /// Addresses staged for `owner`.
-    async fn staged_addrs(&self, owner: &str) -> Result<Vec<Addr>, SpaceError>;
-
-    /// Forgets what is staged for `owner`.
-    async fn unstage(&self, owner: &str) -> Result<(), SpaceError>;
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn staged_addrs(&self, owner: &str) -> Result<Vec<Addr>, SpaceError> {
+        self.view().await?.staged(owner).await
+    }
 
     /// A local record.
-    async fn record(&self, key: &str) -> Result<Option<Vec<u8>>, SpaceError>;
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn record(&self, key: &str) -> Result<Option<Vec<u8>>, SpaceError> {
+        let found = self.view().await?.records(Records::Keys(&[key.to_owned()])).await?;
+        Ok(found.into_iter().next().map(|(_, value)| value))
+    }
 
     /// Local records whose key starts with `prefix`, sorted by key.
-    async fn records(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, SpaceError>;
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn records(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, SpaceError> {
+        let mut found = self.view().await?.records(Records::Prefix(prefix)).await?;
+        found.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        Ok(found)
+    }
 
     /// Up to `limit` committed nodes after `after`, in key order, re-hashed.
-    async fn scan(&self, after: Option<[u8; 32]>, limit: usize) -> Result<Vec<Scanned>, SpaceError>;
+    ///
+    /// # Errors
+    /// When the store fails; a damaged node is an entry that says so.
+    async fn scan(&self, after: Option<[u8; 32]>, limit: usize) -> Result<Vec<Scanned>, SpaceError> {
+        self.view().await?.scan(after, limit).await
+    }
 
     /// Addresses reachable from `starts`, dependencies before dependents; primitives and everything at or below
     /// `stop` are left out. With [`Follow::History`] the nearest `limit` frames are answered, newest first; with the
@@ -315,5 +221,15 @@ pub trait Space: fmt::Debug + Send + Sync + 'static {
         follow: Follow,
         stop: &HashSet<Addr>,
         limit: usize,
-    ) -> Result<Vec<Addr>, SpaceError>;
+    ) -> Result<Vec<Addr>, SpaceError> {
+        let view = self.view().await?;
+        walk::reach(&*view, starts, follow, stop, limit).await
+    }
+}
+
+impl<S: Store + ?Sized> Space for S {}
+
+fn sorted(mut tips: Vec<Tip>) -> Vec<Tip> {
+    tips.sort_unstable_by(|a, b| a.tjp.cmp(&b.tjp));
+    tips
 }

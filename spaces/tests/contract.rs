@@ -1,6 +1,6 @@
 //! Both spaces keep every promise of the contract, one test each, and the durable one keeps what it has.
 
-use ibgib_spaces::{Commit, DurableSpace, MemorySpace, Space, contract, each_promise};
+use ibgib_spaces::{Commit, DurableSpace, MemorySpace, Space, Store, contract, each_promise};
 use std::sync::{Arc, Barrier};
 use std::task::{Context, Poll, Waker};
 

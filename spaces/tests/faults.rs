@@ -41,7 +41,7 @@ async fn add_one(space: &dyn Space, tjp: &Addr) {
     let here = MemorySpace::new("proofs need no space when all frames are at hand");
     let at_hand = [now.clone(), next.frame.clone()].map(|n| (n.addr().clone(), n)).into();
     let proof = advance(&here, &at_hand, Some(now.addr()), next.frame.addr()).await.unwrap();
-    let tips = vec![Advance::Timeline(proof).into()];
+    let tips = vec![Advance::Timeline(proof)];
     let commit = Commit { nodes: next.nodes(), tips, ..Commit::default() };
     loop {
         match space.commit(commit.clone()).await {

@@ -7,7 +7,7 @@ use ibgib::Verified;
 use ibgib::timeline::History;
 use ibgib_spaces::fault::{FaultSpace, Op, Plan};
 use ibgib_spaces::history::Loader;
-use ibgib_spaces::{MemorySpace, Space};
+use ibgib_spaces::{MemorySpace, Space, Store};
 use std::sync::Arc;
 
 const FRAMES: usize = 1_000;

@@ -4,7 +4,7 @@ mod common;
 
 use common::{Random, born, newest, number, set, step};
 use ibgib::Addr;
-use ibgib_spaces::{Commit, DurableSpace, Follow, Space, fsck};
+use ibgib_spaces::{Commit, DurableSpace, Follow, Space, Store, fsck};
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};

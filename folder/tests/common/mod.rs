@@ -1,8 +1,6 @@
 //! People with devices: a temporary directory, a space and the folder that binds them.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
-pub(crate) mod cut;
-
 use ibgib::transform::Moment;
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_folder::{CheckoutOpts, CheckoutReport, EntryPath, Folder, SnapshotReport};
@@ -125,7 +123,7 @@ pub(crate) async fn publish(space: &dyn Space, mut overlay: HashMap<Addr, Verifi
     let mut commit = Commit { nodes: overlay.values().cloned().collect(), ..Commit::default() };
     if old.as_ref() != Some(&to) {
         let advance = history::advance(space, &overlay, old.as_ref(), &to).await.unwrap();
-        commit.tips.push(Advance::Timeline(advance).into());
+        commit.tips.push(Advance::Timeline(advance));
     }
     space.commit(commit).await.unwrap();
 }

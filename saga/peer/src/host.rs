@@ -230,8 +230,7 @@ impl Host {
         if let Some(tip) = self.space.tip(chain.tjp()).await.map_err(space_error)? {
             return Ok(tip.addr);
         }
-        let commit =
-            Commit { nodes: vec![genesis.clone()], tips: vec![Advance::Keystone(step).into()], ..Commit::default() };
+        let commit = Commit { nodes: vec![genesis.clone()], tips: vec![Advance::Keystone(step)], ..Commit::default() };
         match self.space.commit(commit).await {
             Ok(_) => {
                 self.tell(HostEvent::Registered(chain.tjp().clone()));
@@ -307,7 +306,7 @@ impl Host {
         }
         let step = chain.advance_all(fresh.iter().copied(), &of_the_last).map_err(|e| invalid(&e))?;
         commit.nodes.extend(fresh.into_iter().cloned());
-        commit.tips.extend(step.map(|s| Advance::Keystone(s).into()));
+        commit.tips.extend(step.map(Advance::Keystone));
         if let Some(session) = session {
             self.introduce(&chain, frames.last(), session, &mut commit).await?;
         }
@@ -393,7 +392,7 @@ impl Host {
             return Err(refused("session_not_named", "the identity's newest frame does not name this session"));
         }
         commit.nodes.push(session.clone());
-        commit.tips.push(Advance::Keystone(step).into());
+        commit.tips.push(Advance::Keystone(step));
         commit.records.push((session_key(s.tjp()), Some(chain.tjp().as_str().as_bytes().to_vec())));
         Ok(())
     }

@@ -174,8 +174,7 @@ pub(crate) fn sign(
 
 /// Stores what was signed.
 pub(crate) async fn store(space: &dyn Space, signed: Signed) -> Result<Chain, SagaError> {
-    let commit =
-        Commit { nodes: vec![signed.frame], tips: vec![Advance::Keystone(signed.step).into()], ..Commit::default() };
+    let commit = Commit { nodes: vec![signed.frame], tips: vec![Advance::Keystone(signed.step)], ..Commit::default() };
     match space.commit(commit).await {
         Ok(_) => Ok(signed.chain),
         Err(error) => Err(commit_error(error)),

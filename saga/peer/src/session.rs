@@ -147,7 +147,7 @@ impl SessionSigner {
         let frame = signed.frame.clone();
         let commit = Commit {
             nodes: vec![signed.frame],
-            tips: vec![Advance::Keystone(signed.step).into()],
+            tips: vec![Advance::Keystone(signed.step)],
             // Once a proof is signed this session is spent: the next connection makes another.
             records: if connecting { vec![(self.pending_key.clone(), None)] } else { Vec::new() },
             ..Commit::default()
@@ -208,7 +208,7 @@ pub async fn establish_session_identity(
     let session = s.frame.clone();
     let commit = Commit {
         nodes: vec![i1.frame.clone(), s.frame],
-        tips: vec![Advance::Keystone(i1.step).into(), Advance::Keystone(s.step).into()],
+        tips: vec![Advance::Keystone(i1.step), Advance::Keystone(s.step)],
         records: vec![(pending_key.clone(), Some(session.addr().as_str().as_bytes().to_vec()))],
         ..Commit::default()
     };
@@ -290,8 +290,7 @@ async fn catch_up(
         let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
         SagaError::local("identity_invalid", all.join("; "))
     })?;
-    let commit =
-        Commit { nodes, tips: step.map(|s| Advance::Keystone(s).into()).into_iter().collect(), ..Commit::default() };
+    let commit = Commit { nodes, tips: step.map(Advance::Keystone).into_iter().collect(), ..Commit::default() };
     space.commit(commit).await.map_err(commit_error)?;
     Ok(Some(theirs))
 }

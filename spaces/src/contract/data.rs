@@ -1,8 +1,10 @@
 //! What the checks commit: stones, timelines, keystones. No clock and no entropy: every run commits the same.
 
 use super::{Found, hold};
+use crate::error::CommitError;
 use crate::history::{self, Overlay};
-use crate::space::{Advance, Commit, CommitError, Space, Tip};
+use crate::space::{Commit, Space};
+use crate::tip::{Advance, Tip};
 use ibgib::transform::{self, ForkOpts, Moment, Mut8Opts, TjpOpts, Transformed, linked};
 use ibgib::{Addr, IbGib, Map, Value, Verified, strings};
 use ibgib_keystone::{Entropy, Secret, Signed, config};
@@ -67,7 +69,7 @@ pub(super) async fn proof(space: &dyn Space, from: Option<&Addr>, made: &Transfo
 
 /// The commit that stores `made` and moves the tip to it.
 pub(super) async fn step(space: &dyn Space, from: Option<&Addr>, made: &Transformed) -> Result<Commit, Found> {
-    let tips = vec![proof(space, from, made).await?.into()];
+    let tips = vec![proof(space, from, made).await?];
     Ok(Commit { nodes: made.nodes(), tips, ..Commit::default() })
 }
 

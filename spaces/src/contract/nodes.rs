@@ -2,7 +2,8 @@
 
 use super::data::{born, has, misnamed, nodes, one, proof, refusal, stone, timeline};
 use super::{Held, hold, same};
-use crate::space::{Commit, CommitError, Space};
+use crate::error::CommitError;
+use crate::space::{Commit, Space};
 use ibgib::IbGib;
 use std::sync::Arc;
 
@@ -72,7 +73,7 @@ pub(super) async fn a_refused_commit_leaves_nothing(space: Arc<dyn Space>) -> He
     let mut commit = nodes(&[&good, &stone("broken", &[lost.addr()])?]);
     commit.nodes.extend(fresh.nodes());
     commit.publish = Some(("owner".into(), vec![staged.addr().clone()]));
-    commit.tips = vec![proof(&*space, None, &fresh).await?.into()];
+    commit.tips = vec![proof(&*space, None, &fresh).await?];
     commit.records = vec![("kept".into(), None), ("new".into(), Some(vec![1]))];
     let missing = commit.clone();
     // The same without the broken node, but with a tip that is no longer where the proof starts.
@@ -80,7 +81,7 @@ pub(super) async fn a_refused_commit_leaves_nothing(space: Arc<dyn Space>) -> He
     stale.nodes.remove(1);
     let again = super::data::set(&frames[0], "stale", true)?;
     stale.nodes.extend(again.nodes());
-    stale.tips.push(proof(&*space, Some(tjp), &again).await?.into());
+    stale.tips.push(proof(&*space, Some(tjp), &again).await?);
 
     for (commit, moved) in [(missing, false), (stale, true)] {
         let error = refusal(&*space, commit).await?;
@@ -114,6 +115,55 @@ pub(super) async fn records_are_part_of_the_commit(space: Arc<dyn Space>) -> Hel
     space.commit(Commit { records, ..Commit::default() }).await?;
     let all = [entry("a", &[0, 255]), entry("b", b"plain"), entry("b/2", b"two"), entry("c", b"changed")];
     same!(space.records("").await?, [&all[..], &[entry("d", b"1")]].concat(), "all records");
+    Ok(())
+}
+
+fn lease(holder: Option<&str>) -> Vec<(String, Option<Vec<u8>>)> {
+    vec![("lease".to_owned(), holder.map(|v| v.as_bytes().to_vec()))]
+}
+
+/// The commit that hands the lease on.
+fn hand_on(from: Option<&str>, to: &str) -> Commit {
+    Commit { expect: lease(from), records: lease(Some(to)), ..Commit::default() }
+}
+
+pub(super) async fn records_are_taken_by_compare_and_swap(space: Arc<dyn Space>) -> Held {
+    let mut takers = Vec::new();
+    for i in 0..8 {
+        let (space, commit) = (Arc::clone(&space), hand_on(None, &format!("taker {i}")));
+        takers.push(tokio::spawn(async move { space.commit(commit).await }));
+    }
+    let mut taken = 0;
+    let mut told = Vec::new();
+    for taker in takers {
+        match taker.await? {
+            Ok(_) => taken += 1,
+            Err(CommitError::RecordsChanged(now)) => told.push(now),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    same!((taken, told.len()), (1, 7), "how many took the lease, and how many were told that they did not");
+    let holder = space.record("lease").await?;
+    for now in told {
+        same!(now, [("lease".to_owned(), holder.clone())], "who is told to hold the lease");
+    }
+    let revision = space.revision().await?;
+    let node = stone("beside a lease", &[])?;
+    let late = Commit { nodes: vec![node.clone()], ..hand_on(Some("nobody"), "late") };
+    let error = refusal(&*space, late.clone()).await?;
+    same!(
+        error,
+        CommitError::RecordsChanged(vec![("lease".to_owned(), holder.clone())]),
+        "why a lease is not handed on"
+    );
+    same!(space.revision().await?, revision, "the revision after a refusal");
+    hold!(!has(&*space, node.addr()).await?, "a node came by a refused commit");
+    let holder = holder.map(|holder| String::from_utf8_lossy(&holder).into_owned());
+    space.commit(Commit { expect: lease(holder.as_deref()), ..late }).await?;
+    same!(space.record("lease").await?, Some(b"late".to_vec()), "the lease after it was handed on");
+    // To expect is not to set.
+    space.commit(Commit { expect: lease(Some("late")), ..Commit::default() }).await?;
+    same!(space.record("lease").await?, Some(b"late".to_vec()), "a record that was only expected");
     Ok(())
 }
 

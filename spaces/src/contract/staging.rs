@@ -2,7 +2,8 @@
 
 use super::data::{born, has, nodes, one, proof, refusal, stone, tip_of};
 use super::{Held, hold, same};
-use crate::space::{Commit, CommitError, Follow, Space};
+use crate::error::CommitError;
+use crate::space::{Commit, Follow, Space};
 use ibgib::Addr;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -65,7 +66,7 @@ pub(super) async fn staged_nodes_are_published_by_name(space: Arc<dyn Space>) ->
     space.stage("owner", &first.nodes()).await?;
     let addrs: Vec<Addr> = first.nodes().iter().map(|n| n.addr().clone()).collect();
     let mut commit = publish("owner", &addrs.iter().collect::<Vec<_>>());
-    commit.tips = vec![proof(&*space, None, &first).await?.into()];
+    commit.tips = vec![proof(&*space, None, &first).await?];
     space.commit(commit.clone()).await?;
     let tip = tip_of(&*space, first.frame.addr()).await?;
     same!((tip.addr.clone(), tip.n), (first.frame.addr().clone(), Some(0)), "the tip of a published timeline");

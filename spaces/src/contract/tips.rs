@@ -2,7 +2,9 @@
 
 use super::data::{born, identity, nodes, one, proof, refusal, revoked, set, step, stone, timeline, tip_of};
 use super::{Found, Held, hold, same};
-use crate::space::{Advance, Commit, CommitError, Follow, Kind, Space};
+use crate::error::CommitError;
+use crate::space::{Commit, Follow, Space};
+use crate::tip::{Advance, Kind};
 use ibgib::{Addr, IbGib, Value};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -31,10 +33,10 @@ pub(super) async fn tips_move_by_compare_and_swap(space: Arc<dyn Space>) -> Held
     yours_step.nodes.extend(other.nodes().into_iter().chain(never.nodes()));
     let overlay = yours_step.nodes.iter().map(|n| (n.addr().clone(), n.clone())).collect();
     let advance = crate::history::advance(&*space, &overlay, Some(other.frame.addr()), never.frame.addr()).await?;
-    yours_step.tips.push(Advance::Timeline(advance).into());
+    yours_step.tips.push(Advance::Timeline(advance));
     let third = born("third")?;
     yours_step.nodes.extend(third.nodes());
-    yours_step.tips.push(proof(&*space, None, &third).await?.into());
+    yours_step.tips.push(proof(&*space, None, &third).await?);
     let error = refusal(&*space, yours_step).await?;
     let CommitError::TipsMoved(mut moved) = error else { return Err(Found(format!("not TipsMoved: {error:?}"))) };
     moved.sort();
@@ -61,7 +63,7 @@ pub(super) async fn a_tip_moves_once_and_to_what_is_there(space: Arc<dyn Space>)
     commit.tips.clear();
     space.commit(commit).await?;
     same!(space.tip(first.frame.addr()).await?, None, "a tip that nobody moved");
-    let tips = vec![proof(&*space, None, &first).await?.into()];
+    let tips = vec![proof(&*space, None, &first).await?];
     space.commit(Commit { tips, ..Commit::default() }).await?;
     same!(tip_of(&*space, first.frame.addr()).await?.n, Some(0), "the number of a tip whose node came before");
     Ok(())
@@ -167,7 +169,7 @@ pub(super) async fn tips_are_sorted_and_of_a_kind(space: Arc<dyn Space>) -> Held
     }
     let saga = timeline(&*space, "saga 1", 0).await?.remove(0).addr().clone();
     let signed = identity()?;
-    let tips = vec![Advance::Keystone(signed.step).into()];
+    let tips = vec![Advance::Keystone(signed.step)];
     space.commit(Commit { nodes: vec![signed.frame.clone()], tips, ..Commit::default() }).await?;
     let keystone = signed.frame.addr().clone();
     living.sort_unstable();
@@ -199,16 +201,16 @@ pub(super) async fn keystones_move_by_validated_steps(space: Arc<dyn Space>) -> 
     // The ancestry check alone proves too little: anybody can write a frame after somebody's frame.
     let overlay = [&genesis.frame, &last.frame].map(|f| (f.addr().clone(), f.clone())).into();
     let born = crate::history::advance(&*space, &overlay, None, &tjp).await?;
-    let unsigned = Commit { tips: vec![Advance::Timeline(born).into()], ..nodes(&[&frame]) };
+    let unsigned = Commit { tips: vec![Advance::Timeline(born)], ..nodes(&[&frame]) };
     let error = refusal(&*space, unsigned).await?;
     hold!(matches!(error, CommitError::Refused { .. }), "a keystone is born without a validated step: {error:?}");
-    space.commit(Commit { tips: vec![Advance::Keystone(genesis.step).into()], ..nodes(&[&frame]) }).await?;
+    space.commit(Commit { tips: vec![Advance::Keystone(genesis.step)], ..nodes(&[&frame]) }).await?;
     let moved = crate::history::advance(&*space, &overlay, Some(&tjp), last.frame.addr()).await?;
-    let unsigned = Commit { tips: vec![Advance::Timeline(moved).into()], ..nodes(&[&last.frame]) };
+    let unsigned = Commit { tips: vec![Advance::Timeline(moved)], ..nodes(&[&last.frame]) };
     let error = refusal(&*space, unsigned).await?;
     hold!(matches!(error, CommitError::Refused { .. }), "a keystone moved without a validated step: {error:?}");
     same!(tip_of(&*space, &tjp).await?.addr, tjp, "the tip after refusals");
-    let signed = Commit { tips: vec![Advance::Keystone(last.step).into()], ..nodes(&[&last.frame]) };
+    let signed = Commit { tips: vec![Advance::Keystone(last.step)], ..nodes(&[&last.frame]) };
     space.commit(signed.clone()).await?;
     let tip = tip_of(&*space, &tjp).await?;
     same!((tip.addr, tip.kind), (last.frame.addr().clone(), Kind::Keystone), "the tip after a validated step");

@@ -2,8 +2,9 @@
 
 use super::data::{Node, nodes, one, set, stone, timeline};
 use super::{Found, Held, hold, same};
+use crate::error::SpaceError;
 use crate::history;
-use crate::space::{Follow, Space, SpaceError};
+use crate::space::{Follow, Space};
 use ibgib::Addr;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

@@ -41,7 +41,7 @@ pub(crate) fn number(frame: &IbGib, name: &str) -> u32 {
 pub(crate) async fn step(space: &dyn Space, from: Option<&Addr>, made: &Transformed) -> Commit {
     let overlay: Overlay = made.nodes().into_iter().map(|n| (n.addr().clone(), n)).collect();
     let advance = advance(space, &overlay, from, made.frame.addr()).await.unwrap();
-    Commit { nodes: made.nodes(), tips: vec![Advance::Timeline(advance).into()], ..Commit::default() }
+    Commit { nodes: made.nodes(), tips: vec![Advance::Timeline(advance)], ..Commit::default() }
 }
 
 /// The newest frame of a timeline.

@@ -64,7 +64,7 @@ impl ReceiverDesk {
             ReceiverQuery::Connected { frame, step } => {
                 let commit = Commit {
                     nodes: vec![frame],
-                    tips: vec![Advance::Keystone(step).into()],
+                    tips: vec![Advance::Keystone(step)],
                     // From now on nodes may be staged.
                     records: vec![(staging_key(&self.owner), Some(now_ms().to_string().into_bytes()))],
                     ..Commit::default()
@@ -432,11 +432,11 @@ impl ReceiverDesk {
         let mut commit = Commit {
             nodes: self.plan.nodes.clone(),
             publish: Some((self.owner.clone(), self.plan.publish.iter().cloned().collect())),
-            tips: self.plan.advances.iter().cloned().map(Into::into).collect(),
-            records: Vec::new(),
+            tips: self.plan.advances.clone(),
+            ..Commit::default()
         };
         commit.nodes.extend(session_frames);
-        commit.tips.extend(step.map(|s| Advance::Keystone(s).into()));
+        commit.tips.extend(step.map(Advance::Keystone));
         add_transcript(&mut view, &mut commit, transcript).await?;
         match space.commit(commit).await {
             Ok(_) => {

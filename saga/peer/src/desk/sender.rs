@@ -255,7 +255,7 @@ impl SenderDesk {
         if mine.as_ref() != Some(&to) {
             match view.history.advance(mine.as_ref(), &to).await {
                 Err(error) => return Ok(Err(error.to_string())),
-                Ok(advance) => commit.tips.push(Advance::Timeline(advance).into()),
+                Ok(advance) => commit.tips.push(Advance::Timeline(advance)),
             }
         }
         // Of a timeline that is refused nothing stays.
@@ -280,7 +280,7 @@ pub(super) async fn add_transcript(
             .advance(None, last.frame.addr())
             .await
             .map_err(|e| SagaError::local("transcript", e.to_string()))?;
-        commit.tips.push(Advance::Timeline(advance).into());
+        commit.tips.push(Advance::Timeline(advance));
     }
     commit.nodes.extend(nodes);
     Ok(())

@@ -1,9 +1,9 @@
-//! Tables, and reading them inside one transaction.
+//! The tables, and what stands in them.
 
-use crate::rules::Moment;
-use crate::space::{Kind, SpaceError, Tip};
+use crate::error::SpaceError;
+use crate::tip::{Kind, Tip};
 use ibgib::{Addr, IbGib, Verified};
-use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{ReadableTable, TableDefinition};
 use std::io;
 
 pub(super) type Key = [u8; 32];
@@ -42,11 +42,6 @@ pub(super) fn fail(error: impl Into<redb::Error>) -> SpaceError {
         }
         error => SpaceError::Io(error.to_string()),
     }
-}
-
-/// A failure while making changes durable.
-pub(super) fn write_error(error: redb::CommitError) -> SpaceError {
-    fail(error)
 }
 
 pub(super) fn kind_code(kind: Kind) -> u8 {
@@ -102,7 +97,7 @@ pub(super) fn pack(node: &Verified<IbGib>) -> Vec<u8> {
 }
 
 /// Address and text of what is stored.
-fn unpack(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(super) fn unpack(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (len, rest) = bytes.split_first_chunk::<4>()?;
     rest.split_at_checked(u32::from_le_bytes(*len) as usize)
 }
@@ -122,79 +117,4 @@ pub(super) fn read_node(key: &Key, bytes: &[u8]) -> Result<Verified<IbGib>, Spac
         return Err(corrupt(format!("what is stored there is {}", node.addr())));
     }
     Ok(node)
-}
-
-/// The store at one moment.
-pub(super) struct View {
-    pub(super) nodes: ReadOnlyTable<Key, &'static [u8]>,
-    pub(super) loose: ReadOnlyTable<Key, u32>,
-    pub(super) staged: ReadOnlyTable<(&'static str, Key), &'static str>,
-    pub(super) tips: ReadOnlyTable<&'static str, (&'static str, i64, u8)>,
-    pub(super) moves: ReadOnlyTable<(u64, &'static str), ()>,
-    pub(super) records: ReadOnlyTable<&'static str, &'static [u8]>,
-    pub(super) meta: ReadOnlyTable<&'static str, &'static [u8]>,
-}
-
-impl View {
-    pub(super) fn read(db: &Database) -> Result<Self, SpaceError> {
-        let txn = db.begin_read().map_err(fail)?;
-        Ok(Self {
-            nodes: txn.open_table(NODES).map_err(fail)?,
-            loose: txn.open_table(LOOSE).map_err(fail)?,
-            staged: txn.open_table(STAGED).map_err(fail)?,
-            tips: txn.open_table(TIPS).map_err(fail)?,
-            moves: txn.open_table(MOVES).map_err(fail)?,
-            records: txn.open_table(RECORDS).map_err(fail)?,
-            meta: txn.open_table(META).map_err(fail)?,
-        })
-    }
-
-    fn is_loose(&self, key: Key) -> Result<bool, SpaceError> {
-        Ok(self.loose.get(key).map_err(fail)?.is_some())
-    }
-
-    fn load(&self, addr: &Addr) -> Result<Option<Verified<IbGib>>, SpaceError> {
-        let Some(key) = addr.key() else { return Ok(None) };
-        let Some(text) = self.nodes.get(key).map_err(fail)? else { return Ok(None) };
-        let node = read_node(&key, text.value()).map_err(|e| match e {
-            SpaceError::Corrupt { why, .. } => SpaceError::Corrupt { addr: addr.to_string(), why },
-            e => e,
-        })?;
-        // The hash is right, but it was asked for under another name.
-        Ok((node.addr() == addr).then_some(node))
-    }
-}
-
-impl Moment for View {
-    fn node(&self, addr: &Addr) -> Result<Option<Verified<IbGib>>, SpaceError> {
-        match addr.key() {
-            Some(key) if !self.is_loose(key)? => self.load(addr),
-            _ => Ok(None),
-        }
-    }
-
-    fn has(&self, addr: &Addr) -> Result<bool, SpaceError> {
-        match addr.key() {
-            Some(key) if !self.is_loose(key)? => {
-                let stored = self.nodes.get(key).map_err(fail)?;
-                // A hash under another name is another address, which is not here.
-                Ok(stored.is_some_and(|v| unpack(v.value()).is_some_and(|(a, _)| a == addr.as_str().as_bytes())))
-            }
-            Some(_) => Ok(false),
-            None => Ok(false),
-        }
-    }
-
-    fn staged(&self, owner: &str, addr: &Addr) -> Result<Option<Verified<IbGib>>, SpaceError> {
-        match addr.key() {
-            Some(key) if self.is_loose(key)? && self.staged.get((owner, key)).map_err(fail)?.is_some() => {
-                self.load(addr)
-            }
-            _ => Ok(None),
-        }
-    }
-
-    fn tip(&self, tjp: &Addr) -> Result<Option<Tip>, SpaceError> {
-        read_tip(&self.tips, tjp)
-    }
 }

@@ -1,0 +1,224 @@
+//! What a place for ibgibs has to do: a [`Store`]. It keeps bytes and decides nothing. What may be committed is decided
+//! by the [`rules`](crate::rules), and whatever else a [`Space`](crate::Space) answers is made of a store's few answers,
+//! once for every store.
+//!
+//! A store of one's own, in a file, in a database behind a network or in an embedder's own storage, is two traits:
+//! [`Store`] with its one atomic write, and [`View`] that reads. Every question takes all that it is about at once: a
+//! store behind a network is never asked node by node. The [`contract`](crate::contract) checks any store, and
+//! `examples/own_space.rs` is the smallest one.
+//!
+//! Three things are kept small on purpose:
+//! * A write whose conditions do not hold answers [`Written::Unmet`] and no more. The space looks again and tells its
+//!   caller what moved, so a store need not find that out inside its transaction.
+//! * Staging is apart from the write: it has no conditions, makes no revision, and need not be durable by itself.
+//! * There is no method for a lease: that is a local record with owner and time in it, which one commit takes with
+//!   [`Commit::expect`](crate::Commit::expect).
+
+use crate::error::SpaceError;
+use crate::tip::{Kind, Tip};
+use async_trait::async_trait;
+use ibgib::{Addr, IbGib, Verified};
+use std::fmt;
+
+/// A place that keeps ibgibs. Whoever is a store is a [`Space`](crate::Space), too.
+#[async_trait]
+pub trait Store: fmt::Debug + Send + Sync + 'static {
+    /// The store's own id: 32 random bytes in lowercase hex, made with the store.
+    fn id(&self) -> &str;
+
+    /// The store as it is now: later writes do not change what the view answers. Views are short-lived (one question
+    /// of a caller), and nobody writes while holding one and waits for it.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn view(&self) -> Result<Box<dyn View + '_>, SpaceError>;
+
+    /// Writes a batch whole, or nothing of it: all its conditions are checked and all its parts are written in one
+    /// atomic step, durable when this returns. Each batch makes the next revision, an empty one, too.
+    ///
+    /// # Errors
+    /// When the store fails. Whether the batch was written is unknown then.
+    async fn write(&self, batch: Batch) -> Result<Written, SpaceError>;
+
+    /// Keeps nodes apart for `owner` until a commit publishes them; primitives and what is committed are left out.
+    /// Durable at the latest with the next write, and no part of any revision.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn stage(&self, owner: &str, nodes: &[Verified<IbGib>]) -> Result<(), SpaceError>;
+
+    /// Forgets what is staged for `owner`.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn unstage(&self, owner: &str) -> Result<(), SpaceError>;
+
+    /// Waits until the revision is greater than `since`; answers it.
+    ///
+    /// # Errors
+    /// When the store fails or is closed.
+    async fn changed(&self, since: u64) -> Result<u64, SpaceError>;
+}
+
+/// A store at one moment. Answers come in the order of the questions; lists (`tips`, `staged`, `records`) in any order.
+#[async_trait]
+pub trait View: Send + Sync {
+    /// The newest revision, and how much is committed.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn head(&self) -> Result<Head, SpaceError>;
+
+    /// Nodes, re-hashed; `None` for what is not there and for primitives. A hash under another name is not there.
+    ///
+    /// # Errors
+    /// [`SpaceError::Corrupt`] when what is stored does not have its address; when the store cannot be read.
+    async fn nodes(&self, which: Nodes<'_>) -> Result<Vec<Option<Verified<IbGib>>>, SpaceError>;
+
+    /// Whether each is committed.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn has(&self, addrs: &[Addr]) -> Result<Vec<bool>, SpaceError>;
+
+    /// Addresses staged for `owner`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn staged(&self, owner: &str) -> Result<Vec<Addr>, SpaceError>;
+
+    /// Tips; timelines without one are left out.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn tips(&self, which: Tips<'_>) -> Result<Vec<Tip>, SpaceError>;
+
+    /// Local records; keys without one are left out.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn records(&self, which: Records<'_>) -> Result<Vec<(String, Vec<u8>)>, SpaceError>;
+
+    /// Up to `limit` committed nodes after `after`, in key order, re-hashed.
+    ///
+    /// # Errors
+    /// When the store cannot be read; a damaged node is an entry that says so.
+    async fn scan(&self, after: Option<[u8; 32]>, limit: usize) -> Result<Vec<Scanned>, SpaceError>;
+}
+
+/// Counters of a store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    /// The newest revision: how many batches were written.
+    pub revision: u64,
+    /// How many nodes are committed.
+    pub nodes: u64,
+}
+
+/// Which nodes [`View::nodes`] reads.
+#[derive(Clone, Copy, Debug)]
+pub enum Nodes<'a> {
+    /// Committed ones.
+    Committed(&'a [Addr]),
+    /// Those staged for an owner and not committed since.
+    Staged(&'a str, &'a [Addr]),
+}
+
+/// Which tips [`View::tips`] reads.
+#[derive(Clone, Copy, Debug)]
+pub enum Tips<'a> {
+    /// Of these timelines.
+    Of(&'a [Addr]),
+    /// Of one kind, or all.
+    Kind(Option<Kind>),
+    /// Of timelines that moved after a revision, each once. A store that no longer knows answers all of them.
+    MovedSince(u64),
+}
+
+/// Which records [`View::records`] reads.
+#[derive(Clone, Copy, Debug)]
+pub enum Records<'a> {
+    /// Under these keys.
+    Keys(&'a [String]),
+    /// Under every key that starts like this.
+    Prefix(&'a str),
+}
+
+/// One entry of [`View::scan`].
+#[derive(Clone, Debug)]
+pub struct Scanned {
+    /// Where to continue.
+    pub key: [u8; 32],
+    /// The node, or what is wrong with what is stored there.
+    pub node: Result<Verified<IbGib>, SpaceError>,
+}
+
+/// What [`Store::write`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// All of it, which made this revision.
+    Done(u64),
+    /// Nothing: a condition does not hold.
+    Unmet,
+}
+
+/// What must hold inside the write for a batch to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Condition {
+    /// The timeline's tip is this, or it has none.
+    Tip {
+        /// The timeline.
+        tjp: Addr,
+        /// Its tip.
+        addr: Option<Addr>,
+    },
+    /// The local record is this, or there is none.
+    Record {
+        /// Its key.
+        key: String,
+        /// Its value.
+        value: Option<Vec<u8>>,
+    },
+    /// The node is committed.
+    Committed(Addr),
+}
+
+/// What is written at once. Only the [`rules`](crate::rules) make one: what they did not check no store can be given.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    pub(crate) conditions: Vec<Condition>,
+    pub(crate) nodes: Vec<Verified<IbGib>>,
+    pub(crate) publish: Option<(String, Vec<Addr>)>,
+    pub(crate) tips: Vec<Tip>,
+    pub(crate) records: Vec<(String, Option<Vec<u8>>)>,
+}
+
+impl Batch {
+    /// What must hold, or nothing is written.
+    pub fn conditions(&self) -> &[Condition] {
+        &self.conditions
+    }
+
+    /// Nodes to commit, no primitives, each once. Those that are committed already stay as they are; what is staged of
+    /// them is staged no more, for any owner.
+    pub fn nodes(&self) -> &[Verified<IbGib>] {
+        &self.nodes
+    }
+
+    /// Nodes to commit that are staged: for whom, and which, each once. That each of them is staged for that owner or
+    /// committed is a condition of the batch as well.
+    pub fn publish(&self) -> Option<(&str, &[Addr])> {
+        self.publish.as_ref().map(|(owner, addrs)| (owner.as_str(), addrs.as_slice()))
+    }
+
+    /// Tips as they will be.
+    pub fn tips(&self) -> &[Tip] {
+        &self.tips
+    }
+
+    /// Local records to set (`Some`) or drop (`None`), in this order.
+    pub fn records(&self) -> &[(String, Option<Vec<u8>>)] {
+        &self.records
+    }
+}

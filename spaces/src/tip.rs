@@ -1,0 +1,103 @@
+//! Timelines' tips, and the proofs that move them.
+
+use ibgib::Addr;
+use std::fmt;
+
+/// What a timeline is, told by its first frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// A timeline of people's or programs' data; merged when it diverges (if its frames have dna).
+    Living,
+    /// An identity: only validated steps move it, and it never merges.
+    Keystone,
+    /// The transcript of a saga.
+    Saga,
+}
+
+impl Kind {
+    /// The kind of the timeline that `tjp` starts: the first word of its ib is `keystone`, `saga`, or anything else.
+    pub fn of(tjp: &Addr) -> Self {
+        match tjp.ib().split(' ').next() {
+            Some("keystone") => Self::Keystone,
+            Some("saga") => Self::Saga,
+            _ => Self::Living,
+        }
+    }
+
+    /// `living`, `keystone` or `saga`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Living => "living",
+            Self::Keystone => "keystone",
+            Self::Saga => "saga",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The newest frame of a timeline in one space.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tip {
+    /// The timeline: the address of its first frame.
+    pub tjp: Addr,
+    /// The newest frame.
+    pub addr: Addr,
+    /// The newest frame's number, when it has one.
+    pub n: Option<u64>,
+    /// What kind of timeline.
+    pub kind: Kind,
+}
+
+/// Proof that a tip may move, from the tip it starts at to the tip it leads to: compare-and-swap. Made only by the
+/// ancestry check or by validated keystone steps.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Advance {
+    /// From the ancestry check: living timelines and transcripts.
+    Timeline(ibgib::timeline::Advance),
+    /// From validated keystone steps.
+    Keystone(ibgib_keystone::Step),
+}
+
+impl Advance {
+    /// The timeline.
+    pub fn tjp(&self) -> &Addr {
+        match self {
+            Self::Timeline(a) => a.tjp(),
+            Self::Keystone(s) => s.tjp(),
+        }
+    }
+
+    /// The tip that the proof starts from; `None` for a timeline new to the space.
+    pub fn from(&self) -> Option<&Addr> {
+        match self {
+            Self::Timeline(a) => a.from(),
+            Self::Keystone(s) => s.from(),
+        }
+    }
+
+    /// The tip that the proof leads to.
+    pub fn to(&self) -> &Addr {
+        match self {
+            Self::Timeline(a) => a.to(),
+            Self::Keystone(s) => s.to(),
+        }
+    }
+}
+
+impl From<ibgib::timeline::Advance> for Advance {
+    fn from(advance: ibgib::timeline::Advance) -> Self {
+        Self::Timeline(advance)
+    }
+}
+
+impl From<ibgib_keystone::Step> for Advance {
+    fn from(step: ibgib_keystone::Step) -> Self {
+        Self::Keystone(step)
+    }
+}
