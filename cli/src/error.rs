@@ -1,7 +1,7 @@
 //! Failures, as scripts and people see them.
 
 use ibgib_folder::FolderError;
-use ibgib_saga::SagaError;
+use ibgib_saga::{Code, Misuse, Refusal, SagaError, SpaceFailure};
 use ibgib_server::ServeError;
 use ibgib_spaces::history::AdmitError;
 use ibgib_spaces::{BundleError, CommitError, SpaceError};
@@ -182,40 +182,44 @@ impl From<FolderError> for CliError {
 
 impl From<SagaError> for CliError {
     fn from(error: SagaError) -> Self {
-        let mut code = error.code().to_owned();
-        // No answer of a space server: a proxy's whose server is away, or somebody else's.
-        if let Some(status) = code.strip_prefix("http_") {
-            code = if matches!(status, "502" | "503" | "504") { "unreachable" } else { "no_server" }.to_owned();
-        }
-        let exit = match (&error, code.as_str()) {
-            (_, "no_server") => Exit::Failed,
-            (_, "unreachable") => Exit::Peer,
-            (SagaError::Cancelled, _) => Exit::Interrupted,
-            (_, "superseded") => Exit::Peer,
+        let exit = match &error {
+            SagaError::Cancelled => Exit::Interrupted,
+            SagaError::PeerUnreachable { .. } | SagaError::Superseded => Exit::Peer,
             // Also before the connection is open: nothing is wrong with the identity then.
-            (SagaError::PeerRefused { .. }, "shutdown" | "too_many_connections") => Exit::Peer,
+            SagaError::PeerRefused {
+                why: Refusal::Known(Code::Superseded | Code::Shutdown | Code::TooManyConnections),
+                ..
+            } => Exit::Peer,
             _ if error.is_identity() => Exit::Identity,
-            (SagaError::Cut | SagaError::TimedOut, _) => Exit::Peer,
-            (SagaError::Local { .. }, "url") => Exit::Usage,
-            (SagaError::Local { .. }, "corrupt" | "missing" | "damaged") | (SagaError::PeerMisbehaved { .. }, _) => {
-                Exit::Integrity
-            }
-            (SagaError::Local { .. }, "locked") => Exit::Locked,
+            SagaError::Cut | SagaError::TimedOut => Exit::Peer,
+            SagaError::User(Misuse::Url(_)) => Exit::Usage,
+            SagaError::PeerMisbehaved { .. } => Exit::Integrity,
+            SagaError::OwnSpace { failure, .. } => match failure {
+                SpaceFailure::Corrupt | SpaceFailure::Missing | SpaceFailure::Damaged => Exit::Integrity,
+                SpaceFailure::Locked => Exit::Locked,
+                _ => Exit::Failed,
+            },
             _ => Exit::Failed,
         };
-        let hint = match code.as_str() {
-            "unreachable" => Some("is the server running, and is the URL right? Nothing was lost; sync again later"),
-            "no_server" => Some("is the URL right, and does a proxy in front pass on /api/v1?"),
-            "cut" | "timeout" | "shutdown" => Some("what was committed stays; run 'ibgib sync' again to go on"),
-            "superseded" => Some("the same identity synced from elsewhere at the same time; sync again"),
-            "identity_not_allowed" => Some("ask whoever runs the server to add this identity to its allow-list"),
-            "identity_wrong_secret" => Some("the secret is not the one that this identity was made with"),
-            "identity_revoked" | "identity_forked" => Some("make a new identity with 'ibgib identity new'"),
-            "busy" => Some("others were syncing the same timelines; run the command again"),
-            "disk_full" => Some("make room and run the command again; nothing was lost"),
+        let hint = match error.row() {
+            Some(Code::Unreachable) => {
+                Some("is the server running, and is the URL right? Nothing was lost; sync again later")
+            }
+            Some(Code::NoServer) => Some("is the URL right, and does a proxy in front pass on /api/v1?"),
+            Some(Code::Cut | Code::Timeout | Code::Shutdown) => {
+                Some("what was committed stays; run 'ibgib sync' again to go on")
+            }
+            Some(Code::Superseded) => Some("the same identity synced from elsewhere at the same time; sync again"),
+            Some(Code::IdentityNotAllowed) => {
+                Some("ask whoever runs the server to add this identity to its allow-list")
+            }
+            Some(Code::IdentityWrongSecret) => Some("the secret is not the one that this identity was made with"),
+            Some(Code::IdentityRevoked | Code::IdentityForked) => Some("make a new identity with 'ibgib identity new'"),
+            Some(Code::Busy) => Some("others were syncing the same timelines; run the command again"),
+            Some(Code::DiskFull) => Some("make room and run the command again; nothing was lost"),
             _ => None,
         };
-        let out = Self::new(exit, &code, error.to_string());
+        let out = Self::new(exit, error.code(), error.to_string());
         match hint {
             Some(hint) => out.hint(hint),
             None => out,

@@ -4,7 +4,8 @@ use axum::body::Bytes;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ibgib::{Addr, AddrError, Mode, Value, object};
-use ibgib_peer::saga::SagaError;
+use ibgib_peer::saga::{Code, SagaError};
+use ibgib_peer::space_error;
 use ibgib_spaces::SpaceError;
 
 /// A JSON answer.
@@ -20,41 +21,37 @@ fn with_status(status: StatusCode, value: &Value) -> Response {
 /// `{"error": {"code", "message"}}` with a status.
 #[derive(Debug)]
 pub(crate) struct ToolError {
-    status: StatusCode,
-    code: &'static str,
+    code: Code,
     message: String,
 }
 
 impl ToolError {
-    pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into() }
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
     }
 
     pub(crate) fn not_found(what: &str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not_found", format!("{what} is not here"))
-    }
-
-    pub(crate) fn bad(code: &'static str, message: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, code, message)
+        Self::new(Code::NotFound, format!("{what} is not here"))
     }
 }
 
 impl IntoResponse for ToolError {
     fn into_response(self) -> Response {
-        let error = object([("code", self.code.into()), ("message", self.message.into())]);
-        with_status(self.status, &object([("error", error)]))
+        let error = object([("code", self.code.as_str().into()), ("message", self.message.into())]);
+        let status = StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        with_status(status, &object([("error", error)]))
     }
 }
 
 impl From<SpaceError> for ToolError {
     fn from(error: SpaceError) -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.code(), error.to_string())
+        space_error(error).into()
     }
 }
 
 impl From<SagaError> for ToolError {
     fn from(error: SagaError) -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "peer", error.to_string())
+        Self::new(error.row().unwrap_or(Code::Internal), error.to_string())
     }
 }
 
@@ -76,11 +73,11 @@ where
 }
 
 pub(crate) fn address(text: Option<&String>) -> Result<Addr, ToolError> {
-    let text = text.ok_or_else(|| ToolError::bad("bad_query", "an address is missing"))?;
-    text.parse().map_err(|e: AddrError| ToolError::bad("bad_address", e.to_string()))
+    let text = text.ok_or_else(|| ToolError::new(Code::BadQuery, "an address is missing"))?;
+    text.parse().map_err(|e: AddrError| ToolError::new(Code::BadAddress, e.to_string()))
 }
 
 pub(crate) fn parse(body: &Bytes) -> Result<Value, ToolError> {
-    let text = std::str::from_utf8(body).map_err(|e| ToolError::bad("bad_json", e.to_string()))?;
-    Value::parse(text, Mode::Strict).map_err(|e| ToolError::bad("bad_json", e.to_string()))
+    let text = std::str::from_utf8(body).map_err(|e| ToolError::new(Code::BadJson, e.to_string()))?;
+    Value::parse(text, Mode::Strict).map_err(|e| ToolError::new(Code::BadJson, e.to_string()))
 }

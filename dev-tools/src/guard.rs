@@ -3,9 +3,10 @@
 use crate::answer::ToolError;
 use crate::{CSP, Shared};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use ibgib_peer::saga::Code;
 use std::net::IpAddr;
 use std::sync::Arc;
 use subtle::ConstantTimeEq as _;
@@ -43,14 +44,14 @@ fn refusal(headers: &HeaderMap) -> Option<ToolError> {
     let host = text(headers, header::HOST).unwrap_or_default();
     if !is_local(host) {
         let message = format!("the developer tools answer only on this machine's own names, not on {host:?}");
-        return Some(ToolError::new(StatusCode::FORBIDDEN, "host", message));
+        return Some(ToolError::new(Code::Host, message));
     }
     let origin = headers.get(header::ORIGIN).map(|v| v.to_str().unwrap_or_default())?;
     if origin.strip_prefix("http://").is_some_and(|o| o.eq_ignore_ascii_case(host)) {
         return None;
     }
     let message = format!("a page from {origin:?} may not use the developer tools");
-    Some(ToolError::new(StatusCode::FORBIDDEN, "origin", message))
+    Some(ToolError::new(Code::Origin, message))
 }
 
 /// Refuses calls without the token.
@@ -59,7 +60,7 @@ pub(crate) async fn token(State(shared): State<Arc<Shared>>, request: Request, n
     let right = given.is_some_and(|given| bool::from(given.as_bytes().ct_eq(shared.token.as_bytes())));
     if !right {
         let message = "wrong token: open the address that 'ibgib serve --dev-tools' printed";
-        return ToolError::new(StatusCode::UNAUTHORIZED, "token", message).into_response();
+        return ToolError::new(Code::Token, message).into_response();
     }
     next.run(request).await
 }

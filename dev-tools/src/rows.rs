@@ -4,12 +4,11 @@ use crate::answer::{ToolError, answer, maybe, number, parse};
 use crate::{Shared, sender};
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
 use axum::response::Response;
 use ibgib::{Map, Value, object};
 use ibgib_peer::Remote;
 use ibgib_peer::entropy::random_hex;
-use ibgib_peer::saga::Limits;
+use ibgib_peer::saga::{Code, Limits};
 use ibgib_respec::play::{Check, Play, Played, Side, Stage};
 use ibgib_respec::rigs::Faults;
 use ibgib_respec::scenarios::{self, Scenario};
@@ -148,7 +147,7 @@ pub(crate) async fn set_faults(State(shared): State<Arc<Shared>>, body: Bytes) -
     let read = |name: &str| match body.get(name) {
         None => Ok(0),
         Some(value) => {
-            value.as_u53().ok_or_else(|| ToolError::bad("bad_faults", format!("{name} must be a whole number")))
+            value.as_u53().ok_or_else(|| ToolError::new(Code::BadFaults, format!("{name} must be a whole number")))
         }
     };
     let faults = Faults {
@@ -160,7 +159,7 @@ pub(crate) async fn set_faults(State(shared): State<Arc<Shared>>, body: Bytes) -
         drop_one_in: read("drop_one_in")?,
     };
     if faults.delay_ms_max > DELAY_MS_MAX {
-        return Err(ToolError::bad("bad_faults", format!("delay_ms_max may be {DELAY_MS_MAX} at most")));
+        return Err(ToolError::new(Code::BadFaults, format!("delay_ms_max may be {DELAY_MS_MAX} at most")));
     }
     *locked(&shared.rows.faults) = faults;
     let shown = shared.rows.faults();
@@ -188,31 +187,29 @@ pub(crate) async fn fullsync(State(shared): State<Arc<Shared>>) -> Result<Respon
 }
 
 fn joined(pressed: Result<Result<Value, ToolError>, tokio::task::JoinError>) -> Result<Value, ToolError> {
-    pressed.unwrap_or_else(|e| Err(ToolError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", e.to_string())))
+    pressed.unwrap_or_else(|e| Err(ToolError::new(Code::Internal, e.to_string())))
 }
 
 /// What a row's sender reaches the server with.
 fn remote(shared: &Shared) -> Result<Arc<dyn Remote>, ToolError> {
-    let url = shared
-        .url
-        .get()
-        .ok_or_else(|| ToolError::new(StatusCode::SERVICE_UNAVAILABLE, "starting", "the server does not listen yet"))?;
+    let url = shared.url.get().ok_or_else(|| ToolError::new(Code::Starting, "the server does not listen yet"))?;
     Ok(sender::remote(&shared.host, url, *locked(&shared.rows.faults))?)
 }
 
 /// Runs steps of one row, stopping at the first that fails.
 async fn run(shared: &Shared, id: &str, steps: &[Step], name: &str) -> Result<Value, ToolError> {
     let row = shared.rows.find(id)?;
-    let mut held = row.play.try_lock().map_err(|_| {
-        ToolError::new(StatusCode::CONFLICT, "busy", format!("a step of row {} is under way", label(id)))
-    })?;
+    let mut held = row
+        .play
+        .try_lock()
+        .map_err(|_| ToolError::new(Code::UnderWay, format!("a step of row {} is under way", label(id))))?;
     let started = Instant::now();
     let (mut checks, mut error, mut done) = (Vec::new(), None, true);
     for step in steps {
         let at = *step as usize;
         if at > 0 && !locked(&row.shown).passed[at - 1] {
             let message = format!("press {} first: it has not passed", STEPS[at - 1].as_str());
-            return Err(ToolError::new(StatusCode::CONFLICT, "not_ready", message));
+            return Err(ToolError::new(Code::NotReady, message));
         }
         // A sync edits and counts: a second one needs documents of its own.
         let anew = *step == Step::Setup || (*step == Step::Sync && locked(&row.shown).results[at].is_some());
@@ -230,7 +227,7 @@ async fn run(shared: &Shared, id: &str, steps: &[Step], name: &str) -> Result<Va
             *locked(&row.shown) = Shown { source: Some(source), ..Shown::default() };
         }
         let Some(play) = held.as_mut() else {
-            return Err(ToolError::new(StatusCode::CONFLICT, "not_ready", "press setup first"));
+            return Err(ToolError::new(Code::NotReady, "press setup first"));
         };
         play.stage.remote = remote(shared)?;
         let before = play.checks.len();

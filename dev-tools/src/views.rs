@@ -10,6 +10,7 @@ use futures_util::stream;
 use ibgib::{Addr, IbGib, Value, Verified, object, strings};
 use ibgib_peer::entropy::now_ms;
 use ibgib_peer::identity;
+use ibgib_peer::saga::Code;
 use ibgib_spaces::{Follow, Kind, Space};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -136,7 +137,7 @@ pub(crate) async fn fsck(State(shared): State<Arc<Shared>>, Path(space): Path<St
 fn limit(query: &Params) -> Result<usize, ToolError> {
     let Some(text) = query.get("limit") else { return Ok(LIST_MAX) };
     let limit = text.parse().ok().filter(|limit| (1..=LIST_MAX).contains(limit));
-    limit.ok_or_else(|| ToolError::bad("bad_query", format!("limit must be between 1 and {LIST_MAX}")))
+    limit.ok_or_else(|| ToolError::new(Code::BadQuery, format!("limit must be between 1 and {LIST_MAX}")))
 }
 
 /// `GET spaces/{space}/timelines?kind=&limit=`.
@@ -147,7 +148,9 @@ pub(crate) async fn timelines(State(shared): State<Arc<Shared>>, Path(space): Pa
         "keystone" => Some(Kind::Keystone),
         "saga" => Some(Kind::Saga),
         "all" => None,
-        other => return Err(ToolError::bad("bad_query", format!("no kind {other:?}: living, keystone, saga or all"))),
+        other => {
+            return Err(ToolError::new(Code::BadQuery, format!("no kind {other:?}: living, keystone, saga or all")));
+        }
     };
     let limit = limit(&query)?;
     let tips = space.tips(kind).await?;

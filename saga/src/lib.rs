@@ -13,6 +13,7 @@
 //! Reading order: [`turn`], [`packet`], [`stream`], [`peek`], [`sender`], [`receiver`].
 #![forbid(unsafe_code)]
 
+pub mod codes;
 pub mod error;
 pub mod fingerprint;
 pub mod limits;
@@ -24,7 +25,8 @@ pub mod stream;
 pub mod summary;
 pub mod turn;
 
-pub use error::SagaError;
+pub use codes::{Blame, Code, Refusal};
+pub use error::{Breach, IdentityRefusal, Misuse, OwnIdentity, SagaError, SpaceFailure};
 pub use fingerprint::Fingerprint;
 pub use limits::Limits;
 pub use packet::{Message, MsgType, Packet, SUBPROTOCOL};

@@ -1,6 +1,7 @@
 //! Messages on the wire: JSON text for control, binary for the lists and nodes of a turn.
 
-use crate::error::SagaError;
+use crate::codes::Refusal;
+use crate::error::{Breach, SagaError};
 use ibgib::{Map, Mode, Value, object};
 
 /// The WebSocket subprotocol and protocol version that we speak.
@@ -115,13 +116,13 @@ impl Message {
     /// [`SagaError::PeerMisbehaved`] when it is not JSON or of unknown type.
     pub fn decode(text: &str) -> Result<Self, SagaError> {
         let value =
-            Value::parse(text, Mode::Strict).map_err(|e| SagaError::misbehaved("bad_message", e.to_string()))?;
+            Value::parse(text, Mode::Strict).map_err(|e| SagaError::misbehaved(Breach::BadMessage, e.to_string()))?;
         let Value::Object(body) = value else {
-            return Err(SagaError::misbehaved("bad_message", "not an object"));
+            return Err(SagaError::misbehaved(Breach::BadMessage, "not an object"));
         };
         let name = body.get("type").and_then(Value::as_str).unwrap_or("");
         let Some((kind, _)) = NAMES.iter().find(|(_, n)| *n == name) else {
-            return Err(SagaError::misbehaved("bad_message", format!("unknown type {name:?}")));
+            return Err(SagaError::misbehaved(Breach::BadMessage, format!("unknown type {name:?}")));
         };
         Ok(Self { kind: *kind, body })
     }
@@ -134,7 +135,7 @@ impl Message {
         self.body
             .get(name)
             .and_then(Value::as_str)
-            .ok_or_else(|| SagaError::misbehaved("bad_message", format!("{}: {name} missing", self.kind.as_str())))
+            .ok_or_else(|| SagaError::misbehaved(Breach::BadMessage, format!("{}: {name} missing", self.kind.as_str())))
     }
 
     /// The address of the session frame that the message brings as its signature; unchecked, for displays.
@@ -146,8 +147,12 @@ impl Message {
 
     /// What an `auth_fail` or `sync_error` says.
     pub fn as_refusal(&self) -> SagaError {
-        let text = |name: &str| self.body.get(name).and_then(Value::as_str).unwrap_or("").to_owned();
-        SagaError::PeerRefused { code: text("code"), message: text("message"), auth: self.kind == MsgType::AuthFail }
+        let text = |name: &str| self.body.get(name).and_then(Value::as_str).unwrap_or("");
+        SagaError::PeerRefused {
+            why: Refusal::read(text("code")),
+            message: text("message").to_owned(),
+            auth: self.kind == MsgType::AuthFail,
+        }
     }
 }
 

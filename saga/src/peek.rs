@@ -1,7 +1,7 @@
 //! Peeks: what a sender may ask before it opens a saga. Reading only, unsigned, allowed once connected; nothing
 //! moves. With them a saga starts knowing what the other side has, so that only missing nodes travel.
 
-use crate::error::SagaError;
+use crate::error::{Breach, SagaError};
 use crate::packet::{Message, MsgType, printed};
 use ibgib::{Addr, Map, Value};
 
@@ -43,7 +43,7 @@ pub struct Peeked {
 }
 
 fn bad(detail: impl Into<String>) -> SagaError {
-    SagaError::misbehaved("bad_peek", detail)
+    SagaError::misbehaved(Breach::BadPeek, detail)
 }
 
 fn texts(value: Option<&Value>) -> Result<Vec<String>, SagaError> {

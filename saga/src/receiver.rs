@@ -1,6 +1,6 @@
 //! The receiver's side of a connection: checks who speaks, answers peeks, checks and answers turns.
 
-use crate::error::SagaError;
+use crate::error::{Breach, IdentityRefusal, SagaError};
 use crate::limits::Limits;
 use crate::packet::{Message, MsgType, Packet, SUBPROTOCOL, features};
 use crate::peek::{Peek, Peeked};
@@ -297,7 +297,7 @@ impl Receiver {
         }
         match packet {
             Packet::Binary(bytes) if self.state == State::Receive => self.chunk(&bytes),
-            Packet::Binary(_) => Err(SagaError::misbehaved("out_of_turn", "a chunk outside a turn")),
+            Packet::Binary(_) => Err(SagaError::misbehaved(Breach::OutOfTurn, "a chunk outside a turn")),
             Packet::Text(text) => {
                 let message = Message::decode(&text)?;
                 match (self.state, message.kind) {
@@ -319,7 +319,7 @@ impl Receiver {
                     }
                     (State::Idle, MsgType::SyncFrameRequest) => self.turn(&message),
                     (state, kind) => {
-                        Err(SagaError::misbehaved("out_of_turn", format!("{} while {state:?}", kind.as_str())))
+                        Err(SagaError::misbehaved(Breach::OutOfTurn, format!("{} while {state:?}", kind.as_str())))
                     }
                 }
             }
@@ -338,13 +338,10 @@ impl Receiver {
                 self.connected();
                 Ok(())
             }
-            None | Some(Value::Null) => Err(SagaError::Identity {
-                rule: "identity_required",
-                detail: "this receiver syncs with identities only".into(),
-            }),
+            None | Some(Value::Null) => Err(IdentityRefusal::Required.into()),
             Some(value) => {
                 let addr = value.as_str().and_then(|t| t.parse().ok());
-                let addr = addr.ok_or_else(|| SagaError::misbehaved("bad_message", "hello: session"))?;
+                let addr = addr.ok_or_else(|| SagaError::misbehaved(Breach::BadMessage, "hello: session"))?;
                 self.ask(State::LookUp, ReceiverQuery::Session(addr));
                 Ok(())
             }
@@ -361,7 +358,7 @@ impl Receiver {
     fn proof(&mut self, message: &Message) -> Result<(), SagaError> {
         let frame = read_frame(message, "proof")?;
         let (uuid, demanded) =
-            self.challenge.take().ok_or_else(|| SagaError::misbehaved("out_of_turn", "no challenge is open"))?;
+            self.challenge.take().ok_or_else(|| SagaError::misbehaved(Breach::OutOfTurn, "no challenge is open"))?;
         let step = self.evolve(&frame, VERB_CONNECT, uuid, demanded)?;
         self.ask(State::StoreProof, ReceiverQuery::Connected { frame, step });
         Ok(())
@@ -375,33 +372,30 @@ impl Receiver {
         target: String,
         demanded: Vec<String>,
     ) -> Result<Step, SagaError> {
-        let chain = self.session.as_mut().ok_or_else(|| SagaError::misbehaved("out_of_turn", "no session"))?;
+        let chain = self.session.as_mut().ok_or_else(|| SagaError::misbehaved(Breach::OutOfTurn, "no session"))?;
         let expect = Expect { verb: Some(verb.to_owned()), target: Some(target), demanded: Some(demanded) };
-        chain.advance(frame, &expect).map_err(|errors| SagaError::Identity {
-            rule: errors.first().map_or("invalid", |e| e.rule()),
-            detail: errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
-        })
+        chain.advance(frame, &expect).map_err(|errors| IdentityRefusal::invalid(&errors).into())
     }
 
     // -- turns ---------------------------------------------------------------------------------------------------
 
     fn turn(&mut self, message: &Message) -> Result<(), SagaError> {
-        let turn = Turn::read(&message.body).map_err(|e| SagaError::misbehaved("bad_turn", e.join("; ")))?;
+        let turn = Turn::read(&message.body).map_err(|e| SagaError::misbehaved(Breach::BadTurn, e.join("; ")))?;
         if !turn.stage.is_senders() {
-            return Err(SagaError::misbehaved("bad_turn", "a stage that only the receiver speaks in"));
+            return Err(SagaError::misbehaved(Breach::BadTurn, "a stage that only the receiver speaks in"));
         }
         match self.job.turns.last() {
             Some(ours) => {
                 let errors = validate_return_context(ours, &turn);
                 if !errors.is_empty() {
-                    return Err(SagaError::misbehaved("bad_turn", errors.join("; ")));
+                    return Err(SagaError::misbehaved(Breach::BadTurn, errors.join("; ")));
                 }
                 if turn.stage != Stage::Delta {
-                    return Err(SagaError::misbehaved("bad_turn", "init after the first turn"));
+                    return Err(SagaError::misbehaved(Breach::BadTurn, "init after the first turn"));
                 }
             }
             None if turn.n() != 0 || turn.stage != Stage::Init => {
-                return Err(SagaError::misbehaved("bad_turn", "a saga starts with init, n 0"));
+                return Err(SagaError::misbehaved(Breach::BadTurn, "a saga starts with init, n 0"));
             }
             None => {}
         }
@@ -410,7 +404,7 @@ impl Receiver {
         }
         let named = turn.frame.datum("sessionIdentityTjpAddr").and_then(Value::as_str);
         if named != self.session.as_ref().map(|c| c.tjp().as_str()) {
-            return Err(SagaError::misbehaved("other_session", "the saga frame names another session identity"));
+            return Err(SagaError::misbehaved(Breach::OtherSession, "the saga frame names another session identity"));
         }
         if self.session.is_some() {
             let frame = read_frame(message, "signedSessionIdentity")?;
@@ -430,7 +424,7 @@ impl Receiver {
 
     fn chunk(&mut self, bytes: &[u8]) -> Result<(), SagaError> {
         let Some(incoming) = &mut self.job.incoming else {
-            return Err(SagaError::misbehaved("out_of_turn", "a chunk outside a turn"));
+            return Err(SagaError::misbehaved(Breach::OutOfTurn, "a chunk outside a turn"));
         };
         let nodes = incoming.chunk(bytes, &self.limits)?;
         self.job.received = incoming.received;
@@ -567,25 +561,25 @@ impl Receiver {
             }
             (State::LoadOut, ReceiverAnswer::Nodes(nodes)) => {
                 if nodes.is_empty() {
-                    return Err(SagaError::local("internal", "a node to send is gone"));
+                    return Err(SagaError::defect("a node to send is gone"));
                 }
                 if let Some(out) = &mut self.job.out {
                     for node in nodes {
                         if out.rest.pop_front().as_ref() != Some(node.addr()) {
-                            return Err(SagaError::local("internal", "nodes came in another order than asked"));
+                            return Err(SagaError::defect("nodes came in another order than asked"));
                         }
                         out.push_node(&node);
                     }
                 }
                 self.go_on_sending()
             }
-            (state, answer) => Err(SagaError::local("internal", format!("{answer:?} while {state:?}"))),
+            (state, answer) => Err(SagaError::defect(format!("{answer:?} while {state:?}"))),
         }
     }
 }
 
 fn read_frame(message: &Message, name: &'static str) -> Result<Verified<IbGib>, SagaError> {
-    let bad = |detail: String| SagaError::Identity { rule: "bad_frame", detail };
+    let bad = |detail: String| SagaError::from(IdentityRefusal::BadFrame(detail));
     let value = message.body.get(name).ok_or_else(|| bad(format!("{name} is missing")))?;
     IbGib::from_value(value.clone(), Mode::Strict).and_then(IbGib::verify).map_err(|e| bad(format!("{name}: {e}")))
 }

@@ -1,6 +1,6 @@
 //! The sender's side of a connection: connects, plans, takes turns.
 
-use crate::error::SagaError;
+use crate::error::{Breach, Misuse, SagaError};
 use crate::fingerprint::Fingerprint;
 use crate::limits::Limits;
 use crate::packet::{Message, MsgType, Packet, SUBPROTOCOL, features, printed};
@@ -9,6 +9,7 @@ use crate::stream::{Incoming, Line, Outgoing, Received, announce};
 use crate::summary::{Summary, TimelineSummary};
 use crate::turn::{Link, Stage, Turn, validate_return_context};
 use ibgib::{Addr, IbGib, Map, Value, Verified};
+use ibgib_keystone::KeystoneError;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
 /// Which way edits may travel.
@@ -386,7 +387,7 @@ impl Sender {
 
     fn connect(&mut self, session: Option<(Addr, Addr)>) -> Result<(), SagaError> {
         if self.state != State::Closed {
-            return Err(SagaError::local("already_connected", "this connection was opened before"));
+            return Err(Misuse::AlreadyConnected.into());
         }
         let tip = session.as_ref().map_or(Value::Null, |(_, tip)| Value::from(tip));
         self.session = session.map(|(tjp, _)| tjp);
@@ -408,7 +409,7 @@ impl Sender {
         }
         match packet {
             Packet::Binary(bytes) if self.state == State::Receive => self.chunk(&bytes),
-            Packet::Binary(_) => Err(SagaError::misbehaved("out_of_turn", "a chunk outside the peer's turn")),
+            Packet::Binary(_) => Err(SagaError::misbehaved(Breach::OutOfTurn, "a chunk outside the peer's turn")),
             Packet::Text(text) => {
                 let message = Message::decode(&text)?;
                 if let (MsgType::PeekOk, Some(job)) = (message.kind, &mut self.job) {
@@ -444,7 +445,7 @@ impl Sender {
                     ) => self.peeked(Peeked::read(&message.body)?),
                     (State::AwaitTurn, MsgType::SyncFrameResponse) => self.turn(&message),
                     (state, kind) => {
-                        Err(SagaError::misbehaved("out_of_turn", format!("{} while {state:?}", kind.as_str())))
+                        Err(SagaError::misbehaved(Breach::OutOfTurn, format!("{} while {state:?}", kind.as_str())))
                     }
                 }
             }
@@ -456,7 +457,7 @@ impl Sender {
         let demanded = message.body.get("demandedIds").and_then(Value::as_array).unwrap_or(&[]);
         let demanded: Vec<String> = demanded.iter().filter_map(Value::as_str).map(str::to_owned).collect();
         if demanded.is_empty() || demanded.len() > 64 {
-            return Err(SagaError::misbehaved("bad_message", "connect_challenge demands 1 to 64 challenges"));
+            return Err(SagaError::misbehaved(Breach::BadMessage, "connect_challenge demands 1 to 64 challenges"));
         }
         self.ask(State::SigningConnect, SenderQuery::SignConnect { challenge_uuid, demanded });
         Ok(())
@@ -466,7 +467,7 @@ impl Sender {
 
     fn start(&mut self, request: SyncRequest) -> Result<(), SagaError> {
         if self.state != State::Idle {
-            return Err(SagaError::local("not_idle", "a saga needs an open and idle connection"));
+            return Err(Misuse::NotIdle.into());
         }
         let scope = request.scope.clone();
         self.job = Some(Box::new(Job {
@@ -506,7 +507,7 @@ impl Sender {
 
     fn glance(&mut self, fingerprint: String) -> Result<(), SagaError> {
         if self.state != State::Idle {
-            return Err(SagaError::local("not_idle", "a glance needs an open and idle connection"));
+            return Err(Misuse::NotIdle.into());
         }
         self.peek(State::Glance, &Peek::Equal(fingerprint));
         Ok(())
@@ -598,7 +599,7 @@ impl Sender {
             }
             State::PeekUnsure | State::PeekHas => {
                 if whole.has.len() != job.asked.len() {
-                    return Err(SagaError::misbehaved("bad_peek", "another number of answers than questions"));
+                    return Err(SagaError::misbehaved(Breach::BadPeek, "another number of answers than questions"));
                 }
                 let asked = std::mem::take(&mut job.asked);
                 job.their_has.extend(asked.into_iter().zip(whole.has).filter(|(_, has)| *has).map(|(a, _)| a));
@@ -622,7 +623,7 @@ impl Sender {
                 self.ask(State::Lacking, SenderQuery::Lacking(addrs));
                 Ok(())
             }
-            _ => Err(SagaError::misbehaved("out_of_turn", "peek_ok")),
+            _ => Err(SagaError::misbehaved(Breach::OutOfTurn, "peek_ok")),
         }
     }
 
@@ -790,8 +791,7 @@ impl Sender {
     fn send_turn(&mut self, signed: Option<&Verified<IbGib>>) -> Result<(), SagaError> {
         let limits = self.limits.clone();
         let job = self.job();
-        let (turn, lines, payload) =
-            job.signing.take().ok_or_else(|| SagaError::local("internal", "no turn to send"))?;
+        let (turn, lines, payload) = job.signing.take().ok_or_else(|| SagaError::defect("no turn to send"))?;
         job.attempt = 0;
         job.summary.saga = Some(job.request.saga_id.clone());
         job.summary.turns = if job.summary.turns == 0 { 2 } else { job.summary.turns + 1 };
@@ -817,7 +817,7 @@ impl Sender {
 
     fn go_on_sending(&mut self) -> Result<(), SagaError> {
         let job = self.job();
-        let Some(out) = &mut job.out else { return Err(SagaError::local("internal", "nothing is being sent")) };
+        let Some(out) = &mut job.out else { return Err(SagaError::defect("nothing is being sent")) };
         let packets = out.drain();
         let next: Vec<Addr> = out.rest.iter().take(LOAD_NODES).cloned().collect();
         if next.is_empty() {
@@ -836,14 +836,14 @@ impl Sender {
     }
 
     fn turn(&mut self, message: &Message) -> Result<(), SagaError> {
-        let turn = Turn::read(&message.body).map_err(|e| SagaError::misbehaved("bad_turn", e.join("; ")))?;
+        let turn = Turn::read(&message.body).map_err(|e| SagaError::misbehaved(Breach::BadTurn, e.join("; ")))?;
         let limits = self.limits.clone();
         let job = self.job();
         let incoming = Incoming::expect(&turn.message, &limits, job.received)?;
         if let Some(ours) = job.turns.last() {
             let errors = validate_return_context(ours, &turn);
             if !errors.is_empty() {
-                return Err(SagaError::misbehaved("bad_turn", errors.join("; ")));
+                return Err(SagaError::misbehaved(Breach::BadTurn, errors.join("; ")));
             }
         }
         job.turns.push(turn);
@@ -856,7 +856,7 @@ impl Sender {
         let limits = self.limits.clone();
         let job = self.job();
         let Some(incoming) = &mut job.incoming else {
-            return Err(SagaError::misbehaved("out_of_turn", "a chunk outside a turn"));
+            return Err(SagaError::misbehaved(Breach::OutOfTurn, "a chunk outside a turn"));
         };
         let nodes = incoming.chunk(bytes, &limits)?;
         job.received = incoming.received;
@@ -878,7 +878,7 @@ impl Sender {
             job.check_statuses(&incoming.lines)?;
             job.statuses = incoming.lines;
         }
-        let Some(answer) = job.turns.last() else { return Err(SagaError::local("internal", "no turn")) };
+        let Some(answer) = job.turns.last() else { return Err(SagaError::defect("no turn")) };
         let count = |name: &str| answer.message.datum(name).and_then(Value::as_u53).unwrap_or(0);
         job.summary.merges += count("merges");
         job.summary.conflicts += count("conflicts");
@@ -901,7 +901,7 @@ impl Sender {
                 Ok(())
             }
             Stage::Ack if !was_delta => self.begin(Stage::Delta),
-            _ => Err(SagaError::misbehaved("not_committed", "the receiver answered a delta without committing")),
+            _ => Err(SagaError::misbehaved(Breach::NotCommitted, "the receiver answered a delta without committing")),
         }
     }
 
@@ -978,22 +978,22 @@ impl Sender {
                 let job = self.job();
                 job.attempt += 1;
                 if job.attempt > 8 {
-                    return Err(SagaError::local("binding_exhausted", "the session pool cannot bind any target"));
+                    return Err(KeystoneError::BindingExhausted.into());
                 }
                 let Some((turn, ..)) = job.signing.take() else {
-                    return Err(SagaError::local("internal", "no turn to sign"));
+                    return Err(SagaError::defect("no turn to sign"));
                 };
                 self.begin(turn.stage)
             }
             (State::LoadOut, SenderAnswer::Nodes(nodes)) => {
                 let job = self.job();
                 if nodes.is_empty() {
-                    return Err(SagaError::local("internal", "a node to send is gone"));
+                    return Err(SagaError::defect("a node to send is gone"));
                 }
                 if let Some(out) = &mut job.out {
                     for node in nodes {
                         if out.rest.pop_front().as_ref() != Some(node.addr()) {
-                            return Err(SagaError::local("internal", "nodes came in another order than asked"));
+                            return Err(SagaError::defect("nodes came in another order than asked"));
                         }
                         out.push_node(&node);
                     }
@@ -1008,7 +1008,7 @@ impl Sender {
                 job.summary.conflicts = job.summary.conflicts.max(conflicts);
                 self.done()
             }
-            (state, answer) => Err(SagaError::local("internal", format!("{answer:?} while {state:?}"))),
+            (state, answer) => Err(SagaError::defect(format!("{answer:?} while {state:?}"))),
         }
     }
 
@@ -1055,18 +1055,20 @@ impl Job {
         let mut open: HashSet<&Addr> = self.items.keys().chain(constants).collect();
         for line in lines {
             let Line::Status { tjp, .. } = line else {
-                return Err(SagaError::misbehaved("bad_list", "a receiver tells statuses only"));
+                return Err(SagaError::misbehaved(Breach::BadList, "a receiver tells statuses only"));
             };
             if !open.remove(tjp) {
                 return Err(SagaError::misbehaved(
-                    "unasked",
+                    Breach::Unasked,
                     format!("the receiver answers for {tjp}, which is not open"),
                 ));
             }
         }
         match open.into_iter().min() {
             None => Ok(()),
-            Some(tjp) => Err(SagaError::misbehaved("unanswered", format!("the receiver does not answer for {tjp}"))),
+            Some(tjp) => {
+                Err(SagaError::misbehaved(Breach::Unanswered, format!("the receiver does not answer for {tjp}")))
+            }
         }
     }
 }

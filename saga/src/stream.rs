@@ -3,7 +3,7 @@
 //! The turn's signed message holds count and digest of both: the list's digest covers its lines, the payload's
 //! digest the nodes' addresses in order (an address covers its content).
 
-use crate::error::SagaError;
+use crate::error::{Breach, SagaError};
 use crate::limits::Limits;
 use crate::packet::Packet;
 use crate::turn::measure;
@@ -102,7 +102,7 @@ impl Line {
     }
 
     fn parse(text: &str) -> Result<Self, SagaError> {
-        let bad = |why: String| SagaError::misbehaved("bad_list", why);
+        let bad = |why: String| SagaError::misbehaved(Breach::BadList, why);
         let value = Value::parse(text, Mode::Strict).map_err(|e| bad(e.to_string()))?;
         let addr = |key: &str| -> Result<Option<Addr>, SagaError> {
             match value.get(key) {
@@ -245,7 +245,7 @@ impl Incoming {
             let digest = value.and_then(|v| v.get("digest")).and_then(Value::as_str);
             match (count, digest) {
                 (Some(c), Some(d)) => Ok((c, d.to_owned())),
-                _ => Err(SagaError::misbehaved("bad_message", format!("{name} lacks count or digest"))),
+                _ => Err(SagaError::misbehaved(Breach::BadMessage, format!("{name} lacks count or digest"))),
             }
         };
         let (lines, list_digest) = part("list")?;
@@ -275,10 +275,10 @@ impl Incoming {
     /// Takes a chunk; answers the nodes that it completes.
     pub(crate) fn chunk(&mut self, bytes: &[u8], limits: &Limits) -> Result<Vec<Verified<IbGib>>, SagaError> {
         let [flag @ (0 | 1), rest @ ..] = bytes else {
-            return Err(SagaError::misbehaved("bad_chunk", "a chunk starts with 0 or 1"));
+            return Err(SagaError::misbehaved(Breach::BadChunk, "a chunk starts with 0 or 1"));
         };
         if self.ended {
-            return Err(SagaError::misbehaved("bad_chunk", "a chunk after the last one"));
+            return Err(SagaError::misbehaved(Breach::BadChunk, "a chunk after the last one"));
         }
         let mut nodes = Vec::new();
         let mut from = 0;
@@ -303,12 +303,12 @@ impl Incoming {
             self.ended = true;
             let left = self.lines_left + self.nodes_left;
             if left > 0 || !self.buffer.is_empty() {
-                return Err(SagaError::misbehaved("bad_chunk", format!("the stream ended {left} lines early")));
+                return Err(SagaError::misbehaved(Breach::BadChunk, format!("the stream ended {left} lines early")));
             }
             let list = hex::encode(std::mem::take(&mut self.list_hash).finalize());
             let payload = hex::encode(std::mem::take(&mut self.node_hash).finalize());
             if list != self.list_digest || payload != self.node_digest {
-                return Err(SagaError::misbehaved("bad_digest", "the stream is not what the message announced"));
+                return Err(SagaError::misbehaved(Breach::BadDigest, "the stream is not what the message announced"));
             }
         }
         Ok(nodes)
@@ -320,7 +320,7 @@ impl Incoming {
     }
 
     fn line(&mut self, bytes: &[u8], nodes: &mut Vec<Verified<IbGib>>, limits: &Limits) -> Result<(), SagaError> {
-        let text = std::str::from_utf8(bytes).map_err(|e| SagaError::misbehaved("bad_chunk", e.to_string()))?;
+        let text = std::str::from_utf8(bytes).map_err(|e| SagaError::misbehaved(Breach::BadChunk, e.to_string()))?;
         if bytes.len() > limits.node_bytes_max {
             return Err(SagaError::Limit { name: "node_bytes_max", limit: limits.node_bytes_max as u64 });
         }
@@ -336,14 +336,14 @@ impl Incoming {
             return Ok(());
         }
         if self.nodes_left == 0 {
-            return Err(SagaError::misbehaved("bad_chunk", "more lines than announced"));
+            return Err(SagaError::misbehaved(Breach::BadChunk, "more lines than announced"));
         }
         self.nodes_left -= 1;
-        let node = Verified::parse(text).map_err(|e| SagaError::misbehaved("bad_node", e.to_string()))?;
+        let node = Verified::parse(text).map_err(|e| SagaError::misbehaved(Breach::BadNode, e.to_string()))?;
         let kind = node.ib.split(' ').next().unwrap_or("");
         if matches!(kind, "keystone" | "saga" | "saga_msg" | "saga_context") || node.addr().is_primitive() {
             return Err(SagaError::misbehaved(
-                "payload_kind",
+                Breach::PayloadKind,
                 format!("{} may not travel as payload: keystones and transcripts move by their own rules", node.addr()),
             ));
         }

@@ -11,6 +11,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use ibgib::{Addr, IbGib, Map, Mode, Value, Verified};
+use ibgib_peer::saga::Code;
 use ibgib_peer::space_error;
 use ibgib_spaces::{Follow, Kind};
 use std::collections::{HashMap, HashSet};
@@ -40,7 +41,7 @@ pub(crate) fn router(state: Arc<State>, extra: Option<Router>) -> Router {
         None => api,
     };
     let all = all.fallback(|| async { ApiError::not_found("this path") }).method_not_allowed_fallback(|| async {
-        ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path takes another method")
+        ApiError::new(Code::MethodNotAllowed, "this path takes another method")
     });
     all.layer(axum::middleware::map_response(as_api_error))
 }
@@ -54,12 +55,13 @@ async fn as_api_error(response: Response) -> Response {
         return response;
     }
     let code = match status {
-        StatusCode::PAYLOAD_TOO_LARGE => "body_too_large",
-        StatusCode::UPGRADE_REQUIRED => "upgrade_required",
-        _ => "bad_request",
+        StatusCode::PAYLOAD_TOO_LARGE => Code::BodyTooLarge,
+        StatusCode::UPGRADE_REQUIRED => Code::UpgradeRequired,
+        _ => Code::BadRequest,
     };
     let body = axum::body::to_bytes(response.into_body(), 4 * 1024).await.unwrap_or_default();
-    ApiError::new(status, code, String::from_utf8_lossy(&body)).into_response()
+    let error = ApiError::new(code, String::from_utf8_lossy(&body));
+    (status, error).into_response()
 }
 
 async fn openapi() -> Response {
@@ -86,21 +88,19 @@ async fn health(Extract(state): Extract<Arc<State>>) -> Result<Response, ApiErro
 }
 
 fn body_text(body: &Bytes) -> Result<&str, ApiError> {
-    std::str::from_utf8(body).map_err(|e| ApiError::bad("bad_json", format!("the body is not UTF-8: {e}")))
+    std::str::from_utf8(body).map_err(|e| ApiError::new(Code::BadJson, format!("the body is not UTF-8: {e}")))
 }
 
 fn address(text: &str) -> Result<Addr, ApiError> {
-    text.parse().map_err(|e: ibgib::AddrError| ApiError::bad("bad_address", e.to_string()))
+    text.parse().map_err(|e: ibgib::AddrError| ApiError::new(Code::BadAddress, e.to_string()))
 }
 
 fn checked(value: Value) -> Result<Verified<IbGib>, ApiError> {
-    IbGib::from_value(value, Mode::Strict)
-        .and_then(IbGib::verify)
-        .map_err(|e| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, e.rule(), e.to_string()))
+    Ok(IbGib::from_value(value, Mode::Strict).and_then(IbGib::verify)?)
 }
 
 fn parse(body: &Bytes) -> Result<Value, ApiError> {
-    Value::parse(body_text(body)?, Mode::Strict).map_err(|e| ApiError::bad("bad_json", e.to_string()))
+    Value::parse(body_text(body)?, Mode::Strict).map_err(|e| ApiError::new(Code::BadJson, e.to_string()))
 }
 
 async fn register(Extract(state): Extract<Arc<State>>, body: Bytes) -> Result<Response, ApiError> {
@@ -116,10 +116,10 @@ async fn evolve(
 ) -> Result<Response, ApiError> {
     let tjp = address(&tjp)?;
     let Value::Object(mut body) = parse(&body)? else {
-        return Err(ApiError::bad("bad_body", "expected an object {frames, session}"));
+        return Err(ApiError::new(Code::BadBody, "expected an object {frames, session}"));
     };
     let Some(Value::Array(frames)) = body.remove("frames") else {
-        return Err(ApiError::bad("bad_body", "frames must be an array"));
+        return Err(ApiError::new(Code::BadBody, "frames must be an array"));
     };
     let frames = frames.into_iter().map(checked).collect::<Result<Vec<_>, _>>()?;
     let session = match body.remove("session") {
@@ -140,11 +140,7 @@ fn check_readable(state: &State, addr: &Addr) -> Result<(), ApiError> {
     if state.host.is_open() || Kind::of(addr) == Kind::Keystone {
         return Ok(());
     }
-    Err(ApiError::new(
-        StatusCode::FORBIDDEN,
-        "reading_needs_identity",
-        "this server serves data only to its identities, over /api/v1/sync",
-    ))
+    Err(ApiError::new(Code::ReadingNeedsIdentity, "this server serves data only to its identities, over /api/v1/sync"))
 }
 
 async fn ibgib(
@@ -209,14 +205,10 @@ async fn tips(
     Query(query): Query<HashMap<String, String>>,
 ) -> Result<Response, ApiError> {
     let Some(ib) = query.get("ib") else {
-        return Err(ApiError::bad("bad_query", "say which timelines: ?ib=folder"));
+        return Err(ApiError::new(Code::BadQuery, "say which timelines: ?ib=folder"));
     };
     if !state.host.is_open() {
-        return Err(ApiError::new(
-            StatusCode::FORBIDDEN,
-            "reading_needs_identity",
-            "this server lists data only to its identities",
-        ));
+        return Err(ApiError::new(Code::ReadingNeedsIdentity, "this server lists data only to its identities"));
     }
     let mut text = String::new();
     for tip in state.host.tips_of(ib).await? {

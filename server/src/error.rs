@@ -2,8 +2,8 @@
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use ibgib::{Map, Value};
-use ibgib_peer::saga::SagaError;
+use ibgib::{Addr, Map, Value, VerifyError};
+use ibgib_peer::saga::{Code, IdentityRefusal, SagaError};
 use std::net::SocketAddr;
 
 /// Why a server could not start.
@@ -38,67 +38,59 @@ impl ServeError {
     }
 }
 
-/// An error answer.
+/// An error answer: a code of the table with its status, and words.
 #[derive(Debug)]
 pub(crate) struct ApiError {
-    status: StatusCode,
+    status: u16,
     code: String,
     message: String,
-    extra: Vec<(&'static str, Value)>,
+    tip: Option<Addr>,
 }
 
 impl ApiError {
-    pub(crate) fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
-        Self { status, code: code.to_owned(), message: message.into(), extra: Vec::new() }
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { status: code.status(), code: code.as_str().to_owned(), message: message.into(), tip: None }
     }
 
     pub(crate) fn not_found(what: &str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not_found", format!("{what} is not here"))
-    }
-
-    pub(crate) fn bad(code: &str, message: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, code, message)
+        Self::new(Code::NotFound, format!("{what} is not here"))
     }
 }
 
 impl From<SagaError> for ApiError {
     fn from(error: SagaError) -> Self {
-        let code = error.code().to_owned();
-        let status = match (&error, code.as_str()) {
-            (_, "identity_stale" | "identity_busy") => StatusCode::CONFLICT,
-            (_, "identity_forked" | "identity_revoked" | "identity_not_allowed") => StatusCode::FORBIDDEN,
-            (_, "identity_unknown") => StatusCode::NOT_FOUND,
-            (_, "disk_full") => StatusCode::INSUFFICIENT_STORAGE,
-            (SagaError::Identity { .. }, _) => StatusCode::UNPROCESSABLE_ENTITY,
-            (SagaError::PeerMisbehaved { .. }, _) => StatusCode::BAD_REQUEST,
-            (SagaError::Limit { .. }, _) => StatusCode::PAYLOAD_TOO_LARGE,
-            (SagaError::Busy(_), _) => StatusCode::SERVICE_UNAVAILABLE,
-            _ => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        let mut extra = Vec::new();
-        let message = match &error {
-            SagaError::Identity { rule: "identity_stale", detail } => {
-                extra.push(("tip", Value::from(detail.as_str())));
-                format!("the identity's newest frame here is {detail}")
-            }
-            SagaError::Identity { detail, .. } => detail.clone(),
-            error => error.to_string(),
-        };
-        if status == StatusCode::INTERNAL_SERVER_ERROR {
+        let (status, code) = (error.status(), error.code().to_owned());
+        if status == Code::Internal.status() {
             tracing::error!(%error, "request failed");
         }
-        Self { status, code, message, extra }
+        match error {
+            SagaError::PeerIdentity(refusal) => {
+                let message = refusal.to_string();
+                let tip = if let IdentityRefusal::Stale { tip } = refusal { Some(tip) } else { None };
+                Self { status, code, message, tip }
+            }
+            error => Self { status, code, message: error.to_string(), tip: None },
+        }
+    }
+}
+
+/// An ibgib that does not hold is told by the rule that it breaks.
+impl From<VerifyError> for ApiError {
+    fn from(error: VerifyError) -> Self {
+        let code = error.rule().to_owned();
+        Self { status: Code::IdentityInvalid.status(), code, message: error.to_string(), tip: None }
     }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut error: Map = [("code", Value::from(self.code)), ("message", self.message.into())].into_iter().collect();
-        for (k, v) in self.extra {
-            error.insert(k, v);
+        if let Some(tip) = &self.tip {
+            error.insert("tip", tip);
         }
         let body: Map = [("error", Value::Object(error))].into_iter().collect();
-        json(self.status, &Value::Object(body))
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        json(status, &Value::Object(body))
     }
 }
 

@@ -5,12 +5,13 @@ use crate::error::{ApiError, ServeError};
 use crate::metrics as counters;
 use axum::Router;
 use axum::extract::ConnectInfo;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use hyper::body::{Body as _, Bytes, Frame, Incoming};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use ibgib_peer::Host;
 use ibgib_peer::entropy::now_ms;
+use ibgib_peer::saga::Code;
 use metrics_exporter_prometheus::{PrometheusHandle, PrometheusRecorder};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -358,7 +359,7 @@ async fn in_time(
         return Ok(response);
     }
     let what = format!("the request's body was not there after {} ms", body_max.as_millis());
-    let mut response = ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", what).into_response();
+    let mut response = ApiError::new(Code::BodyTooSlow, what).into_response();
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     Ok(response)
 }

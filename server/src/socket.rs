@@ -5,10 +5,10 @@ use crate::serve::State;
 use async_trait::async_trait;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{ConnectInfo, State as Extract};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use axum::response::Response;
 use ibgib_peer::WebSocketWrapper;
-use ibgib_peer::saga::{Packet, SUBPROTOCOL};
+use ibgib_peer::saga::{Code, Packet, SUBPROTOCOL};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -49,15 +49,12 @@ pub(crate) async fn upgrade(
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, ApiError> {
     if headers.contains_key(header::ORIGIN) && !state.allow_origin(&headers) {
-        return Err(ApiError::new(
-            StatusCode::FORBIDDEN,
-            "foreign_origin",
-            "a page of another origin may not sync with this server",
-        ));
+        return Err(ApiError::new(Code::ForeignOrigin, "a page of another origin may not sync with this server"));
     }
-    let place = state.places.take(peer.ip()).map_err(|what| {
-        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_connections", format!("{what}: try again later"))
-    })?;
+    let place = state
+        .places
+        .take(peer.ip())
+        .map_err(|what| ApiError::new(Code::TooManyConnections, format!("{what}: try again later")))?;
     let message_max = state.host.limits().message_bytes_max + 1024;
     let host = Arc::clone(&state.host);
     let shutdown = state.shutdown.clone();

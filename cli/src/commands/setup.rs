@@ -10,7 +10,7 @@ use crate::secret;
 use ibgib::{Addr, Value, object};
 use ibgib_folder::Folder;
 use ibgib_peer::{Remote, WebSocketRemote, identity};
-use ibgib_saga::Limits;
+use ibgib_saga::{Code, Limits, Refusal, SagaError};
 use ibgib_spaces::{DurableSpace, Space};
 use std::fs;
 use std::path::Path;
@@ -132,7 +132,7 @@ pub(crate) async fn clone(args: &Args, out: &Output, clone: &args::Clone) -> Res
                 }
                 several => return Err(which_folder(several.iter().map(|(folder, _)| folder))),
             },
-            Err(error) if error.code() == "reading_needs_identity" => Start::Unknown,
+            Err(SagaError::PeerRefused { why: Refusal::Known(Code::ReadingNeedsIdentity), .. }) => Start::Unknown,
             Err(error) => return Err(error.into()),
         },
     };

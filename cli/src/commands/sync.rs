@@ -11,7 +11,7 @@ use crate::secret;
 use ibgib::{Addr, Value, object, strings};
 use ibgib_folder::{CheckoutOpts, CheckoutReport, Folder, FolderError, SnapshotReport};
 use ibgib_peer::{SenderIdentity, SyncOptions, SyncSagaCoordinator, Synced, WebSocketRemote};
-use ibgib_saga::{Action, Direction, Limits, SagaError, Scope};
+use ibgib_saga::{Action, Direction, Limits, Misuse, SagaError, Scope};
 use ibgib_spaces::Kind;
 use std::path::Path;
 use std::sync::Arc;
@@ -98,9 +98,10 @@ pub(super) fn reached<T>(
     url: &str,
     done: Result<T, SagaError>,
 ) -> Result<T, CliError> {
+    let no_server = matches!(done, Err(SagaError::PeerNoServer(_) | SagaError::User(Misuse::Url(_) | Misuse::Tls(_))));
     let done = done.map_err(CliError::from);
     let right = match &done {
-        Err(error) if matches!(error.code.as_str(), "no_server" | "tls_unsupported" | "url") => false,
+        Err(_) if no_server => false,
         Err(error) if error.exit == Exit::Peer => device.remote().is_none(),
         _ => true,
     };

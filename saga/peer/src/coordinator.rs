@@ -80,7 +80,7 @@ impl SyncSaga {
         match self.task.await {
             Ok(result) => result,
             Err(error) if error.is_cancelled() => Err(SagaError::Cancelled),
-            Err(error) => Err(SagaError::local("internal", error.to_string())),
+            Err(error) => Err(SagaError::defect(error.to_string())),
         }
     }
 

@@ -8,7 +8,7 @@ pub(crate) use sender::SenderDesk;
 
 use crate::view::space_error;
 use ibgib::{Addr, IbGib, Verified};
-use ibgib_saga::SagaError;
+use ibgib_saga::{SagaError, SpaceFailure};
 use ibgib_spaces::{Space, SpaceError};
 
 /// Timeline and tip that any address of a timeline belongs to; a constant answers itself twice.
@@ -31,16 +31,16 @@ fn is_payload(addr: &Addr) -> bool {
     !matches!(addr.ib().split(' ').next(), Some("keystone" | "saga" | "saga_msg" | "saga_context"))
 }
 
-/// A prefix of `addrs`, at least one node and about `bytes_max` bytes; what is not committed is looked for in `made`.
+/// A prefix of `addrs`, at least one node and about `bytes_max` bytes.
 async fn load(space: &dyn Space, addrs: &[Addr], bytes_max: usize) -> Result<Vec<Verified<IbGib>>, SagaError> {
     let mut out = Vec::new();
     let mut bytes = 0;
     for batch in addrs.chunks(BATCH) {
         for (addr, node) in batch.iter().zip(space.get(batch).await.map_err(space_error)?) {
             let Some(node) = node else {
-                return Err(SagaError::local("missing", format!("{addr} is not in the space")));
+                let message = format!("{addr} is not in the space");
+                return Err(SagaError::OwnSpace { failure: SpaceFailure::Missing, message });
             };
-            // A text dominates a node's size, and is cheap to measure.
             bytes += node.to_json().len();
             out.push(node);
         }

@@ -7,7 +7,9 @@ use crate::session::introduced_by;
 use crate::view::space_error;
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_keystone::{Chain, Expect, VERB_SYNC};
-use ibgib_saga::{Limits, Receiver, ReceiverAnswer, ReceiverDone, ReceiverInput, ReceiverOutput, SagaError};
+use ibgib_saga::{
+    IdentityRefusal, Limits, Receiver, ReceiverAnswer, ReceiverDone, ReceiverInput, ReceiverOutput, SagaError,
+};
 use ibgib_spaces::{Advance, Commit, CommitError, Kind, Space};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -116,10 +118,6 @@ impl std::fmt::Debug for Host {
     }
 }
 
-fn refused(rule: &'static str, detail: impl Into<String>) -> SagaError {
-    SagaError::Identity { rule, detail: detail.into() }
-}
-
 impl Host {
     /// A host over a space.
     pub fn new(space: Arc<dyn Space>, options: HostOptions) -> Arc<Self> {
@@ -182,20 +180,18 @@ impl Host {
         {
             return Ok(());
         }
-        Err(refused("identity_not_allowed", format!("identity {tjp} is not on this server's allow-list")))
+        Err(IdentityRefusal::NotAllowed(tjp.clone()).into())
     }
 
     /// Whether an identity may go on: known, allowed, not revoked, not forked.
     pub(crate) async fn check_standing(&self, tjp: &Addr) -> Result<(), SagaError> {
         self.check_allowed(tjp)?;
-        if let Some(forked) = self.forked(tjp).await? {
-            return Err(forked);
-        }
+        self.check_unforked(tjp).await?;
         let tip = self.space.tip(tjp).await.map_err(space_error)?;
-        let Some(tip) = tip else { return Err(refused("identity_unknown", format!("no identity {tjp} here"))) };
+        let Some(tip) = tip else { return Err(IdentityRefusal::Unknown(tjp.clone()).into()) };
         let frame = self.space.get(std::slice::from_ref(&tip.addr)).await.map_err(space_error)?.pop().flatten();
         if frame.is_some_and(|f| f.datum("revocationInfo").is_some()) {
-            return Err(refused("identity_revoked", format!("identity {tjp} is revoked")));
+            return Err(IdentityRefusal::Revoked(tjp.clone()).into());
         }
         Ok(())
     }
@@ -225,7 +221,7 @@ impl Host {
     }
 
     async fn register(&self, genesis: &Verified<IbGib>) -> Result<Addr, SagaError> {
-        let (chain, step) = Chain::from_genesis(genesis.clone()).map_err(|e| invalid(&e))?;
+        let (chain, step) = Chain::from_genesis(genesis.clone()).map_err(|e| IdentityRefusal::invalid(&e))?;
         self.check_allowed(chain.tjp())?;
         if let Some(tip) = self.space.tip(chain.tjp()).await.map_err(space_error)? {
             return Ok(tip.addr);
@@ -246,10 +242,12 @@ impl Host {
         match error {
             CommitError::TipsMoved(_) => match self.space.tip(tjp).await.map_err(space_error)? {
                 Some(tip) if is_ours(&tip.addr) => Ok(tip.addr),
-                Some(tip) => Err(refused("identity_stale", tip.addr.to_string())),
+                Some(tip) => Err(IdentityRefusal::Stale { tip: tip.addr }.into()),
                 None => Err(identity::commit_error(error)),
             },
-            CommitError::Missing { .. } => Err(refused("identity_invalid", error.to_string())),
+            CommitError::Missing { .. } => {
+                Err(IdentityRefusal::Invalid { rule: None, detail: error.to_string() }.into())
+            }
             error => Err(identity::commit_error(error)),
         }
     }
@@ -284,11 +282,9 @@ impl Host {
         session: Option<&Verified<IbGib>>,
     ) -> Result<Addr, SagaError> {
         self.check_allowed(tjp)?;
-        if let Some(forked) = self.forked(tjp).await? {
-            return Err(forked);
-        }
+        self.check_unforked(tjp).await?;
         let known = self.chain(tjp).await?;
-        let mut chain = known.ok_or_else(|| refused("identity_unknown", format!("no identity {tjp} here")))?;
+        let mut chain = known.ok_or_else(|| IdentityRefusal::Unknown(tjp.clone()))?;
         let addrs: Vec<Addr> = frames.iter().map(|f| f.addr().clone()).collect();
         let has = self.space.has(&addrs).await.map_err(space_error)?;
         // A frame that is here but lies above the tip came without one, in a bundle; it still has to be taken.
@@ -297,14 +293,14 @@ impl Host {
             frames.iter().zip(&has).filter(|(f, h)| !seen(f, **h)).map(|(f, _)| f).collect();
         let mut commit = Commit::default();
         if let Some(first) = fresh.first().filter(|first| first.past().as_ref() != Some(chain.tip().addr())) {
-            return Err(self.not_next(&chain, first).await?);
+            return Err(self.not_next(&chain, first).await?.into());
         }
         let mut of_the_last = Expect::default();
         if let Some(session) = session {
             of_the_last.verb = Some(VERB_SYNC.to_owned());
             of_the_last.target = Some(session.addr().to_string());
         }
-        let step = chain.advance_all(fresh.iter().copied(), &of_the_last).map_err(|e| invalid(&e))?;
+        let step = chain.advance_all(fresh.iter().copied(), &of_the_last).map_err(|e| IdentityRefusal::invalid(&e))?;
         commit.nodes.extend(fresh.into_iter().cloned());
         commit.tips.extend(step.map(Advance::Keystone));
         if let Some(session) = session {
@@ -360,24 +356,20 @@ impl Host {
         commit: &mut Commit,
     ) -> Result<(), SagaError> {
         if chain.is_revoked() {
-            return Err(refused("identity_revoked", format!("identity {} is revoked", chain.tjp())));
+            return Err(IdentityRefusal::Revoked(chain.tjp().clone()).into());
         }
-        let (s, step) = Chain::from_genesis(session.clone()).map_err(|e| invalid(&e))?;
+        let (s, step) = Chain::from_genesis(session.clone()).map_err(|e| IdentityRefusal::invalid(&e))?;
         let Some((identity, before, audience)) = introduced_by(session) else {
-            return Err(refused("session_details", "the session's genesis does not say whom it belongs to"));
+            return Err(IdentityRefusal::SessionDetails.into());
         };
         if audience != self.space.id() {
-            return Err(refused("session_audience", "the session was made for another server"));
+            return Err(IdentityRefusal::SessionAudience.into());
         }
         if identity != *chain.tjp() {
-            return Err(refused("session_other", "the session belongs to another identity"));
+            return Err(IdentityRefusal::SessionOther.into());
         }
         if let Some(owner) = self.session_owner(s.tjp()).await? {
-            return if owner == identity {
-                Ok(())
-            } else {
-                Err(refused("session_other", "the session belongs to another identity"))
-            };
+            return if owner == identity { Ok(()) } else { Err(IdentityRefusal::SessionOther.into()) };
         }
         let names = last.is_some_and(|f| {
             let claim =
@@ -389,7 +381,7 @@ impl Host {
                 && text("target") == Some(session.addr().as_str())
         });
         if !names {
-            return Err(refused("session_not_named", "the identity's newest frame does not name this session"));
+            return Err(IdentityRefusal::SessionNotNamed.into());
         }
         commit.nodes.push(session.clone());
         commit.tips.push(Advance::Keystone(step));
@@ -398,13 +390,14 @@ impl Host {
     }
 
     /// Why a frame that does not continue the tip is refused: stale, or proof that the identity was forked.
-    async fn not_next(&self, chain: &Chain, frame: &Verified<IbGib>) -> Result<SagaError, SagaError> {
-        let stale = refused("identity_stale", chain.tip().addr().to_string());
+    async fn not_next(&self, chain: &Chain, frame: &Verified<IbGib>) -> Result<IdentityRefusal, SagaError> {
+        let stale = IdentityRefusal::Stale { tip: chain.tip().addr().clone() };
         let frames = identity::frames(&*self.space, chain.tjp()).await?.unwrap_or_default();
         let Some(at) = frames.iter().position(|f| frame.past().as_ref() == Some(f.addr())) else { return Ok(stale) };
         let Ok((mut before, _)) = Chain::replay(frames[..=at].to_vec()) else { return Ok(stale) };
         if before.advance(frame, &Expect::default()).is_err() {
-            return Ok(refused("identity_invalid", "the frame does not hold, and its past has another successor"));
+            let detail = "the frame does not hold, and its past has another successor".into();
+            return Ok(IdentityRefusal::Invalid { rule: None, detail });
         }
         let Some(first) = frames.get(at + 1).filter(|_| chain.reveals_new(frame)) else { return Ok(stale) };
         let past = frames[at].addr();
@@ -422,15 +415,18 @@ impl Host {
     }
 
     /// The refusal of an identity that was seen in two places, if it was.
-    async fn forked(&self, tjp: &Addr) -> Result<Option<SagaError>, SagaError> {
+    async fn forked(&self, tjp: &Addr) -> Result<Option<IdentityRefusal>, SagaError> {
         if self.space.record(&forked_key(tjp)).await.map_err(space_error)?.is_none() {
             return Ok(None);
         }
         let evidence = identity::evidence(&*self.space, tjp).await?;
-        let frames: Vec<String> = evidence.iter().map(|e| e.frame.to_string()).collect();
         let past = evidence.first().map(|e| e.past.to_string()).unwrap_or_default();
-        let why = format!("identity {tjp} has signed two frames on one past, {past}: {}", frames.join(" and "));
-        Ok(Some(refused("identity_forked", why)))
+        let frames = evidence.into_iter().map(|e| e.frame).collect();
+        Ok(Some(IdentityRefusal::Forked { identity: tjp.clone(), past, frames }))
+    }
+
+    async fn check_unforked(&self, tjp: &Addr) -> Result<(), SagaError> {
+        self.forked(tjp).await?.map_or(Ok(()), |forked| Err(forked.into()))
     }
 
     /// Drops what identities staged for a saga that they never finished, once it is `age_ms` old (§5 of
@@ -473,8 +469,6 @@ impl Host {
         let mut phase = "";
         let mut input: Option<ReceiverInput> = None;
         let mut saga_ends: Option<Instant> = None;
-        let superseded = || SagaError::local("superseded", "a newer connection of the same identity took over");
-        let shutting_down = || SagaError::local("shutdown", "the server is shutting down");
         let after = |ms| Instant::now() + Duration::from_millis(ms);
         let ended = 'connection: loop {
             if let Some(input) = input.take() {
@@ -495,8 +489,8 @@ impl Host {
                             biased;
                             // A peer that is gone is noticed when we wait for it.
                             _ = link.tx.send(packet) => {}
-                            true = turned(&mut cut_seen) => stuck = Some(superseded()),
-                            true = turned(&mut shutdown) => stuck = Some(shutting_down()),
+                            true = turned(&mut cut_seen) => stuck = Some(SagaError::Superseded),
+                            true = turned(&mut shutdown) => stuck = Some(SagaError::ShuttingDown),
                             () = tokio::time::sleep_until(wait) => stuck = Some(SagaError::TimedOut),
                         }
                     }
@@ -541,8 +535,8 @@ impl Host {
                 }),
                 () = tokio::time::sleep_until(wait) => input = Some(ReceiverInput::TimedOut),
                 // Here nothing is being committed: the machine waits for its peer.
-                true = turned(&mut cut_seen) => input = Some(ReceiverInput::Answer(Box::new(ReceiverAnswer::Failed(superseded())))),
-                true = turned(&mut shutdown) => input = Some(ReceiverInput::Answer(Box::new(ReceiverAnswer::Failed(shutting_down())))),
+                true = turned(&mut cut_seen) => input = Some(ReceiverInput::Answer(Box::new(ReceiverAnswer::Failed(SagaError::Superseded)))),
+                true = turned(&mut shutdown) => input = Some(ReceiverInput::Answer(Box::new(ReceiverAnswer::Failed(SagaError::ShuttingDown)))),
             }
         };
         if let Some(identity) = desk.identity() {
@@ -600,9 +594,4 @@ pub(crate) fn staging_key(owner: &str) -> String {
 
 fn session_key(session: &Addr) -> String {
     format!("session/{session}")
-}
-
-fn invalid(errors: &[ibgib_keystone::ValidateError]) -> SagaError {
-    let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    refused(errors.first().map_or("identity_invalid", |e| e.rule()), all.join("; "))
 }

@@ -1,10 +1,10 @@
 //! Identities in a space: making, loading, revoking.
 
 use crate::entropy::{OsEntropy, now_ms};
-use crate::view::space_error;
+use crate::view::{self, space_error};
 use ibgib::{Addr, IbGib, Mode, Value, Verified};
 use ibgib_keystone::{Chain, Claim, Expect, Secret, SignOpts, Signed, config, danger};
-use ibgib_saga::SagaError;
+use ibgib_saga::{OwnIdentity, SagaError};
 use ibgib_spaces::{Advance, Commit, CommitError, Follow, Space};
 use std::collections::HashSet;
 
@@ -67,8 +67,7 @@ fn checkpoint_key(tjp: &Addr) -> String {
 /// `identity_invalid` when a stored frame does not hold (a damaged or foreign store), or when the space fails.
 pub async fn load_chain(space: &dyn Space, tjp: &Addr) -> Result<Option<Chain>, SagaError> {
     let Some(tip) = space.tip(tjp).await.map_err(space_error)? else { return Ok(None) };
-    let invalid =
-        |why: String| SagaError::local("identity_invalid", format!("the stored identity {tjp} does not hold: {why}"));
+    let invalid = |why: String| SagaError::from(OwnIdentity::Damaged { identity: tjp.clone(), why });
     let kept = kept(space, tjp).await?;
     // Back to the genesis, or to what was validated before.
     let mut rest = Vec::new();
@@ -142,8 +141,7 @@ pub async fn create_with_pools(
     secret: &Secret,
     pools: &[ibgib_keystone::PoolConfig],
 ) -> Result<Chain, SagaError> {
-    let signed = ibgib_keystone::genesis(secret, pools, None, now_ms(), &mut OsEntropy)
-        .map_err(|e| SagaError::local("identity", e.to_string()))?;
+    let signed = ibgib_keystone::genesis(secret, pools, None, now_ms(), &mut OsEntropy)?;
     store(space, signed).await
 }
 
@@ -154,12 +152,13 @@ pub async fn create_with_pools(
 /// `identity_wrong_secret` and others of `identity_…`; or the space fails.
 pub async fn revoke(space: &dyn Space, tjp: &Addr, secret: &Secret, reason: &str) -> Result<Chain, SagaError> {
     let chain = load_chain(space, tjp).await?;
-    let chain = chain.ok_or_else(|| SagaError::local("identity_unknown", format!("no identity {tjp} here")))?;
-    let signed = ibgib_keystone::revoke(&chain, secret, reason, now_ms(), &mut OsEntropy).map_err(key_error)?;
+    let chain = chain.ok_or_else(|| OwnIdentity::Unknown(tjp.clone()))?;
+    let signed = ibgib_keystone::revoke(&chain, secret, reason, now_ms(), &mut OsEntropy)?;
     store(space, signed).await
 }
 
-/// Signs one claim on an identity's tip and stores the frame durably before anybody can see it.
+/// Signs one claim on an identity's tip. Nothing is stored yet: whoever calls it commits the frame before anybody can
+/// see it.
 pub(crate) fn sign(
     chain: &Chain,
     secret: &Secret,
@@ -169,7 +168,7 @@ pub(crate) fn sign(
 ) -> Result<Signed, SagaError> {
     let claim = Claim { verb: verb.to_owned(), target: target.to_owned(), scope: None };
     let opts = SignOpts { demanded, ..SignOpts::default() };
-    ibgib_keystone::sign(chain, secret, &claim, &opts, now_ms(), &mut OsEntropy).map_err(key_error)
+    Ok(ibgib_keystone::sign(chain, secret, &claim, &opts, now_ms(), &mut OsEntropy)?)
 }
 
 /// Stores what was signed.
@@ -181,18 +180,12 @@ pub(crate) async fn store(space: &dyn Space, signed: Signed) -> Result<Chain, Sa
     }
 }
 
+/// As [`view::commit_error`], for a commit that moves an identity's tip.
 pub(crate) fn commit_error(error: CommitError) -> SagaError {
     match error {
-        CommitError::Space(error) => space_error(error),
-        CommitError::TipsMoved(_) => {
-            SagaError::local("identity_busy", "the identity was used by somebody else at the same time; try again")
-        }
-        error => SagaError::local("commit", error.to_string()),
+        CommitError::TipsMoved(_) => OwnIdentity::Busy.into(),
+        error => view::commit_error(error),
     }
-}
-
-fn key_error(error: ibgib_keystone::KeystoneError) -> SagaError {
-    SagaError::local(error.code(), error.to_string())
 }
 
 /// Where a space remembers that an identity was seen signing two frames on one past.

@@ -85,7 +85,7 @@ impl SyncPeer {
         let session = self.desk.signer.as_ref().map(|s| (s.chain().tjp().clone(), s.chain().tip().addr().clone()));
         match self.drive(SenderInput::Connect(session)).await? {
             Event::Connected => Ok(()),
-            _ => Err(SagaError::local("internal", "a saga ended before it began")),
+            _ => Err(SagaError::defect("a saga ended before it began")),
         }
     }
 
@@ -98,7 +98,7 @@ impl SyncPeer {
         let done = tokio::time::timeout(whole, self.drive(SenderInput::Sync(Box::new(request)))).await;
         match done {
             Ok(Ok(Event::Done(summary))) => Ok(*summary),
-            Ok(Ok(_)) => Err(SagaError::local("internal", "a saga ended as none can")),
+            Ok(Ok(_)) => Err(SagaError::defect("a saga ended as none can")),
             Ok(Err(error)) => Err(error),
             Err(_) => {
                 self.disconnect().await;
@@ -116,7 +116,7 @@ impl SyncPeer {
     pub async fn glance(&mut self, fingerprint: &str) -> Result<bool, SagaError> {
         match self.drive(SenderInput::Glance(fingerprint.to_owned())).await? {
             Event::Glanced(equal) => Ok(equal),
-            _ => Err(SagaError::local("internal", "a glance ended as none can")),
+            _ => Err(SagaError::defect("a glance ended as none can")),
         }
     }
 

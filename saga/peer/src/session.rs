@@ -6,7 +6,7 @@ use crate::remote::Remote;
 use crate::view::space_error;
 use ibgib::{Addr, IbGib, Map, Value, Verified};
 use ibgib_keystone::{Chain, Secret, VERB_CONNECT, VERB_SYNC, config, session_secret};
-use ibgib_saga::SagaError;
+use ibgib_saga::{Breach, IdentityRefusal, OwnIdentity, SagaError};
 use ibgib_spaces::{Advance, Commit, Space};
 use std::fmt;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ impl SecretSource {
     /// # Errors
     /// `identity_secret` when it cannot be had.
     pub fn read(&self) -> Result<Secret, SagaError> {
-        (self.0)().map_err(|why| SagaError::local("identity_secret", why))
+        (self.0)().map_err(|why| OwnIdentity::Secret(why).into())
     }
 }
 
@@ -169,9 +169,8 @@ pub async fn establish_session_identity(
     sender: &SenderIdentity,
 ) -> Result<SessionSigner, SagaError> {
     let audience = remote.audience().await?;
-    let mut chain = identity::load_chain(&**space, &sender.tjp)
-        .await?
-        .ok_or_else(|| SagaError::local("identity_unknown", format!("no identity {} in this space", sender.tjp)))?;
+    let mut chain =
+        identity::load_chain(&**space, &sender.tjp).await?.ok_or_else(|| OwnIdentity::Unknown(sender.tjp.clone()))?;
     if space.record(&forked_key(&sender.tjp)).await.map_err(space_error)?.is_some() {
         return Err(forked(&sender.tjp));
     }
@@ -181,7 +180,7 @@ pub async fn establish_session_identity(
         if let Some(known) = &known {
             let _ = deliver(space, remote, &chain, known, None).await?;
         }
-        return Err(SagaError::local("identity_revoked", format!("identity {} is revoked", sender.tjp)));
+        return Err(OwnIdentity::Revoked(sender.tjp.clone()).into());
     }
     let pending_key = format!("pending/{audience}");
     if let Some(mut signer) = reuse(space, sender, &chain, &pending_key).await? {
@@ -201,8 +200,7 @@ pub async fn establish_session_identity(
     let secret = sender.secret.read()?;
     let s_secret = session_secret(&secret, &details.salt, &details.session_id);
     let pools = config::session_pools(&config::random_salts(&mut OsEntropy));
-    let s = ibgib_keystone::genesis(&s_secret, &pools, Some(details.to_value()), now_ms(), &mut OsEntropy)
-        .map_err(|e| SagaError::local("identity", e.to_string()))?;
+    let s = ibgib_keystone::genesis(&s_secret, &pools, Some(details.to_value()), now_ms(), &mut OsEntropy)?;
     let i1 = identity::sign(&chain, &secret, VERB_SYNC, s.frame.addr().as_str(), Vec::new())?;
     drop((secret, s_secret));
     let session = s.frame.clone();
@@ -232,9 +230,7 @@ pub async fn establish_session_identity(
 /// # Errors
 /// As [`establish_session_identity`].
 pub async fn deliver_identity(space: &Arc<dyn Space>, remote: &dyn Remote, tjp: &Addr) -> Result<(), SagaError> {
-    let mut chain = identity::load_chain(&**space, tjp)
-        .await?
-        .ok_or_else(|| SagaError::local("identity_unknown", format!("no identity {tjp} in this space")))?;
+    let mut chain = identity::load_chain(&**space, tjp).await?.ok_or_else(|| OwnIdentity::Unknown(tjp.clone()))?;
     let known = remote.identity_tip(tjp).await?;
     let known = catch_up(space, remote, &mut chain, known).await?;
     let known = register(space, remote, &chain, known).await?;
@@ -288,7 +284,7 @@ async fn catch_up(
     let nodes = frames[at + 1..].to_vec();
     let step = chain.advance_all(&nodes, &ibgib_keystone::Expect::default()).map_err(|errors| {
         let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        SagaError::local("identity_invalid", all.join("; "))
+        IdentityRefusal::Invalid { rule: None, detail: all.join("; ") }
     })?;
     let commit = Commit { nodes, tips: step.map(Advance::Keystone).into_iter().collect(), ..Commit::default() };
     space.commit(commit).await.map_err(commit_error)?;
@@ -304,7 +300,7 @@ async fn parted(
     theirs: Vec<Verified<IbGib>>,
 ) -> Result<SagaError, SagaError> {
     let foreign = |why: String| SagaError::PeerMisbehaved {
-        rule: "identity_frames",
+        breach: Breach::IdentityFrames,
         detail: format!("the receiver's frames of identity {} do not hold: {why}", chain.tjp()),
     };
     let ours = identity::frames(&**space, chain.tjp()).await?.unwrap_or_default();
@@ -341,7 +337,7 @@ async fn register(
         return Ok(known);
     }
     let genesis = space.get(std::slice::from_ref(chain.tjp())).await.map_err(space_error)?.pop().flatten();
-    let genesis = genesis.ok_or_else(|| SagaError::local("identity_unknown", "the identity's genesis is gone"))?;
+    let genesis = genesis.ok_or_else(|| OwnIdentity::Unknown(chain.tjp().clone()))?;
     remote.post_genesis_keystone(&genesis).await?;
     Ok(chain.tjp().clone())
 }
@@ -377,11 +373,5 @@ async fn deliver(
 const BODY_BYTES: usize = 900 * 1024;
 
 fn forked(tjp: &Addr) -> SagaError {
-    SagaError::local(
-        "identity_forked",
-        format!(
-            "identity {tjp} has signed different frames in two places and can no longer be trusted; make a new one \
-             with 'ibgib identity new'"
-        ),
-    )
+    OwnIdentity::Forked(tjp.clone()).into()
 }

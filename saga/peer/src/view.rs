@@ -1,17 +1,51 @@
 //! What one saga can see of a space: what is committed, what is staged for it, and nodes just made.
 
 use ibgib::{Addr, IbGib, Verified};
-use ibgib_saga::SagaError;
+use ibgib_saga::{SagaError, SpaceFailure};
 use ibgib_spaces::history::Loader;
-use ibgib_spaces::{Space, SpaceError};
+use ibgib_spaces::{CommitError, Space, SpaceError};
 use std::collections::HashSet;
 
 /// Staged nodes loaded at once while a graph is walked.
 const WALK_BATCH: usize = 256;
 
-/// Turns a space's failure into a saga's.
+/// Turns a space's failure into a saga's; its kind stays.
 pub fn space_error(error: SpaceError) -> SagaError {
-    SagaError::local(error.code(), error.to_string())
+    let failure = match &error {
+        SpaceError::Corrupt { .. } => SpaceFailure::Corrupt,
+        SpaceError::Missing { .. } => SpaceFailure::Missing,
+        SpaceError::TooMany(_) => SpaceFailure::TooMany,
+        SpaceError::Damaged(_) => SpaceFailure::Damaged,
+        SpaceError::Full(_) => SpaceFailure::Full,
+        SpaceError::Locked(_) => SpaceFailure::Locked,
+        SpaceError::Permission(_) => SpaceFailure::Permission,
+        SpaceError::NotFound(_) => SpaceFailure::NoStore,
+        SpaceError::Closed => SpaceFailure::Closed,
+        _ => SpaceFailure::Io,
+    };
+    SagaError::OwnSpace { failure, message: error.to_string() }
+}
+
+/// Turns what a space says to a commit into a saga's error.
+pub(crate) fn commit_error(error: CommitError) -> SagaError {
+    match error {
+        CommitError::Space(error) => space_error(error),
+        error => SagaError::OwnSpace { failure: SpaceFailure::Commit, message: error.to_string() },
+    }
+}
+
+/// What publishing a node and everything under it takes.
+#[derive(Debug)]
+pub(crate) enum Publishable {
+    /// These staged nodes; all the rest is committed or made.
+    All(Vec<Addr>),
+    /// It cannot be: something under it is neither committed, staged nor made.
+    Lacks {
+        /// What is not there.
+        addr: Addr,
+        /// The node that relates to it.
+        from: Addr,
+    },
 }
 
 /// A space as one saga sees it.
@@ -31,14 +65,13 @@ impl<'a> View<'a> {
         self.history.get(addr).await.map_err(space_error)
     }
 
-    /// The staged nodes under `start` that are not committed, `published` left out. `Err` inside names the address
-    /// that is neither committed, staged nor made, and who relates to it.
+    /// The staged nodes under `start` that are not committed, `published` left out.
     pub(crate) async fn publishable(
         &self,
         start: &Addr,
         staged: &HashSet<Addr>,
         published: &HashSet<Addr>,
-    ) -> Result<Result<Vec<Addr>, (Addr, Addr)>, SagaError> {
+    ) -> Result<Publishable, SagaError> {
         let mut seen: HashSet<Addr> = HashSet::from([start.clone()]);
         let mut out = Vec::new();
         let mut frontier = vec![(start.clone(), start.clone())];
@@ -58,7 +91,7 @@ impl<'a> View<'a> {
             let asked: Vec<Addr> = ask.iter().map(|(a, _)| a.clone()).collect();
             let has = self.space.has(&asked).await.map_err(space_error)?;
             if let Some(((addr, from), _)) = ask.into_iter().zip(has).find(|(_, has)| !has) {
-                return Ok(Err((addr, from)));
+                return Ok(Publishable::Lacks { addr, from });
             }
             let loaded = self.space.staged(self.owner, &load).await.map_err(space_error)?;
             let mut gone = Vec::new();
@@ -74,7 +107,8 @@ impl<'a> View<'a> {
             // Somebody else has committed the same nodes meanwhile: what is committed is staged no more, for nobody.
             let has = self.space.has(&gone).await.map_err(space_error)?;
             if let Some((addr, _)) = gone.iter().zip(has).find(|(_, has)| !has) {
-                return Err(SagaError::local("staging", format!("staged node {addr} is gone")));
+                let message = format!("staged node {addr} is gone");
+                return Err(SagaError::OwnSpace { failure: SpaceFailure::Staging, message });
             }
             for node in nodes {
                 for target in node.targets() {
@@ -84,6 +118,6 @@ impl<'a> View<'a> {
                 }
             }
         }
-        Ok(Ok(out))
+        Ok(Publishable::All(out))
     }
 }

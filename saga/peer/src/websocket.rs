@@ -5,7 +5,7 @@ use crate::remote::Remote;
 use async_trait::async_trait;
 use futures_util::{SinkExt, StreamExt};
 use ibgib::{Addr, IbGib, Map, Mode, Value, Verified};
-use ibgib_saga::{Packet, SUBPROTOCOL, SagaError};
+use ibgib_saga::{Blame, Breach, Code, Misuse, Packet, Refusal, SUBPROTOCOL, SagaError};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -133,7 +133,7 @@ impl WebSocketRemote {
     /// # Errors
     /// `url` when the text is no such URL.
     pub fn new(url: &str, message_bytes_max: usize) -> Result<Self, SagaError> {
-        let bad = || SagaError::local("url", format!("{url:?} is not a URL like http://HOST:PORT or ws://HOST:PORT"));
+        let bad = || SagaError::from(Misuse::Url(url.to_owned()));
         let (scheme, rest) = url.split_once("://").ok_or_else(bad)?;
         let scheme = match scheme.to_ascii_lowercase().as_str() {
             "http" | "ws" => "http",
@@ -151,7 +151,7 @@ impl WebSocketRemote {
             .timeout(Duration::from_secs(120))
             .no_proxy()
             .build()
-            .map_err(|e| SagaError::local("http", e.to_string()))?;
+            .map_err(|e| SagaError::defect(e.to_string()))?;
         Ok(Self { base, http, message_bytes_max })
     }
 
@@ -160,16 +160,33 @@ impl WebSocketRemote {
         &self.base
     }
 
+    fn unreachable(&self, why: String) -> SagaError {
+        SagaError::PeerUnreachable { url: self.base.clone(), why }
+    }
+
+    /// What an answer other than the expected one says.
+    fn refusal(&self, path: &str, status: u16, text: &str) -> SagaError {
+        let value = Value::parse(text, Mode::Strict).unwrap_or(Value::Null);
+        let member = |key: &str| value.get("error")?.get(key)?.as_str();
+        let Some(code) = member("code") else {
+            // Not a space server's words: a proxy's whose server is away, or somebody else's.
+            let gateway = matches!(status, 502..=504);
+            return match gateway {
+                true => self.unreachable(format!("status {status}")),
+                false => SagaError::PeerNoServer(format!("status {status} of {}{path}", self.base)),
+            };
+        };
+        let why = Refusal::read(code);
+        let about_identity = matches!(why, Refusal::Known(code) if code.blame() == Blame::Identity);
+        let message = member("message").unwrap_or_default().to_owned();
+        SagaError::PeerRefused { why, message, auth: about_identity || matches!(status, 401 | 403) }
+    }
+
     async fn call(&self, request: reqwest::RequestBuilder) -> Result<(u16, String), SagaError> {
         if self.base.starts_with("https") {
-            return Err(SagaError::local(
-                "tls_unsupported",
-                format!("{} needs TLS, which this client does not speak yet: use http:// or a local tunnel", self.base),
-            ));
+            return Err(Misuse::Tls(self.base.clone()).into());
         }
-        let unreachable = |e: reqwest::Error| {
-            SagaError::local("unreachable", format!("{} is not reachable: {}", self.base, cause(&e)))
-        };
+        let unreachable = |e: reqwest::Error| self.unreachable(cause(&e));
         let mut response = request.send().await.map_err(unreachable)?;
         let status = response.status().as_u16();
         let mut body = Vec::new();
@@ -179,8 +196,10 @@ impl WebSocketRemote {
                 return Err(SagaError::Limit { name: "answer_bytes_max", limit: ANSWER_BYTES_MAX as u64 });
             }
         }
-        let text = String::from_utf8(body)
-            .map_err(|_| SagaError::PeerMisbehaved { rule: "bad_answer", detail: "an answer is not UTF-8".into() })?;
+        let text = String::from_utf8(body).map_err(|_| SagaError::PeerMisbehaved {
+            breach: Breach::BadAnswer,
+            detail: "an answer is not UTF-8".into(),
+        })?;
         Ok((status, text))
     }
 
@@ -188,15 +207,17 @@ impl WebSocketRemote {
         let (status, text) = self.call(self.http.get(format!("{}{path}", self.base))).await?;
         match status {
             200 => Ok(Some(text)),
-            404 if error_code(&text).as_deref() == Some("not_found") => Ok(None),
-            _ => Err(refusal(status, &text)),
+            _ => match self.refusal(path, status, &text) {
+                SagaError::PeerRefused { why: Refusal::Known(Code::NotFound), .. } => Ok(None),
+                error => Err(error),
+            },
         }
     }
 
     async fn post(&self, path: &str, body: String) -> Result<(), SagaError> {
         let request = self.http.post(format!("{}{path}", self.base)).header("content-type", "application/json");
         let (status, text) = self.call(request.body(body)).await?;
-        if matches!(status, 200 | 201) { Ok(()) } else { Err(refusal(status, &text)) }
+        if matches!(status, 200 | 201) { Ok(()) } else { Err(self.refusal(path, status, &text)) }
     }
 
     /// Tips of timelines whose first frame's ib is `ib`: (timeline, tip).
@@ -232,7 +253,7 @@ pub fn encode(text: &str) -> String {
 }
 
 fn bad_answer(why: impl ToString) -> SagaError {
-    SagaError::PeerMisbehaved { rule: "bad_answer", detail: why.to_string() }
+    SagaError::PeerMisbehaved { breach: Breach::BadAnswer, detail: why.to_string() }
 }
 
 /// The innermost cause, which says what happened rather than that something did.
@@ -242,22 +263,6 @@ fn cause(error: &reqwest::Error) -> String {
         inner = next;
     }
     inner.to_string()
-}
-
-fn error_member(text: &str, key: &str) -> Option<String> {
-    let value = Value::parse(text, Mode::Strict).ok()?;
-    value.get("error")?.get(key)?.as_str().map(str::to_owned)
-}
-
-fn error_code(text: &str) -> Option<String> {
-    error_member(text, "code")
-}
-
-fn refusal(status: u16, text: &str) -> SagaError {
-    let code = error_code(text).unwrap_or_else(|| format!("http_{status}"));
-    let message = error_member(text, "message").unwrap_or_else(|| format!("the server answered with status {status}"));
-    let auth = code.starts_with("identity") || code.starts_with("session") || matches!(status, 401 | 403);
-    SagaError::PeerRefused { code, message, auth }
 }
 
 fn nodes(text: &str) -> Result<Vec<Verified<IbGib>>, SagaError> {
@@ -270,9 +275,7 @@ impl Remote for WebSocketRemote {
         let text = self.get("/api/v1/health").await?.unwrap_or_default();
         let value = Value::parse(&text, Mode::Strict).unwrap_or(Value::Null);
         let id = value.get("space").and_then(Value::as_str).filter(|id| id.len() == 64);
-        id.map(str::to_owned).ok_or_else(|| {
-            SagaError::local("no_server", format!("{}/api/v1/health is not what a space server answers", self.base))
-        })
+        id.map(str::to_owned).ok_or_else(|| SagaError::PeerNoServer(format!("{}/api/v1/health", self.base)))
     }
 
     async fn identity_tip(&self, tjp: &Addr) -> Result<Option<Addr>, SagaError> {
@@ -305,10 +308,8 @@ impl Remote for WebSocketRemote {
     }
 
     async fn open(&self) -> Result<Link, SagaError> {
-        let unreachable =
-            |why: String| SagaError::local("unreachable", format!("{} is not reachable: {why}", self.base));
         let url = format!("ws{}{SYNC_PATH}", self.base.trim_start_matches("http"));
-        let mut request = url.into_client_request().map_err(|e| unreachable(e.to_string()))?;
+        let mut request = url.into_client_request().map_err(|e| self.unreachable(e.to_string()))?;
         request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static(SUBPROTOCOL));
         let config = WebSocketConfig::default()
             .max_message_size(Some(self.message_bytes_max + 1024))
@@ -319,9 +320,9 @@ impl Remote for WebSocketRemote {
             Ok(Err(tungstenite::Error::Http(response))) => {
                 let text =
                     response.body().as_ref().map(|b| String::from_utf8_lossy(b).into_owned()).unwrap_or_default();
-                Err(refusal(response.status().as_u16(), &text))
+                Err(self.refusal(SYNC_PATH, response.status().as_u16(), &text))
             }
-            Ok(Err(error)) => Err(unreachable(error.to_string())),
+            Ok(Err(error)) => Err(self.unreachable(error.to_string())),
             Ok(Ok((socket, _))) => Ok(link(socket)),
         }
     }

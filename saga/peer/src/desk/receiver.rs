@@ -5,12 +5,15 @@ use super::{is_payload, load, resolve};
 use crate::entropy::{OsEntropy, now_ms, random_hex};
 use crate::host::{Host, push_owner, staging_key};
 use crate::identity;
-use crate::view::{View, space_error};
+use crate::view::{Publishable, View, commit_error, space_error};
 use ibgib::timeline::Relation;
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_keystone::{Step, VERB_CONNECT};
-use ibgib_saga::{Evaluate, Fingerprint, Line, Peek, Peeked, ReceiverAnswer, ReceiverQuery, SagaError, Status, Turn};
-use ibgib_spaces::{Advance, Commit, CommitError, Follow, Kind, SpaceError};
+use ibgib_saga::{
+    Breach, Evaluate, Fingerprint, IdentityRefusal, Line, Peek, Peeked, ReceiverAnswer, ReceiverQuery, SagaError,
+    Status, Turn,
+};
+use ibgib_spaces::{Advance, Commit, CommitError, Follow, Kind};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -71,10 +74,7 @@ impl ReceiverDesk {
                 };
                 match space.commit(commit).await {
                     Ok(_) => Ok(ReceiverAnswer::Ok),
-                    Err(CommitError::TipsMoved(_)) => Err(SagaError::Identity {
-                        rule: "session_used",
-                        detail: "this session identity has connected before".into(),
-                    }),
+                    Err(CommitError::TipsMoved(_)) => Err(IdentityRefusal::SessionUsed.into()),
                     Err(error) => Err(commit_error(error)),
                 }
             }
@@ -96,17 +96,16 @@ impl ReceiverDesk {
     }
 
     async fn session(&mut self, addr: &Addr) -> Result<ReceiverAnswer, SagaError> {
-        let refused = |rule, detail: String| SagaError::Identity { rule, detail };
         let space = self.host.space();
         let node = space.get(std::slice::from_ref(addr)).await.map_err(space_error)?.pop().flatten();
-        let node = node.ok_or_else(|| refused("session_unknown", format!("no session identity {addr} here")))?;
+        let node = node.ok_or_else(|| IdentityRefusal::SessionUnknown(addr.clone()))?;
         let tjp = node.tjp().unwrap_or_else(|| addr.clone());
         let Some(identity) = self.host.session_owner(&tjp).await? else {
-            return Err(refused("session_unknown", format!("{addr} is not a session identity here")));
+            return Err(IdentityRefusal::SessionUnknown(addr.clone()).into());
         };
         let chain = identity::load_chain(&**space, &tjp).await?;
         let Some(chain) = chain.filter(|c| c.tip().addr() == addr && c.n() == 0) else {
-            return Err(refused("session_used", "this session identity has connected before".into()));
+            return Err(IdentityRefusal::SessionUsed.into());
         };
         self.host.check_standing(&identity).await?;
         let demanded = ibgib_keystone::demand(&chain, VERB_CONNECT, self.host.limits().connect_demands, &mut OsEntropy);
@@ -163,7 +162,7 @@ impl ReceiverDesk {
                 for start in &starts {
                     if !is_payload(start) {
                         return Err(SagaError::PeerMisbehaved {
-                            rule: "payload_kind",
+                            breach: Breach::PayloadKind,
                             detail: format!("{start} does not travel as payload"),
                         });
                     }
@@ -216,7 +215,7 @@ impl ReceiverDesk {
                 Line::Want(addr) => wants.push(addr),
                 Line::Status { tjp, .. } => {
                     return Err(SagaError::PeerMisbehaved {
-                        rule: "bad_list",
+                        breach: Breach::BadList,
                         detail: format!("a sender does not tell statuses ({tjp})"),
                     });
                 }
@@ -328,11 +327,11 @@ impl ReceiverDesk {
             return Ok(Ok(true));
         }
         match view.publishable(addr, staged, &plan.publish).await? {
-            Ok(addrs) => {
+            Publishable::All(addrs) => {
                 plan.publish.extend(addrs);
                 Ok(Ok(false))
             }
-            Err((missing, from)) => Ok(Err(format!("{missing} is missing, {from} relates to it"))),
+            Publishable::Lacks { addr, from } => Ok(Err(format!("{addr} is missing, {from} relates to it"))),
         }
     }
 
@@ -362,9 +361,9 @@ impl ReceiverDesk {
             return Ok(Found::Refused(format!("{tip} is not a frame of {tjp}")));
         }
         let addrs = match view.publishable(tip, staged, &plan.publish).await? {
-            Ok(addrs) => addrs,
-            Err((missing, from)) => {
-                return Ok(Found::Lacking(format!("{missing} is missing, {from} relates to it")));
+            Publishable::All(addrs) => addrs,
+            Publishable::Lacks { addr, from } => {
+                return Ok(Found::Lacking(format!("{addr} is missing, {from} relates to it")));
             }
         };
         let relation = match mine {
@@ -412,7 +411,7 @@ impl ReceiverDesk {
         match outside.into_iter().zip(has).find(|(_, has)| !has) {
             None => Ok(()),
             Some((addr, _)) => Err(SagaError::PeerMisbehaved {
-                rule: "payload_outside",
+                breach: Breach::PayloadOutside,
                 detail: format!("{addr} is not in the graph of anything that the message names"),
             }),
         }
@@ -446,10 +445,7 @@ impl ReceiverDesk {
             Err(CommitError::TipsMoved(moved)) if moved.iter().all(|(t, _)| Kind::of(t) == Kind::Living) => {
                 Ok(ReceiverAnswer::Moved)
             }
-            Err(CommitError::TipsMoved(_)) => Err(SagaError::Identity {
-                rule: "session_used",
-                detail: "the session identity moved on another connection".into(),
-            }),
+            Err(CommitError::TipsMoved(_)) => Err(IdentityRefusal::SessionUsed.into()),
             Err(error) => Err(commit_error(error)),
         }
     }
@@ -462,12 +458,4 @@ enum Found {
     Diverged(Vec<Addr>),
     Lacking(String),
     Refused(String),
-}
-
-fn commit_error(error: CommitError) -> SagaError {
-    match error {
-        CommitError::Space(error @ SpaceError::Full(_)) => SagaError::local("disk_full", error.to_string()),
-        CommitError::Space(error) => space_error(error),
-        error => SagaError::local("commit", error.to_string()),
-    }
 }

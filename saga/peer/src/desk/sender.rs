@@ -2,11 +2,13 @@
 
 use super::{is_payload, load};
 use crate::session::SessionSigner;
-use crate::view::{View, space_error};
+use crate::view::{Publishable, View, commit_error, space_error};
 use ibgib::timeline::Relation;
 use ibgib::{Addr, IbGib, Verified};
+use ibgib_keystone::KeystoneError;
 use ibgib_saga::{
-    Action, Compared, Limits, Line, SagaError, Scope, SenderAnswer, SenderQuery, Status, TimelineSummary, Turn,
+    Action, Compared, Limits, Line, Misuse, OwnIdentity, SagaError, Scope, SenderAnswer, SenderQuery, Status,
+    TimelineSummary, Turn,
 };
 use ibgib_spaces::{Advance, Commit, CommitError, Follow, Kind, Space};
 use std::collections::{HashMap, HashSet};
@@ -35,7 +37,9 @@ impl SenderDesk {
             }
             SenderQuery::SignTurn(target) => match self.signer()?.sign_context(&target).await {
                 Ok(frame) => Ok(SenderAnswer::Signed(frame)),
-                Err(SagaError::Local { code: "binding_exhausted", .. }) => Ok(SenderAnswer::BindingExhausted),
+                Err(SagaError::OwnIdentity(OwnIdentity::Key(KeystoneError::BindingExhausted))) => {
+                    Ok(SenderAnswer::BindingExhausted)
+                }
                 Err(error) => Err(error),
             },
             SenderQuery::Tips(scope) => self.tips(scope).await,
@@ -69,7 +73,7 @@ impl SenderDesk {
     }
 
     fn signer(&mut self) -> Result<&mut SessionSigner, SagaError> {
-        self.signer.as_mut().ok_or_else(|| SagaError::local("identity_missing", "there is no session identity"))
+        self.signer.as_mut().ok_or_else(|| OwnIdentity::NoSession.into())
     }
 
     async fn tips(&self, scope: Scope) -> Result<SenderAnswer, SagaError> {
@@ -93,10 +97,7 @@ impl SenderDesk {
                 Some(Some(tjp)) => match Kind::of(&tjp) {
                     Kind::Living => starts.push(by_tjp.get(&tjp).cloned().unwrap_or(tjp)),
                     kind => {
-                        return Err(SagaError::local(
-                            "not_living",
-                            format!("{addr} belongs to a {kind} timeline, which moves by its own rules"),
-                        ));
+                        return Err(Misuse::NotLiving { addr, kind: kind.to_string() }.into());
                     }
                 },
             }
@@ -157,7 +158,7 @@ impl SenderDesk {
             for line in statuses {
                 let Line::Status { tjp, status, tip, why } = line else { continue };
                 let Some(before) = offered.get(tjp) else {
-                    return Err(SagaError::local("internal", format!("{tjp} was not in the saga")));
+                    return Err(SagaError::defect(format!("{tjp} was not in the saga")));
                 };
                 let mut summary = TimelineSummary {
                     tjp: tjp.clone(),
@@ -204,8 +205,7 @@ impl SenderDesk {
                     return Ok(SenderAnswer::Finished { timelines, merges, conflicts });
                 }
                 Err(CommitError::TipsMoved(_)) => {}
-                Err(CommitError::Space(error)) => return Err(space_error(error)),
-                Err(error) => return Err(SagaError::local("commit", error.to_string())),
+                Err(error) => return Err(commit_error(error)),
             }
         }
         Err(SagaError::Busy(self.limits.commit_tries_max))
@@ -238,8 +238,10 @@ impl SenderDesk {
             return Ok(Err(format!("the receiver answers {theirs}, which belongs to another timeline")));
         }
         let addrs = match view.publishable(theirs, staged, published).await? {
-            Ok(addrs) => addrs,
-            Err((addr, from)) => return Ok(Err(format!("{addr}, to which {from} relates, did not come"))),
+            Publishable::All(addrs) => addrs,
+            Publishable::Lacks { addr, from } => {
+                return Ok(Err(format!("{addr}, to which {from} relates, did not come")));
+            }
         };
         if node_tjp.is_none() {
             published.extend(addrs);
@@ -279,7 +281,7 @@ pub(super) async fn add_transcript(
             .history
             .advance(None, last.frame.addr())
             .await
-            .map_err(|e| SagaError::local("transcript", e.to_string()))?;
+            .map_err(|e| SagaError::defect(format!("a transcript that does not hold: {e}")))?;
         commit.tips.push(Advance::Timeline(advance));
     }
     commit.nodes.extend(nodes);
