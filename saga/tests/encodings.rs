@@ -1,0 +1,131 @@
+//! The bytes on the wire, pinned: whatever the machines say in these conversations is written down in
+//! `golden/wire.txt`, long messages as their beginning and hash. A change here is a change of the protocol.
+
+mod toy;
+
+use ibgib_saga::{Direction, Limits, Packet, Scope, SenderInput, SyncRequest};
+use sha2::{Digest, Sha256};
+use std::fmt::Write as _;
+use toy::{Connection, Ended, World, constant, frame};
+
+/// Bytes of a message that are written down.
+const SHOWN: usize = 400;
+
+fn shown(text: &str) -> String {
+    // What an error says in words is for people, and may change.
+    if let Some((told, _)) = text.split_once(",\"message\":") {
+        return format!("{told},…");
+    }
+    if text.len() <= SHOWN {
+        return text.to_owned();
+    }
+    let end = (0..=SHOWN / 2).rev().find(|i| text.is_char_boundary(*i)).unwrap();
+    format!("{}… {} bytes, SHA-256 {}", &text[..end], text.len(), hex::encode(Sha256::digest(text)))
+}
+
+/// Writes down what was told, and how it ended.
+fn write_down(out: &mut String, name: &str, connection: &Connection, ended: &Ended) {
+    writeln!(out, "# {name}").unwrap();
+    for (way, packet) in &connection.told {
+        match packet {
+            Packet::Text(text) => writeln!(out, "{way} {}", shown(text)).unwrap(),
+            Packet::Binary(bytes) => {
+                let text = std::str::from_utf8(&bytes[1..]).unwrap();
+                writeln!(out, "{way} chunk {} {:?}", bytes[0], shown(text)).unwrap();
+            }
+        }
+    }
+    match ended {
+        Ended::Failed(error) => writeln!(out, "= {}\n", error.code()).unwrap(),
+        ended => writeln!(out, "= {ended:?}\n").unwrap(),
+    }
+}
+
+fn request(scope: Scope, direction: Direction) -> SenderInput {
+    let request =
+        SyncRequest { saga_id: "0123456789abcdef".into(), scope, direction, skip_when_equal: false, dry_run: false };
+    SenderInput::Sync(Box::new(request))
+}
+
+#[test]
+fn every_byte_on_the_wire_is_as_written_down() {
+    let mut out = String::new();
+    let limits = Limits::default();
+    let tjp = frame("note", "first", None, &[]);
+    let next = frame("note", "second", Some(&tjp), &[]);
+    let leaf = constant("leaf", "with \"quotes\" and ünïcode");
+    let other = frame("other", "relates", None, &[("leaf", leaf.addr()), ("note", tjp.addr())]);
+
+    // Inline push with identity, then nothing to do, then a glance.
+    let (mut from, mut to) = (World::default(), World::default());
+    [&tjp, &next, &leaf, &other].map(|node| from.put(node));
+    let session = from.make_session();
+    let mut connection = Connection::new(&limits, Some(session));
+    let ended = connection.connect(&mut from, &mut to);
+    write_down(&mut out, "connecting with a session identity", &connection, &ended);
+    connection.told.clear();
+    let ended = connection.drive(request(Scope::All, Direction::Both), &mut from, &mut to);
+    write_down(&mut out, "a small push travels with init", &connection, &ended);
+    assert_eq!(from.tips, to.tips);
+    connection.told.clear();
+    let ended = connection.drive(request(Scope::All, Direction::Both), &mut from, &mut to);
+    write_down(&mut out, "nothing differs", &connection, &ended);
+    connection.told.clear();
+    let ended = connection.drive(SenderInput::Glance("00".repeat(16)), &mut from, &mut to);
+    write_down(&mut out, "a glance", &connection, &ended);
+
+    // A push in a turn of its own and in small pieces, without identity.
+    let small = Limits { inline_bytes_max: 10, chunk_bytes: 200, message_bytes_max: 2_000, ..Limits::default() };
+    let (mut from, mut to) = (World::default(), World::default());
+    [&tjp, &next, &leaf, &other].map(|node| from.put(node));
+    to.put(&tjp);
+    let mut connection = Connection::new(&Limits { message_bytes_max: 20_000, ..small.clone() }, None);
+    connection.connect(&mut from, &mut to);
+    let ended = connection.drive(request(Scope::All, Direction::Both), &mut from, &mut to);
+    write_down(&mut out, "a larger push has a turn of its own", &connection, &ended);
+    assert_eq!(from.tips, to.tips);
+
+    // A pull of one timeline, and of what it relates to; answers in pages.
+    let (mut from, mut to) = (World::default(), World::default());
+    [&tjp, &next, &leaf, &other].map(|node| to.put(node));
+    from.put(&tjp);
+    let mut connection = Connection::new(&small, None);
+    connection.connect(&mut from, &mut to);
+    let scope = Scope::Only(vec![other.addr().clone(), tjp.addr().clone()]);
+    let ended = connection.drive(request(scope, Direction::Pull), &mut from, &mut to);
+    write_down(&mut out, "pulling named timelines", &connection, &ended);
+    assert_eq!(from.tips, to.tips);
+
+    // A constant, and timelines that diverged: refused by a world that does not merge.
+    let (mut from, mut to) = (World::default(), World::default());
+    let theirs = frame("note", "another second", Some(&tjp), &[]);
+    [&tjp, &next, &leaf].map(|node| from.put(node));
+    [&tjp, &theirs].map(|node| to.put(node));
+    let mut connection = Connection::new(&limits, None);
+    connection.connect(&mut from, &mut to);
+    let scope = Scope::Only(vec![leaf.addr().clone(), tjp.addr().clone()]);
+    let ended = connection.drive(request(scope, Direction::Both), &mut from, &mut to);
+    write_down(&mut out, "a constant and a diverged timeline", &connection, &ended);
+
+    // Refusals: of one who has no identity, of a question out of turn, of a wait that was too long.
+    let (mut from, mut to) = (World::default(), World::default());
+    let session = from.make_session();
+    let mut connection = Connection::new(&limits, Some(session.clone()));
+    connection.session = None;
+    let ended = connection.connect(&mut from, &mut to);
+    write_down(&mut out, "no identity", &connection, &ended);
+    let mut connection = Connection::new(&limits, None);
+    connection.connect(&mut from, &mut to);
+    connection.told.clear();
+    let ended = connection.drive(SenderInput::TimedOut, &mut from, &mut to);
+    write_down(&mut out, "timed out", &connection, &ended);
+    let mut connection = Connection::new(&limits, None);
+    connection.connect(&mut from, &mut to);
+    connection.told.clear();
+    let ended = connection.drive(SenderInput::Packet(Packet::Text("{}".into())), &mut from, &mut to);
+    write_down(&mut out, "not a message", &connection, &ended);
+
+    let path = concat!(env!("CARGO_TARGET_TMPDIR"), "/wire.txt");
+    std::fs::write(path, &out).unwrap();
+    assert!(out == include_str!("golden/wire.txt"), "the wire changed: compare saga/tests/golden/wire.txt with {path}");
+}

@@ -1,0 +1,372 @@
+//! A toy world for the machines: two spaces in memory, whose timelines only ever grow at their end.
+
+use ibgib::timeline::Relation;
+use ibgib::{Addr, IbGib, Map, Value, Verified, object, strings};
+use ibgib_keystone::{Chain, Claim, Entropy, Secret, SignOpts, VERB_CONNECT, VERB_SYNC, config};
+use ibgib_saga::{
+    Compared, Evaluate, Fingerprint, Limits, Line, Packet, Peek, Peeked, Receiver, ReceiverAnswer, ReceiverInput,
+    ReceiverOutput, ReceiverQuery, SagaError, Scope, Sender, SenderAnswer, SenderInput, SenderOutput, SenderQuery,
+    Status, Summary,
+};
+use std::collections::{BTreeMap, HashSet, VecDeque};
+
+/// Bytes that follow from a number.
+pub(crate) struct Counter(pub(crate) u8);
+
+impl Entropy for Counter {
+    fn fill(&mut self, out: &mut [u8]) {
+        for byte in out {
+            self.0 = self.0.wrapping_add(37);
+            *byte = self.0;
+        }
+    }
+}
+
+/// A node that is no frame.
+pub(crate) fn constant(ib: &str, text: &str) -> Verified<IbGib> {
+    IbGib { ib: ib.into(), gib: None, data: Some(object([("text", text.into())])), rel8ns: None }.seal().unwrap()
+}
+
+/// The next frame after `past`, or the first one.
+pub(crate) fn frame(ib: &str, text: &str, past: Option<&Verified<IbGib>>, rel8ns: &[(&str, &Addr)]) -> Verified<IbGib> {
+    let n = past.map_or(0, |p| p.n().unwrap() + 1);
+    let mut data: Map = [("n", Value::Number(n as f64)), ("text", text.into())].into_iter().collect();
+    let mut relations: Map = rel8ns.iter().map(|(name, addr)| (*name, strings([addr.as_str()]))).collect();
+    match past {
+        None => drop(data.insert("isTjp", true)),
+        Some(past) => {
+            relations.insert("past", strings([past.addr().as_str()]));
+            relations.insert("tjp", strings([past.tjp().unwrap().as_str()]));
+        }
+    }
+    let rel8ns = (!relations.is_empty()).then(|| relations.into());
+    IbGib { ib: ib.into(), gib: None, data: Some(data.into()), rel8ns }.seal().unwrap()
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct World {
+    pub(crate) nodes: BTreeMap<Addr, Verified<IbGib>>,
+    pub(crate) tips: BTreeMap<Addr, Addr>,
+    staged: BTreeMap<Addr, Verified<IbGib>>,
+    planned: BTreeMap<Addr, Addr>,
+    pub(crate) signer: Option<Chain>,
+}
+
+const SECRET: &[u8] = b"a secret of the toy world";
+
+impl World {
+    pub(crate) fn put(&mut self, node: &Verified<IbGib>) {
+        if let Some(tjp) = node.tjp() {
+            self.tips.insert(tjp, node.addr().clone());
+        }
+        self.nodes.insert(node.addr().clone(), node.clone());
+    }
+
+    /// Makes a session identity that signs for this world.
+    pub(crate) fn make_session(&mut self) -> Chain {
+        let pools = config::session_pools(&config::random_salts(&mut Counter(1)));
+        let secret = Secret::new(SECRET.to_vec());
+        let chain = ibgib_keystone::genesis(&secret, &pools, None, 1_767_225_600_000, &mut Counter(7)).unwrap().chain;
+        self.signer = Some(chain.clone());
+        chain
+    }
+
+    fn sign(&mut self, verb: &str, target: &str, demanded: Vec<String>) -> Verified<IbGib> {
+        let chain = self.signer.as_ref().unwrap();
+        let claim = Claim { verb: verb.into(), target: target.into(), scope: None };
+        let opts = SignOpts { demanded, ..SignOpts::default() };
+        let n = chain.n();
+        let secret = Secret::new(SECRET.to_vec());
+        let mut entropy = Counter(n as u8);
+        let signed =
+            ibgib_keystone::sign(chain, &secret, &claim, &opts, 1_767_225_601_000 + n as i64, &mut entropy).unwrap();
+        self.signer = Some(signed.chain);
+        signed.frame
+    }
+
+    fn knows(&self, addr: &Addr) -> bool {
+        self.nodes.contains_key(addr) || self.staged.contains_key(addr)
+    }
+
+    fn node(&self, addr: &Addr) -> Option<&Verified<IbGib>> {
+        self.nodes.get(addr).or_else(|| self.staged.get(addr))
+    }
+
+    /// What lies under `starts`, dependencies first.
+    fn reach(&self, starts: &[Addr], stops: &HashSet<Addr>, live: bool) -> Vec<Addr> {
+        fn visit(
+            w: &World,
+            addr: &Addr,
+            stops: &HashSet<Addr>,
+            live: bool,
+            seen: &mut HashSet<Addr>,
+            out: &mut Vec<Addr>,
+        ) {
+            if stops.contains(addr) || !seen.insert(addr.clone()) {
+                return;
+            }
+            let Some(node) = w.node(addr) else { return };
+            for target in node.targets() {
+                visit(w, &target, stops, live, seen, out);
+            }
+            out.push(addr.clone());
+            if live && let Some(tip) = node.tjp().and_then(|tjp| w.tips.get(&tjp)) {
+                visit(w, tip, stops, live, seen, out);
+            }
+        }
+        let (mut seen, mut out) = (HashSet::new(), Vec::new());
+        for start in starts {
+            visit(self, start, stops, live, &mut seen, &mut out);
+        }
+        out
+    }
+
+    fn relate(&self, mine: &Addr, theirs: &Addr) -> Relation {
+        let under = |a: &Addr, b: &Addr| self.reach(std::slice::from_ref(b), &HashSet::new(), false).contains(a);
+        match (mine == theirs, under(theirs, mine), under(mine, theirs)) {
+            (true, ..) => Relation::Same,
+            (_, true, _) => Relation::Ahead,
+            (_, _, true) => Relation::Behind,
+            _ => Relation::Diverged,
+        }
+    }
+
+    fn load(&self, addrs: &[Addr], bytes_max: usize) -> Vec<Verified<IbGib>> {
+        let mut bytes = 0;
+        let fits = |node: &&Verified<IbGib>| {
+            bytes += node.to_json().len();
+            bytes <= bytes_max
+        };
+        let nodes: Vec<_> = addrs.iter().map(|a| self.node(a).unwrap()).collect();
+        let some = nodes.iter().copied().take_while(fits).count().max(1).min(nodes.len());
+        nodes[..some].iter().map(|n| (*n).clone()).collect()
+    }
+
+    pub(crate) fn answer_as_sender(&mut self, query: SenderQuery) -> SenderAnswer {
+        match query {
+            SenderQuery::SignConnect { challenge_uuid, demanded } => {
+                SenderAnswer::Signed(self.sign(VERB_CONNECT, &challenge_uuid, demanded))
+            }
+            SenderQuery::SignTurn(target) => SenderAnswer::Signed(self.sign(VERB_SYNC, target.as_str(), Vec::new())),
+            SenderQuery::Tips(Scope::All) => SenderAnswer::Tips {
+                tips: self.tips.iter().map(|(tjp, tip)| (tjp.clone(), Some(tip.clone()))).collect(),
+                constants: Vec::new(),
+                empty: self.tips.is_empty(),
+            },
+            SenderQuery::Tips(Scope::Only(addrs)) => {
+                let (mut tips, mut constants) = (Vec::new(), Vec::new());
+                for addr in addrs {
+                    match self.node(&addr).map(|n| n.tjp()) {
+                        Some(None) => constants.push((addr, true)),
+                        Some(Some(tjp)) => tips.push((tjp.clone(), self.tips.get(&tjp).cloned())),
+                        None => tips.push((addr, None)),
+                    }
+                }
+                SenderAnswer::Tips { tips, constants, empty: false }
+            }
+            SenderQuery::Compare(items) => SenderAnswer::Compared(
+                items
+                    .iter()
+                    .map(|(_, mine, theirs)| match (mine, theirs) {
+                        (a, b) if a == b => Compared::Same,
+                        (Some(_), None) => Compared::Push,
+                        (None, _) => Compared::Pull,
+                        (Some(_), Some(theirs)) if !self.nodes.contains_key(theirs) => Compared::Unsure,
+                        (Some(mine), Some(theirs)) => match self.relate(mine, theirs) {
+                            Relation::Same => Compared::Same,
+                            Relation::Ahead => Compared::Push,
+                            Relation::Behind => Compared::Pull,
+                            Relation::Diverged => Compared::Diverged,
+                        },
+                    })
+                    .collect(),
+            ),
+            SenderQuery::Candidates { starts, stops } => {
+                SenderAnswer::Addrs(self.reach(&starts, &stops.into_iter().collect(), false))
+            }
+            SenderQuery::Lacking(addrs) => SenderAnswer::Addrs(addrs.into_iter().filter(|a| !self.knows(a)).collect()),
+            SenderQuery::Load { addrs, bytes_max } => SenderAnswer::Nodes(self.load(&addrs, bytes_max)),
+            SenderQuery::Stage(nodes) => {
+                self.staged.extend(nodes.into_iter().map(|n| (n.addr().clone(), n)));
+                SenderAnswer::Ok
+            }
+            SenderQuery::Finish { statuses, adopt, .. } => {
+                for line in &statuses {
+                    if let Line::Status { tip: Some(tip), status, .. } = line
+                        && adopt
+                        && *status != Status::Refused
+                        && let Some(node) = self.node(tip).cloned()
+                    {
+                        self.put(&node);
+                    }
+                }
+                self.nodes.append(&mut self.staged);
+                SenderAnswer::Finished { timelines: Vec::new(), merges: 0, conflicts: 0 }
+            }
+        }
+    }
+
+    pub(crate) fn answer_as_receiver(&mut self, query: ReceiverQuery, session: Option<&Chain>) -> ReceiverAnswer {
+        match query {
+            ReceiverQuery::Session(_) => {
+                let chain = session.unwrap().clone();
+                let demanded = ibgib_keystone::demand(&chain, VERB_CONNECT, 1, &mut Counter(3));
+                ReceiverAnswer::Session { chain: Box::new(chain), challenge_uuid: "challenge".into(), demanded }
+            }
+            ReceiverQuery::Connected { .. } => ReceiverAnswer::Ok,
+            ReceiverQuery::Peek(peek) => ReceiverAnswer::Peeked(self.peek(peek)),
+            ReceiverQuery::Stage(nodes) => {
+                self.staged.extend(nodes.into_iter().map(|n| (n.addr().clone(), n)));
+                ReceiverAnswer::Ok
+            }
+            ReceiverQuery::Evaluate(evaluate) => self.evaluate(evaluate),
+            ReceiverQuery::Commit { .. } => {
+                self.tips.append(&mut self.planned);
+                self.nodes.append(&mut self.staged);
+                ReceiverAnswer::Ok
+            }
+            ReceiverQuery::Load { addrs, bytes_max } => ReceiverAnswer::Nodes(self.load(&addrs, bytes_max)),
+        }
+    }
+
+    fn peek(&self, peek: Peek) -> Peeked {
+        let ours = Fingerprint::of(&self.tips);
+        let mut out = Peeked { empty: self.tips.is_empty(), ..Peeked::default() };
+        match peek {
+            Peek::Equal(theirs) => out.equal = theirs == ours.whole,
+            Peek::Buckets(theirs) => {
+                out.has = ours.buckets.iter().zip(&theirs).map(|(a, b)| a != b).collect();
+                let differs = |tjp: &Addr| out.has[ibgib_saga::fingerprint::bucket(tjp)];
+                out.tips =
+                    self.tips.iter().filter(|t| differs(t.0)).map(|t| (t.0.clone(), Some(t.1.clone()))).collect();
+            }
+            Peek::Tips(addrs) => {
+                out.tips = addrs.into_iter().map(|tjp| (tjp.clone(), self.tips.get(&tjp).cloned())).collect();
+            }
+            Peek::Has(addrs) => out.has = addrs.iter().map(|a| self.knows(a)).collect(),
+            Peek::List { items, live } => {
+                let (starts, stops): (Vec<_>, Vec<_>) = items.into_iter().unzip();
+                out.nodes = self.reach(&starts, &stops.into_iter().flatten().collect(), live);
+                if live {
+                    let tips = out.nodes.iter().filter_map(|a| self.tips.get(a).map(|t| (a.clone(), Some(t.clone()))));
+                    out.tips = tips.collect();
+                }
+            }
+        }
+        out
+    }
+
+    fn evaluate(&mut self, evaluate: Evaluate) -> ReceiverAnswer {
+        let (mut statuses, mut send) = (Vec::new(), Vec::new());
+        let mut commit = evaluate.commit;
+        self.planned.clear();
+        for line in evaluate.lines {
+            match line {
+                Line::Want(addr) => send.push(addr),
+                Line::Constant(addr) => {
+                    let status = if self.nodes.contains_key(&addr) { Status::Same } else { Status::Unknown };
+                    commit &= self.knows(&addr);
+                    statuses.push(Line::Status { tip: Some(addr.clone()), tjp: addr, status, why: None });
+                }
+                Line::Timeline { tjp, tip, .. } => {
+                    let mine = self.tips.get(&tjp).cloned();
+                    let (status, why) = match (&mine, &tip) {
+                        (Some(_), None) => (Status::Ahead, None),
+                        (_, Some(tip)) if !self.knows(tip) => {
+                            commit = false;
+                            (if mine.is_some() { Status::Behind } else { Status::Unknown }, None)
+                        }
+                        (None, _) => (Status::Unknown, None),
+                        (Some(mine), Some(tip)) => match self.relate(mine, tip) {
+                            Relation::Same => (Status::Same, None),
+                            Relation::Ahead => (Status::Ahead, None),
+                            Relation::Behind => (Status::Behind, None),
+                            Relation::Diverged if evaluate.is_init => {
+                                commit = false;
+                                (Status::Diverged, None)
+                            }
+                            Relation::Diverged => (Status::Refused, Some("this world does not merge".to_owned())),
+                        },
+                    };
+                    let takes = commit && matches!(status, Status::Behind | Status::Unknown);
+                    let tip = if takes { tip } else { mine };
+                    self.planned.extend(tip.clone().filter(|_| takes).map(|tip| (tjp.clone(), tip)));
+                    statuses.push(Line::Status { tjp, status, tip, why });
+                }
+                Line::Status { .. } => panic!("a sender tells no statuses"),
+            }
+        }
+        ReceiverAnswer::Evaluated { statuses, send, commit, merges: 0, conflicts: 0 }
+    }
+}
+
+/// A connection between two worlds, and everything that went over it.
+pub(crate) struct Connection {
+    pub(crate) sender: Sender,
+    pub(crate) receiver: Receiver,
+    pub(crate) session: Option<Chain>,
+    pub(crate) told: Vec<(&'static str, Packet)>,
+}
+
+/// How an input to the sender ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    Connected,
+    Done(Summary),
+    Glanced(bool),
+    Failed(SagaError),
+}
+
+impl Connection {
+    pub(crate) fn new(limits: &Limits, session: Option<Chain>) -> Self {
+        let receiver = Receiver::new(limits.clone(), session.is_none());
+        Self { sender: Sender::new(limits.clone()), receiver, session, told: Vec::new() }
+    }
+
+    pub(crate) fn connect(&mut self, from: &mut World, to: &mut World) -> Ended {
+        let session = self.session.as_ref().map(|s| (s.tjp().clone(), s.tip().addr().clone()));
+        self.drive(SenderInput::Connect(session), from, to)
+    }
+
+    /// Gives the sender an input, then carries packets and answers questions until it is idle again.
+    pub(crate) fn drive(&mut self, input: SenderInput, from: &mut World, to: &mut World) -> Ended {
+        let (mut to_sender, mut to_receiver) = (VecDeque::from([input]), VecDeque::<ReceiverInput>::new());
+        let mut ended = None;
+        while !to_sender.is_empty() || !to_receiver.is_empty() {
+            if let Some(input) = to_sender.pop_front() {
+                self.sender.handle(input);
+                while let Some(output) = self.sender.poll() {
+                    match output {
+                        SenderOutput::Send(packet) => {
+                            self.told.push((">", packet.clone()));
+                            to_receiver.push_back(ReceiverInput::Packet(packet));
+                        }
+                        SenderOutput::Ask(query) => {
+                            to_sender.push_front(SenderInput::Answer(from.answer_as_sender(query)));
+                        }
+                        SenderOutput::Connected => ended = Some(Ended::Connected),
+                        SenderOutput::Done(summary) => ended = Some(Ended::Done(*summary)),
+                        SenderOutput::Glanced(equal) => ended = Some(Ended::Glanced(equal)),
+                        SenderOutput::Failed(error) => return Ended::Failed(error),
+                    }
+                }
+            } else if let Some(input) = to_receiver.pop_front() {
+                self.receiver.handle(input);
+                while let Some(output) = self.receiver.poll() {
+                    match output {
+                        ReceiverOutput::Send(packet) => {
+                            self.told.push(("<", packet.clone()));
+                            to_sender.push_back(SenderInput::Packet(packet));
+                        }
+                        ReceiverOutput::Ask(query) => {
+                            let answer = to.answer_as_receiver(query, self.session.as_ref());
+                            to_receiver.push_front(ReceiverInput::Answer(Box::new(answer)));
+                        }
+                        ReceiverOutput::Connected | ReceiverOutput::Done(_) | ReceiverOutput::Closed(_) => {}
+                    }
+                }
+            }
+        }
+        ended.unwrap()
+    }
+}
