@@ -12,7 +12,8 @@ use ibgib_peer::{
 use ibgib_respec::play::{self, Play, Side, data};
 use ibgib_respec::rigs::{Faults, Rig, Simulated};
 use ibgib_saga::turn::Link as TurnLink;
-use ibgib_saga::{Action, Limits, Message, MsgType, Packet, SagaError, Stage, Turn};
+use ibgib_saga::wire::message::TurnRequest;
+use ibgib_saga::{Action, Asked, Envelope, Failure, Limits, Measure, Message, MsgType, Packet, SagaError, Stage, Turn};
 use ibgib_server::{ServeOptions, Server};
 use ibgib_spaces::history::admit;
 use ibgib_spaces::store::{Batch, Head, Nodes, Records, Scanned, Store, Tips, View, Written};
@@ -93,9 +94,9 @@ fn liar(inner: Arc<dyn Remote>, change: Change) -> Between {
             while let Some(packet) = rx.recv().await {
                 match &packet {
                     Packet::Text(text) => {
-                        let message = Message::decode(text).unwrap();
-                        if message.kind == MsgType::SyncFrameResponse {
-                            answer = Some(Turn::read(&message.body).unwrap());
+                        let envelope = Envelope::parse(text).unwrap();
+                        if envelope.kind() == MsgType::SyncFrameResponse {
+                            answer = Some(turn_of(&envelope));
                             continue;
                         }
                     }
@@ -122,6 +123,11 @@ fn liar(inner: Arc<dyn Remote>, change: Change) -> Between {
     Between { inner, hands: Box::new(hands) }
 }
 
+fn turn_of(envelope: &Envelope) -> Turn {
+    let Message::SyncFrameResponse(turn) = envelope.open().unwrap() else { panic!("{envelope:?}") };
+    *turn
+}
+
 fn lie(turn: &Turn, stream: &str, change: Change) -> (Message, Packet) {
     let edited = |node: &IbGib, at: &str, member: &str, value: Value| {
         let mut node = node.clone();
@@ -130,20 +136,20 @@ fn lie(turn: &Turn, stream: &str, change: Change) -> (Message, Packet) {
         part.insert(member, value);
         IbGib { gib: None, ..node }.seal().unwrap()
     };
-    let lines = turn.message.datum("list").and_then(|l| l.get("count")).and_then(Value::as_u53).unwrap() as usize;
+    let lines = turn.list().count as usize;
     let mut list: Vec<String> = stream.lines().take(lines).map(str::to_owned).collect();
     let nodes = stream.lines().skip(lines).map(|line| format!("{line}\n")).collect::<String>();
     change(&mut list);
     let list_text: String = list.iter().map(|line| format!("{line}\n")).collect();
     let digest = hex::encode(sha2::Sha256::digest(list_text.as_bytes()));
     let counted = ibgib::object([("count", Value::Number(list.len() as f64)), ("digest", digest.into())]);
-    let message = edited(&turn.message, "data", "list", counted);
-    let frame = edited(&turn.frame, "rel8ns", "msg", ibgib::strings([message.addr().as_str()]));
-    let context = edited(&turn.context, "rel8ns", "msg", ibgib::strings([message.addr().as_str()]));
+    let message = edited(turn.message(), "data", "list", counted);
+    let frame = edited(turn.frame(), "rel8ns", "msg", ibgib::strings([message.addr().as_str()]));
+    let context = edited(turn.context(), "rel8ns", "msg", ibgib::strings([message.addr().as_str()]));
     let context = edited(&context, "rel8ns", "frame", ibgib::strings([frame.addr().as_str()]));
-    let turn = Turn { context, frame, message, stage: turn.stage };
+    let turn = Turn::of(context, frame, message).unwrap();
     let bytes = [&[1][..], list_text.as_bytes(), nodes.as_bytes()].concat();
-    (Message::new(MsgType::SyncFrameResponse, turn.members()), Packet::Binary(bytes))
+    (Message::SyncFrameResponse(Box::new(turn)), Packet::Binary(bytes))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -178,11 +184,10 @@ async fn a_receiver_that_answers_for_too_few_or_too_many_timelines_is_refused() 
 async fn refusal(mut link: Link) -> (MsgType, String) {
     while let Some(packet) = link.rx.recv().await {
         if let Packet::Text(text) = packet {
-            let message = Message::decode(&text).unwrap();
-            if matches!(message.kind, MsgType::AuthFail | MsgType::SyncError) {
-                let code = message.text("code").unwrap().to_owned();
+            let message = Envelope::parse(&text).unwrap().open().unwrap();
+            if let Message::AuthFail(Failure { code, .. }) | Message::SyncError(Failure { code, .. }) = &message {
                 assert_eq!(link.rx.recv().await, None, "a refusal is the last word");
-                return (message.kind, code);
+                return (message.kind(), code.clone());
             }
         }
     }
@@ -215,15 +220,15 @@ fn options(play: &Play) -> SyncOptions {
 async fn garbage_and_oversized_messages_end_the_connection_only() {
     let (rig, mut play) = played().await;
     let before = play.stage.dest.count().await.unwrap();
-    let hello = Message::new(MsgType::Hello, [("versions", ibgib::strings(["another.protocol"]))]).packet();
+    let hello = Envelope::new(MsgType::Hello, [("versions", ibgib::strings(["another.protocol"]))]).packet();
     let big = |n: usize| Packet::Text("x".repeat(n));
     for (packet, expected) in [
         (Packet::Text("garbage".into()), "bad_message"),
         (Packet::Text("{\"type\":\"nonsense\"}".into()), "bad_message"),
         (Packet::Text(format!("{}{}", "[".repeat(50_000), "]".repeat(10))), "bad_message"),
         (Packet::Binary(vec![1, 2, 3]), "out_of_turn"),
-        (Message::new(MsgType::Peek, []).packet(), "out_of_turn"),
-        (Message::new(MsgType::SyncFrameRequest, []).packet(), "out_of_turn"),
+        (Envelope::new(MsgType::Peek, []).packet(), "out_of_turn"),
+        (Envelope::new(MsgType::SyncFrameRequest, []).packet(), "out_of_turn"),
         (hello, "incompatible"),
         (big(65 * 1024), "limit"),
     ] {
@@ -274,14 +279,15 @@ async fn another_identitys_session_cannot_be_used() {
     let link = play.stage.remote.open().await.unwrap();
     let hello = |session: Value| {
         let versions = ibgib::strings([ibgib_saga::SUBPROTOCOL]);
-        Message::new(MsgType::Hello, [("session", session), ("versions", versions)]).packet()
+        Envelope::new(MsgType::Hello, [("session", session), ("versions", versions)]).packet()
     };
     link.tx.send(hello(s.tip().addr().into())).await.unwrap();
     let mut link = link;
     let Some(Packet::Text(challenge)) = link.rx.recv().await else { panic!("no challenge") };
-    let challenge = Message::decode(&challenge).unwrap();
-    let claim =
-        Claim { verb: "connect".into(), target: challenge.text("challengeUuid").unwrap().to_owned(), scope: None };
+    let Message::ConnectChallenge(challenge) = Envelope::parse(&challenge).unwrap().open().unwrap() else {
+        panic!("{challenge}")
+    };
+    let claim = Claim { verb: "connect".into(), target: challenge.challenge_uuid, scope: None };
     let mallory = Secret::new(b"another secret".to_vec());
     let pools = ibgib_keystone::config::session_pools(&ibgib_keystone::config::random_salts(&mut OsEntropy));
     let own = ibgib_keystone::genesis(&mallory, &pools, None, now_ms(), &mut OsEntropy).unwrap();
@@ -291,7 +297,7 @@ async fn another_identitys_session_cannot_be_used() {
         // The connect pool solves only what is demanded: his genesis is all he can offer.
         Err(_) => own.frame,
     };
-    link.tx.send(Message::new(MsgType::ConnectProof, [("proof", proof.to_value())]).packet()).await.unwrap();
+    link.tx.send(Message::ConnectProof(proof).packet()).await.unwrap();
     let (kind, _) = refusal(link).await;
     assert_eq!(kind, MsgType::AuthFail);
 
@@ -669,6 +675,11 @@ async fn a_timeline_that_relates_to_an_unknown_identity_fails_alone() {
     rig.close().await;
 }
 
+/// A turn of nobody in particular.
+fn request(turn: Turn) -> Message {
+    Message::SyncFrameRequest(Box::new(TurnRequest { turn, signed: None }))
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_sender_that_never_ends_its_saga_is_cut() {
     let limits = Limits { saga_ms_max: 5_000, ..Limits::default() };
@@ -676,14 +687,14 @@ async fn a_sender_that_never_ends_its_saga_is_cut() {
     let remote = Innerspace::new(Host::new(Arc::new(MemorySpace::new("slow")), options));
     let mut link = remote.open().await.unwrap();
     let versions = ibgib::strings([ibgib_saga::SUBPROTOCOL]);
-    link.tx.send(Message::new(MsgType::Hello, [("versions", versions)]).packet()).await.unwrap();
+    link.tx.send(Envelope::new(MsgType::Hello, [("versions", versions)]).packet()).await.unwrap();
     link.rx.recv().await.unwrap();
     // An empty list of lines and a payload that never comes.
-    let announced = |count: f64| ibgib::object([("count", Value::Number(count)), ("digest", "00".into())]);
-    let members = [("commit", true.into()), ("list", announced(0.0)), ("payload", announced(1.0))];
+    let announced = |count| Measure { count, digest: "00".repeat(32) };
+    let stage = Stage::Init(Asked { commit: true, adopt: false });
     let start = TurnLink { saga_id: "slow", session: None, before: None };
-    let turn = Turn::build(start, Stage::Init, members.into_iter().collect(), 0);
-    link.tx.send(Message::new(MsgType::SyncFrameRequest, turn.members()).packet()).await.unwrap();
+    let turn = Turn::build(start, stage, announced(0), announced(1), 0);
+    link.tx.send(request(turn).packet()).await.unwrap();
     let began = tokio::time::Instant::now();
     assert_eq!(refusal(link).await, (MsgType::SyncError, "timeout".to_owned()));
     let took = u64::try_from(began.elapsed().as_millis()).unwrap();
@@ -697,36 +708,27 @@ async fn what_earlier_turns_of_a_saga_brought_counts_for_its_limits() {
     let space = Arc::new(MemorySpace::new("limited"));
     let mut link = Innerspace::new(Host::new(space, options)).open().await.unwrap();
     let versions = ibgib::strings([ibgib_saga::SUBPROTOCOL]);
-    link.tx.send(Message::new(MsgType::Hello, [("versions", versions)]).packet()).await.unwrap();
+    link.tx.send(Envelope::new(MsgType::Hello, [("versions", versions)]).packet()).await.unwrap();
     link.rx.recv().await.unwrap();
     let mut before = None;
-    for (turn, stage) in [Stage::Init, Stage::Delta].into_iter().enumerate() {
+    let asked = Asked { commit: false, adopt: false };
+    for (turn, stage) in [Stage::Init(asked), Stage::Delta(asked)].into_iter().enumerate() {
         let node = |i: usize| {
             let data = data([("turn", Value::Number(turn as f64)), ("i", Value::Number(i as f64))]);
             IbGib { ib: "note".into(), gib: None, data: Some(data.into()), rel8ns: None }.seal().unwrap()
         };
         let nodes = [node(0), node(1)];
-        let announced = |lines: &[String]| {
-            let digest = hex::encode(sha2::Sha256::digest(lines.concat()));
-            ibgib::object([("count", Value::Number(lines.len() as f64)), ("digest", digest.into())])
-        };
-        let payload = nodes.each_ref().map(|n| format!("{}\n", n.addr()));
-        let members = [
-            ("commit", false.into()),
-            ("adopt", false.into()),
-            ("list", announced(&[])),
-            ("payload", announced(&payload)),
-        ];
+        let payload = nodes.each_ref().map(|n| n.addr().clone());
         let start = TurnLink { saga_id: "limited", session: None, before: before.as_ref() };
-        let said = Turn::build(start, stage, members.into_iter().collect(), 0);
-        link.tx.send(Message::new(MsgType::SyncFrameRequest, said.members()).packet()).await.unwrap();
+        let said = Turn::build(start, stage, Measure::of_list(&[]), Measure::of_nodes(&payload), 0);
+        link.tx.send(request(said).packet()).await.unwrap();
         if turn == 1 {
             break;
         }
         let lines: String = nodes.iter().map(|n| n.to_json() + "\n").collect();
         link.tx.send(Packet::Binary([&[1][..], lines.as_bytes()].concat())).await.unwrap();
         let Some(Packet::Text(answer)) = link.rx.recv().await else { panic!("no answer") };
-        before = Some(Turn::read(&Message::decode(&answer).unwrap().body).unwrap());
+        before = Some(turn_of(&Envelope::parse(&answer).unwrap()));
         assert!(matches!(link.rx.recv().await, Some(Packet::Binary(_))));
     }
     assert_eq!(refusal(link).await, (MsgType::SyncError, "limit".to_owned()));
@@ -765,7 +767,7 @@ async fn raw_socket(url: &str) -> tokio::net::TcpStream {
 }
 
 /// A text frame whose mask changes nothing (RFC 6455 §5.2).
-fn text_frame(message: Message) -> Vec<u8> {
+fn text_frame(message: Envelope) -> Vec<u8> {
     let Packet::Text(text) = message.packet() else { panic!("no text") };
     let length = u16::try_from(text.len()).unwrap();
     let mut frame = vec![0x81];
@@ -793,8 +795,8 @@ async fn open_server(
     (Server::start(host, ServeOptions { listen, ..options }).await.unwrap(), events)
 }
 
-fn hello_of_nobody() -> Message {
-    Message::new(MsgType::Hello, [("versions", ibgib::strings([ibgib_saga::SUBPROTOCOL]))])
+fn hello_of_nobody() -> Envelope {
+    Envelope::new(MsgType::Hello, [("versions", ibgib::strings([ibgib_saga::SUBPROTOCOL]))])
 }
 
 async fn closed(events: &mut tokio::sync::broadcast::Receiver<HostEvent>) -> Option<SagaError> {
@@ -822,7 +824,7 @@ async fn a_peer_that_asks_much_and_never_reads_holds_nothing_for_long() {
     let root = IbGib { ib: "root".into(), rel8ns, ..IbGib::default() }.seal().unwrap();
     let peek = || {
         let item = Value::Array(vec![root.addr().into(), Value::Null]);
-        text_frame(Message::new(MsgType::Peek, [("list", Value::Array(vec![item]))]))
+        text_frame(Envelope::new(MsgType::Peek, [("list", Value::Array(vec![item]))]))
     };
     let space: Arc<dyn Space> = Arc::new(MemorySpace::new("much"));
     let nodes = leaves.iter().chain([&root]).cloned().collect();
@@ -865,7 +867,7 @@ async fn a_link_that_takes_no_answers_is_given_up() {
     let link = Innerspace::new(host).open().await.unwrap();
     link.tx.send(hello_of_nobody().packet()).await.unwrap();
     // Every one is answered with one message; nobody takes them.
-    while link.tx.send(Message::new(MsgType::Peek, [("has", Value::Array(vec![]))]).packet()).await.is_ok() {}
+    while link.tx.send(Envelope::new(MsgType::Peek, [("has", Value::Array(vec![]))]).packet()).await.is_ok() {}
     assert_eq!(closed(&mut events).await, Some(SagaError::TimedOut));
 }
 
@@ -884,7 +886,7 @@ async fn peers_cannot_name_series_of_the_metrics() {
     let mut stream = raw_socket(&server.url()).await;
     assert!(get_text(&metrics).await.contains("ibgib_connections 1\n"));
     let refusal = [("code", "a-code-of-my-own".into()), ("message", "no".into())];
-    stream.write_all(&text_frame(Message::new(MsgType::SyncError, refusal))).await.unwrap();
+    stream.write_all(&text_frame(Envelope::new(MsgType::SyncError, refusal))).await.unwrap();
     let error = closed(&mut events).await.unwrap();
     assert_eq!(error.code(), "a-code-of-my-own");
     stream.read_to_end(&mut Vec::new()).await.unwrap();

@@ -1,13 +1,16 @@
 //! The receiver's side of a connection: checks who speaks, answers peeks, checks and answers turns.
 
+use crate::ask::{Committed, Evaluate, Evaluated, ReceiverAnswer, ReceiverQuery};
+use crate::auth::{Check, Greeted, Proven};
 use crate::error::{Breach, IdentityRefusal, SagaError};
+use crate::flow::{Incoming, Next, Outgoing, Received};
 use crate::limits::Limits;
-use crate::packet::{Message, MsgType, Packet, SUBPROTOCOL, features};
-use crate::peek::{Peek, Peeked};
-use crate::stream::{Incoming, Line, Outgoing, Received, announce};
-use crate::turn::{Link, Stage, Turn, validate_return_context};
-use ibgib::{Addr, IbGib, Map, Mode, Value, Verified};
-use ibgib_keystone::{Chain, Expect, Step, VERB_CONNECT, VERB_SYNC};
+use crate::turn::{Stage, Told, Transcript, Turn};
+use crate::wire::message::{Envelope, Failure, Message, MsgType, TurnRequest};
+use crate::wire::packet::Packet;
+use crate::wire::stream::{Measure, ReceiverLine, SenderLine};
+use ibgib::{Addr, IbGib, Verified};
+use ibgib_keystone::Step;
 use std::collections::VecDeque;
 
 /// World → machine. After every [`Receiver::handle`], drain [`Receiver::poll`] before the next.
@@ -51,128 +54,6 @@ pub struct ReceiverDone {
     pub nodes_sent: u64,
 }
 
-/// What the receiver needs from its own side.
-#[derive(Clone, Debug)]
-pub enum ReceiverQuery {
-    /// The session that this frame belongs to, and a fresh challenge for it → `Session`.
-    Session(Addr),
-    /// Store the connect proof durably and register the connection → `Ok`.
-    Connected {
-        /// The session's evolved frame.
-        frame: Verified<IbGib>,
-        /// Its validated step.
-        step: Step,
-    },
-    /// Answer a peek → `Peeked`.
-    Peek(Peek),
-    /// Keep received nodes apart → `Ok`.
-    Stage(Vec<Verified<IbGib>>),
-    /// Relate what the sender named to our tips, and plan the commit → `Evaluated`. Nothing moves yet.
-    Evaluate(Evaluate),
-    /// Carry out the plan of the last `Evaluate`, with these nodes and the session's step, all in one commit
-    /// → `Ok` or `Moved`.
-    Commit {
-        /// Turns of both sides, in order, the answer included.
-        transcript: Vec<Turn>,
-        /// Session frames of this saga.
-        session_frames: Vec<Verified<IbGib>>,
-        /// Their joined step.
-        step: Option<Step>,
-    },
-    /// Nodes, in order, at least one and as many as fit the bytes → `Nodes`.
-    Load {
-        /// Which.
-        addrs: Vec<Addr>,
-        /// About how many bytes at most.
-        bytes_max: usize,
-    },
-}
-
-/// A turn to evaluate.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Evaluate {
-    /// The turn's list.
-    pub lines: Vec<Line>,
-    /// Nodes that arrived with this saga.
-    pub payload: Vec<Addr>,
-    /// The sender asks for the commit.
-    pub commit: bool,
-    /// The sender's first turn: it commits only what is same or behind here.
-    pub is_init: bool,
-    /// The sender adopts our tips, so send what it lacks.
-    pub adopt: bool,
-}
-
-/// Answers to [`ReceiverQuery`].
-#[derive(Clone, Debug)]
-pub enum ReceiverAnswer {
-    /// Done.
-    Ok,
-    /// The session is known, its identity in good standing.
-    Session {
-        /// The session identity's validated state.
-        chain: Box<Chain>,
-        /// A fresh challenge.
-        challenge_uuid: String,
-        /// Ids that must be solved.
-        demanded: Vec<String>,
-    },
-    /// The answer to a peek.
-    Peeked(Peeked),
-    /// What the turn leads to.
-    Evaluated {
-        /// One status per timeline and constant.
-        statuses: Vec<Line>,
-        /// Nodes to send with the answer.
-        send: Vec<Addr>,
-        /// The plan is complete and shall be committed.
-        commit: bool,
-        /// Merge frames the plan makes.
-        merges: u64,
-        /// New conflicts it records.
-        conflicts: u64,
-    },
-    /// Tips moved under the commit: evaluate again.
-    Moved,
-    /// Nodes.
-    Nodes(Vec<Verified<IbGib>>),
-    /// It could not be done.
-    Failed(SagaError),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    AwaitHello,
-    LookUp,
-    AwaitProof,
-    StoreProof,
-    Idle,
-    Peeking,
-    Receive,
-    Staging,
-    Evaluating,
-    Committing,
-    LoadOut,
-    Closed,
-}
-
-/// A saga in progress.
-#[derive(Debug, Default)]
-struct Job {
-    turns: Vec<Turn>,
-    session_frames: Vec<Verified<IbGib>>,
-    step: Option<Step>,
-    incoming: Option<Incoming>,
-    evaluate: Option<Evaluate>,
-    payload: Vec<Addr>,
-    answer: Option<(Turn, Vec<Line>, Vec<Addr>)>,
-    out: Option<Outgoing>,
-    tries: u32,
-    done: bool,
-    told: ReceiverDone,
-    received: Received,
-}
-
 /// The receiver's machine. **After every `handle`, drain `poll` to `None` before the next `handle`.**
 #[derive(Debug)]
 pub struct Receiver {
@@ -180,28 +61,71 @@ pub struct Receiver {
     allow_anonymous: bool,
     state: State,
     out: VecDeque<ReceiverOutput>,
-    session: Option<Box<Chain>>,
-    challenge: Option<(String, Vec<String>)>,
-    authenticated: bool,
-    job: Job,
 }
 
-const LOAD_BYTES: usize = 4 * 1024 * 1024;
-const LOAD_NODES: usize = 1_024;
+#[derive(Debug)]
+enum State {
+    /// The peer has not proven who it is.
+    Connecting(Check),
+    /// The peer may speak. With the saga whose next turn is awaited, if one is open.
+    Idle(Peer, Option<Box<Saga>>),
+    /// A peek is being answered.
+    Peeking(Peer, Option<Box<Saga>>),
+    Saga(Peer, Box<Saga>, Turning),
+    /// The connection is over.
+    Closed,
+}
+
+/// Who speaks: a proven session identity, or nobody where that is allowed.
+type Peer = Option<Proven>;
+
+/// A saga that is open.
+#[derive(Debug)]
+struct Saga {
+    transcript: Transcript,
+    /// The session identity's frames of this saga, and the steps that they are, joined.
+    session_frames: Vec<Verified<IbGib>>,
+    step: Option<Step>,
+    /// Nodes that came in all of its turns.
+    payload: Vec<Addr>,
+    received: Received,
+    told: ReceiverDone,
+}
+
+/// Where a saga is in a turn.
+#[derive(Debug)]
+enum Turning {
+    /// The sender's stream comes in.
+    Receiving(Box<Incoming<SenderLine>>),
+    /// Nodes of it are being staged.
+    Staging(Box<Incoming<SenderLine>>),
+    /// The whole turn is here, and is related to what our side has.
+    Evaluating(Box<Trial>),
+    /// Our side commits, this answer included.
+    Committing(Box<Trial>, Box<Answer>),
+    /// The answer is sent; its stream waits for nodes.
+    Sending(Outgoing),
+}
+
+/// A turn that our side tries to commit: anew, when tips moved under it.
+#[derive(Debug)]
+struct Trial {
+    evaluate: Evaluate,
+    tries: u32,
+}
+
+/// Our turn before it is sent.
+#[derive(Debug)]
+struct Answer {
+    turn: Turn,
+    lines: Vec<ReceiverLine>,
+    payload: Vec<Addr>,
+}
 
 impl Receiver {
     /// A receiver for one connection. Without identity only in process: a server never allows it.
     pub fn new(limits: Limits, allow_anonymous: bool) -> Self {
-        Self {
-            limits,
-            allow_anonymous,
-            state: State::AwaitHello,
-            out: VecDeque::new(),
-            session: None,
-            challenge: None,
-            authenticated: false,
-            job: Job::default(),
-        }
+        Self { limits, allow_anonymous, state: State::Connecting(Check::AwaitHello), out: VecDeque::new() }
     }
 
     /// What the machine wants next; `None` when it waits.
@@ -211,375 +135,336 @@ impl Receiver {
 
     /// Whether a saga is open: the shell ends the connection when one takes longer than [`Limits::saga_ms_max`].
     pub fn in_saga(&self) -> bool {
-        !self.job.turns.is_empty()
+        matches!(&self.state, State::Idle(_, Some(_)) | State::Peeking(_, Some(_)) | State::Saga(..))
     }
 
     /// How long the shell may wait for the peer now, in milliseconds; `None` when it does not wait for the peer.
     pub fn deadline_ms(&self) -> Option<u64> {
-        match self.state {
-            State::AwaitHello | State::AwaitProof => Some(self.limits.handshake_ms_max),
-            State::Idle | State::Receive => Some(self.limits.idle_ms_max),
-            _ => None,
+        match &self.state {
+            State::Connecting(check) => check.expects().map(|_| self.limits.handshake_ms_max),
+            State::Idle(..) | State::Saga(_, _, Turning::Receiving(_)) => Some(self.limits.idle_ms_max),
+            State::Peeking(..) | State::Saga(..) | State::Closed => None,
         }
     }
 
     /// Bytes of the largest message acceptable now.
     pub fn message_bytes_max(&self) -> usize {
-        if self.authenticated { self.limits.message_bytes_max } else { self.limits.message_bytes_max_unauthenticated }
+        self.message_limit().1
     }
 
-    /// Whether a commit is under way, which a shutdown should wait for.
-    pub fn is_committing(&self) -> bool {
-        self.state == State::Committing
-    }
-
-    /// The session identity's timeline, once connected.
-    pub fn session_tjp(&self) -> Option<&Addr> {
-        self.session.as_ref().filter(|_| self.authenticated).map(|c| c.tjp())
+    fn message_limit(&self) -> (&'static str, usize) {
+        match self.state {
+            State::Connecting(_) => {
+                ("message_bytes_max_unauthenticated", self.limits.message_bytes_max_unauthenticated)
+            }
+            _ => ("message_bytes_max", self.limits.message_bytes_max),
+        }
     }
 
     /// A phase in a word, for displays.
     pub fn phase(&self) -> &'static str {
-        match self.state {
-            State::AwaitHello | State::LookUp | State::AwaitProof | State::StoreProof => "connect",
-            State::Idle => "idle",
-            State::Peeking => "plan",
-            State::Receive | State::Staging => "receive",
-            State::Evaluating => "merge",
-            State::Committing => "commit",
-            State::LoadOut => "send",
-            State::Closed => "closed",
-        }
+        self.state.phase()
     }
 
     /// Takes an input.
     pub fn handle(&mut self, input: ReceiverInput) {
         debug_assert!(self.out.is_empty(), "poll must be drained before the next input");
-        if self.state == State::Closed {
-            return;
+        let limit = self.message_limit();
+        let state = std::mem::replace(&mut self.state, State::Closed);
+        let connecting = match state {
+            State::Closed => return,
+            State::Connecting(_) => true,
+            _ => false,
+        };
+        match self.step(state, input, limit) {
+            Ok(state) => self.state = state,
+            Err(error) => {
+                // A cut needs no answer, nor does what the peer itself told.
+                if !matches!(error, SagaError::Cut | SagaError::PeerRefused { .. }) {
+                    let failure = Failure::of(&error);
+                    let told = if connecting { Message::AuthFail(failure) } else { Message::SyncError(failure) };
+                    self.send(&told);
+                }
+                self.out.push_back(ReceiverOutput::Closed(Some(error)));
+            }
         }
-        let result = match input {
-            ReceiverInput::Packet(packet) => self.packet(packet),
+    }
+
+    fn step(&mut self, state: State, input: ReceiverInput, limit: (&'static str, usize)) -> Result<State, SagaError> {
+        match input {
+            ReceiverInput::Packet(packet) if packet.len() > limit.1 => {
+                Err(SagaError::Limit { name: limit.0, limit: limit.1 as u64 })
+            }
+            ReceiverInput::Packet(packet) => self.packet(state, packet),
             ReceiverInput::Answer(answer) => match *answer {
                 ReceiverAnswer::Failed(error) => Err(error),
-                answer => self.answer(answer),
+                answer => self.answer(state, answer),
             },
             ReceiverInput::Closed => Err(SagaError::Cut),
             ReceiverInput::TimedOut => Err(SagaError::TimedOut),
-        };
-        if let Err(error) = result {
-            if error != SagaError::Cut {
-                let kind = if self.authenticated { MsgType::SyncError } else { MsgType::AuthFail };
-                self.send(Message::error(kind, &error));
+        }
+    }
+
+    fn packet(&mut self, state: State, packet: Packet) -> Result<State, SagaError> {
+        let (text, state) = match (packet, state) {
+            (Packet::Binary(chunk), State::Saga(peer, saga, Turning::Receiving(incoming))) => {
+                return self.chunk(peer, saga, incoming, &chunk);
             }
-            self.close(Some(error));
+            (Packet::Binary(_), state) => return Err(out_of_turn("a chunk", &state)),
+            (Packet::Text(text), state) => (text, state),
+        };
+        let envelope = Envelope::parse(&text)?;
+        let ends = matches!(envelope.kind(), MsgType::AuthFail | MsgType::SyncError | MsgType::Bye);
+        if !ends && !state.expects(envelope.kind()) {
+            return Err(out_of_turn(envelope.kind().as_str(), &state));
         }
-    }
-
-    fn close(&mut self, error: Option<SagaError>) {
-        self.state = State::Closed;
-        self.out.push_back(ReceiverOutput::Closed(error));
-    }
-
-    fn send(&mut self, message: Message) {
-        self.out.push_back(ReceiverOutput::Send(message.packet()));
-    }
-
-    fn ask(&mut self, state: State, query: ReceiverQuery) {
-        self.state = state;
-        self.out.push_back(ReceiverOutput::Ask(query));
-    }
-
-    fn packet(&mut self, packet: Packet) -> Result<(), SagaError> {
-        if packet.len() > self.message_bytes_max() {
-            let name = if self.authenticated { "message_bytes_max" } else { "message_bytes_max_unauthenticated" };
-            return Err(SagaError::Limit { name, limit: self.message_bytes_max() as u64 });
-        }
-        match packet {
-            Packet::Binary(bytes) if self.state == State::Receive => self.chunk(&bytes),
-            Packet::Binary(_) => Err(SagaError::misbehaved(Breach::OutOfTurn, "a chunk outside a turn")),
-            Packet::Text(text) => {
-                let message = Message::decode(&text)?;
-                match (self.state, message.kind) {
-                    (_, MsgType::Bye) => {
-                        self.close(None);
-                        Ok(())
-                    }
-                    (_, MsgType::SyncError | MsgType::AuthFail) => {
-                        let error = message.as_refusal();
-                        // The peer knows: no answer.
-                        self.close(Some(error));
-                        Ok(())
-                    }
-                    (State::AwaitHello, MsgType::Hello) => self.hello(&message),
-                    (State::AwaitProof, MsgType::ConnectProof) => self.proof(&message),
-                    (State::Idle, MsgType::Peek) => {
-                        self.ask(State::Peeking, ReceiverQuery::Peek(Peek::read(&message.body)?));
-                        Ok(())
-                    }
-                    (State::Idle, MsgType::SyncFrameRequest) => self.turn(&message),
-                    (state, kind) => {
-                        Err(SagaError::misbehaved(Breach::OutOfTurn, format!("{} while {state:?}", kind.as_str())))
+        match (state, envelope.open()?) {
+            (_, Message::AuthFail(failure)) => Err(failure.into_error(true)),
+            (_, Message::SyncError(failure)) => Err(failure.into_error(false)),
+            (_, Message::Bye) => {
+                self.out.push_back(ReceiverOutput::Closed(None));
+                Ok(State::Closed)
+            }
+            (State::Connecting(Check::AwaitHello), Message::Hello(hello)) => {
+                match Check::greeted(&hello, self.allow_anonymous)? {
+                    Greeted::Nobody => Ok(self.connected(None)),
+                    Greeted::Session(addr) => {
+                        self.ask(ReceiverQuery::Session(addr));
+                        Ok(State::Connecting(Check::LookUp))
                     }
                 }
             }
+            (State::Connecting(Check::AwaitProof(challenge)), Message::ConnectProof(frame)) => {
+                let (proven, step) = challenge.check(&frame)?;
+                self.ask(ReceiverQuery::Connected { frame, step });
+                Ok(State::Connecting(Check::Storing(proven)))
+            }
+            (State::Idle(peer, saga), Message::Peek(peek)) => {
+                self.ask(ReceiverQuery::Peek(peek));
+                Ok(State::Peeking(peer, saga))
+            }
+            (State::Idle(peer, saga), Message::SyncFrameRequest(request)) => self.turn(peer, saga, *request),
+            (state, message) => Err(out_of_turn(message.kind().as_str(), &state)),
         }
     }
 
-    // -- connecting ----------------------------------------------------------------------------------------------
-
-    fn hello(&mut self, message: &Message) -> Result<(), SagaError> {
-        let versions = message.body.get("versions").and_then(Value::as_array).unwrap_or(&[]);
-        if !versions.iter().any(|v| v.as_str() == Some(SUBPROTOCOL)) {
-            return Err(SagaError::PeerIncompatible(format!("we speak {SUBPROTOCOL} only")));
-        }
-        match message.body.get("session") {
-            None | Some(Value::Null) if self.allow_anonymous => {
-                self.connected();
-                Ok(())
+    fn answer(&mut self, state: State, answer: ReceiverAnswer) -> Result<State, SagaError> {
+        match (state, answer) {
+            (State::Connecting(Check::LookUp), ReceiverAnswer::Session { chain, challenge_uuid, demanded }) => {
+                let expires_ms = self.limits.handshake_ms_max;
+                let (check, challenge) = Check::challenge(chain, challenge_uuid, demanded, expires_ms);
+                self.send(&challenge);
+                Ok(State::Connecting(check))
             }
-            None | Some(Value::Null) => Err(IdentityRefusal::Required.into()),
-            Some(value) => {
-                let addr = value.as_str().and_then(|t| t.parse().ok());
-                let addr = addr.ok_or_else(|| SagaError::misbehaved(Breach::BadMessage, "hello: session"))?;
-                self.ask(State::LookUp, ReceiverQuery::Session(addr));
-                Ok(())
+            (State::Connecting(Check::Storing(proven)), ReceiverAnswer::Connected) => Ok(self.connected(Some(proven))),
+            (State::Peeking(peer, saga), ReceiverAnswer::Peek(peeked)) => {
+                for page in peeked.pages(self.limits.message_bytes_max) {
+                    self.send(&page);
+                }
+                Ok(State::Idle(peer, saga))
+            }
+            (State::Saga(peer, saga, Turning::Staging(incoming)), ReceiverAnswer::Stage) => {
+                self.received(peer, saga, incoming)
+            }
+            (State::Saga(peer, saga, Turning::Evaluating(trial)), ReceiverAnswer::Evaluate(evaluated)) => {
+                Ok(self.evaluated(peer, saga, trial, evaluated))
+            }
+            (State::Saga(peer, saga, Turning::Committing(_, answer)), ReceiverAnswer::Commit(Committed::Durable)) => {
+                Ok(self.respond(peer, saga, *answer))
+            }
+            (State::Saga(peer, saga, Turning::Committing(trial, _)), ReceiverAnswer::Commit(Committed::Moved)) => {
+                self.evaluate(peer, saga, trial)
+            }
+            (State::Saga(peer, saga, Turning::Sending(mut outgoing)), ReceiverAnswer::Load(nodes)) => {
+                outgoing.loaded(&nodes)?;
+                Ok(self.go_on_sending(peer, saga, outgoing))
+            }
+            (state, answer) => {
+                let question = answer.question();
+                Err(SagaError::defect(format!("an answer to {question} in phase {}", state.phase())))
             }
         }
     }
 
-    fn connected(&mut self) {
-        self.authenticated = true;
-        self.state = State::Idle;
-        self.send(Message::new(MsgType::ConnectOk, [("version", SUBPROTOCOL.into()), ("features", features())]));
+    fn send(&mut self, message: &Message) {
+        self.out.push_back(ReceiverOutput::Send(message.packet()));
+    }
+
+    fn ask(&mut self, query: ReceiverQuery) {
+        self.out.push_back(ReceiverOutput::Ask(query));
+    }
+
+    fn connected(&mut self, peer: Peer) -> State {
+        self.send(&Message::ConnectOk);
         self.out.push_back(ReceiverOutput::Connected);
-    }
-
-    fn proof(&mut self, message: &Message) -> Result<(), SagaError> {
-        let frame = read_frame(message, "proof")?;
-        let (uuid, demanded) =
-            self.challenge.take().ok_or_else(|| SagaError::misbehaved(Breach::OutOfTurn, "no challenge is open"))?;
-        let step = self.evolve(&frame, VERB_CONNECT, uuid, demanded)?;
-        self.ask(State::StoreProof, ReceiverQuery::Connected { frame, step });
-        Ok(())
-    }
-
-    /// One strict step of the session identity, from this connection's newest frame.
-    fn evolve(
-        &mut self,
-        frame: &Verified<IbGib>,
-        verb: &str,
-        target: String,
-        demanded: Vec<String>,
-    ) -> Result<Step, SagaError> {
-        let chain = self.session.as_mut().ok_or_else(|| SagaError::misbehaved(Breach::OutOfTurn, "no session"))?;
-        let expect = Expect { verb: Some(verb.to_owned()), target: Some(target), demanded: Some(demanded) };
-        chain.advance(frame, &expect).map_err(|errors| IdentityRefusal::invalid(&errors).into())
+        State::Idle(peer, None)
     }
 
     // -- turns ---------------------------------------------------------------------------------------------------
 
-    fn turn(&mut self, message: &Message) -> Result<(), SagaError> {
-        let turn = Turn::read(&message.body).map_err(|e| SagaError::misbehaved(Breach::BadTurn, e.join("; ")))?;
-        if !turn.stage.is_senders() {
-            return Err(SagaError::misbehaved(Breach::BadTurn, "a stage that only the receiver speaks in"));
-        }
-        match self.job.turns.last() {
-            Some(ours) => {
-                let errors = validate_return_context(ours, &turn);
-                if !errors.is_empty() {
-                    return Err(SagaError::misbehaved(Breach::BadTurn, errors.join("; ")));
-                }
-                if turn.stage != Stage::Delta {
-                    return Err(SagaError::misbehaved(Breach::BadTurn, "init after the first turn"));
-                }
-            }
-            None if turn.n() != 0 || turn.stage != Stage::Init => {
-                return Err(SagaError::misbehaved(Breach::BadTurn, "a saga starts with init, n 0"));
-            }
-            None => {}
-        }
-        if self.job.told.turns >= self.limits.turns_max {
+    fn turn(&mut self, mut peer: Peer, saga: Option<Box<Saga>>, request: TurnRequest) -> Result<State, SagaError> {
+        let TurnRequest { turn, signed } = request;
+        let mut saga = saga.unwrap_or_else(|| Box::new(Saga::new(turn.saga_id(), peer.as_ref())));
+        saga.transcript.follows(&turn)?;
+        if saga.told.turns >= self.limits.turns_max {
             return Err(SagaError::Limit { name: "turns_max", limit: u64::from(self.limits.turns_max) });
         }
-        let named = turn.frame.datum("sessionIdentityTjpAddr").and_then(Value::as_str);
-        if named != self.session.as_ref().map(|c| c.tjp().as_str()) {
+        if turn.session() != peer.as_ref().map(|p| p.tjp().as_str()) {
             return Err(SagaError::misbehaved(Breach::OtherSession, "the saga frame names another session identity"));
         }
-        if self.session.is_some() {
-            let frame = read_frame(message, "signedSessionIdentity")?;
-            // The target is the address recomputed from the context that arrived, not one that was told.
-            let step = self.evolve(&frame, VERB_SYNC, turn.context.addr().to_string(), Vec::new())?;
-            self.job.step = step.after(self.job.step.take());
-            self.job.session_frames.push(frame);
+        if let Some(proven) = &mut peer {
+            let missing = || IdentityRefusal::BadFrame("sync_frame_request: signedSessionIdentity is missing".into());
+            let frame = signed.ok_or_else(missing)?;
+            let step = proven.turn(&frame, turn.context().addr())?;
+            saga.signed(frame, step)?;
         }
-        let incoming = Incoming::expect(&turn.message, &self.limits, self.job.received)?;
-        self.job.told.turns += 1;
-        self.job.told.saga_id = turn.saga_id().to_owned();
-        self.job.turns.push(turn);
-        self.job.incoming = Some(incoming);
-        self.state = State::Receive;
-        Ok(())
+        let incoming = Incoming::expect(&turn, &self.limits, saga.received)?;
+        saga.transcript.add(turn);
+        saga.told.turns += 1;
+        Ok(State::Saga(peer, saga, Turning::Receiving(Box::new(incoming))))
     }
 
-    fn chunk(&mut self, bytes: &[u8]) -> Result<(), SagaError> {
-        let Some(incoming) = &mut self.job.incoming else {
-            return Err(SagaError::misbehaved(Breach::OutOfTurn, "a chunk outside a turn"));
-        };
-        let nodes = incoming.chunk(bytes, &self.limits)?;
-        self.job.received = incoming.received;
+    fn chunk(
+        &mut self,
+        peer: Peer,
+        mut saga: Box<Saga>,
+        mut incoming: Box<Incoming<SenderLine>>,
+        chunk: &[u8],
+    ) -> Result<State, SagaError> {
+        let nodes = incoming.chunk(chunk, &self.limits)?;
         if nodes.is_empty() {
-            return self.received();
+            return self.received(peer, saga, incoming);
         }
-        self.job.told.nodes_received += nodes.len() as u64;
-        self.ask(State::Staging, ReceiverQuery::Stage(nodes));
-        Ok(())
+        saga.told.nodes_received += nodes.len() as u64;
+        self.ask(ReceiverQuery::Stage(nodes));
+        Ok(State::Saga(peer, saga, Turning::Staging(incoming)))
     }
 
-    fn received(&mut self) -> Result<(), SagaError> {
-        let complete = self.job.incoming.as_ref().is_some_and(Incoming::is_complete);
-        if !complete {
-            self.state = State::Receive;
-            return Ok(());
+    fn received(
+        &mut self,
+        peer: Peer,
+        mut saga: Box<Saga>,
+        incoming: Box<Incoming<SenderLine>>,
+    ) -> Result<State, SagaError> {
+        saga.received = incoming.received;
+        if !incoming.is_complete() {
+            return Ok(State::Saga(peer, saga, Turning::Receiving(incoming)));
         }
-        let Some(incoming) = self.job.incoming.take() else { return Ok(()) };
-        let Some(turn) = self.job.turns.last() else { return Ok(()) };
-        let flag = |name: &str| turn.message.datum(name).and_then(Value::as_bool).unwrap_or(false);
-        self.job.payload.extend(incoming.payload);
-        self.job.tries = 0;
-        self.job.evaluate = Some(Evaluate {
+        let (asked, is_init) = match saga.transcript.last().map(Turn::stage) {
+            Some(Stage::Init(asked)) => (asked, true),
+            Some(Stage::Delta(asked)) => (asked, false),
+            _ => return Err(SagaError::defect("a stream came in that belongs to no turn of the sender")),
+        };
+        saga.payload.extend(incoming.payload);
+        let evaluate = Evaluate {
             lines: incoming.lines,
-            payload: self.job.payload.clone(),
-            commit: flag("commit"),
-            is_init: turn.stage == Stage::Init,
-            adopt: flag("adopt"),
-        });
-        self.evaluate()
+            payload: saga.payload.clone(),
+            commit: asked.commit,
+            is_init,
+            adopt: asked.adopt,
+        };
+        self.evaluate(peer, saga, Box::new(Trial { evaluate, tries: 0 }))
     }
 
-    fn evaluate(&mut self) -> Result<(), SagaError> {
-        let Some(evaluate) = self.job.evaluate.clone() else { return Ok(()) };
-        self.job.tries += 1;
-        if self.job.tries > self.limits.commit_tries_max {
+    fn evaluate(&mut self, peer: Peer, saga: Box<Saga>, mut trial: Box<Trial>) -> Result<State, SagaError> {
+        trial.tries += 1;
+        if trial.tries > self.limits.commit_tries_max {
             return Err(SagaError::Busy(self.limits.commit_tries_max));
         }
-        self.ask(State::Evaluating, ReceiverQuery::Evaluate(evaluate));
-        Ok(())
+        self.ask(ReceiverQuery::Evaluate(trial.evaluate.clone()));
+        Ok(State::Saga(peer, saga, Turning::Evaluating(trial)))
     }
 
-    fn respond(&mut self) -> Result<(), SagaError> {
-        let Some((turn, lines, payload)) = self.job.answer.take() else { return Ok(()) };
-        self.send(Message::new(MsgType::SyncFrameResponse, turn.members()));
-        self.job.done = turn.stage == Stage::Commit;
-        self.job.turns.push(turn);
-        self.job.out = Some(Outgoing::new(&lines, payload, &self.limits));
-        self.go_on_sending()
+    fn evaluated(&mut self, peer: Peer, saga: Box<Saga>, trial: Box<Trial>, evaluated: Evaluated) -> State {
+        let Evaluated { statuses, send, commit, merges, conflicts } = evaluated;
+        let told = Told { merges, conflicts };
+        let stage = if commit { Stage::Commit(told) } else { Stage::Ack(told) };
+        let turn = saga.transcript.next(stage, Measure::of_lines(&statuses), Measure::of_nodes(&send), 0);
+        let answer = Answer { turn, lines: statuses, payload: send };
+        if !commit {
+            return self.respond(peer, saga, answer);
+        }
+        let mut whole = saga.transcript.clone();
+        whole.add(answer.turn.clone());
+        self.ask(ReceiverQuery::Commit {
+            transcript: whole.into_turns(),
+            session_frames: saga.session_frames.clone(),
+            step: saga.step.clone(),
+        });
+        State::Saga(peer, saga, Turning::Committing(trial, Box::new(answer)))
     }
 
-    fn go_on_sending(&mut self) -> Result<(), SagaError> {
-        let Some(out) = &mut self.job.out else { return Ok(()) };
-        let packets = out.drain();
-        let next: Vec<Addr> = out.rest.iter().take(LOAD_NODES).cloned().collect();
+    fn respond(&mut self, peer: Peer, mut saga: Box<Saga>, answer: Answer) -> State {
+        let Answer { turn, lines, payload } = answer;
+        saga.transcript.add(turn.clone());
+        self.send(&Message::SyncFrameResponse(Box::new(turn)));
+        let outgoing = Outgoing::new(&lines, payload, &self.limits);
+        self.go_on_sending(peer, saga, outgoing)
+    }
+
+    fn go_on_sending(&mut self, peer: Peer, mut saga: Box<Saga>, mut outgoing: Outgoing) -> State {
+        let (packets, next) = outgoing.send();
         self.out.extend(packets.into_iter().map(ReceiverOutput::Send));
-        if !next.is_empty() {
-            self.ask(State::LoadOut, ReceiverQuery::Load { addrs: next, bytes_max: LOAD_BYTES });
-            return Ok(());
+        match next {
+            Next::Load(load) => {
+                self.ask(ReceiverQuery::Load(load));
+                return State::Saga(peer, saga, Turning::Sending(outgoing));
+            }
+            Next::Sent { nodes } => saga.told.nodes_sent += nodes,
         }
-        self.job.told.nodes_sent += out.nodes;
-        self.job.out = None;
-        self.state = State::Idle;
-        if self.job.done {
-            let job = std::mem::take(&mut self.job);
-            self.out.push_back(ReceiverOutput::Done(job.told));
+        if !matches!(saga.transcript.last().map(Turn::stage), Some(Stage::Commit(_))) {
+            return State::Idle(peer, Some(saga));
         }
-        Ok(())
+        self.out.push_back(ReceiverOutput::Done(saga.told));
+        State::Idle(peer, None)
+    }
+}
+
+impl State {
+    /// Whether this message may come now, besides those that end the connection.
+    fn expects(&self, kind: MsgType) -> bool {
+        match self {
+            Self::Connecting(check) => check.expects() == Some(kind),
+            Self::Idle(..) => matches!(kind, MsgType::Peek | MsgType::SyncFrameRequest),
+            Self::Peeking(..) | Self::Saga(..) | Self::Closed => false,
+        }
     }
 
-    fn answer(&mut self, answer: ReceiverAnswer) -> Result<(), SagaError> {
-        match (self.state, answer) {
-            (State::LookUp, ReceiverAnswer::Session { chain, challenge_uuid, demanded }) => {
-                self.send(Message::new(
-                    MsgType::ConnectChallenge,
-                    [
-                        ("challengeUuid", challenge_uuid.as_str().into()),
-                        ("demandedIds", ibgib::strings(demanded.iter().map(String::as_str))),
-                        ("expiresMs", Value::Number(self.limits.handshake_ms_max as f64)),
-                    ],
-                ));
-                self.session = Some(chain);
-                self.challenge = Some((challenge_uuid, demanded));
-                self.state = State::AwaitProof;
-                Ok(())
-            }
-            (State::StoreProof, ReceiverAnswer::Ok) => {
-                self.connected();
-                Ok(())
-            }
-            (State::Peeking, ReceiverAnswer::Peeked(peeked)) => {
-                for page in peeked.pages(self.limits.message_bytes_max) {
-                    self.send(page);
-                }
-                self.state = State::Idle;
-                Ok(())
-            }
-            (State::Staging, ReceiverAnswer::Ok) => self.received(),
-            (State::Evaluating, ReceiverAnswer::Evaluated { statuses, send, commit, merges, conflicts }) => {
-                let stage = if commit { Stage::Commit } else { Stage::Ack };
-                let mut members: Map = [
-                    ("committed", Value::Bool(commit)),
-                    ("merges", Value::Number(merges as f64)),
-                    ("conflicts", Value::Number(conflicts as f64)),
-                ]
-                .into_iter()
-                .collect();
-                for (k, v) in announce(&statuses, &send) {
-                    members.insert(k, v);
-                }
-                let before = self.job.turns.last();
-                let session = self.session.as_ref().map(|c| c.tjp().clone());
-                let saga_id = self.job.told.saga_id.clone();
-                let link = Link { saga_id: &saga_id, session: session.as_ref(), before };
-                let turn = Turn::build(link, stage, members, 0);
-                let mut transcript = self.job.turns.clone();
-                transcript.push(turn.clone());
-                self.job.answer = Some((turn, statuses, send));
-                if !commit {
-                    return self.respond();
-                }
-                let query = ReceiverQuery::Commit {
-                    transcript,
-                    session_frames: self.job.session_frames.clone(),
-                    step: self.job.step.clone(),
-                };
-                self.ask(State::Committing, query);
-                Ok(())
-            }
-            (State::Committing, ReceiverAnswer::Ok) => self.respond(),
-            (State::Committing, ReceiverAnswer::Moved) => {
-                self.job.answer = None;
-                self.evaluate()
-            }
-            (State::LoadOut, ReceiverAnswer::Nodes(nodes)) => {
-                if nodes.is_empty() {
-                    return Err(SagaError::defect("a node to send is gone"));
-                }
-                if let Some(out) = &mut self.job.out {
-                    for node in nodes {
-                        if out.rest.pop_front().as_ref() != Some(node.addr()) {
-                            return Err(SagaError::defect("nodes came in another order than asked"));
-                        }
-                        out.push_node(&node);
-                    }
-                }
-                self.go_on_sending()
-            }
-            (state, answer) => Err(SagaError::defect(format!("{answer:?} while {state:?}"))),
+    fn phase(&self) -> &'static str {
+        match self {
+            Self::Connecting(_) => "connect",
+            Self::Idle(..) => "idle",
+            Self::Peeking(..) => "plan",
+            Self::Saga(_, _, Turning::Receiving(_) | Turning::Staging(_)) => "receive",
+            Self::Saga(_, _, Turning::Evaluating(_)) => "merge",
+            Self::Saga(_, _, Turning::Committing(..)) => "commit",
+            Self::Saga(_, _, Turning::Sending(_)) => "send",
+            Self::Closed => "closed",
         }
     }
 }
 
-fn read_frame(message: &Message, name: &'static str) -> Result<Verified<IbGib>, SagaError> {
-    let bad = |detail: String| SagaError::from(IdentityRefusal::BadFrame(detail));
-    let value = message.body.get(name).ok_or_else(|| bad(format!("{name} is missing")))?;
-    IbGib::from_value(value.clone(), Mode::Strict).and_then(IbGib::verify).map_err(|e| bad(format!("{name}: {e}")))
+impl Saga {
+    fn new(saga_id: &str, peer: Option<&Proven>) -> Self {
+        Self {
+            transcript: Transcript::new(saga_id.to_owned(), peer.map(|p| p.tjp().clone())),
+            session_frames: Vec::new(),
+            step: None,
+            payload: Vec::new(),
+            received: Received::default(),
+            told: ReceiverDone { saga_id: saga_id.to_owned(), ..ReceiverDone::default() },
+        }
+    }
+
+    /// Adds the session identity's frame that signs a turn.
+    fn signed(&mut self, frame: Verified<IbGib>, step: Step) -> Result<(), SagaError> {
+        let broken = || SagaError::defect("a session's steps do not follow each other");
+        self.step = Some(step.after(self.step.take()).ok_or_else(broken)?);
+        self.session_frames.push(frame);
+        Ok(())
+    }
+}
+
+fn out_of_turn(what: &str, state: &State) -> SagaError {
+    SagaError::misbehaved(Breach::OutOfTurn, format!("{what} came in phase {}", state.phase()))
 }

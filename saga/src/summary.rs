@@ -1,8 +1,11 @@
 //! What a saga did, told at its end.
 
+use crate::plan::Item;
 use ibgib::Addr;
+use ibgib::timeline::Relation;
 
-/// What happened to one timeline.
+/// What a saga did to one timeline. Before it, that is a [`Relation`] of our tip to the receiver's; afterwards one of
+/// these words, which the command and the page print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Both sides had it.
@@ -30,6 +33,18 @@ impl Action {
     }
 }
 
+impl From<Relation> for Action {
+    /// What a saga will do about it, if it goes well.
+    fn from(ours_to_theirs: Relation) -> Self {
+        match ours_to_theirs {
+            Relation::Same => Self::Same,
+            Relation::Ahead => Self::Pushed,
+            Relation::Behind => Self::Pulled,
+            Relation::Diverged => Self::Merged,
+        }
+    }
+}
+
 /// One timeline (or constant) of a summary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TimelineSummary {
@@ -43,6 +58,18 @@ pub struct TimelineSummary {
     pub action: Action,
     /// Why it was refused.
     pub why: Option<String>,
+}
+
+impl TimelineSummary {
+    /// What a saga would do. Where it would merge, nobody knows yet what our tip will be.
+    pub(crate) fn foreseen(tjp: &Addr, item: &Item) -> Self {
+        let after = match item.relation {
+            Relation::Same | Relation::Ahead => item.mine.clone(),
+            Relation::Behind => item.theirs.clone(),
+            Relation::Diverged => None,
+        };
+        Self { tjp: tjp.clone(), before: item.mine.clone(), after, action: item.relation.into(), why: None }
+    }
 }
 
 /// What a saga did.

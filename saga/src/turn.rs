@@ -7,9 +7,14 @@
 //! message  ib `saga_msg`      data {sagaId, stage, n, …}
 //! ```
 //! The signed session frame travels beside the context: its claim's target is the context's address, which so binds
-//! frame and message. Messages hold counts and digests; the lists and nodes themselves travel as a stream.
+//! frame and message. What a message says besides is the turn's [`Stage`], and count and digest of its list and its
+//! nodes, which travel as a stream ([`crate::wire::stream`]).
 
-use ibgib::{Addr, IbGib, Map, Mode, Value, Verified, object};
+use crate::error::{Breach, SagaError};
+use crate::wire::Problem;
+use crate::wire::members::Members;
+use crate::wire::stream::Measure;
+use ibgib::{Addr, IbGib, Map, Value, Verified};
 
 /// ib of a saga frame; also what makes its timeline a transcript.
 pub const IB_FRAME: &str = "saga";
@@ -18,51 +23,93 @@ pub const IB_MESSAGE: &str = "saga_msg";
 /// ib of a context.
 pub const IB_CONTEXT: &str = "saga_context";
 
-/// What a turn is for.
+/// What a turn is for, and what it says about that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// The sender's first turn.
-    Init,
+    Init(Asked),
     /// A later turn of the sender.
-    Delta,
+    Delta(Asked),
     /// The receiver answers, nothing is committed yet.
-    Ack,
+    Ack(Told),
     /// The receiver answers and has committed.
-    Commit,
+    Commit(Told),
+}
+
+/// What the sender asks for in its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Commit if that can be done.
+    pub commit: bool,
+    /// The sender adopts the receiver's tips, so send what it lacks.
+    pub adopt: bool,
+}
+
+/// What the receiver tells in its turn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Merge frames that its commit made.
+    pub merges: u64,
+    /// Conflicts that they record and that were not recorded before.
+    pub conflicts: u64,
 }
 
 impl Stage {
     /// The text in frames and messages.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Init => "init",
-            Self::Delta => "delta",
-            Self::Ack => "ack",
-            Self::Commit => "commit",
+            Self::Init(_) => "init",
+            Self::Delta(_) => "delta",
+            Self::Ack(_) => "ack",
+            Self::Commit(_) => "commit",
         }
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        [Self::Init, Self::Delta, Self::Ack, Self::Commit].into_iter().find(|s| s.as_str() == text)
     }
 
     /// Whether the sender speaks in this stage.
     pub fn is_senders(self) -> bool {
-        matches!(self, Self::Init | Self::Delta)
+        matches!(self, Self::Init(_) | Self::Delta(_))
+    }
+
+    fn members(self) -> Vec<(&'static str, Value)> {
+        match self {
+            Self::Init(asked) | Self::Delta(asked) => {
+                vec![("commit", asked.commit.into()), ("adopt", asked.adopt.into())]
+            }
+            Self::Ack(told) | Self::Commit(told) => vec![
+                ("committed", matches!(self, Self::Commit(_)).into()),
+                ("merges", number(told.merges)),
+                ("conflicts", number(told.conflicts)),
+            ],
+        }
+    }
+
+    fn read(message: Members<'_>) -> Result<Self, crate::wire::DecodeError> {
+        let asked = || Ok(Asked { commit: message.flag("commit")?, adopt: message.flag("adopt")? });
+        let told = |committed: bool| {
+            if message.flag("committed")? != committed {
+                return Err(message.error("committed", Problem::Invalid("it contradicts the stage".into())));
+            }
+            Ok(Told { merges: message.count("merges")?, conflicts: message.count("conflicts")? })
+        };
+        match message.text("stage")? {
+            "init" => asked().map(Self::Init),
+            "delta" => asked().map(Self::Delta),
+            "ack" => told(false).map(Self::Ack),
+            "commit" => told(true).map(Self::Commit),
+            other => Err(message.error("stage", Problem::Invalid(format!("unknown stage {other:?}")))),
+        }
     }
 }
 
 /// A whole turn, every part checked on its own and against the others.
 #[derive(Clone, Debug)]
 pub struct Turn {
-    /// Names frame and message; its address is what the session identity signs.
-    pub context: Verified<IbGib>,
-    /// The transcript's frame.
-    pub frame: Verified<IbGib>,
-    /// What the turn says.
-    pub message: Verified<IbGib>,
-    /// What the turn is for.
-    pub stage: Stage,
+    context: Verified<IbGib>,
+    frame: Verified<IbGib>,
+    message: Verified<IbGib>,
+    stage: Stage,
+    list: Measure,
+    payload: Measure,
 }
 
 /// What a new turn continues.
@@ -77,19 +124,20 @@ pub struct Link<'a> {
 }
 
 impl Turn {
-    /// Builds a turn. `attempt` makes another context address for the same turn.
-    pub fn build(link: Link<'_>, stage: Stage, members: Map, attempt: u32) -> Self {
+    /// Builds a turn that announces this list and payload. `attempt` makes another context address for the same turn.
+    pub fn build(link: Link<'_>, stage: Stage, list: Measure, payload: Measure, attempt: u32) -> Self {
         let n = link.before.map_or(0, |t| t.n() + 1);
-        let mut data: Map =
+        let start: Map =
             [("sagaId", link.saga_id.into()), ("stage", stage.as_str().into()), ("n", number(n))].into_iter().collect();
-        for (k, v) in members {
-            data.insert(k, v);
+        let mut data = start.clone();
+        for (name, value) in stage.members() {
+            data.insert(name, value);
         }
+        data.insert("list", list.to_value());
+        data.insert("payload", payload.to_value());
         let message = seal(IB_MESSAGE, data, Map::new());
 
-        let mut data: Map = [("sagaId", link.saga_id.into()), ("stage", stage.as_str().into()), ("n", number(n))]
-            .into_iter()
-            .collect::<Map>();
+        let mut data = start;
         let mut rel8ns: Map = [("msg", addrs([message.addr()]))].into_iter().collect();
         match link.before {
             None => {
@@ -112,7 +160,66 @@ impl Turn {
         }
         let rel8ns: Map = [("frame", addrs([frame.addr()])), ("msg", addrs([message.addr()]))].into_iter().collect();
         let context = seal(IB_CONTEXT, data, rel8ns);
-        Self { context, frame, message, stage }
+        Self { context, frame, message, stage, list, payload }
+    }
+
+    /// A turn of these parts, checked as [`validate_context_and_saga_frame`] and read.
+    ///
+    /// # Errors
+    /// Everything that is wrong, one text each.
+    pub fn of(context: Verified<IbGib>, frame: Verified<IbGib>, message: Verified<IbGib>) -> Result<Self, Vec<String>> {
+        let errors = validate_context_and_saga_frame(&context, &frame, &message);
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let data = message.data.as_ref().and_then(Value::as_object).ok_or_else(|| vec!["no data".to_owned()])?;
+        let data = Members { of: IB_MESSAGE, map: data };
+        let read = || Ok((Stage::read(data)?, Measure::read(data, "list")?, Measure::read(data, "payload")?));
+        let (stage, list, payload) = read().map_err(|e: crate::wire::DecodeError| vec![e.to_string()])?;
+        Ok(Self { context, frame, message, stage, list, payload })
+    }
+
+    /// Reads a turn from a wire message's members.
+    pub(crate) fn read(body: Members<'_>) -> Result<Self, Vec<String>> {
+        match (body.node("context"), body.node("sagaFrame"), body.node("sagaFrameMsg")) {
+            (Ok(context), Ok(frame), Ok(message)) => Self::of(context, frame, message),
+            (c, f, m) => Err([c, f, m].into_iter().filter_map(Result::err).map(|e| e.to_string()).collect()),
+        }
+    }
+
+    /// Names frame and message; its address is what the session identity signs.
+    pub fn context(&self) -> &Verified<IbGib> {
+        &self.context
+    }
+
+    /// The transcript's frame.
+    pub fn frame(&self) -> &Verified<IbGib> {
+        &self.frame
+    }
+
+    /// What the turn says, as a node.
+    pub fn message(&self) -> &Verified<IbGib> {
+        &self.message
+    }
+
+    /// What the turn is for.
+    pub fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    /// What it announces of its list.
+    pub fn list(&self) -> &Measure {
+        &self.list
+    }
+
+    /// What it announces of its nodes.
+    pub fn payload(&self) -> &Measure {
+        &self.payload
+    }
+
+    /// The session identity's timeline, as the frame names it.
+    pub fn session(&self) -> Option<&str> {
+        self.frame.datum("sessionIdentityTjpAddr").and_then(Value::as_str)
     }
 
     /// The turn's number in the transcript, from 0.
@@ -143,28 +250,6 @@ impl Turn {
             ("sagaFrameMsg", self.message.to_value()),
         ]
     }
-
-    /// Reads a turn from a wire message's members and checks it, as [`validate_context_and_saga_frame`].
-    ///
-    /// # Errors
-    /// Everything that is wrong, one text each.
-    pub fn read(body: &Map) -> Result<Self, Vec<String>> {
-        let part = |name: &str| -> Result<Verified<IbGib>, String> {
-            let value = body.get(name).ok_or_else(|| format!("{name} is missing"))?;
-            IbGib::from_value(value.clone(), Mode::Strict).and_then(IbGib::verify).map_err(|e| format!("{name}: {e}"))
-        };
-        let (context, frame, message) = (part("context"), part("sagaFrame"), part("sagaFrameMsg"));
-        let (context, frame, message) = match (context, frame, message) {
-            (Ok(c), Ok(f), Ok(m)) => (c, f, m),
-            (c, f, m) => return Err([c, f, m].into_iter().filter_map(Result::err).collect()),
-        };
-        let errors = validate_context_and_saga_frame(&context, &frame, &message);
-        let stage = frame.datum("stage").and_then(Value::as_str).and_then(Stage::parse);
-        match stage {
-            Some(stage) if errors.is_empty() => Ok(Self { context, frame, message, stage }),
-            _ => Err(errors),
-        }
-    }
 }
 
 /// Checks that context, saga frame and message are what they should be and name each other. Answers what is
@@ -192,7 +277,7 @@ pub fn validate_context_and_saga_frame(
     check(text(context, "sagaId") == saga_id, "sagaId of context and saga frame differ".into());
     check(text(message, "sagaId") == saga_id, "sagaId of message and saga frame differ".into());
     let stage = text(frame, "stage");
-    check(stage.as_deref().and_then(Stage::parse).is_some(), format!("unknown stage {stage:?}"));
+    check(stage.is_some(), "stage is missing".into());
     check(text(message, "stage") == stage, "stage of message and saga frame differ".into());
     check(frame.n().is_some(), "n is missing".into());
     check(message.n() == frame.n(), "n of message and saga frame differ".into());
@@ -222,9 +307,62 @@ pub fn validate_return_context(ours: &Turn, theirs: &Turn) -> Vec<String> {
     );
     check(theirs.n() == ours.n() + 1, "n is not the next");
     check(theirs.stage.is_senders() != ours.stage.is_senders(), "a stage out of turn");
-    let session = |t: &Turn| t.frame.datum("sessionIdentityTjpAddr").and_then(Value::as_str).map(str::to_owned);
-    check(session(theirs) == session(ours), "another session identity");
+    check(!matches!(theirs.stage, Stage::Init(_)), "init after the first turn");
+    check(theirs.session() == ours.session(), "another session identity");
     errors
+}
+
+/// The turns of a saga under way, of both sides, each checked against the one before.
+#[derive(Clone, Debug)]
+pub(crate) struct Transcript {
+    saga_id: String,
+    session: Option<Addr>,
+    turns: Vec<Turn>,
+}
+
+impl Transcript {
+    /// Of a saga that has not begun.
+    pub(crate) fn new(saga_id: String, session: Option<Addr>) -> Self {
+        Self { saga_id, session, turns: Vec::new() }
+    }
+
+    /// The turn that would follow.
+    pub(crate) fn next(&self, stage: Stage, list: Measure, payload: Measure, attempt: u32) -> Turn {
+        let link = Link { saga_id: &self.saga_id, session: self.session.as_ref(), before: self.turns.last() };
+        Turn::build(link, stage, list, payload, attempt)
+    }
+
+    /// Checks that a turn of the peer follows what was said so far.
+    pub(crate) fn follows(&self, turn: &Turn) -> Result<(), SagaError> {
+        let errors = match self.turns.last() {
+            Some(ours) => validate_return_context(ours, turn),
+            None if turn.n() != 0 || !matches!(turn.stage, Stage::Init(_)) => {
+                vec!["a saga starts with init, n 0".to_owned()]
+            }
+            None => Vec::new(),
+        };
+        if errors.is_empty() { Ok(()) } else { Err(SagaError::misbehaved(Breach::BadTurn, errors.join("; "))) }
+    }
+
+    /// Adds a turn of ours, or one of the peer that [`Self::follows`].
+    pub(crate) fn add(&mut self, turn: Turn) {
+        self.turns.push(turn);
+    }
+
+    /// The newest turn.
+    pub(crate) fn last(&self) -> Option<&Turn> {
+        self.turns.last()
+    }
+
+    /// Turns of the sender so far.
+    pub(crate) fn sender_turns(&self) -> u32 {
+        self.turns.iter().filter(|t| t.stage.is_senders()).count() as u32
+    }
+
+    /// All turns, in order.
+    pub(crate) fn into_turns(self) -> Vec<Turn> {
+        self.turns
+    }
 }
 
 fn number(n: u64) -> Value {
@@ -240,9 +378,4 @@ fn seal(ib: &str, data: Map, rel8ns: Map) -> Verified<IbGib> {
     IbGib { ib: ib.into(), gib: None, data: Some(Value::Object(data)), rel8ns }
         .seal()
         .expect("saga nodes are made of texts, counts and checked addresses, which every strict rule allows")
-}
-
-/// `{count, digest}` of a list or payload.
-pub(crate) fn measure(count: u64, digest: &str) -> Value {
-    object([("count", number(count)), ("digest", digest.into())])
 }

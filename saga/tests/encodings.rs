@@ -37,7 +37,9 @@ fn write_down(out: &mut String, name: &str, connection: &Connection, ended: &End
     }
     match ended {
         Ended::Failed(error) => writeln!(out, "= {}\n", error.code()).unwrap(),
-        ended => writeln!(out, "= {ended:?}\n").unwrap(),
+        Ended::Connected => writeln!(out, "= Connected\n").unwrap(),
+        Ended::Done(summary) => writeln!(out, "= Done({summary:?})\n").unwrap(),
+        Ended::Glanced(equal) => writeln!(out, "= Glanced({equal})\n").unwrap(),
     }
 }
 
@@ -58,7 +60,7 @@ fn every_byte_on_the_wire_is_as_written_down() {
 
     // Inline push with identity, then nothing to do, then a glance.
     let (mut from, mut to) = (World::default(), World::default());
-    [&tjp, &next, &leaf, &other].map(|node| from.put(node));
+    from.put_all(&[&tjp, &next, &leaf, &other]);
     let session = from.make_session();
     let mut connection = Connection::new(&limits, Some(session));
     let ended = connection.connect(&mut from, &mut to);
@@ -77,7 +79,7 @@ fn every_byte_on_the_wire_is_as_written_down() {
     // A push in a turn of its own and in small pieces, without identity.
     let small = Limits { inline_bytes_max: 10, chunk_bytes: 200, message_bytes_max: 2_000, ..Limits::default() };
     let (mut from, mut to) = (World::default(), World::default());
-    [&tjp, &next, &leaf, &other].map(|node| from.put(node));
+    from.put_all(&[&tjp, &next, &leaf, &other]);
     to.put(&tjp);
     let mut connection = Connection::new(&Limits { message_bytes_max: 20_000, ..small.clone() }, None);
     connection.connect(&mut from, &mut to);
@@ -87,7 +89,7 @@ fn every_byte_on_the_wire_is_as_written_down() {
 
     // A pull of one timeline, and of what it relates to; answers in pages.
     let (mut from, mut to) = (World::default(), World::default());
-    [&tjp, &next, &leaf, &other].map(|node| to.put(node));
+    to.put_all(&[&tjp, &next, &leaf, &other]);
     from.put(&tjp);
     let mut connection = Connection::new(&small, None);
     connection.connect(&mut from, &mut to);
@@ -99,8 +101,8 @@ fn every_byte_on_the_wire_is_as_written_down() {
     // A constant, and timelines that diverged: refused by a world that does not merge.
     let (mut from, mut to) = (World::default(), World::default());
     let theirs = frame("note", "another second", Some(&tjp), &[]);
-    [&tjp, &next, &leaf].map(|node| from.put(node));
-    [&tjp, &theirs].map(|node| to.put(node));
+    from.put_all(&[&tjp, &next, &leaf]);
+    to.put_all(&[&tjp, &theirs]);
     let mut connection = Connection::new(&limits, None);
     connection.connect(&mut from, &mut to);
     let scope = Scope::Only(vec![leaf.addr().clone(), tjp.addr().clone()]);

@@ -555,8 +555,8 @@ impl Host {
         }
         let (kind, signer) = match packet {
             ibgib_saga::Packet::Binary(_) => ("chunk", None),
-            ibgib_saga::Packet::Text(text) => ibgib_saga::Message::decode(text)
-                .map_or(("?", None), |message| (message.kind.as_str(), message.signer())),
+            ibgib_saga::Packet::Text(text) => ibgib_saga::Envelope::parse(text)
+                .map_or(("?", None), |message| (message.kind().as_str(), message.signer())),
         };
         self.tell(HostEvent::Message(MessageEvent { connection: id, incoming, kind, bytes: packet.len(), signer }));
     }

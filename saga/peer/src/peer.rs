@@ -6,7 +6,7 @@ use crate::remote::Remote;
 use crate::session::{SenderIdentity, SessionSigner, establish_session_identity};
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_saga::{
-    Limits, Message, MsgType, Packet, SagaError, Sender, SenderInput, SenderOutput, Summary, SyncRequest,
+    Envelope, Limits, Message, MsgType, Packet, SagaError, Sender, SenderInput, SenderOutput, Summary, SyncRequest,
 };
 use ibgib_spaces::Space;
 use std::sync::Arc;
@@ -161,7 +161,7 @@ impl SyncPeer {
     pub async fn disconnect(&mut self) {
         if let Some(link) = self.link.take() {
             // Best effort: the peer may be gone.
-            let _ = link.tx.try_send(Message::new(MsgType::Bye, []).packet());
+            let _ = link.tx.try_send(Message::Bye.packet());
         }
     }
 
@@ -222,8 +222,8 @@ async fn send(link: Option<&mut Link>, packet: Packet) -> Result<(), SenderInput
     }
     while let Some(packet) = link.rx.recv().await {
         if let Packet::Text(text) = &packet
-            && let Ok(message) = Message::decode(text)
-            && matches!(message.kind, MsgType::AuthFail | MsgType::SyncError)
+            && let Ok(message) = Envelope::parse(text)
+            && matches!(message.kind(), MsgType::AuthFail | MsgType::SyncError)
         {
             return Err(SenderInput::Packet(packet));
         }

@@ -4,9 +4,9 @@ use ibgib::timeline::Relation;
 use ibgib::{Addr, IbGib, Map, Value, Verified, object, strings};
 use ibgib_keystone::{Chain, Claim, Entropy, Secret, SignOpts, VERB_CONNECT, VERB_SYNC, config};
 use ibgib_saga::{
-    Compared, Evaluate, Fingerprint, Limits, Line, Packet, Peek, Peeked, Receiver, ReceiverAnswer, ReceiverInput,
-    ReceiverOutput, ReceiverQuery, SagaError, Scope, Sender, SenderAnswer, SenderInput, SenderOutput, SenderQuery,
-    Status, Summary,
+    Committed, Evaluate, Evaluated, Fingerprint, Finish, Finished, Limits, Load, OwnTips, Packet, Peek, Peeked,
+    Receiver, ReceiverAnswer, ReceiverInput, ReceiverLine, ReceiverOutput, ReceiverQuery, SagaError, Scope, Sender,
+    SenderAnswer, SenderInput, SenderLine, SenderOutput, SenderQuery, Status, Summary,
 };
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
@@ -60,6 +60,10 @@ impl World {
             self.tips.insert(tjp, node.addr().clone());
         }
         self.nodes.insert(node.addr().clone(), node.clone());
+    }
+
+    pub(crate) fn put_all(&mut self, nodes: &[&Verified<IbGib>]) {
+        nodes.iter().for_each(|node| self.put(node));
     }
 
     /// Makes a session identity that signs for this world.
@@ -145,63 +149,63 @@ impl World {
     pub(crate) fn answer_as_sender(&mut self, query: SenderQuery) -> SenderAnswer {
         match query {
             SenderQuery::SignConnect { challenge_uuid, demanded } => {
-                SenderAnswer::Signed(self.sign(VERB_CONNECT, &challenge_uuid, demanded))
+                SenderAnswer::SignConnect(self.sign(VERB_CONNECT, &challenge_uuid, demanded))
             }
-            SenderQuery::SignTurn(target) => SenderAnswer::Signed(self.sign(VERB_SYNC, target.as_str(), Vec::new())),
-            SenderQuery::Tips(Scope::All) => SenderAnswer::Tips {
+            SenderQuery::SignTurn(target) => {
+                SenderAnswer::SignTurn(Some(self.sign(VERB_SYNC, target.as_str(), Vec::new())))
+            }
+            SenderQuery::Tips(Scope::All) => SenderAnswer::Tips(OwnTips {
                 tips: self.tips.iter().map(|(tjp, tip)| (tjp.clone(), Some(tip.clone()))).collect(),
                 constants: Vec::new(),
                 empty: self.tips.is_empty(),
-            },
+            }),
             SenderQuery::Tips(Scope::Only(addrs)) => {
-                let (mut tips, mut constants) = (Vec::new(), Vec::new());
+                let mut own = OwnTips::default();
                 for addr in addrs {
                     match self.node(&addr).map(|n| n.tjp()) {
-                        Some(None) => constants.push((addr, true)),
-                        Some(Some(tjp)) => tips.push((tjp.clone(), self.tips.get(&tjp).cloned())),
-                        None => tips.push((addr, None)),
+                        Some(None) => own.constants.push((addr, true)),
+                        Some(Some(tjp)) => own.tips.push((tjp.clone(), self.tips.get(&tjp).cloned())),
+                        None => own.tips.push((addr, None)),
                     }
                 }
-                SenderAnswer::Tips { tips, constants, empty: false }
+                SenderAnswer::Tips(own)
             }
-            SenderQuery::Compare(items) => SenderAnswer::Compared(
-                items
+            SenderQuery::Compare(pairs) => SenderAnswer::Compare(
+                pairs
                     .iter()
-                    .map(|(_, mine, theirs)| match (mine, theirs) {
-                        (a, b) if a == b => Compared::Same,
-                        (Some(_), None) => Compared::Push,
-                        (None, _) => Compared::Pull,
-                        (Some(_), Some(theirs)) if !self.nodes.contains_key(theirs) => Compared::Unsure,
-                        (Some(mine), Some(theirs)) => match self.relate(mine, theirs) {
-                            Relation::Same => Compared::Same,
-                            Relation::Ahead => Compared::Push,
-                            Relation::Behind => Compared::Pull,
-                            Relation::Diverged => Compared::Diverged,
-                        },
+                    .map(|pair| match (&pair.mine, &pair.theirs) {
+                        (a, b) if a == b => Some(Relation::Same),
+                        (Some(_), None) => Some(Relation::Ahead),
+                        (None, _) => Some(Relation::Behind),
+                        (Some(_), Some(theirs)) if !self.nodes.contains_key(theirs) => None,
+                        (Some(mine), Some(theirs)) => Some(self.relate(mine, theirs)),
                     })
                     .collect(),
             ),
             SenderQuery::Candidates { starts, stops } => {
-                SenderAnswer::Addrs(self.reach(&starts, &stops.into_iter().collect(), false))
+                SenderAnswer::Candidates(self.reach(&starts, &stops.into_iter().collect(), false))
             }
-            SenderQuery::Lacking(addrs) => SenderAnswer::Addrs(addrs.into_iter().filter(|a| !self.knows(a)).collect()),
-            SenderQuery::Load { addrs, bytes_max } => SenderAnswer::Nodes(self.load(&addrs, bytes_max)),
+            SenderQuery::Lacking(addrs) => {
+                SenderAnswer::Lacking(addrs.into_iter().filter(|a| !self.knows(a)).collect())
+            }
+            SenderQuery::Load(Load { addrs, bytes_max }) => SenderAnswer::Load(self.load(&addrs, bytes_max)),
             SenderQuery::Stage(nodes) => {
                 self.staged.extend(nodes.into_iter().map(|n| (n.addr().clone(), n)));
-                SenderAnswer::Ok
+                SenderAnswer::Stage
             }
-            SenderQuery::Finish { statuses, adopt, .. } => {
-                for line in &statuses {
-                    if let Line::Status { tip: Some(tip), status, .. } = line
-                        && adopt
-                        && *status != Status::Refused
-                        && let Some(node) = self.node(tip).cloned()
+            SenderQuery::Finish(finish) => {
+                let Finish { statuses, direction, .. } = *finish;
+                for line in statuses {
+                    if let Some(tip) = line.tip
+                        && direction.adopts()
+                        && !matches!(line.status, Status::Refused(_))
+                        && let Some(node) = self.node(&tip).cloned()
                     {
                         self.put(&node);
                     }
                 }
                 self.nodes.append(&mut self.staged);
-                SenderAnswer::Finished { timelines: Vec::new(), merges: 0, conflicts: 0 }
+                SenderAnswer::Finish(Finished::default())
             }
         }
     }
@@ -213,19 +217,19 @@ impl World {
                 let demanded = ibgib_keystone::demand(&chain, VERB_CONNECT, 1, &mut Counter(3));
                 ReceiverAnswer::Session { chain: Box::new(chain), challenge_uuid: "challenge".into(), demanded }
             }
-            ReceiverQuery::Connected { .. } => ReceiverAnswer::Ok,
-            ReceiverQuery::Peek(peek) => ReceiverAnswer::Peeked(self.peek(peek)),
+            ReceiverQuery::Connected { .. } => ReceiverAnswer::Connected,
+            ReceiverQuery::Peek(peek) => ReceiverAnswer::Peek(self.peek(peek)),
             ReceiverQuery::Stage(nodes) => {
                 self.staged.extend(nodes.into_iter().map(|n| (n.addr().clone(), n)));
-                ReceiverAnswer::Ok
+                ReceiverAnswer::Stage
             }
-            ReceiverQuery::Evaluate(evaluate) => self.evaluate(evaluate),
+            ReceiverQuery::Evaluate(evaluate) => ReceiverAnswer::Evaluate(self.evaluate(evaluate)),
             ReceiverQuery::Commit { .. } => {
                 self.tips.append(&mut self.planned);
                 self.nodes.append(&mut self.staged);
-                ReceiverAnswer::Ok
+                ReceiverAnswer::Commit(Committed::Durable)
             }
-            ReceiverQuery::Load { addrs, bytes_max } => ReceiverAnswer::Nodes(self.load(&addrs, bytes_max)),
+            ReceiverQuery::Load(Load { addrs, bytes_max }) => ReceiverAnswer::Load(self.load(&addrs, bytes_max)),
         }
     }
 
@@ -256,47 +260,45 @@ impl World {
         out
     }
 
-    fn evaluate(&mut self, evaluate: Evaluate) -> ReceiverAnswer {
+    fn evaluate(&mut self, evaluate: Evaluate) -> Evaluated {
         let (mut statuses, mut send) = (Vec::new(), Vec::new());
         let mut commit = evaluate.commit;
         self.planned.clear();
         for line in evaluate.lines {
             match line {
-                Line::Want(addr) => send.push(addr),
-                Line::Constant(addr) => {
-                    let status = if self.nodes.contains_key(&addr) { Status::Same } else { Status::Unknown };
+                SenderLine::Want(addr) => send.push(addr),
+                SenderLine::Constant(addr) => {
+                    let here = self.nodes.contains_key(&addr);
+                    let status = if here { Status::Related(Relation::Same) } else { Status::Unknown };
                     commit &= self.knows(&addr);
-                    statuses.push(Line::Status { tip: Some(addr.clone()), tjp: addr, status, why: None });
+                    statuses.push(ReceiverLine { tip: Some(addr.clone()), tjp: addr, status });
                 }
-                Line::Timeline { tjp, tip, .. } => {
+                SenderLine::Timeline { tjp, tip, .. } => {
                     let mine = self.tips.get(&tjp).cloned();
-                    let (status, why) = match (&mine, &tip) {
-                        (Some(_), None) => (Status::Ahead, None),
+                    let status = match (&mine, &tip) {
+                        (Some(_), None) => Status::Related(Relation::Ahead),
                         (_, Some(tip)) if !self.knows(tip) => {
                             commit = false;
-                            (if mine.is_some() { Status::Behind } else { Status::Unknown }, None)
+                            if mine.is_some() { Status::Related(Relation::Behind) } else { Status::Unknown }
                         }
-                        (None, _) => (Status::Unknown, None),
+                        (None, _) => Status::Unknown,
                         (Some(mine), Some(tip)) => match self.relate(mine, tip) {
-                            Relation::Same => (Status::Same, None),
-                            Relation::Ahead => (Status::Ahead, None),
-                            Relation::Behind => (Status::Behind, None),
                             Relation::Diverged if evaluate.is_init => {
                                 commit = false;
-                                (Status::Diverged, None)
+                                Status::Related(Relation::Diverged)
                             }
-                            Relation::Diverged => (Status::Refused, Some("this world does not merge".to_owned())),
+                            Relation::Diverged => Status::Refused("this world does not merge".to_owned()),
+                            relation => Status::Related(relation),
                         },
                     };
-                    let takes = commit && matches!(status, Status::Behind | Status::Unknown);
+                    let takes = commit && matches!(status, Status::Related(Relation::Behind) | Status::Unknown);
                     let tip = if takes { tip } else { mine };
                     self.planned.extend(tip.clone().filter(|_| takes).map(|tip| (tjp.clone(), tip)));
-                    statuses.push(Line::Status { tjp, status, tip, why });
+                    statuses.push(ReceiverLine { tjp, status, tip });
                 }
-                Line::Status { .. } => panic!("a sender tells no statuses"),
             }
         }
-        ReceiverAnswer::Evaluated { statuses, send, commit, merges: 0, conflicts: 0 }
+        Evaluated { statuses, send, commit, merges: 0, conflicts: 0 }
     }
 }
 

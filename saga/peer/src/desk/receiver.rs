@@ -10,8 +10,8 @@ use ibgib::timeline::Relation;
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_keystone::{Step, VERB_CONNECT};
 use ibgib_saga::{
-    Breach, Evaluate, Fingerprint, IdentityRefusal, Line, Peek, Peeked, ReceiverAnswer, ReceiverQuery, SagaError,
-    Status, Turn,
+    Breach, Committed, Evaluate, Evaluated, Fingerprint, IdentityRefusal, Load, Peek, Peeked, ReceiverAnswer,
+    ReceiverLine, ReceiverQuery, SagaError, SenderLine, Status, Turn,
 };
 use ibgib_spaces::{Advance, Commit, CommitError, Follow, Kind};
 use std::collections::{HashMap, HashSet};
@@ -73,26 +73,24 @@ impl ReceiverDesk {
                     ..Commit::default()
                 };
                 match space.commit(commit).await {
-                    Ok(_) => Ok(ReceiverAnswer::Ok),
+                    Ok(_) => Ok(ReceiverAnswer::Connected),
                     Err(CommitError::TipsMoved(_)) => Err(IdentityRefusal::SessionUsed.into()),
                     Err(error) => Err(commit_error(error)),
                 }
             }
-            ReceiverQuery::Peek(peek) => self.peek(peek).await.map(ReceiverAnswer::Peeked),
+            ReceiverQuery::Peek(peek) => self.peek(peek).await.map(ReceiverAnswer::Peek),
             ReceiverQuery::Stage(nodes) => {
                 space.stage(&self.owner, &nodes).await.map_err(space_error)?;
-                Ok(ReceiverAnswer::Ok)
+                Ok(ReceiverAnswer::Stage)
             }
-            ReceiverQuery::Evaluate(evaluate) => self.evaluate(evaluate).await,
+            ReceiverQuery::Evaluate(evaluate) => self.evaluate(evaluate).await.map(ReceiverAnswer::Evaluate),
             ReceiverQuery::Commit { transcript, session_frames, step } => {
-                self.commit(&transcript, session_frames, step).await
+                self.commit(&transcript, session_frames, step).await.map(ReceiverAnswer::Commit)
             }
-            ReceiverQuery::Load { addrs, bytes_max } => self.load(&addrs, bytes_max).await,
+            ReceiverQuery::Load(Load { addrs, bytes_max }) => {
+                load(&*space, &addrs, bytes_max).await.map(ReceiverAnswer::Load)
+            }
         }
-    }
-
-    async fn load(&self, addrs: &[Addr], bytes_max: usize) -> Result<ReceiverAnswer, SagaError> {
-        load(&**self.host.space(), addrs, bytes_max).await.map(ReceiverAnswer::Nodes)
     }
 
     async fn session(&mut self, addr: &Addr) -> Result<ReceiverAnswer, SagaError> {
@@ -198,7 +196,7 @@ impl ReceiverDesk {
 
     // -- turns ---------------------------------------------------------------------------------------------------
 
-    async fn evaluate(&mut self, evaluate: Evaluate) -> Result<ReceiverAnswer, SagaError> {
+    async fn evaluate(&mut self, evaluate: Evaluate) -> Result<Evaluated, SagaError> {
         if let Some(identity) = &self.identity {
             self.host.check_standing(identity).await?;
         }
@@ -212,39 +210,33 @@ impl ReceiverDesk {
         let (mut merges, mut conflicts) = (0, 0);
         for line in evaluate.lines {
             match line {
-                Line::Want(addr) => wants.push(addr),
-                Line::Status { tjp, .. } => {
-                    return Err(SagaError::PeerMisbehaved {
-                        breach: Breach::BadList,
-                        detail: format!("a sender does not tell statuses ({tjp})"),
-                    });
-                }
-                Line::Constant(addr) => {
-                    let (status, why) = match self.constant(&view, &addr, &staged, &mut plan).await? {
-                        Ok(true) => (Status::Same, None),
-                        Ok(false) => (Status::Unknown, None),
+                SenderLine::Want(addr) => wants.push(addr),
+                SenderLine::Constant(addr) => {
+                    let status = match self.constant(&view, &addr, &staged, &mut plan).await? {
+                        Ok(true) => Status::Related(Relation::Same),
+                        Ok(false) => Status::Unknown,
                         Err(_) if !evaluate.commit || evaluate.is_init => {
                             complete = false;
-                            (Status::Unknown, None)
+                            Status::Unknown
                         }
-                        Err(why) => (Status::Refused, Some(why)),
+                        Err(why) => Status::Refused(why),
                     };
-                    refused |= status == Status::Refused;
-                    statuses.push(Line::Status { tip: Some(addr.clone()), tjp: addr, status, why });
+                    refused |= matches!(status, Status::Refused(_));
+                    statuses.push(ReceiverLine { tip: Some(addr.clone()), tjp: addr, status });
                 }
-                Line::Timeline { tjp, tip, theirs } => {
+                SenderLine::Timeline { tjp, tip, theirs } => {
                     let mut mine = space.tip(&tjp).await.map_err(space_error)?.map(|t| t.addr);
                     if mine.is_none() && tip.is_none() {
                         mine = self.tip_of(&tjp).await?.map(|(_, tip)| tip);
                     }
                     let found = self.timeline(&mut view, &tjp, tip.as_ref(), mine.as_ref(), &staged, &mut plan).await?;
                     let mut answer = mine.clone();
-                    let (status, why) = match found {
-                        Found::Status(status) => (status, None),
+                    let status = match found {
+                        Found::Status(status) => status,
                         Found::Forward(status, advance) => {
                             answer = Some(advance.to().clone());
                             plan.advances.push(Advance::Timeline(advance));
-                            (status, None)
+                            status
                         }
                         Found::Diverged(addrs) => {
                             diverged = true;
@@ -255,28 +247,29 @@ impl ReceiverDesk {
                                         answer = Some(to);
                                         merges += 1;
                                         conflicts += found;
-                                        (Status::Diverged, None)
+                                        Status::Related(Relation::Diverged)
                                     }
-                                    Err(why) => (Status::Refused, Some(why)),
+                                    Err(why) => Status::Refused(why),
                                 }
                             } else {
-                                (Status::Diverged, None)
+                                Status::Related(Relation::Diverged)
                             }
                         }
                         // On `init` the nodes may simply not have been sent yet.
                         Found::Lacking(_) if evaluate.is_init || !evaluate.commit => {
                             complete = false;
-                            (if mine.is_some() { Status::Behind } else { Status::Unknown }, None)
+                            if mine.is_some() { Status::Related(Relation::Behind) } else { Status::Unknown }
                         }
-                        Found::Lacking(why) | Found::Refused(why) => (Status::Refused, Some(why)),
+                        Found::Lacking(why) | Found::Refused(why) => Status::Refused(why),
                     };
-                    refused |= status == Status::Refused;
-                    if status != Status::Refused && mine != tip {
+                    let is_refused = matches!(status, Status::Refused(_));
+                    refused |= is_refused;
+                    if !is_refused && mine != tip {
                         finals.extend(mine.clone());
                         stops.extend(tip);
                         stops.extend(theirs);
                     }
-                    statuses.push(Line::Status { tjp, status, tip: answer, why });
+                    statuses.push(ReceiverLine { tjp, status, tip: answer });
                     view.history.forget();
                 }
             }
@@ -309,7 +302,7 @@ impl ReceiverDesk {
             }
         }
         self.plan = plan;
-        Ok(ReceiverAnswer::Evaluated { statuses, send, commit, merges, conflicts })
+        Ok(Evaluated { statuses, send, commit, merges, conflicts })
     }
 
     /// `Ok(true)`: already here; `Ok(false)`: planned to be published; `Err`: it or something under it is missing.
@@ -349,10 +342,10 @@ impl ReceiverDesk {
         }
         let Some(tip) = tip else {
             // A constant may be asked for under its own address.
-            return Ok(Found::Status(if mine.is_some() { Status::Ahead } else { Status::Unknown }));
+            return Ok(Found::Status(if mine.is_some() { Status::Related(Relation::Ahead) } else { Status::Unknown }));
         };
         if mine == Some(tip) {
-            return Ok(Found::Status(Status::Same));
+            return Ok(Found::Status(Status::Related(Relation::Same)));
         }
         let Some(node) = view.get(tip).await? else {
             return Ok(Found::Lacking(format!("{tip} was not sent")));
@@ -372,17 +365,17 @@ impl ReceiverDesk {
         };
         match relation {
             Err(error) => Ok(Found::Refused(error.to_string())),
-            Ok(Relation::Same) => Ok(Found::Status(Status::Same)),
+            Ok(Relation::Same) => Ok(Found::Status(Status::Related(Relation::Same))),
             Ok(Relation::Ahead) => {
                 plan.publish.extend(addrs);
-                Ok(Found::Status(Status::Ahead))
+                Ok(Found::Status(Status::Related(Relation::Ahead)))
             }
             Ok(Relation::Diverged) => Ok(Found::Diverged(addrs)),
             Ok(Relation::Behind) => match view.history.advance(mine, tip).await {
                 Err(error) => Ok(Found::Refused(error.to_string())),
                 Ok(advance) => {
                     plan.publish.extend(addrs);
-                    let status = if mine.is_some() { Status::Behind } else { Status::Unknown };
+                    let status = if mine.is_some() { Status::Related(Relation::Behind) } else { Status::Unknown };
                     Ok(Found::Forward(status, advance))
                 }
             },
@@ -422,7 +415,7 @@ impl ReceiverDesk {
         transcript: &[Turn],
         session_frames: Vec<Verified<IbGib>>,
         step: Option<Step>,
-    ) -> Result<ReceiverAnswer, SagaError> {
+    ) -> Result<Committed, SagaError> {
         if let Some(identity) = &self.identity {
             self.host.check_standing(identity).await?;
         }
@@ -440,10 +433,10 @@ impl ReceiverDesk {
         match space.commit(commit).await {
             Ok(_) => {
                 self.plan = Plan::default();
-                Ok(ReceiverAnswer::Ok)
+                Ok(Committed::Durable)
             }
             Err(CommitError::TipsMoved(moved)) if moved.iter().all(|(t, _)| Kind::of(t) == Kind::Living) => {
-                Ok(ReceiverAnswer::Moved)
+                Ok(Committed::Moved)
             }
             Err(CommitError::TipsMoved(_)) => Err(IdentityRefusal::SessionUsed.into()),
             Err(error) => Err(commit_error(error)),

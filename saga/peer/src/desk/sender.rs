@@ -7,8 +7,8 @@ use ibgib::timeline::Relation;
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_keystone::KeystoneError;
 use ibgib_saga::{
-    Action, Compared, Limits, Line, Misuse, OwnIdentity, SagaError, Scope, SenderAnswer, SenderQuery, Status,
-    TimelineSummary, Turn,
+    Action, Direction, Finish, Finished, Limits, Load, Misuse, OwnIdentity, OwnTips, ReceiverLine, SagaError, Scope,
+    SenderAnswer, SenderQuery, Status, TimelineSummary, TipPair, Turn,
 };
 use ibgib_spaces::{Advance, Commit, CommitError, Follow, Kind, Space};
 use std::collections::{HashMap, HashSet};
@@ -33,42 +33,40 @@ impl SenderDesk {
         match query {
             SenderQuery::SignConnect { challenge_uuid, demanded } => {
                 let frame = self.signer()?.sign_context_connect(&challenge_uuid, demanded).await?;
-                Ok(SenderAnswer::Signed(frame))
+                Ok(SenderAnswer::SignConnect(frame))
             }
             SenderQuery::SignTurn(target) => match self.signer()?.sign_context(&target).await {
-                Ok(frame) => Ok(SenderAnswer::Signed(frame)),
+                Ok(frame) => Ok(SenderAnswer::SignTurn(Some(frame))),
                 Err(SagaError::OwnIdentity(OwnIdentity::Key(KeystoneError::BindingExhausted))) => {
-                    Ok(SenderAnswer::BindingExhausted)
+                    Ok(SenderAnswer::SignTurn(None))
                 }
                 Err(error) => Err(error),
             },
-            SenderQuery::Tips(scope) => self.tips(scope).await,
-            SenderQuery::Compare(items) => self.compare(items).await,
+            SenderQuery::Tips(scope) => self.tips(scope).await.map(SenderAnswer::Tips),
+            SenderQuery::Compare(pairs) => self.compare(pairs).await.map(SenderAnswer::Compare),
             SenderQuery::Candidates { starts, stops } => {
                 let stops = stops.into_iter().collect();
                 let max = usize::try_from(self.limits.nodes_max).unwrap_or(usize::MAX);
                 let mut addrs = self.space.reach(&starts, Follow::All, &stops, max).await.map_err(space_error)?;
                 // An identity that data relates to comes by its own way, or is missed there.
                 addrs.retain(is_payload);
-                Ok(SenderAnswer::Addrs(addrs))
+                Ok(SenderAnswer::Candidates(addrs))
             }
             SenderQuery::Lacking(addrs) => {
                 let has = self.space.has(&addrs).await.map_err(space_error)?;
                 let staged: HashSet<Addr> =
                     self.space.staged_addrs(OWNER).await.map_err(space_error)?.into_iter().collect();
                 let lacking = addrs.into_iter().zip(has).filter(|(a, has)| !has && !staged.contains(a)).map(|(a, _)| a);
-                Ok(SenderAnswer::Addrs(lacking.collect()))
+                Ok(SenderAnswer::Lacking(lacking.collect()))
             }
-            SenderQuery::Load { addrs, bytes_max } => {
-                load(&*self.space, &addrs, bytes_max).await.map(SenderAnswer::Nodes)
+            SenderQuery::Load(Load { addrs, bytes_max }) => {
+                load(&*self.space, &addrs, bytes_max).await.map(SenderAnswer::Load)
             }
             SenderQuery::Stage(nodes) => {
                 self.space.stage(OWNER, &nodes).await.map_err(space_error)?;
-                Ok(SenderAnswer::Ok)
+                Ok(SenderAnswer::Stage)
             }
-            SenderQuery::Finish { statuses, offered, adopt, offers, transcript } => {
-                self.finish(&statuses, &offered, (adopt, offers), &transcript).await
-            }
+            SenderQuery::Finish(finish) => self.finish(&finish).await.map(SenderAnswer::Finish),
         }
     }
 
@@ -76,12 +74,12 @@ impl SenderDesk {
         self.signer.as_mut().ok_or_else(|| OwnIdentity::NoSession.into())
     }
 
-    async fn tips(&self, scope: Scope) -> Result<SenderAnswer, SagaError> {
+    async fn tips(&self, scope: Scope) -> Result<OwnTips, SagaError> {
         let all = self.space.tips(Some(Kind::Living)).await.map_err(space_error)?;
         let Scope::Only(addrs) = scope else {
             let empty = all.is_empty() && self.space.staged_addrs(OWNER).await.map_err(space_error)?.is_empty();
             let tips = all.into_iter().map(|t| (t.tjp, Some(t.addr))).collect();
-            return Ok(SenderAnswer::Tips { tips, constants: Vec::new(), empty });
+            return Ok(OwnTips { tips, constants: Vec::new(), empty });
         };
         let by_tjp: HashMap<Addr, Addr> = all.into_iter().map(|t| (t.tjp, t.addr)).collect();
         let (mut starts, mut tips, mut constants) = (Vec::new(), Vec::new(), Vec::new());
@@ -109,43 +107,30 @@ impl SenderDesk {
                 tips.push((addr, Some(tip.clone())));
             }
         }
-        Ok(SenderAnswer::Tips { tips, constants, empty: false })
+        Ok(OwnTips { tips, constants, empty: false })
     }
 
-    async fn compare(&self, items: Vec<(Addr, Option<Addr>, Option<Addr>)>) -> Result<SenderAnswer, SagaError> {
+    async fn compare(&self, pairs: Vec<TipPair>) -> Result<Vec<Option<Relation>>, SagaError> {
         let mut view = View::new(&*self.space, OWNER);
-        let mut out = Vec::with_capacity(items.len());
-        let theirs: Vec<Addr> = items.iter().filter_map(|(_, _, t)| t.clone()).collect();
+        let mut out = Vec::with_capacity(pairs.len());
+        let theirs: Vec<Addr> = pairs.iter().filter_map(|pair| pair.theirs.clone()).collect();
         let known = self.space.has(&theirs).await.map_err(space_error)?;
         let known: HashSet<Addr> = theirs.into_iter().zip(known).filter(|(_, k)| *k).map(|(a, _)| a).collect();
-        for (_, mine, theirs) in items {
+        for TipPair { mine, theirs, .. } in pairs {
             out.push(match (mine, theirs) {
-                (a, b) if a == b => Compared::Same,
-                (Some(_), None) => Compared::Push,
-                (None, _) => Compared::Pull,
-                (Some(mine), Some(theirs)) if known.contains(&theirs) => {
-                    match view.history.relate(&mine, &theirs).await {
-                        Ok(Relation::Same) => Compared::Same,
-                        Ok(Relation::Ahead) => Compared::Push,
-                        Ok(Relation::Behind) => Compared::Pull,
-                        Ok(Relation::Diverged) => Compared::Diverged,
-                        Err(_) => Compared::Unsure,
-                    }
-                }
-                (Some(_), Some(_)) => Compared::Unsure,
+                (a, b) if a == b => Some(Relation::Same),
+                (Some(_), None) => Some(Relation::Ahead),
+                (None, _) => Some(Relation::Behind),
+                (Some(mine), Some(theirs)) if known.contains(&theirs) => view.history.relate(&mine, &theirs).await.ok(),
+                (Some(_), Some(_)) => None,
             });
             view.history.forget();
         }
-        Ok(SenderAnswer::Compared(out))
+        Ok(out)
     }
 
-    async fn finish(
-        &self,
-        statuses: &[Line],
-        offered: &[(Addr, Option<Addr>)],
-        (adopt, offers): (bool, bool),
-        transcript: &[Turn],
-    ) -> Result<SenderAnswer, SagaError> {
+    async fn finish(&self, finish: &Finish) -> Result<Finished, SagaError> {
+        let Finish { statuses, offered, direction, transcript } = finish;
         let offered: HashMap<&Addr, &Option<Addr>> = offered.iter().map(|(t, mine)| (t, mine)).collect();
         for _ in 0..self.limits.commit_tries_max {
             let staged: HashSet<Addr> =
@@ -155,8 +140,7 @@ impl SenderDesk {
             let mut published: HashSet<Addr> = HashSet::new();
             let mut timelines = Vec::new();
             let (mut merges, mut conflicts) = (0, 0);
-            for line in statuses {
-                let Line::Status { tjp, status, tip, why } = line else { continue };
+            for ReceiverLine { tjp, status, tip } in statuses {
                 let Some(before) = offered.get(tjp) else {
                     return Err(SagaError::defect(format!("{tjp} was not in the saga")));
                 };
@@ -165,25 +149,15 @@ impl SenderDesk {
                     before: (*before).clone(),
                     after: (*before).clone(),
                     action: Action::Same,
-                    why: why.clone(),
+                    why: None,
                 };
                 match self
-                    .settle(&mut view, &mut commit, &staged, &mut published, tjp, tip.as_ref(), *status, adopt)
+                    .settle(&mut view, &mut commit, &staged, &mut published, tjp, tip.as_ref(), status, *direction)
                     .await?
                 {
                     Ok((after, made, found)) => {
-                        let pushed = offers
-                            && (*status == Status::Behind
-                                || (*status == Status::Unknown && before.is_some())
-                                || (*status == Status::Diverged && !adopt));
-                        summary.action = match status {
-                            Status::Refused => Action::Refused,
-                            Status::Diverged if adopt => Action::Merged,
-                            _ if made > 0 => Action::Merged,
-                            _ if pushed => Action::Pushed,
-                            _ if after != **before => Action::Pulled,
-                            _ => Action::Same,
-                        };
+                        (summary.action, summary.why) =
+                            happened(status, *direction, before.as_ref(), after.as_ref(), made > 0);
                         summary.after = after.or_else(|| (*before).clone());
                         merges += made;
                         conflicts += found;
@@ -202,7 +176,7 @@ impl SenderDesk {
             match self.space.commit(commit).await {
                 Ok(_) => {
                     self.space.unstage(OWNER).await.map_err(space_error)?;
-                    return Ok(SenderAnswer::Finished { timelines, merges, conflicts });
+                    return Ok(Finished { timelines, merges, conflicts });
                 }
                 Err(CommitError::TipsMoved(_)) => {}
                 Err(error) => return Err(commit_error(error)),
@@ -222,11 +196,12 @@ impl SenderDesk {
         published: &mut HashSet<Addr>,
         tjp: &Addr,
         theirs: Option<&Addr>,
-        status: Status,
-        adopt: bool,
+        status: &Status,
+        direction: Direction,
     ) -> Result<Result<(Option<Addr>, u64, u64), String>, SagaError> {
         let mine = self.space.tip(tjp).await.map_err(space_error)?.map(|t| t.addr);
-        let Some(theirs) = theirs.filter(|_| adopt && status != Status::Refused) else { return Ok(Ok((mine, 0, 0))) };
+        let adopts = direction.adopts() && !matches!(status, Status::Refused(_));
+        let Some(theirs) = theirs.filter(|_| adopts) else { return Ok(Ok((mine, 0, 0))) };
         if mine.as_ref() == Some(theirs) {
             return Ok(Ok((mine, 0, 0)));
         }
@@ -268,6 +243,33 @@ impl SenderDesk {
     }
 }
 
+/// What a saga did to a timeline: how it stood at the receiver, our tip before and after, and whether we made a merge.
+fn happened(
+    status: &Status,
+    direction: Direction,
+    before: Option<&Addr>,
+    after: Option<&Addr>,
+    merged_here: bool,
+) -> (Action, Option<String>) {
+    let took_ours = match status {
+        Status::Refused(why) => return (Action::Refused, Some(why.clone())),
+        Status::Related(Relation::Diverged) if direction.adopts() => return (Action::Merged, None),
+        // The receiver merged, and we do not take what it made.
+        Status::Related(relation) => matches!(relation, Relation::Behind | Relation::Diverged),
+        Status::Unknown => before.is_some(),
+    };
+    let action = if merged_here {
+        Action::Merged
+    } else if direction.offers() && took_ours {
+        Action::Pushed
+    } else if after != before {
+        Action::Pulled
+    } else {
+        Action::Same
+    };
+    (action, None)
+}
+
 /// Adds a saga's turns and its transcript's tip to a commit.
 pub(super) async fn add_transcript(
     view: &mut View<'_>,
@@ -279,7 +281,7 @@ pub(super) async fn add_transcript(
     if let Some(last) = transcript.last() {
         let advance = view
             .history
-            .advance(None, last.frame.addr())
+            .advance(None, last.frame().addr())
             .await
             .map_err(|e| SagaError::defect(format!("a transcript that does not hold: {e}")))?;
         commit.tips.push(Advance::Timeline(advance));

@@ -1,0 +1,253 @@
+//! What the machines ask their shells, and what they are told. Question and answer have the same name: a
+//! [`SenderQuery::Compare`] is answered by a [`SenderAnswer::Compare`], and each holds what only that answer can hold.
+//! Any question may be answered by `Failed`. An answer to another question than the open one ends the connection
+//! loudly, with an error that names both; a machine never has two questions open.
+
+pub use crate::flow::Load;
+
+use crate::error::SagaError;
+use crate::sender::{Direction, Scope};
+use crate::summary::TimelineSummary;
+use crate::turn::Turn;
+use crate::wire::peek::{Peek, Peeked};
+use crate::wire::stream::{ReceiverLine, SenderLine};
+use ibgib::timeline::Relation;
+use ibgib::{Addr, IbGib, Verified};
+use ibgib_keystone::{Chain, Step};
+
+/// What the sender needs from its own side.
+#[derive(Clone, Debug)]
+pub enum SenderQuery {
+    /// Evolve the session identity, solving the demanded challenges; store it durably, then answer.
+    SignConnect {
+        /// The claim's target.
+        challenge_uuid: String,
+        /// Challenges to solve.
+        demanded: Vec<String>,
+    },
+    /// Evolve the session identity with claim {sync, target}; store it durably, then answer.
+    SignTurn(Addr),
+    /// Tips and constants in scope.
+    Tips(Scope),
+    /// How each pair of tips relates, as far as this side can tell.
+    Compare(Vec<TipPair>),
+    /// Addresses under these tips, down to the stops, dependencies first.
+    Candidates {
+        /// Where to start.
+        starts: Vec<Addr>,
+        /// Where to stop.
+        stops: Vec<Addr>,
+    },
+    /// Which of these are neither committed nor staged here.
+    Lacking(Vec<Addr>),
+    /// Nodes.
+    Load(Load),
+    /// Keep received nodes apart.
+    Stage(Vec<Verified<IbGib>>),
+    /// Commit: adopt the receiver's tips (merging if ours moved), publish staged nodes, store the transcript.
+    Finish(Box<Finish>),
+}
+
+/// Answers to [`SenderQuery`].
+#[derive(Clone, Debug)]
+pub enum SenderAnswer {
+    /// The session identity's new frame.
+    SignConnect(Verified<IbGib>),
+    /// The session identity's new frame, or `None`: the target cannot be bound by what is left in the pool, make
+    /// another target.
+    SignTurn(Option<Verified<IbGib>>),
+    /// What is in scope.
+    Tips(OwnTips),
+    /// In the order asked: how the first of the two relates to the second; `None` when only the receiver can tell.
+    Compare(Vec<Option<Relation>>),
+    /// Addresses, dependencies first.
+    Candidates(Vec<Addr>),
+    /// A part of the addresses asked about.
+    Lacking(Vec<Addr>),
+    /// As [`Load`] wants them.
+    Load(Vec<Verified<IbGib>>),
+    /// They are kept.
+    Stage,
+    /// The commit is durable.
+    Finish(Finished),
+    /// It could not be done.
+    Failed(SagaError),
+}
+
+impl SenderAnswer {
+    /// The name of the question that it answers.
+    pub fn question(&self) -> &'static str {
+        match self {
+            Self::SignConnect(_) => "SignConnect",
+            Self::SignTurn(_) => "SignTurn",
+            Self::Tips(_) => "Tips",
+            Self::Compare(_) => "Compare",
+            Self::Candidates(_) => "Candidates",
+            Self::Lacking(_) => "Lacking",
+            Self::Load(_) => "Load",
+            Self::Stage => "Stage",
+            Self::Finish(_) => "Finish",
+            Self::Failed(_) => "any",
+        }
+    }
+}
+
+/// The tips that both sides have of a timeline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TipPair {
+    /// The timeline.
+    pub tjp: Addr,
+    /// Our tip.
+    pub mine: Option<Addr>,
+    /// The receiver's tip.
+    pub theirs: Option<Addr>,
+}
+
+/// What a sender has in scope.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnTips {
+    /// (timeline, our tip).
+    pub tips: Vec<(Addr, Option<Addr>)>,
+    /// (constant, whether we have it).
+    pub constants: Vec<(Addr, bool)>,
+    /// Nothing living and nothing staged is here.
+    pub empty: bool,
+}
+
+/// How a sender ends a saga.
+#[derive(Clone, Debug)]
+pub struct Finish {
+    /// The receiver's answer per timeline and constant: one for each that is in `offered`.
+    pub statuses: Vec<ReceiverLine>,
+    /// What was in the saga: each timeline with our tip of before, each constant with itself.
+    pub offered: Vec<(Addr, Option<Addr>)>,
+    /// Whether to adopt the receiver's tips, and whether it was to adopt ours.
+    pub direction: Direction,
+    /// Turns of both sides, in order.
+    pub transcript: Vec<Turn>,
+}
+
+/// What a sender's commit did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Finished {
+    /// Per timeline.
+    pub timelines: Vec<TimelineSummary>,
+    /// Merge frames made.
+    pub merges: u64,
+    /// New conflicts.
+    pub conflicts: u64,
+}
+
+/// What the receiver needs from its own side.
+#[derive(Clone, Debug)]
+pub enum ReceiverQuery {
+    /// The session that this frame belongs to, and a fresh challenge for it.
+    Session(Addr),
+    /// Store the connect proof durably and register the connection.
+    Connected {
+        /// The session's evolved frame.
+        frame: Verified<IbGib>,
+        /// Its validated step.
+        step: Step,
+    },
+    /// Answer a peek.
+    Peek(Peek),
+    /// Keep received nodes apart.
+    Stage(Vec<Verified<IbGib>>),
+    /// Relate what the sender named to our tips, and plan the commit. Nothing moves yet.
+    Evaluate(Evaluate),
+    /// Carry out the plan of the last `Evaluate`, with these nodes and the session's step, all in one commit.
+    Commit {
+        /// Turns of both sides, in order, the answer included.
+        transcript: Vec<Turn>,
+        /// Session frames of this saga.
+        session_frames: Vec<Verified<IbGib>>,
+        /// Their joined step.
+        step: Option<Step>,
+    },
+    /// Nodes.
+    Load(Load),
+}
+
+/// Answers to [`ReceiverQuery`].
+#[derive(Clone, Debug)]
+pub enum ReceiverAnswer {
+    /// The session is known, its identity in good standing.
+    Session {
+        /// The session identity's validated state.
+        chain: Box<Chain>,
+        /// A fresh challenge.
+        challenge_uuid: String,
+        /// Ids that must be solved.
+        demanded: Vec<String>,
+    },
+    /// It is stored.
+    Connected,
+    /// The answer, whole; the machine cuts it into pages.
+    Peek(Peeked),
+    /// They are kept.
+    Stage,
+    /// What the turn leads to.
+    Evaluate(Evaluated),
+    /// Whether it is committed.
+    Commit(Committed),
+    /// As [`Load`] wants them.
+    Load(Vec<Verified<IbGib>>),
+    /// It could not be done. Taken at any time, whether or not a question is open: so the shell ends a connection.
+    Failed(SagaError),
+}
+
+impl ReceiverAnswer {
+    /// The name of the question that it answers.
+    pub fn question(&self) -> &'static str {
+        match self {
+            Self::Session { .. } => "Session",
+            Self::Connected => "Connected",
+            Self::Peek(_) => "Peek",
+            Self::Stage => "Stage",
+            Self::Evaluate(_) => "Evaluate",
+            Self::Commit(_) => "Commit",
+            Self::Load(_) => "Load",
+            Self::Failed(_) => "any",
+        }
+    }
+}
+
+/// A turn to evaluate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evaluate {
+    /// The turn's list.
+    pub lines: Vec<SenderLine>,
+    /// Nodes that arrived with this saga.
+    pub payload: Vec<Addr>,
+    /// The sender asks for the commit.
+    pub commit: bool,
+    /// The sender's first turn: it commits only what is same or behind here.
+    pub is_init: bool,
+    /// The sender adopts our tips, so send what it lacks.
+    pub adopt: bool,
+}
+
+/// What a turn leads to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Evaluated {
+    /// One per timeline and constant.
+    pub statuses: Vec<ReceiverLine>,
+    /// Nodes to send with the answer.
+    pub send: Vec<Addr>,
+    /// The plan is complete and shall be committed.
+    pub commit: bool,
+    /// Merge frames the plan makes.
+    pub merges: u64,
+    /// New conflicts it records.
+    pub conflicts: u64,
+}
+
+/// How a receiver's commit ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Committed {
+    /// It is durable.
+    Durable,
+    /// Tips moved under it, and nothing is committed: evaluate again.
+    Moved,
+}

@@ -1,0 +1,457 @@
+//! What a saga would do, found out before it opens: a value that asks (its own side and, by peeks, the receiver) until
+//! every timeline in scope is known to be a push, a pull or diverged, and every node that has to travel is named.
+//!
+//! One round: how do our tips relate to the receiver's, and where we cannot tell, does it have ours? What lies under
+//! our tips that it may lack, and which of that has it? What lies under its tips, and which of that do we lack? What is
+//! listed may belong to timelines that we only now hear of: they make another round.
+
+use crate::ask::{OwnTips, SenderAnswer, SenderQuery, TipPair};
+use crate::error::{Breach, SagaError};
+use crate::fingerprint::{BUCKETS, Fingerprint, bucket};
+use crate::limits::Limits;
+use crate::sender::{Direction, Scope};
+use crate::wire::packet::printed;
+use crate::wire::peek::{Peek, Peeked};
+use ibgib::Addr;
+use ibgib::timeline::Relation;
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+
+/// Bytes of addresses in one question: well under [`Limits::message_bytes_max`].
+const QUESTION_BYTES: usize = 200_000;
+/// Bytes that JSON adds at most to an address in a question, or to a pair of them.
+const PUNCTUATION: usize = 16;
+
+/// What a saga would do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The timelines that differ.
+    pub items: BTreeMap<Addr, Item>,
+    /// Constants that we have and that are in scope.
+    pub constants: Vec<Addr>,
+    /// Nodes to ask for.
+    pub want: Vec<Addr>,
+    /// Nodes to send, dependencies first.
+    pub push: Vec<Addr>,
+    /// We hold nothing: all that lies under the receiver's tips has to come, and is not listed in `want`.
+    pub takes_all: bool,
+    /// The receiver has each of the constants.
+    pub constants_known: bool,
+}
+
+/// A timeline in a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// Our tip.
+    pub mine: Option<Addr>,
+    /// The receiver's tip.
+    pub theirs: Option<Addr>,
+    /// How ours relates to the receiver's.
+    pub relation: Relation,
+}
+
+impl Plan {
+    /// Whether a saga would move nothing.
+    pub fn is_idle(&self) -> bool {
+        let same = self.items.values().all(|i| i.relation == Relation::Same);
+        same && self.constants_known && self.want.is_empty() && self.push.is_empty()
+    }
+
+    /// Whether there is a timeline in which both sides have edits that the other lacks.
+    pub fn has_diverged(&self) -> bool {
+        self.items.values().any(|i| i.relation == Relation::Diverged)
+    }
+}
+
+/// What a planner needs next.
+#[derive(Clone, Debug)]
+pub enum Need {
+    /// An answer of our own side, given to [`Planner::answer`].
+    Ask(SenderQuery),
+    /// The receiver's answer to this, given to [`Planner::peeked`].
+    Peek(Peek),
+    /// Another page of that answer.
+    Page,
+    /// Nothing: this is the plan.
+    Done(Plan),
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Our own side is asked.
+    Ours(Ours),
+    /// The receiver is asked.
+    Theirs(Asking, Theirs),
+    /// The plan was handed out, or planning failed.
+    Over,
+}
+
+#[derive(Debug)]
+enum Ours {
+    /// What is in scope?
+    Tips,
+    /// What do we have of timelines that we only now heard of? With the receiver's tips.
+    LateTips(HashMap<Addr, Addr>),
+    /// How do these relate, as far as our side can tell?
+    Compare(Vec<TipPair>),
+    /// What lies under our tips, down to what the receiver has?
+    Candidates(Wanted),
+    /// Which of what the receiver listed do we lack? With the timelines it told that are not in the plan yet.
+    Lacking(HashMap<Addr, Addr>),
+}
+
+#[derive(Debug)]
+enum Theirs {
+    /// Is everything equal?
+    Equal { mine: BTreeMap<Addr, Addr>, buckets: Vec<String> },
+    /// Which tips differ?
+    Buckets { mine: BTreeMap<Addr, Addr> },
+    /// What are the tips of these?
+    Tips { mine: BTreeMap<Addr, Option<Addr>> },
+    /// Does the receiver have our tip, where we do not have its? `None` is what we cannot tell.
+    Unsure { round: Vec<(TipPair, Option<Relation>)>, asked: Vec<Addr> },
+    /// Which of the candidates does it have already?
+    Has { wanted: Wanted, candidates: Vec<Addr> },
+    /// What lies under its tips?
+    List,
+}
+
+/// What a round has the receiver list: its tips, each with what we have under it.
+type Wanted = Vec<(Addr, Option<Addr>)>;
+
+/// A question under way, in as many messages as it takes; the answers count as one.
+#[derive(Debug)]
+struct Asking {
+    rest: VecDeque<Peek>,
+    whole: Peeked,
+    /// How many bits the answers to what was asked so far must have.
+    bits: usize,
+}
+
+impl Asking {
+    /// Begins with the first of the messages; `None` when there is none.
+    fn begin(peeks: impl IntoIterator<Item = Peek>) -> Option<(Self, Peek)> {
+        let mut asking = Self { rest: peeks.into_iter().collect(), whole: Peeked::default(), bits: 0 };
+        asking.next().map(|first| (asking, first))
+    }
+
+    fn next(&mut self) -> Option<Peek> {
+        let next = self.rest.pop_front()?;
+        self.bits += match &next {
+            Peek::Has(addrs) => addrs.len(),
+            Peek::Buckets(_) => BUCKETS,
+            Peek::Equal(_) | Peek::Tips(_) | Peek::List { .. } => 0,
+        };
+        Some(next)
+    }
+
+    /// Takes a page; answers what is needed to go on, `None` once all is answered.
+    fn page(&mut self, page: Peeked, list_max: u64) -> Result<Option<Need>, SagaError> {
+        self.whole.absorb(page);
+        // As many bits as were asked for are no surprise.
+        if self.whole.entries() > list_max.max(self.bits as u64) {
+            return Err(SagaError::Limit { name: "list_max", limit: list_max });
+        }
+        if self.whole.more {
+            return Ok(Some(Need::Page));
+        }
+        if self.whole.has.len() != self.bits {
+            return Err(SagaError::misbehaved(Breach::BadPeek, "another number of answers than questions"));
+        }
+        Ok(self.next().map(Need::Peek))
+    }
+}
+
+/// Finds out what a saga would do. What it [needs](Need) it is given, one after the other.
+#[derive(Debug)]
+pub struct Planner {
+    direction: Direction,
+    /// Everything is in scope: all that differs is found at once, and no timeline late.
+    all: bool,
+    list_max: u64,
+    late_rounds_max: u32,
+    plan: Plan,
+    they_are_empty: bool,
+    /// What the receiver has of what it was asked for, in all rounds.
+    their_has: HashSet<Addr>,
+    /// Rounds of timelines that we heard of late.
+    late_rounds: u32,
+    phase: Phase,
+}
+
+impl Planner {
+    /// A planner, and its first need.
+    pub fn new(scope: Scope, direction: Direction, limits: &Limits) -> (Self, Need) {
+        let planner = Self {
+            direction,
+            all: scope == Scope::All,
+            list_max: limits.list_max,
+            late_rounds_max: limits.late_rounds_max,
+            plan: Plan::default(),
+            they_are_empty: false,
+            their_has: HashSet::new(),
+            late_rounds: 0,
+            phase: Phase::Ours(Ours::Tips),
+        };
+        (planner, Need::Ask(SenderQuery::Tips(scope)))
+    }
+
+    /// Whether it needs an answer of the receiver.
+    pub fn awaits_peek(&self) -> bool {
+        matches!(self.phase, Phase::Theirs(..))
+    }
+
+    /// Takes an answer of our own side.
+    ///
+    /// # Errors
+    /// It answers another question, or [`Limits::late_rounds_max`] is crossed.
+    pub fn answer(&mut self, answer: SenderAnswer) -> Result<Need, SagaError> {
+        let phase = match std::mem::replace(&mut self.phase, Phase::Over) {
+            Phase::Ours(ours) => ours,
+            phase => return Err(unasked(&phase, answer.question())),
+        };
+        match (phase, answer) {
+            (Ours::Tips, SenderAnswer::Tips(tips)) => Ok(self.tips(tips)),
+            (Ours::LateTips(theirs), SenderAnswer::Tips(tips)) => Ok(self.late_tips(&theirs, tips.tips)),
+            (Ours::Compare(pairs), SenderAnswer::Compare(found)) if pairs.len() == found.len() => {
+                Ok(self.compared(pairs.into_iter().zip(found).collect()))
+            }
+            (Ours::Candidates(wanted), SenderAnswer::Candidates(candidates)) => Ok(self.candidates(wanted, candidates)),
+            (Ours::Lacking(late), SenderAnswer::Lacking(lacking)) => self.lacking(late, lacking),
+            (phase, answer) => Err(unasked(&phase, answer.question())),
+        }
+    }
+
+    /// Takes a page of the receiver's answer.
+    ///
+    /// # Errors
+    /// It does not fit the question, or crosses [`Limits::list_max`].
+    pub fn peeked(&mut self, page: Peeked) -> Result<Need, SagaError> {
+        let (mut asking, theirs) = match std::mem::replace(&mut self.phase, Phase::Over) {
+            Phase::Theirs(asking, theirs) => (asking, theirs),
+            phase => return Err(unasked(&phase, "a peek")),
+        };
+        if let Some(need) = asking.page(page, self.list_max)? {
+            self.phase = Phase::Theirs(asking, theirs);
+            return Ok(need);
+        }
+        let answer = asking.whole;
+        Ok(match theirs {
+            Theirs::Equal { mine, buckets } => {
+                self.they_are_empty = answer.empty;
+                if answer.equal && self.plan.constants.is_empty() {
+                    return Ok(self.done());
+                }
+                self.peek_or([Peek::Buckets(buckets)], Theirs::Buckets { mine }, Self::done)
+            }
+            Theirs::Buckets { mine } => {
+                // The receiver tells every tip of the buckets that differ, so what it leaves out there it lacks.
+                let differs = |tjp: &Addr| answer.has[bucket(tjp)];
+                let mine = mine.into_iter().filter(|(tjp, _)| differs(tjp)).map(|(tjp, tip)| (tjp, Some(tip)));
+                let theirs = answer.tips.into_iter().filter(|(tjp, _)| differs(tjp));
+                self.compare(mine.collect(), theirs.collect())
+            }
+            Theirs::Tips { mine } => {
+                self.they_are_empty = answer.empty;
+                self.compare(mine, answer.tips)
+            }
+            Theirs::Unsure { round, asked } => {
+                self.their_has.extend(having(asked, answer.has));
+                self.sure(round)
+            }
+            Theirs::Has { wanted, candidates } => {
+                self.their_has.extend(having(candidates.clone(), answer.has));
+                self.list(wanted, candidates)
+            }
+            Theirs::List => self.listed(answer),
+        })
+    }
+
+    // -- what differs --------------------------------------------------------------------------------------------
+
+    fn tips(&mut self, own: OwnTips) -> Need {
+        self.plan.takes_all = own.empty && self.all;
+        for (constant, have) in own.constants {
+            if have {
+                self.plan.constants.push(constant);
+            } else {
+                self.plan.want.push(constant);
+            }
+        }
+        if self.all {
+            let mine: BTreeMap<Addr, Addr> = own.tips.into_iter().filter_map(|(tjp, tip)| Some((tjp, tip?))).collect();
+            let Fingerprint { whole, buckets } = Fingerprint::of(&mine);
+            return self.peek_or([Peek::Equal(whole)], Theirs::Equal { mine, buckets }, Self::done);
+        }
+        let mut asked = batches(own.tips.iter().map(|(tjp, _)| tjp.clone()).collect(), address_bytes);
+        if asked.is_empty() {
+            // Asked all the same: the answer also tells whether the receiver is empty.
+            asked.push(Vec::new());
+        }
+        let mine = own.tips.into_iter().collect();
+        self.peek_or(asked.into_iter().map(Peek::Tips), Theirs::Tips { mine }, Self::done)
+    }
+
+    /// What differs of our tips and the receiver's. Any address of a timeline may have been asked for; the receiver
+    /// names the timeline.
+    fn compare(&mut self, mine: BTreeMap<Addr, Option<Addr>>, theirs: Vec<(Addr, Option<Addr>)>) -> Need {
+        let theirs: BTreeMap<Addr, Addr> = theirs.into_iter().filter_map(|(tjp, tip)| Some((tjp, tip?))).collect();
+        let ours = mine.iter().filter_map(|(tjp, tip)| Some((tjp, tip.as_ref()?)));
+        let mut round: Vec<TipPair> = ours
+            .filter(|(tjp, tip)| theirs.get(*tjp) != Some(*tip))
+            .map(|(tjp, tip)| TipPair { tjp: tjp.clone(), mine: Some(tip.clone()), theirs: theirs.get(tjp).cloned() })
+            .collect();
+        let known = |tjp: &Addr| mine.get(tjp).is_some_and(Option::is_some);
+        let unknown = theirs.into_iter().filter(|(tjp, _)| !known(tjp));
+        round.extend(unknown.map(|(tjp, theirs)| TipPair { tjp, mine: None, theirs: Some(theirs) }));
+        self.ask(SenderQuery::Compare(round.clone()), Ours::Compare(round))
+    }
+
+    fn late_tips(&mut self, theirs: &HashMap<Addr, Addr>, tips: Vec<(Addr, Option<Addr>)>) -> Need {
+        self.late_rounds += 1;
+        // What our side reaches from these may be in the plan already.
+        let round: Vec<TipPair> = tips
+            .into_iter()
+            .filter(|(tjp, _)| !self.plan.items.contains_key(tjp))
+            .map(|(tjp, mine)| TipPair { theirs: theirs.get(&tjp).cloned(), tjp, mine })
+            .filter(|pair| pair.mine != pair.theirs)
+            .collect();
+        self.ask(SenderQuery::Compare(round.clone()), Ours::Compare(round))
+    }
+
+    fn compared(&mut self, round: Vec<(TipPair, Option<Relation>)>) -> Need {
+        let unsure = round.iter().filter(|(_, relation)| relation.is_none());
+        let asked: Vec<Addr> = unsure.filter_map(|(pair, _)| pair.mine.clone()).collect();
+        let peeks = batches(asked.clone(), address_bytes).into_iter().map(Peek::Has);
+        match Asking::begin(peeks) {
+            Some((asking, first)) => self.peek(asking, first, Theirs::Unsure { round, asked }),
+            None => self.sure(round),
+        }
+    }
+
+    /// Every timeline of this round is known to be a push, a pull or diverged: ask for what may have to travel.
+    fn sure(&mut self, round: Vec<(TipPair, Option<Relation>)>) -> Need {
+        let (pushes, pulls) = (self.direction.offers(), self.direction.adopts() && !self.plan.takes_all);
+        let (mut starts, mut stops, mut wanted) = (Vec::new(), Vec::new(), Vec::new());
+        for (TipPair { tjp, mine, theirs }, relation) in round {
+            let relation = relation.unwrap_or_else(|| {
+                let has = mine.as_ref().is_some_and(|mine| self.their_has.contains(mine));
+                if has { Relation::Behind } else { Relation::Diverged }
+            });
+            if pushes && matches!(relation, Relation::Ahead | Relation::Diverged) {
+                starts.extend(mine.clone());
+                stops.extend(theirs.clone());
+            }
+            if pulls
+                && matches!(relation, Relation::Behind | Relation::Diverged)
+                && let Some(theirs) = &theirs
+            {
+                wanted.push((theirs.clone(), mine.clone().filter(|_| relation == Relation::Behind)));
+            }
+            self.plan.items.insert(tjp, Item { mine, theirs, relation });
+        }
+        if self.late_rounds == 0 && pushes {
+            starts.extend(self.plan.constants.iter().cloned());
+        }
+        self.ask(SenderQuery::Candidates { starts, stops }, Ours::Candidates(wanted))
+    }
+
+    // -- what travels --------------------------------------------------------------------------------------------
+
+    fn candidates(&mut self, wanted: Wanted, candidates: Vec<Addr>) -> Need {
+        // A side without timelines may still have constants.
+        let nothing_there = self.they_are_empty && self.plan.constants.is_empty();
+        let asked = if nothing_there { Vec::new() } else { candidates.clone() };
+        match Asking::begin(batches(asked, address_bytes).into_iter().map(Peek::Has)) {
+            Some((asking, first)) => self.peek(asking, first, Theirs::Has { wanted, candidates }),
+            None => self.list(wanted, candidates),
+        }
+    }
+
+    /// Ask what lies under the receiver's tips that we do not know.
+    fn list(&mut self, wanted: Wanted, candidates: Vec<Addr>) -> Need {
+        let mut known: HashSet<Addr> = self.plan.push.iter().cloned().collect();
+        let lacks = candidates.into_iter().filter(|a| !self.their_has.contains(a) && known.insert(a.clone()));
+        self.plan.push.extend(lacks);
+        let live = !self.all;
+        let bytes = |(tip, stop): &(Addr, Option<Addr>)| address_bytes(tip) + stop.as_ref().map_or(0, address_bytes);
+        let peeks = batches(wanted, bytes).into_iter().map(|items| Peek::List { items, live });
+        self.peek_or(peeks, Theirs::List, Self::done)
+    }
+
+    fn listed(&mut self, answer: Peeked) -> Need {
+        // Several questions may have the same answers.
+        let mut seen = HashSet::new();
+        let listed: Vec<Addr> = answer.nodes.into_iter().filter(|addr| seen.insert(addr.clone())).collect();
+        let tips = answer.tips.into_iter().filter_map(|(tjp, tip)| Some((tjp, tip?)));
+        // With everything in scope, whatever differs is in the plan already.
+        let late = tips.filter(|(tjp, _)| !self.all && !self.plan.items.contains_key(tjp)).collect();
+        self.ask(SenderQuery::Lacking(listed), Ours::Lacking(late))
+    }
+
+    fn lacking(&mut self, late: HashMap<Addr, Addr>, lacking: Vec<Addr>) -> Result<Need, SagaError> {
+        let mut known: HashSet<Addr> = self.plan.want.iter().cloned().collect();
+        self.plan.want.extend(lacking.into_iter().filter(|a| known.insert(a.clone())));
+        if late.is_empty() {
+            return Ok(self.done());
+        }
+        if self.late_rounds >= self.late_rounds_max {
+            return Err(SagaError::Limit { name: "late_rounds_max", limit: u64::from(self.late_rounds_max) });
+        }
+        let mut heard: Vec<Addr> = late.keys().cloned().collect();
+        heard.sort();
+        Ok(self.ask(SenderQuery::Tips(Scope::Only(heard)), Ours::LateTips(late)))
+    }
+
+    fn done(&mut self) -> Need {
+        let mut plan = std::mem::take(&mut self.plan);
+        plan.constants_known = plan.constants.iter().all(|c| self.their_has.contains(c));
+        Need::Done(plan)
+    }
+
+    fn ask(&mut self, query: SenderQuery, ours: Ours) -> Need {
+        self.phase = Phase::Ours(ours);
+        Need::Ask(query)
+    }
+
+    fn peek(&mut self, asking: Asking, first: Peek, theirs: Theirs) -> Need {
+        self.phase = Phase::Theirs(asking, theirs);
+        Need::Peek(first)
+    }
+
+    /// Asks the receiver, or goes on when there is nothing to ask.
+    fn peek_or(&mut self, peeks: impl IntoIterator<Item = Peek>, theirs: Theirs, or: fn(&mut Self) -> Need) -> Need {
+        match Asking::begin(peeks) {
+            Some((asking, first)) => self.peek(asking, first, theirs),
+            None => or(self),
+        }
+    }
+}
+
+fn unasked(phase: &impl std::fmt::Debug, answer: &str) -> SagaError {
+    SagaError::defect(format!("an answer to {answer} came while planning needs {phase:?}"))
+}
+
+fn having(asked: Vec<Addr>, has: Vec<bool>) -> impl Iterator<Item = Addr> {
+    asked.into_iter().zip(has).filter(|(_, has)| *has).map(|(addr, _)| addr)
+}
+
+fn address_bytes(addr: &Addr) -> usize {
+    printed(addr.as_str()) + PUNCTUATION
+}
+
+/// Items in batches that fit a question each; none when there are none.
+fn batches<T>(items: Vec<T>, bytes_of: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+    let mut out: Vec<Vec<T>> = Vec::new();
+    let mut bytes = 0;
+    for item in items {
+        bytes += bytes_of(&item);
+        match out.last_mut() {
+            Some(batch) if bytes <= QUESTION_BYTES => batch.push(item),
+            _ => {
+                bytes = bytes_of(&item);
+                out.push(vec![item]);
+            }
+        }
+    }
+    out
+}

@@ -1,0 +1,157 @@
+//! Peeks: what a sender may ask before it opens a saga. Reading only, unsigned, allowed once connected; nothing
+//! moves. With them a saga starts knowing what the other side has, so that only missing nodes travel.
+
+use super::members::{DecodeError, Members, Problem};
+use super::message::Message;
+use super::packet::printed;
+use crate::fingerprint::BUCKETS;
+use ibgib::{Addr, Value, strings};
+
+/// A question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Peek {
+    /// Are all living timelines' tips the same as mine? (whole fingerprint)
+    Equal(String),
+    /// The tips in the buckets where mine differ.
+    Buckets(Vec<String>),
+    /// The tips of these timelines.
+    Tips(Vec<Addr>),
+    /// Which of these nodes are there already (committed, or staged by me)?
+    Has(Vec<Addr>),
+    /// The addresses under these tips, down to the node that I have (if any).
+    List {
+        /// (tip, what I have under it).
+        items: Vec<(Addr, Option<Addr>)>,
+        /// Go on from every living timeline met to its tip, and tell those tips.
+        live: bool,
+    },
+}
+
+/// One page of an answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Peeked {
+    /// [`Peek::Equal`]'s answer.
+    pub equal: bool,
+    /// Timelines and tips; `None` for one that is not there.
+    pub tips: Vec<(Addr, Option<Addr>)>,
+    /// [`Peek::Has`]: one per address asked, in order.
+    pub has: Vec<bool>,
+    /// [`Peek::List`]: dependencies first.
+    pub nodes: Vec<Addr>,
+    /// The side that answers holds no living timelines.
+    pub empty: bool,
+    /// Another page follows.
+    pub more: bool,
+}
+
+impl Peek {
+    pub(crate) fn members(&self) -> Vec<(&'static str, Value)> {
+        match self {
+            Self::Equal(fingerprint) => vec![("fingerprint", fingerprint.as_str().into())],
+            Self::Buckets(buckets) => vec![("buckets", strings(buckets.iter().map(String::as_str)))],
+            Self::Tips(addrs) => vec![("tips", list(addrs))],
+            Self::Has(addrs) => vec![("has", list(addrs))],
+            Self::List { items, live } => vec![("list", pairs(items)), ("live", (*live).into())],
+        }
+    }
+
+    /// The first member that is a question tells which one it is.
+    pub(crate) fn read(members: Members<'_>) -> Result<Self, DecodeError> {
+        for name in members.map.keys() {
+            return Ok(match name {
+                "fingerprint" => Self::Equal(members.text("fingerprint")?.to_owned()),
+                "buckets" => Self::Buckets(members.texts("buckets", BUCKETS..=BUCKETS)?),
+                "tips" => Self::Tips(members.addrs("tips")?),
+                "has" => Self::Has(members.addrs("has")?),
+                "list" => {
+                    let live = members.has("live") && members.flag("live")?;
+                    Self::List { items: members.pairs("list")?, live }
+                }
+                _ => continue,
+            });
+        }
+        Err(members.error("fingerprint, buckets, tips, has or list", Problem::Missing))
+    }
+}
+
+impl Peeked {
+    /// Cuts an answer into messages that fit.
+    pub(crate) fn pages(self, message_bytes_max: usize) -> Vec<Message> {
+        let budget = message_bytes_max / 2;
+        let mut pages = vec![Self { equal: self.equal, has: self.has, empty: self.empty, ..Self::default() }];
+        let mut size = pages[0].has.len();
+        let mut fit = |pages: &mut Vec<Self>, bytes: usize| {
+            if size + bytes > budget {
+                pages.push(Self::default());
+                size = 0;
+            }
+            size += bytes;
+        };
+        for (tjp, tip) in self.tips {
+            fit(&mut pages, 16 + printed(tjp.as_str()) + tip.as_ref().map_or(0, |t| printed(t.as_str())));
+            if let Some(page) = pages.last_mut() {
+                page.tips.push((tjp, tip));
+            }
+        }
+        for node in self.nodes {
+            fit(&mut pages, 8 + printed(node.as_str()));
+            if let Some(page) = pages.last_mut() {
+                page.nodes.push(node);
+            }
+        }
+        let last = pages.len() - 1;
+        pages.into_iter().enumerate().map(|(i, page)| Message::PeekOk(Self { more: i < last, ..page })).collect()
+    }
+
+    pub(crate) fn members(&self) -> [(&'static str, Value); 6] {
+        let bits: String = self.has.iter().map(|b| if *b { '1' } else { '0' }).collect();
+        [
+            ("equal", self.equal.into()),
+            ("empty", self.empty.into()),
+            ("tips", pairs(&self.tips)),
+            ("has", bits.into()),
+            ("nodes", list(&self.nodes)),
+            ("more", self.more.into()),
+        ]
+    }
+
+    pub(crate) fn read(members: Members<'_>) -> Result<Self, DecodeError> {
+        let bits = members.text("has")?.bytes().map(|b| match b {
+            b'0' => Ok(false),
+            b'1' => Ok(true),
+            _ => Err(members.error("has", Problem::NotA("a text of 0 and 1"))),
+        });
+        Ok(Self {
+            equal: members.flag("equal")?,
+            empty: members.flag("empty")?,
+            tips: members.pairs("tips")?,
+            has: bits.collect::<Result<_, _>>()?,
+            nodes: members.addrs("nodes")?,
+            more: members.flag("more")?,
+        })
+    }
+
+    /// Adds the next page.
+    pub(crate) fn absorb(&mut self, next: Self) {
+        self.tips.extend(next.tips);
+        self.nodes.extend(next.nodes);
+        self.has.extend(next.has);
+        self.equal |= next.equal;
+        self.empty |= next.empty;
+        self.more = next.more;
+    }
+
+    /// Entries of all kinds.
+    pub(crate) fn entries(&self) -> u64 {
+        (self.nodes.len() + self.tips.len() + self.has.len()) as u64
+    }
+}
+
+fn pairs(items: &[(Addr, Option<Addr>)]) -> Value {
+    let optional = |a: &Option<Addr>| a.as_ref().map_or(Value::Null, Value::from);
+    Value::Array(items.iter().map(|(a, b)| Value::Array(vec![a.into(), optional(b)])).collect())
+}
+
+fn list(items: &[Addr]) -> Value {
+    Value::Array(items.iter().map(Value::from).collect())
+}

@@ -1,0 +1,192 @@
+//! The lines of a turn's list, and what a turn's signed message announces of its stream.
+//!
+//! The stream of a turn is JSON Lines: first its list, one kind of line for each side, then its nodes. The message
+//! holds count and digest of both: the list's digest covers its lines, the payload's digest the nodes' addresses in
+//! order (an address covers its content).
+
+use super::members::{DecodeError, Members, Problem};
+use crate::error::{Breach, SagaError};
+use ibgib::timeline::Relation;
+use ibgib::{Addr, Map, Mode, Value, object};
+use sha2::{Digest, Sha256};
+
+/// A line of a list, as text and back.
+pub(crate) trait Line: Sized {
+    fn members(&self) -> Map;
+    fn read(members: Members<'_>) -> Result<Self, DecodeError>;
+
+    fn to_json(&self) -> String {
+        Value::Object(self.members()).to_json()
+    }
+
+    fn parse(text: &str) -> Result<Self, SagaError> {
+        let bad = |why: String| SagaError::misbehaved(Breach::BadList, why);
+        let Value::Object(map) = Value::parse(text, Mode::Strict).map_err(|e| bad(e.to_string()))? else {
+            return Err(bad("a line is not an object".into()));
+        };
+        Self::read(Members { of: "list", map: &map }).map_err(|e| bad(e.to_string()))
+    }
+}
+
+/// A line of the sender's list: what the saga is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SenderLine {
+    /// A timeline in the saga: what the sender has, what it believes the receiver has.
+    Timeline {
+        /// The timeline.
+        tjp: Addr,
+        /// The sender's tip; `None` when it has none or only wants to pull.
+        tip: Option<Addr>,
+        /// The receiver's tip that the sender knows of and has asked for what lies under it.
+        theirs: Option<Addr>,
+    },
+    /// A constant (an ibgib without a timeline) that the receiver shall have.
+    Constant(Addr),
+    /// A node that the sender asks for.
+    Want(Addr),
+}
+
+impl Line for SenderLine {
+    fn members(&self) -> Map {
+        match self {
+            Self::Timeline { tjp, tip, theirs } => {
+                let members = [("tjp", Some(tjp)), ("tip", tip.as_ref()), ("theirs", theirs.as_ref())];
+                members.into_iter().filter_map(|(name, addr)| Some((name, addr?))).collect()
+            }
+            Self::Constant(addr) => [("constant", addr)].into_iter().collect(),
+            Self::Want(addr) => [("want", addr)].into_iter().collect(),
+        }
+    }
+
+    fn read(members: Members<'_>) -> Result<Self, DecodeError> {
+        if members.has("constant") {
+            return members.addr("constant").map(Self::Constant);
+        }
+        if members.has("want") {
+            return members.addr("want").map(Self::Want);
+        }
+        if members.has("status") {
+            return Err(members.error("status", Problem::Invalid("only a receiver tells one".into())));
+        }
+        Ok(Self::Timeline {
+            tjp: members.addr("tjp")?,
+            tip: members.addr_if_any("tip")?,
+            theirs: members.addr_if_any("theirs")?,
+        })
+    }
+}
+
+/// A line of the receiver's list: what became of one timeline or constant that the sender named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReceiverLine {
+    /// The timeline, or the constant.
+    pub tjp: Addr,
+    /// How it stands at the receiver.
+    pub status: Status,
+    /// The receiver's tip now.
+    pub tip: Option<Addr>,
+}
+
+/// How a timeline stands at the receiver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// The receiver's tip, before the saga, relates so to the one that the sender named.
+    Related(Relation),
+    /// The receiver did not know the timeline, or lacked the constant.
+    Unknown,
+    /// This one fails, and why; the others go on.
+    Refused(String),
+}
+
+impl Status {
+    /// The text on the wire.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Related(Relation::Same) => "same",
+            Self::Related(Relation::Behind) => "behind",
+            Self::Related(Relation::Ahead) => "ahead",
+            Self::Related(Relation::Diverged) => "diverged",
+            Self::Unknown => "unknown",
+            Self::Refused(_) => "refused",
+        }
+    }
+}
+
+impl Line for ReceiverLine {
+    fn members(&self) -> Map {
+        let mut map: Map = [("tjp", &self.tjp)].into_iter().collect();
+        if let Some(tip) = &self.tip {
+            map.insert("tip", tip);
+        }
+        map.insert("status", self.status.as_str());
+        if let Status::Refused(why) = &self.status {
+            map.insert("why", why.as_str());
+        }
+        map
+    }
+
+    fn read(members: Members<'_>) -> Result<Self, DecodeError> {
+        let status = match members.text("status")? {
+            "same" => Status::Related(Relation::Same),
+            "behind" => Status::Related(Relation::Behind),
+            "ahead" => Status::Related(Relation::Ahead),
+            "diverged" => Status::Related(Relation::Diverged),
+            "unknown" => Status::Unknown,
+            "refused" => Status::Refused(members.text("why")?.to_owned()),
+            other => return Err(members.error("status", Problem::Invalid(format!("unknown status {other:?}")))),
+        };
+        Ok(Self { tjp: members.addr("tjp")?, status, tip: members.addr_if_any("tip")? })
+    }
+}
+
+/// What a turn announces of one part of its stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Measure {
+    /// Lines.
+    pub count: u64,
+    /// SHA-256 of what the part is told by, each followed by a line feed: the lines of a list, the addresses of
+    /// nodes. 64 lowercase hex digits.
+    pub digest: String,
+}
+
+impl Measure {
+    /// Of texts that are followed by a line feed each.
+    fn of(texts: impl ExactSizeIterator<Item: AsRef<[u8]>>) -> Self {
+        let count = texts.len() as u64;
+        let mut hash = Sha256::new();
+        for text in texts {
+            hash.update(text);
+            hash.update(b"\n");
+        }
+        Self { count, digest: hex::encode(hash.finalize()) }
+    }
+
+    /// Of a payload.
+    pub fn of_nodes(addrs: &[Addr]) -> Self {
+        Self::of(addrs.iter().map(Addr::as_str))
+    }
+
+    /// Of a list.
+    pub(crate) fn of_lines<L: Line>(lines: &[L]) -> Self {
+        Self::of(lines.iter().map(Line::to_json))
+    }
+
+    /// Of a sender's list.
+    pub fn of_list(lines: &[SenderLine]) -> Self {
+        Self::of_lines(lines)
+    }
+
+    pub(crate) fn to_value(&self) -> Value {
+        object([("count", Value::Number(self.count as f64)), ("digest", self.digest.as_str().into())])
+    }
+
+    pub(crate) fn read(members: Members<'_>, name: &'static str) -> Result<Self, DecodeError> {
+        let inner = members.object(name)?;
+        let (count, digest) = (inner.count("count")?, inner.text("digest")?);
+        let is_digest = digest.len() == 64 && digest.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        if !is_digest {
+            return Err(members.error(name, Problem::NotA("a count and 64 lowercase hex digits")));
+        }
+        Ok(Self { count, digest: digest.to_owned() })
+    }
+}
