@@ -11,9 +11,10 @@ use ibgib_peer::{
 };
 use ibgib_respec::play::{self, Play, Side, data};
 use ibgib_respec::rigs::{Faults, Rig, Simulated};
-use ibgib_saga::turn::Link as TurnLink;
 use ibgib_saga::wire::message::TurnRequest;
-use ibgib_saga::{Action, Asked, Envelope, Failure, Limits, Measure, Message, MsgType, Packet, SagaError, Stage, Turn};
+use ibgib_saga::{
+    Action, Asked, Envelope, Failure, Limits, Measure, Message, MsgType, Packet, SagaError, Stage, Turn, TurnLink,
+};
 use ibgib_server::{ServeOptions, Server};
 use ibgib_spaces::history::admit;
 use ibgib_spaces::store::{Batch, Head, Nodes, Records, Scanned, Store, Tips, View, Written};

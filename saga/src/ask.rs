@@ -6,11 +6,11 @@
 pub use crate::flow::Load;
 
 use crate::error::SagaError;
-use crate::sender::{Direction, Scope};
+use crate::request::{Direction, Scope};
 use crate::summary::TimelineSummary;
-use crate::turn::Turn;
 use crate::wire::peek::{Peek, Peeked};
 use crate::wire::stream::{ReceiverLine, SenderLine};
+use crate::wire::turn::Turn;
 use ibgib::timeline::Relation;
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_keystone::{Chain, Step};

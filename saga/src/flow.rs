@@ -4,9 +4,9 @@
 
 use crate::error::{Breach, SagaError};
 use crate::limits::Limits;
-use crate::turn::Turn;
 use crate::wire::packet::Packet;
 use crate::wire::stream::Line;
+use crate::wire::turn::Turn;
 use ibgib::{Addr, IbGib, Verified};
 use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
@@ -249,3 +249,6 @@ impl<L: Line> Incoming<L> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

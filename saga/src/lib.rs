@@ -104,7 +104,7 @@
 //! assert!(there.contains_key(note.addr()));
 //! ```
 //!
-//! Reading order: [`wire`], [`turn`], [`ask`], `auth`, [`plan`], `flow`, [`sender`], [`receiver`].
+//! Reading order: [`wire`], [`request`], [`ask`], `auth`, `flow`, [`plan`], [`sender`], [`receiver`].
 #![forbid(unsafe_code)]
 
 pub mod ask;
@@ -116,9 +116,10 @@ mod flow;
 pub mod limits;
 pub mod plan;
 pub mod receiver;
+pub mod request;
 pub mod sender;
 pub mod summary;
-pub mod turn;
+mod transcript;
 pub mod wire;
 
 pub use ask::{
@@ -131,10 +132,11 @@ pub use fingerprint::Fingerprint;
 pub use limits::Limits;
 pub use plan::{Need, Plan, Planner};
 pub use receiver::{Receiver, ReceiverDone, ReceiverInput, ReceiverOutput};
-pub use sender::{Direction, Scope, Sender, SenderInput, SenderOutput, SyncRequest};
+pub use request::{Direction, Scope, SyncRequest};
+pub use sender::{Sender, SenderInput, SenderOutput};
 pub use summary::{Action, Summary, TimelineSummary};
-pub use turn::{Asked, Stage, Told, Turn, validate_context_and_saga_frame, validate_return_context};
 pub use wire::message::{Envelope, Failure, Message, MsgType};
 pub use wire::packet::{Packet, SUBPROTOCOL};
 pub use wire::peek::{Peek, Peeked};
 pub use wire::stream::{Measure, ReceiverLine, SenderLine, Status};
+pub use wire::turn::{Asked, Stage, Told, Turn, TurnLink, validate_context_and_saga_frame, validate_return_context};

@@ -5,21 +5,19 @@
 //! our tips that it may lack, and which of that has it? What lies under its tips, and which of that do we lack? What is
 //! listed may belong to timelines that we only now hear of: they make another round.
 
+mod asking;
+
 use crate::ask::{OwnTips, SenderAnswer, SenderQuery, TipPair};
-use crate::error::{Breach, SagaError};
-use crate::fingerprint::{BUCKETS, Fingerprint, bucket};
+use crate::error::SagaError;
+use crate::fingerprint::{Fingerprint, bucket};
 use crate::limits::Limits;
-use crate::sender::{Direction, Scope};
-use crate::wire::packet::printed;
+use crate::request::{Direction, Scope};
+use crate::summary::TimelineSummary;
 use crate::wire::peek::{Peek, Peeked};
+use asking::{Asking, More, address_bytes, batches};
 use ibgib::Addr;
 use ibgib::timeline::Relation;
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-
-/// Bytes of addresses in one question: well under [`Limits::message_bytes_max`].
-const QUESTION_BYTES: usize = 200_000;
-/// Bytes that JSON adds at most to an address in a question, or to a pair of them.
-const PUNCTUATION: usize = 16;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// What a saga would do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,6 +57,22 @@ impl Plan {
     /// Whether there is a timeline in which both sides have edits that the other lacks.
     pub fn has_diverged(&self) -> bool {
         self.items.values().any(|i| i.relation == Relation::Diverged)
+    }
+
+    /// What a saga would do to each timeline. Where it would merge, nobody knows yet what our tip will be.
+    pub fn foreseen(&self) -> Vec<TimelineSummary> {
+        let foresee = |(tjp, item): (&Addr, &Item)| TimelineSummary {
+            tjp: tjp.clone(),
+            before: item.mine.clone(),
+            after: match item.relation {
+                Relation::Same | Relation::Ahead => item.mine.clone(),
+                Relation::Behind => item.theirs.clone(),
+                Relation::Diverged => None,
+            },
+            action: item.relation.into(),
+            why: None,
+        };
+        self.items.iter().map(foresee).collect()
     }
 }
 
@@ -117,49 +131,6 @@ enum Theirs {
 
 /// What a round has the receiver list: its tips, each with what we have under it.
 type Wanted = Vec<(Addr, Option<Addr>)>;
-
-/// A question under way, in as many messages as it takes; the answers count as one.
-#[derive(Debug)]
-struct Asking {
-    rest: VecDeque<Peek>,
-    whole: Peeked,
-    /// How many bits the answers to what was asked so far must have.
-    bits: usize,
-}
-
-impl Asking {
-    /// Begins with the first of the messages; `None` when there is none.
-    fn begin(peeks: impl IntoIterator<Item = Peek>) -> Option<(Self, Peek)> {
-        let mut asking = Self { rest: peeks.into_iter().collect(), whole: Peeked::default(), bits: 0 };
-        asking.next().map(|first| (asking, first))
-    }
-
-    fn next(&mut self) -> Option<Peek> {
-        let next = self.rest.pop_front()?;
-        self.bits += match &next {
-            Peek::Has(addrs) => addrs.len(),
-            Peek::Buckets(_) => BUCKETS,
-            Peek::Equal(_) | Peek::Tips(_) | Peek::List { .. } => 0,
-        };
-        Some(next)
-    }
-
-    /// Takes a page; answers what is needed to go on, `None` once all is answered.
-    fn page(&mut self, page: Peeked, list_max: u64) -> Result<Option<Need>, SagaError> {
-        self.whole.absorb(page);
-        // As many bits as were asked for are no surprise.
-        if self.whole.entries() > list_max.max(self.bits as u64) {
-            return Err(SagaError::Limit { name: "list_max", limit: list_max });
-        }
-        if self.whole.more {
-            return Ok(Some(Need::Page));
-        }
-        if self.whole.has.len() != self.bits {
-            return Err(SagaError::misbehaved(Breach::BadPeek, "another number of answers than questions"));
-        }
-        Ok(self.next().map(Need::Peek))
-    }
-}
 
 /// Finds out what a saga would do. What it [needs](Need) it is given, one after the other.
 #[derive(Debug)]
@@ -230,9 +201,12 @@ impl Planner {
             Phase::Theirs(asking, theirs) => (asking, theirs),
             phase => return Err(unasked(&phase, "a peek")),
         };
-        if let Some(need) = asking.page(page, self.list_max)? {
+        if let Some(more) = asking.page(page, self.list_max)? {
             self.phase = Phase::Theirs(asking, theirs);
-            return Ok(need);
+            return Ok(match more {
+                More::Page => Need::Page,
+                More::Peek(peek) => Need::Peek(peek),
+            });
         }
         let answer = asking.whole;
         Ok(match theirs {
@@ -435,23 +409,5 @@ fn having(asked: Vec<Addr>, has: Vec<bool>) -> impl Iterator<Item = Addr> {
     asked.into_iter().zip(has).filter(|(_, has)| *has).map(|(addr, _)| addr)
 }
 
-fn address_bytes(addr: &Addr) -> usize {
-    printed(addr.as_str()) + PUNCTUATION
-}
-
-/// Items in batches that fit a question each; none when there are none.
-fn batches<T>(items: Vec<T>, bytes_of: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
-    let mut out: Vec<Vec<T>> = Vec::new();
-    let mut bytes = 0;
-    for item in items {
-        bytes += bytes_of(&item);
-        match out.last_mut() {
-            Some(batch) if bytes <= QUESTION_BYTES => batch.push(item),
-            _ => {
-                bytes = bytes_of(&item);
-                out.push(vec![item]);
-            }
-        }
-    }
-    out
-}
+#[cfg(test)]
+mod tests;

@@ -1,70 +1,22 @@
 //! The sender's side of a connection: connects, plans, takes turns.
 
-use crate::ask::{Finish, Finished, Load, SenderAnswer, SenderQuery};
+mod turns;
+
+use crate::ask::{Finished, Load, SenderAnswer, SenderQuery};
 use crate::auth::Prove;
 use crate::error::{Breach, Misuse, SagaError};
-use crate::flow::{Incoming, LOAD_NODES, Next, Outgoing, Received};
+use crate::flow::{Incoming, LOAD_NODES, Received};
 use crate::limits::Limits;
 use crate::plan::{Need, Plan, Planner};
-use crate::summary::{Summary, TimelineSummary};
-use crate::turn::{Asked, Stage, Transcript, Turn};
-use crate::wire::message::{ConnectChallenge, Envelope, Failure, Message, MsgType, TurnRequest};
+use crate::request::SyncRequest;
+use crate::summary::Summary;
+use crate::transcript::Transcript;
+use crate::wire::message::{ConnectChallenge, Envelope, Failure, Message, MsgType};
 use crate::wire::packet::Packet;
 use crate::wire::peek::Peek;
-use crate::wire::stream::{Measure, ReceiverLine, SenderLine};
-use ibgib::timeline::Relation;
-use ibgib::{Addr, IbGib, Verified};
-use ibgib_keystone::KeystoneError;
-use std::collections::{HashSet, VecDeque};
-
-/// Which way edits may travel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Direction {
-    /// Both ways.
-    #[default]
-    Both,
-    /// Only from sender to receiver.
-    Push,
-    /// Only from receiver to sender.
-    Pull,
-}
-
-impl Direction {
-    /// Whether the receiver is to adopt the sender's tips.
-    pub fn offers(self) -> bool {
-        self != Self::Pull
-    }
-
-    /// Whether the sender adopts the receiver's tips.
-    pub fn adopts(self) -> bool {
-        self != Self::Push
-    }
-}
-
-/// What to sync.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Scope {
-    /// Every living timeline of both spaces.
-    #[default]
-    All,
-    /// These timelines and constants, and everything they relate to.
-    Only(Vec<Addr>),
-}
-
-/// One saga to run.
-#[derive(Clone, Debug)]
-pub struct SyncRequest {
-    /// A fresh id: 32 or more random hex digits.
-    pub saga_id: String,
-    /// What to sync.
-    pub scope: Scope,
-    /// Which way.
-    pub direction: Direction,
-    /// No saga at all when a peek shows that nothing differs.
-    pub skip_when_equal: bool,
-    /// Only plan: the summary tells what a saga would do.
-    pub dry_run: bool,
-}
+use ibgib::Addr;
+use std::collections::VecDeque;
+use turns::{Saga, Turning};
 
 /// World → machine. After every [`Sender::handle`], drain [`Sender::poll`] before the next.
 #[derive(Clone, Debug)]
@@ -144,50 +96,6 @@ struct Planning {
     /// Bytes of all peeks' answers.
     peek_bytes: u64,
 }
-
-/// A saga that opens or is open.
-#[derive(Debug)]
-struct Saga {
-    direction: Direction,
-    plan: Plan,
-    /// What is to be sent travels with `init`, which asks for the commit.
-    inline: bool,
-    transcript: Transcript,
-    received: Received,
-    summary: Summary,
-}
-
-/// Where a saga is in its turns.
-#[derive(Debug)]
-enum Turning {
-    /// The payload is loaded to see whether it is small enough to travel with `init`.
-    Measuring,
-    /// The session identity signs our turn.
-    Signing(Box<Draft>),
-    /// Our turn is sent; its stream waits for nodes.
-    Sending(Outgoing),
-    /// It is the receiver's turn.
-    Waiting,
-    /// The receiver's stream comes in.
-    Receiving(Box<Incoming<ReceiverLine>>),
-    /// Nodes of it are being staged.
-    Staging(Box<Incoming<ReceiverLine>>),
-}
-
-/// A turn of ours before it is sent.
-#[derive(Debug)]
-struct Draft {
-    turn: Turn,
-    lines: Vec<SenderLine>,
-    payload: Vec<Addr>,
-    /// The payload, if it was loaded already.
-    loaded: Vec<Verified<IbGib>>,
-    /// Targets that could not be bound.
-    attempts: u32,
-}
-
-/// Times that a turn is made anew because the session's pool cannot bind its context's address.
-const ATTEMPTS_MAX: u32 = 8;
 
 impl Sender {
     /// A sender that has not connected.
@@ -392,7 +300,7 @@ impl Sender {
         if request.dry_run {
             summary.nodes_sent = plan.push.len() as u64;
             summary.nodes_received = plan.want.len() as u64;
-            summary.timelines = plan.items.iter().map(|(tjp, item)| TimelineSummary::foreseen(tjp, item)).collect();
+            summary.timelines = plan.foreseen();
             return Ok(self.done(summary));
         }
         if request.skip_when_equal && plan.is_idle() {
@@ -413,121 +321,6 @@ impl Sender {
         }
         self.ask(SenderQuery::Load(Load { addrs: push, bytes_max: self.limits.inline_bytes_max }));
         Ok(State::Saga(saga, Turning::Measuring))
-    }
-
-    // -- turns ---------------------------------------------------------------------------------------------------
-
-    /// Makes our next turn; `loaded`: its payload, if that is in memory already.
-    fn begin(&mut self, mut saga: Box<Saga>, init: bool, loaded: Vec<Verified<IbGib>>) -> Result<State, SagaError> {
-        let turns_max = self.limits.turns_max;
-        if saga.transcript.sender_turns() >= turns_max {
-            return Err(SagaError::Limit { name: "turns_max", limit: u64::from(turns_max) });
-        }
-        let lines = saga.lines(init);
-        let asked = Asked { commit: !init || saga.inline, adopt: saga.direction.adopts() };
-        let stage = if init { Stage::Init(asked) } else { Stage::Delta(asked) };
-        // What is to be sent goes with the first turn that asks for the commit, and only with that.
-        let payload = if asked.commit { std::mem::take(&mut saga.plan.push) } else { Vec::new() };
-        let turn = saga.transcript.next(stage, Measure::of_lines(&lines), Measure::of_nodes(&payload), 0);
-        self.sign(saga, Draft { turn, lines, payload, loaded, attempts: 0 })
-    }
-
-    fn sign(&mut self, saga: Box<Saga>, draft: Draft) -> Result<State, SagaError> {
-        if self.session.is_none() {
-            return self.send_turn(saga, draft, None);
-        }
-        self.ask(SenderQuery::SignTurn(draft.turn.context().addr().clone()));
-        Ok(State::Saga(saga, Turning::Signing(Box::new(draft))))
-    }
-
-    /// The same turn under another context address.
-    fn redraft(&mut self, saga: Box<Saga>, mut draft: Draft) -> Result<State, SagaError> {
-        draft.attempts += 1;
-        if draft.attempts > ATTEMPTS_MAX {
-            return Err(KeystoneError::BindingExhausted.into());
-        }
-        let old = &draft.turn;
-        draft.turn = saga.transcript.next(old.stage(), old.list().clone(), old.payload().clone(), draft.attempts);
-        self.sign(saga, draft)
-    }
-
-    fn send_turn(
-        &mut self,
-        mut saga: Box<Saga>,
-        draft: Draft,
-        signed: Option<Verified<IbGib>>,
-    ) -> Result<State, SagaError> {
-        let mut outgoing = Outgoing::new(&draft.lines, draft.payload, &self.limits);
-        if !draft.loaded.is_empty() {
-            outgoing.loaded(&draft.loaded)?;
-        }
-        let request = TurnRequest { turn: draft.turn, signed };
-        saga.transcript.add(request.turn.clone());
-        // The session identity's number: one for connecting, one for each turn.
-        saga.summary.turns = 1 + saga.transcript.sender_turns();
-        self.send(&Message::SyncFrameRequest(Box::new(request)));
-        Ok(self.go_on_sending(saga, outgoing))
-    }
-
-    fn go_on_sending(&mut self, mut saga: Box<Saga>, mut outgoing: Outgoing) -> State {
-        let (packets, next) = outgoing.send();
-        for packet in packets {
-            self.push(packet);
-        }
-        match next {
-            Next::Load(load) => {
-                self.ask(SenderQuery::Load(load));
-                State::Saga(saga, Turning::Sending(outgoing))
-            }
-            Next::Sent { nodes } => {
-                saga.summary.nodes_sent += nodes;
-                State::Saga(saga, Turning::Waiting)
-            }
-        }
-    }
-
-    fn chunk(
-        &mut self,
-        mut saga: Box<Saga>,
-        mut incoming: Box<Incoming<ReceiverLine>>,
-        chunk: &[u8],
-    ) -> Result<State, SagaError> {
-        let nodes = incoming.chunk(chunk, &self.limits)?;
-        if nodes.is_empty() {
-            return self.received(saga, incoming);
-        }
-        saga.summary.nodes_received += nodes.len() as u64;
-        self.ask(SenderQuery::Stage(nodes));
-        Ok(State::Saga(saga, Turning::Staging(incoming)))
-    }
-
-    fn received(&mut self, mut saga: Box<Saga>, incoming: Box<Incoming<ReceiverLine>>) -> Result<State, SagaError> {
-        saga.received = incoming.received;
-        if !incoming.is_complete() {
-            return Ok(State::Saga(saga, Turning::Receiving(incoming)));
-        }
-        saga.check_statuses(&incoming.lines)?;
-        let stage = saga.transcript.last().map(Turn::stage);
-        if let Some(Stage::Ack(told) | Stage::Commit(told)) = stage {
-            saga.summary.merges += told.merges;
-            saga.summary.conflicts += told.conflicts;
-        }
-        match stage {
-            Some(Stage::Commit(_)) => {
-                let Saga { direction, plan, transcript, summary, .. } = *saga;
-                let timelines = plan.items.into_iter().map(|(tjp, item)| (tjp, item.mine));
-                let constants = plan.constants.into_iter().map(|c| (c.clone(), Some(c)));
-                self.ask(SenderQuery::Finish(Box::new(Finish {
-                    statuses: incoming.lines,
-                    offered: timelines.chain(constants).collect(),
-                    direction,
-                    transcript: transcript.into_turns(),
-                })));
-                Ok(State::Finishing(Box::new(summary)))
-            }
-            Some(Stage::Ack(_)) if saga.transcript.sender_turns() == 1 => self.begin(saga, false, Vec::new()),
-            _ => Err(SagaError::misbehaved(Breach::NotCommitted, "the receiver answered a delta without committing")),
-        }
     }
 }
 
@@ -552,45 +345,6 @@ impl State {
             Self::Saga(_, Turning::Receiving(_) | Turning::Staging(_)) => "receive",
             Self::Finishing(_) => "commit",
             Self::Failed => "failed",
-        }
-    }
-}
-
-impl Saga {
-    fn lines(&self, init: bool) -> Vec<SenderLine> {
-        let timelines = self.plan.items.iter().map(|(tjp, item)| {
-            // Without offering, our tip still says how far we are where the receiver is ahead.
-            let tells = self.direction.offers() || item.relation == Relation::Behind;
-            SenderLine::Timeline {
-                tjp: tjp.clone(),
-                tip: item.mine.clone().filter(|_| tells),
-                // An empty space asks for everything under the receiver's tip, so it names nothing as asked for.
-                theirs: item.theirs.clone().filter(|_| !self.plan.takes_all),
-            }
-        });
-        let constants = self.offered_constants().cloned().map(SenderLine::Constant);
-        let wants = self.plan.want.iter().filter(|_| init).cloned().map(SenderLine::Want);
-        timelines.chain(constants).chain(wants).collect()
-    }
-
-    fn offered_constants(&self) -> impl Iterator<Item = &Addr> {
-        self.plan.constants.iter().filter(|_| self.direction.offers())
-    }
-
-    /// The receiver answers once for each timeline and constant that was offered, and for nothing else.
-    fn check_statuses(&self, lines: &[ReceiverLine]) -> Result<(), SagaError> {
-        let mut open: HashSet<&Addr> = self.plan.items.keys().chain(self.offered_constants()).collect();
-        for ReceiverLine { tjp, .. } in lines {
-            if !open.remove(tjp) {
-                let why = format!("the receiver answers for {tjp}, which is not open");
-                return Err(SagaError::misbehaved(Breach::Unasked, why));
-            }
-        }
-        match open.into_iter().min() {
-            None => Ok(()),
-            Some(tjp) => {
-                Err(SagaError::misbehaved(Breach::Unanswered, format!("the receiver does not answer for {tjp}")))
-            }
         }
     }
 }

@@ -1,6 +1,5 @@
 //! What a saga did, told at its end.
 
-use crate::plan::Item;
 use ibgib::Addr;
 use ibgib::timeline::Relation;
 
@@ -58,18 +57,6 @@ pub struct TimelineSummary {
     pub action: Action,
     /// Why it was refused.
     pub why: Option<String>,
-}
-
-impl TimelineSummary {
-    /// What a saga would do. Where it would merge, nobody knows yet what our tip will be.
-    pub(crate) fn foreseen(tjp: &Addr, item: &Item) -> Self {
-        let after = match item.relation {
-            Relation::Same | Relation::Ahead => item.mine.clone(),
-            Relation::Behind => item.theirs.clone(),
-            Relation::Diverged => None,
-        };
-        Self { tjp: tjp.clone(), before: item.mine.clone(), after, action: item.relation.into(), why: None }
-    }
 }
 
 /// What a saga did.

@@ -3,6 +3,7 @@
 //! * [`packet`]: what a transport carries, text or bytes.
 //! * [`message`]: the control messages, a struct per kind.
 //! * [`peek`]: the questions before a saga, and their answers.
+//! * [`turn`]: a turn of a saga, three ibgibs.
 //! * [`stream`]: the lines of a turn's list, and what a turn announces of its stream.
 //!
 //! Reading is strict: every member that a kind has must be there, and be what it should be, or the message is
@@ -14,5 +15,6 @@ pub mod message;
 pub mod packet;
 pub mod peek;
 pub mod stream;
+pub mod turn;
 
 pub use members::{DecodeError, Problem};

@@ -5,9 +5,9 @@
 use super::members::{DecodeError, Members};
 use super::packet::{Packet, SUBPROTOCOL};
 use super::peek::{Peek, Peeked};
+use super::turn::Turn;
 use crate::codes::Refusal;
 use crate::error::{Breach, IdentityRefusal, SagaError};
-use crate::turn::Turn;
 use ibgib::{Addr, IbGib, Map, Mode, Value, Verified, object, strings};
 
 /// Challenges that a receiver may demand on connecting.
@@ -329,3 +329,6 @@ impl ConnectChallenge {
 fn features() -> Value {
     object([("peek", true.into())])
 }
+
+#[cfg(test)]
+mod tests;

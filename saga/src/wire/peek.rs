@@ -2,7 +2,6 @@
 //! moves. With them a saga starts knowing what the other side has, so that only missing nodes travel.
 
 use super::members::{DecodeError, Members, Problem};
-use super::message::Message;
 use super::packet::printed;
 use crate::fingerprint::BUCKETS;
 use ibgib::{Addr, Value, strings};
@@ -75,8 +74,8 @@ impl Peek {
 }
 
 impl Peeked {
-    /// Cuts an answer into messages that fit.
-    pub(crate) fn pages(self, message_bytes_max: usize) -> Vec<Message> {
+    /// Cuts an answer into pages that fit a message each.
+    pub(crate) fn pages(self, message_bytes_max: usize) -> Vec<Self> {
         let budget = message_bytes_max / 2;
         let mut pages = vec![Self { equal: self.equal, has: self.has, empty: self.empty, ..Self::default() }];
         let mut size = pages[0].has.len();
@@ -100,7 +99,7 @@ impl Peeked {
             }
         }
         let last = pages.len() - 1;
-        pages.into_iter().enumerate().map(|(i, page)| Message::PeekOk(Self { more: i < last, ..page })).collect()
+        pages.into_iter().enumerate().map(|(i, page)| Self { more: i < last, ..page }).collect()
     }
 
     pub(crate) fn members(&self) -> [(&'static str, Value); 6] {

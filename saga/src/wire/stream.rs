@@ -190,3 +190,6 @@ impl Measure {
         Ok(Self { count, digest: digest.to_owned() })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,12 +8,10 @@
 //! ```
 //! The signed session frame travels beside the context: its claim's target is the context's address, which so binds
 //! frame and message. What a message says besides is the turn's [`Stage`], and count and digest of its list and its
-//! nodes, which travel as a stream ([`crate::wire::stream`]).
+//! nodes, which travel as a stream ([`super::stream`]).
 
-use crate::error::{Breach, SagaError};
-use crate::wire::Problem;
-use crate::wire::members::Members;
-use crate::wire::stream::Measure;
+use super::members::{DecodeError, Members, Problem};
+use super::stream::Measure;
 use ibgib::{Addr, IbGib, Map, Value, Verified};
 
 /// ib of a saga frame; also what makes its timeline a transcript.
@@ -83,7 +81,7 @@ impl Stage {
         }
     }
 
-    fn read(message: Members<'_>) -> Result<Self, crate::wire::DecodeError> {
+    fn read(message: Members<'_>) -> Result<Self, DecodeError> {
         let asked = || Ok(Asked { commit: message.flag("commit")?, adopt: message.flag("adopt")? });
         let told = |committed: bool| {
             if message.flag("committed")? != committed {
@@ -114,7 +112,7 @@ pub struct Turn {
 
 /// What a new turn continues.
 #[derive(Clone, Copy, Debug)]
-pub struct Link<'a> {
+pub struct TurnLink<'a> {
     /// The saga's id.
     pub saga_id: &'a str,
     /// The session identity's timeline, when there is one.
@@ -125,7 +123,7 @@ pub struct Link<'a> {
 
 impl Turn {
     /// Builds a turn that announces this list and payload. `attempt` makes another context address for the same turn.
-    pub fn build(link: Link<'_>, stage: Stage, list: Measure, payload: Measure, attempt: u32) -> Self {
+    pub fn build(link: TurnLink<'_>, stage: Stage, list: Measure, payload: Measure, attempt: u32) -> Self {
         let n = link.before.map_or(0, |t| t.n() + 1);
         let start: Map =
             [("sagaId", link.saga_id.into()), ("stage", stage.as_str().into()), ("n", number(n))].into_iter().collect();
@@ -175,7 +173,7 @@ impl Turn {
         let data = message.data.as_ref().and_then(Value::as_object).ok_or_else(|| vec!["no data".to_owned()])?;
         let data = Members { of: IB_MESSAGE, map: data };
         let read = || Ok((Stage::read(data)?, Measure::read(data, "list")?, Measure::read(data, "payload")?));
-        let (stage, list, payload) = read().map_err(|e: crate::wire::DecodeError| vec![e.to_string()])?;
+        let (stage, list, payload) = read().map_err(|e: DecodeError| vec![e.to_string()])?;
         Ok(Self { context, frame, message, stage, list, payload })
     }
 
@@ -310,59 +308,6 @@ pub fn validate_return_context(ours: &Turn, theirs: &Turn) -> Vec<String> {
     check(!matches!(theirs.stage, Stage::Init(_)), "init after the first turn");
     check(theirs.session() == ours.session(), "another session identity");
     errors
-}
-
-/// The turns of a saga under way, of both sides, each checked against the one before.
-#[derive(Clone, Debug)]
-pub(crate) struct Transcript {
-    saga_id: String,
-    session: Option<Addr>,
-    turns: Vec<Turn>,
-}
-
-impl Transcript {
-    /// Of a saga that has not begun.
-    pub(crate) fn new(saga_id: String, session: Option<Addr>) -> Self {
-        Self { saga_id, session, turns: Vec::new() }
-    }
-
-    /// The turn that would follow.
-    pub(crate) fn next(&self, stage: Stage, list: Measure, payload: Measure, attempt: u32) -> Turn {
-        let link = Link { saga_id: &self.saga_id, session: self.session.as_ref(), before: self.turns.last() };
-        Turn::build(link, stage, list, payload, attempt)
-    }
-
-    /// Checks that a turn of the peer follows what was said so far.
-    pub(crate) fn follows(&self, turn: &Turn) -> Result<(), SagaError> {
-        let errors = match self.turns.last() {
-            Some(ours) => validate_return_context(ours, turn),
-            None if turn.n() != 0 || !matches!(turn.stage, Stage::Init(_)) => {
-                vec!["a saga starts with init, n 0".to_owned()]
-            }
-            None => Vec::new(),
-        };
-        if errors.is_empty() { Ok(()) } else { Err(SagaError::misbehaved(Breach::BadTurn, errors.join("; "))) }
-    }
-
-    /// Adds a turn of ours, or one of the peer that [`Self::follows`].
-    pub(crate) fn add(&mut self, turn: Turn) {
-        self.turns.push(turn);
-    }
-
-    /// The newest turn.
-    pub(crate) fn last(&self) -> Option<&Turn> {
-        self.turns.last()
-    }
-
-    /// Turns of the sender so far.
-    pub(crate) fn sender_turns(&self) -> u32 {
-        self.turns.iter().filter(|t| t.stage.is_senders()).count() as u32
-    }
-
-    /// All turns, in order.
-    pub(crate) fn into_turns(self) -> Vec<Turn> {
-        self.turns
-    }
 }
 
 fn number(n: u64) -> Value {

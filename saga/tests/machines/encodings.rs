@@ -1,12 +1,10 @@
 //! The bytes on the wire, pinned: whatever the machines say in these conversations is written down in
 //! `golden/wire.txt`, long messages as their beginning and hash. A change here is a change of the protocol.
 
-mod toy;
-
+use crate::toy::{Connection, Ended, World, constant, frame};
 use ibgib_saga::{Direction, Limits, Packet, Scope, SenderInput, SyncRequest};
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
-use toy::{Connection, Ended, World, constant, frame};
 
 /// Bytes of a message that are written down.
 const SHOWN: usize = 400;
@@ -129,5 +127,8 @@ fn every_byte_on_the_wire_is_as_written_down() {
 
     let path = concat!(env!("CARGO_TARGET_TMPDIR"), "/wire.txt");
     std::fs::write(path, &out).unwrap();
-    assert!(out == include_str!("golden/wire.txt"), "the wire changed: compare saga/tests/golden/wire.txt with {path}");
+    assert!(
+        out == include_str!("../golden/wire.txt"),
+        "the wire changed: compare saga/tests/golden/wire.txt with {path}"
+    );
 }

@@ -1,0 +1,153 @@
+use super::*;
+use crate::wire::stream::{Measure, SenderLine};
+use crate::wire::turn::{Asked, Stage, TurnLink};
+use ibgib::object;
+use proptest::prelude::*;
+
+fn node(i: usize, bytes: usize) -> Verified<IbGib> {
+    let data = object([("i", (i as u32).into()), ("text", "x".repeat(bytes).into())]);
+    IbGib { ib: "note".into(), data: Some(data), ..IbGib::default() }.seal().unwrap()
+}
+
+fn addrs(nodes: &[Verified<IbGib>]) -> Vec<Addr> {
+    nodes.iter().map(|n| n.addr().clone()).collect()
+}
+
+fn turn(lines: &[SenderLine], payload: &[Addr]) -> Turn {
+    let stage = Stage::Init(Asked { commit: true, adopt: true });
+    let start = TurnLink { saga_id: "saga", session: None, before: None };
+    Turn::build(start, stage, Measure::of_list(lines), Measure::of_nodes(payload), 0)
+}
+
+/// All chunks of a stream whose nodes are loaded a few at a time.
+fn sent(lines: &[SenderLine], nodes: &[Verified<IbGib>], limits: &Limits, at_once: usize) -> Vec<Vec<u8>> {
+    let mut outgoing = Outgoing::new(lines, addrs(nodes), limits);
+    let mut rest = nodes;
+    let mut out = Vec::new();
+    loop {
+        let (packets, next) = outgoing.send();
+        out.extend(packets.into_iter().map(|p| match p {
+            Packet::Binary(bytes) => bytes,
+            Packet::Text(text) => panic!("{text}"),
+        }));
+        match next {
+            Next::Sent { nodes: count } => {
+                assert_eq!(count, nodes.len() as u64);
+                return out;
+            }
+            Next::Load(load) => {
+                let (some, more) = rest.split_at(at_once.min(load.addrs.len()));
+                assert_eq!(load.addrs[..some.len()], addrs(some));
+                outgoing.loaded(some).unwrap();
+                rest = more;
+            }
+        }
+    }
+}
+
+fn take(turn: &Turn, chunks: &[Vec<u8>], limits: &Limits) -> Result<Incoming<SenderLine>, SagaError> {
+    let mut incoming = Incoming::expect(turn, limits, Received::default())?;
+    for chunk in chunks {
+        incoming.chunk(chunk, limits)?;
+    }
+    Ok(incoming)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn what_is_sent_arrives_however_it_is_cut(
+        sizes in prop::collection::vec(0usize..400, 0..12),
+        wants in 0usize..5,
+        chunk_bytes in 1usize..600,
+        at_once in 1usize..4,
+    ) {
+        let limits = Limits { chunk_bytes, ..Limits::default() };
+        let nodes: Vec<_> = sizes.iter().enumerate().map(|(i, bytes)| node(i, *bytes)).collect();
+        let lines: Vec<_> = (0..wants).map(|i| SenderLine::Want(node(i, 1_000).addr().clone())).collect();
+        let chunks = sent(&lines, &nodes, &limits, at_once);
+        prop_assert!(chunks.iter().all(|c| c.len() <= chunk_bytes + 1));
+        let incoming = take(&turn(&lines, &addrs(&nodes)), &chunks, &limits).unwrap();
+        prop_assert!(incoming.is_complete());
+        prop_assert_eq!(&incoming.lines, &lines);
+        prop_assert_eq!(incoming.payload, addrs(&nodes));
+        prop_assert_eq!(incoming.received.nodes, nodes.len() as u64);
+    }
+}
+
+#[test]
+fn a_shell_that_loads_nothing_or_something_else_is_told_so() {
+    let nodes = [node(0, 1), node(1, 1)];
+    let wrong: [&[Verified<IbGib>]; 3] = [&[], &nodes[1..], &[nodes[0].clone(), nodes[0].clone()]];
+    for loaded in wrong {
+        let mut outgoing = Outgoing::new::<SenderLine>(&[], addrs(&nodes), &Limits::default());
+        assert!(matches!(outgoing.send().1, Next::Load(_)));
+        assert_eq!(outgoing.loaded(loaded).unwrap_err().code(), "internal");
+    }
+}
+
+#[test]
+fn a_stream_that_is_not_what_was_announced_is_refused() {
+    let limits = Limits::default();
+    let (a, b) = (node(0, 5), node(1, 5));
+    let lines = [SenderLine::Want(b.addr().clone())];
+    let good = sent(&lines, std::slice::from_ref(&a), &limits, 1).concat();
+    let text =
+        |lines: &[&str]| [&[1u8][..], lines.iter().map(|l| format!("{l}\n")).collect::<String>().as_bytes()].concat();
+    let want = format!("{{\"want\":\"{}\"}}", b.addr());
+    let cases: [(Vec<Vec<u8>>, &str); 11] = [
+        (vec![vec![]], "bad_chunk"),
+        (vec![vec![2]], "bad_chunk"),
+        (vec![good.clone(), vec![1]], "bad_chunk"),
+        (vec![text(&[&want])], "bad_chunk"),
+        (vec![good[..good.len() - 1].to_vec()], "bad_chunk"),
+        (vec![text(&[&want, &a.to_json(), &b.to_json()])], "bad_chunk"),
+        (vec![vec![0, 0xff, b'\n']], "bad_chunk"),
+        (vec![text(&[&want, &b.to_json()])], "bad_digest"),
+        (vec![text(&[&want.replace("want", "constant"), &a.to_json()])], "bad_digest"),
+        (vec![text(&["{}", &a.to_json()])], "bad_list"),
+        (vec![text(&[&want, &a.to_json().replace("xxxxx", "xxxxy")])], "bad_node"),
+    ];
+    let turn = turn(&lines, &addrs(std::slice::from_ref(&a)));
+    assert!(take(&turn, std::slice::from_ref(&good), &limits).unwrap().is_complete());
+    for (chunks, rule) in cases {
+        let error = take(&turn, &chunks, &limits).expect_err(&format!("{rule}: {chunks:?}"));
+        assert_eq!(error.code(), rule, "{error}");
+    }
+}
+
+#[test]
+fn identities_and_transcripts_do_not_travel_as_payload() {
+    for ib in ["keystone", "saga", "saga_msg x", "saga_context"] {
+        let node = IbGib { ib: ib.into(), data: Some(object([("n", 1u32.into())])), ..IbGib::default() };
+        let node = [node.seal().unwrap()];
+        let limits = Limits::default();
+        let error = take(&turn(&[], &addrs(&node)), &sent(&[], &node, &limits, 1), &limits).unwrap_err();
+        assert_eq!(error.code(), "payload_kind", "{ib}");
+    }
+}
+
+#[test]
+fn every_limit_of_a_stream_holds() {
+    let nodes = [node(0, 100), node(1, 100)];
+    let lines = [SenderLine::Want(nodes[0].addr().clone()), SenderLine::Want(nodes[1].addr().clone())];
+    let turn = turn(&lines, &addrs(&nodes));
+    let chunks = sent(&lines, &nodes, &Limits::default(), 2);
+    let cases = [
+        ("list_max", Limits { list_max: 1, ..Limits::default() }),
+        ("list_bytes_max", Limits { list_bytes_max: 100, ..Limits::default() }),
+        ("nodes_max", Limits { nodes_max: 1, ..Limits::default() }),
+        ("node_bytes_max", Limits { node_bytes_max: 20, ..Limits::default() }),
+        ("staged_bytes_max", Limits { staged_bytes_max: 300, ..Limits::default() }),
+    ];
+    for (name, limits) in cases {
+        match take(&turn, &chunks, &limits) {
+            Err(SagaError::Limit { name: crossed, .. }) => assert_eq!(crossed, name),
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+    // What earlier turns brought counts.
+    let limits = Limits { nodes_max: 3, ..Limits::default() };
+    let before = Received { nodes: 2, bytes: 0 };
+    assert!(Incoming::<SenderLine>::expect(&turn, &limits, before).is_err());
+}

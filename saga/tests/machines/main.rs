@@ -1,0 +1,5 @@
+//! Both machines in a toy world.
+
+mod encodings;
+mod loud;
+mod toy;
