@@ -144,3 +144,6 @@ impl Proven {
         self.0.advance(frame, &expect).map_err(|errors| IdentityRefusal::invalid(&errors).into())
     }
 }
+
+#[cfg(test)]
+mod tests;

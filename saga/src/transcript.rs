@@ -57,3 +57,6 @@ impl Transcript {
         self.turns
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 use super::*;
 use crate::wire::stream::Measure;
 use crate::wire::turn::{Asked, IB_MESSAGE, Stage, Told, TurnLink};
+use proptest::prelude::*;
 
 fn addr() -> Addr {
     Addr::new("note", &"A".repeat(64)).unwrap()
@@ -201,4 +202,27 @@ fn what_a_turn_says_is_read_strictly() {
     }
     let not_committed = with_message(&turn(told()), |data| drop(data.insert("committed", false)));
     assert!(not_committed.unwrap_err().join("; ").contains("committed"), "a commit that says that it is none");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+    /// Whatever arrives is read or refused; nothing panics.
+    #[test]
+    fn damaged_messages_are_refused_or_read(which in 0usize..15, at in any::<prop::sample::Index>(), by in any::<char>()) {
+        let samples = samples();
+        let Packet::Text(text) = samples[which % samples.len()].packet() else { panic!("no text") };
+        let chars: Vec<char> = text.chars().collect();
+        let at = at.index(chars.len());
+        let cut: String = chars[..at].iter().collect();
+        let replaced: String = chars.iter().enumerate().map(|(i, c)| if i == at { by } else { *c }).collect();
+        let without: String = chars.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, c)| *c).collect();
+        prop_assert!(Envelope::parse(&cut).is_err());
+        for damaged in [replaced, without] {
+            let read = Envelope::parse(&damaged).and_then(|envelope| envelope.open());
+            if let Ok(read) = read {
+                // What was read is whole: it can be written and read again.
+                prop_assert_eq!(envelope(&read).open().unwrap().packet(), read.packet());
+            }
+        }
+    }
 }
