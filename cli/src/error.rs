@@ -3,7 +3,7 @@
 use ibgib_folder::FolderError;
 use ibgib_saga::{Code, Misuse, Refusal, SagaError, SpaceFailure};
 use ibgib_server::ServeError;
-use ibgib_spaces::history::AdmitError;
+use ibgib_spaces::settle::AdmitError;
 use ibgib_spaces::{BundleError, CommitError, SpaceError};
 use std::io;
 use std::path::Path;

@@ -306,7 +306,7 @@ fn label(id: &str) -> String {
 async fn set_up(row: &Row, play: &mut Play) -> Played<()> {
     row.scenario.setup(play).await?;
     let Some(identity) = play.identity.as_ref().map(|i| i.tjp.clone()) else { return Ok(()) };
-    let genesis = play.stage.source.get(std::slice::from_ref(&identity)).await?.pop().flatten();
+    let genesis = play.stage.source.node(&identity).await?;
     let genesis = genesis.ok_or("the new identity is not in its space")?;
     play.stage.remote.post_genesis_keystone(&genesis).await?;
     let tip = play.stage.dest.tip(&identity).await?;

@@ -205,7 +205,7 @@ fn frame(frame: &Verified<IbGib>) -> Value {
 }
 
 async fn load(space: &dyn Space, addr: &Addr) -> Result<Verified<IbGib>, ToolError> {
-    let node = space.get(std::slice::from_ref(addr)).await?.pop().flatten();
+    let node = space.node(addr).await?;
     node.ok_or_else(|| ToolError::not_found(addr.as_str()))
 }
 

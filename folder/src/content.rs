@@ -250,7 +250,7 @@ impl Keep for KeepNothing {
 
 /// The node at `addr`, which must be there.
 pub(crate) async fn node_at(space: &dyn Space, addr: &Addr) -> Result<Node, FolderError> {
-    let node = space.get(std::slice::from_ref(addr)).await?.pop().flatten();
+    let node = space.node(addr).await?;
     node.ok_or_else(|| FolderError::NotFound(addr.clone()))
 }
 

@@ -19,7 +19,7 @@ pub enum FolderError {
     #[error("the timelines kept moving; gave up after {tries} tries")]
     Busy {
         /// How often the commit was tried.
-        tries: usize,
+        tries: u32,
     },
     /// A history could not be read or merged.
     #[error("history: {0}")]

@@ -3,17 +3,17 @@
 use crate::content::Keep;
 use crate::error::FolderError;
 use crate::frames::Node;
+use async_trait::async_trait;
 use ibgib::{Addr, Value};
+use ibgib_spaces::Space;
 use ibgib_spaces::history::Loader;
-use ibgib_spaces::{Advance, Commit, CommitError, Space};
+use ibgib_spaces::settle::{Draft, Proposal, TRIES, Unsettled, settle};
 use std::collections::HashSet;
 
 /// Content that one commit gathers before it is made.
 const BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Frames that one commit gathers before it is made.
 const EDITS_MAX: usize = 1_000;
-/// How often a commit whose tips moved is made again.
-const TRIES: usize = 16;
 
 /// Gathers nodes, edits and records, and commits them.
 pub(crate) struct Writer<'a> {
@@ -73,50 +73,56 @@ impl<'a> Writer<'a> {
         if constants.is_empty() && edits.is_empty() && records.is_empty() {
             return Ok(());
         }
-        for _ in 0..TRIES {
-            let mut commit = Commit { nodes: constants.clone(), records: records.clone(), ..Commit::default() };
-            let (mut merges, mut conflicts) = (0, 0);
-            for edit in &edits {
-                let Some(new) = edit.nodes.last() else { continue };
-                // One history per timeline: its frames are let go before the next one's come.
-                let mut history = Loader::new(self.space, None);
-                history.add(edit.base.iter().chain(&edit.nodes).cloned());
-                commit.nodes.extend(edit.nodes.iter().cloned());
-                let tip = self.space.tip(&edit.tjp).await?.map(|t| t.addr);
-                let mut to = new.addr().clone();
-                if let Some(tip) = &tip
-                    && edit.base.as_ref().map(Node::addr) != Some(tip)
-                {
-                    let joined = history.join(tip, new.addr()).await.map_err(FolderError::history)?;
-                    merges += usize::from(!joined.nodes.is_empty());
-                    conflicts += joined.conflicts;
-                    to = joined.tip;
-                    commit.nodes.extend(joined.nodes);
-                }
-                if tip.as_ref() != Some(&to) {
-                    let advance = history.advance(tip.as_ref(), &to).await.map_err(FolderError::history)?;
-                    commit.tips.push(Advance::Timeline(advance));
-                }
+        let flush = Flush { space: self.space, constants, edits, records };
+        match settle(self.space, TRIES, &flush).await {
+            Ok(done) => {
+                self.merges += done.merges as usize;
+                self.conflicts += done.conflicts as usize;
+                Ok(())
             }
-            let addrs: Vec<Addr> = commit.nodes.iter().map(|n| n.addr().clone()).collect();
-            let mut there = self.space.has(&addrs).await?.into_iter();
-            let mut seen = HashSet::new();
-            commit.nodes.retain(|n| there.next() == Some(false) && seen.insert(n.addr().clone()));
-            match self.space.commit(commit).await {
-                Ok(_) => {
-                    self.merges += merges;
-                    self.conflicts += conflicts;
-                    return Ok(());
-                }
-                Err(CommitError::TipsMoved(_)) => {}
-                Err(error) => return Err(error.into()),
-            }
+            Err(Unsettled::Draft(error)) => Err(error),
+            Err(Unsettled::Commit(error)) => Err(error.into()),
+            Err(Unsettled::Busy(tries)) => Err(FolderError::Busy { tries }),
         }
-        Err(FolderError::Busy { tries: TRIES })
     }
 }
 
-#[async_trait::async_trait]
+/// What one flush commits.
+struct Flush<'a> {
+    space: &'a dyn Space,
+    constants: Vec<Node>,
+    edits: Vec<Edit>,
+    records: Vec<(String, Option<Vec<u8>>)>,
+}
+
+#[async_trait]
+impl Proposal for Flush<'_> {
+    type Told = ();
+    type Error = FolderError;
+
+    async fn draft(&self, draft: &mut Draft) -> Result<(), FolderError> {
+        draft.commit.nodes = self.constants.clone();
+        draft.commit.records = self.records.clone();
+        for edit in &self.edits {
+            let Some(new) = edit.nodes.last() else { continue };
+            // One history per timeline: its frames are let go before the next one's come.
+            let mut history = Loader::new(self.space, None);
+            history.add(edit.base.iter().chain(&edit.nodes).cloned());
+            draft.commit.nodes.extend(edit.nodes.iter().cloned());
+            let tip = self.space.tip(&edit.tjp).await?.map(|t| t.addr);
+            let led = draft.lead(&mut history, &edit.tjp, tip.as_ref(), std::slice::from_ref(new.addr())).await;
+            led.map_err(FolderError::history)?;
+        }
+        let nodes = &mut draft.commit.nodes;
+        let addrs: Vec<Addr> = nodes.iter().map(|n| n.addr().clone()).collect();
+        let mut there = self.space.has(&addrs).await?.into_iter();
+        let mut seen = HashSet::new();
+        nodes.retain(|n| there.next() == Some(false) && seen.insert(n.addr().clone()));
+        Ok(())
+    }
+}
+
+#[async_trait]
 impl Keep for Writer<'_> {
     async fn keep(&mut self, node: Node) -> Result<(), FolderError> {
         self.add(node);

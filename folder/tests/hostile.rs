@@ -28,7 +28,7 @@ async fn inject(device: &Device, keys: &[String]) {
     }
     for (number, entries) in by_shard {
         let tip = device.space.tip(&shard_of_number(device, number).await).await.unwrap().unwrap();
-        let node = device.space.get(std::slice::from_ref(&tip.addr)).await.unwrap().pop().flatten().unwrap();
+        let node = device.space.node(&tip.addr).await.unwrap().unwrap();
         let patch = object([("entries", entries.into())]).as_object().cloned();
         let opts = Mut8Opts { patch, dna: true, n_counter: true, linked_rel8ns: linked(), ..Mut8Opts::default() };
         let made = mut8(&node, &opts, &moments()()).unwrap();
@@ -65,7 +65,7 @@ async fn shard_entries(device: &Device) -> BTreeMap<String, Value> {
     let tips = device.space.tips(None).await.unwrap();
     let mut out = BTreeMap::new();
     for tip in tips.into_iter().filter(|t| t.tjp.ib() == "shard") {
-        let node = device.space.get(&[tip.addr]).await.unwrap().pop().flatten().unwrap();
+        let node = device.space.node(&tip.addr).await.unwrap().unwrap();
         out.insert(tip.tjp.to_string(), node.datum("entries").cloned().unwrap());
     }
     out
@@ -182,7 +182,7 @@ async fn an_entry_may_name_its_own_timeline_only() {
     for (key, entry) in entries {
         let number = Sha256::digest(key.as_bytes())[0];
         let tip = evil.space.tip(&shard_of_number(&evil, number).await).await.unwrap().unwrap();
-        let node = evil.space.get(std::slice::from_ref(&tip.addr)).await.unwrap().pop().flatten().unwrap();
+        let node = evil.space.node(&tip.addr).await.unwrap().unwrap();
         let patch = object([("entries", Map::from_iter([(key, entry)]).into())]).as_object().cloned();
         let opts = Mut8Opts { patch, dna: true, n_counter: true, linked_rel8ns: linked(), ..Mut8Opts::default() };
         let made = mut8(&node, &opts, &moments()()).unwrap();
@@ -241,7 +241,7 @@ async fn a_frame_without_readable_content_is_in_nobodys_way() {
         [("number", "text", 5.into()), ("stray", "blob", stray.into()), ("list", "blob", "x".into())];
     for (name, member, value) in bad {
         let tip = evil.folder.tip(&path(name)).await.unwrap();
-        let node = evil.space.get(&[tip]).await.unwrap().pop().flatten().unwrap();
+        let node = evil.space.node(&tip).await.unwrap().unwrap();
         let patch = object([(member, value)]).as_object().cloned();
         let opts = Mut8Opts { patch, dna: true, n_counter: true, linked_rel8ns: linked(), ..Mut8Opts::default() };
         let made = mut8(&node, &opts, &moments()()).unwrap();

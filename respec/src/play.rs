@@ -7,7 +7,7 @@ use ibgib_peer::{
     Remote, SecretSource, SenderIdentity, SessionSigner, SyncOptions, SyncPeer, SyncSagaCoordinator, Synced, identity,
 };
 use ibgib_saga::{Direction, Limits, Scope, Summary};
-use ibgib_spaces::history::admit;
+use ibgib_spaces::settle::admit;
 use ibgib_spaces::{Follow, Kind, Space};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashSet};
@@ -208,7 +208,7 @@ impl Play {
     pub async fn tip(&self, side: Side, name: &str) -> Played<Verified<IbGib>> {
         let doc = self.doc(name)?;
         let addr = self.space(side).tip(&doc).await?.map_or(doc, |t| t.addr);
-        let node = self.space(side).get(&[addr]).await?.pop().flatten();
+        let node = self.space(side).node(&addr).await?;
         node.ok_or_else(|| format!("{name} is not on the side {side:?}").into())
     }
 
@@ -379,7 +379,7 @@ impl Play {
         let space = self.space(side);
         let mut out = Vec::new();
         for tip in space.tips(Some(Kind::Saga)).await? {
-            if let Some(frame) = space.get(&[tip.addr]).await?.pop().flatten() {
+            if let Some(frame) = space.node(&tip.addr).await? {
                 out.push(frame.to_json());
             }
         }

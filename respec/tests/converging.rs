@@ -11,7 +11,7 @@ use ibgib::{Addr, IbGib, Map, Mode, Value, Verified, value::strings};
 use ibgib_peer::{Host, HostOptions, Innerspace, SyncOptions, SyncSagaCoordinator};
 use ibgib_respec::rigs::{Faults, Simulated};
 use ibgib_saga::{Direction, Limits};
-use ibgib_spaces::history::admit;
+use ibgib_spaces::settle::admit;
 use ibgib_spaces::{MemorySpace, Space};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
@@ -125,7 +125,7 @@ impl World {
 
     async fn tip(&self, peer: usize, doc: usize) -> Verified<IbGib> {
         let tip = self.spaces[peer].tip(&self.docs[doc]).await.unwrap().unwrap().addr;
-        self.spaces[peer].get(&[tip]).await.unwrap().pop().flatten().unwrap()
+        self.spaces[peer].node(&tip).await.unwrap().unwrap()
     }
 
     async fn edit(&mut self, peer: usize, doc: usize, change: impl FnOnce(&mut Map)) {
@@ -265,7 +265,7 @@ impl World {
             if out.contains_key(&addr) {
                 continue;
             }
-            let frame = self.spaces[peer].get(std::slice::from_ref(&addr)).await.unwrap().pop().flatten().unwrap();
+            let frame = self.spaces[peer].node(&addr).await.unwrap().unwrap();
             let mut before: Vec<Addr> = frame.past().into_iter().collect();
             // Every edit is known here; all else are merges.
             if !self.done.contains_key(&addr) {

@@ -16,7 +16,7 @@ use ibgib_saga::{
     Action, Asked, Envelope, Failure, Limits, Measure, Message, MsgType, Packet, SagaError, Stage, Turn, TurnLink,
 };
 use ibgib_server::{ServeOptions, Server};
-use ibgib_spaces::history::admit;
+use ibgib_spaces::settle::admit;
 use ibgib_spaces::store::{Batch, Head, Nodes, Records, Scanned, Store, Tips, View, Written};
 use ibgib_spaces::{Commit, Kind, MemorySpace, Space, SpaceError, Tip, fsck};
 use sha2::Digest as _;
@@ -559,7 +559,7 @@ async fn registering_answers_the_newest_frame_or_what_is_wrong_with_the_genesis(
     let (rig, mut play) = played().await;
     play.sync().await.unwrap();
     let tjp = play.identity.as_ref().unwrap().tjp.clone();
-    let genesis = play.stage.source.get(std::slice::from_ref(&tjp)).await.unwrap().pop().flatten().unwrap();
+    let genesis = play.stage.source.node(&tjp).await.unwrap().unwrap();
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let post = async |body: String| {
         let answer = client.post(format!("{}/api/v1/keystones", rig.url().unwrap())).body(body).send().await.unwrap();

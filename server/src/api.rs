@@ -152,7 +152,7 @@ async fn ibgib(
     check_readable(&state, &addr)?;
     let space = Arc::clone(state.host.space());
     if query.get("getGraph").is_none_or(|v| v != "true") {
-        let node = space.get(std::slice::from_ref(&addr)).await.map_err(space_error)?.pop().flatten();
+        let node = space.node(&addr).await.map_err(space_error)?;
         let node = node.ok_or_else(|| ApiError::not_found(addr.as_str()))?;
         return Ok(json(StatusCode::OK, &node.to_value()));
     }

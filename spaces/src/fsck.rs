@@ -42,22 +42,18 @@ pub async fn fsck(space: &dyn Space) -> Result<Fsck, SpaceError> {
         let batch = space.scan(after, BATCH).await?;
         let Some(last) = batch.last() else { break };
         after = Some(last.key);
-        let (mut targets, mut from) = (Vec::new(), Vec::new());
+        let mut relations = Vec::new();
         for entry in batch {
             match entry.node {
                 Ok(node) => {
                     out.nodes += 1;
-                    for target in node.targets() {
-                        targets.push(target);
-                        from.push(node.addr().clone());
-                    }
+                    relations.extend(node.targets().into_iter().map(|target| (target, node.addr().clone())));
                 }
                 Err(SpaceError::Corrupt { addr, .. }) => out.corrupt.push(addr),
                 Err(error) => return Err(error),
             }
         }
-        let has = space.has(&targets).await?;
-        for ((target, from), _) in targets.into_iter().zip(from).zip(has).filter(|(_, has)| !has) {
+        for (target, from) in space.lacking(relations).await? {
             if seen_missing.insert(target.clone()) {
                 out.missing.push((target.to_string(), from.to_string()));
             }

@@ -1,11 +1,11 @@
 //! Questions about timelines of a space, loading the frames that [`History`] needs.
 
-use crate::error::{CommitError, SpaceError};
-use crate::space::{Commit, Follow, Space};
-use crate::tip::Kind;
+use crate::error::SpaceError;
+use crate::space::{Follow, Space};
+use crate::store::Nodes;
 use ibgib::timeline::{Advance, History, HistoryError, Joined, Relation};
 use ibgib::{Addr, IbGib, Value, Verified};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 /// Frames fetched ahead when a history lacks one: at first, and at most.
 const AHEAD_MIN: usize = 16;
@@ -78,16 +78,14 @@ impl<'a> Loader<'a> {
         if let Some(node) = self.overlay.get(addr) {
             return Ok(Some(node.clone()));
         }
+        // Both looks at one moment: what somebody commits in between is staged no more.
+        let view = self.space.view().await?;
         let one = std::slice::from_ref(addr);
-        if let Some(node) = self.space.get(one).await?.pop().flatten() {
-            return Ok(Some(node));
+        let committed = view.nodes(Nodes::Committed(one)).await?.pop().flatten();
+        match (committed, self.owner) {
+            (None, Some(owner)) => Ok(view.nodes(Nodes::Staged(owner, one)).await?.pop().flatten()),
+            (found, _) => Ok(found),
         }
-        let Some(owner) = self.owner else { return Ok(None) };
-        if let Some(node) = self.space.staged(owner, one).await?.pop().flatten() {
-            return Ok(Some(node));
-        }
-        // Somebody may have committed it between the two looks: it is staged no more then.
-        Ok(self.space.get(one).await?.pop().flatten())
     }
 
     /// As [`History::relate`].
@@ -246,115 +244,4 @@ pub async fn advance(
     to: &Addr,
 ) -> Result<Advance, HistoryError> {
     loader(space, overlay).advance(from, to).await
-}
-
-/// Why nodes could not be taken in; nothing of them was.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum AdmitError {
-    /// The commit was refused.
-    #[error(transparent)]
-    Commit(#[from] CommitError),
-    /// A history does not hold, or has diverged and cannot be merged.
-    #[error(transparent)]
-    History(#[from] HistoryError),
-    /// Others kept moving the same tips.
-    #[error("the tips kept moving; gave up after {0} tries")]
-    Busy(usize),
-}
-
-impl From<SpaceError> for AdmitError {
-    fn from(error: SpaceError) -> Self {
-        Self::Commit(error.into())
-    }
-}
-
-/// What taking nodes in did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Admitted {
-    /// Tips that moved.
-    pub tips: usize,
-    /// Merge frames made.
-    pub merges: usize,
-    /// Conflicts that they recorded.
-    pub conflicts: usize,
-}
-
-/// Tries before [`AdmitError::Busy`].
-const ADMIT_TRIES: usize = 16;
-
-/// Stores nodes, and moves the tips of their living timelines to what the tips and the new frames lead to: merged
-/// where they diverge. All or nothing.
-///
-/// # Errors
-/// [`CommitError::Missing`] when a node relates to what is neither here nor among the nodes; a history that does not
-/// hold; a failing space.
-pub async fn admit(space: &dyn Space, nodes: &[Verified<IbGib>]) -> Result<Admitted, AdmitError> {
-    check_closed(space, nodes).await?;
-    let heads = heads(nodes);
-    for _ in 0..ADMIT_TRIES {
-        let mut loader = Loader::new(space, None);
-        loader.add(nodes.iter().cloned());
-        let mut commit = Commit { nodes: nodes.to_vec(), ..Commit::default() };
-        let mut out = Admitted::default();
-        for (tjp, heads) in &heads {
-            let before = space.tip(tjp).await?.map(|t| t.addr);
-            let mut tip = before.clone();
-            for head in heads {
-                let Some(now) = &tip else {
-                    tip = Some(head.clone());
-                    continue;
-                };
-                let joined = loader.join(now, head).await?;
-                out.merges += usize::from(!joined.nodes.is_empty());
-                out.conflicts += joined.conflicts;
-                commit.nodes.extend(joined.nodes);
-                tip = Some(joined.tip);
-            }
-            if let Some(tip) = tip.filter(|tip| Some(tip) != before.as_ref()) {
-                let advance = loader.advance(before.as_ref(), &tip).await?;
-                commit.tips.push(crate::tip::Advance::Timeline(advance));
-            }
-        }
-        out.tips = commit.tips.len();
-        match space.commit(commit).await {
-            Ok(_) => return Ok(out),
-            Err(CommitError::TipsMoved(_)) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(AdmitError::Busy(ADMIT_TRIES))
-}
-
-async fn check_closed(space: &dyn Space, nodes: &[Verified<IbGib>]) -> Result<(), AdmitError> {
-    let here: HashSet<&Addr> = nodes.iter().map(|n| n.addr()).collect();
-    let (mut targets, mut from) = (Vec::new(), Vec::new());
-    for node in nodes {
-        for target in node.targets().into_iter().filter(|t| !here.contains(t)) {
-            targets.push(target);
-            from.push(node.addr());
-        }
-    }
-    let has = space.has(&targets).await?;
-    match targets.into_iter().zip(from).zip(has).find(|(_, has)| !has) {
-        Some(((addr, from), _)) => Err(CommitError::Missing { addr, from: from.clone() }.into()),
-        None => Ok(()),
-    }
-}
-
-/// Per living timeline the frames that no other of `nodes` follows.
-fn heads(nodes: &[Verified<IbGib>]) -> BTreeMap<Addr, Vec<Addr>> {
-    let mut followed = HashSet::new();
-    for node in nodes {
-        followed.extend(node.rel8n_addrs("past"));
-        followed.extend(node.rel8n_addrs("graftorphan"));
-    }
-    let mut out: BTreeMap<Addr, Vec<Addr>> = BTreeMap::new();
-    for node in nodes {
-        let Some(tjp) = node.tjp() else { continue };
-        if Kind::of(&tjp) == Kind::Living && !followed.contains(node.addr()) {
-            out.entry(tjp).or_default().push(node.addr().clone());
-        }
-    }
-    out
 }

@@ -38,6 +38,7 @@ mod memory;
 #[cfg(feature = "redb")]
 mod redb;
 pub mod rules;
+pub mod settle;
 mod space;
 pub mod store;
 mod tip;

@@ -308,7 +308,7 @@ pub(crate) async fn conflicts(args: &Args, out: &Output) -> Result<Exit, CliErro
         if c.path == "/data/blob" && !out.json {
             for blob in [&c.ancestor, &c.base, &c.orphan].into_iter().flatten().filter_map(Value::as_str) {
                 let Ok(addr) = blob.parse::<Addr>() else { continue };
-                let node = store.space().get(&[addr]).await?.pop().flatten();
+                let node = store.space().node(&addr).await?;
                 sizes.extend(node.and_then(|n| Some((blob.to_owned(), n.datum("size")?.as_u53()?))));
             }
         }

@@ -7,7 +7,7 @@ use crate::output::Output;
 use ibgib::transform::{self, Moment, Transformed};
 use ibgib::{IbGib, Map, Mode, Value, Verified, compat, object};
 use ibgib_keystone::Expect;
-use ibgib_spaces::history::admit;
+use ibgib_spaces::settle::admit;
 use std::io::{BufRead, Read};
 use std::path::Path;
 

@@ -87,7 +87,7 @@ pub(crate) async fn show(args: &Args, out: &Output, show: &args::Show) -> Result
         };
     }
     let addr = named.addr();
-    let node = store.space().get(std::slice::from_ref(addr)).await?.pop().flatten();
+    let node = store.space().node(addr).await?;
     let node = node.ok_or_else(|| CliError::not_found("node", addr.as_str()))?;
     if out.json {
         out.line(&node.to_json())?;

@@ -46,7 +46,7 @@ impl Scenario for Establish {
         play.check("creates sessionIdentity genesis (S) locally", local, s.to_string());
 
         let i1 = play.stage.source.tip(&identity).await?.ok_or("I is gone")?;
-        let frame = play.stage.source.get(std::slice::from_ref(&i1.addr)).await?.pop().flatten().ok_or("I1 is gone")?;
+        let frame = play.stage.source.node(&i1.addr).await?.ok_or("I1 is gone")?;
         let proof = frame.datum("proofs").and_then(Value::as_array).and_then(|p| p.first());
         let claim = |key: &str| proof.and_then(|p| p.get("claim")?.get(key)?.as_str());
         let claimed = i1.n == Some(1) && claim("verb") == Some("sync") && claim("target") == Some(s.as_str());
@@ -139,8 +139,7 @@ impl Scenario for PingPong {
             // Init at 0, the connect handshake at 1, one signed sync context at 2.
             let turns = play.runs.first().map_or(0, |r| r.summary().turns);
             let session = play.runs.first().and_then(|r| r.synced.session.clone()).ok_or("no session")?;
-            let tip =
-                play.stage.source.get(std::slice::from_ref(&session)).await?.pop().flatten().ok_or("S is gone")?;
+            let tip = play.stage.source.node(&session).await?.ok_or("S is gone")?;
             let evolved = tip.n() == Some(2) && turns == 2;
             let evidence = format!("S.data.n = {}", tip.n().map_or("none".into(), |n| n.to_string()));
             play.check("sessionIdentity evolved the expected number of times", evolved, evidence.clone());

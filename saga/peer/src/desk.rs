@@ -16,7 +16,7 @@ pub(crate) async fn resolve(space: &dyn Space, addr: &Addr) -> Result<Option<(Ad
     if let Some(tip) = space.tip(addr).await? {
         return Ok(Some((tip.tjp, tip.addr)));
     }
-    let Some(node) = space.get(std::slice::from_ref(addr)).await?.pop().flatten() else { return Ok(None) };
+    let Some(node) = space.node(addr).await? else { return Ok(None) };
     match node.tjp() {
         None => Ok(Some((addr.clone(), addr.clone()))),
         Some(tjp) => Ok(space.tip(&tjp).await?.map(|t| (t.tjp, t.addr))),

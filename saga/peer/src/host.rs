@@ -189,7 +189,7 @@ impl Host {
         self.check_unforked(tjp).await?;
         let tip = self.space.tip(tjp).await.map_err(space_error)?;
         let Some(tip) = tip else { return Err(IdentityRefusal::Unknown(tjp.clone()).into()) };
-        let frame = self.space.get(std::slice::from_ref(&tip.addr)).await.map_err(space_error)?.pop().flatten();
+        let frame = self.space.node(&tip.addr).await.map_err(space_error)?;
         if frame.is_some_and(|f| f.datum("revocationInfo").is_some()) {
             return Err(IdentityRefusal::Revoked(tjp.clone()).into());
         }

@@ -39,7 +39,7 @@ pub(crate) async fn frames_after(
     let mut next = Some(tip.clone());
     while let Some(frame) = next.filter(|frame| frame.addr() != known) {
         next = match frame.past() {
-            Some(past) => space.get(&[past]).await.map_err(space_error)?.pop().flatten(),
+            Some(past) => space.node(&past).await.map_err(space_error)?,
             None => None,
         };
         frames.push(frame);
@@ -78,7 +78,7 @@ pub async fn load_chain(space: &dyn Space, tjp: &Addr) -> Result<Option<Chain>, 
             chain = Some(kept.clone());
             break;
         }
-        let frame = space.get(std::slice::from_ref(&addr)).await.map_err(space_error)?.pop().flatten();
+        let frame = space.node(&addr).await.map_err(space_error)?;
         let frame = frame.ok_or_else(|| invalid(format!("{addr} is gone")))?;
         rest.push(addr);
         next = frame.past();
@@ -119,7 +119,7 @@ async fn kept(space: &dyn Space, tjp: &Addr) -> Result<Option<Chain>, SagaError>
     let Ok(Value::Array(items)) = Value::parse(&text, Mode::Strict) else { return Ok(None) };
     let mut texts = items.into_iter().filter_map(|item| item.as_str().map(str::to_owned));
     let Some(addr) = texts.next().and_then(|addr| addr.parse::<Addr>().ok()) else { return Ok(None) };
-    let tip = space.get(&[addr]).await.map_err(space_error)?.pop().flatten();
+    let tip = space.node(&addr).await.map_err(space_error)?;
     Ok(tip.and_then(|tip| danger::resume(tip, texts)).filter(|chain| chain.tjp() == tjp))
 }
 

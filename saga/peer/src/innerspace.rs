@@ -35,7 +35,7 @@ impl Remote for Innerspace {
 
     async fn keystone_frames(&self, tip: &Addr) -> Result<Vec<Verified<IbGib>>, SagaError> {
         let space = self.host.space();
-        let tjp = match space.get(std::slice::from_ref(tip)).await.map_err(crate::view::space_error)?.pop().flatten() {
+        let tjp = match space.node(tip).await.map_err(crate::view::space_error)? {
             Some(node) => node.tjp().unwrap_or_else(|| tip.clone()),
             None => return Ok(Vec::new()),
         };

@@ -64,7 +64,7 @@ pub mod prelude {
     pub use ibgib::{Addr, IbGib, Map, Value, Verified, object};
     pub use ibgib_keystone::Secret;
     pub use ibgib_saga::{Direction, Limits, Scope, Summary};
-    pub use ibgib_spaces::history::admit;
+    pub use ibgib_spaces::settle::admit;
     pub use ibgib_spaces::{DurableSpace, MemorySpace, Space};
     pub use std::sync::Arc;
 }

@@ -336,7 +336,7 @@ async fn register(
     if let Some(known) = known {
         return Ok(known);
     }
-    let genesis = space.get(std::slice::from_ref(chain.tjp())).await.map_err(space_error)?.pop().flatten();
+    let genesis = space.node(chain.tjp()).await.map_err(space_error)?;
     let genesis = genesis.ok_or_else(|| OwnIdentity::Unknown(chain.tjp().clone()))?;
     remote.post_genesis_keystone(&genesis).await?;
     Ok(chain.tjp().clone())

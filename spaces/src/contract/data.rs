@@ -92,7 +92,7 @@ pub(super) async fn tip_of(space: &dyn Space, tjp: &Addr) -> Result<Tip, Found> 
 }
 
 pub(super) async fn one(space: &dyn Space, addr: &Addr) -> Result<Node, Found> {
-    let node = space.get(std::slice::from_ref(addr)).await?.pop().flatten();
+    let node = space.node(addr).await?;
     node.ok_or_else(|| Found(format!("{addr} is not there")))
 }
 

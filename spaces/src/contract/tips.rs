@@ -28,7 +28,7 @@ pub(super) async fn tips_move_by_compare_and_swap(space: Arc<dyn Space>) -> Held
     let (mine, yours) = (set(&first.frame, "by", "me")?, set(&first.frame, "by", "you")?);
     let (mine_step, mut yours_step) = (step(&*space, Some(tjp), &mine).await?, step(&*space, Some(tjp), &yours).await?);
     space.commit(mine_step).await?;
-    // Every timeline that is not where its proof starts is told, those that are not.
+    // The refusal names every timeline whose tip is not where its proof starts, and none whose tip is.
     let never = set(&other.frame, "by", "you")?;
     yours_step.nodes.extend(other.nodes().into_iter().chain(never.nodes()));
     let overlay = yours_step.nodes.iter().map(|n| (n.addr().clone(), n.clone())).collect();

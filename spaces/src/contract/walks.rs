@@ -3,7 +3,7 @@
 use super::data::{Node, nodes, one, set, stone, timeline};
 use super::{Found, Held, hold, same};
 use crate::error::SpaceError;
-use crate::history;
+use crate::settle;
 use crate::space::{Follow, Space};
 use ibgib::Addr;
 use std::collections::{HashMap, HashSet};
@@ -138,7 +138,7 @@ pub(super) async fn history_is_newest_first(space: Arc<dyn Space>) -> Held {
 
     let (mine, yours) = (set(&frames[9], "mine", true)?, set(&frames[9], "yours", true)?);
     let both: Vec<Node> = mine.nodes().into_iter().chain(yours.nodes()).collect();
-    let admitted = history::admit(&*space, &both).await?;
+    let admitted = settle::admit(&*space, &both).await?;
     same!(admitted.merges, 1, "merges of two edits of one frame");
     let tip = super::data::tip_of(&*space, frames[0].addr()).await?.addr;
     let found = space.reach(std::slice::from_ref(&tip), Follow::History, &none, 100).await?;

@@ -138,7 +138,7 @@ pub(super) fn lay_out(dir: &Path) -> Result<bool, SpaceError> {
     let nth = NTH.fetch_add(1, Ordering::Relaxed);
     let fresh = dir.join(format!(".{FILE}.{}.{nth}", std::process::id()));
     let made = guarded(&path, || {
-        // Of a process that had our number before us.
+        // Process ids come again: a process that died while laying out a file may have left one under this name.
         let _ = fs::remove_file(&fresh);
         let db = builder().create(&fresh).map_err(|e| open_error(&path, e))?;
         let mut id = [0; 32];
@@ -160,7 +160,7 @@ pub(super) fn lay_out(dir: &Path) -> Result<bool, SpaceError> {
         txn.commit().map_err(fail)
     });
     let published = made.and_then(|()| publish(dir, &fresh, &path).map_err(|e| io_error(&path, &e)));
-    // Its other name is enough, and if it has none, it is of no use.
+    // Published, the file has a second name, under which it stays. Not published, it is of no use to anybody.
     let _ = fs::remove_file(&fresh);
     published
 }

@@ -13,6 +13,7 @@ use ibgib_saga::{
     Breach, Committed, Evaluate, Evaluated, Fingerprint, IdentityRefusal, Load, Peek, Peeked, ReceiverAnswer,
     ReceiverLine, ReceiverQuery, SagaError, SenderLine, Status, Turn,
 };
+use ibgib_spaces::settle::Draft;
 use ibgib_spaces::{Advance, Commit, CommitError, Follow, Kind};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -21,8 +22,8 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 struct Plan {
     publish: HashSet<Addr>,
-    nodes: Vec<Verified<IbGib>>,
-    advances: Vec<Advance>,
+    /// Tips to move, and the merges that this takes.
+    draft: Draft,
     payload: Vec<Addr>,
 }
 
@@ -95,7 +96,7 @@ impl ReceiverDesk {
 
     async fn session(&mut self, addr: &Addr) -> Result<ReceiverAnswer, SagaError> {
         let space = self.host.space();
-        let node = space.get(std::slice::from_ref(addr)).await.map_err(space_error)?.pop().flatten();
+        let node = space.node(addr).await.map_err(space_error)?;
         let node = node.ok_or_else(|| IdentityRefusal::SessionUnknown(addr.clone()))?;
         let tjp = node.tjp().unwrap_or_else(|| addr.clone());
         let Some(identity) = self.host.session_owner(&tjp).await? else {
@@ -207,7 +208,6 @@ impl ReceiverDesk {
         let mut statuses = Vec::new();
         let (mut wants, mut finals, mut stops) = (Vec::new(), Vec::new(), HashSet::new());
         let (mut complete, mut diverged, mut refused) = (true, false, false);
-        let (mut merges, mut conflicts) = (0, 0);
         for line in evaluate.lines {
             match line {
                 SenderLine::Want(addr) => wants.push(addr),
@@ -235,21 +235,20 @@ impl ReceiverDesk {
                         Found::Status(status) => status,
                         Found::Forward(status, advance) => {
                             answer = Some(advance.to().clone());
-                            plan.advances.push(Advance::Timeline(advance));
+                            plan.draft.commit.tips.push(advance.into());
                             status
                         }
                         Found::Diverged(addrs) => {
                             diverged = true;
                             if evaluate.commit && !evaluate.is_init {
-                                match self.merge(&mut view, tip.as_ref(), mine.as_ref(), &mut plan).await {
-                                    Ok((to, found)) => {
+                                let heads = tip.as_slice();
+                                match plan.draft.lead(&mut view.history, &tjp, mine.as_ref(), heads).await {
+                                    Ok(led) => {
                                         plan.publish.extend(addrs);
-                                        answer = Some(to);
-                                        merges += 1;
-                                        conflicts += found;
+                                        answer = led.tip;
                                         Status::Related(Relation::Diverged)
                                     }
-                                    Err(why) => Status::Refused(why),
+                                    Err(error) => Status::Refused(error.to_string()),
                                 }
                             } else {
                                 Status::Related(Relation::Diverged)
@@ -298,9 +297,12 @@ impl ReceiverDesk {
                 // What the sender itself has sent it has.
                 let more = more.into_iter().filter(|a| is_payload(a) && !staged.contains(a));
                 send.extend(more.filter(|a| known.insert(a.clone())));
-                send.extend(plan.nodes.iter().map(|n| n.addr().clone()).filter(|a| known.insert(a.clone())));
+                send.extend(
+                    plan.draft.commit.nodes.iter().map(|n| n.addr().clone()).filter(|a| known.insert(a.clone())),
+                );
             }
         }
+        let Draft { merges, conflicts, .. } = plan.draft;
         self.plan = plan;
         Ok(Evaluated { statuses, send, commit, merges, conflicts })
     }
@@ -382,21 +384,6 @@ impl ReceiverDesk {
         }
     }
 
-    async fn merge(
-        &self,
-        view: &mut View<'_>,
-        tip: Option<&Addr>,
-        mine: Option<&Addr>,
-        plan: &mut Plan,
-    ) -> Result<(Addr, u64), String> {
-        let (Some(tip), Some(mine)) = (tip, mine) else { return Err("nothing to merge".into()) };
-        let joined = view.history.join(mine, tip).await.map_err(|e| e.to_string())?;
-        let advance = view.history.advance(Some(mine), &joined.tip).await.map_err(|e| e.to_string())?;
-        plan.advances.push(Advance::Timeline(advance));
-        plan.nodes.extend(joined.nodes);
-        Ok((joined.tip, joined.conflicts as u64))
-    }
-
     /// What was sent must belong to what was named.
     async fn check_payload(&self, plan: &Plan) -> Result<(), SagaError> {
         let outside: Vec<Addr> = plan.payload.iter().filter(|a| !plan.publish.contains(a)).cloned().collect();
@@ -421,12 +408,8 @@ impl ReceiverDesk {
         }
         let space = self.host.space().clone();
         let mut view = View::new(&*space, &self.owner);
-        let mut commit = Commit {
-            nodes: self.plan.nodes.clone(),
-            publish: Some((self.owner.clone(), self.plan.publish.iter().cloned().collect())),
-            tips: self.plan.advances.clone(),
-            ..Commit::default()
-        };
+        let mut commit = self.plan.draft.commit.clone();
+        commit.publish = Some((self.owner.clone(), self.plan.publish.iter().cloned().collect()));
         commit.nodes.extend(session_frames);
         commit.tips.extend(step.map(Advance::Keystone));
         add_transcript(&mut view, &mut commit, transcript).await?;

@@ -3,6 +3,7 @@
 use super::{is_payload, load};
 use crate::session::SessionSigner;
 use crate::view::{Publishable, View, commit_error, space_error};
+use async_trait::async_trait;
 use ibgib::timeline::Relation;
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_keystone::KeystoneError;
@@ -10,7 +11,8 @@ use ibgib_saga::{
     Action, Direction, Finish, Finished, Limits, Load, Misuse, OwnIdentity, OwnTips, ReceiverLine, SagaError, Scope,
     SenderAnswer, SenderQuery, Status, TimelineSummary, TipPair, Turn,
 };
-use ibgib_spaces::{Advance, Commit, CommitError, Follow, Kind, Space};
+use ibgib_spaces::settle::{Draft, Led, Proposal, Settled, Unsettled, settle};
+use ibgib_spaces::{Advance, Commit, Follow, Kind, Space};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -130,81 +132,93 @@ impl SenderDesk {
     }
 
     async fn finish(&self, finish: &Finish) -> Result<Finished, SagaError> {
-        let Finish { statuses, offered, direction, transcript } = finish;
-        let offered: HashMap<&Addr, &Option<Addr>> = offered.iter().map(|(t, mine)| (t, mine)).collect();
-        for _ in 0..self.limits.commit_tries_max {
-            let staged: HashSet<Addr> =
-                self.space.staged_addrs(OWNER).await.map_err(space_error)?.into_iter().collect();
-            let mut view = View::new(&*self.space, OWNER);
-            let mut commit = Commit::default();
-            let mut published: HashSet<Addr> = HashSet::new();
-            let mut timelines = Vec::new();
-            let (mut merges, mut conflicts) = (0, 0);
-            for ReceiverLine { tjp, status, tip } in statuses {
-                let Some(before) = offered.get(tjp) else {
-                    return Err(SagaError::defect(format!("{tjp} was not in the saga")));
-                };
-                let mut summary = TimelineSummary {
-                    tjp: tjp.clone(),
-                    before: (*before).clone(),
-                    after: (*before).clone(),
-                    action: Action::Same,
-                    why: None,
-                };
-                match self
-                    .settle(&mut view, &mut commit, &staged, &mut published, tjp, tip.as_ref(), status, *direction)
-                    .await?
-                {
-                    Ok((after, made, found)) => {
-                        (summary.action, summary.why) =
-                            happened(status, *direction, before.as_ref(), after.as_ref(), made > 0);
-                        summary.after = after.or_else(|| (*before).clone());
-                        merges += made;
-                        conflicts += found;
-                    }
-                    Err(why) => {
-                        summary.action = Action::Refused;
-                        summary.why = Some(why);
-                    }
-                }
-                timelines.push(summary);
-                view.history.forget();
+        let offered = finish.offered.iter().map(|(tjp, mine)| (tjp, mine)).collect();
+        let ending = Ending { space: &*self.space, finish, offered };
+        match settle(&*self.space, self.limits.commit_tries_max, &ending).await {
+            Ok(Settled { told: timelines, merges, conflicts, .. }) => {
+                self.space.unstage(OWNER).await.map_err(space_error)?;
+                Ok(Finished { timelines, merges, conflicts })
             }
-            timelines.sort_by(|a, b| a.tjp.cmp(&b.tjp));
-            commit.publish = Some((OWNER.to_owned(), published.into_iter().collect()));
-            add_transcript(&mut view, &mut commit, transcript).await?;
-            match self.space.commit(commit).await {
-                Ok(_) => {
-                    self.space.unstage(OWNER).await.map_err(space_error)?;
-                    return Ok(Finished { timelines, merges, conflicts });
-                }
-                Err(CommitError::TipsMoved(_)) => {}
-                Err(error) => return Err(commit_error(error)),
-            }
+            Err(Unsettled::Draft(error)) => Err(error),
+            Err(Unsettled::Commit(error)) => Err(commit_error(error)),
+            Err(Unsettled::Busy(tries)) => Err(SagaError::Busy(tries)),
         }
-        Err(SagaError::Busy(self.limits.commit_tries_max))
     }
+}
 
-    /// Moves our tip of one timeline to the receiver's, merging if ours moved meanwhile. Inside, what fails only this
-    /// timeline.
-    #[expect(clippy::too_many_arguments, reason = "one step of `finish`, split off for reading")]
-    async fn settle(
+/// The end of a saga here: what it brought is published, and our tips follow the receiver's.
+struct Ending<'a> {
+    space: &'a dyn Space,
+    finish: &'a Finish,
+    /// Our tips as the saga was told them.
+    offered: HashMap<&'a Addr, &'a Option<Addr>>,
+}
+
+/// What a saga brought, and what of it will be published.
+struct Brought {
+    staged: HashSet<Addr>,
+    published: HashSet<Addr>,
+}
+
+#[async_trait]
+impl Proposal for Ending<'_> {
+    type Told = Vec<TimelineSummary>;
+    type Error = SagaError;
+
+    async fn draft(&self, draft: &mut Draft) -> Result<Self::Told, SagaError> {
+        let Finish { statuses, direction, transcript, .. } = self.finish;
+        let staged = self.space.staged_addrs(OWNER).await.map_err(space_error)?.into_iter().collect();
+        let mut brought = Brought { staged, published: HashSet::new() };
+        let mut view = View::new(self.space, OWNER);
+        let mut timelines = Vec::new();
+        for ReceiverLine { tjp, status, tip } in statuses {
+            let Some(before) = self.offered.get(tjp) else {
+                return Err(SagaError::defect(format!("{tjp} was not in the saga")));
+            };
+            let mut summary = TimelineSummary {
+                tjp: tjp.clone(),
+                before: (*before).clone(),
+                after: (*before).clone(),
+                action: Action::Same,
+                why: None,
+            };
+            let adopts = direction.adopts() && !matches!(status, Status::Refused(_));
+            match self.follow(&mut view, draft, &mut brought, tjp, tip.as_ref().filter(|_| adopts)).await? {
+                Ok(led) => {
+                    (summary.action, summary.why) =
+                        happened(status, *direction, before.as_ref(), led.tip.as_ref(), led.merges > 0);
+                    summary.after = led.tip.or_else(|| (*before).clone());
+                }
+                Err(why) => {
+                    summary.action = Action::Refused;
+                    summary.why = Some(why);
+                }
+            }
+            timelines.push(summary);
+            view.history.forget();
+        }
+        timelines.sort_by(|a, b| a.tjp.cmp(&b.tjp));
+        draft.commit.publish = Some((OWNER.to_owned(), brought.published.into_iter().collect()));
+        add_transcript(&mut view, &mut draft.commit, transcript).await?;
+        Ok(timelines)
+    }
+}
+
+impl Ending<'_> {
+    /// Leads our tip of one timeline to the receiver's, merging if ours moved meanwhile. Inside, what fails only this
+    /// timeline: nothing of it stays in the draft.
+    async fn follow(
         &self,
         view: &mut View<'_>,
-        commit: &mut Commit,
-        staged: &HashSet<Addr>,
-        published: &mut HashSet<Addr>,
+        draft: &mut Draft,
+        brought: &mut Brought,
         tjp: &Addr,
         theirs: Option<&Addr>,
-        status: &Status,
-        direction: Direction,
-    ) -> Result<Result<(Option<Addr>, u64, u64), String>, SagaError> {
+    ) -> Result<Result<Led, String>, SagaError> {
         let mine = self.space.tip(tjp).await.map_err(space_error)?.map(|t| t.addr);
-        let adopts = direction.adopts() && !matches!(status, Status::Refused(_));
-        let Some(theirs) = theirs.filter(|_| adopts) else { return Ok(Ok((mine, 0, 0))) };
-        if mine.as_ref() == Some(theirs) {
-            return Ok(Ok((mine, 0, 0)));
-        }
+        let Some(theirs) = theirs.filter(|theirs| mine.as_ref() != Some(*theirs)) else {
+            return Ok(Ok(Led { tip: mine, merges: 0 }));
+        };
         let Some(node) = view.get(theirs).await? else {
             return Ok(Err(format!("the receiver did not send {theirs}")));
         };
@@ -212,34 +226,24 @@ impl SenderDesk {
         if node_tjp.as_ref().is_some_and(|t| t != tjp || Kind::of(t) != Kind::Living) {
             return Ok(Err(format!("the receiver answers {theirs}, which belongs to another timeline")));
         }
-        let addrs = match view.publishable(theirs, staged, published).await? {
+        let addrs = match view.publishable(theirs, &brought.staged, &brought.published).await? {
             Publishable::All(addrs) => addrs,
             Publishable::Lacks { addr, from } => {
                 return Ok(Err(format!("{addr}, to which {from} relates, did not come")));
             }
         };
-        if node_tjp.is_none() {
-            published.extend(addrs);
-            return Ok(Ok((Some(theirs.clone()), 0, 0)));
-        }
-        let (to, made, found) = match &mine {
-            None => (theirs.clone(), Vec::new(), 0),
-            Some(mine) => match view.history.join(mine, theirs).await {
+        let led = if node_tjp.is_some() {
+            let heads = std::slice::from_ref(theirs);
+            match draft.lead(&mut view.history, tjp, mine.as_ref(), heads).await {
+                Ok(led) => led,
                 Err(error) => return Ok(Err(error.to_string())),
-                Ok(joined) => (joined.tip, joined.nodes, joined.conflicts as u64),
-            },
-        };
-        if mine.as_ref() != Some(&to) {
-            match view.history.advance(mine.as_ref(), &to).await {
-                Err(error) => return Ok(Err(error.to_string())),
-                Ok(advance) => commit.tips.push(Advance::Timeline(advance)),
             }
-        }
-        // Of a timeline that is refused nothing stays.
-        published.extend(addrs);
-        let merges = u64::from(!made.is_empty());
-        commit.nodes.extend(made);
-        Ok(Ok((Some(to), merges, found)))
+        } else {
+            // A constant has no tip to move.
+            Led { tip: Some(theirs.clone()), merges: 0 }
+        };
+        brought.published.extend(addrs);
+        Ok(Ok(led))
     }
 }
 

@@ -1,0 +1,216 @@
+//! Reading a bundle.
+
+use super::lines::{Line, Reader};
+use super::{BundleError, Bundled};
+use crate::error::SpaceError;
+use crate::history::Loader;
+use crate::settle::{Draft, Proposal, TRIES, Unsettled, settle};
+use crate::space::Space;
+use crate::tip::{Advance, Kind};
+use async_trait::async_trait;
+use ibgib::Addr;
+use ibgib::timeline::HistoryError;
+use ibgib_keystone::{Chain, Expect, Step};
+use std::collections::HashSet;
+use std::io::BufRead;
+
+/// Nodes, and about as many bytes of them, that are staged at once.
+const STAGE_NODES: usize = 256;
+const STAGE_BYTES: usize = 8 * 1024 * 1024;
+
+/// Reads a bundle into the space: all of it in one commit, or nothing. Living timelines that diverged are merged,
+/// identities are validated. With `dry_run` nothing is stored.
+///
+/// # Errors
+/// [`BundleError::Damaged`], [`BundleError::Incomplete`]; a failing space or source. Nothing was imported then.
+pub async fn import(
+    space: &dyn Space,
+    source: impl BufRead + Send,
+    owner: &str,
+    dry_run: bool,
+) -> Result<Bundled, BundleError> {
+    let result = read_in(space, source, owner, dry_run).await;
+    if !dry_run {
+        space.unstage(owner).await?;
+    }
+    result
+}
+
+async fn read_in(
+    space: &dyn Space,
+    source: impl BufRead + Send,
+    owner: &str,
+    dry_run: bool,
+) -> Result<Bundled, BundleError> {
+    let mut reader = Reader::begin(source)?;
+    let mut told = Bundled::default();
+    let mut addrs: HashSet<Addr> = HashSet::new();
+    let mut needs: Vec<(Addr, Addr)> = Vec::new();
+    let mut tips: Vec<(Addr, Addr)> = Vec::new();
+    let (mut batch, mut batch_bytes) = (Vec::new(), 0);
+    loop {
+        match reader.next()? {
+            Line::Node(node) => {
+                told.nodes += 1;
+                batch_bytes += reader.line_bytes();
+                needs.extend(
+                    node.targets().into_iter().filter(|t| !addrs.contains(t)).map(|t| (t, node.addr().clone())),
+                );
+                addrs.insert(node.addr().clone());
+                batch.push(node);
+                if batch.len() == STAGE_NODES || batch_bytes >= STAGE_BYTES {
+                    if !dry_run {
+                        space.stage(owner, &batch).await?;
+                    }
+                    batch.clear();
+                    batch_bytes = 0;
+                }
+            }
+            Line::Tip(tjp, addr) => {
+                told.timelines += 1;
+                tips.push((tjp, addr));
+            }
+            Line::End(end) => {
+                reader.check_end(&end, told.nodes, told.timelines)?;
+                break;
+            }
+        }
+    }
+    if !dry_run {
+        space.stage(owner, &batch).await?;
+    }
+    needs.retain(|(target, _)| !addrs.contains(target));
+    if let Some((addr, from)) = space.lacking(needs).await?.into_iter().next() {
+        return Err(BundleError::Incomplete { addr, from });
+    }
+    if let Some((tjp, addr)) = tips.iter().find(|(_, addr)| !addrs.contains(addr)) {
+        return Err(BundleError::Incomplete { addr: addr.clone(), from: tjp.clone() });
+    }
+    if dry_run {
+        return Ok(told);
+    }
+    let import = Import { space, owner, addrs: addrs.into_iter().collect(), tips };
+    match settle(space, TRIES, &import).await {
+        Ok(done) => Ok(Bundled { merges: done.merges, conflicts: done.conflicts, refused: done.told, ..told }),
+        Err(Unsettled::Draft(error)) => Err(error.into()),
+        Err(Unsettled::Commit(error)) => Err(error.into()),
+        Err(Unsettled::Busy(_)) => Err(BundleError::Busy),
+    }
+}
+
+/// Publishing what was staged of a bundle, and moving the tips that it tells.
+struct Import<'a> {
+    space: &'a dyn Space,
+    owner: &'a str,
+    addrs: Vec<Addr>,
+    /// Timelines, each with the bundle's tip of it.
+    tips: Vec<(Addr, Addr)>,
+}
+
+#[async_trait]
+impl Proposal for Import<'_> {
+    /// The timelines that are left as they are here, and why.
+    type Told = Vec<(Addr, String)>;
+    type Error = SpaceError;
+
+    async fn draft(&self, draft: &mut Draft) -> Result<Self::Told, SpaceError> {
+        let mut history = Loader::new(self.space, Some(self.owner));
+        draft.commit.publish = Some((self.owner.to_owned(), self.addrs.clone()));
+        let mut refused = Vec::new();
+        for (tjp, addr) in &self.tips {
+            match self.move_tip(&mut history, draft, tjp, addr).await {
+                Ok(()) => {}
+                Err(Unmoved::Refused(why)) => refused.push((tjp.clone(), why)),
+                Err(Unmoved::Space(error)) => return Err(error),
+            }
+        }
+        Ok(refused)
+    }
+}
+
+impl Import<'_> {
+    async fn move_tip(
+        &self,
+        history: &mut Loader<'_>,
+        draft: &mut Draft,
+        tjp: &Addr,
+        addr: &Addr,
+    ) -> Result<(), Unmoved> {
+        let before = self.space.tip(tjp).await?.map(|t| t.addr);
+        if before.as_ref() == Some(addr) {
+            return Ok(());
+        }
+        if Kind::of(tjp) == Kind::Keystone {
+            let step = keystone_step(history, tjp, addr, before.as_ref()).await?;
+            draft.commit.tips.extend(step.map(Advance::Keystone));
+        } else {
+            draft.lead(history, tjp, before.as_ref(), std::slice::from_ref(addr)).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Why a tip stays where it is.
+enum Unmoved {
+    Refused(String),
+    Space(SpaceError),
+}
+
+impl From<SpaceError> for Unmoved {
+    fn from(error: SpaceError) -> Self {
+        Self::Space(error)
+    }
+}
+
+impl From<HistoryError> for Unmoved {
+    fn from(error: HistoryError) -> Self {
+        Self::Refused(error.to_string())
+    }
+}
+
+/// Validates an identity from its genesis to `addr`; the step from the tip here, `None` when that is newer.
+async fn keystone_step(
+    loader: &Loader<'_>,
+    tjp: &Addr,
+    addr: &Addr,
+    before: Option<&Addr>,
+) -> Result<Option<Step>, Unmoved> {
+    let mut frames = Vec::new();
+    let mut at = Some(addr.clone());
+    while let Some(addr) = at {
+        let Some(frame) = loader.get(&addr).await? else {
+            return Err(Unmoved::Refused(format!("frame {addr} is missing")));
+        };
+        at = frame.past();
+        frames.push(frame);
+    }
+    frames.reverse();
+    let refuse = |errors: Vec<ibgib_keystone::ValidateError>| {
+        Unmoved::Refused(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+    };
+    let known = match before {
+        None => 0,
+        Some(before) => match frames.iter().position(|f| f.addr() == before) {
+            Some(at) => at + 1,
+            // What is here may simply be newer.
+            None => {
+                let mut at = Some(before.clone());
+                while let Some(older) = at {
+                    if older == *addr {
+                        return Ok(None);
+                    }
+                    at = loader.get(&older).await?.and_then(|f| f.past());
+                }
+                return Err(Unmoved::Refused("it has signed different frames here and in the bundle".into()));
+            }
+        },
+    };
+    if frames.first().map(|f| f.addr()) != Some(tjp) {
+        return Err(Unmoved::Refused(format!("{addr} is no frame of it")));
+    }
+    if known == 0 {
+        return Chain::replay(frames).map(|(_, step)| Some(step)).map_err(refuse);
+    }
+    let (mut chain, _) = Chain::replay(frames[..known].to_vec()).map_err(refuse)?;
+    chain.advance_all(&frames[known..], &Expect::default()).map_err(refuse)
+}
