@@ -1,7 +1,6 @@
 //! The developer tools page: press each phase's buttons against the very server that you run, and look inside it.
 //!
-//! [`DevTools::router`] goes into `ServeOptions::extra` of `ibgib-server`; the page is then at `/dev-tools/`. Everything
-//! is embedded. Meant for loopback only: whoever has the token sees all data of the space and may write into it, so
+//! [`DevTools`] is a [`Door`] on the server's own listener; the page is then at `/dev-tools/`. Everything is embedded. Meant for loopback only: whoever has the token sees all data of the space and may write into it, so
 //! that every API call needs the token, a `Host` of this machine, and no foreign `Origin`.
 //!
 //! The scenarios are those of `ibgib-respec`: page and tests cannot disagree. Each row has a sender with a space of
@@ -10,14 +9,15 @@
 //! ```
 //! use ibgib_dev_tools::{DevTools, new_token};
 //! use ibgib_peer::{Host, HostOptions};
+//! use ibgib_server::Mount;
 //! use ibgib_spaces::MemorySpace;
 //! use std::sync::Arc;
 //!
 //! # tokio::runtime::Runtime::new().unwrap().block_on(async {
 //! let host = Host::new(Arc::new(MemorySpace::new("doc")), HostOptions::default());
 //! let tools = DevTools::new(host, new_token());
-//! let routes = tools.router();
-//! // Server::start(host, ServeOptions { extra: Some(routes), ..}), then:
+//! let doors = vec![Mount::here(Arc::new(tools.clone()))];
+//! // Server::start(host, ServeOptions { doors, ..}), then:
 //! tools.listening("http://127.0.0.1:7070");
 //! assert!(tools.page().unwrap().starts_with("http://127.0.0.1:7070/dev-tools/#token="));
 //! # });
@@ -37,12 +37,15 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use feed::Feed;
+use futures_util::future::BoxFuture;
 use ibgib_peer::Host;
 use ibgib_peer::entropy::random_hex;
+use ibgib_server::Door;
 use rows::Rows;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use tokio_util::sync::CancellationToken;
 
 /// A fresh token: 64 hex digits.
 pub fn new_token() -> String {
@@ -97,14 +100,15 @@ impl DevTools {
     pub fn page(&self) -> Option<String> {
         self.shared.url.get().map(|url| format!("{url}/dev-tools/#token={}", self.shared.token))
     }
+}
 
-    /// Ends the event streams, which would keep the server from shutting down.
-    pub fn close(&self) {
-        self.shared.feed.close();
+impl Door for DevTools {
+    fn name(&self) -> &'static str {
+        "dev-tools"
     }
 
-    /// The routes, all under `/dev-tools`.
-    pub fn router(&self) -> Router {
+    /// All under `/dev-tools`.
+    fn routes(&self) -> Router {
         let api = Router::new()
             .route("/overview", get(views::overview))
             .route("/rows", get(rows::list))
@@ -132,6 +136,14 @@ impl DevTools {
             page = page.route(path, get(move || async move { file(kind, body) }));
         }
         page.layer(axum::middleware::from_fn(guard::place))
+    }
+
+    /// Ends the event streams, which would keep the server from shutting down.
+    fn background(self: Arc<Self>, stop: CancellationToken) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            stop.cancelled().await;
+            self.shared.feed.close();
+        })
     }
 }
 

@@ -2,14 +2,15 @@
 
 use crate::error::{ApiError, json};
 use crate::metrics;
-use crate::serve::State;
 use crate::socket;
+use crate::state::State;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, Path, Query, State as Extract};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use futures_util::stream;
 use ibgib::{Addr, IbGib, Map, Mode, Value, Verified};
 use ibgib_peer::saga::Code;
 use ibgib_peer::space_error;
@@ -22,8 +23,8 @@ const GRAPH_MAX: usize = 10_000_000;
 /// Nodes loaded at once while a graph is answered: few, since each may be as large as its limit.
 const GRAPH_BATCH: usize = 8;
 
-pub(crate) fn router(state: Arc<State>, extra: Option<Router>) -> Router {
-    let body_max = state.body_bytes_max;
+/// The server's own routes and those of the doors that stand beside them.
+pub(crate) fn router(state: &Arc<State>, doors: impl Iterator<Item = Router>) -> Router {
     let api = Router::new()
         .route("/api/v1/health", get(health))
         .route("/api/v1/keystones", post(register))
@@ -34,16 +35,23 @@ pub(crate) fn router(state: Arc<State>, extra: Option<Router>) -> Router {
         .route(ibgib_peer::SYNC_PATH, get(socket::upgrade))
         .route("/api/v1/openapi.json", get(openapi))
         .route("/metrics", get(metrics::render))
-        .layer(DefaultBodyLimit::max(body_max))
-        .with_state(state);
-    let all = match extra {
-        Some(extra) => api.merge(extra),
-        None => api,
-    };
-    let all = all.fallback(|| async { ApiError::not_found("this path") }).method_not_allowed_fallback(|| async {
+        .layer(DefaultBodyLimit::max(state.body_bytes_max))
+        .with_state(Arc::clone(state));
+    whole(doors.fold(api, Router::merge))
+}
+
+/// A door's routes on a listener of its own.
+pub(crate) fn door_router(state: &Arc<State>, door: Router) -> Router {
+    let metrics = Router::new().route("/metrics", get(metrics::render)).with_state(Arc::clone(state));
+    whole(door.merge(metrics))
+}
+
+fn whole(routes: Router) -> Router {
+    let routes = routes.fallback(|| async { ApiError::not_found("this path") });
+    let routes = routes.method_not_allowed_fallback(|| async {
         ApiError::new(Code::MethodNotAllowed, "this path takes another method")
     });
-    all.layer(axum::middleware::map_response(as_api_error))
+    routes.layer(axum::middleware::map_response(as_api_error))
 }
 
 /// What the framework refuses on its own (a body that is too large, a request that is no WebSocket handshake) looks
@@ -162,35 +170,16 @@ async fn ibgib(
     let none = HashSet::new();
     let addrs = space.reach(std::slice::from_ref(&addr), Follow::All, &none, GRAPH_MAX).await.map_err(space_error)?;
     // Batch after batch, so that a large graph never stands in memory.
-    let (tx, rx) = tokio::sync::mpsc::channel::<Result<String, std::io::Error>>(4);
-    tokio::spawn(async move {
-        for batch in addrs.chunks(GRAPH_BATCH) {
-            let lines = match space.get(batch).await {
-                Ok(nodes) => Ok(nodes.into_iter().flatten().map(|n| n.to_json() + "\n").collect()),
-                Err(error) => Err(std::io::Error::other(error.to_string())),
-            };
-            let failed = lines.is_err();
-            if tx.send(lines).await.is_err() || failed {
-                return;
-            }
-        }
+    let lines = stream::unfold((space, addrs, 0), |(space, addrs, at)| async move {
+        let batch = addrs.get(at..(at + GRAPH_BATCH).min(addrs.len())).filter(|batch| !batch.is_empty())?;
+        let lines = match space.get(batch).await {
+            Ok(nodes) => Ok(nodes.into_iter().flatten().map(|n| n.to_json() + "\n").collect::<String>()),
+            Err(error) => Err(std::io::Error::other(error.to_string())),
+        };
+        let next = if lines.is_ok() { at + GRAPH_BATCH } else { addrs.len() };
+        Some((lines, (space, addrs, next)))
     });
-    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::new(Lines(rx))).into_response())
-}
-
-/// A body whose pieces come from a channel.
-struct Lines(tokio::sync::mpsc::Receiver<Result<String, std::io::Error>>);
-
-impl hyper::body::Body for Lines {
-    type Data = Bytes;
-    type Error = std::io::Error;
-
-    fn poll_frame(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>, std::io::Error>>> {
-        self.0.poll_recv(context).map(|piece| piece.map(|p| p.map(|text| hyper::body::Frame::data(Bytes::from(text)))))
-    }
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response())
 }
 
 async fn tip(Extract(state): Extract<Arc<State>>, Path(addr): Path<String>) -> Result<Response, ApiError> {

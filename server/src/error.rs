@@ -21,6 +21,14 @@ pub enum ServeError {
         "{0} is not a loopback address, and connections are not encrypted: listen on loopback behind a tunnel, or allow plain text explicitly"
     )]
     PlainText(SocketAddr),
+    /// A door could not start.
+    #[error("the door {name} cannot start: {why}")]
+    Door {
+        /// Its name.
+        name: &'static str,
+        /// What its address has.
+        why: Box<Self>,
+    },
     /// Listening failed otherwise.
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, std::io::Error),
@@ -33,6 +41,7 @@ impl ServeError {
             Self::PortInUse(_) => "port_in_use",
             Self::Permission(_) => "permission",
             Self::PlainText(_) => "plain_text",
+            Self::Door { why, .. } => why.code(),
             Self::Listen(..) => "listen",
         }
     }

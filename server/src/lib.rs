@@ -15,13 +15,38 @@
 //! Errors are `{"error": {"code", "message", …}}` with a fitting status. Reads of data are open while the policy is
 //! [`Policy::Open`](ibgib_peer::Policy::Open); with an allow-list only identities (keystones) can be read without a
 //! connection.
+//!
+//! [`Server::start`] listens, [`ServeOptions`] says where and with which limits. Other protocols come in as a [`Door`]:
+//! routes of their own, on the same listener or on another. What is not in here: what an identity may do (that is the
+//! host's policy), TLS (use a tunnel), and anything durable (that is the space's).
+//!
+//! ```
+//! use ibgib_peer::{Host, HostOptions};
+//! use ibgib_server::{ServeOptions, Server};
+//! use ibgib_spaces::MemorySpace;
+//! use std::sync::Arc;
+//!
+//! # tokio::runtime::Runtime::new().unwrap().block_on(async {
+//! let host = Host::new(Arc::new(MemorySpace::new("doc")), HostOptions::default());
+//! let listen = ([127, 0, 0, 1], 0).into();
+//! let server = Server::start(host, ServeOptions { listen, ..ServeOptions::default() }).await.unwrap();
+//! assert!(server.url().starts_with("http://127.0.0.1:"));
+//! server.shutdown().await;
+//! # });
+//! ```
 #![forbid(unsafe_code)]
 
 mod api;
+mod door;
 mod error;
+pub mod guard;
 mod metrics;
+mod places;
 mod serve;
+mod slow;
 mod socket;
+mod state;
 
+pub use door::{Door, Mount};
 pub use error::ServeError;
 pub use serve::{ServeOptions, Server};

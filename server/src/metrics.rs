@@ -1,6 +1,6 @@
 //! Counters, as Prometheus text.
 
-use crate::serve::State;
+use crate::state::State;
 use axum::extract::State as Extract;
 use ibgib_peer::saga::SagaError;
 use ibgib_peer::{Host, HostEvent};
@@ -10,7 +10,10 @@ use std::sync::Arc;
 
 pub(crate) async fn render(Extract(state): Extract<Arc<State>>) -> String {
     // Counted rather than followed: an event that was missed would make it wrong for ever.
-    metrics::with_local_recorder(&*state.recorder, || gauge!("ibgib_connections").set(state.places.count() as f64));
+    metrics::with_local_recorder(&*state.recorder, || {
+        gauge!("ibgib_connections").set(state.places.count() as f64);
+        state.doors.iter().for_each(|door| door.metrics());
+    });
     state.metrics.render()
 }
 

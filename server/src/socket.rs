@@ -1,11 +1,12 @@
 //! The WebSocket endpoint.
 
 use crate::error::ApiError;
-use crate::serve::State;
+use crate::guard::{self, Origin};
+use crate::state::State;
 use async_trait::async_trait;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{ConnectInfo, State as Extract};
-use axum::http::{HeaderMap, header};
+use axum::http::HeaderMap;
 use axum::response::Response;
 use ibgib_peer::WebSocketWrapper;
 use ibgib_peer::saga::{Code, Packet, SUBPROTOCOL};
@@ -48,7 +49,14 @@ pub(crate) async fn upgrade(
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, ApiError> {
-    if headers.contains_key(header::ORIGIN) && !state.allow_origin(&headers) {
+    // A browser's page may only sync when it came from this very server. On loopback its name must be a loopback one
+    // too: any other name that leads here is somebody else's, pointed at this machine.
+    let welcome = match guard::origin(&headers) {
+        Origin::None => true,
+        Origin::Same(_) => !state.on_loopback || guard::is_loopback_name(guard::host(&headers)),
+        Origin::Foreign(_) => false,
+    };
+    if !welcome {
         return Err(ApiError::new(Code::ForeignOrigin, "a page of another origin may not sync with this server"));
     }
     let place = state
@@ -57,11 +65,11 @@ pub(crate) async fn upgrade(
         .map_err(|what| ApiError::new(Code::TooManyConnections, format!("{what}: try again later")))?;
     let message_max = state.host.limits().message_bytes_max + 1024;
     let host = Arc::clone(&state.host);
-    let shutdown = state.shutdown.clone();
+    let (stop, under_way) = (state.stop.clone(), state.tasks.token());
     Ok(upgrade.protocols([SUBPROTOCOL]).max_message_size(message_max).max_frame_size(message_max).on_upgrade(
         move |socket| async move {
-            host.serve(ibgib_peer::link(Socket(socket)), shutdown).await;
-            drop(place);
+            host.serve(ibgib_peer::link(Socket(socket)), stop).await;
+            drop((place, under_way));
         },
     ))
 }

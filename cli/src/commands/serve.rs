@@ -7,7 +7,7 @@ use crate::secret;
 use ibgib::{Addr, object};
 use ibgib_dev_tools::DevTools;
 use ibgib_peer::{Host, HostOptions, Policy};
-use ibgib_server::{ServeOptions, Server};
+use ibgib_server::{Mount, ServeOptions, Server};
 use ibgib_spaces::DurableSpace;
 use std::collections::HashSet;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -36,7 +36,7 @@ pub(crate) async fn serve(args: &Args, out: &Output, serve: &args::Serve) -> Res
         true => Some(DevTools::new(Arc::clone(&host), token(dir)?)),
         false => None,
     };
-    options.extra = tools.as_ref().map(DevTools::router);
+    options.doors.extend(tools.iter().map(|tools| Mount::here(Arc::new(tools.clone()))));
     let catch = |kind| signal(kind).map_err(|e| CliError::failed("signals", e.to_string()));
     let mut hangup = catch(SignalKind::hangup())?;
     let mut term = catch(SignalKind::terminate())?;
@@ -66,9 +66,6 @@ pub(crate) async fn serve(args: &Args, out: &Output, serve: &args::Serve) -> Res
         }
     }
     tracing::info!("shutting down");
-    if let Some(tools) = tools {
-        tools.close();
-    }
     tokio::select! {
         () = server.shutdown() => {}
         _ = term.recv() => return Err(CliError::interrupted()),

@@ -15,8 +15,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::broadcast;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// Who may register and sync.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,7 +97,7 @@ pub struct MessageEvent {
 
 struct Live {
     connection: u64,
-    cut: watch::Sender<bool>,
+    cut: CancellationToken,
 }
 
 /// A space that receives. Cheap to share; every connection is a call of [`Host::serve`].
@@ -459,11 +460,11 @@ impl Host {
         Ok(dropped)
     }
 
-    /// Serves one connection to its end. `shutdown` turning true ends it once no commit is under way.
-    pub async fn serve(self: Arc<Self>, mut link: Link, mut shutdown: watch::Receiver<bool>) {
+    /// Serves one connection to its end. `shutdown` ends it once no commit is under way.
+    pub async fn serve(self: Arc<Self>, mut link: Link, shutdown: CancellationToken) {
         let id = self.connections.fetch_add(1, Ordering::Relaxed) + 1;
         self.tell(HostEvent::Opened(id));
-        let (cut, mut cut_seen) = watch::channel(false);
+        let cut = CancellationToken::new();
         let mut desk = ReceiverDesk::new(Arc::clone(&self));
         let mut machine = Receiver::new(self.limits.clone(), self.allow_anonymous);
         let mut phase = "";
@@ -489,8 +490,8 @@ impl Host {
                             biased;
                             // A peer that is gone is noticed when we wait for it.
                             _ = link.tx.send(packet) => {}
-                            true = turned(&mut cut_seen) => stuck = Some(SagaError::Superseded),
-                            true = turned(&mut shutdown) => stuck = Some(SagaError::ShuttingDown),
+                            () = cut.cancelled() => stuck = Some(SagaError::Superseded),
+                            () = shutdown.cancelled() => stuck = Some(SagaError::ShuttingDown),
                             () = tokio::time::sleep_until(wait) => stuck = Some(SagaError::TimedOut),
                         }
                     }
@@ -505,7 +506,7 @@ impl Host {
                         if let Some(identity) = desk.identity() {
                             let live = Live { connection: id, cut: cut.clone() };
                             if let Some(older) = self.live().insert(identity.clone(), live) {
-                                older.cut.send_replace(true);
+                                older.cut.cancel();
                             }
                         }
                         self.tell(HostEvent::Connected(id, desk.identity().cloned()));
@@ -535,8 +536,8 @@ impl Host {
                 }),
                 () = tokio::time::sleep_until(wait) => input = Some(ReceiverInput::TimedOut),
                 // Here nothing is being committed: the machine waits for its peer.
-                true = turned(&mut cut_seen) => input = Some(ReceiverInput::Answer(Box::new(ReceiverAnswer::Failed(SagaError::Superseded)))),
-                true = turned(&mut shutdown) => input = Some(ReceiverInput::Answer(Box::new(ReceiverAnswer::Failed(SagaError::ShuttingDown)))),
+                () = cut.cancelled() => input = Some(ReceiverInput::Answer(Box::new(ReceiverAnswer::Failed(SagaError::Superseded)))),
+                () = shutdown.cancelled() => input = Some(ReceiverInput::Answer(Box::new(ReceiverAnswer::Failed(SagaError::ShuttingDown)))),
             }
         };
         if let Some(identity) = desk.identity() {
@@ -569,12 +570,6 @@ impl Host {
         let tips = self.space.tips(Some(Kind::Living)).await.map_err(space_error)?;
         Ok(tips.into_iter().filter(|t| t.tjp.ib() == ib).collect())
     }
-}
-
-/// Resolves to true when the flag is set; never when its sender is gone.
-async fn turned(flag: &mut watch::Receiver<bool>) -> bool {
-    let set = flag.wait_for(|set| *set).await.is_ok();
-    if set { true } else { std::future::pending().await }
 }
 
 /// Identities whose validated state is kept in memory.

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_saga::SagaError;
 use std::sync::Arc;
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 /// Reaches a [`Host`] without a socket; packets are the same encoded bytes as on a WebSocket.
 #[derive(Clone, Debug)]
@@ -60,8 +60,7 @@ impl Remote for Innerspace {
         let host = Arc::clone(&self.host);
         tokio::spawn(async move {
             // In process nobody shuts a host down: the connection ends with its sender.
-            let (_keep, shutdown) = watch::channel(false);
-            host.serve(theirs, shutdown).await;
+            host.serve(theirs, CancellationToken::new()).await;
         });
         Ok(ours)
     }

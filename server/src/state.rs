@@ -1,0 +1,23 @@
+//! What all requests share.
+
+use crate::door::Door;
+use crate::places::Places;
+use ibgib_peer::Host;
+use metrics_exporter_prometheus::{PrometheusHandle, PrometheusRecorder};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub(crate) struct State {
+    pub(crate) host: Arc<Host>,
+    pub(crate) places: Places,
+    /// Asks everything to end.
+    pub(crate) stop: CancellationToken,
+    /// Connections and doors that a shutdown waits for.
+    pub(crate) tasks: TaskTracker,
+    pub(crate) metrics: PrometheusHandle,
+    pub(crate) recorder: Arc<PrometheusRecorder>,
+    pub(crate) doors: Vec<Arc<dyn Door>>,
+    pub(crate) body_bytes_max: usize,
+    pub(crate) on_loopback: bool,
+}
