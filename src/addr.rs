@@ -3,6 +3,7 @@
 //! A gib is `gib` (a *primitive*, no integrity claimed), `HASH`, or `HASH.TJPGIB` where `TJPGIB` is the gib of the
 //! timeline's first frame. HASH is 32 or 64 uppercase hex digits.
 
+use crate::json::Value;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -132,13 +133,13 @@ impl fmt::Debug for Addr {
     }
 }
 
-impl From<&Addr> for crate::Value {
+impl From<&Addr> for Value {
     fn from(addr: &Addr) -> Self {
         Self::String(addr.0.to_string())
     }
 }
 
-impl From<Addr> for crate::Value {
+impl From<Addr> for Value {
     fn from(addr: Addr) -> Self {
         Self::from(&addr)
     }

@@ -13,19 +13,12 @@
 //!
 //! Frozen by the vectors in `respec/vectors/gib.json`.
 
-use crate::compat::js;
-use crate::value::{Map, Value};
+use crate::json::{Map, Value, array_index, js, write_json, write_members};
 use sha2::{Digest, Sha256};
-use std::cmp::Ordering;
 
 /// `H(text)`: uppercase hex SHA-256, and `""` for `""`.
 pub fn hash_text(text: &str) -> String {
     if text.is_empty() { String::new() } else { hex::encode_upper(Sha256::digest(text.as_bytes())) }
-}
-
-/// Compares as ECMAScript sorts strings: by UTF-16 code unit.
-pub fn compare_utf16(a: &str, b: &str) -> Ordering {
-    if a.is_ascii() && b.is_ascii() { a.cmp(b) } else { a.encode_utf16().cmp(b.encode_utf16()) }
 }
 
 /// Whether `data` counts in the hash.
@@ -69,87 +62,6 @@ pub fn gib_hash(ib: &str, data: Option<&Value>, rel8ns: Option<&Value>) -> Strin
     hash_text(&format!("{ib_hash}{}{}", part(rel8ns, with_rel8ns), part(data, with_data)))
 }
 
-/// Prints a number as ECMAScript's `Number::toString` does; infinities as `null`, as `JSON.stringify` does.
-pub fn write_number(number: f64, out: &mut String) {
-    if !number.is_finite() {
-        out.push_str("null");
-    } else if number == 0.0 {
-        out.push('0');
-    } else {
-        out.push_str(ryu_js::Buffer::new().format_finite(number));
-    }
-}
-
-/// Prints a string as `JSON.stringify` does.
-pub fn write_string(text: &str, out: &mut String) {
-    out.push('"');
-    let mut from = 0;
-    for (i, b) in text.bytes().enumerate() {
-        let escape: &str = match b {
-            b'"' => "\\\"",
-            b'\\' => "\\\\",
-            8 => "\\b",
-            9 => "\\t",
-            10 => "\\n",
-            12 => "\\f",
-            13 => "\\r",
-            0..=0x1f => {
-                out.push_str(&text[from..i]);
-                out.push_str("\\u00");
-                out.push(char::from(b"0123456789abcdef"[usize::from(b >> 4)]));
-                out.push(char::from(b"0123456789abcdef"[usize::from(b & 15)]));
-                from = i + 1;
-                continue;
-            }
-            _ => continue,
-        };
-        out.push_str(&text[from..i]);
-        out.push_str(escape);
-        from = i + 1;
-    }
-    out.push_str(&text[from..]);
-    out.push('"');
-}
-
-pub(crate) fn write_json(value: &Value, out: &mut String) {
-    match value {
-        Value::Null => out.push_str("null"),
-        Value::Bool(b) => out.push_str(if *b { "true" } else { "false" }),
-        Value::Number(n) => write_number(*n, out),
-        Value::String(s) => write_string(s, out),
-        Value::Array(items) => write_array(items, out),
-        Value::Object(map) => write_members(map.iter(), write_json, out),
-    }
-}
-
-fn write_array(items: &[Value], out: &mut String) {
-    out.push('[');
-    for (i, item) in items.iter().enumerate() {
-        if i > 0 {
-            out.push(',');
-        }
-        write_json(item, out);
-    }
-    out.push(']');
-}
-
-fn write_members<'a>(
-    members: impl Iterator<Item = (&'a str, &'a Value)>,
-    write: fn(&Value, &mut String),
-    out: &mut String,
-) {
-    out.push('{');
-    for (i, (key, value)) in members.enumerate() {
-        if i > 0 {
-            out.push(',');
-        }
-        write_string(key, out);
-        out.push(':');
-        write(value, out);
-    }
-    out.push('}');
-}
-
 fn write_sorted(value: &Value, out: &mut String) {
     let Value::Object(map) = value else { return write_json(value, out) };
     write_members(sorted(map).into_iter(), write_sorted, out);
@@ -159,7 +71,7 @@ fn write_sorted(value: &Value, out: &mut String) {
 fn sorted(map: &Map) -> Vec<(&str, &Value)> {
     let mut members: Vec<_> = map.iter().filter(|(k, _)| *k != "__proto__").collect();
     // Array indices stand first already; sorting must not move them among the rest.
-    let indices = members.iter().take_while(|(k, _)| crate::value::array_index(k).is_some()).count();
-    members[indices..].sort_by(|a, b| compare_utf16(a.0, b.0));
+    let indices = members.iter().take_while(|(k, _)| array_index(k).is_some()).count();
+    members[indices..].sort_by(|a, b| js::compare_utf16(a.0, b.0));
     members
 }

@@ -1,27 +1,17 @@
-//! The original's address functions, exactly as they are: for checking and bringing over existing data.
+//! The original's address functions and transforms, exactly as they are: for checking and bringing over existing data.
 //!
-//! Nothing that enters a space or comes from a peer goes through here. Frozen by `respec/vectors/addr.json` and
-//! `gib.json`.
+//! Nothing that enters a space or comes from a peer goes through here: no other module of this crate uses this one, and
+//! strict code never takes its answer for a proof. Frozen by `respec/vectors/addr.json`, `gib.json` and
+//! `transforms.json`.
 
-pub mod js;
+pub mod transform;
+
+pub use crate::json::js::Throws;
 
 use crate::addr::GIB;
-use crate::canonical;
 use crate::ibgib::IbGib;
-use crate::transform::TransformError;
-use crate::value::Value;
+use crate::json::{Value, js};
 use std::borrow::Cow;
-
-/// The original raises an exception; the message is ours.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Throws(pub String);
-
-impl From<Throws> for TransformError {
-    fn from(error: Throws) -> Self {
-        Self::Refused(error.0)
-    }
-}
 
 fn throw<T>(why: impl Into<String>) -> Result<T, Throws> {
     Err(Throws(why.into()))
@@ -179,11 +169,6 @@ pub fn has_tjp(node: &IbGib) -> Result<bool, Throws> {
     Ok(node.gib.as_deref().is_some_and(|g| g.contains('.')))
 }
 
-/// The hash that a gib begins with.
-pub fn bare_hash(node: &IbGib) -> String {
-    canonical::gib_hash(&node.ib, node.data.as_ref(), node.rel8ns.as_ref())
-}
-
 /// `getGib`: the hash, and after a dot the gib of the last tjp unless this is the tjp.
 ///
 /// # Errors
@@ -194,7 +179,7 @@ pub fn get_gib(node: &IbGib) -> Result<String, Throws> {
 
 /// `getGib`, told whether there must be a tjp.
 fn get_gib_knowing(node: &IbGib, has_tjp: bool) -> Result<String, Throws> {
-    let hash = bare_hash(node);
+    let hash = node.hash();
     let tjps = relation(node, "tjp");
     if !has_tjp && !node.is_tjp() && tjps.as_deref().is_none_or(|t| js::length(t).is_nan() || js::length(t) <= 0.0) {
         return Ok(hash);

@@ -1,13 +1,14 @@
 //! The ibgib: unchecked as it arrives, [`Verified`] once its address is proven.
 
+mod rules;
+mod verified;
+
+pub use rules::VerifyError;
+pub use verified::Verified;
+
 use crate::addr::{Addr, AddrError, GIB};
 use crate::canonical;
-use crate::compat::js;
-use crate::value::{BYTES_MAX, DEPTH_MAX, JsonError, Map, Mode, Value};
-use std::collections::HashMap;
-use std::fmt;
-use std::ops::Deref;
-use std::sync::Arc;
+use crate::json::{BYTES_MAX, Map, Mode, Value, js, write_json, write_string};
 
 /// An ibgib as it was read: nothing about it has been checked. [`IbGib::verify`] makes it usable.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -20,103 +21,6 @@ pub struct IbGib {
     pub data: Option<Value>,
     /// Relation name → array of addresses.
     pub rel8ns: Option<Value>,
-}
-
-/// A value that was checked: its address is recomputed and every strict rule holds. Only [`IbGib::verify`] makes
-/// one, so what was not checked cannot be stored, sent, transformed or merged. Immutable; a clone is a pointer.
-pub struct Verified<T> {
-    inner: Arc<Inner<T>>,
-}
-
-struct Inner<T> {
-    value: T,
-    addr: Addr,
-}
-
-/// Why an ibgib is refused; each variant is one rule, and [`VerifyError::rule`] its name.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum VerifyError {
-    /// The text is not JSON that we take.
-    #[error("not acceptable JSON: {0}")]
-    Json(#[from] JsonError),
-    /// The text is longer than the limit, both in bytes.
-    #[error("the ibgib has {size} bytes, the limit is {limit}")]
-    TooLarge {
-        /// Size of the text.
-        size: usize,
-        /// The limit in force.
-        limit: usize,
-    },
-    /// The JSON is not an object with a string `ib`, or a part has the wrong type.
-    #[error("not an ibgib: {0}")]
-    Shape(String),
-    /// A top-level member besides ib, gib, data and rel8ns.
-    #[error("field {0:?} is outside the hash: only ib, gib, data and rel8ns may stand there")]
-    UnknownField(String),
-    /// ib or gib do not make an address.
-    #[error(transparent)]
-    Address(#[from] AddrError),
-    /// A primitive with `data` or `rel8ns`, which nothing would protect.
-    #[error("a primitive (gib \"gib\") may not carry data or rel8ns")]
-    PrimitiveContent,
-    /// `data` or `rel8ns` that the hash does not cover although it is there.
-    #[error("{0} is there but hashes as absent; leave it out")]
-    HashesAsAbsent(&'static str),
-    /// A relation that is not an array of addresses.
-    #[error("relation {name:?} must be an array of addresses: {why}")]
-    Relation {
-        /// The relation's name.
-        name: String,
-        /// What is wrong.
-        why: String,
-    },
-    /// `data` alone that would hash the same as `rel8ns`.
-    #[error("data without rel8ns would hash the same as rel8ns; add a relation or a member that is no address list")]
-    DataLooksLikeRel8ns,
-    /// More than one tjp, a tjp on the tjp frame itself, or an empty tjp list.
-    #[error("timeline: {0}")]
-    Tjp(String),
-    /// `n` of a timeline's frame is not an integer from 0 to 2^53 − 1.
-    #[error("n of a timeline's frame must be an integer from 0 to 2^53 - 1, not {0}")]
-    FrameNumber(String),
-    /// A value that could not have come from strict JSON text.
-    #[error("value at {path}: {why}")]
-    Value {
-        /// Where, as member names and indices joined by `/`.
-        path: String,
-        /// What is wrong.
-        why: &'static str,
-    },
-    /// The gib is not the one that the content gives.
-    #[error("gib is {stated} but the content hashes to {computed}")]
-    WrongGib {
-        /// What the ibgib says.
-        stated: String,
-        /// What its content gives.
-        computed: String,
-    },
-}
-
-impl VerifyError {
-    /// The rule's stable name.
-    pub fn rule(&self) -> &'static str {
-        match self {
-            Self::Json(_) => "json",
-            Self::TooLarge { .. } => "too_large",
-            Self::Shape(_) => "shape",
-            Self::UnknownField(_) => "unknown_field",
-            Self::Address(_) => "address",
-            Self::PrimitiveContent => "primitive_content",
-            Self::HashesAsAbsent(_) => "hashes_as_absent",
-            Self::Relation { .. } => "relation",
-            Self::DataLooksLikeRel8ns => "data_looks_like_rel8ns",
-            Self::Tjp(_) => "tjp",
-            Self::FrameNumber(_) => "frame_number",
-            Self::Value { .. } => "value",
-            Self::WrongGib { .. } => "wrong_gib",
-        }
-    }
 }
 
 impl IbGib {
@@ -190,17 +94,17 @@ impl IbGib {
     /// The ibgib as JSON text.
     pub fn to_json(&self) -> String {
         let mut out = String::from("{\"ib\":");
-        canonical::write_string(&self.ib, &mut out);
+        write_string(&self.ib, &mut out);
         if let Some(gib) = &self.gib {
             out.push_str(",\"gib\":");
-            canonical::write_string(gib, &mut out);
+            write_string(gib, &mut out);
         }
         for (name, part) in [("data", &self.data), ("rel8ns", &self.rel8ns)] {
             if let Some(value) = part {
                 out.push_str(",\"");
                 out.push_str(name);
                 out.push_str("\":");
-                canonical::write_json(value, &mut out);
+                write_json(value, &mut out);
             }
         }
         out.push('}');
@@ -228,12 +132,17 @@ impl IbGib {
         self.datum("n").and_then(Value::as_u53)
     }
 
+    /// The hash that the gib begins with: it binds ib, data and rel8ns.
+    pub fn hash(&self) -> String {
+        canonical::gib_hash(&self.ib, self.data.as_ref(), self.rel8ns.as_ref())
+    }
+
     /// The gib that the content gives: the hash, and after a dot the gib of the last `tjp` unless this is the tjp.
     ///
     /// # Errors
     /// When the last `tjp` is not an address.
     pub fn computed_gib(&self) -> Result<String, AddrError> {
-        let hash = canonical::gib_hash(&self.ib, self.data.as_ref(), self.rel8ns.as_ref());
+        let hash = self.hash();
         if self.is_tjp() {
             return Ok(hash);
         }
@@ -272,232 +181,11 @@ impl IbGib {
         if empty(&self.rel8ns) {
             self.rel8ns = None;
         }
-        if self.data.is_some() && !canonical::has_data(self.data.as_ref()) {
-            return Err(VerifyError::HashesAsAbsent("data"));
-        }
-        if let Some(data) = &self.data {
-            check_value(data, 1, true).map_err(|at| at.error())?;
-        }
-        if let Some(rel8ns) = &self.rel8ns {
-            check_rel8ns(rel8ns)?;
-            if !canonical::has_rel8ns(Some(rel8ns)) {
-                return Err(VerifyError::HashesAsAbsent("rel8ns"));
-            }
-        } else if self.data.as_ref().is_some_and(|d| check_rel8ns(d).is_ok() && canonical::has_rel8ns(Some(d))) {
-            return Err(VerifyError::DataLooksLikeRel8ns);
-        }
-        self.check_timeline()?;
-        self.check_size(BYTES_MAX)?;
+        rules::check(&self)?;
         let computed = self.computed_gib()?;
         if computed != gib {
             return Err(VerifyError::WrongGib { stated: gib, computed });
         }
         Ok(Verified::new(self, addr))
-    }
-
-    /// What is made must be readable again.
-    fn check_size(&self, limit: usize) -> Result<(), VerifyError> {
-        let parts = [&self.data, &self.rel8ns].into_iter().flatten().map(bytes_at_most);
-        if parts.fold(self.ib.len().saturating_mul(6), usize::saturating_add) < limit / 2 {
-            return Ok(());
-        }
-        match self.to_json().len() {
-            size if size > limit => Err(VerifyError::TooLarge { size, limit }),
-            _ => Ok(()),
-        }
-    }
-
-    fn check_timeline(&self) -> Result<(), VerifyError> {
-        let with_rel8n = self.rel8ns.as_ref().is_some_and(|r| r.get("tjp").is_some());
-        let tjps = self.rel8n("tjp").count();
-        if self.is_tjp() && with_rel8n {
-            return Err(VerifyError::Tjp("the tjp frame itself may carry no tjp relation".into()));
-        }
-        if with_rel8n && tjps != 1 {
-            return Err(VerifyError::Tjp(format!("a frame has one tjp, not {tjps}")));
-        }
-        if (self.is_tjp() || with_rel8n) && self.datum("n").is_some() && self.n().is_none() {
-            let n = self.datum("n").map(Value::to_json).unwrap_or_default();
-            return Err(VerifyError::FrameNumber(n));
-        }
-        Ok(())
-    }
-}
-
-fn check_rel8ns(rel8ns: &Value) -> Result<(), VerifyError> {
-    let bad = |name: &str, why: String| Err(VerifyError::Relation { name: name.to_owned(), why });
-    let Some(map) = rel8ns.as_object() else {
-        return Err(VerifyError::Shape("rel8ns must be an object".into()));
-    };
-    for (name, value) in map.iter() {
-        if name == "__proto__" {
-            return bad(name, "the hash does not cover this name".into());
-        }
-        let Some(items) = value.as_array() else { return bad(name, "not an array".into()) };
-        for item in items {
-            let Some(text) = item.as_str() else { return bad(name, format!("{item} is not a string")) };
-            if let Err(error) = text.parse::<Addr>() {
-                return bad(name, error.to_string());
-            }
-        }
-    }
-    Ok(())
-}
-
-/// A value that may not stand where it stands.
-struct BadValue {
-    /// Member names and indices that lead to it, the innermost first: written down only on the way back from it.
-    path: Vec<String>,
-    why: &'static str,
-}
-
-impl BadValue {
-    fn within(mut self, name: impl ToString) -> Self {
-        self.path.push(name.to_string());
-        self
-    }
-
-    fn error(mut self) -> VerifyError {
-        self.path.push("data".into());
-        self.path.reverse();
-        VerifyError::Value { path: self.path.join("/"), why: self.why }
-    }
-}
-
-/// Values built in memory must be such as strict text could have given: nothing in it that prints as something else,
-/// and no deeper than text may be.
-fn check_value(value: &Value, depth: usize, outside_arrays: bool) -> Result<(), BadValue> {
-    let bad = |why| Err(BadValue { path: Vec::new(), why });
-    // The ibgib itself is one level.
-    if depth >= DEPTH_MAX && matches!(value, Value::Array(_) | Value::Object(_)) {
-        return bad("nested too deep");
-    }
-    match value {
-        Value::Number(n) if !n.is_finite() => bad("the number is not finite"),
-        Value::Number(n) if *n == 0.0 && n.is_sign_negative() => bad("the number is -0"),
-        Value::Array(items) => {
-            for (i, item) in items.iter().enumerate().filter(|(_, item)| !is_plain(item)) {
-                check_value(item, depth + 1, false).map_err(|at| at.within(i))?;
-            }
-            Ok(())
-        }
-        Value::Object(map) => {
-            for (key, value) in map.iter() {
-                if key == "__proto__" && outside_arrays {
-                    return bad("the hash does not cover a member \"__proto__\"");
-                }
-                if !is_plain(value) {
-                    check_value(value, depth + 1, outside_arrays).map_err(|at| at.within(key))?;
-                }
-            }
-            Ok(())
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Whether there is nothing to check in a value.
-fn is_plain(value: &Value) -> bool {
-    match value {
-        Value::Null | Value::Bool(_) | Value::String(_) => true,
-        Value::Number(n) => n.is_finite() && (*n != 0.0 || n.is_sign_positive()),
-        Value::Array(_) | Value::Object(_) => false,
-    }
-}
-
-/// No more bytes than this print a value; cheap to know, and far from the limit for almost every node.
-fn bytes_at_most(value: &Value) -> usize {
-    // A byte prints as six at most, and a number as 25.
-    let text = |s: &str| s.len().saturating_mul(6).saturating_add(4);
-    match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) => 26,
-        Value::String(s) => text(s),
-        Value::Array(items) => items.iter().map(bytes_at_most).fold(3, usize::saturating_add),
-        Value::Object(map) => {
-            map.iter().map(|(k, v)| text(k).saturating_add(bytes_at_most(v))).fold(3, usize::saturating_add)
-        }
-    }
-}
-
-impl<T> Verified<T> {
-    fn new(value: T, addr: Addr) -> Self {
-        Self { inner: Arc::new(Inner { value, addr }) }
-    }
-
-    /// The proven address.
-    pub fn addr(&self) -> &Addr {
-        &self.inner.addr
-    }
-}
-
-impl Verified<IbGib> {
-    /// Reads and checks an ibgib.
-    ///
-    /// # Errors
-    /// The first rule that does not hold.
-    pub fn parse(text: &str) -> Result<Self, VerifyError> {
-        IbGib::parse(text, Mode::Strict)?.verify()
-    }
-
-    /// Parsed addresses of relation `name`.
-    pub fn rel8n_addrs(&self, name: &str) -> Vec<Addr> {
-        // Strict relations hold addresses only, so nothing is dropped here.
-        self.rel8n(name).filter_map(|text| text.parse().ok()).collect()
-    }
-
-    /// Every address that this node relates to, primitives left out, in rel8ns order, without repeats.
-    pub fn targets(&self) -> Vec<Addr> {
-        let mut seen = HashMap::new();
-        let mut out = Vec::new();
-        for value in self.rel8ns.as_ref().and_then(Value::as_object).into_iter().flat_map(Map::values) {
-            for text in value.as_array().unwrap_or(&[]).iter().filter_map(Value::as_str) {
-                if let Ok(addr) = text.parse::<Addr>()
-                    && !addr.is_primitive()
-                    && seen.insert(addr.clone(), ()).is_none()
-                {
-                    out.push(addr);
-                }
-            }
-        }
-        out
-    }
-
-    /// The address of this frame's timeline: its own when it is the tjp, else its tjp relation; `None` for a
-    /// constant.
-    pub fn tjp(&self) -> Option<Addr> {
-        if self.is_tjp() { Some(self.addr().clone()) } else { self.rel8n_addrs("tjp").pop() }
-    }
-
-    /// The frame before this one: the newest entry of `past`.
-    pub fn past(&self) -> Option<Addr> {
-        self.rel8n_addrs("past").pop()
-    }
-}
-
-impl<T> Deref for Verified<T> {
-    type Target = T;
-    fn deref(&self) -> &T {
-        &self.inner.value
-    }
-}
-
-impl<T> Clone for Verified<T> {
-    fn clone(&self) -> Self {
-        Self { inner: Arc::clone(&self.inner) }
-    }
-}
-
-impl<T> PartialEq for Verified<T> {
-    /// Equal addresses are equal content: that is what an address is.
-    fn eq(&self, other: &Self) -> bool {
-        self.addr() == other.addr()
-    }
-}
-
-impl<T> Eq for Verified<T> {}
-
-impl<T> fmt::Debug for Verified<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Verified({})", self.addr())
     }
 }

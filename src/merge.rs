@@ -9,11 +9,10 @@ mod lcs;
 pub mod text;
 
 use crate::addr::Addr;
-use crate::canonical::compare_utf16;
 use crate::ibgib::{IbGib, Verified};
-use crate::timeline::{History, Joined, Stop, key, number};
-use crate::transform::Moment;
-use crate::value::{Map, Value};
+use crate::json::js::compare_utf16;
+use crate::json::{Map, Value, pointer};
+use crate::moment::Moment;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// The rule's name, as the graft stone holds it.
@@ -27,6 +26,47 @@ pub const IB_CONFLICT: &str = "conflict";
 
 /// Bytes of JSON text that a value in a conflict stone may have; a longer one is left out. Base and orphan hold it.
 const STONE_VALUE_BYTES_MAX: usize = 1024 * 1024;
+
+/// The tip that two tips lead to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Joined {
+    /// The common tip.
+    pub tip: Addr,
+    /// Nodes made for it, dependencies first: stones, then the merge frame. Empty when one tip covers the other.
+    pub nodes: Vec<Verified<IbGib>>,
+    /// Conflicts that this merge found.
+    pub conflicts: usize,
+}
+
+/// Why a computation on a history cannot go on.
+#[derive(Debug)]
+pub(crate) enum Blocked {
+    /// These frames are needed, whole.
+    Need(Vec<Addr>),
+    /// Whether this frame is a merge has to be found out first.
+    Classify(Addr),
+    /// This frame breaks a rule of timelines; says which and how.
+    Broken(Addr, String),
+}
+
+/// What merging asks of the history that it merges in.
+pub(crate) trait Ancestry {
+    /// A frame.
+    fn frame(&self, addr: &Addr) -> Result<&Verified<IbGib>, Blocked>;
+
+    /// The nearest common ancestors of `c` and any of `seen`, largest (n, gib) first.
+    fn nearest(&self, seen: &[Addr], c: &Addr) -> Result<Vec<Addr>, Blocked>;
+}
+
+/// A frame's number; a missing one counts −1.
+pub(crate) fn number(frame: &IbGib) -> i64 {
+    frame.n().map_or(-1, |n| n as i64)
+}
+
+/// Orders frames: n, then the text of the gib.
+pub(crate) fn key(frame: &Verified<IbGib>) -> (i64, &str) {
+    (number(frame), frame.addr().gib())
+}
 
 /// The frames that may have written what two tips disagree on.
 #[derive(Default)]
@@ -183,15 +223,13 @@ impl<'a> Places<'a> {
 
     /// As a JSON pointer (RFC 6901) into the ibgib.
     fn pointer(&self, path: Path<'_>) -> String {
-        let escape = |s: &str| s.replace('~', "~0").replace('/', "~1");
         match path {
             Path::Ib => "/ib".into(),
             Path::Data(id) => self.parts(id).into_iter().fold("/data".to_owned(), |mut out, part| {
-                out.push('/');
-                out.push_str(&escape(part));
+                pointer::push(&mut out, part);
                 out
             }),
-            Path::Rel8n(name, addr) => format!("/rel8ns/{}/{}", escape(name), escape(addr)),
+            Path::Rel8n(name, addr) => pointer::join(&pointer::join("/rel8ns", name), addr),
         }
     }
 
@@ -284,11 +322,11 @@ impl<'a> Writers<'a> {
     }
 
     /// Takes what a path costs from what the merge may still take.
-    fn spend(&self, path: Path<'_>, left: &mut usize, base: &Addr) -> Result<(), Stop> {
+    fn spend(&self, path: Path<'_>, left: &mut usize, base: &Addr) -> Result<(), Blocked> {
         let Path::Data(id) = path else { return Ok(()) };
         let rest = left.checked_sub(self.places.all[id].weight);
         *left =
-            rest.ok_or_else(|| Stop::Broken(base.clone(), "too much that is deep differs in it to merge".into()))?;
+            rest.ok_or_else(|| Blocked::Broken(base.clone(), "too much that is deep differs in it to merge".into()))?;
         Ok(())
     }
 }
@@ -311,12 +349,12 @@ struct Conflict<'a> {
 type Sides<'v> = (Option<&'v Value>, Option<&'v Value>);
 
 pub(crate) fn merge(
-    history: &History,
+    history: &dyn Ancestry,
     base: &Verified<IbGib>,
     orphan: &Verified<IbGib>,
     nearest: &[Addr],
     region: &Region,
-) -> Result<Joined, Stop> {
+) -> Result<Joined, Blocked> {
     let mut places = Places::new();
     places.differ(base.data.as_ref(), orphan.data.as_ref());
     let writers = Writers::new(region, places);
@@ -378,7 +416,7 @@ fn one_path<'a>(
     writers: &Writers<'a>,
     ancestors: &mut Ancestors<'_>,
     conflicts: &mut Vec<Conflict<'a>>,
-) -> Result<Option<Value>, Stop> {
+) -> Result<Option<Value>, Blocked> {
     let ancestor = if matches!(path, Path::Rel8n(..)) { None } else { ancestors.value(path)? };
     let text = writers.places.is_text(path) || matches!(&ancestor, Some(Value::String(a)) if a.contains('\n'));
     if let (true, Some(Value::String(vb)), Some(Value::String(vo))) = (text, vb, vo)
@@ -410,7 +448,7 @@ fn one_path<'a>(
 
 /// What the nearest common ancestors hold, several of them folded into one by the same merge, recursively.
 struct Ancestors<'a> {
-    history: &'a History,
+    history: &'a dyn Ancestry,
     nearest: &'a [Addr],
     places: &'a Places<'a>,
     /// For frames folded so far and one more: their nearest common ancestors.
@@ -418,7 +456,7 @@ struct Ancestors<'a> {
 }
 
 impl Ancestors<'_> {
-    fn value(&mut self, path: Path<'_>) -> Result<Option<Value>, Stop> {
+    fn value(&mut self, path: Path<'_>) -> Result<Option<Value>, Blocked> {
         // A stack of our own, since criss-cross histories nest deeply; what is on it waits for what is above it.
         let mut known: HashMap<Vec<Addr>, Option<Value>> = HashMap::new();
         let mut stack = vec![self.nearest.to_vec()];
@@ -437,7 +475,7 @@ impl Ancestors<'_> {
         frames: &[Addr],
         path: Path<'_>,
         known: &HashMap<Vec<Addr>, Option<Value>>,
-    ) -> Result<Result<Option<Value>, Vec<Addr>>, Stop> {
+    ) -> Result<Result<Option<Value>, Vec<Addr>>, Blocked> {
         let Some((first, rest)) = frames.split_first() else { return Ok(Ok(None)) };
         let mut value = self.places.whole(self.history.frame(first)?, path);
         for (i, next) in rest.iter().enumerate() {
@@ -481,7 +519,7 @@ fn settle_types<'a>(
     sides: &[Sides<'_>],
     conflicts: &mut Vec<Conflict<'a>>,
     (mut left, addr): (usize, &Addr),
-) -> Result<Vec<bool>, Stop> {
+) -> Result<Vec<bool>, Blocked> {
     let places = &writers.places;
     let mut cut = vec![false; places.all.len()];
     let has_plain = |id: &usize| match sides[*id] {
@@ -575,8 +613,8 @@ fn merged_data(
 }
 
 /// What is made of checked frames keeps every strict rule but those on size: depth, and n below 2^53.
-fn seal(node: IbGib, base: &Addr) -> Result<Verified<IbGib>, Stop> {
-    node.seal().map_err(|e| Stop::Broken(base.clone(), format!("what its merge gives is not allowed: {e}")))
+fn seal(node: IbGib, base: &Addr) -> Result<Verified<IbGib>, Blocked> {
+    node.seal().map_err(|e| Blocked::Broken(base.clone(), format!("what its merge gives is not allowed: {e}")))
 }
 
 /// Sorted as the hash sorts, so that equal merges are equal text.
@@ -590,7 +628,7 @@ fn stone(ib: &str, data: Map) -> IbGib {
     IbGib { ib: ib.into(), gib: None, data: Some(Value::Object(data)), rel8ns: None }
 }
 
-fn conflict_stone(conflict: Conflict<'_>, places: &Places<'_>, base: &Addr) -> Result<Verified<IbGib>, Stop> {
+fn conflict_stone(conflict: Conflict<'_>, places: &Places<'_>, base: &Addr) -> Result<Verified<IbGib>, Blocked> {
     let path = ("path".to_owned(), places.pointer(conflict.path).into());
     let values = [("ancestor", conflict.ancestor), ("base", conflict.base), ("orphan", conflict.orphan)];
     let small = |v: &Value| v.to_json().len() <= STONE_VALUE_BYTES_MAX;
@@ -607,13 +645,13 @@ fn build(
     merged: &HashMap<Path<'_>, Value>,
     places: &Places<'_>,
     conflicts: Vec<Conflict<'_>>,
-) -> Result<Joined, Stop> {
+) -> Result<Joined, Blocked> {
     let ib = merged.get(&Path::Ib).and_then(Value::as_str).unwrap_or(&base.ib).to_owned();
     let mut data = data.unwrap_or_else(|| Value::Object(Map::new()));
     let Value::Object(map) = &mut data else {
-        return Err(Stop::Broken(base.addr().clone(), "its data has no members, so its merge can have no n".into()));
+        return Err(Blocked::Broken(base.addr().clone(), "its data has no members, so its merge can have no n".into()));
     };
-    map.insert("n", Value::Number((number(base).max(number(orphan)) + 1) as f64));
+    map.insert("n", Value::integer(number(base).max(number(orphan)) + 1));
     let later = if stamp(orphan) > stamp(base) { orphan } else { base };
     for (name, from) in [("timestamp", later), ("timestampMs", later), ("uuid", base)] {
         if let Some(value) = from.datum(name) {

@@ -1,30 +1,26 @@
 //! fork, mut8, rel8, firstGen: how ibgibs come from ibgibs.
 //!
-//! The strict functions run the same engine as [`compat`] and then check the products, so both give the same
+//! Each runs the original's steps on options as JSON, gives the product its address and checks every strict rule.
+//! [`compat::transform`](crate::compat::transform) runs the same steps on unchecked nodes, so both give the same
 //! addresses. Clock and entropy come from the caller as a [`Moment`]. Frozen by `respec/vectors/transforms.json`.
 
-mod engine;
+mod data;
+pub(crate) mod engine;
+mod relations;
 
-pub use engine::CompatTransformed;
+pub use crate::moment::Moment;
+pub use engine::Unchecked;
 
 use crate::addr::Addr;
 use crate::ibgib::{IbGib, Verified, VerifyError};
-use crate::value::{Map, Mode, Value, strings};
+use crate::json::js::{self, Throws};
+use crate::json::{Map, Mode, Value, strings};
 
 /// What this engine's own timelines link: one `past` and one `dna` per frame, so that n frames cost O(n).
 pub const LINKED: [&str; 2] = ["past", "dna"];
 
 /// Relations that only merging sets.
 pub const RESERVED: [&str; 3] = ["graftbase", "graftorphan", "conflict"];
-
-/// Clock and entropy of one transform.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moment {
-    /// Milliseconds since 1970.
-    pub now_ms: i64,
-    /// Random bytes for a uuid.
-    pub random: [u8; 16],
-}
 
 /// What a transform makes, checked.
 #[derive(Clone, Debug)]
@@ -60,6 +56,12 @@ pub enum TransformError {
     /// cloneRel8ns of a frame that has a past would give the fork another timeline's history.
     #[error("cloneRel8ns would carry the history of {0} into another timeline")]
     ClonedHistory(Addr),
+}
+
+impl From<Throws> for TransformError {
+    fn from(error: Throws) -> Self {
+        Self::Refused(error.0)
+    }
 }
 
 /// Options of [`fork`].
@@ -190,7 +192,7 @@ pub fn mut8(src: &Verified<IbGib>, opts: &Mut8Opts, moment: &Moment) -> Result<T
         }
     }
     shared(&mut map, opts.dna, opts.no_timestamp, opts.n_counter, None, &opts.linked_rel8ns);
-    check(engine::mut8(src, &map, moment)?)
+    check(engine::mut8(src, &map, moment, gib_of)?)
 }
 
 /// Makes the next frame of a timeline (or of a stone): other relations.
@@ -198,15 +200,40 @@ pub fn mut8(src: &Verified<IbGib>, opts: &Mut8Opts, moment: &Moment) -> Result<T
 /// # Errors
 /// [`TransformError`]; nothing is made then.
 pub fn rel8(src: &Verified<IbGib>, opts: &Rel8Opts, moment: &Moment) -> Result<Transformed, TransformError> {
+    check_reserved(&opts.add)?;
+    check_reserved(&opts.remove)?;
+    rel8_any(src, opts, moment)
+}
+
+/// Makes the next frame without these conflict stones. Everywhere else [`RESERVED`] relations are out of reach; taking
+/// a settled conflict out is the one edit of them that is not a merge.
+///
+/// # Errors
+/// [`TransformError`]; nothing is made then.
+pub fn drop_conflicts(
+    src: &Verified<IbGib>,
+    stones: Vec<Addr>,
+    moment: &Moment,
+) -> Result<Transformed, TransformError> {
+    let opts = Rel8Opts {
+        remove: vec![("conflict".to_owned(), stones)],
+        dna: true,
+        n_counter: true,
+        linked_rel8ns: linked(),
+        ..Rel8Opts::default()
+    };
+    rel8_any(src, &opts, moment)
+}
+
+fn rel8_any(src: &Verified<IbGib>, opts: &Rel8Opts, moment: &Moment) -> Result<Transformed, TransformError> {
     let mut map = Map::new();
     for (name, lists) in [("rel8nsToAddByAddr", &opts.add), ("rel8nsToRemoveByAddr", &opts.remove)] {
-        check_reserved(lists)?;
         if !lists.is_empty() {
             map.insert(name, relations(lists));
         }
     }
     shared(&mut map, opts.dna, opts.no_timestamp, opts.n_counter, None, &opts.linked_rel8ns);
-    check(engine::rel8(src, &map, moment)?)
+    check(engine::rel8(src, &map, moment, gib_of)?)
 }
 
 /// Forks a parent, then sets data, then relations: each a frame of its own.
@@ -227,7 +254,7 @@ pub fn first_gen(
         map.insert("rel8ns", relations(&opts.rel8ns));
     }
     shared(&mut map, opts.dna, opts.no_timestamp, opts.n_counter, opts.tjp, &opts.linked_rel8ns);
-    check(engine::first_gen(parent, &map, moment)?)
+    check(engine::first_gen(parent, &map, moment, gib_of)?)
 }
 
 /// Runs `fork`, `mut8`, `rel8` or `firstGen` with options as JSON, spelled as the original spells them, under the
@@ -253,79 +280,11 @@ pub fn from_json(op: &str, opts: &Value, moment: &Moment) -> Result<Transformed,
     }
     check(match op {
         "fork" => engine::fork(&src, map, moment),
-        "mut8" => engine::mut8(&src, map, moment),
-        "rel8" => engine::rel8(&src, map, moment),
-        "firstGen" => engine::first_gen(&src, map, moment),
+        "mut8" => engine::mut8(&src, map, moment, gib_of),
+        "rel8" => engine::rel8(&src, map, moment, gib_of),
+        "firstGen" => engine::first_gen(&src, map, moment, gib_of),
         _ => Err(TransformError::Refused(format!("unknown op {op:?}: expected fork, mut8, rel8 or firstGen"))),
     }?)
-}
-
-/// The transforms on unchecked ibgibs and JSON options, exactly as the original performs them.
-pub mod compat {
-    use super::{CompatTransformed, Moment, TransformError, engine};
-    use crate::addr::GIB;
-    use crate::ibgib::IbGib;
-    use crate::value::{Map, Mode, Value};
-
-    fn options(opts: &Value) -> Result<&Map, TransformError> {
-        opts.as_object().ok_or_else(|| TransformError::Refused("options must be an object".into()))
-    }
-
-    fn source(map: &Map) -> Result<IbGib, TransformError> {
-        let src = map.get("src").cloned().ok_or_else(|| TransformError::Refused("src is missing".into()))?;
-        IbGib::from_value(src, Mode::Compat).map_err(|e| TransformError::Refused(e.to_string()))
-    }
-
-    /// As [`source`]; its ib must be a text.
-    fn source_with_ib(map: &Map) -> Result<IbGib, TransformError> {
-        let ib = map.get("src").and_then(|src| src.get("ib"));
-        if ib.is_some_and(|ib| ib.as_str().is_none()) {
-            return Err(TransformError::Refused("ib of the source is no text".into()));
-        }
-        source(map)
-    }
-
-    /// `fork` with options `{src, destIb?, …}`.
-    ///
-    /// # Errors
-    /// [`TransformError::Refused`].
-    pub fn fork(opts: &Value, moment: &Moment) -> Result<CompatTransformed, TransformError> {
-        let map = options(opts)?;
-        engine::fork(&source(map)?, map, moment)
-    }
-
-    /// `mut8` with options `{src, mut8Ib?, dataToRename?, dataToRemove?, dataToAddOrPatch?, …}`.
-    ///
-    /// # Errors
-    /// [`TransformError::Refused`].
-    pub fn mut8(opts: &Value, moment: &Moment) -> Result<CompatTransformed, TransformError> {
-        let map = options(opts)?;
-        engine::mut8(&source_with_ib(map)?, map, moment)
-    }
-
-    /// `rel8` with options `{src, rel8nsToAddByAddr?, rel8nsToRemoveByAddr?, …}`.
-    ///
-    /// # Errors
-    /// [`TransformError::Refused`].
-    pub fn rel8(opts: &Value, moment: &Moment) -> Result<CompatTransformed, TransformError> {
-        let map = options(opts)?;
-        engine::rel8(&source_with_ib(map)?, map, moment)
-    }
-
-    /// `firstGen` with options `{parentIbGib?, ib?, data?, rel8ns?, …}`; without a parent it is the root.
-    ///
-    /// # Errors
-    /// [`TransformError::Refused`].
-    pub fn first_gen(opts: &Value, moment: &Moment) -> Result<CompatTransformed, TransformError> {
-        let map = options(opts)?;
-        let parent = match map.get("parentIbGib").filter(|p| p.is_truthy()) {
-            Some(parent) => {
-                IbGib::from_value(parent.clone(), Mode::Compat).map_err(|e| TransformError::Refused(e.to_string()))?
-            }
-            None => IbGib { ib: "ib".into(), gib: Some(GIB.into()), ..IbGib::default() },
-        };
-        engine::first_gen(&parent, map, moment)
-    }
 }
 
 fn flags(all: &[(&str, bool)]) -> Map {
@@ -367,7 +326,21 @@ fn check_reserved(lists: &[(String, Vec<Addr>)]) -> Result<(), TransformError> {
     }
 }
 
-fn check(made: CompatTransformed) -> Result<Transformed, TransformError> {
+/// The gib of a product by the strict rule.
+fn gib_of(node: &IbGib) -> Result<String, TransformError> {
+    node.computed_gib().map_err(|error| TransformError::Product(error.into()))
+}
+
+fn fail<T>(why: impl Into<String>) -> Result<T, TransformError> {
+    Err(TransformError::Refused(why.into()))
+}
+
+/// Whether an option is set.
+fn flag(opts: &Map, name: &str) -> bool {
+    js::truthy(opts.get(name))
+}
+
+fn check(made: Unchecked) -> Result<Transformed, TransformError> {
     let all = |nodes: Vec<IbGib>| nodes.into_iter().map(IbGib::verify).collect::<Result<Vec<_>, _>>();
     Ok(Transformed { frame: made.new_ibgib.verify()?, dnas: all(made.dnas)?, intermediates: all(made.intermediates)? })
 }
@@ -377,14 +350,6 @@ mod tests {
     use super::*;
 
     const MOMENT: Moment = Moment { now_ms: 1_767_225_600_123, random: [7; 16] };
-
-    #[test]
-    fn timestamps_print_as_to_utc_string_does() {
-        let at = |now_ms| Moment { now_ms, random: [0; 16] }.timestamp();
-        assert_eq!(at(1_767_225_600_123), "Thu, 01 Jan 2026 00:00:00 GMT");
-        assert_eq!(at(1_709_210_096_000), "Thu, 29 Feb 2024 12:34:56 GMT");
-        assert_eq!(at(-1), "Wed, 31 Dec 1969 23:59:59 GMT");
-    }
 
     #[test]
     fn callers_may_not_forge_merges_or_clone_histories() {

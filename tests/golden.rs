@@ -33,7 +33,7 @@ impl Case {
         if let Some(n) = data.remove("n") {
             data.insert("n", n);
         }
-        let rel8ns: Map = rel8ns.iter().map(|(name, list)| (*name, ibgib::value::strings(list.clone()))).collect();
+        let rel8ns: Map = rel8ns.iter().map(|(name, list)| (*name, ibgib::json::strings(list.clone()))).collect();
         let rel8ns = (!rel8ns.is_empty()).then_some(Value::Object(rel8ns));
         let frame = IbGib { ib: ib.into(), gib: None, data: Some(data.into()), rel8ns }.seal().unwrap();
         self.history.insert(frame.clone());
@@ -90,8 +90,8 @@ impl Case {
         let made = cold.join(y, x).unwrap();
         let here = self.history.join(x, y).unwrap();
         assert_eq!(here, made, "{}: the same two tips make the same merge", self.name);
-        let tips = ibgib::value::strings([x.as_str(), y.as_str()]);
-        let nodes = ibgib::value::strings(made.nodes.iter().map(|n| n.to_json()));
+        let tips = ibgib::json::strings([x.as_str(), y.as_str()]);
+        let nodes = ibgib::json::strings(made.nodes.iter().map(|n| n.to_json()));
         let merge = [("tips", tips), ("tip", Value::from(&made.tip)), ("nodes", nodes)];
         self.merges.push(Value::Object(merge.into_iter().collect()));
         if let Some(frame) = made.nodes.last() {
@@ -132,7 +132,7 @@ impl Case {
         let nodes = self.merges.iter().filter_map(|m| m.get("nodes")?.as_array()).flatten();
         let made: Vec<&str> = nodes.filter_map(Value::as_str).collect();
         let frames = self.frames.iter().map(|f| f.to_json()).filter(|f| !made.contains(&f.as_str()));
-        let frames = ibgib::value::strings(frames);
+        let frames = ibgib::json::strings(frames);
         let case = [("name", self.name.into()), ("frames", frames), ("merges", self.merges.into())];
         Value::Object(case.into_iter().collect())
     }

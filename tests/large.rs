@@ -1,8 +1,8 @@
 //! Histories that are long, wide, or made to hurt: what would take exponential or quadratic time would not come to an end
 //! here, and nothing may take the process down.
 
+use ibgib::json::strings;
 use ibgib::timeline::{History, HistoryError};
-use ibgib::value::strings;
 use ibgib::{Addr, IbGib, Map, Value, Verified};
 
 fn frame(on: Option<&Verified<IbGib>>, mut data: Map, n: f64) -> Verified<IbGib> {
@@ -139,7 +139,7 @@ fn what_cannot_be_merged_is_an_error() {
 #[test]
 fn values_as_deep_as_they_may_be_and_very_long_ones_are_left_out_of_stones() {
     let (mut world, first) = World::start();
-    let deep = |end: u32| (0..ibgib::value::DEPTH_MAX - 4).fold(Value::from(end), |v, _| Value::Array(vec![v]));
+    let deep = |end: u32| (0..ibgib::json::DEPTH_MAX - 4).fold(Value::from(end), |v, _| Value::Array(vec![v]));
     let long = |end: &str| Value::from("x".repeat(2 << 20) + end);
     for (one, two) in [(deep(1), deep(2)), (long("a"), long("b"))] {
         let start = world.edit(&first, "v", 0);

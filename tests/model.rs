@@ -6,8 +6,8 @@
 //! `IBGIB_RUNS=10000 cargo test --test model` plays that many histories; `IBGIB_SEED=7 IBGIB_RUNS=1 …` replays one seed.
 #![allow(clippy::disallowed_methods, reason = "the environment chooses how many; another program is the model")]
 
+use ibgib::json::strings;
 use ibgib::timeline::History;
-use ibgib::value::strings;
 use ibgib::{Addr, IbGib, Map, Mode, Value, Verified};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::Write;

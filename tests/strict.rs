@@ -1,10 +1,11 @@
 //! Strict reading: every rule refused by its name, limits without a stack overflow, and nothing that strict takes does
 //! compat see otherwise.
 
-use ibgib::canonical::{canonical_text, compare_utf16, gib_hash};
+use ibgib::canonical::{canonical_text, gib_hash};
 use ibgib::compat;
+use ibgib::json::js::compare_utf16;
+use ibgib::json::{BYTES_MAX, DEPTH_MAX, JsonErrorKind};
 use ibgib::transform::{self, ForkOpts, Moment, Mut8Opts, TjpOpts, TransformError};
-use ibgib::value::{BYTES_MAX, DEPTH_MAX, JsonErrorKind};
 use ibgib::{IbGib, Map, Mode, Value, Verified, VerifyError};
 use proptest::prelude::*;
 

@@ -137,34 +137,3 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
     report(&failure, for_scripts);
     failure.exit.into()
 }
-
-/// JSON for people, indented.
-pub(crate) fn pretty(value: &Value) -> String {
-    fn write(value: &Value, indent: usize, out: &mut String) {
-        let pad = "  ".repeat(indent + 1);
-        match value {
-            Value::Object(map) if !map.is_empty() => {
-                out.push_str("{\n");
-                for (i, (key, member)) in map.iter().enumerate() {
-                    out.push_str(&format!("{pad}{}: ", Value::from(key).to_json()));
-                    write(member, indent + 1, out);
-                    out.push_str(if i + 1 < map.len() { ",\n" } else { "\n" });
-                }
-                out.push_str(&format!("{}}}", &pad[2..]));
-            }
-            Value::Array(items) if !items.is_empty() => {
-                out.push_str("[\n");
-                for (i, item) in items.iter().enumerate() {
-                    out.push_str(&pad);
-                    write(item, indent + 1, out);
-                    out.push_str(if i + 1 < items.len() { ",\n" } else { "\n" });
-                }
-                out.push_str(&format!("{}]", &pad[2..]));
-            }
-            value => out.push_str(&value.to_json()),
-        }
-    }
-    let mut out = String::new();
-    write(value, 0, &mut out);
-    out
-}

@@ -57,12 +57,12 @@ impl From<SagaError> for ToolError {
 
 pub(crate) fn number(n: impl TryInto<u64>) -> Value {
     // What does not fit is no count that anybody reads.
-    Value::Number(n.try_into().unwrap_or(u64::MAX) as f64)
+    Value::integer(n.try_into().unwrap_or(u64::MAX))
 }
 
 /// Milliseconds since 1970.
 pub(crate) fn ms(ms: i64) -> Value {
-    Value::Number(ms as f64)
+    Value::integer(ms)
 }
 
 pub(crate) fn maybe<T>(value: Option<T>) -> Value

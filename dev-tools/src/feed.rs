@@ -57,7 +57,7 @@ impl Saga {
     fn to_value(&self) -> Value {
         let phases = self.phases.iter().map(|(phase, at)| object([("phase", (*phase).into()), ("at_ms", ms(*at))]));
         object([
-            ("connection", Value::Number(self.connection as f64)),
+            ("connection", Value::integer(self.connection)),
             ("identity", maybe(self.identity.as_deref())),
             ("state", self.state.into()),
             ("phase", maybe(self.phases.last().map(|p| p.0))),
@@ -111,9 +111,9 @@ impl Feed {
             kept.last += 1;
             let id = kept.last;
             let event = object([
-                ("id", Value::Number(id as f64)),
+                ("id", Value::integer(id)),
                 ("at_ms", ms(now_ms())),
-                ("connection", connection.map_or(Value::Null, |c| Value::Number(c as f64))),
+                ("connection", connection.map_or(Value::Null, Value::integer)),
                 ("kind", kind.into()),
                 ("text", text.into()),
                 ("detail", detail),

@@ -93,7 +93,7 @@ impl Rows {
 
     pub(crate) fn faults(&self) -> Value {
         let f = *locked(&self.faults);
-        object(FAULTS.map(|(name, of)| (name, Value::Number(of(&f) as f64))))
+        object(FAULTS.map(|(name, of)| (name, Value::integer(of(&f)))))
     }
 }
 

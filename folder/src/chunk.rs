@@ -61,7 +61,7 @@ pub(crate) fn blob_node(size: u64, chunks: &[Addr]) -> Result<Verified<IbGib>, i
         list.push(Value::from(i));
     }
     // Sizes stay far below 2^53: CHUNKS_MAX chunks are less than 2^36 bytes.
-    let data = object([("size", Value::Number(size as f64)), ("chunks", list.into())]);
+    let data = object([("size", Value::integer(size)), ("chunks", list.into())]);
     let rel8ns = Map::from_iter([("chunk", Value::Array(distinct))]);
     IbGib { ib: "blob".into(), data: Some(data), rel8ns: Some(rel8ns.into()), ..IbGib::default() }.seal()
 }

@@ -8,6 +8,7 @@ use crate::frames::{NewContent, Node, drop_conflicts, edit_file, mutate};
 use crate::json::{self, Document};
 use crate::path::EntryPath;
 use crate::writer::Writer;
+use ibgib::json::pointer;
 use ibgib::transform::Moment;
 use ibgib::{Addr, Map, Value};
 use ibgib_spaces::{Kind, Space};
@@ -63,7 +64,7 @@ pub async fn conflicts(space: &dyn Space) -> Result<Vec<Conflict>, FolderError> 
             let told = node_at(space, &stone).await?;
             let value = |name| told.datum(name).cloned();
             let path = told.datum("path").and_then(Value::as_str).unwrap_or_default().to_owned();
-            let now = pointer(&path).and_then(|parts| find(&node, &parts).cloned());
+            let now = pointer::names(&path).and_then(|parts| find(&node, &parts).cloned());
             out.push(Conflict {
                 timeline: tip.tjp.clone(),
                 frame: tip.addr.clone(),
@@ -94,7 +95,7 @@ impl Folder {
         let files: HashMap<&Addr, &EntryPath> = listing.entries.values().map(|e| (&e.file, &e.path)).collect();
         for conflict in &mut out {
             // A conflict about an entry stands in the shard, under the entry's key.
-            let entry = || match &pointer(&conflict.path)?[..] {
+            let entry = || match &pointer::names(&conflict.path)?[..] {
                 [data, entries, key, ..] if data == "data" && entries == "entries" => EntryPath::from_key(key).ok(),
                 _ => None,
             };
@@ -154,7 +155,7 @@ impl Folder {
             Resolution::Ancestor => &conflict.ancestor,
             Resolution::Keep => return Ok(None),
         };
-        let Some(path) = pointer(&conflict.path) else { return Ok(None) };
+        let Some(path) = pointer::names(&conflict.path) else { return Ok(None) };
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
         let ["data", above @ .., last] = &path[..] else { return Ok(None) };
         let nest = |above: &[&str], leaf: Value| {
@@ -239,10 +240,4 @@ fn replace_lines(now: &str, base: &str, orphan: &str, new: &str) -> Option<Strin
     let at = lines.windows(both.len()).position(|window| window == both)?;
     let (before, after) = (&lines[..at], &lines[at + both.len()..]);
     Some(before.iter().copied().chain([new]).chain(after.iter().copied()).collect::<Vec<_>>().join("\n"))
-}
-
-/// The parts of a JSON pointer.
-fn pointer(text: &str) -> Option<Vec<String>> {
-    let rest = text.strip_prefix('/')?;
-    Some(rest.split('/').map(|part| part.replace("~1", "/").replace("~0", "~")).collect())
 }

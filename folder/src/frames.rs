@@ -232,20 +232,9 @@ pub(crate) fn mutate(
     Ok(made.frame)
 }
 
-/// A frame without the conflict stones `stones`. The transforms keep callers away from merge relations; settling a
-/// conflict is the one edit that may take entries out of `conflict`.
+/// A frame without the conflict stones `stones`, which are settled.
 pub(crate) fn drop_conflicts(src: &Node, stones: &[Addr], moment: &Moment) -> Result<Vec<Node>, FolderError> {
-    let stones = Value::Array(stones.iter().map(Value::from).collect());
-    let opts = object([
-        ("src", src.to_value()),
-        ("rel8nsToRemoveByAddr", object([("conflict", stones)])),
-        ("dna", true.into()),
-        ("nCounter", true.into()),
-        ("linkedRel8ns", ibgib::strings(linked())),
-    ]);
-    let made = transform::compat::rel8(&opts, moment)?;
-    let all = made.dnas.into_iter().chain(made.intermediates).chain([made.new_ibgib]);
-    Ok(all.map(IbGib::verify).collect::<Result<_, _>>()?)
+    Ok(transform::drop_conflicts(src, stones.to_vec(), moment)?.nodes())
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@
 //! * `format`: the indentation (`min`, `2`, `4`, `tab`, or `line`: all on one line, spaces after `:` and `,`),
 //!   followed by `+nl` when a newline ends the file.
 
-use ibgib::canonical::{write_number, write_string};
+use ibgib::json::js::compare_utf16;
+use ibgib::json::{Spacing, pointer, write_string};
 use ibgib::{Map, Mode, Value};
 
 /// Levels of nesting a document may have to be tracked as a value; deeper ones are text.
@@ -45,15 +46,14 @@ impl Document {
     /// The document's text.
     pub(crate) fn print(&self) -> String {
         let (indent, newline) = self.format.strip_suffix("+nl").map_or((&*self.format, false), |f| (f, true));
-        let style = match indent {
-            "2" => Style { indent: Some("  "), spaced: true },
-            "4" => Style { indent: Some("    "), spaced: true },
-            "tab" => Style { indent: Some("\t"), spaced: true },
-            "line" => Style { indent: None, spaced: true },
-            _ => Style { indent: None, spaced: false },
+        let spacing = match indent {
+            "2" => Spacing::Indented("  "),
+            "4" => Spacing::Indented("    "),
+            "tab" => Spacing::Indented("\t"),
+            "line" => Spacing::OneLine,
+            _ => Spacing::Compact,
         };
-        let mut out = String::new();
-        print_value(&Value::Object(self.ordered(&self.json, "#")), style, 0, &mut out);
+        let mut out = Value::Object(self.ordered(&self.json, "#")).to_json_as(spacing);
         if newline {
             out.push('\n');
         }
@@ -61,14 +61,14 @@ impl Document {
     }
 
     /// The object with its members as `order` lists them; members it does not list follow in the hash's order.
-    fn ordered(&self, map: &Map, pointer: &str) -> Map {
-        let listed = self.order.get(pointer).and_then(Value::as_str).unwrap_or_default();
+    fn ordered(&self, map: &Map, at: &str) -> Map {
+        let listed = self.order.get(at).and_then(Value::as_str).unwrap_or_default();
         let listed = listed.lines().filter_map(|line| match Value::parse(line, Mode::Strict) {
             Ok(Value::String(key)) => Some(key),
             _ => None,
         });
         let mut rest: Vec<&str> = map.keys().collect();
-        rest.sort_by(|a, b| ibgib::canonical::compare_utf16(a, b));
+        rest.sort_by(|a, b| compare_utf16(a, b));
         let mut out = Map::new();
         for key in listed.chain(rest.into_iter().map(str::to_owned)) {
             if out.contains_key(&key) {
@@ -76,7 +76,7 @@ impl Document {
             }
             match map.get(&key) {
                 Some(Value::Object(inner)) => {
-                    let inner = self.ordered(inner, &join(pointer, &key));
+                    let inner = self.ordered(inner, &pointer::join(at, &key));
                     out.insert(key, inner);
                 }
                 Some(value) => {
@@ -101,12 +101,8 @@ pub(crate) fn overlay(under: &mut Map, over: &Map) {
     }
 }
 
-fn join(pointer: &str, key: &str) -> String {
-    format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1"))
-}
-
 /// `None` when the document is too deep.
-fn note_order(map: &Map, pointer: &str, order: &mut Map, depth: usize) -> Option<()> {
+fn note_order(map: &Map, at: &str, order: &mut Map, depth: usize) -> Option<()> {
     if depth > DEPTH_MAX {
         return None;
     }
@@ -116,11 +112,11 @@ fn note_order(map: &Map, pointer: &str, order: &mut Map, depth: usize) -> Option
         lines.push('\n');
     }
     if !map.is_empty() {
-        order.insert(pointer, lines);
+        order.insert(at, lines);
     }
     for (key, value) in map.iter() {
         match value {
-            Value::Object(inner) => note_order(inner, &join(pointer, key), order, depth + 1)?,
+            Value::Object(inner) => note_order(inner, &pointer::join(at, key), order, depth + 1)?,
             Value::Array(_) if depth_of(value, DEPTH_MAX) > DEPTH_MAX - depth => return None,
             _ => {}
         }
@@ -148,57 +144,6 @@ fn guess_format(text: &str) -> String {
         None => "min",
     };
     format!("{indent}{}", if text.ends_with('\n') { "+nl" } else { "" })
-}
-
-/// White space between tokens.
-#[derive(Clone, Copy)]
-struct Style {
-    indent: Option<&'static str>,
-    spaced: bool,
-}
-
-/// Prints as `JSON.stringify(value, null, indent)` does, or in one line with spaces.
-fn print_value(value: &Value, style: Style, depth: usize, out: &mut String) {
-    let line = |depth: usize, out: &mut String| {
-        if let Some(indent) = style.indent {
-            out.push('\n');
-            (0..depth).for_each(|_| out.push_str(indent));
-        }
-    };
-    let comma = if style.indent.is_none() && style.spaced { ", " } else { "," };
-    match value {
-        Value::Null | Value::Bool(_) => out.push_str(&value.to_json()),
-        Value::Number(n) => write_number(*n, out),
-        Value::String(s) => write_string(s, out),
-        Value::Array(items) if items.is_empty() => out.push_str("[]"),
-        Value::Object(map) if map.is_empty() => out.push_str("{}"),
-        Value::Array(items) => {
-            out.push('[');
-            for (i, item) in items.iter().enumerate() {
-                if i > 0 {
-                    out.push_str(comma);
-                }
-                line(depth + 1, out);
-                print_value(item, style, depth + 1, out);
-            }
-            line(depth, out);
-            out.push(']');
-        }
-        Value::Object(map) => {
-            out.push('{');
-            for (i, (key, value)) in map.iter().enumerate() {
-                if i > 0 {
-                    out.push_str(comma);
-                }
-                line(depth + 1, out);
-                write_string(key, out);
-                out.push_str(if style.spaced { ": " } else { ":" });
-                print_value(value, style, depth + 1, out);
-            }
-            line(depth, out);
-            out.push('}');
-        }
-    }
 }
 
 #[cfg(test)]

@@ -161,9 +161,9 @@ fn evolve(
 /// The members with which the data of every frame begins.
 fn stamped(n: u64, moment: &Moment) -> Map {
     [
-        ("n", Value::Number(n as f64)),
+        ("n", Value::integer(n)),
         ("timestamp", moment.timestamp().into()),
-        ("timestampMs", Value::Number(moment.now_ms.rem_euclid(1000) as f64)),
+        ("timestampMs", Value::integer(moment.now_ms.rem_euclid(1000))),
     ]
     .into_iter()
     .collect()

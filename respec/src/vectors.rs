@@ -5,7 +5,7 @@ mod gib;
 mod keystone;
 mod transforms;
 
-use ibgib::value::{JsonError, JsonErrorKind};
+use ibgib::json::{JsonError, JsonErrorKind};
 use ibgib::{Mode, Value};
 use std::fmt;
 

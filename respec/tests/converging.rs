@@ -7,7 +7,7 @@
 //! `converging.proptest-regressions` and played first by every later run: the same command replays it.
 #![allow(clippy::disallowed_methods, reason = "the environment chooses how long it runs")]
 
-use ibgib::{Addr, IbGib, Map, Mode, Value, Verified, value::strings};
+use ibgib::{Addr, IbGib, Map, Mode, Value, Verified, strings};
 use ibgib_peer::{Host, HostOptions, Innerspace, SyncOptions, SyncSagaCoordinator};
 use ibgib_respec::rigs::{Faults, Simulated};
 use ibgib_saga::{Direction, Limits};
@@ -137,7 +137,7 @@ impl World {
         change(&mut data);
         self.count += 1;
         data.insert("edit", self.count);
-        data.insert("n", Value::Number((old.n().unwrap() + 1) as f64));
+        data.insert("n", Value::integer(old.n().unwrap() + 1));
         let own = ["past", "dna", "tjp", "graftbase", "graftorphan"];
         let mut rel8ns: Map = old.rel8ns.as_ref().and_then(Value::as_object).unwrap().clone();
         own.iter().for_each(|name| drop(rel8ns.remove(name)));

@@ -143,7 +143,7 @@ fn lie(turn: &Turn, stream: &str, change: Change) -> (Message, Packet) {
     change(&mut list);
     let list_text: String = list.iter().map(|line| format!("{line}\n")).collect();
     let digest = hex::encode(sha2::Sha256::digest(list_text.as_bytes()));
-    let counted = ibgib::object([("count", Value::Number(list.len() as f64)), ("digest", digest.into())]);
+    let counted = ibgib::object([("count", Value::integer(list.len())), ("digest", digest.into())]);
     let message = edited(turn.message(), "data", "list", counted);
     let frame = edited(turn.frame(), "rel8ns", "msg", ibgib::strings([message.addr().as_str()]));
     let context = edited(turn.context(), "rel8ns", "msg", ibgib::strings([message.addr().as_str()]));
@@ -715,7 +715,7 @@ async fn what_earlier_turns_of_a_saga_brought_counts_for_its_limits() {
     let asked = Asked { commit: false, adopt: false };
     for (turn, stage) in [Stage::Init(asked), Stage::Delta(asked)].into_iter().enumerate() {
         let node = |i: usize| {
-            let data = data([("turn", Value::Number(turn as f64)), ("i", Value::Number(i as f64))]);
+            let data = data([("turn", Value::integer(turn)), ("i", Value::integer(i))]);
             IbGib { ib: "note".into(), gib: None, data: Some(data.into()), rel8ns: None }.seal().unwrap()
         };
         let nodes = [node(0), node(1)];

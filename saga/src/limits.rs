@@ -43,7 +43,7 @@ impl Default for Limits {
             message_bytes_max: 1024 * 1024,
             message_bytes_max_unauthenticated: 64 * 1024,
             chunk_bytes: 256 * 1024,
-            node_bytes_max: ibgib::value::BYTES_MAX,
+            node_bytes_max: ibgib::json::BYTES_MAX,
             nodes_max: 10_000_000,
             staged_bytes_max: 16 * 1024 * 1024 * 1024,
             list_max: 4_000_000,

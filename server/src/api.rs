@@ -87,8 +87,8 @@ async fn health(Extract(state): Extract<Arc<State>>) -> Result<Response, ApiErro
         ("version", env!("CARGO_PKG_VERSION").into()),
         ("protocol", ibgib_peer::saga::SUBPROTOCOL.into()),
         ("policy", policy.into()),
-        ("nodes", Value::Number(nodes as f64)),
-        ("revision", Value::Number(revision as f64)),
+        ("nodes", Value::integer(nodes)),
+        ("revision", Value::integer(revision)),
     ]
     .into_iter()
     .collect();

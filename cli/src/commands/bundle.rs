@@ -12,7 +12,7 @@ use std::io::{BufReader, BufWriter, Write};
 use std::path::Path;
 
 fn value(told: &Bundled) -> Value {
-    let number = |n: u64| Value::Number(n as f64);
+    let number = |n: u64| Value::integer(n);
     let refused = told.refused.iter().map(|(tjp, why)| object([("tjp", tjp.into()), ("reason", why.as_str().into())]));
     object([
         ("nodes", number(told.nodes)),

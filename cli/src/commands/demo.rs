@@ -275,12 +275,12 @@ fn play(mut stage: Stage, folder: Option<&Path>) -> Result<Value, CliError> {
     let equal = same_tips && clean && both && fields && same_files;
     Ok(object([
         ("equal", equal.into()),
-        ("files", Value::Number((files + 1) as f64)),
-        ("timelines", Value::Number(server_tips.len() as f64)),
+        ("files", Value::integer(files + 1)),
+        ("timelines", Value::integer(server_tips.len())),
         ("sameTips", same_tips.into()),
         ("sameFiles", same_files.into()),
         ("merged", (both && fields).into()),
-        ("ms", Value::Number(stage.started.elapsed().as_millis() as f64)),
+        ("ms", Value::integer(stage.started.elapsed().as_millis())),
     ]))
 }
 

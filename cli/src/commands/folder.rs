@@ -28,7 +28,7 @@ pub(super) fn refused(all: &[Refused]) -> Value {
 }
 
 fn count(n: usize) -> Value {
-    Value::Number(n as f64)
+    Value::integer(n)
 }
 
 pub(super) fn partly(unsettled: bool) -> Exit {

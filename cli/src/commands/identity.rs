@@ -56,14 +56,14 @@ async fn tell(device: &Device, out: &Output, chain: &Chain) -> Result<Exit, CliE
         object([
             ("id", p.id.as_str().into()),
             ("verbs", strings(p.verbs.iter().map(String::as_str))),
-            ("left", Value::Number(p.left as f64)),
-            ("used", Value::Number(p.used as f64)),
+            ("left", Value::integer(p.left)),
+            ("used", Value::integer(p.used)),
         ])
     });
     let mut value: Map = [
         ("identity", Value::from(chain.tjp())),
         ("tip", chain.tip().addr().into()),
-        ("n", Value::Number(chain.n() as f64)),
+        ("n", Value::integer(chain.n())),
         ("revoked", chain.is_revoked().into()),
         ("pools", Value::Array(rows.collect())),
     ]

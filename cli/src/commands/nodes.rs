@@ -12,7 +12,7 @@ use std::io::{BufRead, Read};
 use std::path::Path;
 
 /// Bytes of a line: an ibgib, escaped, inside options.
-const LINE_BYTES_MAX: usize = 4 * ibgib::value::BYTES_MAX;
+const LINE_BYTES_MAX: usize = 4 * ibgib::json::BYTES_MAX;
 
 /// The lines of stdin; one that is too long or not UTF-8 is an `Err`, and the next goes on.
 fn lines() -> impl Iterator<Item = Result<Result<String, String>, CliError>> {
@@ -146,10 +146,10 @@ async fn run_transform(
     let moment = stub(line.get("stub"));
     if compat {
         let made = match op.as_str() {
-            "fork" => transform::compat::fork(opts, &moment),
-            "mut8" => transform::compat::mut8(opts, &moment),
-            "rel8" => transform::compat::rel8(opts, &moment),
-            "firstGen" => transform::compat::first_gen(opts, &moment),
+            "fork" => compat::transform::fork(opts, &moment),
+            "mut8" => compat::transform::mut8(opts, &moment),
+            "rel8" => compat::transform::rel8(opts, &moment),
+            "firstGen" => compat::transform::first_gen(opts, &moment),
             _ => return Ok(Err(Bad::new("op", format!("unknown op {op:?}: expected fork, mut8, rel8 or firstGen")))),
         };
         return Ok(match made {

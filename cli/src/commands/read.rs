@@ -4,7 +4,8 @@ use crate::args::{self, Args, ConfigAction, TipKind};
 use crate::config::{self, ConfigFile, Setting};
 use crate::device::{DIR, Layout, Named, Store, find_root, start};
 use crate::error::{CliError, Exit};
-use crate::output::{Output, pretty};
+use crate::output::Output;
+use ibgib::json::Spacing;
 use ibgib::{Addr, Map, Value, object, strings};
 use ibgib_folder::Folder;
 use ibgib_spaces::{Follow, Kind, SpaceError};
@@ -23,7 +24,7 @@ pub(crate) async fn tips(args: &Args, out: &Output, tips: &args::Tips) -> Result
         TipKind::All => None,
     };
     for tip in store.space().tips(kind).await? {
-        let n = tip.n.map_or(Value::Null, |n| Value::Number(n as f64));
+        let n = tip.n.map_or(Value::Null, Value::integer);
         let value = object([
             ("tjp", (&tip.tjp).into()),
             ("tip", (&tip.addr).into()),
@@ -50,7 +51,7 @@ pub(crate) async fn log(args: &Args, out: &Output, target: &args::Target) -> Res
         let addr = |a: &Option<Addr>| a.as_ref().map_or(Value::Null, Value::from);
         let value = object([
             ("addr", (&entry.addr).into()),
-            ("n", entry.n.map_or(Value::Null, |n| Value::Number(n as f64))),
+            ("n", entry.n.map_or(Value::Null, Value::integer)),
             ("timestamp", entry.timestamp.as_deref().map_or(Value::Null, Value::from)),
             ("past", addr(&entry.past)),
             ("graftbase", addr(&entry.graftbase)),
@@ -92,7 +93,7 @@ pub(crate) async fn show(args: &Args, out: &Output, show: &args::Show) -> Result
     if out.json {
         out.line(&node.to_json())?;
     } else {
-        out.line(&format!("{addr}\n{}", pretty(&node.to_value())))?;
+        out.line(&format!("{addr}\n{}", node.to_value().to_json_as(Spacing::Indented("  "))))?;
     }
     Ok(Exit::Done)
 }
@@ -128,11 +129,11 @@ pub(crate) async fn fsck(args: &Args, out: &Output) -> Result<Exit, CliError> {
         .iter()
         .map(|(addr, from)| object([("addr", addr.as_str().into()), ("from", from.as_str().into())]));
     let value = object([
-        ("nodes", Value::Number(found.nodes as f64)),
-        ("timelines", Value::Number(found.timelines as f64)),
+        ("nodes", Value::integer(found.nodes)),
+        ("timelines", Value::integer(found.timelines)),
         ("corrupt", strings(found.corrupt.iter().map(String::as_str))),
         ("missing", Value::Array(missing.collect())),
-        ("unreachable", Value::Number(found.unreachable as f64)),
+        ("unreachable", Value::integer(found.unreachable)),
     ]);
     out.result(value, || {
         let mut text =

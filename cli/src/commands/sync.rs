@@ -207,7 +207,7 @@ impl Did {
 
     pub(super) fn tell(&self, out: &Output, sync: &args::Sync) -> Result<(), CliError> {
         let (s, files, took, conflicts) = (&self.synced.summary, &self.files, self.took, self.conflicts());
-        let number = |n: u64| Value::Number(n as f64);
+        let number = |n: u64| Value::integer(n);
         let addr = |a: &Option<Addr>| a.as_ref().map_or(Value::Null, Value::from);
         let timelines = s.timelines.iter().map(|t| {
             let mut row = object([

@@ -5,7 +5,7 @@ use super::{
     Throws, address, behavior, data_of, includes, items, parameters, pools_of, position, strategy_type, throw, verbs,
 };
 use crate::strategy::hash_reveal::{NAME, holds};
-use ibgib::compat::js;
+use ibgib::json::js;
 use ibgib::{IbGib, Value};
 use std::borrow::Cow;
 

@@ -3,8 +3,9 @@
 use super::select::{choose_pool, requirements_of, split};
 use super::{Throws, address, behavior, data_of, pool_secret, pools_of, position, throw, times, validate};
 use crate::strategy::hash_reveal::{NAME, PoolSecret, Replenish, bind, unbind};
-use ibgib::compat::js;
-use ibgib::transform::{Moment, compat as transform};
+use ibgib::compat::transform;
+use ibgib::json::js;
+use ibgib::transform::Moment;
 use ibgib::{IbGib, Map, Value, object, strings};
 use sha2::{Digest, Sha256};
 
@@ -88,7 +89,7 @@ pub fn genesis(master_secret: &str, configs: &[Value], details: Option<&Value>, 
     let mut data: Map = [
         ("n", Value::from(0u32)),
         ("timestamp", stub.moment.timestamp().into()),
-        ("timestampMs", Value::Number(stub.moment.now_ms.rem_euclid(1000) as f64)),
+        ("timestampMs", Value::integer(stub.moment.now_ms.rem_euclid(1000))),
         ("uuid", stub.moment.uuid().into()),
         ("challengePools", Value::Array(pools)),
         ("proofs", Value::Array(Vec::new())),

@@ -13,7 +13,7 @@ pub use make::{SignInput, Stub, binding_map, challenge_id, genesis, revoke, sign
 pub use select::requirements_of;
 
 use crate::strategy::hash_reveal::{Algo, NAME, PoolSecret};
-use ibgib::compat::js;
+use ibgib::json::js;
 use ibgib::{IbGib, Value};
 use std::borrow::Cow;
 

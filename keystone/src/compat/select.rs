@@ -2,7 +2,7 @@
 
 use super::{SignInput, Throws, behavior, includes, items, position, throw, verbs};
 use ibgib::Value;
-use ibgib::compat::js;
+use ibgib::json::js;
 
 /// `items.slice(0, n)` and `items.slice(n)`, for n greater than 0.
 pub(super) fn split(mut items: Vec<String>, n: f64) -> (Vec<String>, Vec<String>) {

@@ -85,7 +85,7 @@ fn node(value: &Value) -> Option<IbGib> {
 }
 
 fn judged(errors: Vec<String>) -> Value {
-    object([("valid", errors.is_empty().into()), ("errorCount", Value::Number(errors.len() as f64))])
+    object([("valid", errors.is_empty().into()), ("errorCount", Value::integer(errors.len()))])
 }
 
 fn info_value(info: GibInfo, delimiter: &str) -> Value {
@@ -96,7 +96,7 @@ fn info_value(info: GibInfo, delimiter: &str) -> Value {
     if let Some(tjp_gib) = tjp_gib {
         map.insert("tjpGib", tjp_gib);
     }
-    map.insert("piecesCount", Value::Number(pieces_count as f64));
+    map.insert("piecesCount", Value::integer(pieces_count));
     map.insert("delimiter", delimiter);
     Value::Object(map)
 }

@@ -2,7 +2,7 @@
 
 use super::{Outcome, throws};
 use ibgib::canonical::{canonical_text, has_data, has_rel8ns};
-use ibgib::value::JsonErrorKind;
+use ibgib::json::JsonErrorKind;
 use ibgib::{IbGib, Mode, Value, VerifyError, compat};
 
 pub(super) fn run(json: &str, expect: &Value) -> Outcome {
@@ -22,7 +22,7 @@ pub(super) fn run(json: &str, expect: &Value) -> Outcome {
         }
     }
     if expect.get("hash").is_some() {
-        checks.push(Outcome::equal("hash", &text("hash"), &compat::bare_hash(&node)));
+        checks.push(Outcome::equal("hash", &text("hash"), &node.hash()));
     }
     for (name, part) in [("dataCanonical", &node.data), ("rel8nsCanonical", &node.rel8ns)] {
         if expect.get(name).is_some() {

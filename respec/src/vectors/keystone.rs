@@ -1,7 +1,7 @@
 //! Keystone cases, told by `input.op`.
 
 use super::{Outcome, same, throws};
-use ibgib::compat::js;
+use ibgib::json::js;
 use ibgib::transform::Moment;
 use ibgib::{IbGib, Mode, Value, object, strings};
 use ibgib_keystone::Solution;
@@ -75,7 +75,7 @@ fn configs(input: &Value) -> Result<&[Value], Throws> {
 }
 
 fn judged(errors: usize) -> Value {
-    object([("valid", (errors == 0).into()), ("errorCount", Value::Number(errors as f64))])
+    object([("valid", (errors == 0).into()), ("errorCount", Value::integer(errors))])
 }
 
 fn call(op: &str, input: &Value) -> Result<Value, Throws> {

@@ -1,7 +1,8 @@
 //! Cases `{input: {op: fork|mut8|rel8|firstGen|chain}}`: the four transforms.
 
 use super::{Outcome, same, throws};
-use ibgib::transform::{CompatTransformed, Moment, TransformError, compat};
+use ibgib::compat::transform as compat;
+use ibgib::transform::{Moment, TransformError, Unchecked};
 use ibgib::{IbGib, Map, Value};
 
 pub(super) fn run(op: &str, input: &Value, expect: &Value) -> Outcome {
@@ -53,7 +54,7 @@ fn chain(input: &Value, expect: &Value) -> Outcome {
     }
 }
 
-fn call(op: &str, opts: &Value, moment: Moment) -> Result<CompatTransformed, TransformError> {
+fn call(op: &str, opts: &Value, moment: Moment) -> Result<Unchecked, TransformError> {
     match op {
         "fork" => compat::fork(opts, &moment),
         "mut8" => compat::mut8(opts, &moment),
@@ -75,7 +76,7 @@ fn moment(input: &Value) -> Moment {
     Moment { now_ms, random }
 }
 
-fn compare(expect: &Value, made: &CompatTransformed) -> Outcome {
+fn compare(expect: &Value, made: &Unchecked) -> Outcome {
     let list = |nodes: &[IbGib]| Value::Array(nodes.iter().map(IbGib::to_value).collect());
     let mut got: Map = [("newIbGib", made.new_ibgib.to_value())].into_iter().collect();
     if !made.dnas.is_empty() {

@@ -202,7 +202,7 @@ impl Message {
                 [
                     ("challengeUuid", challenge.challenge_uuid.as_str().into()),
                     ("demandedIds", strings(challenge.demanded.iter().map(String::as_str))),
-                    ("expiresMs", Value::Number(challenge.expires_ms as f64)),
+                    ("expiresMs", Value::integer(challenge.expires_ms)),
                 ],
             ),
             Self::ConnectProof(proof) => Envelope::new(kind, [("proof", proof.to_value())]),

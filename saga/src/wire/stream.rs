@@ -177,7 +177,7 @@ impl Measure {
     }
 
     pub(crate) fn to_value(&self) -> Value {
-        object([("count", Value::Number(self.count as f64)), ("digest", self.digest.as_str().into())])
+        object([("count", Value::integer(self.count)), ("digest", self.digest.as_str().into())])
     }
 
     pub(crate) fn read(members: Members<'_>, name: &'static str) -> Result<Self, DecodeError> {

@@ -311,7 +311,7 @@ pub fn validate_return_context(ours: &Turn, theirs: &Turn) -> Vec<String> {
 }
 
 fn number(n: u64) -> Value {
-    Value::Number(n as f64)
+    Value::integer(n)
 }
 
 fn addrs<'a>(items: impl IntoIterator<Item = &'a Addr>) -> Value {

@@ -30,7 +30,7 @@ pub(crate) fn constant(ib: &str, text: &str) -> Verified<IbGib> {
 /// The next frame after `past`, or the first one.
 pub(crate) fn frame(ib: &str, text: &str, past: Option<&Verified<IbGib>>, rel8ns: &[(&str, &Addr)]) -> Verified<IbGib> {
     let n = past.map_or(0, |p| p.n().unwrap() + 1);
-    let mut data: Map = [("n", Value::Number(n as f64)), ("text", text.into())].into_iter().collect();
+    let mut data: Map = [("n", Value::integer(n)), ("text", text.into())].into_iter().collect();
     let mut relations: Map = rel8ns.iter().map(|(name, addr)| (*name, strings([addr.as_str()]))).collect();
     match past {
         None => drop(data.insert("isTjp", true)),

@@ -59,8 +59,8 @@ pub async fn export(space: &dyn Space, starts: &[Addr], sink: impl Write + Send)
         told.timelines += 1;
     }
     let end = object([
-        ("nodes", Value::Number(told.nodes as f64)),
-        ("timelines", Value::Number(told.timelines as f64)),
+        ("nodes", Value::integer(told.nodes)),
+        ("timelines", Value::integer(told.timelines)),
         ("sha256", hex::encode(out.hash.clone().finalize()).into()),
     ]);
     out.line(&object([("end", end)]).to_json())?;

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use std::io::{self, BufRead, Write};
 
 /// Bytes of one line: a node, escaped, and some room.
-const LINE_BYTES_MAX: u64 = 2 * ibgib::value::BYTES_MAX as u64;
+const LINE_BYTES_MAX: u64 = 2 * ibgib::json::BYTES_MAX as u64;
 
 /// Where lines are written.
 pub(super) struct Hashing<W> {

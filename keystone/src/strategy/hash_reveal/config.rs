@@ -104,7 +104,7 @@ pub struct HashRevealConfig {
 
 impl From<HashRevealConfig> for PoolConfig {
     fn from(config: HashRevealConfig) -> Self {
-        let count = |n: usize| Value::Number(n as f64);
+        let count = |n: usize| Value::integer(n);
         let b = &config.behavior;
         let behavior = object([
             ("size", count(b.size)),

@@ -1,32 +1,12 @@
-//! JSON values as the hash sees them.
-//!
-//! Addresses depend on details that general JSON types lose: the order of members, how a number prints, which
-//! member comes first when a name looks like an array index. [`Value`] keeps them. Source: ECMA-262
-//! (`JSON.parse`, `JSON.stringify`, OrdinaryOwnPropertyKeys), which the original implementation runs on.
+//! JSON values with what addresses depend on: the order of members and exact numbers.
 
-use crate::canonical;
 use indexmap::IndexMap;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::iter::Chain;
 
-mod parse;
-pub use parse::{JsonError, JsonErrorKind};
-
-/// Levels of nesting that a value may have. Deeper text is refused with [`JsonErrorKind::TooDeep`].
-pub const DEPTH_MAX: usize = 1_024;
-
-/// Bytes of JSON text that one ibgib may have unless a caller sets another limit: 16 MiB.
-pub const BYTES_MAX: usize = 16 * 1024 * 1024;
-
-/// How strictly input is read; see the crate documentation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Reproduces the original implementation bit for bit, its leniencies included.
-    Compat,
-    /// The default: refuses whatever could make two readers disagree about an address.
-    Strict,
-}
+/// 2^53: below it every integer has a double of its own.
+const INTEGERS_END: f64 = 9_007_199_254_740_992.0;
 
 /// A JSON value.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,19 +26,12 @@ pub enum Value {
 }
 
 impl Value {
-    /// Reads JSON text.
-    ///
-    /// # Errors
-    /// [`JsonError`] with the byte offset and what is wrong there.
-    pub fn parse(text: &str, mode: Mode) -> Result<Self, JsonError> {
-        parse::parse(text, mode)
-    }
-
-    /// The text that `JSON.stringify` gives: members in enumeration order, no white space.
-    pub fn to_json(&self) -> String {
-        let mut out = String::new();
-        canonical::write_json(self, &mut out);
-        out
+    /// The number of a count or another integer: exact up to ±(2^53 − 1). What is beyond is the nearest double, which is
+    /// beyond, too, so that [`Value::as_u53`], and with it every check of a number, refuses it instead of taking it for
+    /// another one.
+    pub fn integer(n: impl TryInto<i64>) -> Self {
+        // Only what is above can be out of an i64's reach: counts are unsigned and have 64 bits at most.
+        Self::Number(n.try_into().unwrap_or(i64::MAX) as f64)
     }
 
     /// The member `key` of an object.
@@ -99,7 +72,7 @@ impl Value {
     /// The number, if it is an integer from 0 to 2^53 − 1.
     pub fn as_u53(&self) -> Option<u64> {
         let n = self.as_f64()?;
-        ((0.0..9_007_199_254_740_992.0).contains(&n) && n.fract() == 0.0).then_some(n as u64)
+        ((0.0..INTEGERS_END).contains(&n) && n.fract() == 0.0).then_some(n as u64)
     }
 
     /// Whether ECMAScript treats the value as true in a condition.
@@ -111,12 +84,6 @@ impl Value {
             Self::String(s) => !s.is_empty(),
             Self::Array(_) | Self::Object(_) => true,
         }
-    }
-}
-
-impl fmt::Display for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.to_json())
     }
 }
 
@@ -283,4 +250,19 @@ pub fn object<const N: usize>(members: [(&str, Value); N]) -> Value {
 /// Builds an array of strings.
 pub fn strings<S: Into<String>>(items: impl IntoIterator<Item = S>) -> Value {
     Value::Array(items.into_iter().map(|s| Value::String(s.into())).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_are_exact_or_taken_for_no_other() {
+        assert_eq!(Value::integer(3usize), Value::from(3u32));
+        assert_eq!(Value::integer(-3), Value::Number(-3.0));
+        assert_eq!(Value::integer((1u64 << 53) - 1).as_u53(), Some((1 << 53) - 1));
+        for beyond in [1 << 53, (1 << 53) + 1, u64::MAX] {
+            assert_eq!(Value::integer(beyond).as_u53(), None);
+        }
+    }
 }

@@ -1,8 +1,20 @@
 //! JSON text to [`Value`], without recursion: depth is a limit, not a stack overflow.
 
-use super::{DEPTH_MAX, Map, Mode, Value};
-use crate::canonical::write_number;
+use super::print::write_number;
+use super::value::{Map, Value};
 use std::fmt;
+
+/// Levels of nesting that a value may have. Deeper text is refused with [`JsonErrorKind::TooDeep`].
+pub const DEPTH_MAX: usize = 1_024;
+
+/// How strictly input is read; see the crate documentation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Reproduces the original implementation bit for bit, its leniencies included.
+    Compat,
+    /// The default: refuses whatever could make two readers disagree about an address.
+    Strict,
+}
 
 /// Why text is not a JSON value that we take, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,6 +63,23 @@ impl fmt::Display for JsonErrorKind {
     }
 }
 
+impl Value {
+    /// Reads JSON text.
+    ///
+    /// # Errors
+    /// [`JsonError`] with the byte offset and what is wrong there.
+    pub fn parse(text: &str, mode: Mode) -> Result<Self, JsonError> {
+        let mut reader = Reader { text, bytes: text.as_bytes(), at: 0, mode, open: Vec::new(), arrays: 0 };
+        let value = reader.document()?;
+        reader.skip_space();
+        if reader.at != reader.bytes.len() {
+            return reader.fail(JsonErrorKind::Trailing);
+        }
+        Ok(value)
+    }
+}
+
+/// A container whose end was not read yet.
 enum Open {
     Array(Vec<Value>),
     Object(Map, String),
@@ -64,16 +93,6 @@ struct Reader<'a> {
     open: Vec<Open>,
     /// How many of `open` are arrays.
     arrays: usize,
-}
-
-pub(super) fn parse(text: &str, mode: Mode) -> Result<Value, JsonError> {
-    let mut r = Reader { text, bytes: text.as_bytes(), at: 0, mode, open: Vec::new(), arrays: 0 };
-    let value = r.document()?;
-    r.skip_space();
-    if r.at != r.bytes.len() {
-        return r.fail(JsonErrorKind::Trailing);
-    }
-    Ok(value)
 }
 
 impl Reader<'_> {
@@ -344,7 +363,7 @@ mod tests {
     use super::*;
 
     fn strict(text: &str) -> Result<Value, JsonErrorKind> {
-        parse(text, Mode::Strict).map_err(|e| e.kind)
+        Value::parse(text, Mode::Strict).map_err(|e| e.kind)
     }
 
     #[test]
@@ -381,7 +400,7 @@ mod tests {
         assert_eq!(strict(r#"{"a":{"__proto__":1}}"#), Err(JsonErrorKind::ProtoMember));
         assert!(strict(r#"[{"__proto__":1}]"#).is_ok());
         assert_eq!(strict(r#"{"a":1,"a":1}"#), Err(JsonErrorKind::DuplicateMember("a".into())));
-        let v = parse(r#"{"b":1,"a":2,"b":3,"10":0,"9":0}"#, Mode::Compat).unwrap();
+        let v = Value::parse(r#"{"b":1,"a":2,"b":3,"10":0,"9":0}"#, Mode::Compat).unwrap();
         assert_eq!(v.to_json(), r#"{"9":0,"10":0,"b":3,"a":2}"#);
     }
 
@@ -403,8 +422,8 @@ mod tests {
             "\"\\ud800\"",
             "\"\t\"",
         ] {
-            assert!(parse(bad, Mode::Compat).is_err(), "{bad}");
+            assert!(Value::parse(bad, Mode::Compat).is_err(), "{bad}");
         }
-        assert_eq!(parse(r#""\ud83d\ude00""#, Mode::Strict).unwrap(), Value::from("😀"));
+        assert_eq!(Value::parse(r#""\ud83d\ude00""#, Mode::Strict).unwrap(), Value::from("😀"));
     }
 }

@@ -1,10 +1,17 @@
-//! The ECMAScript behaviour that shows through in what the original accepts and computes: what counts as a member of
-//! a value, how values turn into text and numbers. Missing (`undefined`) is `None`. Source: ECMA-262.
+//! What ECMAScript makes of a value: what counts as a member, how values turn into text and numbers, how strings sort.
+//!
+//! The original runs on these rules, so they show through in what addresses and transforms are. Missing (`undefined`)
+//! is `None`. Source: ECMA-262.
 
-use super::Throws;
-use crate::canonical::write_number;
-use crate::value::{Map, Value, array_index};
+use super::print::write_number;
+use super::value::{Map, Value, array_index};
 use std::borrow::Cow;
+use std::cmp::Ordering;
+
+/// ECMAScript raises an exception; the message is ours.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Throws(pub String);
 
 /// Names that every object inherits: reading them gives something true although no member is there.
 pub const INHERITED: [&str; 12] = [
@@ -27,9 +34,9 @@ pub fn truthy(value: Option<&Value>) -> bool {
     value.is_some_and(Value::is_truthy)
 }
 
-/// `undefined` or `null`.
-pub fn nullish(value: Option<&Value>) -> bool {
-    matches!(value, None | Some(Value::Null))
+/// Compares as ECMAScript sorts strings: by UTF-16 code unit.
+pub fn compare_utf16(a: &str, b: &str) -> Ordering {
+    if a.is_ascii() && b.is_ascii() { a.cmp(b) } else { a.encode_utf16().cmp(b.encode_utf16()) }
 }
 
 /// The single UTF-16 units of a text, as texts.
@@ -62,7 +69,7 @@ pub fn entries(value: Option<&Value>) -> Result<Vec<(String, Value)>, Throws> {
 /// # Errors
 /// Throws for members of `undefined` and `null`.
 pub fn get<'a>(value: Option<&'a Value>, key: &str) -> Result<Option<Cow<'a, Value>>, Throws> {
-    let number = |n: usize| Some(Cow::Owned(Value::Number(n as f64)));
+    let number = |n: usize| Some(Cow::Owned(Value::integer(n)));
     Ok(match value {
         None | Some(Value::Null) => return Err(Throws(format!("null has no member {key:?}"))),
         Some(Value::Object(m)) => m.get(key).map(Cow::Borrowed),

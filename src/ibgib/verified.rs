@@ -1,0 +1,104 @@
+//! [`Verified`]: an ibgib whose address is proven.
+
+use super::IbGib;
+use super::rules::VerifyError;
+use crate::addr::Addr;
+use crate::json::{Map, Mode, Value};
+use std::collections::HashSet;
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+/// A value that was checked: its address is recomputed and every strict rule holds. Only [`IbGib::verify`] makes
+/// one, so what was not checked cannot be stored, sent, transformed or merged. Immutable; a clone is a pointer.
+pub struct Verified<T> {
+    inner: Arc<Inner<T>>,
+}
+
+struct Inner<T> {
+    value: T,
+    addr: Addr,
+}
+
+impl<T> Verified<T> {
+    pub(super) fn new(value: T, addr: Addr) -> Self {
+        Self { inner: Arc::new(Inner { value, addr }) }
+    }
+
+    /// The proven address.
+    pub fn addr(&self) -> &Addr {
+        &self.inner.addr
+    }
+}
+
+impl Verified<IbGib> {
+    /// Reads and checks an ibgib.
+    ///
+    /// # Errors
+    /// The first rule that does not hold.
+    pub fn parse(text: &str) -> Result<Self, VerifyError> {
+        IbGib::parse(text, Mode::Strict)?.verify()
+    }
+
+    /// Parsed addresses of relation `name`.
+    pub fn rel8n_addrs(&self, name: &str) -> Vec<Addr> {
+        // Strict relations hold addresses only, so nothing is dropped here.
+        self.rel8n(name).filter_map(|text| text.parse().ok()).collect()
+    }
+
+    /// Every address that this node relates to, primitives left out, in rel8ns order, without repeats.
+    pub fn targets(&self) -> Vec<Addr> {
+        let mut seen = HashSet::new();
+        let mut out = Vec::new();
+        for value in self.rel8ns.as_ref().and_then(Value::as_object).into_iter().flat_map(Map::values) {
+            for text in value.as_array().unwrap_or(&[]).iter().filter_map(Value::as_str) {
+                if let Ok(addr) = text.parse::<Addr>()
+                    && !addr.is_primitive()
+                    && seen.insert(addr.clone())
+                {
+                    out.push(addr);
+                }
+            }
+        }
+        out
+    }
+
+    /// The address of this frame's timeline: its own when it is the tjp, else its tjp relation; `None` for a
+    /// constant.
+    pub fn tjp(&self) -> Option<Addr> {
+        if self.is_tjp() { Some(self.addr().clone()) } else { self.rel8n_addrs("tjp").pop() }
+    }
+
+    /// The frame before this one: the newest entry of `past`.
+    pub fn past(&self) -> Option<Addr> {
+        self.rel8n_addrs("past").pop()
+    }
+}
+
+impl<T> Deref for Verified<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.inner.value
+    }
+}
+
+impl<T> Clone for Verified<T> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<T> PartialEq for Verified<T> {
+    /// Equal addresses are equal content: that is what an address is.
+    fn eq(&self, other: &Self) -> bool {
+        self.addr() == other.addr()
+    }
+}
+
+impl<T> Eq for Verified<T> {}
+
+impl<T> fmt::Debug for Verified<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Verified({})", self.addr())
+    }
+}
