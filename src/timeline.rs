@@ -15,14 +15,11 @@ mod paint;
 mod place;
 mod run;
 
-pub use crate::merge::Joined;
-
 use crate::addr::Addr;
 use crate::ibgib::{IbGib, Verified};
-use crate::merge::{self, Ancestry, Blocked, Region, Seen, Writer};
-use paint::Paint;
+use crate::merge::{self, Set};
 use place::Place;
-use run::Known;
+use run::{Blocked, Known};
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
@@ -65,6 +62,17 @@ pub enum Relation {
     Diverged,
 }
 
+/// The tip that two tips lead to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Joined {
+    /// The common tip.
+    pub tip: Addr,
+    /// Nodes made for it, dependencies first: stones, then the merge frame. Empty when one tip covers the other.
+    pub nodes: Vec<Verified<IbGib>>,
+    /// Conflicts that this merge found.
+    pub conflicts: usize,
+}
+
 /// Why a history cannot answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -92,6 +100,9 @@ pub enum HistoryError {
     #[error("timeline of {0} has no dna: it cannot merge")]
     NotLiving(Addr),
 }
+
+/// For each set of ancestors the numbers of other sets.
+type Below = Vec<Vec<usize>>;
 
 /// Frames in memory, and what was found out about them.
 #[derive(Debug, Default)]
@@ -134,7 +145,7 @@ impl History {
         }
         self.run(|h| {
             h.same_timeline(x, y)?;
-            let paint = h.paint(std::slice::from_ref(x), std::slice::from_ref(y), false)?;
+            let paint = h.paint(std::slice::from_ref(x), std::slice::from_ref(y))?;
             h.relation(x, y, &paint)
         })
     }
@@ -175,10 +186,10 @@ impl History {
             let tjp = h.place(to)?.tjp.clone();
             let tjp = tjp.ok_or_else(|| Blocked::Broken(to.clone(), "it belongs to no timeline".into()))?;
             let paint = match from {
-                None => h.paint(std::slice::from_ref(to), &[], true)?,
+                None => h.paint(std::slice::from_ref(to), &[])?,
                 Some(from) => {
                     h.same_timeline(from, to)?;
-                    let paint = h.paint(std::slice::from_ref(to), std::slice::from_ref(from), false)?;
+                    let paint = h.paint(std::slice::from_ref(to), std::slice::from_ref(from))?;
                     let covered = from == to || h.relation(to, from, &paint)? == Relation::Ahead;
                     if !covered {
                         return Ok(Err(HistoryError::NotCovered { from: from.clone(), to: to.clone() }));
@@ -235,7 +246,7 @@ impl History {
         }
         // A frame that merges what covers each other is not one that we make.
         self.same_timeline(base, orphan)?;
-        let paint = self.paint(std::slice::from_ref(base), std::slice::from_ref(orphan), false)?;
+        let paint = self.paint(std::slice::from_ref(base), std::slice::from_ref(orphan))?;
         if self.relation(base, orphan, &paint)? != Relation::Diverged {
             return Ok(false);
         }
@@ -286,40 +297,52 @@ impl History {
     /// The merge frame of two tips that diverged, with its stones.
     fn merge(&self, x: &Addr, y: &Addr) -> Known<Joined> {
         let (base, orphan) = if self.key(x)? > self.key(y)? { (x, y) } else { (y, x) };
-        let near = self.paint(std::slice::from_ref(base), std::slice::from_ref(orphan), false)?;
-        let deep = self.paint(std::slice::from_ref(base), std::slice::from_ref(orphan), true)?;
-        self.need_whole(&deep, [base, orphan])?;
-        let mut region = Region::default();
-        for (frames, seen) in [(&deep.only_x, Seen::Base), (&deep.only_y, Seen::Orphan), (&deep.common, Seen::Both)] {
-            for addr in frames {
-                if !self.is_merge(addr)? {
-                    let past = match &self.place(addr)?.past {
-                        Some(past) => Some(self.frame(past)?.clone()),
-                        None => None,
-                    };
-                    region.writers.push(Writer { frame: self.frame(addr)?.clone(), past, seen });
-                }
-                let parents = self.parents(addr)?.into_iter().map(|a| Ok((self.place(&a)?.number(), a)));
-                region.parents.insert(addr.clone(), parents.collect::<Known<_>>()?);
-            }
+        let nearest = self.nearest(std::slice::from_ref(base), orphan)?;
+        let several = nearest.len() > 1;
+        let (sets, below) = self.folds(nearest)?;
+        let mut lacking: Vec<Addr> = [base, orphan].into_iter().chain(sets.iter().flatten()).cloned().collect();
+        let mut seen = HashSet::new();
+        lacking.retain(|addr| !self.frames.contains_key(addr) && seen.insert(addr.clone()));
+        if !lacking.is_empty() {
+            return Err(Blocked::Need(lacking));
         }
-        let nearest = self.sorted(near.nearest)?;
-        merge::merge(self, self.frame(base)?, self.frame(orphan)?, &nearest, &region)
+        let sets = sets.iter().zip(below).map(|(frames, below)| {
+            let frames = frames.iter().map(|addr| self.frame(addr)).collect::<Known<_>>()?;
+            Ok(Set { frames, below })
+        });
+        let sets = sets.collect::<Known<Vec<_>>>()?;
+        let made = merge::merge(self.frame(base)?, self.frame(orphan)?, &sets, several);
+        let made = made.map_err(|merge::Unmergeable(why)| Blocked::Broken(base.clone(), why))?;
+        Ok(Joined { tip: made.tip, nodes: made.nodes, conflicts: made.conflicts })
     }
 
-    /// Asks at once for every frame of a region whose place alone is known, but merges, which wrote nothing.
-    fn need_whole(&self, region: &Paint, tips: [&Addr; 2]) -> Known<()> {
-        let mut wanted: Vec<&Addr> = tips.to_vec();
-        for addr in [&region.only_x, &region.only_y, &region.common].into_iter().flatten() {
-            if !self.is_merge(addr)? {
-                wanted.push(addr);
-                wanted.extend(&self.place(addr)?.past);
+    /// All sets of ancestors that these nearest ones are folded with, these first, and for each set the numbers of the
+    /// sets that its folds come from. Sets beyond [`merge::FOLDS_MAX`] folds, the furthest, are cut to their first frame.
+    fn folds(&self, nearest: Vec<Addr>) -> Known<(Vec<Vec<Addr>>, Below)> {
+        let mut sets = vec![nearest];
+        let mut numbers: HashMap<Vec<Addr>, usize> = HashMap::new();
+        let (mut below, mut folds): (Below, usize) = (Vec::new(), 0);
+        while let Some(set) = sets.get_mut(below.len()) {
+            let more = set.len().saturating_sub(1);
+            if folds + more > merge::FOLDS_MAX {
+                set.truncate(1);
+                below.push(Vec::new());
+                continue;
             }
+            folds += more;
+            let set = set.clone();
+            let mut own = Vec::with_capacity(more);
+            for i in 1..set.len() {
+                let nearest = self.nearest(&set[..i], &set[i])?;
+                let number = *numbers.entry(nearest).or_insert_with_key(|nearest| {
+                    sets.push(nearest.clone());
+                    sets.len() - 1
+                });
+                own.push(number);
+            }
+            below.push(own);
         }
-        let mut seen = HashSet::new();
-        let lacking = wanted.into_iter().filter(|addr| !self.frames.contains_key(*addr) && seen.insert(*addr));
-        let lacking: Vec<Addr> = lacking.cloned().collect();
-        if lacking.is_empty() { Ok(()) } else { Err(Blocked::Need(lacking)) }
+        Ok((sets, below))
     }
 
     /// Largest (n, gib) first.
@@ -328,15 +351,10 @@ impl History {
         frames.sort_by_cached_key(|addr| Reverse((self.places[addr].number(), addr.gib().to_owned())));
         Ok(frames)
     }
-}
 
-impl Ancestry for History {
-    fn frame(&self, addr: &Addr) -> Known<&Verified<IbGib>> {
-        Self::frame(self, addr)
-    }
-
+    /// The nearest common ancestors of `c` and any of `seen`, largest (n, gib) first.
     fn nearest(&self, seen: &[Addr], c: &Addr) -> Known<Vec<Addr>> {
-        let paint = self.paint(seen, std::slice::from_ref(c), false)?;
+        let paint = self.paint(seen, std::slice::from_ref(c))?;
         self.sorted(paint.nearest)
     }
 }

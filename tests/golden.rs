@@ -204,10 +204,26 @@ fn values() -> Vec<Value> {
             &[],
         ),
         two(
-            "an array is one value",
+            "elements put into a list by both",
             [r#"{"list":[1]}"#, r#"{"list":[1,2]}"#, r#"{"list":[1,3]}"#],
-            r#"{"list":[1,2]}"#,
-            &[&conflict("[1]", "[1,2]", "[1,3]", "/data/list")],
+            r#"{"list":[1,2,3]}"#,
+            &[],
+        ),
+        two(
+            "an element replaced by both",
+            [r#"{"list":[1,2,3]}"#, r#"{"list":[1,"b",3]}"#, r#"{"list":[1,"o",3]}"#],
+            r#"{"list":[1,"b","o",3]}"#,
+            &[&conflict("[2]", r#"["b"]"#, r#"["o"]"#, "/data/list")],
+        ),
+        two(
+            "an element with an id edited by both, in different members",
+            [
+                r#"{"list":[{"id":"x","t":1,"u":1},{"id":"y"}]}"#,
+                r#"{"list":[{"id":"x","t":2,"u":1},{"id":"y"}]}"#,
+                r#"{"list":[{"id":"y"},{"id":"x","t":1,"u":2}]}"#,
+            ],
+            r#"{"list":[{"id":"y"},{"id":"x","t":2,"u":2}]}"#,
+            &[],
         ),
         two(
             "the order of members inside an array is part of its value",
@@ -224,19 +240,19 @@ fn values() -> Vec<Value> {
         two(
             "an object deleted against an edit in it",
             [r#"{"a":0,"o":{"x":1,"y":1}}"#, r#"{"a":0}"#, r#"{"a":0,"o":{"x":2,"y":1}}"#],
-            r#"{"a":0,"o":{"x":2}}"#,
-            &[&conflict("1", "", "2", "/data/o/x")],
+            r#"{"a":0,"o":{"x":2,"y":1}}"#,
+            &[&conflict(r#"{"x":1,"y":1}"#, "", r#"{"x":2,"y":1}"#, "/data/o")],
         ),
         two(
             "an object made a value against a member added",
             [r#"{"o":{"x":1}}"#, r#"{"o":"s"}"#, r#"{"o":{"x":1,"y":2}}"#],
-            r#"{"o":"s"}"#,
+            r#"{"o":{"x":1,"y":2}}"#,
             &[&conflict(r#"{"x":1}"#, r#""s""#, r#"{"x":1,"y":2}"#, "/data/o")],
         ),
         two(
             "a member added against an object made a value",
             [r#"{"o":{"x":1}}"#, r#"{"o":{"x":1,"y":2}}"#, r#"{"o":"s"}"#],
-            r#"{"o":{"y":2}}"#,
+            r#"{"o":{"x":1,"y":2}}"#,
             &[&conflict(r#"{"x":1}"#, r#"{"x":1,"y":2}"#, r#""s""#, "/data/o")],
         ),
         two(
@@ -267,7 +283,7 @@ fn values() -> Vec<Value> {
             "an emptied object against an edit in it",
             [r#"{"o":{"x":1}}"#, r#"{"o":{}}"#, r#"{"o":{"x":2}}"#],
             r#"{"o":{"x":2}}"#,
-            &[&conflict("1", "", "2", "/data/o/x")],
+            &[&conflict(r#"{"x":1}"#, "{}", r#"{"x":2}"#, "/data/o")],
         ),
         two(
             "members added to an empty object by both",
@@ -306,14 +322,14 @@ fn values() -> Vec<Value> {
         two(
             "texts that both sides made",
             [r#"{}"#, r#"{"text":"a\nb\n"}"#, r#"{"text":"a\nc\n"}"#],
-            r#"{"text":"a\nb\na\nc\n"}"#,
-            &[],
+            r#"{"text":"a\nb\nc\n"}"#,
+            &[&conflict("", r#""b""#, r#""c""#, "/data/text")],
         ),
         two(
             "a number made a text by both sides",
             [r#"{"text":1}"#, r#"{"text":"a\n"}"#, r#"{"text":"b\n"}"#],
             r#"{"text":"a\nb\n"}"#,
-            &[],
+            &[&conflict("", r#""a""#, r#""b""#, "/data/text")],
         ),
     ]
 }
@@ -321,7 +337,7 @@ fn values() -> Vec<Value> {
 fn all_texts() -> Vec<Value> {
     let conflict = |ancestor: &str, base: &str, orphan: &str| {
         let all = [("ancestor", ancestor), ("base", base), ("orphan", orphan), ("path", "/data/text")];
-        Value::Object(all.into_iter().collect()).to_json()
+        Value::Object(all.into_iter().filter(|(_, v)| *v != "–").collect()).to_json()
     };
     let long = "word ".repeat(600);
     vec![
@@ -401,8 +417,13 @@ fn all_texts() -> Vec<Value> {
             &format!("first {long}last"),
             &[],
         ),
-        texts("an empty text filled by both", ["", "x\n", "y\n"], "x\ny\n", &[]),
-        texts("a text emptied against an edit", ["a\nb\n", "", "a\nB\n"], "B\n", &[]),
+        texts("an empty text filled by both", ["", "x\n", "y\n"], "x\ny\n", &[&conflict("–", "x", "y")]),
+        texts(
+            "a text emptied against an edit",
+            ["a\nb\n", "", "a\nB\n"],
+            "a\nB\n",
+            &[&conflict("a\nb\n", "", "a\nB\n")],
+        ),
     ]
 }
 
@@ -460,30 +481,86 @@ fn merges_of_merges() -> Value {
     c.told()
 }
 
-fn three_types() -> Value {
-    let mut c = Case::new("a value that came second to a member's value is not in the way of another member");
-    let s = c.start(r#"{"f":0}"#);
-    let x = c.edit(&s, r#"{"f":0,"o":{"x":1}}"#);
-    let value = c.edit(&s, r#"{"f":1}"#);
-    let value = c.edit(&value, r#"{"f":1,"o":5}"#);
-    let y = c.edit(&s, r#"{"f":0}"#);
-    let y = c.edit(&y, r#"{"f":0,"g":1}"#);
-    let y = c.edit(&y, r#"{"f":0,"g":1,"o":{"y":1}}"#);
-    let second = c.join(&x, &value);
-    assert_eq!(c.data(&second), r#"{"f":1,"o":5}"#);
-    let tip = c.join(&second, &y);
-    assert_eq!(c.data(&tip), r#"{"f":1,"g":1,"o":{"x":1,"y":1}}"#);
-    let members = c.join(&x, &y);
-    let other = c.join(&members, &value);
-    assert_eq!(c.data(&other), c.data(&tip), "in whichever order they are merged");
-    assert_eq!(c.conflicts(&tip).len(), 2);
-    // Who sees only the value and replaces it does away with the member that it hid.
-    let replaced = c.edit(&second, r#"{"f":1,"o":6}"#);
-    let replaced = c.join(&replaced, &x);
-    assert_eq!(c.data(&replaced), r#"{"f":1,"o":6}"#);
-    let tip = c.join(&replaced, &members);
-    assert!(!c.data(&tip).contains("x"), "{}", c.data(&tip));
+fn criss_cross_value() -> Value {
+    let mut c =
+        Case::new("a value that was seen and replaced in a criss-cross stands, and a conflict tells all of them");
+    let s = c.start(r#"{"v":0}"#);
+    let (a, b) = (c.edit(&s, r#"{"v":5}"#), c.edit(&s, r#"{"v":3}"#));
+    let seen = c.join(&a, &b);
+    let v = c.get(&seen).datum("v").unwrap().to_json();
+    let edited = c.edit(&seen, r#"{"v":2}"#);
+    let other = c.edit(&a, r#"{"v":1}"#);
+    let more = c.edit(&b, r#"{"v":3,"x":1}"#);
+    let other = c.join(&more, &other);
+    let tip = c.join(&edited, &other);
+    let now = c.get(&tip).datum("v").unwrap().to_json();
+    let told = c.conflicts(&tip).concat();
+    assert!(["2", "1", "3"].iter().all(|one| now == *one || told.contains(one)), "{v} {now} {told}");
     c.told()
+}
+
+fn data_without_members() -> Value {
+    let mut c = Case::new("data that is no object: the other side's members stand, with a conflict");
+    c.numbered = false;
+    let s = c.start(r#"{"f":0}"#);
+    let tjp = c.get(&s).tjp().unwrap();
+    let bare = IbGib {
+        ib: "doc".into(),
+        gib: None,
+        data: Some(json(r#"["x"]"#)),
+        rel8ns: Some(Value::Object(
+            [("dna", "mut8^gib"), ("past", s.as_str()), ("tjp", tjp.as_str())]
+                .map(|(name, addr)| (name, ibgib::json::strings([addr])))
+                .into_iter()
+                .collect(),
+        )),
+    };
+    let bare = bare.seal().unwrap();
+    c.history.insert(bare.clone());
+    c.frames.push(bare.clone());
+    let o = c.edit(&s, r#"{"f":1}"#);
+    let tip = c.join(bare.addr(), &o);
+    assert_eq!((c.data(&tip).as_str(), c.get(&tip).n()), (r#"{"f":1}"#, Some(0)));
+    assert_eq!(c.conflicts(&tip).len(), 1);
+    c.told()
+}
+
+/// The table of examples in docs/merging.md: (name, ancestor, base, orphan, result, conflicts).
+fn examples() -> Vec<Value> {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/merging.md")).unwrap();
+    let unquote = |cell: &str| {
+        let text = cell.trim().strip_prefix('`')?.strip_suffix('`')?;
+        Some(text.replace('⏎', "\n").replace('∅', "").replace('¦', "|"))
+    };
+    let is_row = |line: &&str| line.split('|').nth(1).is_some_and(|cell| cell.trim().parse::<u32>().is_ok());
+    let told = page.lines().filter(is_row).map(|row| {
+        let cells: Vec<&str> = row.split('|').collect();
+        let [_, number, what, ancestor, base, orphan, result, conflicts, _] = cells[..] else { panic!("{row}") };
+        let data = |cell: &str| match unquote(cell) {
+            Some(text) => Value::Object([("text", text)].into_iter().collect()).to_json(),
+            None => "{}".to_owned(),
+        };
+        let conflicts = if conflicts.trim() == "none" {
+            Vec::new()
+        } else {
+            let (place, values) = conflicts.trim().split_once(": ").unwrap();
+            let path = if place == "file" { "/data/text".to_owned() } else { format!("/data/text{place}") };
+            let values = ["ancestor", "base", "orphan"].into_iter().zip(values.split(" / "));
+            let members = values.filter_map(|(name, value)| Some((name, Value::from(unquote(value)?))));
+            vec![Value::Object(members.chain([("path", path.into())]).collect()).to_json()]
+        };
+        let conflicts: Vec<&str> = conflicts.iter().map(String::as_str).collect();
+        let name = format!("example {}: {}", number.trim(), what.trim());
+        let [ancestor, base, mut orphan, result] = [ancestor, base, orphan, result].map(data);
+        if orphan == ancestor {
+            // Else it would be the very frame that base was made on.
+            orphan = orphan.replace("\"}", "\",\"uuid\":\"orphan's\"}");
+        }
+        two(&name, [&ancestor, &base, &orphan], &result, &conflicts)
+    });
+    let told: Vec<Value> = told.collect();
+    assert!(told.len() >= 62);
+    told
 }
 
 fn equal_n() -> Value {
@@ -536,14 +613,14 @@ fn text_deleted_against_several_edits() -> Value {
 }
 
 fn relations() -> Value {
-    let mut c = Case::new("relations: base's order, minus what the orphan removed, plus what it added");
+    let mut c = Case::new("relations: an entry stays iff both keep it, new ones of both are put in where they were");
     let s = c.start(r#"{"f":0}"#);
     let s = c.frame(&s, "doc", r#"{"f":0}"#, &[("friend", vec!["x^gib", "y^gib", "z^gib"])]);
     let b = c.frame(&s, "doc", r#"{"f":1}"#, &[("friend", vec!["z^gib", "b^gib", "y^gib"])]);
     let b = c.frame(&b, "doc", r#"{"f":1}"#, &[("friend", vec!["z^gib", "b^gib", "y^gib"]), ("site", vec!["s^gib"])]);
     let o = c.frame(&s, "doc", r#"{"f":0}"#, &[("friend", vec!["x^gib", "o^gib", "z^gib"])]);
     let tip = c.join(&b, &o);
-    assert_eq!(c.get(&tip).rel8n("friend").collect::<Vec<_>>(), ["z^gib", "b^gib", "o^gib"]);
+    assert_eq!(c.get(&tip).rel8n("friend").collect::<Vec<_>>(), ["o^gib", "z^gib", "b^gib"]);
     assert_eq!(c.get(&tip).rel8n("site").collect::<Vec<_>>(), ["s^gib"]);
     c.holds(&tip, r#"{"f":1}"#, &[]);
     c.told()
@@ -693,11 +770,12 @@ fn cases() -> Vec<Value> {
     let mut all = values();
     all.extend(all_texts());
     all.extend([several_nearest_ancestors(), three_nearest_ancestors(), merges_of_merges(), equal_n(), cover()]);
-    all.push(three_types());
+    all.extend([criss_cross_value(), data_without_members()]);
     all.extend([text_deleted_against_several_edits(), relations()]);
     all.extend([conflicts_are_inherited(), conflicts_stay_resolved(), resolving_against_an_edit()]);
     all.extend(timestamps());
     all.extend([ib_changed(), frames_without_n(), claims_to_be_a_merge()]);
+    all.extend(examples());
     all
 }
 
@@ -740,7 +818,7 @@ fn the_pinned_merges_are_made_from_the_frames_alone() {
         v.get(key).unwrap().as_array().unwrap().iter().map(|t| t.as_str().unwrap().to_owned()).collect()
     };
     let cases = file.as_array().unwrap();
-    assert!(cases.len() > 60);
+    assert!(cases.len() > 120);
     for case in cases {
         let mut history = History::new();
         list(case, "frames").iter().for_each(|t| history.insert(Verified::parse(t).unwrap()));

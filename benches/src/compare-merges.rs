@@ -352,7 +352,7 @@ struct Made {
 }
 
 fn ours(base: &str, left: &str, right: &str) -> Made {
-    let made = text::merge(base, left, right, false);
+    let made = text::merge(Some(base), left, right, false);
     let record = made.conflicts.iter().flat_map(|c| [&c.base, &c.orphan]).flat_map(|t| lines(t)).map(str::to_owned);
     Made { record: record.collect(), places: made.conflicts.len(), text: made.text }
 }

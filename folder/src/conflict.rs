@@ -1,21 +1,21 @@
 //! Conflicts that merges recorded: listing them and settling them.
 
 use crate::checkout::{CheckoutOpts, CheckoutReport};
-use crate::content::{node_at, recover};
+use crate::content::node_at;
 use crate::error::FolderError;
 use crate::folder::{Folder, Moments};
 use crate::frames::{NewContent, Node, drop_conflicts, edit_file, mutate};
-use crate::json::{self, Document};
 use crate::path::EntryPath;
 use crate::writer::Writer;
 use ibgib::json::pointer;
+use ibgib::merge::{ConflictSides, find_in_document, settle_document, settle_lines};
 use ibgib::transform::Moment;
 use ibgib::{Addr, Map, Value};
 use ibgib_spaces::{Kind, Space};
 use std::collections::HashMap;
 
 /// One open conflict. The values are what the merge saw; `None` where there was none. Where both sides replaced the
-/// same lines of a text, they are those lines.
+/// same lines of a text, they are those lines; inside a document they are JSON text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conflict {
     /// The timeline, named by its first frame.
@@ -24,7 +24,7 @@ pub struct Conflict {
     pub frame: Addr,
     /// The constant that records it.
     pub stone: Addr,
-    /// Where in the frame: a JSON pointer.
+    /// Where in the frame: a JSON pointer; after `/data/text#` one into the document that the text is.
     pub path: String,
     /// The file that the conflict is about, if it is one of the folder's.
     pub file: Option<EntryPath>,
@@ -34,9 +34,12 @@ pub struct Conflict {
     pub base: Option<Value>,
     /// What the other side had.
     pub orphan: Option<Value>,
-    /// What stands in the frame now, the whole text where only some of its lines are in conflict.
+    /// What stands there now, the whole text where only some of its lines are in conflict.
     pub now: Option<Value>,
 }
+
+/// How the paths of conflicts inside documents begin.
+const DOCUMENT: &str = "/data/text#";
 
 /// How a conflict is settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +67,13 @@ pub async fn conflicts(space: &dyn Space) -> Result<Vec<Conflict>, FolderError> 
             let told = node_at(space, &stone).await?;
             let value = |name| told.datum(name).cloned();
             let path = told.datum("path").and_then(Value::as_str).unwrap_or_default().to_owned();
-            let now = pointer::names(&path).and_then(|parts| find(&node, &parts).cloned());
+            let now = match path.strip_prefix(DOCUMENT) {
+                Some(place) => {
+                    let text = node.datum("text").and_then(Value::as_str);
+                    text.and_then(|text| find_in_document(text, place)).map(Value::from)
+                }
+                None => pointer::names(&path).and_then(|parts| find(&node, &parts).cloned()),
+            };
             out.push(Conflict {
                 timeline: tip.tjp.clone(),
                 frame: tip.addr.clone(),
@@ -105,8 +114,8 @@ impl Folder {
     }
 
     /// Settles a conflict: a new frame with the value chosen and without the conflict, then a checkout of the file.
-    /// Choosing between lines looks for both sides' lines, one after the other, as the merge left them; where they
-    /// were edited since, only [`Resolution::Keep`] is possible.
+    /// Choosing between lines, elements or values looks for what the merge left of both sides; where that was edited
+    /// since, only [`Resolution::Keep`] is possible.
     ///
     /// # Errors
     /// [`FolderError::NoConflict`] when it is settled already or cannot be settled so; [`FolderError::Unsaved`]; a
@@ -155,6 +164,14 @@ impl Folder {
             Resolution::Ancestor => &conflict.ancestor,
             Resolution::Keep => return Ok(None),
         };
+        if let Some(place) = conflict.path.strip_prefix(DOCUMENT) {
+            let side = |value: &Option<Value>| value.as_ref().map(|v| v.as_str().map(str::to_owned));
+            let [base, orphan, chosen] = [&conflict.base, &conflict.orphan, chosen].map(|v| side(v).flatten());
+            let sides = ConflictSides { base: base.as_deref(), orphan: orphan.as_deref(), chosen: chosen.as_deref() };
+            let now = tip.datum("text").and_then(Value::as_str);
+            let Some(text) = now.and_then(|now| settle_document(now, place, sides)) else { return Ok(None) };
+            return edit_text(tip, text, conflict, moment).map(Some);
+        }
         let Some(path) = pointer::names(&conflict.path) else { return Ok(None) };
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
         let ["data", above @ .., last] = &path[..] else { return Ok(None) };
@@ -168,44 +185,25 @@ impl Folder {
         // A file has one content: the one chosen takes the place of whatever another side made of the file.
         let is_file = conflict.file.is_some() && tip.ib == "file";
         match (&path[1..], chosen) {
-            (["text"], Some(Value::String(text))) if is_file => {
-                let Some(text) = lines(tip.datum("text"), conflict, text) else { return Ok(None) };
+            (["text"], Some(Value::String(_))) if is_file => {
+                let Ok(Some(text)) = text(tip.datum("text"), conflict, chosen.as_ref()) else { return Ok(None) };
                 return edit_file(tip, NewContent::Text(text), moment).map(Some);
             }
             (["blob"], Some(Value::String(blob))) if is_file => {
                 let Ok(blob) = blob.parse() else { return Ok(None) };
                 return edit_file(tip, NewContent::Blob(blob), moment).map(Some);
             }
-            // One side deleted the whole document, and the merge has what the other side wrote of it.
-            (["json", above @ .., _], chosen)
-                if is_file && tip.data.as_ref().and_then(Document::from_data).is_none() =>
-            {
-                let mut nodes = Vec::new();
-                match (chosen, tip.datum("json")) {
-                    (None, None) => {}
-                    (None, Some(_)) => {
-                        let gone = Map::from_iter([("json".to_owned(), Value::from(""))]);
-                        mutate(tip, Some(gone), Map::new(), moment, &mut nodes)?;
-                    }
-                    (Some(value), json) => {
-                        let none = Map::new();
-                        let json = json.and_then(Value::as_object).unwrap_or(&none);
-                        let Some(mut document) = recover(&*self.space, tip, json).await? else { return Ok(None) };
-                        json::overlay(&mut document.json, &nest(above, value.clone()));
-                        nodes = edit_file(tip, NewContent::Json(document), moment)?;
-                    }
-                }
-                return Ok(Some(nodes));
-            }
             _ => {}
         }
-        let (remove, patch) = match chosen {
-            None => (Some(nest(above, Value::from(""))), Map::new()),
-            Some(Value::String(text)) => match lines(find(tip, &path), conflict, text) {
-                Some(text) => (None, nest(above, text.into())),
-                None => return Ok(None),
+        let (remove, patch) = match (chosen, find(tip, &path)) {
+            (Some(Value::String(_)) | None, now @ Some(Value::String(_))) => match text(now, conflict, chosen.as_ref())
+            {
+                Ok(Some(text)) => (None, nest(above, text.into())),
+                Ok(None) => (Some(nest(above, Value::from(""))), Map::new()),
+                Err(Edited) => return Ok(None),
             },
-            Some(value) => (None, nest(above, value.clone())),
+            (None, _) => (Some(nest(above, Value::from(""))), Map::new()),
+            (Some(value), _) => (None, nest(above, value.clone())),
         };
         let mut nodes = Vec::new();
         mutate(tip, remove, patch, moment, &mut nodes)?;
@@ -220,24 +218,30 @@ fn find<'n>(node: &'n Node, path: &[impl AsRef<str>]) -> Option<&'n Value> {
     rest.iter().try_fold(data, |value, part| value.get(part.as_ref()))
 }
 
-/// The text with what was chosen: itself where the whole text was in conflict, else `now` with those lines in the
-/// place of both sides'. `None` where these do not stand there any more.
-fn lines(now: Option<&Value>, conflict: &Conflict, chosen: &str) -> Option<String> {
+/// What the merge left was edited since.
+struct Edited;
+
+/// The text with what was chosen: that itself where the whole text was in conflict, else `now` with the lines chosen in
+/// the place of both sides'.
+fn text(now: Option<&Value>, conflict: &Conflict, chosen: Option<&Value>) -> Result<Option<String>, Edited> {
+    let chosen = chosen.and_then(Value::as_str);
     match (now, &conflict.base, &conflict.orphan) {
         (Some(Value::String(now)), Some(Value::String(base)), Some(Value::String(orphan)))
             if now != base && now != orphan =>
         {
-            replace_lines(now, base, orphan, chosen)
+            let sides = ConflictSides { base: Some(base), orphan: Some(orphan), chosen };
+            settle_lines(now, sides).map(Some).ok_or(Edited)
         }
-        _ => Some(chosen.to_owned()),
+        _ => Ok(chosen.map(str::to_owned)),
     }
 }
 
-/// Replaces base's lines followed by orphan's with `new`; `None` when they do not stand there like that.
-fn replace_lines(now: &str, base: &str, orphan: &str, new: &str) -> Option<String> {
-    let lines: Vec<&str> = now.split('\n').collect();
-    let both: Vec<&str> = base.split('\n').chain(orphan.split('\n')).collect();
-    let at = lines.windows(both.len()).position(|window| window == both)?;
-    let (before, after) = (&lines[..at], &lines[at + both.len()..]);
-    Some(before.iter().copied().chain([new]).chain(after.iter().copied()).collect::<Vec<_>>().join("\n"))
+/// The frames that give a timeline a text.
+fn edit_text(tip: &Node, text: String, conflict: &Conflict, moment: &Moment) -> Result<Vec<Node>, FolderError> {
+    if conflict.file.is_some() && tip.ib == "file" {
+        return edit_file(tip, NewContent::Text(text), moment);
+    }
+    let mut nodes = Vec::new();
+    mutate(tip, None, Map::from_iter([("text", text)]), moment, &mut nodes)?;
+    Ok(nodes)
 }

@@ -3,23 +3,22 @@
 use crate::chunk::{self, Blob, CHUNKS_MAX};
 use crate::error::FolderError;
 use crate::frames::{NewContent, Node};
-use crate::json::{self, Document};
+use crate::json;
 use crate::path::EntryPath;
 use crate::tree::{Stat, Tree, stat_of};
-use ibgib::{Addr, Map, Value};
+use ibgib::Addr;
 use ibgib_spaces::Space;
 use sha2::{Digest, Sha256};
-use std::collections::HashSet;
 use std::io::{self, Read};
 
-/// Bytes of the largest file that is kept as text: 1 MiB. Larger ones are chunks.
-pub const TEXT_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of the largest file that is kept as text: 8 MiB. Larger ones are chunks.
+pub const TEXT_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Bytes that a text may have as JSON, so that a frame has room for it: a text of many control characters is chunks.
+const TEXT_JSON_BYTES_MAX: usize = 12 * 1024 * 1024;
 
 /// How often a file that changes while it is read is tried again.
 const READ_TRIES: usize = 4;
-
-/// Frames that are looked at to find what a deleted-and-edited document was.
-const RECOVER_FRAMES_MAX: usize = 64;
 
 /// The content of a file at one frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +31,7 @@ pub(crate) enum Content {
 
 impl Content {
     /// Of the frame `node`. A merge may leave more than one kind of content, when one side changed the kind: a blob
-    /// goes before text, text before a document; the others stay in the history and in the recorded conflict.
+    /// goes before text, text before a value; the others stay in the history and in the recorded conflict.
     pub(crate) async fn of(space: &dyn Space, node: &Node) -> Result<Self, FolderError> {
         if let Some(blob) = node.datum("blob") {
             let addr = blob.as_str().and_then(|a| a.parse::<Addr>().ok());
@@ -43,11 +42,7 @@ impl Content {
             let text = text.as_str().ok_or_else(|| FolderError::bad_content(node.addr(), "its text is no text"))?;
             return Ok(Self::Text(text.to_owned()));
         }
-        let Some(Value::Object(json)) = node.datum("json") else { return Ok(Self::Absent) };
-        if let Some(document) = node.data.as_ref().and_then(Document::from_data) {
-            return Ok(Self::Text(document.print()));
-        }
-        Ok(recover(space, node, json).await?.map_or(Self::Absent, |document| Self::Text(document.print())))
+        Ok(node.data.as_ref().and_then(json::text_of).map_or(Self::Absent, Self::Text))
     }
 
     /// As [`Content::of`] for a frame that any peer may have made; the inner error tells people what is wrong with it.
@@ -97,38 +92,11 @@ impl Content {
     }
 }
 
-/// A document that one side deleted and the other edited: a merge keeps only the edited members, because only they
-/// were written on both sides. The edit wins as a whole, so the rest comes from the newest frame before the merge
-/// that still has the document, the merged members on top.
-pub(crate) async fn recover(space: &dyn Space, node: &Node, json: &Map) -> Result<Option<Document>, FolderError> {
-    let mut queue: Vec<Node> = vec![node.clone()];
-    let mut seen = HashSet::new();
-    while let Some(next) = queue.pop() {
-        if let Some(mut document) = next.data.as_ref().and_then(Document::from_data) {
-            json::overlay(&mut document.json, json);
-            return Ok(Some(document));
-        }
-        if seen.len() >= RECOVER_FRAMES_MAX {
-            break;
-        }
-        for name in ["past", "graftorphan"] {
-            if let Some(addr) = next.rel8n_addrs(name).pop()
-                && seen.insert(addr.clone())
-            {
-                queue.push(node_at(space, &addr).await?);
-            }
-        }
-        queue.sort_by(|a, b| (a.n(), a.addr()).cmp(&(b.n(), b.addr())));
-    }
-    Ok(None)
-}
-
 /// The content of a file on disk, ready to become a frame's.
 pub(crate) struct Fresh {
     pub(crate) content: NewContent,
     /// What the file looked like while it was read.
     pub(crate) stat: Stat,
-    text: Option<String>,
 }
 
 impl Fresh {
@@ -136,17 +104,16 @@ impl Fresh {
         match (&self.content, content) {
             (NewContent::Blob(addr), Content::Blob(blob)) => *addr == blob.addr,
             (NewContent::Text(text), Content::Text(other)) => text == other,
-            (NewContent::Json(_), Content::Text(other)) => self.text.as_ref() == Some(other),
             _ => false,
         }
     }
 
     /// The text, or the address of what is no text.
     pub(crate) fn into_text(self) -> Result<String, String> {
-        match (self.content, self.text) {
-            (NewContent::Text(text), _) | (_, Some(text)) => Ok(text),
-            (NewContent::Blob(addr), None) => Err(addr.to_string()),
-            (NewContent::Json(_) | NewContent::Absent, None) => Ok(String::new()),
+        match self.content {
+            NewContent::Text(text) => Ok(text),
+            NewContent::Blob(addr) => Err(addr.to_string()),
+            NewContent::Absent => Ok(String::new()),
         }
     }
 
@@ -154,7 +121,6 @@ impl Fresh {
         match &self.content {
             NewContent::Blob(addr) => Some(addr.to_string()),
             NewContent::Text(text) if !text.is_empty() => Some(text_digest(text)),
-            NewContent::Json(_) => self.text.as_deref().map(text_digest),
             _ => None,
         }
     }
@@ -173,12 +139,12 @@ pub(crate) async fn read_file(
             Ok(None) => return Ok(Ok(None)),
             Err(error) => return Ok(Err(error.to_string())),
         };
-        let (content, text) = match read_content(&file, before.size, path, keep).await? {
+        let content = match read_content(&file, before.size, keep).await? {
             Ok(read) => read,
             Err(reason) => return Ok(Err(reason)),
         };
         match file.metadata() {
-            Ok(meta) if stat_of(&meta) == before => return Ok(Ok(Some(Fresh { content, stat: before, text }))),
+            Ok(meta) if stat_of(&meta) == before => return Ok(Ok(Some(Fresh { content, stat: before }))),
             Ok(_) => {}
             Err(error) => return Ok(Err(error.to_string())),
         }
@@ -186,21 +152,19 @@ pub(crate) async fn read_file(
     Ok(Err("it kept changing while it was read".into()))
 }
 
-type Read1 = Result<(NewContent, Option<String>), String>;
-
 async fn read_content(
     mut file: &std::fs::File,
     size: u64,
-    path: &EntryPath,
     keep: &mut dyn Keep,
-) -> Result<Read1, FolderError> {
+) -> Result<Result<NewContent, String>, FolderError> {
     let mut head = Vec::with_capacity(usize::try_from(size).unwrap_or(0).min(TEXT_BYTES_MAX) + 1);
     if let Err(error) = file.take(TEXT_BYTES_MAX as u64 + 1).read_to_end(&mut head) {
         return Ok(Err(error.to_string()));
     }
     if head.len() <= TEXT_BYTES_MAX && !head.contains(&0) {
         match String::from_utf8(head) {
-            Ok(text) => return Ok(Ok(text_content(text, path))),
+            Ok(text) if json_bytes(&text) <= TEXT_JSON_BYTES_MAX => return Ok(Ok(NewContent::Text(text))),
+            Ok(text) => head = text.into_bytes(),
             Err(error) => head = error.into_bytes(),
         }
     }
@@ -220,16 +184,17 @@ async fn read_content(
     let blob = chunk::blob_node(size, &list)?;
     let addr = blob.addr().clone();
     keep.keep(blob).await?;
-    Ok(Ok((NewContent::Blob(addr), None)))
+    Ok(Ok(NewContent::Blob(addr)))
 }
 
-pub(crate) fn text_content(text: String, path: &EntryPath) -> (NewContent, Option<String>) {
-    if path.as_str().ends_with(".json")
-        && let Some(document) = Document::parse(&text)
-    {
-        return (NewContent::Json(document), Some(text));
-    }
-    (NewContent::Text(text), None)
+/// Bytes of a text as a JSON string.
+fn json_bytes(text: &str) -> usize {
+    let of = |byte: u8| match byte {
+        b'"' | b'\\' | 8 | b'\t' | b'\n' | 12 | b'\r' => 2,
+        0..=0x1f => 6,
+        _ => 1,
+    };
+    text.bytes().map(of).sum::<usize>() + 2
 }
 
 /// Takes the constants of a content while it is read.

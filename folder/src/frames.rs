@@ -1,7 +1,6 @@
 //! The frames of a folder: how each timeline starts, and how an edit is written.
 
 use crate::error::FolderError;
-use crate::json::Document;
 use crate::path::EntryPath;
 use ibgib::transform::{self, ForkOpts, Moment, Mut8Opts, Rel8Opts, TjpOpts, TransformError, linked};
 use ibgib::{Addr, IbGib, Map, Value, Verified, object};
@@ -13,7 +12,7 @@ pub(crate) type Node = Verified<IbGib>;
 /// How many shards a folder has: one per first byte of a hash.
 pub(crate) const SHARDS: u16 = 256;
 
-/// Members of a file frame's data that make up its content.
+/// Members of a file frame's data that make up its content; the last three only in frames of earlier versions.
 const CONTENT: [&str; 5] = ["text", "blob", "json", "order", "format"];
 
 impl From<TransformError> for FolderError {
@@ -102,7 +101,6 @@ pub(crate) fn shard_of(path: &EntryPath) -> u8 {
 #[derive(Clone, Debug)]
 pub(crate) enum NewContent {
     Text(String),
-    Json(Document),
     /// A blob constant.
     Blob(Addr),
     Absent,
@@ -113,7 +111,6 @@ impl NewContent {
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Text(_) | Self::Absent => "text",
-            Self::Json(_) => "json",
             Self::Blob(_) => "binary",
         }
     }
@@ -128,11 +125,6 @@ pub(crate) fn edit_file(src: &Node, content: NewContent, moment: &Moment) -> Res
         NewContent::Text(text) => {
             patch.insert("text", text);
         }
-        NewContent::Json(document) => {
-            patch.insert("json", document.json);
-            patch.insert("order", document.order);
-            patch.insert("format", document.format);
-        }
         NewContent::Blob(blob) => {
             // The relation first: no frame names a blob that it does not relate to.
             let old: Vec<Addr> = src.rel8n_addrs("blob").into_iter().filter(|a| *a != blob).collect();
@@ -144,8 +136,7 @@ pub(crate) fn edit_file(src: &Node, content: NewContent, moment: &Moment) -> Res
         }
         NewContent::Absent => {}
     }
-    // Patching goes down into objects, so an old document is taken out before the new one goes in.
-    let goes = |key: &&str| !matches!(patch.get(key), Some(Value::String(_))) && src.datum(key).is_some();
+    let goes = |key: &&str| !patch.contains_key(key) && src.datum(key).is_some();
     let remove: Map = CONTENT.iter().filter(|k| goes(k)).map(|k| (*k, "")).collect();
     let remove = (!remove.is_empty()).then_some(remove);
     mutate(&src, remove, patch, moment, &mut nodes)?;
@@ -266,18 +257,18 @@ mod tests {
     #[test]
     fn contents_replace_each_other() {
         let [_, first] = cradle().file(&EntryPath::from_key("/x.json").unwrap()).unwrap();
-        let document = Document::parse("{\"b\":{\"timestamp\":1,\"n\":2},\"a\":1}").unwrap();
         let blob = Addr::new("blob", &"A".repeat(64)).unwrap();
         let next = |src: &Node, content| edit_file(src, content, &MOMENT).unwrap().pop().unwrap();
         let keys = |node: &Node| {
             let data = node.data.as_ref().and_then(Value::as_object).unwrap();
             CONTENT.into_iter().filter(|k| data.contains_key(k)).collect::<Vec<_>>()
         };
-        let json = next(&first, NewContent::Json(document.clone()));
-        assert_eq!(Document::from_data(json.data.as_ref().unwrap()), Some(document));
-        let smaller = next(&json, NewContent::Json(Document::parse("{\"b\":{}}").unwrap()));
-        assert_eq!(smaller.datum("json").unwrap().to_json(), "{\"b\":{}}");
-        let binary = next(&smaller, NewContent::Blob(blob.clone()));
+        let json =
+            Map::from_iter([("json", object([("a", 1.into())])), ("order", Map::new().into()), ("format", "2".into())]);
+        let earlier = mutate(&first, None, json, &MOMENT, &mut Vec::new()).unwrap();
+        let text = next(&earlier, NewContent::Text("{}".into()));
+        assert_eq!(keys(&text), ["text"]);
+        let binary = next(&text, NewContent::Blob(blob.clone()));
         assert_eq!((keys(&binary), binary.rel8n_addrs("blob")), (vec!["blob"], vec![blob]));
         let text = next(&binary, NewContent::Text(String::new()));
         assert_eq!(keys(&text), ["text"]);

@@ -1,7 +1,7 @@
 //! Going back: old contents become new frames; history is never rewritten.
 
 use crate::checkout::{CheckoutOpts, CheckoutReport};
-use crate::content::{Content, node_at, text_content};
+use crate::content::{Content, node_at};
 use crate::error::FolderError;
 use crate::folder::{Folder, Moments};
 use crate::frames::{EntryEdit, NewContent, edit_file, shard_of};
@@ -105,7 +105,7 @@ impl Folder {
                 if Content::claimed(&*self.space, &tip).await?.is_ok_and(|content| content == after) {
                     on = tip;
                 }
-                let edit = edit_file(&on, renew(before, &note.path), &moments())?;
+                let edit = edit_file(&on, renew(before), &moments())?;
                 writer.edit(self.file_tjp(&note.path)?, Some(&on), edit);
                 writer.flush_if_full().await?;
             }
@@ -149,7 +149,7 @@ impl Folder {
         let mut writer = Writer::new(&*self.space);
         let mut changed = Vec::new();
         if content != Content::of(&*self.space, &tip).await? {
-            let edit = edit_file(&tip, renew(content, path), &moments())?;
+            let edit = edit_file(&tip, renew(content), &moments())?;
             writer.edit(self.file_tjp(path)?, Some(&tip), edit);
             writer.flush().await?;
             changed.push(path.clone());
@@ -168,10 +168,10 @@ impl Folder {
 }
 
 /// A content as an edit writes it.
-pub(crate) fn renew(content: Content, path: &EntryPath) -> NewContent {
+pub(crate) fn renew(content: Content) -> NewContent {
     match content {
         Content::Absent => NewContent::Absent,
-        Content::Text(text) => text_content(text, path).0,
+        Content::Text(text) => NewContent::Text(text),
         Content::Blob(blob) => NewContent::Blob(blob.addr),
     }
 }

@@ -134,8 +134,8 @@ async fn conflicts_are_settled_by_new_frames() {
     }
     let line = alice.read("a.txt");
     assert!(["1\nalice wrote this\n3\n", "1\nbob put that\n3\n"].contains(&&*line), "{line}");
-    let orphan = conflicts.iter().find(|c| c.path == "/data/json/k").unwrap().orphan.clone().unwrap();
-    assert_eq!(alice.read("x.json"), format!("{{\"k\":{}}}", orphan.to_json()));
+    let orphan = conflicts.iter().find(|c| c.path == "/data/text#/k").unwrap().orphan.clone().unwrap();
+    assert_eq!(alice.read("x.json"), format!("{{\"k\":{}}}", orphan.as_str().unwrap()));
     assert_eq!(alice.folder.conflicts().await.unwrap(), []);
     alice.sync(&bob).await;
     assert_same(&alice, &bob);
@@ -292,4 +292,84 @@ async fn a_snapshot_that_is_cut_keeps_every_executable_bit() {
         assert_same(&alice, &bob);
         assert!(alice.snapshot().await.is_clean() && bob.snapshot().await.is_clean());
     }
+}
+
+/// The conflicts of a folder: file, path in the frame.
+async fn told(device: &Device) -> Vec<(String, String)> {
+    let conflicts = device.folder.conflicts().await.unwrap();
+    let mut told: Vec<_> =
+        conflicts.into_iter().map(|c| (c.file.map(|f| f.to_string()).unwrap_or_default(), c.path)).collect();
+    told.sort();
+    told
+}
+
+#[tokio::test]
+async fn a_file_that_both_have_by_other_ways_is_compared_not_doubled() {
+    let lines = |changed: &str| {
+        (0..1000).map(|i| if i == 500 { changed.to_owned() } else { format!("{i}\n") }).collect::<String>()
+    };
+    let (alice, bob) = two(&[("other", "x")]).await;
+    for (device, line) in [(&alice, "alice\n"), (&bob, "bob\n")] {
+        device.put("copy.txt", lines(line));
+        device.put("settings.json", format!("{{\n \"same\": 1,\n \"{}\": 2\n}}\n", line.trim_end()));
+    }
+    alice.sync(&bob).await;
+    assert_same(&alice, &bob);
+    let text = alice.read("copy.txt");
+    assert!([lines("alice\nbob\n"), lines("bob\nalice\n")].contains(&text), "{text}");
+    let document = alice.read("settings.json");
+    assert!(document.contains("\"alice\": 2") && document.contains("\"bob\": 2"), "{document}");
+    assert_eq!(document.matches("same").count(), 1, "{document}");
+    assert_eq!(told(&alice).await, [("copy.txt".to_owned(), "/data/text".to_owned())]);
+    let conflict = alice.folder.conflicts().await.unwrap().pop().unwrap();
+    alice.folder.resolve(&conflict, Resolution::Base, &mut moments()).await.unwrap();
+    assert_eq!(alice.read("copy.txt").lines().count(), 1000);
+}
+
+#[tokio::test]
+async fn documents_of_any_layout_and_name_merge_by_members_and_elements() {
+    let files = [
+        ("a.json", "{\r\n\t\"n\": 1.0,\t\"big\": 18446744073709551616123, // why\r\n\t\"l\": [ \"m\" ]\r\n}"),
+        ("a.ipynb", "[{\"cell\":\"a\",\"out\":[]},\n {\"cell\":\"b\",\"out\":[]}]\n"),
+        ("a.canvas", "{\"nodes\":[{\"id\":\"x\",\"at\":[1, 2]},{\"id\":\"y\",\"at\":[3, 4]}]}"),
+    ];
+    let (alice, bob) = two(&files).await;
+    let edit =
+        |device: &Device, name: &str, from: &str, to: &str| device.put(name, device.read(name).replace(from, to));
+    edit(&alice, "a.json", "[ \"m\"", "[ \"alice\", \"m\"");
+    edit(&bob, "a.json", "\"m\" ]", "\"m\", \"bob\" ],\r\n\t\"b\": true");
+    edit(&alice, "a.ipynb", "\"cell\":\"a\"", "\"cell\":\"A\"");
+    edit(&bob, "a.ipynb", "\"a\",\"out\":[]", "\"a\",\"out\":[1]");
+    edit(&alice, "a.canvas", "[1, 2]", "[1, 5]");
+    edit(
+        &bob,
+        "a.canvas",
+        "{\"id\":\"x\",\"at\":[1, 2]},{\"id\":\"y\",\"at\":[3, 4]}",
+        "{\"id\":\"y\",\"at\":[3, 4]},{\"id\":\"x\",\"at\":[1, 2],\"c\":1}",
+    );
+    alice.sync(&bob).await;
+    assert_same(&alice, &bob);
+    let merged = files[0].1.replace("[ \"m\" ]", "[ \"alice\", \"m\", \"bob\" ],\r\n\t\"b\": true");
+    assert_eq!(alice.read("a.json"), merged);
+    assert_eq!(alice.read("a.ipynb"), files[1].1.replace("\"a\",\"out\":[]", "\"A\",\"out\":[1]"));
+    assert_eq!(
+        alice.read("a.canvas"),
+        "{\"nodes\":[{\"id\":\"y\",\"at\":[3, 4]},{\"id\":\"x\",\"at\":[1, 5],\"c\":1}]}"
+    );
+    assert_eq!(told(&alice).await, []);
+}
+
+#[tokio::test]
+async fn an_object_edited_inside_stands_whole_against_its_replacement() {
+    let (alice, bob) = two(&[("x.json", "{\"x\":{\"u\":1,\"v\":2},\"y\":1}")]).await;
+    alice.put("x.json", "{\"x\":\"s\",\"y\":2}");
+    bob.put("x.json", "{\"x\":{\"u\":1,\"v\":3},\"y\":1}");
+    alice.sync(&bob).await;
+    assert_same(&alice, &bob);
+    assert_eq!(alice.read("x.json"), "{\"x\":{\"u\":1,\"v\":3},\"y\":2}");
+    let conflict = alice.folder.conflicts().await.unwrap().pop().unwrap();
+    assert_eq!(conflict.path, "/data/text#/x");
+    let how = if conflict.base == Some("\"s\"".into()) { Resolution::Base } else { Resolution::Orphan };
+    alice.folder.resolve(&conflict, how, &mut moments()).await.unwrap();
+    assert_eq!(alice.read("x.json"), "{\"x\":\"s\",\"y\":2}");
 }

@@ -1,9 +1,8 @@
 //! Which frames lie under one of two tips and which under both.
 
-use super::run::Known;
+use super::run::{Blocked, Known};
 use super::{History, Relation};
 use crate::addr::Addr;
-use crate::merge::Blocked;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
@@ -14,18 +13,14 @@ pub(super) struct Paint {
     pub(super) only_x: Vec<Addr>,
     /// Frames reachable from y only.
     pub(super) only_y: Vec<Addr>,
-    /// Common frames that were visited.
-    pub(super) common: Vec<Addr>,
     /// Common frames that no other common frame descends from.
     pub(super) nearest: Vec<Addr>,
 }
 
 impl History {
     /// Colours the frames under two sets of tips, from the highest n down, until the rest is common to both.
-    ///
-    /// `deep`: go on until a single frame is left that everything visited descends from (or nothing is left), as
-    /// merging and checking a whole timeline need it.
-    pub(super) fn paint(&self, x: &[Addr], y: &[Addr], deep: bool) -> Known<Paint> {
+    /// Without `y` that is everything before `x`.
+    pub(super) fn paint(&self, x: &[Addr], y: &[Addr]) -> Known<Paint> {
         let mut front = Front::default();
         let mut depths = HashMap::new();
         let mut out = Paint::default();
@@ -39,7 +34,7 @@ impl History {
             if front.open == 0 && !one_sided {
                 // The highest of the rest cannot be an ancestor of the others.
                 let one_left = front.fresh == 1 && front.highest().is_some_and(Front::is_fresh);
-                if deep && front.rest.len() <= 1 || !deep && (front.fresh == 0 || one_left) {
+                if front.fresh == 0 || one_left {
                     out.nearest.extend(front.rest.into_iter().filter(|(_, f)| Front::is_fresh(*f)).map(|(k, _)| k.0.1));
                     return Ok(out);
                 }
@@ -52,7 +47,6 @@ impl History {
                     if Front::is_fresh(flags) {
                         out.nearest.push(addr.clone());
                     }
-                    out.common.push(addr.clone());
                 }
             }
             let inherited = if flags & BOTH == BOTH { flags | STALE } else { flags };

@@ -2,11 +2,21 @@
 
 use super::{History, HistoryError};
 use crate::addr::Addr;
-use crate::merge::Blocked;
 use std::collections::{HashSet, VecDeque};
 
 /// What a computation gives, or why it cannot go on.
 pub(super) type Known<T> = Result<T, Blocked>;
+
+/// Why a computation on a history cannot go on.
+#[derive(Debug)]
+pub(super) enum Blocked {
+    /// These frames are needed, whole.
+    Need(Vec<Addr>),
+    /// Whether this frame is a merge has to be found out first.
+    Classify(Addr),
+    /// This frame breaks a rule of timelines; says which and how.
+    Broken(Addr, String),
+}
 
 impl History {
     /// Runs a computation, finding out first whatever it stops for.

@@ -1,0 +1,40 @@
+//! The ancestor of a merge: what the nearest common ancestors say, several of them folded into one by the same merge.
+
+use super::content::{self, Content};
+use super::lcs::Work;
+use crate::ibgib::{IbGib, Verified};
+
+/// Frames that are folded into one content, largest (n, gib) first.
+pub(crate) struct Set<'f> {
+    pub(crate) frames: Vec<&'f Verified<IbGib>>,
+    /// For each frame but the first: the number of the set of the nearest common ancestors of it and those before it.
+    pub(crate) below: Vec<usize>,
+}
+
+/// Folds the first of the sets; what a fold does not agree on is no conflict of the merge. `below` leads to frames that
+/// are older, so this comes to an end.
+pub(super) fn fold<'f>(sets: &[Set<'f>], work: &mut Work) -> Content<'f> {
+    let mut known: Vec<Option<Content<'f>>> = vec![None; sets.len()];
+    // A stack of our own, since criss-cross histories nest deeply; what is on it waits for what is above it.
+    let mut stack = vec![0];
+    while let Some(at) = stack.last().copied() {
+        let Some(set) = sets.get(at) else { break };
+        let missing = set.below.iter().find(|below| known.get(**below).is_some_and(Option::is_none));
+        if let (Some(below), None) = (missing, &known[at]) {
+            stack.push(*below);
+            continue;
+        }
+        stack.pop();
+        if known[at].is_none() {
+            let mut frames = set.frames.iter().map(|frame| Content::of(frame));
+            let mut folded = frames.next().unwrap_or_default();
+            for (frame, below) in frames.zip(&set.below) {
+                let none = Content::default();
+                let ancestor = known.get(*below).and_then(Option::as_ref).unwrap_or(&none);
+                folded = content::merge(ancestor, &folded, &frame, true, work).0;
+            }
+            known[at] = Some(folded);
+        }
+    }
+    known.into_iter().next().flatten().unwrap_or_default()
+}
