@@ -16,7 +16,9 @@ use crate::error::{CliError, Exit};
 use crate::output::Output;
 use clap::CommandFactory;
 use std::io::IsTerminal;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 pub(crate) async fn run(args: &Args, out: &Output) -> Result<Exit, CliError> {
     start_logs(args);
@@ -90,13 +92,13 @@ fn start_logs(args: &Args) {
         _ => "trace",
     };
     let told = crate::config::env("IBGIB_LOG").filter(|_| args.verbose == 0 && !args.quiet);
-    let filter = told.and_then(|text| text.parse::<EnvFilter>().ok());
-    let filter = filter.unwrap_or_else(|| EnvFilter::new(usual));
+    let filter = told.and_then(|text| text.parse::<Targets>().ok());
+    let Some(filter) = filter.or_else(|| usual.parse().ok()) else { return };
     let colour = std::io::stderr().is_terminal() && crate::config::env("NO_COLOR").is_none();
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
+    let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colour);
     if args.json {
-        logs.json().init();
+        tracing_subscriber::registry().with(logs.json()).with(filter).init();
     } else {
-        logs.init();
+        tracing_subscriber::registry().with(logs).with(filter).init();
     }
 }

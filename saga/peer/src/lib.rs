@@ -32,6 +32,7 @@ mod coordinator;
 mod desk;
 pub mod entropy;
 mod host;
+mod http;
 pub mod identity;
 mod innerspace;
 mod link;

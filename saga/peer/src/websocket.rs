@@ -1,5 +1,6 @@
 //! Receivers behind a URL: HTTP for registration and evolution, a WebSocket for the connection.
 
+use crate::http::{HttpClient, HttpError, is_url};
 use crate::link::{Link, QUEUE_MAX};
 use crate::remote::Remote;
 use async_trait::async_trait;
@@ -122,7 +123,7 @@ impl WebSocketWrapper for WebSocketStream<MaybeTlsStream<TcpStream>> {
 #[derive(Clone, Debug)]
 pub struct WebSocketRemote {
     base: String,
-    http: reqwest::Client,
+    http: HttpClient,
     message_bytes_max: usize,
 }
 
@@ -145,14 +146,10 @@ impl WebSocketRemote {
             return Err(bad());
         }
         let base = format!("{scheme}://{rest}");
-        reqwest::Url::parse(&base).map_err(|_| bad())?;
-        let http = reqwest::Client::builder()
-            .connect_timeout(Duration::from_secs(10))
-            .timeout(Duration::from_secs(120))
-            .no_proxy()
-            .build()
-            .map_err(|e| SagaError::defect(e.to_string()))?;
-        Ok(Self { base, http, message_bytes_max })
+        if !is_url(&base) {
+            return Err(bad());
+        }
+        Ok(Self { base, http: HttpClient::new(), message_bytes_max })
     }
 
     /// The server's base URL.
@@ -182,20 +179,16 @@ impl WebSocketRemote {
         SagaError::PeerRefused { why, message, auth: about_identity || matches!(status, 401 | 403) }
     }
 
-    async fn call(&self, request: reqwest::RequestBuilder) -> Result<(u16, String), SagaError> {
+    /// Gets what is at `path`, or posts `body` there.
+    async fn call(&self, path: &str, body: Option<String>) -> Result<(u16, String), SagaError> {
         if self.base.starts_with("https") {
             return Err(Misuse::Tls(self.base.clone()).into());
         }
-        let unreachable = |e: reqwest::Error| self.unreachable(cause(&e));
-        let mut response = request.send().await.map_err(unreachable)?;
-        let status = response.status().as_u16();
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
-            body.extend_from_slice(&chunk);
-            if body.len() > ANSWER_BYTES_MAX {
-                return Err(SagaError::Limit { name: "answer_bytes_max", limit: ANSWER_BYTES_MAX as u64 });
-            }
-        }
+        let answer = self.http.call(&format!("{}{path}", self.base), body, ANSWER_BYTES_MAX).await;
+        let (status, body) = answer.map_err(|error| match error {
+            HttpError::Unreachable(why) => self.unreachable(why),
+            HttpError::TooLarge => SagaError::Limit { name: "answer_bytes_max", limit: ANSWER_BYTES_MAX as u64 },
+        })?;
         let text = String::from_utf8(body).map_err(|_| SagaError::PeerMisbehaved {
             breach: Breach::BadAnswer,
             detail: "an answer is not UTF-8".into(),
@@ -204,7 +197,7 @@ impl WebSocketRemote {
     }
 
     async fn get(&self, path: &str) -> Result<Option<String>, SagaError> {
-        let (status, text) = self.call(self.http.get(format!("{}{path}", self.base))).await?;
+        let (status, text) = self.call(path, None).await?;
         match status {
             200 => Ok(Some(text)),
             _ => match self.refusal(path, status, &text) {
@@ -215,8 +208,7 @@ impl WebSocketRemote {
     }
 
     async fn post(&self, path: &str, body: String) -> Result<(), SagaError> {
-        let request = self.http.post(format!("{}{path}", self.base)).header("content-type", "application/json");
-        let (status, text) = self.call(request.body(body)).await?;
+        let (status, text) = self.call(path, Some(body)).await?;
         if matches!(status, 200 | 201) { Ok(()) } else { Err(self.refusal(path, status, &text)) }
     }
 
@@ -254,15 +246,6 @@ pub fn encode(text: &str) -> String {
 
 fn bad_answer(why: impl ToString) -> SagaError {
     SagaError::PeerMisbehaved { breach: Breach::BadAnswer, detail: why.to_string() }
-}
-
-/// The innermost cause, which says what happened rather than that something did.
-fn cause(error: &reqwest::Error) -> String {
-    let mut inner: &dyn std::error::Error = error;
-    while let Some(next) = inner.source() {
-        inner = next;
-    }
-    inner.to_string()
 }
 
 fn nodes(text: &str) -> Result<Vec<Verified<IbGib>>, SagaError> {

@@ -1,0 +1,98 @@
+//! The HTTP client for what a remote asks outside a connection. It speaks plain HTTP/1.1, keeps idle connections for the
+//! next question, follows no redirects and uses no proxy.
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper::{Method, Request, Uri, header};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use std::error::Error;
+use std::time::Duration;
+
+/// How long connecting may take, and a whole question with its answer.
+const CONNECT_MAX: Duration = Duration::from_secs(10);
+const CALL_MAX: Duration = Duration::from_secs(120);
+
+/// Asks servers; clones share their connections.
+#[derive(Clone, Debug)]
+pub(crate) struct HttpClient(Client<HttpConnector, Full<Bytes>>);
+
+/// Why there is no answer.
+pub(crate) enum HttpError {
+    /// The server cannot be reached or went away; the innermost cause.
+    Unreachable(String),
+    /// The answer is longer than the limit.
+    TooLarge,
+}
+
+impl HttpClient {
+    pub(crate) fn new() -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(CONNECT_MAX));
+        connector.set_nodelay(true);
+        Self(Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector))
+    }
+
+    /// Gets, or with a body posts JSON; answers status and body, of which at most `bytes_max` are read.
+    pub(crate) async fn call(
+        &self,
+        url: &str,
+        body: Option<String>,
+        bytes_max: usize,
+    ) -> Result<(u16, Vec<u8>), HttpError> {
+        let mut request = Request::builder().uri(url).header(header::ACCEPT, "*/*");
+        if body.is_some() {
+            request = request.method(Method::POST).header(header::CONTENT_TYPE, "application/json");
+        }
+        let request = request.body(Full::from(body.unwrap_or_default())).map_err(|e| unreachable(&e))?;
+        let answer = async {
+            let response = self.0.request(request).await.map_err(|e| unreachable(&e))?;
+            let status = response.status().as_u16();
+            let mut body = response.into_body();
+            let mut bytes = Vec::new();
+            while let Some(frame) = body.frame().await {
+                // Trailers say nothing that is asked here.
+                let Ok(data) = frame.map_err(|e| unreachable(&e))?.into_data() else { continue };
+                bytes.extend_from_slice(&data);
+                if bytes.len() > bytes_max {
+                    return Err(HttpError::TooLarge);
+                }
+            }
+            Ok((status, bytes))
+        };
+        let late = |_| HttpError::Unreachable(format!("no answer within {} seconds", CALL_MAX.as_secs()));
+        tokio::time::timeout(CALL_MAX, answer).await.map_err(late)?
+    }
+}
+
+/// Whether the text is the URL of a server: scheme, host, and a port if any that can be one.
+pub(crate) fn is_url(text: &str) -> bool {
+    let Ok(uri) = text.parse::<Uri>() else { return false };
+    let (Some(_), Some(authority)) = (uri.scheme(), uri.authority()) else { return false };
+    let after_host = authority.as_str().rsplit(['@', ']']).next().unwrap_or_default();
+    !authority.host().is_empty() && (!after_host.contains(':') || authority.port_u16().is_some())
+}
+
+/// The innermost cause, which says what happened rather than that something did.
+fn unreachable(error: &dyn Error) -> HttpError {
+    let mut inner = error;
+    while let Some(next) = inner.source() {
+        inner = next;
+    }
+    HttpError::Unreachable(inner.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_of_servers() {
+        let good =
+            ["http://a", "http://127.0.0.1:7070", "http://[::1]:80", "http://[::1]", "http://a.b/c", "http://a@b:1"];
+        good.into_iter().for_each(|url| assert!(is_url(url), "{url}"));
+        let bad = ["http://", "http://:80", "http://a:b", "http://a:70000", "http://a b", "a", "/a", ""];
+        bad.into_iter().for_each(|url| assert!(!is_url(url), "{url}"));
+    }
+}
