@@ -42,7 +42,7 @@ pub(super) fn build(sides: &Sides<'_>, merged: Content<'_>, conflicts: Vec<Confl
 fn frame(sides: &Sides<'_>, content: &Content<'_>, conflicts: Vec<Conflict>) -> Result<Made, VerifyError> {
     let (base, orphan) = (sides.base, sides.orphan);
     let mut data: Map = content.data.iter().map(|(name, value)| (&**name, sort_deep(Value::clone(value)))).collect();
-    data.insert("n", Value::Number((number(base).max(number(orphan)) + 1) as f64));
+    data.insert("n", Value::integer(number(base).max(number(orphan)) + 1));
     let later = if stamp(orphan) > stamp(base) { orphan } else { base };
     for (name, from) in [("timestamp", later), ("timestampMs", later), ("uuid", base)] {
         if let Some(value) = from.datum(name) {
