@@ -36,4 +36,25 @@
 //! the frame was held back from it, or it is another server that the identity has not synced with since. There whoever
 //! can read the identity's newest frames elsewhere can act as the identity. The verifier's expected target, the audience
 //! in the session's genesis and one-time demands narrow it only in that a session is good for one audience. A strategy
-//! that binds claim and next frame is meant to replace this one; [`crate::strategy::Strategy`] gives it both.
+//! that binds both, [`crate::strategy::lms`], stops all of this.
+//!
+//! # Stopped by `lms-v1`
+//!
+//! A signature answers for the claim, the demands and the whole next frame, pools included. Tests are in `tests/lms.rs`.
+//!
+//! | attack | what stops it | test |
+//! |---|---|---|
+//! | a seen proof on another target, verb, scope, audience, nonce | the claim is signed | `a_seen_proof_fits_no_other_claim` |
+//! | a seen proof on another frame, details, past, identity; replayed | the frame is signed; spent leaves | `a_seen_proof_fits_no_other_frame`, `…_identity` |
+//! | a frame meant for one peer shown to another | audience and nonce as expected | `only_the_peer_meant_takes_it` |
+//! | somebody else's tree put into the pool | the next pool is signed | `a_pool_is_not_taken_over` |
+//! | a demand dropped, added or answered with another leaf | demands are signed and compared | `what_was_demanded_is_signed`, `…_is_used_or_nothing` |
+//! | a demand of a late leaf, to use the pool up | not answered | `what_was_demanded_is_used_or_nothing` |
+//! | a second frame made of a first by what is not signed, so that its owner seems to have forked | a proof is written in one way only (`proof_form`) | `a_proof_is_written_in_one_way_only` |
+//! | a revocation stripped or forged | it is signed, without the copy of the proof | `a_revocation_is_neither_stripped_nor_made_…` |
+//! | any single member changed, dropped, doubled, moved | all of the above | `no_member_of_a_signed_frame_can_be_changed` |
+//! | a leaf used twice, by a copy, a backup or a thief | cannot be prevented; two frames prove it | `a_leaf_that_signs_twice_gives_the_identity_away` |
+//! | a tree kept on disk tampered with | its root is compared, and it is built anew | `a_tree_that_was_tampered_with_is_built_anew` |
+//!
+//! A leaf that signs twice lets others forge with that leaf; that is why [`crate::strategy::lms::Reserved`] sets leaves
+//! aside durably first. Whoever has the secret is the identity: nothing here helps against that.

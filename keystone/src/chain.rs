@@ -4,6 +4,7 @@ use crate::error::{Rule, ValidateError};
 use crate::pool::Pool;
 use crate::rules::{self, check_genesis, check_place, check_proof, id_of, one};
 use crate::secret::{Entropy, choose};
+use crate::strategy;
 use ibgib::{Addr, IbGib, Value, Verified};
 use std::collections::HashSet;
 
@@ -53,6 +54,10 @@ pub struct Expect {
     pub verb: Option<String>,
     /// The claim's target.
     pub target: Option<String>,
+    /// The claim's audience.
+    pub audience: Option<String>,
+    /// The claim's nonce.
+    pub nonce: Option<String>,
     /// Challenges that the verifier demanded.
     pub demanded: Option<Vec<String>>,
 }
@@ -66,11 +71,12 @@ pub struct PoolState {
     pub verbs: Vec<String>,
     /// Challenges left.
     pub left: usize,
-    /// Challenges spent so far.
+    /// Challenges spent or skipped so far.
     pub used: usize,
 }
 
-/// The validated state of one identity: its newest frame and every challenge it ever spent.
+/// The validated state of one identity: its newest frame and every challenge it ever spent, as far as
+/// its pools do not tell that by themselves.
 #[derive(Clone, Debug)]
 pub struct Chain {
     tjp: Addr,
@@ -129,9 +135,11 @@ impl Chain {
     /// Every rule that does not hold, as far as they can be told apart.
     pub fn advance(&mut self, next: &Verified<IbGib>, expect: &Expect) -> Result<Step, Vec<ValidateError>> {
         check_place(&self.tjp, &self.tip, next)?;
-        let (pool_id, used) = check_proof(&self.tip, next, expect, &|pool_id, id| self.is_spent(pool_id, id))?;
+        let (pool, used) = check_proof(&self.tip, next, expect, &|pool_id, id| self.is_spent(pool_id, id))?;
         let from = self.tip.addr().clone();
-        self.spent.extend(used.iter().map(|id| spent_key(&pool_id, id)));
+        if !pool.strategy().binds() {
+            self.spent.extend(used.iter().map(|id| spent_key(pool.id(), id)));
+        }
         self.tip = next.clone();
         Ok(Step { tjp: self.tjp.clone(), from: Some(from), to: next.addr().clone() })
     }
@@ -180,14 +188,15 @@ impl Chain {
         self.spent.contains(&spent_key(pool_id, id))
     }
 
-    /// Whether a frame solves a challenge that this chain has not spent: only who has the secret can have made it.
-    /// A second frame on one past that solves nothing new may be anybody's who saw the first (see
+    /// Whether only who has the secret can have made a frame that holds by the rules: it is signed by a strategy that
+    /// binds frames, or solves a challenge that this chain has not spent. A second frame on one past that solves nothing new may be anybody's who saw the first (see
     /// [`crate::attacks`]), so it proves nothing against the identity.
     pub fn reveals_new(&self, frame: &Verified<IbGib>) -> bool {
         let solutions = |proof: &Value| proof.get("solutions").and_then(Value::as_array).unwrap_or_default().to_vec();
         let solved = rules::proofs(frame).iter().flat_map(solutions);
         let mut solved = solved.map(|solution| crate::Solution::parse(&solution));
-        solved.any(|solution| !self.is_spent(&solution.pool_id, &solution.challenge_id))
+        let binds = |kind: &str| strategy::by_name(kind).is_some_and(|strategy| strategy.binds());
+        solved.any(|solution| binds(&solution.kind) || !self.is_spent(&solution.pool_id, &solution.challenge_id))
     }
 
     /// What is left of each pool.
@@ -196,11 +205,12 @@ impl Chain {
             let read = Pool::parse(pool).ok();
             // Ids hold no slash, pool ids may.
             let of_pool = |key: &&String| key.rsplit_once('/').is_some_and(|(pool_id, _)| pool_id == id_of(pool));
+            let remembered = self.spent.iter().filter(of_pool).count();
             PoolState {
                 id: id_of(pool).to_owned(),
                 verbs: read.as_ref().map(|p| p.config().allowed_verbs().to_vec()).unwrap_or_default(),
-                left: read.map_or(0, |pool| pool.strategy().left(&pool).len()),
-                used: self.spent.iter().filter(of_pool).count(),
+                left: read.as_ref().map_or(0, |pool| pool.strategy().left(pool)),
+                used: read.map_or(remembered, |pool| pool.strategy().used(&pool, remembered)),
             }
         };
         rules::pools(&self.tip).iter().map(state).collect()
@@ -218,7 +228,7 @@ impl Chain {
 /// used up.
 pub fn demand(chain: &Chain, verb: &str, count: usize, entropy: &mut dyn Entropy) -> Vec<String> {
     let Some(pool) = chain.pool_for(verb) else { return Vec::new() };
-    choose(&mut pool.strategy().left(&pool), count, entropy)
+    choose(&mut pool.strategy().demandable(&pool), count, entropy)
 }
 
 /// Whether two frames show that an identity was used in two places: both have the same past and differ. (That both are

@@ -4,7 +4,7 @@ use crate::error::{Rule, ValidateError};
 use ibgib::{Map, Value, object, strings};
 
 /// What is claimed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claim {
     /// What it is for.
     pub verb: String,
@@ -12,14 +12,20 @@ pub struct Claim {
     pub target: String,
     /// What it is limited to.
     pub scope: Option<String>,
+    /// Who it is for: the id of the peer meant.
+    pub audience: Option<String>,
+    /// What the peer meant asked to be repeated, so that it is of this session.
+    pub nonce: Option<String>,
 }
 
 impl Claim {
     /// As JSON.
     pub fn to_value(&self) -> Value {
         let mut map: Map = [("verb", self.verb.as_str()), ("target", self.target.as_str())].into_iter().collect();
-        if let Some(scope) = &self.scope {
-            map.insert("scope", scope.as_str());
+        for (name, part) in [("scope", &self.scope), ("audience", &self.audience), ("nonce", &self.nonce)] {
+            if let Some(part) = part {
+                map.insert(name, part.as_str());
+            }
         }
         Value::Object(map)
     }
@@ -28,7 +34,13 @@ impl Claim {
     pub fn parse(value: &Value) -> Option<Self> {
         let part = |name: &str| value.get(name).and_then(Value::as_str);
         let required = |name: &str| part(name).filter(|text| !text.is_empty()).map(str::to_owned);
-        Some(Self { verb: required("verb")?, target: required("target")?, scope: part("scope").map(str::to_owned) })
+        Some(Self {
+            verb: required("verb")?,
+            target: required("target")?,
+            scope: part("scope").map(str::to_owned),
+            audience: part("audience").map(str::to_owned),
+            nonce: part("nonce").map(str::to_owned),
+        })
     }
 }
 

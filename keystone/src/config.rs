@@ -3,6 +3,7 @@
 use crate::pool::PoolConfig;
 use crate::secret::Entropy;
 use crate::strategy::hash_reveal::{Algo, Behavior, HashRevealConfig, Replenish};
+use crate::strategy::lms::{Height, LmsConfig, NextTree, Width};
 use crate::{VERB_CONNECT, VERB_MANAGE, VERB_REVOKE, VERB_SYNC};
 use ibgib::Value;
 
@@ -40,6 +41,28 @@ pub fn session_pools(salts: &[String; 3]) -> Vec<PoolConfig> {
         pool(&salts[0], VERB_CONNECT, behavior(8, Replenish::Consume, 0, 0, 0)).into(),
         pool(&salts[1], VERB_SYNC, behavior(48, Replenish::TopUp, 2, 2, 4)).into(),
     ]
+}
+
+/// The pools of a domain identity whose signatures bind what they sign: `sync`, `manage` and `revoke`. Narrow frames
+/// matter, since they are kept; trees are built in the background.
+pub fn binding_identity_pools(salts: &[String; 3]) -> Vec<PoolConfig> {
+    let pool = |i: usize, verb: &str, height, replenish| {
+        let (salt, allowed_verbs) = (salts[i].clone(), vec![verb.to_owned()]);
+        LmsConfig { salt, allowed_verbs, width: Width::W8, height, replenish }.into()
+    };
+    vec![
+        pool(0, VERB_SYNC, Height::H10, NextTree::Follows),
+        pool(1, VERB_MANAGE, Height::H5, NextTree::Follows),
+        pool(2, VERB_REVOKE, Height::H5, NextTree::Never),
+    ]
+}
+
+/// The pool of a session identity whose signatures bind what they sign: one for `connect` and `sync`, since a session
+/// lives as long as a connection. Its tree is built while the peer waits, so that has to be quick.
+pub fn binding_session_pools(salts: &[String; 3]) -> Vec<PoolConfig> {
+    let (salt, allowed_verbs) = (salts[0].clone(), vec![VERB_CONNECT.to_owned(), VERB_SYNC.to_owned()]);
+    let (width, height, replenish) = (Width::W4, Height::H5, NextTree::Follows);
+    vec![LmsConfig { salt, allowed_verbs, width, height, replenish }.into()]
 }
 
 /// The original's presets as JSON: standard and revocation.

@@ -46,6 +46,8 @@ pub enum Rule {
     Selection,
     /// No challenge is ever solved twice or comes back.
     Spent,
+    /// A proof has no member that nobody reads, where the strategy signs all but the proof.
+    ProofForm,
     /// A solution answers its challenge.
     SolutionWrong,
     /// The pool that signs changes as its rule says.
@@ -77,6 +79,7 @@ impl Rule {
             Self::OtherPool => "other_pool",
             Self::Selection => "selection",
             Self::Spent => "spent",
+            Self::ProofForm => "proof_form",
             Self::SolutionWrong => "solution_wrong",
             Self::NextPool => "next_pool",
         }
@@ -126,6 +129,9 @@ pub enum KeystoneError {
     /// A demanded challenge is not in the pool.
     #[error("challenge {0:?} is demanded but not in the pool")]
     UnknownDemand(String),
+    /// No leaf from this one on was set aside for the signature: set a range aside durably, then sign.
+    #[error("leaf {0} of the pool's tree is not set aside")]
+    LeafNotReserved(u32),
     /// The pool's binding cannot serve this target: make another one.
     #[error("no challenge is left that binds this target")]
     BindingExhausted,
@@ -146,6 +152,7 @@ impl KeystoneError {
             Self::NoPool(_) => "identity_no_pool",
             Self::Exhausted(_) => "identity_exhausted",
             Self::UnknownDemand(_) => "identity_unknown_demand",
+            Self::LeafNotReserved(_) => "identity_leaf_not_reserved",
             Self::BindingExhausted => "binding_exhausted",
             Self::Config(_) => "identity_config",
             Self::Invalid(_) => "identity_invalid",

@@ -25,8 +25,8 @@
 //! let pools = config::identity_pools(&config::random_salts(&mut Counter(0)));
 //! let born = genesis(&secret, &pools, None, 1_767_225_600_000, &mut Counter(7)).unwrap();
 //!
-//! let claim = Claim { verb: "sync".into(), target: "note^gib".into(), scope: None };
-//! let signed = sign(&born.chain, &secret, &claim, &SignOpts::default(), 1_767_225_601_000, &mut Counter(9)).unwrap();
+//! let claim = Claim { verb: "sync".into(), target: "note^gib".into(), ..Claim::default() };
+//! let signed = sign(&born.chain, &secret, &claim, SignOpts::default(), 1_767_225_601_000, &mut Counter(9)).unwrap();
 //!
 //! // Somebody else, who has seen the genesis only:
 //! let (mut chain, _) = Chain::from_genesis(born.frame).unwrap();
@@ -53,7 +53,7 @@ pub use claim::{Claim, Proof, Solution};
 pub use error::{KeystoneError, Rule, ValidateError};
 pub use pool::{Pool, PoolConfig};
 pub use secret::{Entropy, Secret, session_secret};
-pub use sign::{SignOpts, Signed, genesis, revoke, sign};
+pub use sign::{SignOpts, Signed, genesis, genesis_with_trees, revoke, sign};
 
 /// Verb of a claim that lets a session or a saga's turn act.
 pub const VERB_SYNC: &str = "sync";

@@ -98,12 +98,18 @@ pub(crate) fn check_proof(
     next: &Verified<IbGib>,
     expect: &Expect,
     is_spent: &dyn Fn(&str, &str) -> bool,
-) -> Result<(String, Vec<String>), Errors> {
+) -> Result<(Pool, Vec<String>), Errors> {
     let [written] = proofs(next) else { return Err(one(Rule::Proofs, "exactly one", proofs(next).len().to_string())) };
     let proof = Proof::parse(written).map_err(|error| vec![error])?;
     let claim = &proof.claim;
-    for (got, wanted) in [(&claim.verb, &expect.verb), (&claim.target, &expect.target)] {
-        if let Some(wanted) = wanted.as_ref().filter(|w| *w != got) {
+    let text = |part: &Option<String>| part.clone().unwrap_or_default();
+    for (got, wanted) in [
+        (claim.verb.clone(), &expect.verb),
+        (claim.target.clone(), &expect.target),
+        (text(&claim.audience), &expect.audience),
+        (text(&claim.nonce), &expect.nonce),
+    ] {
+        if let Some(wanted) = wanted.as_ref().filter(|w| **w != got) {
             return Err(one(Rule::ClaimUnexpected, wanted, got));
         }
     }
@@ -127,12 +133,13 @@ pub(crate) fn check_proof(
     let spent = Spent {
         pool: &pool,
         proof: &proof,
+        written,
         next: signed.unwrap_or(&Value::Null),
-        context: Context { claim: written.get("claim").unwrap_or(&Value::Null), next },
+        context: Context { claim: written.get("claim").unwrap_or(&Value::Null), demanded: &proof.demanded, next },
         is_spent: &|id| is_spent(pool.id(), id),
     };
     pool.strategy().verify(&spent).map_err(|error| vec![error])?;
-    Ok((pool.id().to_owned(), proof.ids()))
+    Ok((pool, proof.ids()))
 }
 
 /// The pool of which all solutions are, when it may sign the claim.

@@ -6,18 +6,24 @@ use crate::error::{KeystoneError, Rule, ValidateError};
 use crate::pool::PoolConfig;
 use crate::rules;
 use crate::secret::{Entropy, Secret};
-use crate::strategy::{Context, Request};
+use crate::strategy::lms::{Leaf, Tree};
+use crate::strategy::{Context, Keys, Request};
 use crate::{IB, VERB_REVOKE};
 use ibgib::transform::Moment;
 use ibgib::{IbGib, Map, Value, Verified, object, strings};
+use std::sync::Arc;
 
-/// Options of [`sign`].
-#[derive(Clone, Debug, Default, PartialEq)]
+/// Options of [`sign`] and [`revoke`]. Signing consumes them, since a leaf signs once.
+#[derive(Debug, Default)]
 pub struct SignOpts {
     /// Challenges that the verifier demands.
     pub demanded: Vec<String>,
     /// Details of this frame, free JSON.
     pub details: Option<Value>,
+    /// The leaf that was set aside, for a pool whose strategy needs one: see [`crate::strategy::lms::need`].
+    pub leaf: Option<Leaf>,
+    /// Trees that are built: the one that signs, and the next one if it is to follow.
+    pub trees: Vec<Arc<Tree>>,
 }
 
 /// A new frame, the state it leads to, and the step that proves it.
@@ -31,7 +37,7 @@ pub struct Signed {
     pub step: Step,
 }
 
-/// Makes an identity.
+/// Makes an identity. Trees of one-time keys that its pools need are built on the spot.
 ///
 /// # Errors
 /// [`KeystoneError::Config`].
@@ -42,9 +48,25 @@ pub fn genesis(
     now_ms: i64,
     entropy: &mut dyn Entropy,
 ) -> Result<Signed, KeystoneError> {
+    genesis_with_trees(secret, configs, &[], details, now_ms, entropy)
+}
+
+/// As [`genesis`], with trees that were built before: see [`crate::strategy::lms::first_tree`].
+///
+/// # Errors
+/// [`KeystoneError::Config`].
+pub fn genesis_with_trees(
+    secret: &Secret,
+    configs: &[PoolConfig],
+    trees: &[Arc<Tree>],
+    details: Option<Value>,
+    now_ms: i64,
+    entropy: &mut dyn Entropy,
+) -> Result<Signed, KeystoneError> {
+    let keys = Keys { secret, trees, leaf: None };
     let mut pools = Vec::new();
     for config in configs {
-        pools.push(config.strategy().fill(config, secret, entropy)?.to_value());
+        pools.push(config.strategy().fill(config, &keys, entropy)?.to_value());
     }
     let mut random = [0; 16];
     entropy.fill(&mut random);
@@ -76,7 +98,7 @@ pub fn sign(
     chain: &Chain,
     secret: &Secret,
     claim: &Claim,
-    opts: &SignOpts,
+    opts: SignOpts,
     now_ms: i64,
     entropy: &mut dyn Entropy,
 ) -> Result<Signed, KeystoneError> {
@@ -91,18 +113,19 @@ pub fn revoke(
     chain: &Chain,
     secret: &Secret,
     reason: &str,
+    opts: SignOpts,
     now_ms: i64,
     entropy: &mut dyn Entropy,
 ) -> Result<Signed, KeystoneError> {
-    let claim = Claim { verb: VERB_REVOKE.into(), target: chain.tip().addr().to_string(), scope: None };
-    evolve(chain, secret, &claim, &SignOpts::default(), Some(reason), now_ms, entropy)
+    let claim = Claim { verb: VERB_REVOKE.into(), target: chain.tip().addr().to_string(), ..Claim::default() };
+    evolve(chain, secret, &claim, opts, Some(reason), now_ms, entropy)
 }
 
 fn evolve(
     chain: &Chain,
     secret: &Secret,
     claim: &Claim,
-    opts: &SignOpts,
+    opts: SignOpts,
     revoking: Option<&str>,
     now_ms: i64,
     entropy: &mut dyn Entropy,
@@ -110,6 +133,7 @@ fn evolve(
     if chain.is_revoked() {
         return Err(KeystoneError::Revoked);
     }
+    let keys = Keys { secret, trees: &opts.trees, leaf: opts.leaf.as_ref() };
     let pool = chain.pool_for(&claim.verb).ok_or_else(|| KeystoneError::NoPool(claim.verb.clone()))?;
     let request = Request {
         pool: &pool,
@@ -119,7 +143,7 @@ fn evolve(
         demanded: &opts.demanded,
         is_spent: &|id| chain.is_spent(pool.id(), id),
     };
-    let spending = pool.strategy().spend(&request, secret, entropy)?;
+    let spending = pool.strategy().spend(&request, &keys, entropy)?;
 
     let tip = chain.tip();
     let after = |old: &Value| if rules::id_of(old) == pool.id() { spending.next.to_value() } else { old.clone() };
@@ -141,8 +165,8 @@ fn evolve(
         ("tjp", Value::Array(vec![chain.tjp().into()])),
     ]);
     let unproven = IbGib { ib: IB.into(), gib: None, data: Some(Value::Object(data)), rel8ns: Some(rel8ns) };
-    let context = Context { claim: &claim.to_value(), next: &unproven };
-    let solutions = pool.strategy().solve(&pool, &spending.ids, secret, context)?;
+    let context = Context { claim: &claim.to_value(), demanded: &opts.demanded, next: &unproven };
+    let solutions = pool.strategy().solve(&pool, &spending.ids, &keys, context)?;
     let proof = Proof { claim: claim.clone(), solutions, demanded: opts.demanded.clone() };
     let frame = proven(unproven, &proof).seal().map_err(|e| KeystoneError::Invalid(e.to_string()))?;
 

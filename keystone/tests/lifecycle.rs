@@ -5,7 +5,7 @@ mod common;
 use common::*;
 use ibgib::{IbGib, Value, Verified};
 use ibgib_keystone::strategy::hash_reveal::Replenish;
-use ibgib_keystone::{Chain, Expect, PoolState, Signed, ValidateError, config, demand, equivocation, revoke};
+use ibgib_keystone::{Chain, Expect, PoolState, SignOpts, Signed, ValidateError, config, demand, equivocation, revoke};
 
 /// Signs until it succeeds with fresh targets: a pool cannot bind every one.
 fn sign_some(chain: &Chain, verb: &str, next_target: &mut u32) -> Signed {
@@ -55,7 +55,7 @@ fn three_hundred_signatures_of_an_identity_replay_from_genesis() {
         frames.push(made.frame);
         chain = made.chain;
     }
-    let last = revoke(&chain, &secret(), "retired", NOW, &mut Seeded(4)).unwrap();
+    let last = revoke(&chain, &secret(), "retired", SignOpts::default(), NOW, &mut Seeded(4)).unwrap();
     frames.push(last.frame.clone());
     assert_compatible(&frames);
 
@@ -133,15 +133,18 @@ fn a_wrong_secret_signs_nothing() {
         let error = try_sign(&identity().chain, &thief(), verb, "note^gib", &[]).unwrap_err();
         assert_eq!(error.code(), "identity_wrong_secret");
     }
-    let error = revoke(&identity().chain, &thief(), "theft", NOW, &mut Seeded(3)).unwrap_err();
+    let error = revoke(&identity().chain, &thief(), "theft", SignOpts::default(), NOW, &mut Seeded(3)).unwrap_err();
     assert_eq!(error.code(), "identity_wrong_secret");
 }
 
 #[test]
 fn a_revoked_identity_signs_nothing() {
-    let last = revoke(&identity().chain, &secret(), "lost", NOW, &mut Seeded(3)).unwrap().chain;
+    let last = revoke(&identity().chain, &secret(), "lost", SignOpts::default(), NOW, &mut Seeded(3)).unwrap().chain;
     assert_eq!(try_sign(&last, &secret(), "sync", "note^gib", &[]).unwrap_err().code(), "identity_revoked");
-    assert_eq!(revoke(&last, &secret(), "again", NOW, &mut Seeded(3)).unwrap_err().code(), "identity_revoked");
+    assert_eq!(
+        revoke(&last, &secret(), "again", SignOpts::default(), NOW, &mut Seeded(3)).unwrap_err().code(),
+        "identity_revoked"
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@ use common::*;
 use ibgib::{IbGib, Mode, Value, Verified, VerifyError, object, strings};
 use ibgib_keystone::danger::validate_alone;
 use ibgib_keystone::strategy::hash_reveal::{HashRevealConfig, Replenish};
-use ibgib_keystone::{Chain, Expect, Signed, ValidateError, compat, config, genesis, revoke};
+use ibgib_keystone::{Chain, Expect, SignOpts, Signed, ValidateError, compat, config, genesis, revoke};
 
 type Frame = Verified<IbGib>;
 
@@ -54,7 +54,7 @@ fn connecting() -> (Chain, Frame, String) {
 
 fn revoked() -> (Chain, Signed) {
     let chain = identity().chain;
-    let last = revoke(&chain, &secret(), "lost", NOW, &mut Seeded(3)).unwrap();
+    let last = revoke(&chain, &secret(), "lost", SignOpts::default(), NOW, &mut Seeded(3)).unwrap();
     (chain, last)
 }
 
@@ -335,7 +335,12 @@ mod claims_and_proofs {
         assert_eq!(refused_expecting(&chain, &frame, &verb), "claim_unexpected");
         let target = Expect { target: Some("other^gib".into()), ..Expect::default() };
         assert_eq!(refused_expecting(&chain, &frame, &target), "claim_unexpected");
-        let right = Expect { verb: Some("sync".into()), target: Some("note^gib".into()), demanded: Some(Vec::new()) };
+        let right = Expect {
+            verb: Some("sync".into()),
+            target: Some("note^gib".into()),
+            demanded: Some(Vec::new()),
+            ..Expect::default()
+        };
         chain.advance(&frame, &right).unwrap();
     }
 
@@ -441,7 +446,7 @@ mod solutions {
 
     fn sign_with_other_entropy(chain: &Chain) -> Frame {
         let claim = claim("sync", "note^gib");
-        ibgib_keystone::sign(chain, &secret(), &claim, &Default::default(), NOW, &mut Seeded(77)).unwrap().frame
+        ibgib_keystone::sign(chain, &secret(), &claim, Default::default(), NOW, &mut Seeded(77)).unwrap().frame
     }
 
     #[test]

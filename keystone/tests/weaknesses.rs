@@ -6,8 +6,8 @@ mod common;
 use common::*;
 use ibgib::{IbGib, Mode, Value, Verified};
 use ibgib_keystone::danger::validate_alone;
-use ibgib_keystone::strategy::Context;
 use ibgib_keystone::strategy::hash_reveal::{Algo, Behavior, HashRevealConfig, PoolSecret, Replenish};
+use ibgib_keystone::strategy::{Context, Keys};
 use ibgib_keystone::{Chain, Entropy, Expect, Pool, SignOpts, compat, demand, genesis, revoke, sign};
 use proptest::prelude::*;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -126,7 +126,7 @@ fn nothing_is_accepted_after_a_revocation() {
     assert_eq!(verdict(&prev, &next, &Expect::default()), Some("revocation"));
 
     let chain = identity().chain;
-    let last = revoke(&chain, &secret(), "lost", NOW, &mut Seeded(3)).unwrap().frame;
+    let last = revoke(&chain, &secret(), "lost", SignOpts::default(), NOW, &mut Seeded(3)).unwrap().frame;
     let next = tampered(&signed(&chain, "sync", "note^gib").frame, |v| {
         object_mut(v, "data").insert("n", 2u32);
         object_mut(v, "rel8ns").insert("past", vec![last.addr().into()]);
@@ -252,9 +252,11 @@ fn solutions_do_not_depend_on_what_they_sign() {
     let frame = general(4, Replenish::TopUp, 1, 0, 0).frame;
     let pool = Pool::parse(part(&frame.to_value(), "data/challengePools/0")).unwrap();
     let (a, b) = (Value::from("note^gib"), Value::from("evil^gib"));
+    let secret = secret();
+    let keys = Keys { secret: &secret, trees: &[], leaf: None };
     let solve = |claim: &Value, next: &IbGib| {
-        let context = Context { claim, next };
-        pool.strategy().solve(&pool, &ids(&frame, 0), &secret(), context).unwrap()
+        let context = Context { claim, demanded: &[], next };
+        pool.strategy().solve(&pool, &ids(&frame, 0), &keys, context).unwrap()
     };
     assert_eq!(solve(&a, &frame), solve(&b, &IbGib::default()));
 }
@@ -326,8 +328,8 @@ proptest! {
         for (i, (pool, demands)) in signs.into_iter().enumerate() {
             let verb = format!("verb{pool}");
             let demanded = demand(&chain, &verb, demands, &mut *entropy);
-            let opts = SignOpts { demanded, details: None };
-            let made = sign(&chain, &secret(), &claim(&verb, &some_target(i as u32)), &opts, NOW, &mut *entropy);
+            let opts = SignOpts { demanded, ..SignOpts::default() };
+            let made = sign(&chain, &secret(), &claim(&verb, &some_target(i as u32)), opts, NOW, &mut *entropy);
             let made = match made {
                 Ok(made) => made,
                 Err(error) => {

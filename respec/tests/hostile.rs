@@ -288,11 +288,11 @@ async fn another_identitys_session_cannot_be_used() {
     let Message::ConnectChallenge(challenge) = Envelope::parse(&challenge).unwrap().open().unwrap() else {
         panic!("{challenge}")
     };
-    let claim = Claim { verb: "connect".into(), target: challenge.challenge_uuid, scope: None };
+    let claim = Claim { verb: "connect".into(), target: challenge.challenge_uuid, ..Claim::default() };
     let mallory = Secret::new(b"another secret".to_vec());
     let pools = ibgib_keystone::config::session_pools(&ibgib_keystone::config::random_salts(&mut OsEntropy));
     let own = ibgib_keystone::genesis(&mallory, &pools, None, now_ms(), &mut OsEntropy).unwrap();
-    let signed = ibgib_keystone::sign(&own.chain, &mallory, &claim, &SignOpts::default(), now_ms(), &mut OsEntropy);
+    let signed = ibgib_keystone::sign(&own.chain, &mallory, &claim, SignOpts::default(), now_ms(), &mut OsEntropy);
     let proof = match signed {
         Ok(signed) => signed.frame,
         // The connect pool solves only what is demanded: his genesis is all he can offer.
@@ -439,7 +439,7 @@ async fn stale_and_forked_identities_are_told_apart() {
     // A copy of the device as it was before signs on the same frame.
     let (mut old, _) = ibgib_keystone::Chain::replay(frames[..1].to_vec()).unwrap();
     let secret = sender.secret.read().unwrap();
-    let claim = Claim { verb: "sync".into(), target: "something^else".into(), scope: None };
+    let claim = Claim { verb: "sync".into(), target: "something^else".into(), ..Claim::default() };
     // What anybody could have made who saw the real frame proves nothing against the identity.
     let mut reaimed = (*frames[1]).clone();
     let stamped = reaimed.data.as_mut().and_then(Value::as_object_mut).unwrap();
@@ -452,7 +452,7 @@ async fn stale_and_forked_identities_are_told_apart() {
     let mut other: Vec<Verified<IbGib>> = Vec::new();
     while other.len() < 2 {
         let signed =
-            ibgib_keystone::sign(&old, &secret, &claim, &SignOpts::default(), now_ms(), &mut OsEntropy).unwrap();
+            ibgib_keystone::sign(&old, &secret, &claim, SignOpts::default(), now_ms(), &mut OsEntropy).unwrap();
         // Its random solutions may happen to be the real frame's.
         if chain.reveals_new(&signed.frame) {
             other.push(signed.frame.clone());

@@ -9,9 +9,9 @@ use ibgib_spaces::{Advance, Commit, MemorySpace, Space};
 use std::sync::Arc;
 
 async fn use_it(space: &dyn Space, chain: &Chain, secret: &Secret, target: &str) -> Chain {
-    let claim = Claim { verb: "sync".into(), target: target.into(), scope: None };
+    let claim = Claim { verb: "sync".into(), target: target.into(), ..Claim::default() };
     let Signed { frame, step, chain } =
-        ibgib_keystone::sign(chain, secret, &claim, &SignOpts::default(), now_ms(), &mut OsEntropy).unwrap();
+        ibgib_keystone::sign(chain, secret, &claim, SignOpts::default(), now_ms(), &mut OsEntropy).unwrap();
     let tips = vec![Advance::Keystone(step)];
     space.commit(Commit { nodes: vec![frame], tips, ..Commit::default() }).await.unwrap();
     chain
@@ -59,8 +59,8 @@ async fn a_frame_of_another_branch_is_not_gone_on_from() {
         frames.push(chain.tip().clone());
     }
     // A state that was kept at a frame which the tip does not descend from.
-    let claim = Claim { verb: "sync".into(), target: "elsewhere".into(), scope: None };
-    let other = ibgib_keystone::sign(&first, &secret, &claim, &SignOpts::default(), now_ms(), &mut OsEntropy).unwrap();
+    let claim = Claim { verb: "sync".into(), target: "elsewhere".into(), ..Claim::default() };
+    let other = ibgib_keystone::sign(&first, &secret, &claim, SignOpts::default(), now_ms(), &mut OsEntropy).unwrap();
     let spent = other.chain.checkpoint();
     let kept = ibgib::strings(std::iter::once(other.frame.addr().as_str()).chain(spent)).to_json();
     let records = vec![(format!("chain/{}", first.tjp()), Some(kept.into_bytes()))];

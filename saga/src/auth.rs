@@ -140,7 +140,8 @@ impl Proven {
         target: String,
         demanded: Vec<String>,
     ) -> Result<Step, SagaError> {
-        let expect = Expect { verb: Some(verb.to_owned()), target: Some(target), demanded: Some(demanded) };
+        let expect =
+            Expect { verb: Some(verb.to_owned()), target: Some(target), demanded: Some(demanded), ..Expect::default() };
         self.0.advance(frame, &expect).map_err(|errors| IdentityRefusal::invalid(&errors).into())
     }
 }

@@ -111,6 +111,7 @@ codes! {
     IdentityNoPool = "identity_no_pool", 500, Identity, "no pool of the identity may sign this";
     IdentityExhausted = "identity_exhausted", 500, Identity, "the identity's pool is used up";
     IdentityUnknownDemand = "identity_unknown_demand", 500, Identity, "a demanded challenge is not in the pool";
+    IdentityLeafNotReserved = "identity_leaf_not_reserved", 500, Identity, "no leaf was set aside for the signature";
     IdentityConfig = "identity_config", 500, Identity, "pools that cannot make an identity";
     BadFrame = "bad_frame", 422, Identity, "a signature that is no ibgib, or missing";
     SessionUnknown = "session_unknown", 422, Identity, "no such session identity here";

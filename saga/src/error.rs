@@ -370,6 +370,7 @@ impl OwnIdentity {
                 KeystoneError::Exhausted(_) => Code::IdentityExhausted,
                 KeystoneError::UnknownDemand(_) => Code::IdentityUnknownDemand,
                 KeystoneError::BindingExhausted => Code::BindingExhausted,
+                KeystoneError::LeafNotReserved(_) => Code::IdentityLeafNotReserved,
                 KeystoneError::Config(_) => Code::IdentityConfig,
                 _ => Code::IdentityInvalid,
             },

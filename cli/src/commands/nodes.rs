@@ -314,6 +314,7 @@ fn validate_strict(prev: &str, next: &str, options: &args::KeystoneValidate) -> 
         verb: options.verb.clone(),
         target: options.target.clone(),
         demanded: (!options.demand.is_empty()).then(|| options.demand.clone()),
+        ..Expect::default()
     };
     match ibgib_keystone::danger::validate_alone(&prev, &next, &expect) {
         Ok(()) => Vec::new(),

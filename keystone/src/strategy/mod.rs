@@ -4,7 +4,7 @@
 //! [`Strategy`] and to add it to the list below; nobody who signs or validates changes.
 //!
 //! A strategy is given the whole claim and the whole next frame, so that its solutions can bind both.
-//! [`hash_reveal`] binds neither; [`crate::attacks`] says what follows from that.
+//! [`hash_reveal`] binds neither; [`crate::attacks`] says what follows from that. [`lms`] binds both.
 
 use crate::claim::{Proof, Solution};
 use crate::error::{KeystoneError, ValidateError};
@@ -12,11 +12,13 @@ use crate::pool::{Pool, PoolConfig};
 use crate::secret::{Entropy, Secret};
 use ibgib::{IbGib, Value};
 use std::fmt;
+use std::sync::Arc;
 
 pub mod hash_reveal;
+pub mod lms;
 
 /// Every strategy there is.
-const ALL: [&dyn Strategy; 1] = [&hash_reveal::HashReveal];
+const ALL: [&dyn Strategy; 2] = [&hash_reveal::HashReveal, &lms::Lms];
 
 /// The strategy of this name.
 pub fn by_name(name: &str) -> Option<&'static dyn Strategy> {
@@ -28,9 +30,22 @@ pub fn by_name(name: &str) -> Option<&'static dyn Strategy> {
 pub struct Context<'a> {
     /// The claim, whole, as it stands in the proof.
     pub claim: &'a Value,
+    /// What the verifier demanded, as it stands in the proof.
+    pub demanded: &'a [String],
     /// The next frame. Who signs has no proof in it yet, who verifies has: a strategy that binds the frame leaves the
     /// proof out.
     pub next: &'a IbGib,
+}
+
+/// What the secret's owner has at hand.
+#[derive(Clone, Copy, Debug)]
+pub struct Keys<'a> {
+    /// The master secret.
+    pub secret: &'a Secret,
+    /// Trees of one-time keys that were built before; one that is missing is built on the spot.
+    pub trees: &'a [Arc<lms::Tree>],
+    /// The leaf that was set aside for this signature.
+    pub leaf: Option<&'a lms::Leaf>,
 }
 
 /// What a signature asks of a pool.
@@ -67,6 +82,8 @@ pub struct Spent<'a> {
     pub pool: &'a Pool,
     /// The proof.
     pub proof: &'a Proof,
+    /// The proof as it stands in the frame.
+    pub written: &'a Value,
     /// The pool as the next frame has it, not yet read.
     pub next: &'a Value,
     /// Claim and frame.
@@ -80,6 +97,10 @@ pub trait Strategy: fmt::Debug + Sync {
     /// Its name, `type` in configurations and solutions.
     fn name(&self) -> &'static str;
 
+    /// Whether a solution answers for the claim and the frame that show it. Then nobody but the secret's owner can make
+    /// a second valid frame on one past, and the pool itself tells what was spent.
+    fn binds(&self) -> bool;
+
     /// Whether it can work with a configuration; `Err` says what is wrong.
     ///
     /// # Errors
@@ -90,7 +111,7 @@ pub trait Strategy: fmt::Debug + Sync {
     ///
     /// # Errors
     /// [`KeystoneError::Config`].
-    fn fill(&self, config: &PoolConfig, secret: &Secret, entropy: &mut dyn Entropy) -> Result<Pool, KeystoneError>;
+    fn fill(&self, config: &PoolConfig, keys: &Keys<'_>, entropy: &mut dyn Entropy) -> Result<Pool, KeystoneError>;
 
     /// Whether a pool may stand in a genesis: whole and full.
     ///
@@ -98,8 +119,14 @@ pub trait Strategy: fmt::Debug + Sync {
     /// The rule `pools`.
     fn check_full(&self, pool: &Pool) -> Result<(), ValidateError>;
 
-    /// Challenges that are left, in the order in which they stand.
-    fn left(&self, pool: &Pool) -> Vec<String>;
+    /// How many challenges are left.
+    fn left(&self, pool: &Pool) -> usize;
+
+    /// How many were spent or skipped so far, of which the chain remembers `remembered`.
+    fn used(&self, pool: &Pool, remembered: usize) -> usize;
+
+    /// Challenges that a verifier may demand.
+    fn demandable(&self, pool: &Pool) -> Vec<String>;
 
     /// Selects the challenges to solve and makes the next pool. The frame that the solutions may bind does not exist
     /// yet: it holds this next pool.
@@ -109,7 +136,7 @@ pub trait Strategy: fmt::Debug + Sync {
     fn spend(
         &self,
         request: &Request<'_>,
-        secret: &Secret,
+        keys: &Keys<'_>,
         entropy: &mut dyn Entropy,
     ) -> Result<Spending, KeystoneError>;
 
@@ -121,7 +148,7 @@ pub trait Strategy: fmt::Debug + Sync {
         &self,
         pool: &Pool,
         ids: &[String],
-        secret: &Secret,
+        keys: &Keys<'_>,
         context: Context<'_>,
     ) -> Result<Vec<Solution>, KeystoneError>;
 

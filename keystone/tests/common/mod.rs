@@ -70,7 +70,7 @@ pub(crate) fn general(size: usize, replenish: Replenish, first: usize, random: u
 }
 
 pub(crate) fn claim(verb: &str, target: &str) -> Claim {
-    Claim { verb: verb.into(), target: target.into(), scope: None }
+    Claim { verb: verb.into(), target: target.into(), ..Claim::default() }
 }
 
 /// Signs with entropy that no other frame of the chain had.
@@ -81,8 +81,8 @@ pub(crate) fn try_sign(
     target: &str,
     demanded: &[String],
 ) -> Result<Signed, KeystoneError> {
-    let opts = SignOpts { demanded: demanded.to_vec(), details: None };
-    sign(chain, secret, &claim(verb, target), &opts, NOW, &mut Seeded(100 + chain.n()))
+    let opts = SignOpts { demanded: demanded.to_vec(), ..SignOpts::default() };
+    sign(chain, secret, &claim(verb, target), opts, NOW, &mut Seeded(100 + chain.n()))
 }
 
 pub(crate) fn signed(chain: &Chain, verb: &str, target: &str) -> Signed {

@@ -153,7 +153,7 @@ pub async fn create_with_pools(
 pub async fn revoke(space: &dyn Space, tjp: &Addr, secret: &Secret, reason: &str) -> Result<Chain, SagaError> {
     let chain = load_chain(space, tjp).await?;
     let chain = chain.ok_or_else(|| OwnIdentity::Unknown(tjp.clone()))?;
-    let signed = ibgib_keystone::revoke(&chain, secret, reason, now_ms(), &mut OsEntropy)?;
+    let signed = ibgib_keystone::revoke(&chain, secret, reason, SignOpts::default(), now_ms(), &mut OsEntropy)?;
     store(space, signed).await
 }
 
@@ -166,9 +166,9 @@ pub(crate) fn sign(
     target: &str,
     demanded: Vec<String>,
 ) -> Result<Signed, SagaError> {
-    let claim = Claim { verb: verb.to_owned(), target: target.to_owned(), scope: None };
+    let claim = Claim { verb: verb.to_owned(), target: target.to_owned(), ..Claim::default() };
     let opts = SignOpts { demanded, ..SignOpts::default() };
-    Ok(ibgib_keystone::sign(chain, secret, &claim, &opts, now_ms(), &mut OsEntropy)?)
+    Ok(ibgib_keystone::sign(chain, secret, &claim, opts, now_ms(), &mut OsEntropy)?)
 }
 
 /// Stores what was signed.

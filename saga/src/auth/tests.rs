@@ -22,10 +22,10 @@ fn session(name: &str) -> Chain {
 }
 
 fn sign(chain: &Chain, name: &str, verb: &str, target: &str, demanded: Vec<String>) -> (Chain, Verified<IbGib>) {
-    let claim = Claim { verb: verb.into(), target: target.into(), scope: None };
+    let claim = Claim { verb: verb.into(), target: target.into(), ..Claim::default() };
     let opts = SignOpts { demanded, ..SignOpts::default() };
     let now = 1_767_225_601_000;
-    let signed = ibgib_keystone::sign(chain, &secret(name), &claim, &opts, now, &mut Counter(9)).unwrap();
+    let signed = ibgib_keystone::sign(chain, &secret(name), &claim, opts, now, &mut Counter(9)).unwrap();
     (signed.chain, signed.frame)
 }
 

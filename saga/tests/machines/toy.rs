@@ -77,13 +77,13 @@ impl World {
 
     fn sign(&mut self, verb: &str, target: &str, demanded: Vec<String>) -> Verified<IbGib> {
         let chain = self.signer.as_ref().unwrap();
-        let claim = Claim { verb: verb.into(), target: target.into(), scope: None };
+        let claim = Claim { verb: verb.into(), target: target.into(), ..Claim::default() };
         let opts = SignOpts { demanded, ..SignOpts::default() };
         let n = chain.n();
         let secret = Secret::new(SECRET.to_vec());
         let mut entropy = Counter(n as u8);
         let signed =
-            ibgib_keystone::sign(chain, &secret, &claim, &opts, 1_767_225_601_000 + n as i64, &mut entropy).unwrap();
+            ibgib_keystone::sign(chain, &secret, &claim, opts, 1_767_225_601_000 + n as i64, &mut entropy).unwrap();
         self.signer = Some(signed.chain);
         signed.frame
     }

@@ -136,5 +136,12 @@ pub(super) fn identity() -> Result<Signed, Found> {
 /// The identity's last frame.
 pub(super) fn revoked(signed: &Signed) -> Result<Signed, Found> {
     let mut entropy = Counting(2);
-    Ok(ibgib_keystone::revoke(&signed.chain, &secret(), "lost", 1_767_225_601_000, &mut entropy)?)
+    Ok(ibgib_keystone::revoke(
+        &signed.chain,
+        &secret(),
+        "lost",
+        ibgib_keystone::SignOpts::default(),
+        1_767_225_601_000,
+        &mut entropy,
+    )?)
 }

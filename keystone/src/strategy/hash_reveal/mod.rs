@@ -11,7 +11,7 @@ pub(crate) use challenges::{bind, unbind};
 pub use config::{Algo, Behavior, HashRevealConfig, Replenish};
 pub use derive::{Challenge, PoolSecret, holds};
 
-use super::{Context, Request, Spending, Spent, Strategy};
+use super::{Context, Keys, Request, Spending, Spent, Strategy};
 use crate::claim::Solution;
 use crate::error::{KeystoneError, Rule, ValidateError};
 use crate::pool::{Pool, PoolConfig};
@@ -39,13 +39,17 @@ impl Strategy for HashReveal {
         NAME
     }
 
+    fn binds(&self) -> bool {
+        false
+    }
+
     fn check_config(&self, config: &PoolConfig) -> Result<(), String> {
         HashRevealConfig::read(config).map(drop)
     }
 
-    fn fill(&self, config: &PoolConfig, secret: &Secret, entropy: &mut dyn Entropy) -> Result<Pool, KeystoneError> {
+    fn fill(&self, config: &PoolConfig, keys: &Keys<'_>, entropy: &mut dyn Entropy) -> Result<Pool, KeystoneError> {
         let read = HashRevealConfig::read(config).map_err(KeystoneError::Config)?;
-        let pool_secret = pool_secret(&read, secret);
+        let pool_secret = pool_secret(&read, keys.secret);
         let digits: Vec<char> = (0..read.behavior.size).map(digit).collect();
         let mut filled = Challenges::default();
         for id in fresh_ids(&pool_secret, &read.salt, 0, &digits, &|_| false, entropy) {
@@ -74,14 +78,22 @@ impl Strategy for HashReveal {
         if all == bound { Ok(()) } else { bad("the binding map of its ids", "another") }
     }
 
-    fn left(&self, pool: &Pool) -> Vec<String> {
+    fn left(&self, pool: &Pool) -> usize {
+        Challenges::of(pool).map_or(0, |all| all.len())
+    }
+
+    fn used(&self, _: &Pool, remembered: usize) -> usize {
+        remembered
+    }
+
+    fn demandable(&self, pool: &Pool) -> Vec<String> {
         Challenges::of(pool).map(|all| all.ids().map(str::to_owned).collect()).unwrap_or_default()
     }
 
     fn spend(
         &self,
         request: &Request<'_>,
-        secret: &Secret,
+        keys: &Keys<'_>,
         entropy: &mut dyn Entropy,
     ) -> Result<Spending, KeystoneError> {
         let exhausted = || KeystoneError::Exhausted(request.verb.to_owned());
@@ -113,7 +125,7 @@ impl Strategy for HashReveal {
             false => ids.iter().take(count).map(first).collect(),
         };
         let taken = |id: &str| all.contains(id) || (request.is_spent)(id);
-        let pool_secret = pool_secret(&config, secret);
+        let pool_secret = pool_secret(&config, keys.secret);
         for id in fresh_ids(&pool_secret, &config.salt, request.n, &digits, &taken, entropy) {
             next.add(&id, pool_secret.challenge(&id).to_value());
         }
@@ -124,11 +136,11 @@ impl Strategy for HashReveal {
         &self,
         pool: &Pool,
         ids: &[String],
-        secret: &Secret,
+        keys: &Keys<'_>,
         _: Context<'_>,
     ) -> Result<Vec<Solution>, KeystoneError> {
         let config = read(pool).map_err(|why| KeystoneError::Config(why.got))?;
-        let pool_secret = pool_secret(&config, secret);
+        let pool_secret = pool_secret(&config, keys.secret);
         let solved = ids.iter().map(|id| Solution {
             kind: NAME.to_owned(),
             pool_id: pool.id().to_owned(),

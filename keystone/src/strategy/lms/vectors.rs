@@ -1,0 +1,213 @@
+//! Published vectors: what this page computes is what RFC 8554 and RFC 9858 print.
+
+use super::ots::{self, Node, Parameters};
+
+fn bytes(text: &str) -> Vec<u8> {
+    hex::decode(text.replace(' ', "")).unwrap()
+}
+
+fn node(bytes: &[u8]) -> Node {
+    let mut node = [0; 32];
+    node[..bytes.len()].copy_from_slice(bytes);
+    node
+}
+
+/// A key of a vector: from seed and identifier to the public key, and from there to a signature.
+struct Vector {
+    set: Parameters,
+    seed: &'static str,
+    public: &'static str,
+    message: &'static str,
+    leaf: u32,
+    signature: &'static str,
+}
+
+impl Vector {
+    fn check(&self) {
+        let (set, seed, public) = (self.set, bytes(self.seed), bytes(self.public));
+        let id: [u8; 16] = ots::id_of(&public).try_into().unwrap();
+        let leaves = set.leaves();
+        let mut nodes = vec![[0; 32]; leaves as usize];
+        nodes.extend((0..leaves).map(|q| ots::leaf(set, &id, &seed, q)));
+        for r in (1..leaves as usize).rev() {
+            nodes[r] = ots::inner(set, &id, r as u32, &nodes[2 * r], &nodes[2 * r + 1]);
+        }
+        assert_eq!(ots::public_key(set, &id, &nodes[1]), public);
+        assert!(ots::is_public_key(set, &public));
+
+        let (message, signature) = (bytes(self.message), bytes(self.signature));
+        let randomizer = node(&signature[8..8 + set.n]);
+        let path: Vec<Node> = (0..set.h).map(|height| nodes[(((leaves + self.leaf) >> height) ^ 1) as usize]).collect();
+        let made = ots::sign(set, &id, &seed, self.leaf, &randomizer, &path, &message);
+        assert_eq!(made, signature);
+        assert_eq!(made.len(), set.signature_bytes());
+
+        assert_eq!(ots::signed_by(set, &signature), Some(self.leaf));
+        assert!(ots::verify(set, &public, &message, &signature));
+        assert!(!ots::verify(set, &public, b"another", &signature));
+        for at in (0..signature.len()).step_by(7) {
+            let mut wrong = signature.clone();
+            wrong[at] ^= 1;
+            assert!(!ots::verify(set, &public, &message, &wrong), "byte {at}");
+        }
+        for cut in [0, 3, 8, signature.len() - 1] {
+            assert!(!ots::verify(set, &public, &message, &signature[..cut]));
+        }
+    }
+}
+
+/// LMS_SHA256_M24_H5 with LMOTS_SHA256_N24_W8.
+#[test]
+fn rfc_9858_appendix_a_1() {
+    let vector = Vector {
+        set: Parameters { n: 24, w: 8, h: 5 },
+        seed: "000102030405060708090a0b0c0d0e0f1011121314151617",
+        public: "0000000a00000008202122232425262728292a2b2c2d2e2f2c571450aed99cfb4f4ac285da14882796618314508b12d2",
+        message: "54657374206d65737361676520666f72205348413235362d3139320a",
+        leaf: 5,
+        signature: A_1,
+    };
+    vector.check();
+}
+
+/// LMS_SHA256_M32_H10 with LMOTS_SHA256_N32_W4: the upper tree of test case 2, which signs the lower one's key.
+#[test]
+fn rfc_8554_appendix_f_2_upper() {
+    let vector = Vector {
+        set: Parameters { n: 32, w: 4, h: 10 },
+        seed: "558b8966c48ae9cb898b423c83443aae014a72f1b1ab5cc85cf1d892903b5439",
+        public: "0000000600000003d08fabd4a2091ff0a8cb4ed834e7453432a58885cd9ba0431235466bff9651c6c92124404d45fa53cf161c28f1ad5a8e",
+        message: "0000000500000004215f83b7ccb9acbcd08db97b0d04dc2ba1cd035833e0e90059603f26e07ad2aad152338e7a5e5984bcd5f7bb4eba40b7",
+        leaf: 3,
+        signature: F_2_UPPER,
+    };
+    vector.check();
+}
+
+/// LMS_SHA256_M32_H5 with LMOTS_SHA256_N32_W8: the lower tree of test case 2.
+#[test]
+fn rfc_8554_appendix_f_2_lower() {
+    let vector = Vector {
+        set: Parameters { n: 32, w: 8, h: 5 },
+        seed: "a1c4696e2608035a886100d05cd99945eb3370731884a8235e2fb3d4d71f2547",
+        public: "0000000500000004215f83b7ccb9acbcd08db97b0d04dc2ba1cd035833e0e90059603f26e07ad2aad152338e7a5e5984bcd5f7bb4eba40b7",
+        message: "54686520656e756d65726174696f6e20696e2074686520436f6e737469747574696f6e2c206f66206365727461696e207269676874732c207368616c6c206e6f7420626520636f6e73747275656420746f2064656e79206f7220646973706172616765206f74686572732072657461696e6564206279207468652070656f706c652e0a",
+        leaf: 4,
+        signature: F_2_LOWER,
+    };
+    vector.check();
+}
+
+/// Table 1 of RFC 8554 and of RFC 9858: LM-OTS signatures have 4 + n (p + 1) bytes.
+#[test]
+fn sizes_are_those_of_the_tables() {
+    for (n, w, bytes) in [(32, 4, 2180), (32, 8, 1124), (24, 1, 4828), (24, 2, 2452), (24, 4, 1252), (24, 8, 652)] {
+        for h in [5, 10] {
+            let path = 4 + n * h as usize;
+            assert_eq!(Parameters { n, w, h }.signature_bytes(), 4 + bytes + path, "n {n}, w {w}, h {h}");
+        }
+    }
+}
+
+const A_1: &str = "\
+     00000005000000080b5040a18c1b5cabcbc85b047402ec6294a30dd8da8fc3dae13b9f0875f09361dc77fcc4481ea463\
+     c073716249719193614b835b4694c059f12d3aedd34f3db93f3580fb88743b8b3d0648c0537b7a50e433d7ea9d6672ff\
+     fc5f42770feab4f98eb3f3b23fd2061e4d0b38f832860ae76673ad1a1a52a9005dcf1bfb56fe16ff723627612f9a48f7\
+     90f3c47a67f870b81e919d99919c8db48168838cece0abfb683da48b9209868be8ec10c63d8bf80d36498dfc205dc45d\
+     0dd870572d6d8f1d90177cf5137b8bbf7bcb67a46f86f26cfa5a44cbcaa4e18da099a98b0b3f96d5ac8ac375d8da2a7c\
+     248004ba11d7ac775b9218359cddab4cf8ccc6d54cb7e1b35a36ddc9265c087063d2fc6742a7177876476a324b03295b\
+     fed99f2eaf1f38970583c1b2b616aad0f31cd7a4b1bb0a51e477e94a01bbb4d6f8866e2528a159df3d6ce244d2b6518d\
+     1f0212285a3c2d4a927054a1e1620b5b02aab0c8c10ed48ae518ea73cba81fcfff88bff461dac51e7ab4ca75f47a6259\
+     d24820b9995792d139f61ae2a8186ae4e3c9bfe0af2cc717f424f41aa67f03faedb0665115f2067a46843a4cbbd297d5\
+     e83bc1aafc18d1d03b3d894e8595a6526073f02ab0f08b99fd9eb208b59ff6317e5545e6f9ad5f9c183abd043d5acd6e\
+     b2dd4da3f02dbc3167b468720a4b8b92ddfe7960998bb7a0ecf2a26a37598299413f7b2aecd39a30cec527b4d9710c44\
+     73639022451f50d01c0457125da0fa4429c07dad859c846cbbd93ab5b91b01bc770b089cfede6f651e86dd7c15989c8b\
+     5321dea9ca608c71fd862323072b827cee7a7e28e4e2b999647233c3456944bb7aef9187c96b3f5b79fb98bc76c3574d\
+     d06f0e95685e5b3aef3a54c4155fe3ad817749629c30adbe897c4f4454c86c490000000ae9ca10eaa811b22ae07fb195\
+     e3590a334ea64209942fbae338d19f152182c807d3c40b189d3fcbea942f44682439b191332d33ae0b761a2a8f984b56\
+     b2ac2fd4ab08223a69ed1f7719c7aa7e9eee96504b0e60c6bb5c942d695f0493eb25f80a5871cffd131d0e04ffe5065b\
+     c7875e82d34b40b69dd9f3c1";
+
+const F_2_LOWER: &str = "\
+     00000004000000040eb1ed54a2460d512388cad533138d240534e97b1e82d33bd927d201dfc24ebb11b3649023696f85\
+     150b189e50c00e98850ac343a77b3638319c347d7310269d3b7714fa406b8c35b021d54d4fdada7b9ce5d4ba5b06719e\
+     72aaf58c5aae7aca057aa0e2e74e7dcfd17a0823429db62965b7d563c57b4cec942cc865e29c1dad83cac8b4d61aacc4\
+     57f336e6a10b66323f5887bf3523dfcadee158503bfaa89dc6bf59daa82afd2b5ebb2a9ca6572a6067cee7c327e9039b\
+     3b6ea6a1edc7fdc3df927aade10c1c9f2d5ff446450d2a3998d0f9f6202b5e07c3f97d2458c69d3c8190643978d7a7f4\
+     d64e97e3f1c4a08a7c5bc03fd55682c017e2907eab07e5bb2f190143475a6043d5e6d5263471f4eecf6e2575fbc6ff37\
+     edfa249d6cda1a09f797fd5a3cd53a066700f45863f04b6c8a58cfd341241e002d0d2c0217472bf18b636ae547c17713\
+     68d9f317835c9b0ef430b3df4034f6af00d0da44f4af7800bc7a5cf8a5abdb12dc718b559b74cab9090e33cc58a95530\
+     0981c420c4da8ffd67df540890a062fe40dba8b2c1c548ced22473219c534911d48ccaabfb71bc71862f4a24ebd376d2\
+     88fd4e6fb06ed8705787c5fedc813cd2697e5b1aac1ced45767b14ce88409eaebb601a93559aae893e143d1c395bc326\
+     da821d79a9ed41dcfbe549147f71c092f4f3ac522b5cc57290706650487bae9bb5671ecc9ccc2ce51ead87ac01985268\
+     521222fb9057df7ed41810b5ef0d4f7cc67368c90f573b1ac2ce956c365ed38e893ce7b2fae15d3685a3df2fa3d4cc09\
+     8fa57dd60d2c9754a8ade980ad0f93f6787075c3f680a2ba1936a8c61d1af52ab7e21f416be09d2a8d64c3d3d8582968\
+     c2839902229f85aee297e717c094c8df4a23bb5db658dd377bf0f4ff3ffd8fba5e383a48574802ed545bbe7a6b475353\
+     3353d73706067640135a7ce517279cd683039747d218647c86e097b0daa2872d54b8f3e5085987629547b830d8118161\
+     b65079fe7bc59a99e9c3c7380e3e70b7138fe5d9be2551502b698d09ae193972f27d40f38dea264a0126e637d74ae4c9\
+     2a6249fa103436d3eb0d4029ac712bfc7a5eacbdd7518d6d4fe903a5ae65527cd65bb0d4e9925ca24fd7214dc617c150\
+     544e423f450c99ce51ac8005d33acd74f1bed3b17b7266a4a3bb86da7eba80b101e15cb79de9a207852cf91249ef4806\
+     19ff2af8cabca83125d1faa94cbb0a03a906f683b3f47a97c871fd513e510a7a25f283b196075778496152a91c2bf9da\
+     76ebe089f4654877f2d586ae7149c406e663eadeb2b5c7e82429b9e8cb4834c83464f079995332e4b3c8f5a72bb4b8c6\
+     f74b0d45dc6c1f79952c0b7420df525e37c15377b5f0984319c3993921e5ccd97e097592064530d33de3afad5733cbe7\
+     703c5296263f77342efbf5a04755b0b3c997c4328463e84caa2de3ffdcd297baaaacd7ae646e44b5c0f16044df38fabd\
+     296a47b3a838a913982fb2e370c078edb042c84db34ce36b46ccb76460a690cc86c302457dd1cde197ec8075e82b393d\
+     542075134e2a17ee70a5e187075d03ae3c853cff60729ba4000000054de1f6965bdabc676c5a4dc7c35f97f82cb0e31c\
+     68d04f1dad96314ff09e6b3de96aeee300d1f68bf1bca9fc58e4032336cd819aaf578744e50d1357a0e4286704d341aa\
+     0a337b19fe4bc43c2e79964d4f351089f2e0e41c7c43ae0d49e7f404b0f75be80ea3af098c9752420a8ac0ea2bbb1f4e\
+     eba05238aef0d8ce63f0c6e5e4041d95398a6f7f3e0ee97cc1591849d4ed236338b147abde9f51ef9fd4e1c1";
+
+const F_2_UPPER: &str = "\
+     00000003000000033d46bee8660f8f215d3f96408a7a64cf1c4da02b63a55f62c666ef5707a914ce0674e8cb7a55f0c4\
+     8d484f31f3aa4af9719a74f22cf823b94431d01c926e2a76bb71226d279700ec81c9e95fb11a0d10d065279a5796e265\
+     ae17737c44eb8c594508e126a9a7870bf4360820bdeb9a01d9693779e416828e75bddd7d8c70d50a0ac8ba39810909d4\
+     45f44cb5bb58de737e60cb4345302786ef2c6b14af212ca19edeaa3bfcfe8baa6621ce88480df2371dd37add732c9de4\
+     ea2ce0dffa53c92649a18d39a50788f4652987f226a1d48168205df6ae7c58e049a25d4907edc1aa90da8aa5e5f76717\
+     73e941d8055360215c6b60dd35463cf2240a9c06d694e9cb54e7b1e1bf494d0d1a28c0d31acc75161f4f485dfd3cb957\
+     8e836ec2dc722f37ed30872e07f2b8bd0374eb57d22c614e09150f6c0d8774a39a6e168211035dc52988ab46eaca9ec5\
+     97fb18b4936e66ef2f0df26e8d1e34da28cbb3af752313720c7b345434f72d65314328bbb030d0f0f6d5e47b28ea9100\
+     8fb11b05017705a8be3b2adb83c60a54f9d1d1b2f476f9e393eb5695203d2ba6ad815e6a111ea293dcc21033f9453d49\
+     c8e5a6387f588b1ea4f706217c151e05f55a6eb7997be09d56a326a32f9cba1fbe1c07bb49fa04cecf9df1a1b815483c\
+     75d7a27cc88ad1b1238e5ea986b53e087045723ce16187eda22e33b2c70709e53251025abde8939645fc8c0693e97763\
+     928f00b2e3c75af3942d8ddaee81b59a6f1f67efda0ef81d11873b59137f67800b35e81b01563d187c4a1575a1acb92d\
+     087b517a8833383f05d357ef4678de0c57ff9f1b2da61dfde5d88318bcdde4d9061cc75c2de3cd4740dd7739ca3ef66f\
+     1930026f47d9ebaa713b07176f76f953e1c2e7f8f271a6ca375dbfb83d719b1635a7d8a13891957944b1c29bb101913e\
+     166e11bd5f34186fa6c0a555c9026b256a6860f4866bd6d0b5bf90627086c6149133f8282ce6c9b3622442443d5eca95\
+     9d6c14ca8389d12c4068b503e4e3c39b635bea245d9d05a2558f249c9661c0427d2e489ca5b5dde220a90333f4862aec\
+     793223c781997da98266c12c50ea28b2c438e7a379eb106eca0c7fd6006e9bf612f3ea0a454ba3bdb76e8027992e60de\
+     01e9094fddeb3349883914fb17a9621ab929d970d101e45f8278c14b032bcab02bd15692d21b6c5c204abbf077d46555\
+     3bd6eda645e6c3065d33b10d518a61e15ed0f092c32226281a29c8a0f50cde0a8c66236e29c2f310a375cebda1dc6bb9\
+     a1a01dae6c7aba8ebedc6371a7d52aacb955f83bd6e4f84d2949dcc198fb77c7e5cdf6040b0f84faf82808bf985577f0\
+     a2acf2ec7ed7c0b0ae8a270e951743ff23e0b2dd12e9c3c828fb5598a22461af94d568f29240ba2820c4591f71c088f9\
+     6e095dd98beae456579ebbba36f6d9ca2613d1c26eee4d8c73217ac5962b5f3147b492e8831597fd89b64aa7fde82e19\
+     74d2f6779504dc21435eb3109350756b9fdabe1c6f368081bd40b27ebcb9819a75d7df8bb07bb05db1bab705a4b7e371\
+     25186339464ad8faaa4f052cc1272919fde3e025bb64aa8e0eb1fcbfcc25acb5f718ce4f7c2182fb393a1814b0e94249\
+     0e52d3bca817b2b26e90d4c9b0cc38608a6cef5eb153af0858acc867c9922aed43bb67d7b33acc519313d28d41a5c6fe\
+     6cf3595dd5ee63f0a4c4065a083590b275788bee7ad875a7f88dd73720708c6c6c0ecf1f43bbaadae6f208557fdc07bd\
+     4ed91f88ce4c0de842761c70c186bfdafafc444834bd3418be4253a71eaf41d718753ad07754ca3effd5960b03369817\
+     95721426803599ed5b2b7516920efcbe32ada4bcf6c73bd29e3fa152d9adeca36020fdeeee1b739521d3ea8c0da49700\
+     3df1513897b0f54794a873670b8d93bcca2ae47e64424b7423e1f078d9554bb5232cc6de8aae9b83fa5b9510beb39ccf\
+     4b4e1d9c0f19d5e17f58e5b8705d9a6837a7d9bf99cd13387af256a8491671f1f2f22af253bcff54b673199bdb7d05d8\
+     1064ef05f80f0153d0be7919684b23da8d42ff3effdb7ca0985033f389181f47659138003d712b5ec0a614d31cc7487f\
+     52de8664916af79c98456b2c94a8038083db55391e3475862250274a1de2584fec975fb09536792cfbfcf6192856cc76\
+     eb5b13dc4709e2f7301ddff26ec1b23de2d188c999166c74e1e14bbc15f457cf4e471ae13dcbdd9c50f4d646fc6278e8\
+     fe7eb6cb5c94100fa870187380b777ed19d7868fd8ca7ceb7fa7d5cc861c5bdac98e7495eb0a2ceec1924ae979f44c53\
+     90ebedddc65d6ec11287d978b8df064219bc5679f7d7b264a76ff272b2ac9f2f7cfc9fdcfb6a51428240027afd9d52a7\
+     9b647c90c2709e060ed70f87299dd798d68f4fadd3da6c51d839f851f98f67840b964ebe73f8cec41572538ec6bc1310\
+     34ca2894eb736b3bda93d9f5f6fa6f6c0f03ce43362b8414940355fb54d3dfdd03633ae108f3de3ebc85a3ff51efeea3\
+     bc2cf27e1658f1789ee612c83d0f5fd56f7cd071930e2946beeecaa04dccea9f97786001475e0294bc2852f62eb5d39b\
+     b9fbeef75916efe44a662ecae37ede27e9d6eadfdeb8f8b2b2dbccbf96fa6dbaf7321fb0e701f4d429c2f4dcd153a274\
+     2574126e5eaccc77686acf6e3ee48f423766e0fc466810a905ff5453ec99897b56bc55dd49b991142f65043f2d744eeb\
+     935ba7f4ef23cf80cc5a8a335d3619d781e7454826df720eec82e06034c44699b5f0c44a8787752e057fa3419b5bb0e2\
+     5d30981e41cb1361322dba8f69931cf42fad3f3bce6ded5b8bfc3d20a2148861b2afc14562ddd27f12897abf0685288d\
+     cc5c4982f826026846a24bf77e383c7aacab1ab692b29ed8c018a65f3dc2b87ff619a633c41b4fadb1c78725c1f8f922\
+     f6009787b1964247df0136b1bc614ab575c59a16d089917bd4a8b6f04d95c581279a139be09fcf6e98a470a0bceca191\
+     fce476f9370021cbc05518a7efd35d89d8577c990a5e19961ba16203c959c91829ba7497cffcbb4b294546454fa5388a\
+     23a22e805a5ca35f956598848bda678615fec28afd5da61a00000006b326493313053ced3876db9d237148181b7173bc\
+     7d042cefb4dbe94d2e58cd21a769db4657a103279ba8ef3a629ca84ee836172a9c50e51f45581741cf8083150b491cb4\
+     ecbbabec128e7c81a46e62a67b57640a0a78be1cbf7dd9d419a10cd8686d16621a80816bfdb5bdc56211d72ca70b81f1\
+     117d129529a7570cf79cf52a7028a48538ecdd3b38d3d5d62d26246595c4fb73a525a5ed2c30524ebb1d8cc82e0c19bc\
+     4977c6898ff95fd3d310b0bae71696cef93c6a552456bf96e9d075e383bb7543c675842bafbfc7cdb88483b3276c29d4\
+     f0a341c2d406e40d4653b7e4d045851acf6a0a0ea9c710b805cced4635ee8c107362f0fc8d80c14d0ac49c516703d26d\
+     14752f34c1c0d2c4247581c18c2cf4de48e9ce949be7c888e9caebe4a415e291fd107d21dc1f084b1158208249f28f4f\
+     7c7e931ba7b3bd0d824a4570";
