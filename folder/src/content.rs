@@ -45,16 +45,6 @@ impl Content {
         Ok(node.data.as_ref().and_then(json::text_of).map_or(Self::Absent, Self::Text))
     }
 
-    /// As [`Content::of`] for a frame that any peer may have made; the inner error tells people what is wrong with it.
-    pub(crate) async fn claimed(space: &dyn Space, node: &Node) -> Result<Result<Self, String>, FolderError> {
-        match Self::of(space, node).await {
-            Ok(content) => Ok(Ok(content)),
-            Err(FolderError::BadContent { why, .. }) => Ok(Err(why)),
-            Err(FolderError::NotFound(addr)) => Ok(Err(format!("its content {addr} is not here"))),
-            Err(error) => Err(error),
-        }
-    }
-
     pub(crate) fn is_absent(&self) -> bool {
         *self == Self::Absent
     }
@@ -68,25 +58,24 @@ impl Content {
         }
     }
 
-    /// Hands the bytes to `sink`, in order, at most 1 MiB at a time; a document may be more.
+    /// Hands the bytes to `sink`, in order, at most 1 MiB at a time; a document may be more. What `sink` fails with
+    /// comes back as [`FolderError::Sink`].
     pub(crate) async fn read(
         &self,
         space: &dyn Space,
         sink: &mut (dyn FnMut(&[u8]) -> io::Result<()> + Send),
-    ) -> Result<io::Result<()>, FolderError> {
+    ) -> Result<(), FolderError> {
         match self {
-            Self::Absent => Ok(Ok(())),
-            Self::Text(text) => Ok(sink(text.as_bytes())),
+            Self::Absent => Ok(()),
+            Self::Text(text) => sink(text.as_bytes()).map_err(FolderError::Sink),
             Self::Blob(blob) => {
                 for some in blob.chunks.chunks(4) {
                     for (node, addr) in space.get(some).await?.into_iter().zip(some) {
                         let node = node.ok_or_else(|| FolderError::NotFound(addr.clone()))?;
-                        if let Err(error) = sink(&chunk::chunk_bytes(&node)?) {
-                            return Ok(Err(error));
-                        }
+                        sink(&chunk::chunk_bytes(&node)?).map_err(FolderError::Sink)?;
                     }
                 }
-                Ok(Ok(()))
+                Ok(())
             }
         }
     }
@@ -126,65 +115,68 @@ impl Fresh {
     }
 }
 
+/// Why a file on disk was not read.
+pub(crate) enum ReadError {
+    /// The file cannot be taken now, for this reason; others can.
+    File(String),
+    /// Nothing can be taken.
+    Folder(FolderError),
+}
+
+impl From<io::Error> for ReadError {
+    fn from(error: io::Error) -> Self {
+        Self::File(error.to_string())
+    }
+}
+
+impl From<FolderError> for ReadError {
+    fn from(error: FolderError) -> Self {
+        Self::Folder(error)
+    }
+}
+
 /// Reads the file at `path` in bounded memory; the constants that its content needs go to `keep`, which may wait
-/// until they are stored. `Ok(Err(reason))` when the file cannot be taken now; `Ok(Ok(None))` when there is none.
-pub(crate) async fn read_file(
-    tree: &Tree,
-    path: &EntryPath,
-    keep: &mut dyn Keep,
-) -> Result<Result<Option<Fresh>, String>, FolderError> {
+/// until they are stored. `None` when there is no file.
+pub(crate) async fn read_file(tree: &Tree, path: &EntryPath, keep: &mut dyn Keep) -> Result<Option<Fresh>, ReadError> {
     for _ in 0..READ_TRIES {
-        let (file, before) = match tree.read(path).and_then(|f| f.map(|f| Ok((f.metadata()?, f))).transpose()) {
-            Ok(Some((meta, file))) => (file, stat_of(&meta)),
-            Ok(None) => return Ok(Ok(None)),
-            Err(error) => return Ok(Err(error.to_string())),
-        };
-        let content = match read_content(&file, before.size, keep).await? {
-            Ok(read) => read,
-            Err(reason) => return Ok(Err(reason)),
-        };
-        match file.metadata() {
-            Ok(meta) if stat_of(&meta) == before => return Ok(Ok(Some(Fresh { content, stat: before }))),
-            Ok(_) => {}
-            Err(error) => return Ok(Err(error.to_string())),
+        let Some(file) = tree.read(path)? else { return Ok(None) };
+        let before = stat_of(&file.metadata()?);
+        let content = read_content(&file, before.size, keep).await?;
+        if stat_of(&file.metadata()?) == before {
+            return Ok(Some(Fresh { content, stat: before }));
         }
     }
-    Ok(Err("it kept changing while it was read".into()))
+    Err(ReadError::File("it kept changing while it was read".into()))
 }
 
 async fn read_content(
     mut file: &std::fs::File,
     size: u64,
     keep: &mut dyn Keep,
-) -> Result<Result<NewContent, String>, FolderError> {
+) -> Result<NewContent, ReadError> {
     let mut head = Vec::with_capacity(usize::try_from(size).unwrap_or(0).min(TEXT_BYTES_MAX) + 1);
-    if let Err(error) = file.take(TEXT_BYTES_MAX as u64 + 1).read_to_end(&mut head) {
-        return Ok(Err(error.to_string()));
-    }
+    file.take(TEXT_BYTES_MAX as u64 + 1).read_to_end(&mut head)?;
     if head.len() <= TEXT_BYTES_MAX && !head.contains(&0) {
         match String::from_utf8(head) {
-            Ok(text) if json_bytes(&text) <= TEXT_JSON_BYTES_MAX => return Ok(Ok(NewContent::Text(text))),
+            Ok(text) if json_bytes(&text) <= TEXT_JSON_BYTES_MAX => return Ok(NewContent::Text(text)),
             Ok(text) => head = text.into_bytes(),
             Err(error) => head = error.into_bytes(),
         }
     }
     let (mut size, mut list) = (0, Vec::new());
     for chunk in chunk::chunks(head.as_slice().chain(&mut file)) {
-        let (bytes, node) = match chunk {
-            Ok(chunk) => chunk,
-            Err(error) => return Ok(Err(error.to_string())),
-        };
+        let (bytes, node) = chunk?;
         size += bytes as u64;
         list.push(node.addr().clone());
         if list.len() > CHUNKS_MAX {
-            return Ok(Err(format!("larger than {CHUNKS_MAX} chunks")));
+            return Err(ReadError::File(format!("larger than {CHUNKS_MAX} chunks")));
         }
         keep.keep(node).await?;
     }
-    let blob = chunk::blob_node(size, &list)?;
+    let blob = chunk::blob_node(size, &list).map_err(FolderError::from)?;
     let addr = blob.addr().clone();
     keep.keep(blob).await?;
-    Ok(Ok(NewContent::Blob(addr)))
+    Ok(NewContent::Blob(addr))
 }
 
 /// Bytes of a text as a JSON string.

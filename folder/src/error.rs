@@ -1,5 +1,7 @@
 //! What can go wrong with a folder.
 
+use ibgib::timeline::HistoryError;
+use ibgib::transform::TransformError;
 use ibgib::{Addr, VerifyError};
 use ibgib_spaces::{CommitError, SpaceError};
 use std::io;
@@ -23,10 +25,10 @@ pub enum FolderError {
     },
     /// A history could not be read or merged.
     #[error("history: {0}")]
-    History(String),
+    History(#[from] HistoryError),
     /// A frame could not be made.
     #[error("cannot make a frame: {0}")]
-    Transform(String),
+    Transform(#[from] TransformError),
     /// A constant could not be made.
     #[error(transparent)]
     Verify(#[from] VerifyError),
@@ -38,6 +40,9 @@ pub enum FolderError {
         /// What the system said.
         source: io::Error,
     },
+    /// What [`crate::Folder::read`] handed bytes to did not take them.
+    #[error("the bytes read could not be handed on: {0}")]
+    Sink(io::Error),
     /// The space does not know which folder timeline this is.
     #[error("the space is bound to no folder timeline")]
     Unbound,
@@ -85,8 +90,14 @@ impl FolderError {
         move |source| Self::Io { path: path.to_owned(), source }
     }
 
-    pub(crate) fn history(error: impl std::fmt::Display) -> Self {
-        Self::History(error.to_string())
+    /// What is wrong with a frame's content, if that is what failed: any peer may have made the frame, so this is no
+    /// failure of the space, and other files can still be worked on.
+    pub(crate) fn bad_frame(&self) -> Option<String> {
+        match self {
+            Self::BadContent { why, .. } => Some(why.clone()),
+            Self::NotFound(addr) => Some(format!("its content {addr} is not here")),
+            _ => None,
+        }
     }
 
     pub(crate) fn bad_content(addr: &Addr, why: &str) -> Self {

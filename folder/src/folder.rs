@@ -3,10 +3,10 @@
 use crate::chunk::Blob;
 use crate::content::{Content, node_at};
 use crate::error::FolderError;
-use crate::frames::{self, Cradle, Node, SHARDS, shard_of};
+use crate::frames::{self, FirstFrames, Node, SHARDS, shard_of};
 use crate::path::EntryPath;
 use crate::record::{PREFIX, Record};
-use crate::tree::{Found, Tree};
+use crate::tree::{OnDisk, Tree};
 use crate::writer::Writer;
 use ibgib::transform::Moment;
 use ibgib::{Addr, Value};
@@ -79,7 +79,7 @@ pub struct Entry {
 pub struct Folder {
     pub(crate) space: Arc<dyn Space>,
     pub(crate) tree: Tree,
-    pub(crate) cradle: Cradle,
+    pub(crate) first_frames: FirstFrames,
     tjp: Addr,
     progress: Option<Box<dyn Fn(Progress) + Send + Sync>>,
 }
@@ -105,12 +105,9 @@ impl Folder {
     /// # Errors
     /// [`FolderError::Bound`] when the space has a folder already; a failing space or directory.
     pub async fn create(space: Arc<dyn Space>, root: &Path, moments: &mut Moments<'_>) -> Result<Self, FolderError> {
-        let birth = frames::folder_birth(&moments())?;
-        let tjp = match birth.last() {
-            Some(first) => first.addr().clone(),
-            None => return Err(FolderError::Unbound),
-        };
-        bind(&*space, &tjp, birth).await?;
+        let first = frames::first_folder_frame(&moments())?;
+        let tjp = first.frame.addr().clone();
+        bind(&*space, &tjp, first.nodes()).await?;
         Self::at(space, root, tjp)
     }
 
@@ -137,8 +134,8 @@ impl Folder {
     }
 
     fn at(space: Arc<dyn Space>, root: &Path, tjp: Addr) -> Result<Self, FolderError> {
-        let cradle = Cradle::new(&tjp)?;
-        Ok(Self { space, tree: Tree::open(root)?, cradle, tjp, progress: None })
+        let first_frames = FirstFrames::new(&tjp)?;
+        Ok(Self { space, tree: Tree::open(root)?, first_frames, tjp, progress: None })
     }
 
     /// Calls `hook` as long operations go on.
@@ -163,7 +160,7 @@ impl Folder {
     /// # Errors
     /// None on sound input; making the frame could fail.
     pub fn file_tjp(&self, path: &EntryPath) -> Result<Addr, FolderError> {
-        Ok(self.cradle.file(path)?[1].addr().clone())
+        Ok(self.first_frames.file(path)?.frame.addr().clone())
     }
 
     /// The entries, sorted by path, those of deleted files included.
@@ -187,7 +184,7 @@ impl Folder {
     /// at that frame. The constant that lists a binary file's chunks will do for a frame.
     ///
     /// # Errors
-    /// [`FolderError::NotFound`], [`FolderError::BadContent`], a failing space or sink.
+    /// [`FolderError::NotFound`], [`FolderError::BadContent`], [`FolderError::Sink`]; a failing space.
     pub async fn read(
         &self,
         addr: &Addr,
@@ -198,7 +195,7 @@ impl Folder {
             Ok(blob) if addr.ib() == "blob" => Content::Blob(blob),
             _ => Content::of(&*self.space, &node).await?,
         };
-        content.read(&*self.space, sink).await?.map_err(FolderError::io(Path::new(addr.as_str())))?;
+        content.read(&*self.space, sink).await?;
         Ok(!content.is_absent())
     }
 
@@ -215,7 +212,7 @@ impl Folder {
         for number in 0..SHARDS {
             // SHARDS is 256.
             let number = number as u8;
-            let [_, first] = self.cradle.shard(number)?;
+            let first = self.first_frames.shard(number)?.frame;
             let Some(tip) = self.space.tip(first.addr()).await? else { continue };
             let node = node_at(&*self.space, &tip.addr).await?;
             for (key, value) in node.datum("entries").and_then(Value::as_object).into_iter().flat_map(|m| m.iter()) {
@@ -252,7 +249,7 @@ impl Folder {
         let mut writer = Writer::new(&*self.space);
         for (key, bytes) in self.space.records(&format!("{PREFIX}/")).await? {
             if let (Some(path), Some(mut record)) = (Record::path(&key), Record::from_bytes(&bytes)) {
-                if record.next.is_some() && record.settle(self.tree.look(&path).unwrap_or(Found::Nothing)) {
+                if record.next.is_some() && record.settle(self.tree.look(&path).unwrap_or(OnDisk::Nothing)) {
                     writer.record(key, Some(record.to_bytes()));
                 }
                 out.insert(path, record);
@@ -268,14 +265,14 @@ async fn bound(space: &dyn Space) -> Result<Option<Addr>, FolderError> {
     Ok(record.and_then(|bytes| String::from_utf8(bytes).ok()?.parse().ok()))
 }
 
-async fn bind(space: &dyn Space, tjp: &Addr, birth: Vec<Node>) -> Result<(), FolderError> {
+async fn bind(space: &dyn Space, tjp: &Addr, first: Vec<Node>) -> Result<(), FolderError> {
     match bound(space).await? {
         Some(old) if old != *tjp => return Err(FolderError::Bound(old)),
         _ => {}
     }
     let mut writer = Writer::new(space);
-    if !birth.is_empty() {
-        writer.edit(tjp.clone(), None, birth);
+    if !first.is_empty() {
+        writer.edit(tjp.clone(), None, first);
     }
     writer.record(BINDING.to_owned(), Some(tjp.to_string().into_bytes()));
     writer.flush().await?;

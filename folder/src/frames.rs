@@ -2,7 +2,7 @@
 
 use crate::error::FolderError;
 use crate::path::EntryPath;
-use ibgib::transform::{self, ForkOpts, Moment, Mut8Opts, Rel8Opts, TjpOpts, TransformError, linked};
+use ibgib::transform::{self, ForkOpts, Moment, Mut8Opts, Rel8Opts, TjpOpts, Transformed, linked};
 use ibgib::{Addr, IbGib, Map, Value, Verified, object};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -15,65 +15,52 @@ pub(crate) const SHARDS: u16 = 256;
 /// Members of a file frame's data that make up its content; the last three only in frames of earlier versions.
 const CONTENT: [&str; 5] = ["text", "blob", "json", "order", "format"];
 
-impl From<TransformError> for FolderError {
-    fn from(error: TransformError) -> Self {
-        Self::Transform(error.to_string())
-    }
+/// The first frame of a new folder timeline.
+pub(crate) fn first_folder_frame(moment: &Moment) -> Result<Transformed, FolderError> {
+    first_frame("folder", true, moment)
 }
 
-/// The first frame of a folder timeline, and its dna.
-pub(crate) fn folder_birth(moment: &Moment) -> Result<Vec<Node>, FolderError> {
-    let tjp = Some(TjpOpts { uuid: true, timestamp: true });
-    Ok(birth("folder", false, tjp, moment)?.nodes())
-}
-
-fn birth(
-    ib: &str,
-    no_timestamp: bool,
-    tjp: Option<TjpOpts>,
-    moment: &Moment,
-) -> Result<transform::Transformed, FolderError> {
+/// A fork of the primitive `ib^gib` that begins a timeline.
+fn first_frame(ib: &str, timestamp: bool, moment: &Moment) -> Result<Transformed, FolderError> {
     let opts = ForkOpts {
         dest_ib: Some(ib.to_owned()),
         dna: true,
-        no_timestamp,
+        no_timestamp: !timestamp,
         n_counter: true,
-        tjp,
+        tjp: Some(TjpOpts { uuid: true, timestamp }),
         linked_rel8ns: linked(),
         ..ForkOpts::default()
     };
     Ok(transform::fork(&IbGib::primitive(ib)?, &opts, moment)?)
 }
 
-/// Makes first frames whose addresses follow from the folder alone, so that every device makes the same ones:
-/// forks of `file^gib` and `shard^gib` with tjp.uuid, without a timestamp, and with derived entropy.
+/// Makes the first frames of a folder's files and shards: forks of `file^gib` and `shard^gib` with tjp.uuid and
+/// without a timestamp. The uuid comes from a hash of the folder and the path (or the shard's number) instead of
+/// from chance, so every device gives the same file the same timeline without asking the others.
 #[derive(Debug)]
-pub(crate) struct Cradle {
+pub(crate) struct FirstFrames {
     folder: Addr,
-    file: (Node, Node),
-    shard: (Node, Node),
+    /// A first frame of a file with any uuid: that of a file at a given path differs from it in the uuid only.
+    file: Transformed,
+    /// Likewise of a shard.
+    shard: Transformed,
 }
 
-impl Cradle {
+impl FirstFrames {
     pub(crate) fn new(folder: &Addr) -> Result<Self, FolderError> {
-        // The frames differ in their uuid only: one fork of each kind is the mould of all.
-        let mould = |ib| -> Result<(Node, Node), FolderError> {
-            let tjp = Some(TjpOpts { uuid: true, timestamp: false });
-            let made = birth(ib, true, tjp, &Moment { now_ms: 0, random: [0; 16] })?;
-            let dna = made.dnas.into_iter().next();
-            Ok((dna.ok_or_else(|| FolderError::Transform("a fork without dna".into()))?, made.frame))
-        };
-        Ok(Self { folder: folder.clone(), file: mould("file")?, shard: mould("shard")? })
+        let any = Moment { now_ms: 0, random: [0; 16] };
+        let (file, shard) = (first_frame("file", false, &any)?, first_frame("shard", false, &any)?);
+        Ok(Self { folder: folder.clone(), file, shard })
     }
 
-    /// Dna and first frame of the timeline of the file at `path`.
-    pub(crate) fn file(&self, path: &EntryPath) -> Result<[Node; 2], FolderError> {
-        cast(&self.file, self.entropy(&path.key()))
+    /// Of the timeline of the file at `path`.
+    pub(crate) fn file(&self, path: &EntryPath) -> Result<Transformed, FolderError> {
+        with_uuid(&self.file, self.entropy(&path.key()))
     }
 
-    /// Dna and first frame of a shard's timeline.
-    pub(crate) fn shard(&self, number: u8) -> Result<[Node; 2], FolderError> {
-        cast(&self.shard, self.entropy(&format!("#{number}")))
+    /// Of a shard's timeline.
+    pub(crate) fn shard(&self, number: u8) -> Result<Transformed, FolderError> {
+        with_uuid(&self.shard, self.entropy(&format!("#{number}")))
     }
 
     fn entropy(&self, of: &str) -> [u8; 16] {
@@ -84,12 +71,13 @@ impl Cradle {
     }
 }
 
-fn cast((dna, mould): &(Node, Node), random: [u8; 16]) -> Result<[Node; 2], FolderError> {
-    let mut frame: IbGib = (**mould).clone();
+/// The first frame `any` with the uuid that `random` gives; its dna does not name the uuid and stays.
+fn with_uuid(any: &Transformed, random: [u8; 16]) -> Result<Transformed, FolderError> {
+    let mut frame: IbGib = (*any.frame).clone();
     if let Some(data) = frame.data.as_mut().and_then(Value::as_object_mut) {
         data.insert("uuid", Moment { now_ms: 0, random }.uuid());
     }
-    Ok([dna.clone(), frame.seal()?])
+    Ok(Transformed { frame: frame.seal()?, ..any.clone() })
 }
 
 /// The shard that holds the entry of `path`.
@@ -234,29 +222,28 @@ mod tests {
 
     const MOMENT: Moment = Moment { now_ms: 1_767_225_600_123, random: [7; 16] };
 
-    fn cradle() -> Cradle {
-        let folder = folder_birth(&MOMENT).unwrap().pop().unwrap();
-        Cradle::new(folder.addr()).unwrap()
+    fn first_frames() -> FirstFrames {
+        let folder = first_folder_frame(&MOMENT).unwrap();
+        FirstFrames::new(folder.frame.addr()).unwrap()
     }
 
     #[test]
     fn first_frames_are_the_forks_that_the_design_names() {
-        let cradle = cradle();
+        let first_frames = first_frames();
         let path = EntryPath::from_key("/a/b.txt").unwrap();
-        let hash = Sha256::digest(format!("{}/a/b.txt", cradle.folder).as_bytes());
-        let tjp = Some(TjpOpts { uuid: true, timestamp: false });
+        let hash = Sha256::digest(format!("{}/a/b.txt", first_frames.folder).as_bytes());
         let moment = Moment { now_ms: 99, random: hash[..16].try_into().unwrap() };
-        let fork = birth("file", true, tjp, &moment).unwrap();
-        let made = cradle.file(&path).unwrap();
-        assert_eq!(made.to_vec(), fork.nodes());
-        assert_eq!(made[1].addr().ib(), "file");
-        assert!(made[1].datum("timestamp").is_none());
-        assert_ne!(cradle.shard(1).unwrap()[1], cradle.shard(2).unwrap()[1]);
+        let fork = first_frame("file", false, &moment).unwrap();
+        let made = first_frames.file(&path).unwrap();
+        assert_eq!(made.nodes(), fork.nodes());
+        assert_eq!(made.frame.addr().ib(), "file");
+        assert!(made.frame.datum("timestamp").is_none());
+        assert_ne!(first_frames.shard(1).unwrap().frame, first_frames.shard(2).unwrap().frame);
     }
 
     #[test]
     fn contents_replace_each_other() {
-        let [_, first] = cradle().file(&EntryPath::from_key("/x.json").unwrap()).unwrap();
+        let first = first_frames().file(&EntryPath::from_key("/x.json").unwrap()).unwrap().frame;
         let blob = Addr::new("blob", &"A".repeat(64)).unwrap();
         let next = |src: &Node, content| edit_file(src, content, &MOMENT).unwrap().pop().unwrap();
         let keys = |node: &Node| {

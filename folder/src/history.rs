@@ -1,6 +1,6 @@
 //! Looking back: the log of a timeline, and what differs between two states of a file.
 
-use crate::content::{Content, node_at};
+use crate::content::{Content, KeepNothing, ReadError, node_at, read_file};
 use crate::error::FolderError;
 use crate::folder::Folder;
 use crate::path::EntryPath;
@@ -115,12 +115,14 @@ impl Folder {
     }
 
     async fn disk(&self, path: &EntryPath) -> Result<Side, FolderError> {
-        let fresh = crate::content::read_file(&self.tree, path, &mut crate::content::KeepNothing).await?;
-        let unreadable =
-            |reason: String| FolderError::io(self.tree.path())(std::io::Error::other(format!("{path}: {reason}")));
-        Ok(fresh
-            .map_err(unreadable)?
-            .map_or(Side::Absent, |fresh| fresh.into_text().map_or_else(Side::Other, Side::Text)))
+        match read_file(&self.tree, path, &mut KeepNothing).await {
+            Ok(None) => Ok(Side::Absent),
+            Ok(Some(fresh)) => Ok(fresh.into_text().map_or_else(Side::Other, Side::Text)),
+            Err(ReadError::Folder(error)) => Err(error),
+            Err(ReadError::File(reason)) => {
+                Err(FolderError::io(self.tree.path())(std::io::Error::other(format!("{path}: {reason}"))))
+            }
+        }
     }
 }
 

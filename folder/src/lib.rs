@@ -1,4 +1,48 @@
-//! A working folder as ibgib timelines: snapshot in, check out, diff, log, restore, undo.
+//! A working folder as ibgib timelines.
+//!
+//! A [`Folder`] binds a directory to a timeline in an [`ibgib_spaces::Space`]. A **snapshot** takes what changed on
+//! disk into the space, a **checkout** makes the files what the space says; syncing the space with others is what
+//! carries a folder between machines, and their edits merge there. [`Folder::undo`] and [`Folder::restore`] write
+//! old contents as new frames, [`Folder::conflicts`] and [`Folder::resolve`] settle what both sides changed, [`log`]
+//! and [`Folder::diff`] look back. A [`Watch`] tells when there is something to take.
+//!
+//! How it is kept: every file has a timeline of its own, whose frames hold a text, a JSON document, or the list of a
+//! binary file's chunks. Which files there are stands in 256 more timelines, the shards, by a hash of the path, so
+//! that devices that add different files seldom edit the same frame. The first frames of both follow from the folder
+//! and the path alone: two devices that add the same file, without knowing of each other, edit one timeline.
+//!
+//! What it refuses to do:
+//! * to lose work: a checkout overwrites only what a snapshot holds ([`FolderError::Unsaved`]), and a file that is
+//!   saved at the very moment of the checkout stays;
+//! * to touch anything outside the folder: symbolic links are never followed, and names that could lead out, or mean
+//!   something else on another system, are refused one by one ([`PathProblem`]);
+//! * to talk to anybody: it knows no network and no identity, takes time and entropy from its caller ([`Moments`]),
+//!   prints nothing and reads no settings.
+//!
+//! ```
+//! use ibgib::transform::Moment;
+//! use ibgib_folder::{CheckoutOpts, Folder};
+//! use ibgib_spaces::MemorySpace;
+//! use std::sync::Arc;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (dir, space) = (tempfile::tempdir()?, Arc::new(MemorySpace::new("mine")));
+//! // Time and entropy of each edit; a program takes them from the system.
+//! let mut moments = || Moment { now_ms: 1_767_225_600_000, random: [7; 16] };
+//! let folder = Folder::create(space, dir.path(), &mut moments).await?;
+//!
+//! let file = dir.path().join("todo.md");
+//! std::fs::write(&file, "bread\n")?;
+//! let report = folder.snapshot(&mut moments).await?;
+//! assert_eq!(report.added[0].as_str(), "todo.md");
+//!
+//! std::fs::remove_file(&file)?;
+//! folder.checkout(&CheckoutOpts::default()).await?;
+//! assert_eq!(std::fs::read_to_string(&file)?, "bread\n");
+//! # Ok(())
+//! # }
+//! ```
 #![forbid(unsafe_code)]
 
 mod checkout;
@@ -17,6 +61,7 @@ mod snapshot;
 mod tree;
 mod undo;
 mod walk;
+mod watch;
 mod writer;
 
 pub use checkout::{CheckoutOpts, CheckoutReport};
@@ -26,7 +71,7 @@ pub use error::FolderError;
 pub use folder::{Entry, Folder, Moments, Progress, Refused, Skipped};
 pub use history::{Diff, LogEntry, log};
 pub use path::{COMPONENT_BYTES_MAX, EntryPath, PATH_BYTES_MAX, PathProblem};
-pub use scan::{Change, ChangeKind, Status};
+pub use scan::{Change, ChangeKind, StatusReport};
 pub use snapshot::SnapshotReport;
 pub use undo::UndoReport;
-pub use walk::Glance;
+pub use watch::Watch;

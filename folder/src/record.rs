@@ -1,7 +1,7 @@
 //! What this device knows about the files it has on disk: kept in the space's local records, never synced.
 
 use crate::path::EntryPath;
-use crate::tree::{Found, Stat};
+use crate::tree::{OnDisk, Stat};
 use ibgib::{Addr, Mode, Value, strings};
 
 /// Records of files are under this prefix and the entry's key.
@@ -59,11 +59,11 @@ impl Record {
 
     /// Settles a checkout that was cut: which of the two frames is on disk. In doubt it is the old one: building on
     /// it repeats a change that the new one has too, building on the new one could undo it.
-    pub(crate) fn settle(&mut self, found: Found) -> bool {
+    pub(crate) fn settle(&mut self, found: OnDisk) -> bool {
         let Some(next) = self.next.take() else { return false };
         let arrived = match (found, next.stat) {
-            (Found::File(now), Some(stat)) => now.inode == stat.inode,
-            (Found::Nothing, None) => true,
+            (OnDisk::File(now), Some(stat)) => now.inode == stat.inode,
+            (OnDisk::Nothing, None) => true,
             _ => false,
         };
         if arrived {
@@ -75,10 +75,10 @@ impl Record {
 
 impl Base {
     /// Whether the file certainly still has this frame's content.
-    pub(crate) fn is_clean(&self, found: Found) -> bool {
+    pub(crate) fn is_clean(&self, found: OnDisk) -> bool {
         match (found, self.stat) {
-            (Found::File(now), Some(then)) => now == then,
-            (Found::Nothing, None) => true,
+            (OnDisk::File(now), Some(then)) => now == then,
+            (OnDisk::Nothing, None) => true,
             _ => false,
         }
     }
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn the_inode_settles_a_cut_checkout() {
-        let found = |inode| Found::File(Stat { size: 9, mtime: 9, ctime: 9, inode, exec: false });
+        let found = |inode| OnDisk::File(Stat { size: 9, mtime: 9, ctime: 9, inode, exec: false });
         let settled = |inode| {
             let mut record = Record { base: base(1, Some(1)), next: Some(base(2, Some(2))) };
             assert!(record.settle(inode));
@@ -156,7 +156,7 @@ mod tests {
         assert_eq!(settled(found(2)), base(2, Some(2)));
         assert_eq!(settled(found(1)), base(1, Some(1)));
         assert_eq!(settled(found(3)), base(1, Some(1)));
-        assert_eq!(settled(Found::Nothing), base(1, Some(1)));
+        assert_eq!(settled(OnDisk::Nothing), base(1, Some(1)));
     }
 
     #[test]
@@ -164,6 +164,6 @@ mod tests {
         let stat = Stat { size: 3, mtime: 5, ctime: 6, inode: 1, exec: false };
         assert_eq!(stat.settled(7), stat);
         let addr = base(1, None).addr;
-        assert!(!Base { addr, stat: Some(stat.settled(6)) }.is_clean(Found::File(stat)));
+        assert!(!Base { addr, stat: Some(stat.settled(6)) }.is_clean(OnDisk::File(stat)));
     }
 }

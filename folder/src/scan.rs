@@ -1,12 +1,12 @@
 //! What changed on disk since the last snapshot or checkout: one pass, shared by `status` and `snapshot`.
 
-use crate::content::{Content, Keep, KeepNothing, node_at, read_file};
+use crate::content::{Content, Keep, KeepNothing, ReadError, node_at, read_file};
 use crate::error::FolderError;
 use crate::folder::{Folder, Moments, Progress, Skipped};
 use crate::frames::{NewContent, Node, edit_file};
 use crate::path::EntryPath;
 use crate::record::{Base, Record};
-use crate::tree::{Found, Stat};
+use crate::tree::{OnDisk, Stat};
 use crate::walk::walk;
 use crate::writer::Writer;
 use ibgib::Addr;
@@ -52,7 +52,7 @@ pub struct Change {
 
 /// What [`Folder::status`] tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Status {
+pub struct StatusReport {
     /// Sorted by path; a renamed file stands under its new path.
     pub changes: Vec<Change>,
     /// Paths that snapshots leave out.
@@ -122,9 +122,9 @@ impl Folder {
     ///
     /// # Errors
     /// A failing space or directory.
-    pub async fn status(&self) -> Result<Status, FolderError> {
+    pub async fn status(&self) -> Result<StatusReport, FolderError> {
         let scan = self.scan(None).await?;
-        Ok(Status { changes: scan.changes(), skipped: scan.skipped })
+        Ok(StatusReport { changes: scan.changes(), skipped: scan.skipped })
     }
 
     /// Compares every file with its record. Changed files become frames on the way if they are taken.
@@ -132,11 +132,11 @@ impl Folder {
         let records = self.file_records().await?;
         let walked = walk(self.tree.path())?;
         let mut scan = Scan { skipped: walked.skipped, records, ..Scan::default() };
-        let mut work: BTreeMap<EntryPath, Found> = BTreeMap::new();
+        let mut work: BTreeMap<EntryPath, OnDisk> = BTreeMap::new();
         for (path, record) in &scan.records {
             // What is not in the walk may be gone, or ignored since: tracked files stay tracked.
             let found = match walked.files.get(path) {
-                Some(stat) => Found::File(*stat),
+                Some(stat) => OnDisk::File(*stat),
                 None => match self.tree.look(path) {
                     Ok(found) => found,
                     Err(error) => {
@@ -151,7 +151,7 @@ impl Folder {
         }
         for (path, stat) in walked.files {
             if !scan.records.contains_key(&path) {
-                work.insert(path, Found::File(stat));
+                work.insert(path, OnDisk::File(stat));
             }
         }
         // Read after this moment: whoever changes a file later leaves a later time on it.
@@ -160,10 +160,10 @@ impl Folder {
         let of = work.len();
         for (done, (path, found)) in work.into_iter().enumerate() {
             match found {
-                Found::File(_) => scanner.file(&path).await?,
-                Found::Nothing | Found::Directory => scanner.gone(&path).await?,
+                OnDisk::File(_) => scanner.file(&path).await?,
+                OnDisk::Nothing | OnDisk::Directory => scanner.gone(&path).await?,
                 // A link in a file's place is not taken, and no reason to delete the file everywhere.
-                Found::Blocked(why) => scanner.skip(&path, why.into()),
+                OnDisk::Blocked(why) => scanner.skip(&path, why.into()),
             }
             self.tell(Progress::Read { done: done + 1, of });
             if let Some(taking) = &mut scanner.taking {
@@ -177,15 +177,16 @@ impl Folder {
     }
 }
 
-/// Where a file's next frame starts from.
-struct Start {
-    /// The frame that the file is compared with; `None` when there is none yet.
+/// What a file is compared with, and what its next frame is built on.
+struct Known {
+    /// The frame that the file is compared with: of a file that no snapshot has taken, its timeline's tip or first
+    /// frame.
     at: Base,
     content: Content,
     /// The frame to build on.
     on: Node,
-    /// What to store with it when the timeline is new.
-    birth: Vec<Node>,
+    /// The timeline's first frame and its dna, when nobody has made it yet: to be stored with the next frame.
+    first: Vec<Node>,
 }
 
 struct Scanner<'f, 'a, 's> {
@@ -202,82 +203,85 @@ impl Scanner<'_, '_, '_> {
             Some(taking) => taking.writer,
             None => &mut nothing,
         };
-        let fresh = match read_file(&self.folder.tree, path, keep).await? {
+        let fresh = match read_file(&self.folder.tree, path, keep).await {
             Ok(Some(fresh)) => fresh,
             // Gone meanwhile: the next scan sees that.
             Ok(None) => return Ok(()),
-            Err(reason) => {
+            Err(ReadError::File(reason)) => {
                 self.skip(path, reason);
                 return Ok(());
             }
+            Err(ReadError::Folder(error)) => return Err(error),
         };
-        let start = self.start(path).await?;
+        let known = self.known(path).await?;
         let stat = Some(fresh.stat.settled(self.now));
-        if fresh.is(&start.content) {
-            if start.at.stat.is_some_and(|then| then.exec != fresh.stat.exec) {
-                self.take(path, ChangeKind::Modified, &start, start.at.addr.clone(), None);
+        if fresh.is(&known.content) {
+            if known.at.stat.is_some_and(|then| then.exec != fresh.stat.exec) {
+                self.take(path, ChangeKind::Modified, &known, known.at.addr.clone(), None);
             }
-            self.remember(path, start.at.addr.clone(), stat, &start);
+            self.remember(path, known.at.addr.clone(), stat, &known);
             return Ok(());
         }
-        let change = if start.content.is_absent() { ChangeKind::Added } else { ChangeKind::Modified };
+        let change = if known.content.is_absent() { ChangeKind::Added } else { ChangeKind::Modified };
         self.scan.kinds.insert(path.clone(), fresh.content.kind());
         let digest = fresh.digest();
-        let after = self.write(&start, fresh.content)?;
-        self.take(path, change, &start, after.clone(), digest);
-        self.remember(path, after, stat, &start);
+        let after = self.write(&known, fresh.content)?;
+        self.take(path, change, &known, after.clone(), digest);
+        self.remember(path, after, stat, &known);
         Ok(())
     }
 
     async fn gone(&mut self, path: &EntryPath) -> Result<(), FolderError> {
-        let start = self.start(path).await?;
-        if start.at.stat.is_none() {
+        let known = self.known(path).await?;
+        if known.at.stat.is_none() {
             return Ok(());
         }
-        let after = self.write(&start, NewContent::Absent)?;
-        self.take(path, ChangeKind::Deleted, &start, after.clone(), start.content.digest());
-        self.remember(path, after, None, &start);
+        let after = self.write(&known, NewContent::Absent)?;
+        self.take(path, ChangeKind::Deleted, &known, after.clone(), known.content.digest());
+        self.remember(path, after, None, &known);
         Ok(())
     }
 
-    async fn start(&mut self, path: &EntryPath) -> Result<Start, FolderError> {
+    async fn known(&mut self, path: &EntryPath) -> Result<Known, FolderError> {
         let space = &*self.folder.space;
         if let Some(record) = self.scan.records.get(path) {
             let on = node_at(space, &record.base.addr).await?;
             let content = Content::of(space, &on).await?;
-            return Ok(Start { at: record.base.clone(), content, on, birth: vec![] });
+            return Ok(Known { at: record.base.clone(), content, on, first: vec![] });
         }
         // A path that this device never had. Others may have it: then equal content is theirs, and different
         // content is an edit that knows nothing of theirs, to be merged like any other.
-        let birth = self.folder.cradle.file(path)?;
-        let on = birth[1].clone();
+        let first = self.folder.first_frames.file(path)?;
+        let on = first.frame.clone();
         match space.tip(on.addr()).await? {
             None => {
                 let at = Base { addr: on.addr().clone(), stat: None };
-                Ok(Start { at, content: Content::Absent, on, birth: birth.to_vec() })
+                Ok(Known { at, content: Content::Absent, on, first: first.nodes() })
             }
             Some(tip) => {
                 // A tip that holds nothing readable differs from any file.
-                let content = Content::claimed(space, &node_at(space, &tip.addr).await?).await?;
-                let content = content.unwrap_or(Content::Absent);
-                Ok(Start { at: Base { addr: tip.addr, stat: None }, content, on, birth: vec![] })
+                let content = match Content::of(space, &node_at(space, &tip.addr).await?).await {
+                    Err(error) if error.bad_frame().is_some() => Content::Absent,
+                    content => content?,
+                };
+                Ok(Known { at: Base { addr: tip.addr, stat: None }, content, on, first: vec![] })
             }
         }
     }
 
     /// Makes the frame; without a writer, answers the frame before.
-    fn write(&mut self, start: &Start, content: NewContent) -> Result<Addr, FolderError> {
-        let Some(taking) = &mut self.taking else { return Ok(start.at.addr.clone()) };
-        let edit = edit_file(&start.on, content, &(taking.moments)())?;
-        let after = edit.last().map_or_else(|| start.at.addr.clone(), |n| n.addr().clone());
-        let tjp = start.on.tjp().unwrap_or_else(|| start.on.addr().clone());
-        let nodes = start.birth.iter().cloned().chain(edit).collect();
-        taking.writer.edit(tjp, start.birth.is_empty().then_some(&start.on), nodes);
+    fn write(&mut self, known: &Known, content: NewContent) -> Result<Addr, FolderError> {
+        let Some(taking) = &mut self.taking else { return Ok(known.at.addr.clone()) };
+        let edit = edit_file(&known.on, content, &(taking.moments)())?;
+        let after = edit.last().map_or_else(|| known.at.addr.clone(), |n| n.addr().clone());
+        let tjp = known.on.tjp().unwrap_or_else(|| known.on.addr().clone());
+        let nodes = known.first.iter().cloned().chain(edit).collect();
+        taking.writer.edit(tjp, known.first.is_empty().then_some(&known.on), nodes);
         Ok(after)
     }
 
-    fn take(&mut self, path: &EntryPath, change: ChangeKind, start: &Start, after: Addr, digest: Option<String>) {
-        self.scan.taken.insert(path.clone(), Taken { change, before: start.at.clone(), after, digest });
+    fn take(&mut self, path: &EntryPath, change: ChangeKind, known: &Known, after: Addr, digest: Option<String>) {
+        self.scan.taken.insert(path.clone(), Taken { change, before: known.at.clone(), after, digest });
     }
 
     fn skip(&mut self, path: &EntryPath, reason: String) {
@@ -285,15 +289,15 @@ impl Scanner<'_, '_, '_> {
     }
 
     /// Sets the record, in the commit that makes the frame it names.
-    fn remember(&mut self, path: &EntryPath, addr: Addr, stat: Option<Stat>, start: &Start) {
+    fn remember(&mut self, path: &EntryPath, addr: Addr, stat: Option<Stat>, known: &Known) {
         let Some(taking) = &mut self.taking else { return };
         let record = Record::from(Base { addr, stat });
         let mut now = record.clone();
         // A timeline that begins here has no entry yet; the snapshot after a kill makes it from the disk.
         if let Some(stat) = &mut now.base.stat
-            && start.birth.is_empty()
+            && known.first.is_empty()
             && self.scan.taken.contains_key(path)
-            && start.at.stat.is_none_or(|then| then.exec != stat.exec)
+            && known.at.stat.is_none_or(|then| then.exec != stat.exec)
         {
             stat.exec = !stat.exec;
             self.scan.waiting.push(path.clone());

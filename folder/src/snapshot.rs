@@ -118,13 +118,13 @@ impl Folder {
         moments: &mut Moments<'_>,
     ) -> Result<(), FolderError> {
         for (number, edits) in edits {
-            let birth = self.cradle.shard(number)?;
-            let tjp = birth[1].addr().clone();
+            let first = self.first_frames.shard(number)?;
+            let tjp = first.frame.addr().clone();
             match listing.shards.get(&number) {
                 Some(tip) => writer.edit(tjp, Some(tip), edit_shard(tip, &edits, &moments())?),
                 None => {
-                    let edit = edit_shard(&birth[1], &edits, &moments())?;
-                    writer.edit(tjp, None, birth.into_iter().chain(edit).collect());
+                    let edit = edit_shard(&first.frame, &edits, &moments())?;
+                    writer.edit(tjp, None, first.nodes().into_iter().chain(edit).collect());
                 }
             }
             writer.flush_if_full().await?;
@@ -140,7 +140,7 @@ impl Folder {
         let known = tip.rel8n_addrs("shard");
         let mut missing = Vec::new();
         for number in 0..SHARDS {
-            let addr = self.cradle.shard(number as u8)?[1].addr().clone();
+            let addr = self.first_frames.shard(number as u8)?.frame.addr().clone();
             if !known.contains(&addr) && self.space.tip(&addr).await?.is_some() {
                 missing.push(addr);
             }

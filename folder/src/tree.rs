@@ -39,7 +39,7 @@ pub(crate) struct Stat {
 
 /// What stands at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Found {
+pub(crate) enum OnDisk {
     Nothing,
     File(Stat),
     /// A directory.
@@ -93,12 +93,12 @@ impl Tree {
         self.now()
     }
 
-    pub(crate) fn look(&self, path: &EntryPath) -> io::Result<Found> {
+    pub(crate) fn look(&self, path: &EntryPath) -> io::Result<OnDisk> {
         let (dir, name) = match self.parent(path, false) {
             Ok(found) => found,
-            Err(Stop::Missing | Stop::FileOnTheWay) => return Ok(Found::Nothing),
-            Err(Stop::Blocked(why)) => return Ok(Found::Blocked(why)),
-            Err(Stop::Io(e)) => return Err(e),
+            Err(Unreachable::Missing | Unreachable::FileOnTheWay) => return Ok(OnDisk::Nothing),
+            Err(Unreachable::Blocked(why)) => return Ok(OnDisk::Blocked(why)),
+            Err(Unreachable::Io(e)) => return Err(e),
         };
         look_at(&dir, &name)
     }
@@ -107,7 +107,7 @@ impl Tree {
     pub(crate) fn read(&self, path: &EntryPath) -> io::Result<Option<File>> {
         let (dir, name) = match self.parent(path, false) {
             Ok(found) => found,
-            Err(Stop::Io(e)) => return Err(e),
+            Err(Unreachable::Io(e)) => return Err(e),
             Err(_) => return Ok(None),
         };
         // Not blocking: between looking and opening, a pipe may have taken the file's place.
@@ -150,33 +150,33 @@ impl Tree {
         name: &str,
         written: Stat,
         path: &EntryPath,
-        expected: Found,
+        expected: OnDisk,
     ) -> Result<Stat, String> {
-        let (dir, last) = self.parent(path, true).map_err(Stop::reason)?;
+        let (dir, last) = self.parent(path, true).map_err(Unreachable::reason)?;
         match look_at(&dir, &last).map_err(|e| e.to_string())? {
-            Found::Directory => remove_empty(&dir, &last).map_err(|_| "a directory is in the way".to_owned())?,
-            Found::Blocked(why) => return Err(why.into()),
+            OnDisk::Directory => remove_empty(&dir, &last).map_err(|_| "a directory is in the way".to_owned())?,
+            OnDisk::Blocked(why) => return Err(why.into()),
             found if found != expected => return Err(CHANGED.into()),
             _ => {}
         }
         replace(&self.tmp.join(name), &dir, &last, expected)?;
         sync_one(&dir).map_err(|e| e.to_string())?;
         Ok(match look_at(&dir, &last) {
-            Ok(Found::File(now)) if now.is_like(written) => now,
+            Ok(OnDisk::File(now)) if now.is_like(written) => now,
             _ => Stat { mtime: -1, ..written },
         })
     }
 
     /// Removes the file at `path` if it still is `expected`, and the directories that this leaves empty.
-    pub(crate) fn remove(&self, path: &EntryPath, expected: Found) -> Result<(), String> {
+    pub(crate) fn remove(&self, path: &EntryPath, expected: OnDisk) -> Result<(), String> {
         let (dir, name) = match self.parent(path, false) {
             Ok(found) => found,
-            Err(Stop::Missing | Stop::FileOnTheWay) => return Ok(()),
+            Err(Unreachable::Missing | Unreachable::FileOnTheWay) => return Ok(()),
             Err(stop) => return Err(stop.reason()),
         };
         match look_at(&dir, &name).map_err(|e| e.to_string())? {
-            Found::Nothing => return Ok(()),
-            Found::Blocked(why) => return Err(why.into()),
+            OnDisk::Nothing => return Ok(()),
+            OnDisk::Blocked(why) => return Err(why.into()),
             found if found != expected => return Err(CHANGED.into()),
             _ => {}
         }
@@ -201,16 +201,16 @@ impl Tree {
     }
 
     /// The directory that holds `path`, reached without following a link, and the last component.
-    fn parent(&self, path: &EntryPath, create: bool) -> Result<(OwnedFd, OsString), Stop> {
+    fn parent(&self, path: &EntryPath, create: bool) -> Result<(OwnedFd, OsString), Unreachable> {
         let mut components = path.components();
-        let Some(last) = components.pop() else { return Err(Stop::Blocked("not a path")) };
+        let Some(last) = components.pop() else { return Err(Unreachable::Blocked("not a path")) };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut dir = rustix::io::fcntl_dupfd_cloexec(&self.root, 0).map_err(Stop::from)?;
+        let mut dir = rustix::io::fcntl_dupfd_cloexec(&self.root, 0).map_err(Unreachable::from)?;
         for component in components {
             let mut next = rustix::fs::openat(&dir, &component, flags, Mode::empty());
             if create && matches!(next, Err(Errno::NOENT)) {
                 match rustix::fs::mkdirat(&dir, &component, Mode::from_raw_mode(0o777)) {
-                    Ok(()) => sync_one(&dir).map_err(Stop::Io)?,
+                    Ok(()) => sync_one(&dir).map_err(Unreachable::Io)?,
                     Err(Errno::EXIST) => {}
                     Err(e) => return Err(e.into()),
                 }
@@ -218,10 +218,14 @@ impl Tree {
             }
             dir = match next {
                 Ok(fd) => fd,
-                Err(Errno::NOENT) => return Err(Stop::Missing),
+                Err(Errno::NOENT) => return Err(Unreachable::Missing),
                 Err(Errno::LOOP | Errno::NOTDIR) => {
-                    let file = matches!(look_at(&dir, &component), Ok(Found::File(_)));
-                    return Err(if file { Stop::FileOnTheWay } else { Stop::Blocked("a symbolic link is on the way") });
+                    let file = matches!(look_at(&dir, &component), Ok(OnDisk::File(_)));
+                    return Err(if file {
+                        Unreachable::FileOnTheWay
+                    } else {
+                        Unreachable::Blocked("a symbolic link is on the way")
+                    });
                 }
                 Err(e) => return Err(e.into()),
             };
@@ -230,7 +234,7 @@ impl Tree {
     }
 }
 
-enum Stop {
+enum Unreachable {
     Missing,
     /// So nothing can be there, and nothing can come there.
     FileOnTheWay,
@@ -238,7 +242,7 @@ enum Stop {
     Io(io::Error),
 }
 
-impl Stop {
+impl Unreachable {
     fn reason(self) -> String {
         match self {
             Self::Missing => "the directory vanished".into(),
@@ -249,7 +253,7 @@ impl Stop {
     }
 }
 
-impl From<Errno> for Stop {
+impl From<Errno> for Unreachable {
     fn from(e: Errno) -> Self {
         Self::Io(e.into())
     }
@@ -283,8 +287,8 @@ fn remove_empty(dir: &OwnedFd, name: &OsStr) -> Result<(), Errno> {
 
 /// Renames `from` to `name` in `dir`. Where the file system can, what stood there is looked at once more when nobody
 /// can change it any more, and put back if it is not `expected`: somebody saved at the last moment.
-fn replace(from: &Path, dir: &OwnedFd, name: &OsStr, expected: Found) -> Result<(), String> {
-    let Found::File(then) = expected else {
+fn replace(from: &Path, dir: &OwnedFd, name: &OsStr, expected: OnDisk) -> Result<(), String> {
+    let OnDisk::File(then) = expected else {
         return match rename_with(from, dir, name, false) {
             Err(Errno::EXIST) => Err(CHANGED.into()),
             done => done.map(|_| ()).map_err(reason),
@@ -296,7 +300,7 @@ fn replace(from: &Path, dir: &OwnedFd, name: &OsStr, expected: Found) -> Result<
         Err(Errno::NOENT) => return Err(CHANGED.into()),
         Err(e) => return Err(reason(e)),
     }
-    if matches!(look_at(CWD, from.as_os_str()), Ok(Found::File(out)) if out.is_like(then)) {
+    if matches!(look_at(CWD, from.as_os_str()), Ok(OnDisk::File(out)) if out.is_like(then)) {
         // If it stays, the next `clean_tmp` removes it.
         let _ = std::fs::remove_file(from);
         return Ok(());
@@ -306,7 +310,7 @@ fn replace(from: &Path, dir: &OwnedFd, name: &OsStr, expected: Found) -> Result<
 }
 
 /// Removes `name` in `dir` by way of `aside`, where it is looked at as in [`replace`].
-fn take_out(dir: &OwnedFd, name: &OsStr, aside: &Path, expected: Found) -> Result<(), String> {
+fn take_out(dir: &OwnedFd, name: &OsStr, aside: &Path, expected: OnDisk) -> Result<(), String> {
     match rustix::fs::renameat(dir, name, CWD, aside) {
         Ok(()) => {}
         // Another file system is mounted there.
@@ -314,7 +318,7 @@ fn take_out(dir: &OwnedFd, name: &OsStr, aside: &Path, expected: Found) -> Resul
         Err(e) => return Err(reason(e)),
     }
     match (look_at(CWD, aside.as_os_str()), expected) {
-        (Ok(Found::File(out)), Found::File(then)) if out.is_like(then) => {
+        (Ok(OnDisk::File(out)), OnDisk::File(then)) if out.is_like(then) => {
             let _ = std::fs::remove_file(aside);
             Ok(())
         }
@@ -344,23 +348,23 @@ fn reason(e: Errno) -> String {
     io::Error::from(e).to_string()
 }
 
-fn look_at(dir: impl AsFd, name: &OsStr) -> io::Result<Found> {
+fn look_at(dir: impl AsFd, name: &OsStr) -> io::Result<OnDisk> {
     let stat = match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => stat,
-        Err(Errno::NOENT | Errno::NAMETOOLONG) => return Ok(Found::Nothing),
+        Err(Errno::NOENT | Errno::NAMETOOLONG) => return Ok(OnDisk::Nothing),
         Err(e) => return Err(e.into()),
     };
     Ok(match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => Found::File(Stat {
+        FileType::RegularFile => OnDisk::File(Stat {
             size: u64::try_from(stat.st_size).unwrap_or(0),
             mtime: nanos(stat.st_mtime, stat.st_mtime_nsec as i64),
             ctime: nanos(stat.st_ctime, stat.st_ctime_nsec as i64),
             inode: stat.st_ino,
             exec: stat.st_mode & 0o100 != 0,
         }),
-        FileType::Directory => Found::Directory,
-        FileType::Symlink => Found::Blocked("a symbolic link"),
-        _ => Found::Blocked("a special file"),
+        FileType::Directory => OnDisk::Directory,
+        FileType::Symlink => OnDisk::Blocked("a symbolic link"),
+        _ => OnDisk::Blocked("a special file"),
     })
 }
 
@@ -409,10 +413,10 @@ mod tests {
     }
 
     fn put(tree: &Tree, to: &str) -> Result<Stat, String> {
-        put_over(tree, to, Found::Nothing)
+        put_over(tree, to, OnDisk::Nothing)
     }
 
-    fn put_over(tree: &Tree, to: &str, expected: Found) -> Result<Stat, String> {
+    fn put_over(tree: &Tree, to: &str, expected: OnDisk) -> Result<Stat, String> {
         let written = written(tree);
         let result = tree.rename_in("t", written, &path(to), expected);
         tree.drop_tmp("t");
@@ -434,7 +438,7 @@ mod tests {
         symlink(outside.path().join("victim"), dir.path().join("link")).unwrap();
         for target in ["way/new", "way/victim", "way/deep/er", "link"] {
             assert!(put(&tree, target).unwrap_err().contains("symbolic link"), "{target}");
-            assert!(tree.remove(&path(target), Found::Nothing).is_err(), "{target}");
+            assert!(tree.remove(&path(target), OnDisk::Nothing).is_err(), "{target}");
             assert!(tree.read(&path(target)).unwrap().is_none(), "{target}");
         }
         assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 1);
@@ -445,12 +449,12 @@ mod tests {
     fn directories_come_and_go() {
         let (dir, tree) = tree();
         let stat = put(&tree, "a/b/c").unwrap();
-        assert_eq!(tree.look(&path("a/b/c")).unwrap(), Found::File(stat));
-        assert_eq!(tree.look(&path("a/b")).unwrap(), Found::Directory);
+        assert_eq!(tree.look(&path("a/b/c")).unwrap(), OnDisk::File(stat));
+        assert_eq!(tree.look(&path("a/b")).unwrap(), OnDisk::Directory);
         assert!(put(&tree, "a/b/c/d").unwrap_err().contains("a file is where"));
         assert!(put(&tree, "a/b").unwrap_err().contains("a directory is in the way"));
-        assert!(tree.remove(&path("a/b/c"), Found::Nothing).is_err(), "something else stands there");
-        tree.remove(&path("a/b/c"), Found::File(stat)).unwrap();
+        assert!(tree.remove(&path("a/b/c"), OnDisk::Nothing).is_err(), "something else stands there");
+        tree.remove(&path("a/b/c"), OnDisk::File(stat)).unwrap();
         assert!(!dir.path().join("a").exists());
         assert!(dir.path().join(".ibgib").exists());
     }
@@ -471,9 +475,9 @@ mod tests {
         for (i, edit) in edits.into_iter().enumerate() {
             let (written, to) = (written(&tree), path(&format!("f{i}")));
             edit(&File::options().write(true).open(tree.tmp.join("t")).unwrap());
-            let kept = tree.rename_in("t", written, &to, Found::Nothing).unwrap();
+            let kept = tree.rename_in("t", written, &to, OnDisk::Nothing).unwrap();
             assert_eq!(kept, Stat { mtime: -1, ..written }, "{i}");
-            assert_ne!(tree.look(&to).unwrap(), Found::File(kept));
+            assert_ne!(tree.look(&to).unwrap(), OnDisk::File(kept));
         }
         assert_eq!(std::fs::read(dir.path().join("f0")).unwrap(), b"newer");
     }
@@ -495,13 +499,13 @@ mod tests {
     fn a_file_saved_at_the_last_moment_stays() {
         let (dir, tree) = tree();
         let file = dir.path().join("f");
-        let (root, name) = tree.parent(&path("f"), false).map_err(Stop::reason).unwrap();
+        let (root, name) = tree.parent(&path("f"), false).map_err(Unreachable::reason).unwrap();
         std::fs::write(&file, "old").unwrap();
         let old = tree.look(&path("f")).unwrap();
         // What was looked at is not what is there when it is replaced.
         std::fs::write(dir.path().join("new"), "saved").unwrap();
         std::fs::rename(dir.path().join("new"), &file).unwrap();
-        for expected in [old, Found::Nothing] {
+        for expected in [old, OnDisk::Nothing] {
             written(&tree);
             assert_eq!(replace(&tree.tmp.join("t"), &root, &name, expected), Err(CHANGED.to_owned()));
             tree.drop_tmp("t");
@@ -512,7 +516,7 @@ mod tests {
         let now = tree.look(&path("f")).unwrap();
         let stat = put_over(&tree, "f", now).unwrap();
         assert_eq!(std::fs::read(&file).unwrap(), b"new");
-        tree.remove(&path("f"), Found::File(stat)).unwrap();
+        tree.remove(&path("f"), OnDisk::File(stat)).unwrap();
         assert_eq!((file.exists(), std::fs::read_dir(&tree.tmp).unwrap().count()), (false, 0));
     }
 }

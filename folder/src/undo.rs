@@ -102,8 +102,10 @@ impl Folder {
             if edited {
                 // Later edits that came to nothing (they were undone, say) are no edits to merge with.
                 let tip = node_at(&*self.space, &self.tip(&note.path).await?).await?;
-                if Content::claimed(&*self.space, &tip).await?.is_ok_and(|content| content == after) {
-                    on = tip;
+                match Content::of(&*self.space, &tip).await {
+                    Ok(now) if now == after => on = tip,
+                    Err(error) if error.bad_frame().is_none() => return Err(error),
+                    _ => {}
                 }
                 let edit = edit_file(&on, renew(before), &moments())?;
                 writer.edit(self.file_tjp(&note.path)?, Some(&on), edit);

@@ -13,34 +13,8 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Walk {
     pub(crate) files: BTreeMap<EntryPath, Stat>,
     pub(crate) skipped: Vec<Skipped>,
-    /// The directories that it went through, the root among them.
+    /// Where files may change: the directories that it went through, all but ignored ones, the root among them.
     pub(crate) dirs: BTreeSet<PathBuf>,
-}
-
-/// A folder's files as a look from outside shows them: no store is needed, no content is read. Two glances are equal
-/// when no file that snapshots take came, went or changed in between.
-#[derive(Debug, Default)]
-pub struct Glance(Walk);
-
-impl Glance {
-    /// Looks at the folder in `root`.
-    ///
-    /// # Errors
-    /// The directory cannot be read.
-    pub fn at(root: &Path) -> Result<Self, FolderError> {
-        walk(root).map(Self)
-    }
-
-    /// Where files may change: every directory but ignored ones.
-    pub fn dirs(&self) -> &BTreeSet<PathBuf> {
-        &self.0.dirs
-    }
-}
-
-impl PartialEq for Glance {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.files == other.0.files
-    }
 }
 
 /// Lists the regular files below `root` that no `.ibgibignore` excludes.
@@ -158,13 +132,5 @@ mod tests {
         assert_eq!(skipped, [".GIT/hooks/evil", "link", "linkdir"]);
         let dirs: Vec<&Path> = walk.dirs.iter().map(|d| d.strip_prefix(dir.path()).unwrap()).collect();
         assert_eq!(dirs, [Path::new(""), Path::new(".GIT"), Path::new(".GIT/hooks"), Path::new("sub")]);
-
-        let before = Glance::at(dir.path()).unwrap();
-        put("target/x", "ignored");
-        put("sub/.git/config", "not ours");
-        put(".ibgib/space/db", "our own");
-        assert_eq!(before, Glance::at(dir.path()).unwrap());
-        put("sub/open", "another");
-        assert_ne!(before, Glance::at(dir.path()).unwrap());
     }
 }

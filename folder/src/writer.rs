@@ -111,7 +111,7 @@ impl Proposal for Flush<'_> {
             draft.commit.nodes.extend(edit.nodes.iter().cloned());
             let tip = self.space.tip(&edit.tjp).await?.map(|t| t.addr);
             let led = draft.lead(&mut history, &edit.tjp, tip.as_ref(), std::slice::from_ref(new.addr())).await;
-            led.map_err(FolderError::history)?;
+            led?;
         }
         let nodes = &mut draft.commit.nodes;
         let addrs: Vec<Addr> = nodes.iter().map(|n| n.addr().clone()).collect();

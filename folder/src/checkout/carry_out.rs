@@ -1,0 +1,158 @@
+//! Carrying out a checkout: files are written aside, their records committed, and then they are renamed in.
+
+use super::{CheckoutReport, FileChange};
+use crate::content::{Content, node_at};
+use crate::error::FolderError;
+use crate::folder::{Folder, Progress, Refused};
+use crate::record::{Base, Record};
+use crate::tree::{OnDisk, Stat, stat_of, sync_one};
+use crate::writer::Writer;
+use std::io::Write;
+
+/// Files that are written before their records are committed and they are renamed in.
+const BATCH_FILES_MAX: usize = 512;
+/// Bytes, likewise.
+const BATCH_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// A change whose temporary file is ready.
+struct Ready {
+    change: FileChange,
+    /// The temporary file's name, and what it looked like when it was written; none for a removal.
+    tmp: Option<(String, Stat)>,
+}
+
+impl Ready {
+    /// What to remember before the change is made: the frame that is on disk and the one to come.
+    fn record(&self) -> Record {
+        let next = Base { addr: self.change.frame.clone(), stat: self.tmp.as_ref().map(|(_, stat)| *stat) };
+        Record { base: self.change.before.clone(), next: Some(next) }
+    }
+
+    /// Bytes of the temporary file.
+    fn size(&self) -> u64 {
+        self.tmp.as_ref().map_or(0, |(_, stat)| stat.size)
+    }
+}
+
+/// Why a change was not prepared.
+enum NotReady {
+    /// The frame holds nothing that can be written. Other changes go on.
+    Frame(String),
+    /// Nothing can be written.
+    Folder(FolderError),
+}
+
+impl From<FolderError> for NotReady {
+    fn from(error: FolderError) -> Self {
+        Self::Folder(error)
+    }
+}
+
+impl Folder {
+    /// Makes the changes, removals first, and adds to `report` what became of each.
+    pub(super) async fn carry_out(
+        &self,
+        mut changes: Vec<FileChange>,
+        report: &mut CheckoutReport,
+        writer: &mut Writer<'_>,
+    ) -> Result<(), FolderError> {
+        // A file may stand where a directory comes and the other way round: removals go first.
+        changes.sort_by(|a, b| (!a.remove, &a.entry.path).cmp(&(!b.remove, &b.entry.path)));
+        let of = changes.len();
+        let (mut done, mut name) = (0, 0);
+        let mut changes = changes.into_iter().peekable();
+        while let Some(first) = changes.peek() {
+            let remove = first.remove;
+            let (mut batch, mut bytes) = (Vec::new(), 0);
+            while batch.len() < BATCH_FILES_MAX
+                && bytes < BATCH_BYTES_MAX
+                && let Some(change) = changes.next_if(|s| s.remove == remove)
+            {
+                name += 1;
+                match self.prepare(&change, name).await {
+                    Ok(tmp) => {
+                        let ready = Ready { change, tmp };
+                        bytes += ready.size();
+                        writer.record(Record::key(&ready.change.entry.path), Some(ready.record().to_bytes()));
+                        batch.push(ready);
+                    }
+                    Err(NotReady::Frame(reason)) => {
+                        report.refused.push(Refused { path: change.entry.path.to_string(), reason });
+                    }
+                    Err(NotReady::Folder(error)) => return Err(error),
+                }
+                done += 1;
+                self.tell(Progress::Written { done, of });
+            }
+            // Before the first rename: whatever happens then, the record tells which frame each file is at. The
+            // final records of the batch before go along, so its renames must have come to disk, and the contents
+            // now, or after a power cut lost files would look like the user's edits.
+            self.tree.sync()?;
+            writer.flush().await?;
+            // A change of a file after its rename shows in its time.
+            if let Some(newest) = batch.iter().filter_map(|ready| Some(ready.tmp.as_ref()?.1.mtime)).max() {
+                self.tree.now_after(newest)?;
+            }
+            let mut arrived = Vec::new();
+            for ready in batch {
+                match self.finish(&ready) {
+                    Ok(stat) => arrived.push((ready.change, stat)),
+                    Err(reason) => {
+                        let path = ready.change.entry.path;
+                        writer.record(Record::key(&path), Some(Record::from(ready.change.before).to_bytes()));
+                        report.refused.push(Refused { path: path.to_string(), reason });
+                    }
+                }
+            }
+            let newest = arrived.iter().filter_map(|(_, stat)| stat.map(|s| s.ctime.max(s.mtime))).max();
+            let now = self.tree.now_after(newest.unwrap_or(0))?;
+            for (change, stat) in arrived {
+                let base = Base { addr: change.frame, stat: stat.map(|s| s.settled(now)) };
+                writer.record(Record::key(&change.entry.path), Some(Record::from(base).to_bytes()));
+                if remove { &mut report.removed } else { &mut report.written }.push(change.entry.path);
+            }
+        }
+        if of > 0 {
+            self.tree.sync()?;
+        }
+        writer.flush().await
+    }
+
+    /// Writes a change's temporary file: its name, and what it looked like then; none for a removal.
+    async fn prepare(&self, change: &FileChange, name: u64) -> Result<Option<(String, Stat)>, NotReady> {
+        if change.remove {
+            return Ok(None);
+        }
+        let tmp = format!("{}-{name}", std::process::id());
+        let like = matches!(change.found, OnDisk::File(_)).then(|| self.tree.mode(&change.entry.path)).flatten();
+        let made = self.tree.tmp_file(&tmp, like, change.entry.exec);
+        let mut file = made.map_err(FolderError::io(self.tree.path()))?;
+        let content = Content::of(&*self.space, &node_at(&*self.space, &change.frame).await?).await?;
+        let meta = match content.read(&*self.space, &mut |bytes| file.write_all(bytes)).await {
+            Ok(()) => sync_one(&file).and_then(|()| file.metadata()),
+            Err(FolderError::Sink(error)) => Err(error),
+            Err(error) if error.bad_frame().is_some() => {
+                self.tree.drop_tmp(&tmp);
+                return Err(NotReady::Frame(error.to_string()));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        // A full disk fails every file alike.
+        let stat = stat_of(&meta.map_err(FolderError::io(self.tree.path()))?);
+        Ok(Some((tmp, stat)))
+    }
+
+    fn finish(&self, ready: &Ready) -> Result<Option<Stat>, String> {
+        let (path, found) = (&ready.change.entry.path, ready.change.found);
+        match &ready.tmp {
+            None => self.tree.remove(path, found).map(|()| None),
+            Some((tmp, written)) => {
+                let renamed = self.tree.rename_in(tmp, *written, path, found);
+                if renamed.is_err() {
+                    self.tree.drop_tmp(tmp);
+                }
+                renamed.map(Some)
+            }
+        }
+    }
+}
