@@ -1,11 +1,11 @@
 //! The coordinator: one call that syncs, with a handle to wait on.
 
+use crate::connection::{SyncConnection, Synced};
 use crate::entropy::random_hex;
-use crate::peer::{Progress, SyncPeer};
+use crate::peer::Progress;
 use crate::remote::Remote;
-use crate::session::{SenderIdentity, SessionSigner};
-use ibgib::Addr;
-use ibgib_saga::{Direction, Limits, SagaError, Scope, Summary, SyncRequest};
+use crate::session::SenderIdentity;
+use ibgib_saga::{Direction, Limits, SagaError, Scope, SyncRequest};
 use ibgib_spaces::Space;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
@@ -50,17 +50,6 @@ impl std::fmt::Debug for SyncOptions {
             .field("direction", &self.direction)
             .finish_non_exhaustive()
     }
-}
-
-/// What a finished sync leaves.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Synced {
-    /// What the saga did.
-    pub summary: Summary,
-    /// The session identity's newest frame, when there was one.
-    pub session: Option<Addr>,
-    /// Bytes of identity frames that were delivered before the connection.
-    pub identity_bytes: u64,
 }
 
 /// A saga under way.
@@ -112,18 +101,12 @@ impl SyncSagaCoordinator {
             skip_when_equal: options.skip_when_equal,
             dry_run: options.dry_run,
         };
-        let mut peer = SyncPeer::new(Arc::clone(&self.space), remote, options.identity, options.limits);
-        if let Some(progress) = options.progress {
-            peer.on_progress(move |phase| progress(phase));
-        }
+        let mut connection = SyncConnection::new(remote, options.limits).on_progress(options.progress);
+        let space = Arc::clone(&self.space);
         let task = tokio::spawn(async move {
-            peer.establish_session_identity().await?;
-            peer.connect().await?;
-            let result = peer.sync(request).await;
-            peer.disconnect().await;
-            let session = peer.session().map(|s| s.chain().tip().addr().clone());
-            let identity_bytes = peer.session().map_or(0, SessionSigner::identity_bytes);
-            result.map(|summary| Synced { summary, session, identity_bytes })
+            let result = connection.sync(&space, options.identity, request).await;
+            connection.close().await;
+            result
         });
         SyncSaga { saga_id, task }
     }

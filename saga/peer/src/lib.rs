@@ -3,6 +3,7 @@
 //! * [`SyncSagaCoordinator::sync`] runs a whole sync and answers a handle to wait on.
 //! * [`SyncPeer`] is the sender's connection, phase by phase: `establish_session_identity`, `connect`, `sync`,
 //!   `disconnect`.
+//! * [`SyncConnection`] keeps one connection for many syncs.
 //! * [`Host`] is the receiving side of a space. [`Innerspace`] reaches one in the same process, [`WebSocketRemote`]
 //!   one behind a URL (`ibgib-server` puts a host behind HTTP).
 //! * [`identity`] makes, loads and revokes domain identities.
@@ -28,6 +29,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod connection;
 mod coordinator;
 mod desk;
 pub mod entropy;
@@ -44,7 +46,8 @@ mod websocket;
 
 pub use ibgib_saga as saga;
 
-pub use coordinator::{SyncOptions, SyncSaga, SyncSagaCoordinator, Synced};
+pub use connection::{SyncConnection, Synced};
+pub use coordinator::{SyncOptions, SyncSaga, SyncSagaCoordinator};
 pub use host::{Host, HostEvent, HostOptions, MessageEvent, Policy};
 pub use innerspace::Innerspace;
 pub use link::Link;

@@ -108,8 +108,7 @@ impl SyncPeer {
     }
 
     /// Asks, on an open and idle connection, whether the receiver's living tips have this fingerprint
-    /// ([`ibgib_saga::Fingerprint`]). Costs one small message each way; nothing is read from the sender's space, so
-    /// the space may be away ([`SyncPeer::set_space`]).
+    /// ([`ibgib_saga::Fingerprint`]). Costs one small message each way; nothing is read from the sender's space.
     ///
     /// # Errors
     /// The connection is gone, or the receiver refuses; the socket is closed then.
@@ -122,7 +121,7 @@ impl SyncPeer {
 
     /// Goes on with this space from now on: the same store, closed and opened again between two sagas, or a
     /// stand-in while it is closed.
-    pub fn set_space(&mut self, space: Arc<dyn Space>) {
+    pub(crate) fn set_space(&mut self, space: Arc<dyn Space>) {
         self.desk.space = Arc::clone(&space);
         if let Some(signer) = &mut self.desk.signer {
             signer.set_space(Arc::clone(&space));

@@ -49,10 +49,9 @@ pub struct SenderIdentity {
 #[derive(Debug)]
 pub struct SessionSigner {
     space: Arc<dyn Space>,
-    secret: SecretSource,
+    /// S's own, derived once: the long-term secret is not needed any more.
+    secret: Secret,
     chain: Chain,
-    salt: [u8; 32],
-    session_id: String,
     pending_key: String,
     identity_bytes: u64,
 }
@@ -142,8 +141,7 @@ impl SessionSigner {
         demanded: Vec<String>,
         connecting: bool,
     ) -> Result<Verified<IbGib>, SagaError> {
-        let secret = session_secret(&self.secret.read()?, &self.salt, &self.session_id);
-        let signed = identity::sign(&self.chain, &secret, verb, target, demanded)?;
+        let signed = identity::sign(&self.chain, &self.secret, verb, target, demanded)?;
         let frame = signed.frame.clone();
         let commit = Commit {
             nodes: vec![signed.frame],
@@ -202,7 +200,7 @@ pub async fn establish_session_identity(
     let pools = config::session_pools(&config::random_salts(&mut OsEntropy));
     let s = ibgib_keystone::genesis(&s_secret, &pools, Some(details.to_value()), now_ms(), &mut OsEntropy)?;
     let i1 = identity::sign(&chain, &secret, VERB_SYNC, s.frame.addr().as_str(), Vec::new())?;
-    drop((secret, s_secret));
+    drop(secret);
     let session = s.frame.clone();
     let commit = Commit {
         nodes: vec![i1.frame.clone(), s.frame],
@@ -213,15 +211,7 @@ pub async fn establish_session_identity(
     space.commit(commit).await.map_err(commit_error)?;
     let known = register(space, remote, &chain, known).await?;
     let identity_bytes = deliver(space, remote, &i1.chain, &known, Some(&session)).await?;
-    Ok(SessionSigner {
-        space: Arc::clone(space),
-        secret: sender.secret.clone(),
-        chain: s.chain,
-        salt: details.salt,
-        session_id: details.session_id,
-        pending_key,
-        identity_bytes,
-    })
+    Ok(SessionSigner { space: Arc::clone(space), secret: s_secret, chain: s.chain, pending_key, identity_bytes })
 }
 
 /// Delivers an identity's frames that a receiver lacks, without opening a session: to register it, or to tell that it
@@ -254,10 +244,8 @@ async fn reuse(
     }
     Ok(Some(SessionSigner {
         space: Arc::clone(space),
-        secret: sender.secret.clone(),
+        secret: session_secret(&sender.secret.read()?, &details.salt, &details.session_id),
         chain: session,
-        salt: details.salt,
-        session_id: details.session_id,
         pending_key: pending_key.to_owned(),
         identity_bytes: 0,
     }))

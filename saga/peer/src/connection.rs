@@ -1,0 +1,114 @@
+//! A connection that is kept from one sync to the next.
+
+use crate::entropy::random_hex;
+use crate::peer::{Progress, SyncPeer};
+use crate::remote::Remote;
+use crate::session::{SenderIdentity, SessionSigner};
+use ibgib::Addr;
+use ibgib_saga::{Limits, SagaError, Summary, SyncRequest};
+use ibgib_spaces::{MemorySpace, Space};
+use std::sync::Arc;
+
+/// What a finished sync leaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Synced {
+    /// What the saga did.
+    pub summary: Summary,
+    /// The session identity's newest frame, when there was one.
+    pub session: Option<Addr>,
+    /// Bytes of identity frames that were delivered before the connection.
+    pub identity_bytes: u64,
+}
+
+/// A connection to one remote: made when the first sync needs it, kept for the next ones, made again when it is cut.
+/// Between two syncs the space may be closed and opened again.
+pub struct SyncConnection {
+    remote: Arc<dyn Remote>,
+    limits: Limits,
+    progress: Option<Progress>,
+    open: Option<Open>,
+}
+
+struct Open {
+    peer: SyncPeer,
+    identity: Option<Addr>,
+}
+
+impl std::fmt::Debug for SyncConnection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SyncConnection").field("open", &self.open.is_some()).finish_non_exhaustive()
+    }
+}
+
+impl SyncConnection {
+    /// A connection that is not open yet.
+    pub fn new(remote: Arc<dyn Remote>, limits: Limits) -> Self {
+        Self { remote, limits, progress: None, open: None }
+    }
+
+    /// Calls `progress` at each new phase of the connections that are made from now on.
+    #[must_use]
+    pub fn on_progress(mut self, progress: Option<Progress>) -> Self {
+        self.progress = progress;
+        self
+    }
+
+    /// One sync: over the open connection if `identity` made it, else, and when that one fails, over a new one,
+    /// where the saga gets another id. On success the connection stays open.
+    ///
+    /// # Errors
+    /// What ended it early; the connection is closed then.
+    pub async fn sync(
+        &mut self,
+        space: &Arc<dyn Space>,
+        identity: Option<SenderIdentity>,
+        mut request: SyncRequest,
+    ) -> Result<Synced, SagaError> {
+        let who = identity.as_ref().map(|i| i.tjp.clone());
+        if let Some(mut open) = self.open.take_if(|open| open.identity == who) {
+            open.peer.set_space(Arc::clone(space));
+            if let Ok(summary) = open.peer.sync(request.clone()).await {
+                return Ok(self.keep(open, summary, 0));
+            }
+            // It was cut meanwhile, or the server has an objection, which it will repeat.
+            request.saga_id = random_hex();
+        }
+        self.close().await;
+        let mut peer = SyncPeer::new(Arc::clone(space), Arc::clone(&self.remote), identity, self.limits.clone());
+        if let Some(progress) = self.progress.clone() {
+            peer.on_progress(move |phase| progress(phase));
+        }
+        peer.establish_session_identity().await?;
+        peer.connect().await?;
+        let summary = peer.sync(request).await?;
+        let identity_bytes = peer.session().map_or(0, SessionSigner::identity_bytes);
+        Ok(self.keep(Open { peer, identity: who }, summary, identity_bytes))
+    }
+
+    /// Asks whether the remote's living tips have this fingerprint ([`ibgib_saga::Fingerprint`]): one small message
+    /// each way, for which nothing is signed or stored. `false` without an open connection.
+    ///
+    /// # Errors
+    /// The connection is gone, or the remote refuses; the connection is closed then.
+    pub async fn is_equal(&mut self, fingerprint: &str) -> Result<bool, SagaError> {
+        match &mut self.open {
+            Some(open) => open.peer.glance(fingerprint).await,
+            None => Ok(false),
+        }
+    }
+
+    /// Says goodbye and closes the connection, if it is open.
+    pub async fn close(&mut self) {
+        if let Some(mut open) = self.open.take() {
+            open.peer.disconnect().await;
+        }
+    }
+
+    /// Keeps the connection without the space: whoever owns that may close it.
+    fn keep(&mut self, mut open: Open, summary: Summary, identity_bytes: u64) -> Synced {
+        open.peer.set_space(Arc::new(MemorySpace::new("away")));
+        let session = open.peer.session().map(|s| s.chain().tip().addr().clone());
+        self.open = Some(open);
+        Synced { summary, session, identity_bytes }
+    }
+}
