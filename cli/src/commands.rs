@@ -9,6 +9,7 @@ mod read;
 mod serve;
 mod setup;
 mod sync;
+mod syncing;
 mod watch;
 
 use crate::args::{Args, Command, IdentityAction, KeystoneAction};
@@ -16,9 +17,8 @@ use crate::error::{CliError, Exit};
 use crate::output::Output;
 use clap::CommandFactory;
 use std::io::IsTerminal;
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::prelude::*;
 
 pub(crate) async fn run(args: &Args, out: &Output) -> Result<Exit, CliError> {
     start_logs(args);
@@ -81,24 +81,28 @@ pub(crate) async fn run(args: &Args, out: &Output) -> Result<Exit, CliError> {
     }
 }
 
-/// Logs go to stderr: warnings, for a server also what it does; as `IBGIB_LOG` says; more with `-v`, fewer with `-q`,
-/// whatever that says.
+/// Logs go to stderr: warnings, for a server also what it does; as `IBGIB_LOG` says (`info`, `warn,ibgib_peer=debug`);
+/// more with `-v`, fewer with `-q`, whatever that says.
 fn start_logs(args: &Args) {
     let usual = match (args.verbose, &args.command) {
-        _ if args.quiet => "error",
-        (0, Command::Serve(_)) => "info",
-        (0, _) => "warn",
-        (1, _) => "info,ibgib=debug,ibgib_peer=debug,ibgib_server=debug",
-        _ => "trace",
+        _ if args.quiet => LevelFilter::ERROR,
+        (0, Command::Serve(_)) => LevelFilter::INFO,
+        (0, _) => LevelFilter::WARN,
+        (1, _) => LevelFilter::INFO,
+        _ => LevelFilter::TRACE,
     };
+    let mut filter = Targets::new().with_default(usual);
+    if args.verbose == 1 && !args.quiet {
+        // Our own crates: a target stands for all that begin like it.
+        filter = filter.with_target("ibgib", LevelFilter::DEBUG);
+    }
     let told = crate::config::env("IBGIB_LOG").filter(|_| args.verbose == 0 && !args.quiet);
-    let filter = told.and_then(|text| text.parse::<Targets>().ok());
-    let Some(filter) = filter.or_else(|| usual.parse().ok()) else { return };
+    let filter = told.and_then(|text| text.parse().ok()).unwrap_or(filter);
     let colour = std::io::stderr().is_terminal() && crate::config::env("NO_COLOR").is_none();
     let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colour);
     if args.json {
-        tracing_subscriber::registry().with(logs.json()).with(filter).init();
+        tracing_subscriber::registry().with(logs.json().with_filter(filter)).init();
     } else {
-        tracing_subscriber::registry().with(logs).with(filter).init();
+        tracing_subscriber::registry().with(logs.with_filter(filter)).init();
     }
 }

@@ -67,12 +67,21 @@ pub(crate) fn start(args: &Args) -> PathBuf {
     dir.unwrap_or_else(|| PathBuf::from("."))
 }
 
-/// The device's folder: the directory given or the nearest above it that has `.ibgib/`.
-pub(crate) fn find_root(args: &Args) -> Result<PathBuf, CliError> {
+/// The device's folder, if there is one: the directory given or the nearest above it that has `.ibgib/`.
+pub(crate) fn root(args: &Args) -> Result<Option<PathBuf>, CliError> {
+    let whole = whole_start(args)?;
+    Ok(whole.ancestors().find(|dir| dir.join(DIR).is_dir()).map(Path::to_owned))
+}
+
+fn whole_start(args: &Args) -> Result<PathBuf, CliError> {
     let start = start(args);
-    let whole = fs::canonicalize(&start).map_err(|e| CliError::io(&start, &e))?;
-    let found = whole.ancestors().find(|dir| dir.join(DIR).is_dir());
-    found.map(Path::to_owned).ok_or_else(|| {
+    fs::canonicalize(&start).map_err(|e| CliError::io(&start, &e))
+}
+
+/// As [`root`], where there must be one.
+fn find_root(args: &Args) -> Result<PathBuf, CliError> {
+    let whole = whole_start(args)?;
+    root(args)?.ok_or_else(|| {
         CliError::new(Exit::NotFound, "no_device", format!("no {DIR} in {} or above it", whole.display()))
             .about(whole.display().to_string())
             .hint("make it a device with 'ibgib init', or clone one with 'ibgib clone URL DIR'")
@@ -175,7 +184,7 @@ impl Device {
 
     /// The identity's secret.
     pub(crate) fn secret(&mut self, args: &Args) -> Result<Secret, CliError> {
-        secret::find(args, &self.layout.secret(), &mut self.config, false)
+        secret::find(args, &self.layout, &mut self.config)
     }
 
     /// The folder, with its progress shown.
@@ -196,17 +205,19 @@ impl Device {
 
     /// A path as given, as the folder's entries spell it.
     pub(crate) fn entry(&self, args: &Args, path: &Path) -> Result<EntryPath, CliError> {
-        let start = start(args);
-        let start = fs::canonicalize(&start).map_err(|e| CliError::io(&start, &e))?;
-        let whole = clean(&start.join(path));
+        self.entry_or_root(args, path)?.ok_or_else(|| {
+            CliError::usage("the folder itself is no entry; name a file").about(path.display().to_string())
+        })
+    }
+
+    /// As [`Device::entry`]; `None` for the folder itself.
+    pub(crate) fn entry_or_root(&self, args: &Args, path: &Path) -> Result<Option<EntryPath>, CliError> {
+        let whole = clean(&whole_start(args)?.join(path));
         let inside = whole.strip_prefix(&self.root).map_err(|_| {
             CliError::usage(format!("{} is outside the folder {}", path.display(), self.root.display()))
                 .about(path.display().to_string())
         })?;
-        if inside.as_os_str().is_empty() {
-            return Err(CliError::usage("the folder itself is no entry; name a file").about(path.display().to_string()));
-        }
-        Ok(EntryPath::from_relative(inside))
+        Ok((!inside.as_os_str().is_empty()).then(|| EntryPath::from_relative(inside)))
     }
 }
 

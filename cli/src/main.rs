@@ -8,6 +8,7 @@ mod config;
 mod device;
 mod error;
 mod output;
+mod report;
 mod secret;
 
 use args::{Args, Command};

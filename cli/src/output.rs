@@ -2,6 +2,7 @@
 
 use crate::args::Args;
 use crate::error::CliError;
+use crate::report::Report;
 use ibgib::{Map, Value};
 use ibgib_folder::Progress as FolderProgress;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -35,18 +36,18 @@ impl Output {
         }
     }
 
-    /// The result: `value` with `--json`, else the lines that `text` gives for people (nothing when quiet).
-    pub(crate) fn result(&self, value: Value, text: impl FnOnce() -> String) -> Result<(), CliError> {
+    /// The result; for people only where it is wanted.
+    pub(crate) fn report(&self, report: &impl Report) -> Result<(), CliError> {
         if self.json {
-            return self.line(&value.to_json());
+            return self.line(&report.to_json().to_json());
         }
-        let text = text();
+        let text = report.to_text();
         if self.quiet || text.is_empty() { Ok(()) } else { self.line(text.trim_end_matches('\n')) }
     }
 
     /// One of many results, which quiet does not hide.
-    pub(crate) fn item(&self, value: &Value, text: impl FnOnce() -> String) -> Result<(), CliError> {
-        self.line(&if self.json { value.to_json() } else { text() })
+    pub(crate) fn item(&self, report: &impl Report) -> Result<(), CliError> {
+        self.line(&if self.json { report.to_json().to_json() } else { report.to_text() })
     }
 
     /// A remark for people, while the work goes on.

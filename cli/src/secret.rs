@@ -2,6 +2,7 @@
 
 use crate::args::Args;
 use crate::config::{ConfigFile, env};
+use crate::device::{Device, Layout};
 use crate::error::{CliError, Exit};
 use argon2::{Algorithm, Argon2, Params, Version};
 use ibgib_keystone::Secret;
@@ -10,6 +11,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use zeroize::Zeroizing;
 
 const TABLE: &str = "passphrase";
@@ -35,9 +37,6 @@ fn read_all(mut source: impl Read, name: &str) -> Result<Zeroizing<Vec<u8>>, Cli
 }
 
 fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, CliError> {
-    if path == Path::new("-") {
-        return read_all(std::io::stdin(), "stdin");
-    }
     let name = path.display().to_string();
     let file =
         fs::File::open(path).map_err(|e| bad(format!("the secret cannot be read from {name}: {e}")).about(&name))?;
@@ -94,28 +93,56 @@ fn derive(text: &[u8], config: &mut ConfigFile) -> Result<Secret, CliError> {
     Ok(Secret::new(bytes.to_vec()))
 }
 
-/// The secret from outside the device, if one is given: `--secret-file`, `IBGIB_SECRET_FILE`, `IBGIB_SECRET_COMMAND`.
-fn outside(args: &Args) -> Result<Option<Zeroizing<Vec<u8>>>, CliError> {
-    if let Some(path) = &args.secret_file {
-        return read_file(path).map(Some);
-    }
-    if let Some(path) = env("IBGIB_SECRET_FILE") {
-        return read_file(&PathBuf::from(path)).map(Some);
-    }
-    env("IBGIB_SECRET_COMMAND").map(|command| run(&command)).transpose()
+/// Where the secret comes from: `--secret-file`, `IBGIB_SECRET_FILE`, `IBGIB_SECRET_COMMAND`, the device's own file,
+/// whichever is first.
+enum Origin {
+    File(PathBuf),
+    Stdin,
+    Command(String),
+    Device,
 }
 
-/// The device's secret; `file` is made when there is none anywhere and `make` says so.
-pub(crate) fn find(args: &Args, file: &Path, config: &mut ConfigFile, make: bool) -> Result<Secret, CliError> {
-    let text = match outside(args)? {
+impl Origin {
+    fn of(args: &Args) -> Self {
+        let file = args.secret_file.clone().or_else(|| env("IBGIB_SECRET_FILE").map(PathBuf::from));
+        match (file, env("IBGIB_SECRET_COMMAND")) {
+            (Some(file), _) if file == Path::new("-") => Self::Stdin,
+            (Some(file), _) => Self::File(file),
+            (None, Some(command)) => Self::Command(command),
+            (None, None) => Self::Device,
+        }
+    }
+
+    /// The text from outside the device, if it comes from there.
+    fn outside(&self) -> Result<Option<Zeroizing<Vec<u8>>>, CliError> {
+        match self {
+            Self::File(file) => read_file(file).map(Some),
+            Self::Stdin => read_all(std::io::stdin(), "stdin").map(Some),
+            Self::Command(command) => run(command).map(Some),
+            Self::Device => Ok(None),
+        }
+    }
+}
+
+/// A device's secret.
+pub(crate) fn find(args: &Args, device: &Layout, config: &mut ConfigFile) -> Result<Secret, CliError> {
+    let text = match Origin::of(args).outside()? {
         Some(text) => text,
-        None if make && !file.exists() => {
+        None => read_file(&device.secret())
+            .map_err(|e| e.hint("give the secret with --secret-file, IBGIB_SECRET_FILE or IBGIB_SECRET_COMMAND"))?,
+    };
+    derive(&text, config)
+}
+
+/// A new device's secret: the device gets a file with one of its own if none comes from outside.
+pub(crate) fn find_or_make(args: &Args, device: &Layout, config: &mut ConfigFile) -> Result<Secret, CliError> {
+    let text = match Origin::of(args).outside()? {
+        Some(text) => text,
+        None => {
             let text = Zeroizing::new(entropy::random_hex());
-            write_private(file, text.as_bytes())?;
+            write_private(&device.secret(), text.as_bytes())?;
             Zeroizing::new(text.as_bytes().to_vec())
         }
-        None => read_file(file)
-            .map_err(|e| e.hint("give the secret with --secret-file, IBGIB_SECRET_FILE or IBGIB_SECRET_COMMAND"))?,
     };
     derive(&text, config)
 }
@@ -126,7 +153,20 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
     made.and_then(|mut f| f.write_all(bytes).and_then(|()| f.sync_all())).map_err(|e| CliError::io(path, &e))
 }
 
-/// As the engine asks for it.
-pub(crate) fn source(secret: Secret) -> SecretSource {
-    SecretSource::new(move || Ok(secret.clone()))
+/// A device's secret as the engine asks for it, at each connection. It is checked now, handed out once, and read
+/// again where it is kept when another connection needs it: nothing keeps it meanwhile. Only what may be had
+/// once (from stdin, a pipe, or a command that may ask somebody) is kept as long as the source.
+pub(crate) fn source(args: &Args, device: &mut Device) -> Result<SecretSource, CliError> {
+    let first = device.secret(args)?;
+    let file = match Origin::of(args) {
+        Origin::File(file) if file.is_file() => file,
+        Origin::Device => device.layout.secret(),
+        _ => return Ok(SecretSource::new(move || Ok(first.clone()))),
+    };
+    let (first, config) = (Mutex::new(Some(first)), device.layout.config());
+    Ok(SecretSource::new(move || {
+        let first = first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let again = || derive(&read_file(&file)?, &mut ConfigFile::read(&config)?);
+        first.map_or_else(|| again().map_err(|e| e.message), Ok)
+    }))
 }

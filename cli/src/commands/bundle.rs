@@ -4,24 +4,12 @@ use crate::args::{self, Args};
 use crate::device::Store;
 use crate::error::{CliError, Exit};
 use crate::output::Output;
-use ibgib::{Value, object};
+use crate::report::{Exported, Imported, partly};
 use ibgib_peer::entropy::random_hex;
-use ibgib_spaces::{Bundled, bundle};
+use ibgib_spaces::bundle;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Write};
 use std::path::Path;
-
-fn value(told: &Bundled) -> Value {
-    let number = |n: u64| Value::integer(n);
-    let refused = told.refused.iter().map(|(tjp, why)| object([("tjp", tjp.into()), ("reason", why.as_str().into())]));
-    object([
-        ("nodes", number(told.nodes)),
-        ("timelines", number(told.timelines)),
-        ("merges", number(told.merges)),
-        ("conflicts", number(told.conflicts)),
-        ("refused", Value::Array(refused.collect())),
-    ])
-}
 
 pub(crate) async fn export(args: &Args, out: &Output, export: &args::Export) -> Result<Exit, CliError> {
     let store = Store::open(args)?;
@@ -50,7 +38,7 @@ pub(crate) async fn export(args: &Args, out: &Output, export: &args::Export) -> 
     })?;
     fresh.as_file_mut().flush().and_then(|()| fresh.as_file().sync_all()).map_err(|e| failed(&e))?;
     fresh.persist(path).map_err(|e| failed(&e.error))?;
-    out.result(value(&told), || format!("{} nodes, {} timelines in {}", told.nodes, told.timelines, path.display()))?;
+    out.report(&Exported { bundled: told, file: path.clone() })?;
     Ok(Exit::Done)
 }
 
@@ -58,20 +46,14 @@ pub(crate) async fn import(args: &Args, out: &Output, import: &args::Import) -> 
     let store = Store::open(args)?;
     let owner = format!("import/{}", random_hex());
     let space = &**store.space();
-    let told = match import.file == Path::new("-") {
+    let bundled = match import.file == Path::new("-") {
         true => bundle::import(space, BufReader::new(std::io::stdin()), &owner, import.dry_run).await?,
         false => {
             let file = File::open(&import.file).map_err(|e| CliError::io(&import.file, &e))?;
             bundle::import(space, BufReader::new(file), &owner, import.dry_run).await?
         }
     };
-    out.result(value(&told), || {
-        let done = if import.dry_run { "holds" } else { "imported" };
-        let mut text = format!("{done} {} nodes, {} timelines", told.nodes, told.timelines);
-        for (tjp, why) in &told.refused {
-            text.push_str(&format!("\nleft as it is here: {tjp}: {why}"));
-        }
-        text
-    })?;
-    Ok(if told.conflicts > 0 || !told.refused.is_empty() { Exit::Partly } else { Exit::Done })
+    let exit = partly(bundled.conflicts > 0 || !bundled.refused.is_empty());
+    out.report(&Imported { bundled, dry_run: import.dry_run })?;
+    Ok(exit)
 }

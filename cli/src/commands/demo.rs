@@ -1,34 +1,29 @@
 //! `demo`: what a user would do, done with this very program, and the proof that it worked.
 
+mod files;
+
 use crate::args::{self, Args};
 use crate::error::{CliError, Exit};
 use crate::output::Output;
+use files::{contents, copy, documents, shared_text, write};
 use ibgib::{Mode, Value, object};
-use std::collections::{BTreeMap, HashSet};
+use rustix::process::{Pid, Signal, kill_process};
+use std::collections::HashSet;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// What the demo works on unless a folder is given.
-const DOCUMENTS: [(&str, &str); 5] = [
-    ("README.md", include_str!("../../../README.md")),
-    ("CHANGELOG.md", include_str!("../../../CHANGELOG.md")),
-    ("docs/protocol.md", include_str!("../../../docs/protocol.md")),
-    ("docs/glossary.md", include_str!("../../../docs/glossary.md")),
-    ("docs/compatibility.md", include_str!("../../../docs/compatibility.md")),
-];
 /// The JSON document that both devices edit.
 const SETTINGS: &str = "ibgib-demo.json";
 /// How long an interrupted demo waits for its own processes.
 const END_MAX: Duration = Duration::from_secs(10);
-/// Files above this size are no good to show a merge with.
-const EDIT_BYTES_MAX: u64 = 256 * 1024;
 
-struct Stage {
+/// The demo under way.
+struct DemoRun {
     program: PathBuf,
     root: PathBuf,
     started: Instant,
@@ -47,15 +42,14 @@ impl Running {
     }
 
     fn end(&self) {
-        let pids: Vec<String> = self.all().iter().map(ToString::to_string).collect();
-        if !pids.is_empty() {
-            // They may be ending by themselves.
-            let _ = Command::new("kill").arg("-TERM").args(pids).stderr(Stdio::null()).status();
+        for pid in self.all().iter() {
+            // It may be ending by itself.
+            let _ = terminate(*pid);
         }
     }
 }
 
-impl Drop for Stage {
+impl Drop for DemoRun {
     fn drop(&mut self) {
         if let Some(mut server) = self.server.take() {
             // It may have ended by itself.
@@ -66,11 +60,17 @@ impl Drop for Stage {
     }
 }
 
+/// Asks a process of ours to end.
+fn terminate(pid: u32) -> std::io::Result<()> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(std::io::ErrorKind::NotFound)?;
+    Ok(kill_process(pid, Signal::TERM)?)
+}
+
 fn failed(step: &str, why: impl std::fmt::Display) -> CliError {
     CliError::failed("demo", format!("{step}: {why}"))
 }
 
-impl Stage {
+impl DemoRun {
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.args(args).current_dir(&self.root).stdin(Stdio::null());
@@ -83,7 +83,7 @@ impl Stage {
     }
 
     /// Runs one command of this program and answers its JSON lines.
-    fn run(&self, args: &[&str]) -> Result<Vec<Value>, CliError> {
+    fn ibgib(&self, args: &[&str]) -> Result<Vec<Value>, CliError> {
         let whole = [args, &["--json"]].concat();
         let step = format!("ibgib {}", args.join(" "));
         let mut command = self.command(&whole);
@@ -102,7 +102,7 @@ impl Stage {
     }
 
     fn one(&self, args: &[&str]) -> Result<Value, CliError> {
-        self.run(args)?.pop().ok_or_else(|| failed(&args.join(" "), "no answer"))
+        self.ibgib(args)?.pop().ok_or_else(|| failed(&args.join(" "), "no answer"))
     }
 
     fn tell(&self, what: &str) {
@@ -132,13 +132,10 @@ impl Stage {
         url.ok_or_else(|| failed("ibgib serve", "it did not tell where it listens"))
     }
 
-    /// Asks the server to end, as a user would with ctrl-c, so that its store can be checked.
+    /// Ends the server, so that its store can be checked.
     fn stop(&mut self) -> Result<(), CliError> {
         let Some(server) = &mut self.server else { return Ok(()) };
-        let asked = Command::new("kill").args(["-TERM", &server.id().to_string()]).status();
-        if !asked.is_ok_and(|s| s.success()) {
-            return Err(failed("stopping the server", "it cannot be signalled"));
-        }
+        terminate(server.id()).map_err(|e| failed("stopping the server", e))?;
         let ended = server.wait().map_err(|e| failed("stopping the server", e))?;
         self.running.all().remove(&server.id());
         self.server = None;
@@ -180,7 +177,7 @@ pub(crate) async fn demo(args: &Args, out: &Output, demo: &args::Demo) -> Result
     temporary.disable_cleanup(demo.keep);
     let root = temporary.path().to_owned();
     let running = Running::default();
-    let stage = Stage {
+    let run = DemoRun {
         program,
         root: root.clone(),
         started: Instant::now(),
@@ -190,7 +187,7 @@ pub(crate) async fn demo(args: &Args, out: &Output, demo: &args::Demo) -> Result
     };
     let folder = demo.folder.clone();
     let mut term = signal(SignalKind::terminate()).map_err(|e| failed("signals", e))?;
-    let mut work = tokio::task::spawn_blocking(move || play(stage, folder.as_deref()));
+    let mut work = tokio::task::spawn_blocking(move || play(run, folder.as_deref()));
     let result = tokio::select! {
         result = &mut work => result.map_err(|e| failed("the demo", e))?,
         _ = tokio::signal::ctrl_c() => Err(CliError::interrupted()),
@@ -218,8 +215,8 @@ pub(crate) async fn demo(args: &Args, out: &Output, demo: &args::Demo) -> Result
     Ok(if equal { Exit::Done } else { Exit::Failed })
 }
 
-fn play(mut stage: Stage, folder: Option<&Path>) -> Result<Value, CliError> {
-    let (alice, bob) = (stage.root.join("alice"), stage.root.join("bob"));
+fn play(mut run: DemoRun, folder: Option<&Path>) -> Result<Value, CliError> {
+    let (alice, bob) = (run.root.join("alice"), run.root.join("bob"));
     fs::create_dir(&alice).map_err(|e| CliError::io(&alice, &e))?;
     let files = match folder {
         Some(folder) => copy(folder, &alice)?,
@@ -227,14 +224,14 @@ fn play(mut stage: Stage, folder: Option<&Path>) -> Result<Value, CliError> {
     };
     write(&alice.join(SETTINGS), "{\n  \"title\": \"demo\",\n  \"colour\": \"green\",\n  \"size\": 1\n}\n")?;
     let edited = shared_text(&alice)?;
-    stage.tell(&format!("a folder with {} files, two devices (alice, bob), one server", files + 1));
+    run.tell(&format!("a folder with {} files, two devices (alice, bob), one server", files + 1));
 
-    let url = stage.serve()?;
-    stage.tell(&format!("server: {url}, store on disk"));
-    stage.run(&["init", "alice", "--remote", &url])?;
-    stage.sync("alice")?;
-    let cloned = stage.one(&["clone", &url, "bob"])?;
-    stage.tell(&format!("bob clones: {}", story(&cloned)));
+    let url = run.serve()?;
+    run.tell(&format!("server: {url}, store on disk"));
+    run.ibgib(&["init", "alice", "--remote", &url])?;
+    run.sync("alice")?;
+    let cloned = run.one(&["clone", &url, "bob"])?;
+    run.tell(&format!("bob clones: {}", story(&cloned)));
 
     let name = edited.display().to_string();
     let text = fs::read_to_string(alice.join(&edited)).map_err(|e| CliError::io(&edited, &e))?;
@@ -244,34 +241,30 @@ fn play(mut stage: Stage, folder: Option<&Path>) -> Result<Value, CliError> {
     write(&alice.join(SETTINGS), "{\n  \"title\": \"demo\",\n  \"colour\": \"blue\",\n  \"size\": 1\n}\n")?;
     write(&bob.join(SETTINGS), "{\n  \"title\": \"demo\",\n  \"colour\": \"green\",\n  \"size\": 2\n}\n")?;
     write(&bob.join("from-bob.txt"), "a new file\n")?;
-    stage.tell(&format!("both edit {name} (top, end) and {SETTINGS} (colour, size); bob adds a file"));
+    run.tell(&format!("both edit {name} (top, end) and {SETTINGS} (colour, size); bob adds a file"));
     for device in ["alice", "bob", "alice", "bob"] {
-        stage.sync(device)?;
+        run.sync(device)?;
     }
 
-    let tips = [stage.run(&["-C", "alice", "tips"])?, stage.run(&["-C", "bob", "tips"])?];
-    stage.stop()?;
-    let server_tips = stage.run(&["--space", "server", "tips"])?;
+    let tips = [run.ibgib(&["-C", "alice", "tips"])?, run.ibgib(&["-C", "bob", "tips"])?];
+    run.stop()?;
+    let server_tips = run.ibgib(&["--space", "server", "tips"])?;
     let same_tips = tips.iter().all(|t| *t == server_tips) && !server_tips.is_empty();
-    stage.tell(&format!(
-        "tips of alice, bob and the server ({} timelines) equal: {}",
-        server_tips.len(),
-        yes(same_tips)
-    ));
+    run.tell(&format!("tips of alice, bob and the server ({} timelines) equal: {}", server_tips.len(), yes(same_tips)));
     let mut clean = true;
     for store in [["-C", "alice"], ["-C", "bob"], ["--space", "server"]] {
-        let found = stage.one(&[&store[..], &["fsck"]].concat())?;
+        let found = run.one(&[&store[..], &["fsck"]].concat())?;
         let whole = number(&found, &["nodes"]) > 0.0;
         clean &= whole;
-        stage.tell(&format!("fsck {}: {} nodes, clean", store[1], number(&found, &["nodes"])));
+        run.tell(&format!("fsck {}: {} nodes, clean", store[1], number(&found, &["nodes"])));
     }
     let merged = fs::read_to_string(alice.join(&edited)).map_err(|e| CliError::io(&edited, &e))?;
     let settings = fs::read_to_string(alice.join(SETTINGS)).map_err(|e| CliError::io(Path::new(SETTINGS), &e))?;
     let both = merged.contains("Alice wrote") && merged.contains("Bob wrote") && merged.contains(text.trim());
     let fields = settings.contains("\"blue\"") && settings.contains("\"size\": 2");
-    stage.tell(&format!("{name} has both paragraphs: {}; {SETTINGS} has both fields: {}", yes(both), yes(fields)));
+    run.tell(&format!("{name} has both paragraphs: {}; {SETTINGS} has both fields: {}", yes(both), yes(fields)));
     let same_files = contents(&alice)? == contents(&bob)?;
-    stage.tell(&format!("the two folders equal, byte for byte: {}", yes(same_files)));
+    run.tell(&format!("the two folders equal, byte for byte: {}", yes(same_files)));
     let equal = same_tips && clean && both && fields && same_files;
     Ok(object([
         ("equal", equal.into()),
@@ -280,105 +273,10 @@ fn play(mut stage: Stage, folder: Option<&Path>) -> Result<Value, CliError> {
         ("sameTips", same_tips.into()),
         ("sameFiles", same_files.into()),
         ("merged", (both && fields).into()),
-        ("ms", Value::integer(stage.started.elapsed().as_millis())),
+        ("ms", Value::Number(run.started.elapsed().as_millis() as f64)),
     ]))
 }
 
 fn yes(yes: bool) -> &'static str {
     if yes { "yes" } else { "NO" }
-}
-
-fn write(path: &Path, text: &str) -> Result<(), CliError> {
-    let written = match path.parent() {
-        Some(dir) => fs::create_dir_all(dir),
-        None => Ok(()),
-    };
-    let written = written.and_then(|()| fs::File::create(path)).and_then(|mut f| f.write_all(text.as_bytes()));
-    written.map_err(|e| CliError::io(path, &e))
-}
-
-fn documents(to: &Path) -> Result<usize, CliError> {
-    for (name, text) in DOCUMENTS {
-        write(&to.join(name), text)?;
-    }
-    Ok(DOCUMENTS.len())
-}
-
-/// Regular files below `dir`, relative, without what belongs to version control or to a device.
-fn files(dir: &Path) -> Result<Vec<PathBuf>, CliError> {
-    let mut out = Vec::new();
-    let mut todo = vec![PathBuf::new()];
-    while let Some(at) = todo.pop() {
-        let here = dir.join(&at);
-        let entries = fs::read_dir(&here).map_err(|e| CliError::io(&here, &e))?;
-        for entry in entries {
-            let entry = entry.map_err(|e| CliError::io(&here, &e))?;
-            let kind = entry.file_type().map_err(|e| CliError::io(&entry.path(), &e))?;
-            let name = entry.file_name();
-            if name == ".git" || name == ".ibgib" || name == ".ibgibignore" {
-                continue;
-            }
-            if kind.is_dir() {
-                todo.push(at.join(name));
-            } else if kind.is_file() {
-                out.push(at.join(name));
-            }
-        }
-    }
-    out.sort();
-    Ok(out)
-}
-
-fn copy(from: &Path, to: &Path) -> Result<usize, CliError> {
-    let all = files(from)?;
-    if all.is_empty() {
-        return Err(CliError::not_found("a file in", from.display().to_string()));
-    }
-    for path in &all {
-        let target = to.join(path);
-        let made = target.parent().map_or(Ok(()), fs::create_dir_all);
-        made.and_then(|()| fs::copy(from.join(path), &target)).map_err(|e| CliError::io(&from.join(path), &e))?;
-        // What is read-only there must be editable here.
-        let meta = fs::metadata(&target).map_err(|e| CliError::io(&target, &e))?;
-        let mut rights = meta.permissions();
-        if rights.readonly() {
-            std::os::unix::fs::PermissionsExt::set_mode(&mut rights, 0o644);
-            fs::set_permissions(&target, rights).map_err(|e| CliError::io(&target, &e))?;
-        }
-    }
-    Ok(all.len())
-}
-
-/// The text file that both will edit: the longest of moderate size.
-fn shared_text(dir: &Path) -> Result<PathBuf, CliError> {
-    let mut best: Option<(u64, PathBuf)> = None;
-    for path in files(dir)? {
-        let size = fs::metadata(dir.join(&path)).map_or(0, |m| m.len());
-        let larger = best.as_ref().is_none_or(|(most, _)| size > *most);
-        // Lines put into a document make it none.
-        let has_lines = path.extension().is_none_or(|e| e != "json");
-        if size > EDIT_BYTES_MAX || !larger || !has_lines {
-            continue;
-        }
-        if fs::read_to_string(dir.join(&path))
-            .is_ok_and(|text| !text.contains(['\0', '\r']) && text.lines().count() > 4)
-        {
-            best = Some((size, path));
-        }
-    }
-    if let Some((_, path)) = best {
-        return Ok(path);
-    }
-    let own = PathBuf::from("ibgib-demo.md");
-    write(&dir.join(&own), "# Demo\n\nA first paragraph.\n\nA second one.\n\nA third one.\n")?;
-    Ok(own)
-}
-
-/// Every file with the bytes it has.
-fn contents(dir: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>, CliError> {
-    let read = |path: PathBuf| {
-        let bytes = fs::read(dir.join(&path)).map_err(|e| CliError::io(&path, &e))?;
-        Ok((path, bytes))
-    };
-    files(dir)?.into_iter().map(read).collect()
 }

@@ -4,8 +4,9 @@ use crate::args::{self, Args};
 use crate::device::{Store, moment};
 use crate::error::{CliError, Exit};
 use crate::output::Output;
+use crate::report::{Addressed, BadLine, Checked, RuleError};
 use ibgib::transform::{self, Moment, Transformed};
-use ibgib::{IbGib, Map, Mode, Value, Verified, compat, object};
+use ibgib::{IbGib, Map, Mode, Value, Verified, compat};
 use ibgib_keystone::Expect;
 use ibgib_spaces::settle::admit;
 use std::io::{BufRead, Read};
@@ -43,27 +44,16 @@ fn is_blank(line: &Result<String, String>) -> bool {
     line.as_ref().is_ok_and(|text| text.trim().is_empty())
 }
 
-/// A rule that does not hold.
-struct Bad {
-    rule: String,
-    message: String,
-}
-
-impl Bad {
+impl RuleError {
     fn new(rule: &str, message: impl ToString) -> Self {
         Self { rule: rule.to_owned(), message: message.to_string() }
     }
 }
 
-impl From<ibgib::VerifyError> for Bad {
+impl From<ibgib::VerifyError> for RuleError {
     fn from(error: ibgib::VerifyError) -> Self {
         Self::new(error.rule(), error)
     }
-}
-
-fn errors(all: &[Bad]) -> Value {
-    let row = |bad: &Bad| object([("rule", bad.rule.as_str().into()), ("message", bad.message.as_str().into())]);
-    object([("valid", all.is_empty().into()), ("errors", Value::Array(all.iter().map(row).collect()))])
 }
 
 pub(crate) async fn put(args: &Args, out: &Output) -> Result<Exit, CliError> {
@@ -74,7 +64,7 @@ pub(crate) async fn put(args: &Args, out: &Output) -> Result<Exit, CliError> {
         if is_blank(&line) {
             continue;
         }
-        let checked = line.map_err(|why| Bad::new("json", why)).and_then(|text| Ok(Verified::parse(&text)?));
+        let checked = line.map_err(|why| RuleError::new("json", why)).and_then(|text| Ok(Verified::parse(&text)?));
         nodes.push(checked.map_err(|bad| {
             CliError::integrity(&bad.rule, format!("line {}: {}", i + 1, bad.message))
                 .about(format!("line {}", i + 1))
@@ -83,7 +73,7 @@ pub(crate) async fn put(args: &Args, out: &Output) -> Result<Exit, CliError> {
     }
     admit(&**store.space(), &nodes).await?;
     for node in &nodes {
-        out.item(&object([("addr", node.addr().into())]), || node.addr().to_string())?;
+        out.item(&Addressed(node.addr().to_string()))?;
     }
     Ok(Exit::Done)
 }
@@ -107,16 +97,11 @@ pub(crate) async fn transform(args: &Args, out: &Output, options: &args::Transfo
             }
             Err(bad) => {
                 failed += 1;
-                answer_bad(out, &bad)?;
+                out.item(&BadLine(&bad))?;
             }
         }
     }
     ended(failed)
-}
-
-fn answer_bad(out: &Output, bad: &Bad) -> Result<(), CliError> {
-    let error = object([("code", bad.rule.as_str().into()), ("message", bad.message.as_str().into())]);
-    out.item(&object([("error", error)]), || format!("error {}: {}", bad.rule, bad.message))
 }
 
 /// Work went on after each bad line; the exit code tells of them.
@@ -131,11 +116,11 @@ async fn run_transform(
     line: Result<String, String>,
     compat: bool,
     store: Option<&Store>,
-) -> Result<Result<Value, Bad>, CliError> {
+) -> Result<Result<Value, RuleError>, CliError> {
     let mode = if compat { Mode::Compat } else { Mode::Strict };
     let parsed = line
-        .map_err(|why| Bad::new("json", why))
-        .and_then(|text| Value::parse(&text, mode).map_err(|e| Bad::new("json", e)));
+        .map_err(|why| RuleError::new("json", why))
+        .and_then(|text| Value::parse(&text, mode).map_err(|e| RuleError::new("json", e)));
     let line = match parsed {
         Ok(line) => line,
         Err(bad) => return Ok(Err(bad)),
@@ -146,21 +131,26 @@ async fn run_transform(
     let moment = stub(line.get("stub"));
     if compat {
         let made = match op.as_str() {
-            "fork" => compat::transform::fork(opts, &moment),
-            "mut8" => compat::transform::mut8(opts, &moment),
-            "rel8" => compat::transform::rel8(opts, &moment),
-            "firstGen" => compat::transform::first_gen(opts, &moment),
-            _ => return Ok(Err(Bad::new("op", format!("unknown op {op:?}: expected fork, mut8, rel8 or firstGen")))),
+            "fork" => transform::compat::fork(opts, &moment),
+            "mut8" => transform::compat::mut8(opts, &moment),
+            "rel8" => transform::compat::rel8(opts, &moment),
+            "firstGen" => transform::compat::first_gen(opts, &moment),
+            _ => {
+                return Ok(Err(RuleError::new(
+                    "op",
+                    format!("unknown op {op:?}: expected fork, mut8, rel8 or firstGen"),
+                )));
+            }
         };
         return Ok(match made {
             Ok(made) => Ok(result(&made.new_ibgib, &made.dnas, &made.intermediates)),
-            Err(error) => Err(Bad::new("transform", error)),
+            Err(error) => Err(RuleError::new("transform", error)),
         });
     }
     let made: Transformed = match transform::from_json(&op, opts, &moment) {
         Ok(made) => made,
         Err(transform::TransformError::Product(error)) => return Ok(Err(error.into())),
-        Err(error) => return Ok(Err(Bad::new("transform", error))),
+        Err(error) => return Ok(Err(RuleError::new("transform", error))),
     };
     if let Some(store) = store {
         let mut nodes = made.nodes();
@@ -205,14 +195,14 @@ fn stub(stub: Option<&Value>) -> Moment {
     out
 }
 
-fn address(text: &str, compat: bool) -> Result<String, Bad> {
+fn address(text: &str, compat: bool) -> Result<String, RuleError> {
     let node = IbGib::parse(text, if compat { Mode::Compat } else { Mode::Strict })?;
     if node.gib.as_deref() == Some("gib") && node.data.is_none() && node.rel8ns.is_none() {
         // A primitive: it has a name instead of a hash.
         return Ok(format!("{}^gib", node.ib));
     }
     if compat {
-        let gib = compat::get_gib(&node).map_err(|e| Bad::new("compat", e))?;
+        let gib = compat::get_gib(&node).map_err(|e| RuleError::new("compat", e))?;
         return Ok(format!("{}^{gib}", node.ib));
     }
     Ok(node.seal()?.addr().to_string())
@@ -221,18 +211,18 @@ fn address(text: &str, compat: bool) -> Result<String, Bad> {
 pub(crate) fn addr(out: &Output, mode: &args::Mode) -> Result<Exit, CliError> {
     let mut failed = 0;
     for line in lines() {
-        match line?.map_err(|why| Bad::new("json", why)).and_then(|text| address(&text, mode.compat)) {
-            Ok(addr) => out.item(&object([("addr", addr.as_str().into())]), || addr.clone())?,
+        match line?.map_err(|why| RuleError::new("json", why)).and_then(|text| address(&text, mode.compat)) {
+            Ok(addr) => out.item(&Addressed(addr))?,
             Err(bad) => {
                 failed += 1;
-                answer_bad(out, &bad)?;
+                out.item(&BadLine(&bad))?;
             }
         }
     }
     ended(failed)
 }
 
-fn check(text: &str, compat: bool) -> Vec<Bad> {
+fn check(text: &str, compat: bool) -> Vec<RuleError> {
     if !compat {
         return Verified::parse(text).err().map(|e| vec![e.into()]).unwrap_or_default();
     }
@@ -241,20 +231,20 @@ fn check(text: &str, compat: bool) -> Vec<Bad> {
         Err(error) => return vec![error.into()],
     };
     match compat::validate_intrinsically(&node) {
-        Ok(all) => all.iter().map(|e| Bad::new("compat", e)).collect(),
-        Err(throws) => vec![Bad::new("compat", throws)],
+        Ok(all) => all.iter().map(|e| RuleError::new("compat", e)).collect(),
+        Err(throws) => vec![RuleError::new("compat", throws)],
     }
 }
 
 pub(crate) fn verify(out: &Output, mode: &args::Mode) -> Result<Exit, CliError> {
     let mut failed = 0;
     for line in lines() {
-        let bad = match line? {
+        let errors = match line? {
             Ok(text) => check(&text, mode.compat),
-            Err(why) => vec![Bad::new("json", why)],
+            Err(why) => vec![RuleError::new("json", why)],
         };
-        failed += usize::from(!bad.is_empty());
-        out.item(&errors(&bad), || bad.first().map_or("ok".to_owned(), |b| format!("bad {}", b.rule)))?;
+        failed += usize::from(!errors.is_empty());
+        out.item(&Checked { errors, full: false })?;
     }
     ended(failed)
 }
@@ -279,12 +269,10 @@ pub(crate) fn validate(out: &Output, options: &args::KeystoneValidate) -> Result
         return Err(CliError::usage("only one of the two frames can come from stdin"));
     }
     let (prev, next) = (read_frame(&options.prev)?, read_frame(&options.next)?);
-    let bad = if options.compat { validate_compat(&prev, &next) } else { validate_strict(&prev, &next, options) };
-    out.result(errors(&bad), || match &bad[..] {
-        [] => "valid".to_owned(),
-        bad => bad.iter().map(|b| format!("{}: {}\n", b.rule, b.message)).collect(),
-    })?;
-    match bad.first() {
+    let errors = if options.compat { validate_compat(&prev, &next) } else { validate_strict(&prev, &next, options) };
+    let checked = Checked { errors, full: true };
+    out.report(&checked)?;
+    match checked.errors.first() {
         None => Ok(Exit::Done),
         Some(first) => {
             Err(CliError::integrity(&first.rule, first.message.clone()).about(options.next.display().to_string()))
@@ -292,19 +280,19 @@ pub(crate) fn validate(out: &Output, options: &args::KeystoneValidate) -> Result
     }
 }
 
-fn validate_compat(prev: &str, next: &str) -> Vec<Bad> {
+fn validate_compat(prev: &str, next: &str) -> Vec<RuleError> {
     let parse = |text: &str| IbGib::parse(text, Mode::Compat);
     let frames = parse(prev).and_then(|prev| Ok((prev, parse(next)?)));
     match frames {
         Err(error) => vec![error.into()],
         Ok((prev, next)) => match ibgib_keystone::compat::validate(&prev, &next) {
-            Ok(all) => all.iter().map(|e| Bad::new("compat", e)).collect(),
-            Err(throws) => vec![Bad::new("compat", throws)],
+            Ok(all) => all.iter().map(|e| RuleError::new("compat", e)).collect(),
+            Err(throws) => vec![RuleError::new("compat", throws)],
         },
     }
 }
 
-fn validate_strict(prev: &str, next: &str, options: &args::KeystoneValidate) -> Vec<Bad> {
+fn validate_strict(prev: &str, next: &str, options: &args::KeystoneValidate) -> Vec<RuleError> {
     let frames = Verified::parse(prev).and_then(|prev| Ok((prev, Verified::parse(next)?)));
     let (prev, next) = match frames {
         Ok(frames) => frames,
@@ -318,6 +306,6 @@ fn validate_strict(prev: &str, next: &str, options: &args::KeystoneValidate) -> 
     };
     match ibgib_keystone::danger::validate_alone(&prev, &next, &expect) {
         Ok(()) => Vec::new(),
-        Err(all) => all.iter().map(|e| Bad::new(e.rule(), e)).collect(),
+        Err(all) => all.iter().map(|e| RuleError::new(e.rule(), e)).collect(),
     }
 }

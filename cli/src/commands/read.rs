@@ -2,11 +2,11 @@
 
 use crate::args::{self, Args, ConfigAction, TipKind};
 use crate::config::{self, ConfigFile, Setting};
-use crate::device::{DIR, Layout, Named, Store, find_root, start};
+use crate::device::{DIR, Layout, Named, Store, root, start};
 use crate::error::{CliError, Exit};
-use crate::output::Output;
-use ibgib::json::Spacing;
-use ibgib::{Addr, Map, Value, object, strings};
+use crate::output::{Output, pretty};
+use crate::report::Settings;
+use ibgib::{Addr, Value};
 use ibgib_folder::Folder;
 use ibgib_spaces::{Follow, Kind, SpaceError};
 use std::collections::HashSet;
@@ -24,15 +24,7 @@ pub(crate) async fn tips(args: &Args, out: &Output, tips: &args::Tips) -> Result
         TipKind::All => None,
     };
     for tip in store.space().tips(kind).await? {
-        let n = tip.n.map_or(Value::Null, Value::integer);
-        let value = object([
-            ("tjp", (&tip.tjp).into()),
-            ("tip", (&tip.addr).into()),
-            ("n", n),
-            ("kind", tip.kind.as_str().into()),
-        ]);
-        let n = tip.n.map_or("-".to_owned(), |n| n.to_string());
-        out.item(&value, || format!("{:8} n {n:>4}  {}  {}", tip.kind, tip.tjp, tip.addr))?;
+        out.item(&tip)?;
     }
     Ok(Exit::Done)
 }
@@ -48,20 +40,7 @@ pub(crate) async fn log(args: &Args, out: &Output, target: &args::Target) -> Res
     let named = store.resolve(args, &target.target).await?;
     let from = newest(&store, &named).await?;
     for entry in ibgib_folder::log(&**store.space(), &from, usize::MAX).await? {
-        let addr = |a: &Option<Addr>| a.as_ref().map_or(Value::Null, Value::from);
-        let value = object([
-            ("addr", (&entry.addr).into()),
-            ("n", entry.n.map_or(Value::Null, Value::integer)),
-            ("timestamp", entry.timestamp.as_deref().map_or(Value::Null, Value::from)),
-            ("past", addr(&entry.past)),
-            ("graftbase", addr(&entry.graftbase)),
-            ("graftorphan", addr(&entry.graftorphan)),
-        ]);
-        out.item(&value, || {
-            let n = entry.n.map_or("-".to_owned(), |n| n.to_string());
-            let merge = entry.graftorphan.as_ref().map_or(String::new(), |o| format!("  merges {o}"));
-            format!("n {n:>4}  {}  {}{merge}", entry.timestamp.as_deref().unwrap_or("-"), entry.addr)
-        })?;
+        out.item(&entry)?;
     }
     Ok(Exit::Done)
 }
@@ -124,29 +103,7 @@ pub(crate) async fn graph(args: &Args, out: &Output, graph: &args::Graph) -> Res
 pub(crate) async fn fsck(args: &Args, out: &Output) -> Result<Exit, CliError> {
     let store = Store::open(args)?;
     let found = ibgib_spaces::fsck(&**store.space()).await?;
-    let missing = found
-        .missing
-        .iter()
-        .map(|(addr, from)| object([("addr", addr.as_str().into()), ("from", from.as_str().into())]));
-    let value = object([
-        ("nodes", Value::integer(found.nodes)),
-        ("timelines", Value::integer(found.timelines)),
-        ("corrupt", strings(found.corrupt.iter().map(String::as_str))),
-        ("missing", Value::Array(missing.collect())),
-        ("unreachable", Value::integer(found.unreachable)),
-    ]);
-    out.result(value, || {
-        let mut text =
-            format!("{} nodes, {} timelines, {} unreachable", found.nodes, found.timelines, found.unreachable);
-        for addr in &found.corrupt {
-            text.push_str(&format!("\ncorrupt: {addr}"));
-        }
-        for (addr, from) in &found.missing {
-            text.push_str(&format!("\nmissing: {addr} (wanted by {from})"));
-        }
-        text.push_str(if found.is_clean() { "\nclean" } else { "\nDAMAGED" });
-        text
-    })?;
+    out.report(&found)?;
     if found.is_clean() {
         return Ok(Exit::Done);
     }
@@ -158,11 +115,7 @@ pub(crate) async fn fsck(args: &Args, out: &Output) -> Result<Exit, CliError> {
 
 pub(crate) fn config(args: &Args, out: &Output, config: &args::Config) -> Result<Exit, CliError> {
     let ConfigAction::Show { origin } = config.action;
-    let device = match find_root(args) {
-        Ok(root) => Some(ConfigFile::read(&Layout(root.join(DIR)).config())?),
-        Err(error) if error.code == "no_device" => None,
-        Err(error) => return Err(error),
-    };
+    let device = root(args)?.map(|root| ConfigFile::read(&Layout(root.join(DIR)).config())).transpose()?;
     let user = config::user_path().map(|p| ConfigFile::read(&p)).transpose()?;
     let dir = match &args.dir {
         Some(_) => "flag -C".to_owned(),
@@ -173,23 +126,6 @@ pub(crate) fn config(args: &Args, out: &Output, config: &args::Config) -> Result
     settings.push(("remote", config::setting("remote", "IBGIB_REMOTE", device.as_ref(), user.as_ref())));
     let log = config::env("IBGIB_LOG").map(|value| Setting { value, origin: "environment IBGIB_LOG".into() });
     settings.push(("log", log));
-    let none = || Setting { value: String::new(), origin: "default".into() };
-    let rows: Map = settings
-        .iter()
-        .map(|(key, setting)| {
-            let value = setting.as_ref().map_or(Value::Null, |s| s.value.as_str().into());
-            let from = setting.as_ref().map_or("default", |s| s.origin.as_str());
-            (*key, if origin { object([("value", value), ("origin", from.into())]) } else { value })
-        })
-        .collect();
-    out.result(Value::Object(rows), || {
-        let mut text = String::new();
-        for (key, setting) in &settings {
-            let setting = setting.clone().unwrap_or_else(none);
-            let from = if origin { format!("  ({})", setting.origin) } else { String::new() };
-            text.push_str(&format!("{key} = {:?}{from}\n", setting.value));
-        }
-        text
-    })?;
+    out.report(&Settings { all: settings, origin })?;
     Ok(Exit::Done)
 }

@@ -3,8 +3,9 @@
 use crate::args::{self, Args, PolicyKind};
 use crate::error::{CliError, Exit};
 use crate::output::Output;
+use crate::report::Listening;
 use crate::secret;
-use ibgib::{Addr, object};
+use ibgib::Addr;
 use ibgib_dev_tools::DevTools;
 use ibgib_peer::{Host, HostOptions, Policy};
 use ibgib_server::{Mount, ServeOptions, Server};
@@ -43,12 +44,12 @@ pub(crate) async fn serve(args: &Args, out: &Output, serve: &args::Serve) -> Res
     let mut int = catch(SignalKind::interrupt())?;
     let server = Server::start(Arc::clone(&host), options).await?;
     let url = server.url();
-    out.item(&object([("listening", url.as_str().into())]), || format!("listening {url}"))?;
+    out.item(&Listening { member: "listening", word: "listening", url: url.clone() })?;
     if let Some(tools) = &tools {
         tools.listening(&url);
         tools.stored_in(dir);
-        let page = tools.page().unwrap_or_default();
-        out.item(&object([("dev_tools", page.as_str().into())]), || format!("dev-tools {page}"))?;
+        let url = tools.page().unwrap_or_default();
+        out.item(&Listening { member: "dev_tools", word: "dev-tools", url })?;
     }
     tracing::info!(space = %dir.display(), %url, id = host.space().id(), "serving");
     loop {

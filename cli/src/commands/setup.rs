@@ -1,13 +1,14 @@
 //! `init` and `clone`: new devices.
 
-use super::sync;
+use super::syncing::{once, which_folder};
 use crate::args::{self, Args};
 use crate::config::ConfigFile;
 use crate::device::{DIR, Device, Layout, lock, moment, parse_addr, start};
 use crate::error::{CliError, Exit};
 use crate::output::Output;
+use crate::report::Made;
 use crate::secret;
-use ibgib::{Addr, Value, object};
+use ibgib::Addr;
 use ibgib_folder::Folder;
 use ibgib_peer::{Remote, WebSocketRemote, identity};
 use ibgib_saga::{Code, Limits, Refusal, SagaError};
@@ -24,11 +25,6 @@ enum Start {
     Unknown,
 }
 
-struct Made {
-    folder: Option<Addr>,
-    identity: Addr,
-}
-
 pub(crate) async fn init(args: &Args, out: &Output, init: &args::Init) -> Result<Exit, CliError> {
     let root = init.dir.clone().unwrap_or_else(|| start(args));
     let begin = match &init.join {
@@ -39,21 +35,15 @@ pub(crate) async fn init(args: &Args, out: &Output, init: &args::Init) -> Result
         WebSocketRemote::new(url, Limits::default().message_bytes_max)?;
     }
     let made = make(args, &root, begin, init.remote.as_deref()).await?;
-    let folder = made.folder.as_ref().map_or(Value::Null, Value::from);
-    let remote = init.remote.as_deref().map_or(Value::Null, Value::from);
-    let value = object([("folder", folder), ("identity", (&made.identity).into()), ("remote", remote)]);
-    out.result(value, || {
-        let folder = made.folder.as_ref().map_or("none yet", Addr::as_str);
-        format!("{} is a device now\nfolder:   {folder}\nidentity: {}", root.display(), made.identity)
-    })?;
+    out.report(&Made { root, ..made })?;
     Ok(Exit::Done)
 }
 
 /// Makes `.ibgib/` beside its place and renames it in, so that a half-made one never stands there.
-async fn make(args: &Args, root: &Path, begin: Start, remote: Option<&str>) -> Result<Made, CliError> {
-    let new = !root.exists();
-    fs::create_dir_all(root).map_err(|e| CliError::io(root, &e))?;
-    let root = fs::canonicalize(root).map_err(|e| CliError::io(root, &e))?;
+async fn make(args: &Args, given: &Path, begin: Start, remote: Option<&str>) -> Result<Made, CliError> {
+    let new = !given.exists();
+    fs::create_dir_all(given).map_err(|e| CliError::io(given, &e))?;
+    let root = fs::canonicalize(given).map_err(|e| CliError::io(given, &e))?;
     let place = root.join(DIR);
     if place.exists() {
         return Err(CliError::failed("exists", format!("{} is a device already", root.display()))
@@ -102,7 +92,7 @@ async fn fill(
         config.set("remote", remote);
     }
     config.write()?;
-    let secret = secret::find(args, &fresh.secret(), &mut config, true)?;
+    let secret = secret::find_or_make(args, fresh, &mut config)?;
     let space: Arc<dyn Space> = Arc::new(DurableSpace::create(&fresh.space())?);
     let chain = identity::create(&*space, &secret).await?;
     Device::set_identity(&*space, chain.tjp()).await?;
@@ -111,7 +101,12 @@ async fn fill(
         Start::Join(tjp) => Some(Folder::join(Arc::clone(&space), root, tjp).await?),
         Start::Unknown => None,
     };
-    let made = Made { folder: folder.map(|f| f.tjp().clone()), identity: chain.tjp().clone() };
+    let made = Made {
+        root: root.to_owned(),
+        folder: folder.map(|f| f.tjp().clone()),
+        identity: chain.tjp().clone(),
+        remote: remote.map(str::to_owned),
+    };
     Ok((made, held))
 }
 
@@ -159,8 +154,11 @@ pub(crate) async fn clone(args: &Args, out: &Output, clone: &args::Clone) -> Res
         watch: false,
         timeout: None,
     };
-    match sync::run(args, out, Device::at(dir.clone())?, &plain).await {
-        Ok(exit) => Ok(exit),
+    match once(args, out, Device::at(dir.clone())?, &plain).await {
+        Ok(report) => {
+            out.report(&report)?;
+            Ok(report.exit())
+        }
         Err(error) => {
             let next = format!("the new device is {}; 'ibgib -C {} sync' goes on", dir.display(), dir.display());
             let hint = match &error.hint {
@@ -171,12 +169,4 @@ pub(crate) async fn clone(args: &Args, out: &Output, clone: &args::Clone) -> Res
             Err(CliError { message, subject: Some(made.identity.to_string()), hint: Some(hint), ..error })
         }
     }
-}
-
-/// The server has several folders.
-pub(crate) fn which_folder<'a>(folders: impl Iterator<Item = &'a Addr>) -> CliError {
-    let all: Vec<&str> = folders.map(Addr::as_str).collect();
-    CliError::usage(format!("the server has several folders: {}", all.join(", ")))
-        .about(all.join(", "))
-        .hint("choose one with --folder")
 }

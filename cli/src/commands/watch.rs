@@ -4,25 +4,20 @@
 //! ours, which signs and stores nothing. The device's store and lock are held during a sync only, so other commands
 //! work beside a watcher.
 
-use super::sync::{Did, bring, direction, in_time, reached, scope, server, take};
+use super::syncing::{bring, direction, in_time, reached, scope, server, take};
 use crate::args::{self, Args};
-use crate::device::{Device, Layout, lock_watch};
+use crate::device::{DIR, Device, Layout, lock_watch};
 use crate::error::{CliError, Exit};
 use crate::output::Output;
+use crate::report::SyncReport;
 use crate::secret;
-use ibgib::Addr;
-use ibgib_folder::{Change, Glance};
-use ibgib_peer::{SecretSource, SenderIdentity, SyncPeer, Synced, WebSocketRemote, entropy};
-use ibgib_saga::{Fingerprint, Limits, SagaError, SyncRequest};
-use ibgib_spaces::{Kind, MemorySpace};
-use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind};
-use notify::{ErrorKind, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use ibgib_folder::Watch;
+use ibgib_peer::{SecretSource, SenderIdentity, SyncConnection, WebSocketRemote, entropy};
+use ibgib_saga::{Fingerprint, Limits, SyncRequest};
+use ibgib_spaces::Kind;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
-use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 /// How often the server is asked whether anything changed there.
@@ -34,57 +29,54 @@ const PEEK_WAIT_MAX: Duration = Duration::from_secs(20);
 /// Pauses while the server is not reachable or something here fails, doubling.
 const PAUSE_FIRST: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
-/// Files are taken in once nothing has changed for this long, or after the other at the latest.
-const QUIET: Duration = Duration::from_millis(250);
-const QUIET_MAX: Duration = Duration::from_secs(3);
 /// Pause while another command has the device.
 const LOCKED: Duration = Duration::from_millis(50);
 
 pub(super) async fn watch(args: &Args, out: &Output, mut device: Device, sync: &args::Sync) -> Result<Exit, CliError> {
     let _alone = lock_watch(&device.layout)?;
     let url = server(&device, sync)?;
-    let remote = Arc::new(WebSocketRemote::new(&url, Limits::default().message_bytes_max)?);
-    // What a secret's source gives only once (stdin) is needed at every connection.
-    let secret = secret::source(device.secret(args)?);
+    let limits = Limits::default();
+    let remote = Arc::new(WebSocketRemote::new(&url, limits.message_bytes_max)?);
+    let secret = secret::source(args, &mut device)?;
     // Mistakes of the command line are told now.
     scope(args, &device, sync).await?;
     let root = device.root.clone();
     drop(device);
-    let mut eyes = Eyes::new(&root, sync.no_snapshot);
     out.say(&format!("watching {}; ctrl-c ends", root.display()));
-    let mut watcher = Watch {
+    let mut watcher = Watcher {
         args,
         out,
         sync,
         url,
-        remote,
         secret,
+        files: (!sync.no_snapshot).then(|| Watch::new(&root)),
         root,
-        line: None,
+        told_blind: false,
+        connection: SyncConnection::new(remote, limits),
         fingerprint: String::new(),
         stored: None,
         every: PEEK_EVERY,
     };
     let mut trouble: Option<Trouble> = None;
     loop {
-        let done = match watcher.round(&mut eyes).await {
+        let done = match watcher.round().await {
             Ok(again) => {
                 match trouble.take() {
                     Some(Trouble { away: true, .. }) => tracing::warn!(url = watcher.url, "the server is back"),
                     Some(_) => tracing::warn!("it works again"),
                     None => {}
                 }
-                if again { Ok(()) } else { watcher.wait(&mut eyes).await }
+                if again { Ok(()) } else { watcher.wait().await }
             }
             Err(error) => Err(error),
         };
         let Err(error) = done else { continue };
         let away = error.exit == Exit::Peer;
-        if !away && !passes(&error) {
+        if !away && !error.passes {
             return Err(error);
         }
         if away {
-            watcher.hang_up().await;
+            watcher.connection.close().await;
         }
         let pause = trouble.as_ref().map_or(PAUSE_FIRST, |before| (before.pause * 2).min(PAUSE_MAX));
         let same = |before: &Trouble| before.away == away && (away || before.message == error.message);
@@ -108,26 +100,18 @@ struct Trouble {
     pause: Duration,
 }
 
-/// Whether a failure here may be over after a while: somebody else was faster, or the disk or a directory is at fault.
-fn passes(error: &CliError) -> bool {
-    matches!(error.code.as_str(), "busy" | "locked" | "unsaved" | "io" | "permission" | "disk_full")
-}
-
-/// A connection that is kept.
-struct Line {
-    peer: SyncPeer,
-    identity: Addr,
-}
-
-struct Watch<'a> {
+struct Watcher<'a> {
     args: &'a Args,
     out: &'a Output,
     sync: &'a args::Sync,
     url: String,
-    remote: Arc<WebSocketRemote>,
     secret: SecretSource,
+    /// None when no snapshots are taken: then nobody wants to know of the files.
+    files: Option<Watch>,
     root: PathBuf,
-    line: Option<Line>,
+    /// It was said that the system cannot watch the files.
+    told_blind: bool,
+    connection: SyncConnection,
     /// Of our own tips after the last sync.
     fingerprint: String,
     /// When the store was written last; another time means that another command did something.
@@ -136,14 +120,17 @@ struct Watch<'a> {
     every: Duration,
 }
 
-impl Watch<'_> {
+impl Watcher<'_> {
     /// One sync. Answers whether there is something new to take in already.
-    async fn round(&mut self, eyes: &mut Eyes) -> Result<bool, CliError> {
+    async fn round(&mut self) -> Result<bool, CliError> {
         let mut device = self.open().await?;
         let started = Instant::now();
-        eyes.look()?;
+        if let Some(files) = &mut self.files {
+            files.look()?;
+        }
+        self.tell_blind();
         let taken = take(&device, self.out, self.sync).await?;
-        let identity = device.identity().await?;
+        let identity = SenderIdentity { tjp: device.identity().await?, secret: self.secret.clone() };
         let request = SyncRequest {
             saga_id: entropy::random_hex(),
             scope: scope(self.args, &device, self.sync).await?,
@@ -151,21 +138,20 @@ impl Watch<'_> {
             skip_when_equal: true,
             dry_run: false,
         };
-        let done = in_time(self.sync, self.exchange(&device, identity, request)).await;
+        let done = in_time(self.sync, self.connection.sync(&device.space, Some(identity), request)).await;
         let synced = reached(&mut device, self.sync, &self.url, done)?;
         let files = bring(&device, self.out, self.sync).await?;
         let tips = device.space.tips(Some(Kind::Living)).await?;
         self.fingerprint = Fingerprint::of(tips.iter().map(|t| (&t.tjp, &t.addr))).whole;
-        let again = if files.written.is_empty() && files.removed.is_empty() {
-            // What is found after the next checkout is new, also if it is another edit of the same file.
-            eyes.left.clear();
-            false
-        } else {
-            eyes.look_after_checkout(&device, self.out).await?
+        let again = match &mut self.files {
+            Some(watch) if device.folder_tjp().await?.is_some() => {
+                watch.after_checkout(&device.folder(self.out).await?, &files).await?
+            }
+            _ => false,
         };
-        let did = Did { synced, taken, files, took: started.elapsed() };
-        if did.something() {
-            did.tell(self.out, self.sync)?;
+        let report = SyncReport { synced, taken, files, took: started.elapsed(), dry_run: false };
+        if report.did_something() {
+            self.out.report(&report)?;
             self.every = PEEK_EVERY;
         } else {
             self.every = (self.every * 2).min(PEEK_EVERY_MAX);
@@ -186,58 +172,30 @@ impl Watch<'_> {
         }
     }
 
-    async fn exchange(
-        &mut self,
-        device: &Device,
-        identity: Addr,
-        mut request: SyncRequest,
-    ) -> Result<Synced, SagaError> {
-        let away = || Arc::new(MemorySpace::new("away"));
-        if let Some(mut line) = self.line.take_if(|line| line.identity == identity) {
-            line.peer.set_space(Arc::clone(&device.space) as _);
-            if let Ok(summary) = line.peer.sync(request.clone()).await {
-                line.peer.set_space(away());
-                let session = line.peer.session().map(|s| s.chain().tip().addr().clone());
-                self.line = Some(line);
-                return Ok(Synced { summary, session, identity_bytes: 0 });
-            }
-            // It was cut meanwhile, or the server has an objection, which it will repeat.
-            request.saga_id = entropy::random_hex();
-        }
-        self.hang_up().await;
-        let sender = SenderIdentity { tjp: identity.clone(), secret: self.secret.clone() };
-        let mut peer =
-            SyncPeer::new(Arc::clone(&device.space), Arc::clone(&self.remote) as _, Some(sender), Limits::default());
-        peer.establish_session_identity().await?;
-        peer.connect().await?;
-        let summary = peer.sync(request).await?;
-        peer.set_space(away());
-        let session = peer.session().map(|s| s.chain().tip().addr().clone());
-        let identity_bytes = peer.session().map_or(0, |s| s.identity_bytes());
-        self.line = Some(Line { peer, identity });
-        Ok(Synced { summary, session, identity_bytes })
-    }
-
-    async fn hang_up(&mut self) {
-        if let Some(mut line) = self.line.take() {
-            line.peer.disconnect().await;
+    fn tell_blind(&mut self) {
+        if let Some(error) = self.files.as_ref().and_then(Watch::blind)
+            && !self.told_blind
+        {
+            tracing::warn!(%error, "files cannot be watched; looking at them every {} s instead", PEEK_EVERY.as_secs());
+            self.told_blind = true;
         }
     }
 
     /// Waits until files, the server, or (by another command) the store changed.
-    async fn wait(&mut self, eyes: &mut Eyes) -> Result<(), CliError> {
+    async fn wait(&mut self) -> Result<(), CliError> {
         let mut next = tokio::time::Instant::now() + self.every;
         loop {
             tokio::select! {
-                () = eyes.woken() => if eyes.see_a_change()? {
+                () = woken(&mut self.files) => if self.files.as_ref().map_or(Ok(false), Watch::has_changed)? {
                     return Ok(());
                 },
                 () = tokio::time::sleep_until(next) => {
-                    if self.store_time() != self.stored || (eyes.are_blind() && eyes.see_a_change()?) {
+                    let blind = self.files.as_ref().filter(|files| files.blind().is_some());
+                    if self.store_time() != self.stored || blind.map_or(Ok(false), Watch::has_changed)? {
                         return Ok(());
                     }
-                    let Some(line) = &mut self.line else { return Ok(()) };
-                    if !matches!(timeout(PEEK_WAIT_MAX, line.peer.glance(&self.fingerprint)).await, Ok(Ok(true))) {
+                    let equal = timeout(PEEK_WAIT_MAX, self.connection.is_equal(&self.fingerprint)).await;
+                    if !matches!(equal, Ok(Ok(true))) {
                         // Something differs, or the connection is gone.
                         return Ok(());
                     }
@@ -249,139 +207,15 @@ impl Watch<'_> {
     }
 
     fn store_time(&self) -> Option<SystemTime> {
-        let file = Layout(self.root.join(crate::device::DIR)).space().join(ibgib_spaces::FILE);
+        let file = Layout(self.root.join(DIR)).space().join(ibgib_spaces::FILE);
         std::fs::metadata(file).and_then(|m| m.modified()).ok()
     }
 }
 
-/// Watches the folder's files.
-struct Eyes {
-    root: PathBuf,
-    /// Nobody wants to know.
-    closed: bool,
-    /// `None` where the system cannot watch; then the files are looked at now and then.
-    watcher: Option<RecommendedWatcher>,
-    events: mpsc::Receiver<()>,
-    /// Directories came, went or were renamed.
-    moved: Arc<AtomicBool>,
-    watched: BTreeSet<PathBuf>,
-    seen: Glance,
-    /// An event came and is not answered yet.
-    woken: bool,
-    /// What the last checkout left for a snapshot.
-    left: Vec<Change>,
-}
-
-impl Eyes {
-    fn new(root: &Path, closed: bool) -> Self {
-        let moved = Arc::new(AtomicBool::new(true));
-        // One event waiting is as good as many.
-        let (tell, events) = mpsc::channel(1);
-        let seen_moving = Arc::clone(&moved);
-        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            let kind = event.map_or(EventKind::Any, |e| if e.need_rescan() { EventKind::Any } else { e.kind });
-            match kind {
-                EventKind::Access(AccessKind::Close(AccessMode::Write)) => {}
-                EventKind::Access(_) => return,
-                EventKind::Any
-                | EventKind::Remove(_)
-                | EventKind::Create(CreateKind::Folder)
-                | EventKind::Modify(ModifyKind::Name(_)) => seen_moving.store(true, Ordering::Relaxed),
-                _ => {}
-            }
-            // Full is fine, and at the end nobody listens.
-            let _ = tell.try_send(());
-        });
-        let mut out = Self {
-            root: root.to_owned(),
-            closed,
-            watcher: None,
-            events,
-            moved,
-            watched: BTreeSet::new(),
-            seen: Glance::default(),
-            woken: false,
-            left: Vec::new(),
-        };
-        match watcher {
-            _ if closed => {}
-            Ok(watcher) => out.watcher = Some(watcher),
-            Err(error) => out.go_blind(&error),
-        }
-        out
-    }
-
-    fn go_blind(&mut self, error: &notify::Error) {
-        tracing::warn!(%error, "files cannot be watched; looking at them every {} s instead", PEEK_EVERY.as_secs());
-        self.watcher = None;
-    }
-
-    fn are_blind(&self) -> bool {
-        self.watcher.is_none() && !self.closed
-    }
-
-    /// Looks at the files, and watches every directory that there is now.
-    fn look(&mut self) -> Result<(), CliError> {
-        if self.closed {
-            return Ok(());
-        }
-        loop {
-            self.seen = Glance::at(&self.root)?;
-            let Some(watcher) = &mut self.watcher else { return Ok(()) };
-            let moved = self.moved.swap(false, Ordering::Relaxed);
-            for gone in self.watched.difference(self.seen.dirs()) {
-                // It may be gone from the watcher, too.
-                let _ = watcher.unwatch(gone);
-            }
-            let old = std::mem::take(&mut self.watched);
-            let mut new = false;
-            for dir in self.seen.dirs() {
-                if moved || !old.contains(dir) {
-                    new |= !old.contains(dir);
-                    match watcher.watch(dir, RecursiveMode::NonRecursive) {
-                        Ok(()) => {}
-                        Err(error) if matches!(error.kind, ErrorKind::PathNotFound) => continue,
-                        Err(error) => {
-                            self.go_blind(&error);
-                            return Ok(());
-                        }
-                    }
-                }
-                self.watched.insert(dir.clone());
-            }
-            if !new {
-                return Ok(());
-            }
-            // What came into a new directory before it was watched.
-        }
-    }
-
-    /// As [`Eyes::look`], after files were written by us. Answers whether somebody else changed files meanwhile.
-    async fn look_after_checkout(&mut self, device: &Device, out: &Output) -> Result<bool, CliError> {
-        if self.closed {
-            return Ok(false);
-        }
-        self.look()?;
-        let changes = device.folder(out).await?.status().await?.changes;
-        let new = !changes.is_empty() && changes != self.left;
-        self.left = changes;
-        Ok(new)
-    }
-
-    fn see_a_change(&self) -> Result<bool, CliError> {
-        Ok(!self.closed && Glance::at(&self.root)? != self.seen)
-    }
-
-    /// Waits for an event, and then until it is quiet. May be dropped at any time.
-    async fn woken(&mut self) {
-        if !self.woken {
-            if self.events.recv().await.is_none() {
-                return std::future::pending().await;
-            }
-            self.woken = true;
-        }
-        let started = Instant::now();
-        while started.elapsed() < QUIET_MAX && matches!(timeout(QUIET, self.events.recv()).await, Ok(Some(()))) {}
-        self.woken = false;
+/// Waits until files may have changed; for ever where nobody wants to know of them.
+async fn woken(files: &mut Option<Watch>) {
+    match files {
+        Some(files) => files.woken().await,
+        None => std::future::pending().await,
     }
 }

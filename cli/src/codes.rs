@@ -1,0 +1,111 @@
+//! The command's own codes, in one table: the code, the exit code that goes with it, what it means.
+//!
+//! A code is printed at the end, for scripts ([`crate::error::CliError`]); nothing in the command decides by its text.
+//! What comes from syncing and from servers is told by the protocol's codes instead ([`ibgib_saga::codes`]).
+//! `docs/command.md` holds the same table; a test compares them.
+
+use crate::error::Exit;
+
+macro_rules! codes {
+    ($($name:ident = $text:literal, $exit:ident, $meaning:literal;)*) => {
+        /// A row of the table.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Code {
+            $(#[doc = $meaning] $name,)*
+        }
+
+        impl Code {
+            /// Every code, in the table's order.
+            #[cfg(test)]
+            const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The code as it is printed.
+            pub(crate) fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// How the command ends.
+            pub(crate) fn exit(self) -> Exit {
+                match self { $(Self::$name => Exit::$exit,)* }
+            }
+
+            /// What it means, in a line.
+            #[cfg(test)]
+            fn meaning(self) -> &'static str {
+                match self { $(Self::$name => $meaning,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    Usage = "usage", Usage, "the command line asks for what cannot be";
+    Interrupted = "interrupted", Interrupted, "SIGINT or SIGTERM; everything stored so far is safe";
+
+    NotFound = "not_found", NotFound, "a file, a directory or a node is not here";
+    NoDevice = "no_device", NotFound, "no device in the directory or above it";
+    NoFolder = "no_folder", NotFound, "the device, or the server, has no folder yet";
+    NoEntry = "no_entry", NotFound, "the folder tracks no such path";
+    NoConflict = "no_conflict", NotFound, "no such open conflict, or it cannot be settled so any more";
+    NoStore = "no_store", NotFound, "the directory holds no store";
+
+    Unsaved = "unsaved", Failed, "files hold work that is in no snapshot; nothing was done";
+    NothingToUndo = "nothing_to_undo", Failed, "no snapshot is left to undo";
+    Exists = "exists", Failed, "the directory is a device already";
+    NotEmpty = "not_empty", Failed, "a clone needs a new or empty directory";
+    Bound = "bound", Failed, "the device has another folder already";
+    BadConfig = "bad_config", Failed, "a `config.toml` that cannot be used";
+
+    Busy = "busy", Failed, "others kept changing the same timelines; run it again";
+    Locked = "locked", Locked, "another process has the device or the store";
+    Io = "io", Failed, "reading or writing failed";
+    Permission = "permission", Failed, "the file system refuses";
+    DiskFull = "disk_full", Failed, "no room on the disk; nothing was lost";
+    Closed = "closed", Failed, "the store was closed";
+    TooMany = "too_many", Failed, "a graph has more nodes than the limit";
+    Commit = "commit", Failed, "the store does not take a commit";
+    Folder = "folder", Failed, "a frame of the folder cannot be made or read";
+
+    Corrupt = "corrupt", Integrity, "a stored node does not have its address";
+    Missing = "missing", Integrity, "a node that another needs is not there";
+    Damaged = "damaged", Integrity, "the store is damaged";
+    DamagedBundle = "damaged_bundle", Integrity, "the bundle is damaged; nothing was imported";
+    BadContent = "bad_content", Integrity, "a frame does not hold what it should";
+    History = "history", Integrity, "a timeline's history does not hold";
+    BadLines = "bad_lines", Integrity, "lines of stdin were bad; each is answered in its place";
+
+    IdentityUnknown = "identity_unknown", Identity, "the device has no identity, or it is not here";
+    IdentitySecret = "identity_secret", Identity, "the identity's secret cannot be had";
+
+    PortInUse = "port_in_use", Failed, "something listens on the port already";
+    PlainText = "plain_text", Usage, "listening beyond this machine without encryption was not asked for";
+    Listen = "listen", Failed, "the address cannot be listened on";
+    Signals = "signals", Failed, "the system gives no signals";
+    Runtime = "runtime", Failed, "the system gives no threads";
+    Demo = "demo", Failed, "a step of the demo failed";
+}
+
+impl Code {
+    /// Whether it may be over after a while: somebody else was faster, or the disk or a directory is at fault.
+    pub(crate) fn may_pass(self) -> bool {
+        matches!(self, Self::Busy | Self::Locked | Self::Unsaved | Self::Io | Self::Permission | Self::DiskFull)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_documents_table_is_this_one() {
+        let document = include_str!("../../docs/command.md");
+        let (_, table) = document.split_once("| code | exit | meaning |\n|---|---|---|\n").unwrap();
+        let told: Vec<&str> = table.lines().take_while(|line| line.starts_with('|')).collect();
+        let row = |code: &Code| format!("| `{}` | {} | {} |", code.as_str(), code.exit() as u8, code.meaning());
+        let rows: Vec<String> = Code::ALL.iter().map(row).collect();
+        assert_eq!(told, rows, "docs/command.md should have\n{}", rows.join("\n"));
+        let texts: BTreeSet<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(texts.len(), Code::ALL.len(), "each stands once");
+    }
+}

@@ -1,0 +1,337 @@
+//! What was done with a folder's files.
+
+use super::{Report, addr, count, list, paths, text};
+use crate::error::Exit;
+use ibgib::{Addr, Value, object, strings};
+use ibgib_folder::{
+    CheckoutReport, Conflict, Diff, EntryPath, Refused, Skipped, SnapshotReport, StatusReport, UndoReport,
+};
+use similar::TextDiff;
+use std::collections::HashMap;
+
+/// Lines around a difference.
+const CONTEXT: usize = 2;
+/// Digits of a gib that name a conflict.
+const DIGITS: usize = 10;
+
+/// How a command ends that did what it could: `unsettled` when that was not all, or conflicts are new.
+pub(crate) fn partly(unsettled: bool) -> Exit {
+    if unsettled { Exit::Partly } else { Exit::Done }
+}
+
+fn skipped(all: &[Skipped]) -> Value {
+    list(all, |s| object([("path", s.path.as_str().into()), ("reason", s.reason.as_str().into())]))
+}
+
+pub(super) fn refused(all: &[Refused]) -> Value {
+    list(all, |r| object([("path", r.path.as_str().into()), ("reason", r.reason.as_str().into())]))
+}
+
+pub(super) fn new_conflicts(n: u64) -> String {
+    if n > 0 { format!("{n} new conflict(s): 'ibgib conflicts' shows them\n") } else { String::new() }
+}
+
+/// What a checkout did to the disk; empty when it did nothing.
+pub(super) fn checked_out(report: &CheckoutReport) -> String {
+    let mut text = String::new();
+    for path in &report.written {
+        text.push_str(&format!("wrote   {path}\n"));
+    }
+    for path in &report.removed {
+        text.push_str(&format!("removed {path}\n"));
+    }
+    for r in &report.refused {
+        text.push_str(&format!("refused {}: {}\n", r.path, r.reason));
+    }
+    text
+}
+
+impl Report for SnapshotReport {
+    fn to_json(&self) -> Value {
+        object([
+            ("added", paths(&self.added)),
+            ("modified", paths(&self.modified)),
+            ("deleted", paths(&self.deleted)),
+            ("renamed", list(&self.renamed, |(from, to)| strings([from.as_str(), to.as_str()]))),
+            ("skipped", skipped(&self.skipped)),
+            ("merges", count(self.merges)),
+            ("conflicts", count(self.conflicts)),
+        ])
+    }
+
+    fn to_text(&self) -> String {
+        let mut text = String::new();
+        for (sign, paths) in [("+", &self.added), ("~", &self.modified), ("-", &self.deleted)] {
+            for path in paths {
+                text.push_str(&format!("{sign} {path}\n"));
+            }
+        }
+        for (from, to) in &self.renamed {
+            text.push_str(&format!("> {from} -> {to}\n"));
+        }
+        for s in &self.skipped {
+            text.push_str(&format!("! {}: {}\n", s.path, s.reason));
+        }
+        if self.is_clean() {
+            text.push_str("nothing has changed\n");
+        }
+        text + &new_conflicts(self.conflicts as u64)
+    }
+}
+
+impl Report for CheckoutReport {
+    fn to_json(&self) -> Value {
+        object([
+            ("written", paths(&self.written)),
+            ("removed", paths(&self.removed)),
+            ("refused", refused(&self.refused)),
+        ])
+    }
+
+    fn to_text(&self) -> String {
+        let text = checked_out(self);
+        if text.is_empty() { "everything is as the store has it".to_owned() } else { text }
+    }
+}
+
+impl Report for UndoReport {
+    fn to_json(&self) -> Value {
+        object([
+            ("changed", paths(&self.changed)),
+            ("written", paths(&self.checkout.written)),
+            ("removed", paths(&self.checkout.removed)),
+            ("refused", refused(&self.checkout.refused)),
+            ("conflicts", count(self.conflicts)),
+        ])
+    }
+
+    fn to_text(&self) -> String {
+        if self.changed.is_empty() { "nothing differs".to_owned() } else { checked_out(&self.checkout) }
+    }
+}
+
+/// One file's part of a diff.
+pub(crate) struct FileDiff {
+    pub(crate) path: EntryPath,
+    pub(crate) diff: Diff,
+}
+
+/// What `diff` shows.
+pub(crate) struct DiffReport(pub(crate) Vec<FileDiff>);
+
+impl Report for DiffReport {
+    fn to_json(&self) -> Value {
+        let row = |file: &FileDiff| {
+            let (kind, body) = match &file.diff {
+                Diff::Same => ("same", None),
+                Diff::Text(body) => ("text", Some(body.as_str())),
+                _ => ("binary", None),
+            };
+            object([("path", file.path.as_str().into()), ("kind", kind.into()), ("diff", text(body))])
+        };
+        object([("files", list(&self.0, row))])
+    }
+
+    fn to_text(&self) -> String {
+        let file = |file: &FileDiff| match &file.diff {
+            Diff::Same => String::new(),
+            Diff::Text(body) => body.clone(),
+            _ => format!("{}: binary files differ\n", file.path),
+        };
+        self.0.iter().map(file).collect()
+    }
+}
+
+/// What `status` tells of a device.
+pub(crate) struct FolderStatus {
+    pub(crate) remote: Option<String>,
+    /// None on a device that was cloned before the server let it in.
+    pub(crate) folder: Option<TrackedStatus>,
+}
+
+/// Of a device with a folder.
+pub(crate) struct TrackedStatus {
+    pub(crate) tjp: Addr,
+    pub(crate) tip: Option<Addr>,
+    pub(crate) status: StatusReport,
+    pub(crate) conflicts: usize,
+}
+
+impl Report for FolderStatus {
+    fn to_json(&self) -> Value {
+        let remote = text(self.remote.as_deref());
+        let Some(folder) = &self.folder else {
+            return object([
+                ("clean", true.into()),
+                ("changes", Value::Array(Vec::new())),
+                ("conflicts", count(0)),
+                ("folder", Value::Null),
+                ("tip", Value::Null),
+                ("remote", remote),
+            ]);
+        };
+        let changes = list(&folder.status.changes, |c| {
+            object([("path", c.path.as_str().into()), ("change", c.change.as_str().into())])
+        });
+        object([
+            ("clean", folder.status.changes.is_empty().into()),
+            ("changes", changes),
+            ("conflicts", count(folder.conflicts)),
+            ("folder", (&folder.tjp).into()),
+            ("tip", addr(folder.tip.as_ref())),
+            ("remote", remote),
+            ("skipped", skipped(&folder.status.skipped)),
+        ])
+    }
+
+    fn to_text(&self) -> String {
+        let Some(folder) = &self.folder else { return "no folder yet: 'ibgib sync' fetches it".to_owned() };
+        let mut text = format!("folder {}\nremote {}\n", folder.tjp, self.remote.as_deref().unwrap_or("none"));
+        for c in &folder.status.changes {
+            text.push_str(&format!("{:8} {}\n", c.change.as_str(), c.path));
+        }
+        for s in &folder.status.skipped {
+            text.push_str(&format!("skipped  {}: {}\n", s.path, s.reason));
+        }
+        if folder.status.changes.is_empty() {
+            text.push_str("clean\n");
+        }
+        if folder.conflicts > 0 {
+            text.push_str(&format!("{} open conflict(s): 'ibgib conflicts' shows them\n", folder.conflicts));
+        }
+        text
+    }
+}
+
+/// What `resolve` did.
+#[derive(Default)]
+pub(crate) struct Resolved {
+    /// Conflicts that were settled, by their stones.
+    pub(crate) settled: Vec<Addr>,
+    /// Those that were not: their lines were edited since.
+    pub(crate) left: Vec<Addr>,
+    pub(crate) checkout: CheckoutReport,
+}
+
+impl Report for Resolved {
+    fn to_json(&self) -> Value {
+        object([
+            ("settled", strings(self.settled.iter().map(Addr::as_str))),
+            ("left", strings(self.left.iter().map(Addr::as_str))),
+            ("written", paths(&self.checkout.written)),
+            ("refused", refused(&self.checkout.refused)),
+        ])
+    }
+
+    fn to_text(&self) -> String {
+        let mut text = format!("settled {} conflict(s)\n{}", self.settled.len(), checked_out(&self.checkout));
+        for stone in &self.left {
+            text.push_str(&format!("left    {stone}: its lines were edited since; it can only be kept (--keep)\n"));
+        }
+        text
+    }
+}
+
+/// One open conflict.
+pub(crate) struct ConflictReport {
+    pub(crate) conflict: Conflict,
+    /// Bytes of the binary contents that it is about, by their constants' addresses.
+    pub(crate) sizes: HashMap<String, u64>,
+}
+
+impl Report for ConflictReport {
+    fn to_json(&self) -> Value {
+        let c = &self.conflict;
+        let part = |v: &Option<Value>| v.clone().unwrap_or(Value::Null);
+        object([
+            ("timeline", (&c.timeline).into()),
+            ("frame", (&c.frame).into()),
+            ("path", c.path.as_str().into()),
+            ("ancestor", part(&c.ancestor)),
+            ("base", part(&c.base)),
+            ("orphan", part(&c.orphan)),
+            ("stone", (&c.stone).into()),
+            ("file", text(c.file.as_ref().map(EntryPath::as_str))),
+        ])
+    }
+
+    /// What either side made of what both had, what of it stands now, and what to do.
+    fn to_text(&self) -> String {
+        let c = &self.conflict;
+        let place = c.file.as_ref().map_or_else(|| c.timeline.to_string(), ToString::to_string);
+        let id: String = c.stone.gib().chars().take(DIGITS).collect();
+        let mut text = format!("{place}: {}  (conflict {id})\n", self.what());
+        let before = self.show(&c.ancestor);
+        for (name, side) in [("base", &c.base), ("orphan", &c.orphan)] {
+            let gone = if side.is_none() { ", removed it" } else { "" };
+            let here = if self.stands(side) { ", as it stands now" } else { ", NOT in the file now" };
+            text.push_str(&format!("  {name}{gone}{here}\n"));
+            if side.is_some() {
+                text.push_str(&indented_diff(&before, &self.show(side)));
+            }
+        }
+        text.push_str(&format!("  leave it as it stands:  ibgib resolve {id} --keep"));
+        for (name, side, other) in [("base", &c.base, &c.orphan), ("orphan", &c.orphan, &c.base)] {
+            match (self.stands(side), self.stands(other)) {
+                (false, _) => text.push_str(&format!("\n  bring back what lost:   ibgib resolve {id} --{name}")),
+                (true, true) => {
+                    text.push_str(&format!("\n  only {:19}ibgib resolve {id} --{name}", format!("the {name}'s:")));
+                }
+                _ => {}
+            }
+        }
+        text
+    }
+}
+
+impl ConflictReport {
+    /// The part of the file that it is about.
+    fn what(&self) -> String {
+        let c = &self.conflict;
+        let whole = |v: &Option<Value>| v.is_none() || *v == c.now;
+        match c.path.as_str() {
+            "/data/text" if whole(&c.base) || whole(&c.orphan) => "the whole text".to_owned(),
+            "/data/text" => "the same lines".to_owned(),
+            "/data/blob" => "the whole content".to_owned(),
+            path if c.file.is_some() => path.strip_prefix("/data/json").unwrap_or(path).to_owned(),
+            path => path.to_owned(),
+        }
+    }
+
+    /// One side's value.
+    fn show(&self, value: &Option<Value>) -> String {
+        match value {
+            None => String::new(),
+            Some(Value::String(blob)) if self.conflict.path == "/data/blob" => match self.sizes.get(blob) {
+                Some(n) => format!("{n} bytes: ibgib show {blob:?} --raw\n"),
+                None => format!("{blob}\n"),
+            },
+            Some(Value::String(text)) => format!("{}\n", text.trim_end_matches('\n')),
+            Some(value) => format!("{}\n", value.to_json()),
+        }
+    }
+
+    /// Whether a side's value, or its lines, stand in the file now.
+    fn stands(&self, side: &Option<Value>) -> bool {
+        match (side, &self.conflict.now) {
+            (Some(Value::String(lines)), Some(Value::String(now))) if self.conflict.path == "/data/text" => {
+                format!("\n{now}\n").contains(&format!("\n{lines}\n")) || now == lines
+            }
+            (side, now) => side == now,
+        }
+    }
+}
+
+fn indented_diff(before: &str, after: &str) -> String {
+    let mut text = String::new();
+    let diff = TextDiff::from_lines(before, after);
+    for (i, group) in diff.grouped_ops(CONTEXT).iter().enumerate() {
+        if i > 0 {
+            text.push_str("    ...\n");
+        }
+        for change in group.iter().flat_map(|op| diff.iter_changes(op)) {
+            text.push_str(&format!("    {}{change}", change.tag()));
+        }
+    }
+    text
+}

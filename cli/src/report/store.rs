@@ -1,0 +1,300 @@
+//! What is in a store, and what was brought into it or out of it.
+
+use super::{Report, addr, list, number, text};
+use crate::config::Setting;
+use ibgib::{Addr, Map, Mode, Value, object, strings};
+use ibgib_folder::LogEntry;
+use ibgib_keystone::Chain;
+use ibgib_peer::identity::Evidence;
+use ibgib_spaces::{Bundled, Fsck, Tip};
+use std::path::PathBuf;
+
+/// A device that was made.
+pub(crate) struct Made {
+    pub(crate) root: PathBuf,
+    /// None while the server has not told which.
+    pub(crate) folder: Option<Addr>,
+    pub(crate) identity: Addr,
+    pub(crate) remote: Option<String>,
+}
+
+impl Report for Made {
+    fn to_json(&self) -> Value {
+        object([
+            ("folder", addr(self.folder.as_ref())),
+            ("identity", (&self.identity).into()),
+            ("remote", text(self.remote.as_deref())),
+        ])
+    }
+
+    fn to_text(&self) -> String {
+        let folder = self.folder.as_ref().map_or("none yet", Addr::as_str);
+        format!("{} is a device now\nfolder:   {folder}\nidentity: {}", self.root.display(), self.identity)
+    }
+}
+
+/// A device's identity.
+pub(crate) struct IdentityReport {
+    pub(crate) chain: Chain,
+    /// Frames that prove that it was signed with elsewhere.
+    pub(crate) evidence: Vec<Evidence>,
+}
+
+impl Report for IdentityReport {
+    fn to_json(&self) -> Value {
+        let pools = list(&self.chain.pools(), |p| {
+            object([
+                ("id", p.id.as_str().into()),
+                ("verbs", strings(p.verbs.iter().map(String::as_str))),
+                ("left", number(p.left as u64)),
+                ("used", number(p.used as u64)),
+            ])
+        });
+        let mut value: Map = [
+            ("identity", Value::from(self.chain.tjp())),
+            ("tip", self.chain.tip().addr().into()),
+            ("n", number(self.chain.n())),
+            ("revoked", self.chain.is_revoked().into()),
+            ("pools", pools),
+        ]
+        .into_iter()
+        .collect();
+        if !self.evidence.is_empty() {
+            let rows = list(&self.evidence, |e| {
+                let ibgib = Value::parse(&e.ibgib, Mode::Strict).unwrap_or(Value::Null);
+                object([("past", (&e.past).into()), ("frame", (&e.frame).into()), ("ibgib", ibgib)])
+            });
+            value.insert("evidence", rows);
+        }
+        Value::Object(value)
+    }
+
+    fn to_text(&self) -> String {
+        let chain = &self.chain;
+        let state = if chain.is_revoked() { ", revoked" } else { "" };
+        let mut text = format!("identity {}\nnewest   {} (n {}{state})\n", chain.tjp(), chain.tip().addr(), chain.n());
+        for p in chain.pools() {
+            let verbs = if p.verbs.is_empty() { "any verb".to_owned() } else { p.verbs.join(", ") };
+            text.push_str(&format!("pool     {verbs}: {} left, {} used\n", p.left, p.used));
+        }
+        for e in &self.evidence {
+            text.push_str(&format!("FORKED   after {}: signed {}\n", e.past, e.frame));
+        }
+        text
+    }
+}
+
+impl Report for Tip {
+    fn to_json(&self) -> Value {
+        object([
+            ("tjp", (&self.tjp).into()),
+            ("tip", (&self.addr).into()),
+            ("n", self.n.map_or(Value::Null, number)),
+            ("kind", self.kind.as_str().into()),
+        ])
+    }
+
+    fn to_text(&self) -> String {
+        let n = self.n.map_or("-".to_owned(), |n| n.to_string());
+        format!("{:8} n {n:>4}  {}  {}", self.kind, self.tjp, self.addr)
+    }
+}
+
+impl Report for LogEntry {
+    fn to_json(&self) -> Value {
+        object([
+            ("addr", (&self.addr).into()),
+            ("n", self.n.map_or(Value::Null, number)),
+            ("timestamp", text(self.timestamp.as_deref())),
+            ("past", addr(self.past.as_ref())),
+            ("graftbase", addr(self.graftbase.as_ref())),
+            ("graftorphan", addr(self.graftorphan.as_ref())),
+        ])
+    }
+
+    fn to_text(&self) -> String {
+        let n = self.n.map_or("-".to_owned(), |n| n.to_string());
+        let merge = self.graftorphan.as_ref().map_or(String::new(), |o| format!("  merges {o}"));
+        format!("n {n:>4}  {}  {}{merge}", self.timestamp.as_deref().unwrap_or("-"), self.addr)
+    }
+}
+
+impl Report for Fsck {
+    fn to_json(&self) -> Value {
+        object([
+            ("nodes", number(self.nodes)),
+            ("timelines", number(self.timelines)),
+            ("corrupt", strings(self.corrupt.iter().map(String::as_str))),
+            (
+                "missing",
+                list(&self.missing, |(addr, from)| {
+                    object([("addr", addr.as_str().into()), ("from", from.as_str().into())])
+                }),
+            ),
+            ("unreachable", number(self.unreachable)),
+        ])
+    }
+
+    fn to_text(&self) -> String {
+        let mut text = format!("{} nodes, {} timelines, {} unreachable", self.nodes, self.timelines, self.unreachable);
+        for addr in &self.corrupt {
+            text.push_str(&format!("\ncorrupt: {addr}"));
+        }
+        for (addr, from) in &self.missing {
+            text.push_str(&format!("\nmissing: {addr} (wanted by {from})"));
+        }
+        text + if self.is_clean() { "\nclean" } else { "\nDAMAGED" }
+    }
+}
+
+fn bundled(told: &Bundled) -> Value {
+    object([
+        ("nodes", number(told.nodes)),
+        ("timelines", number(told.timelines)),
+        ("merges", number(told.merges)),
+        ("conflicts", number(told.conflicts)),
+        ("refused", list(&told.refused, |(tjp, why)| object([("tjp", tjp.into()), ("reason", why.as_str().into())]))),
+    ])
+}
+
+/// A bundle that was written.
+pub(crate) struct Exported {
+    pub(crate) bundled: Bundled,
+    pub(crate) file: PathBuf,
+}
+
+impl Report for Exported {
+    fn to_json(&self) -> Value {
+        bundled(&self.bundled)
+    }
+
+    fn to_text(&self) -> String {
+        let Bundled { nodes, timelines, .. } = &self.bundled;
+        format!("{nodes} nodes, {timelines} timelines in {}", self.file.display())
+    }
+}
+
+/// A bundle that was read.
+pub(crate) struct Imported {
+    pub(crate) bundled: Bundled,
+    pub(crate) dry_run: bool,
+}
+
+impl Report for Imported {
+    fn to_json(&self) -> Value {
+        bundled(&self.bundled)
+    }
+
+    fn to_text(&self) -> String {
+        let done = if self.dry_run { "holds" } else { "imported" };
+        let mut text = format!("{done} {} nodes, {} timelines", self.bundled.nodes, self.bundled.timelines);
+        for (tjp, why) in &self.bundled.refused {
+            text.push_str(&format!("\nleft as it is here: {tjp}: {why}"));
+        }
+        text
+    }
+}
+
+/// The settings in force; what is not set has none.
+pub(crate) struct Settings {
+    pub(crate) all: Vec<(&'static str, Option<Setting>)>,
+    /// Tell where each comes from, too.
+    pub(crate) origin: bool,
+}
+
+impl Report for Settings {
+    fn to_json(&self) -> Value {
+        let row = |(key, setting): &(&'static str, Option<Setting>)| {
+            let value = text(setting.as_ref().map(|s| s.value.as_str()));
+            let from = setting.as_ref().map_or("default", |s| s.origin.as_str());
+            (*key, if self.origin { object([("value", value), ("origin", from.into())]) } else { value })
+        };
+        Value::Object(self.all.iter().map(row).collect())
+    }
+
+    fn to_text(&self) -> String {
+        let line = |(key, setting): &(&'static str, Option<Setting>)| {
+            let (value, origin) = setting.as_ref().map_or(("", "default"), |s| (&s.value, &s.origin));
+            let from = if self.origin { format!("  ({origin})") } else { String::new() };
+            format!("{key} = {value:?}{from}\n")
+        };
+        self.all.iter().map(line).collect()
+    }
+}
+
+/// An address on a line of its own.
+pub(crate) struct Addressed(pub(crate) String);
+
+impl Report for Addressed {
+    fn to_json(&self) -> Value {
+        object([("addr", self.0.as_str().into())])
+    }
+
+    fn to_text(&self) -> String {
+        self.0.clone()
+    }
+}
+
+/// A rule that an ibgib breaks.
+pub(crate) struct RuleError {
+    pub(crate) rule: String,
+    pub(crate) message: String,
+}
+
+/// The answer to a line that could not be worked on.
+pub(crate) struct BadLine<'a>(pub(crate) &'a RuleError);
+
+impl Report for BadLine<'_> {
+    fn to_json(&self) -> Value {
+        let error = object([("code", self.0.rule.as_str().into()), ("message", self.0.message.as_str().into())]);
+        object([("error", error)])
+    }
+
+    fn to_text(&self) -> String {
+        format!("error {}: {}", self.0.rule, self.0.message)
+    }
+}
+
+/// What a check found: nothing when all holds.
+pub(crate) struct Checked {
+    pub(crate) errors: Vec<RuleError>,
+    /// For people, every broken rule with its message instead of the first rule's name.
+    pub(crate) full: bool,
+}
+
+impl Report for Checked {
+    fn to_json(&self) -> Value {
+        let errors = list(&self.errors, |bad| {
+            object([("rule", bad.rule.as_str().into()), ("message", bad.message.as_str().into())])
+        });
+        object([("valid", self.errors.is_empty().into()), ("errors", errors)])
+    }
+
+    fn to_text(&self) -> String {
+        match (&self.errors[..], self.full) {
+            ([], true) => "valid".to_owned(),
+            ([], false) => "ok".to_owned(),
+            (all, true) => all.iter().map(|bad| format!("{}: {}\n", bad.rule, bad.message)).collect(),
+            ([first, ..], false) => format!("bad {}", first.rule),
+        }
+    }
+}
+
+/// Where something of the server listens.
+pub(crate) struct Listening {
+    /// The JSON member.
+    pub(crate) member: &'static str,
+    /// The first word of the line.
+    pub(crate) word: &'static str,
+    pub(crate) url: String,
+}
+
+impl Report for Listening {
+    fn to_json(&self) -> Value {
+        object([(self.member, self.url.as_str().into())])
+    }
+
+    fn to_text(&self) -> String {
+        format!("{} {}", self.word, self.url)
+    }
+}
