@@ -1,5 +1,6 @@
 //! Settings: flag > environment > the device's `config.toml` > the user's.
 
+use crate::codes::Code;
 use crate::error::CliError;
 use std::fs;
 use std::io::Write;
@@ -30,7 +31,7 @@ impl ConfigFile {
         };
         let document = text.parse::<DocumentMut>().map_err(|error| {
             let why = error.to_string();
-            CliError::failed("bad_config", format!("{}: {}", path.display(), why.lines().last().unwrap_or(&why)))
+            CliError::new(Code::BadConfig, format!("{}: {}", path.display(), why.lines().last().unwrap_or(&why)))
                 .about(path.display().to_string())
                 .hint("mend the file; it is TOML")
         })?;

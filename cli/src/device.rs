@@ -1,8 +1,9 @@
 //! A device: a folder with `.ibgib/` in it.
 
 use crate::args::Args;
+use crate::codes::Code;
 use crate::config::{self, ConfigFile, Setting};
-use crate::error::{CliError, Exit};
+use crate::error::CliError;
 use crate::output::{Output, show};
 use crate::secret;
 use ibgib::Addr;
@@ -82,7 +83,7 @@ fn whole_start(args: &Args) -> Result<PathBuf, CliError> {
 fn find_root(args: &Args) -> Result<PathBuf, CliError> {
     let whole = whole_start(args)?;
     root(args)?.ok_or_else(|| {
-        CliError::new(Exit::NotFound, "no_device", format!("no {DIR} in {} or above it", whole.display()))
+        CliError::new(Code::NoDevice, format!("no {DIR} in {} or above it", whole.display()))
             .about(whole.display().to_string())
             .hint("make it a device with 'ibgib init', or clone one with 'ibgib clone URL DIR'")
     })
@@ -103,7 +104,7 @@ fn try_lock(path: &Path) -> Result<Option<File>, CliError> {
 }
 
 fn locked(layout: &Layout, who: &str) -> CliError {
-    CliError::new(Exit::Locked, "locked", format!("{who} {}", layout.0.display()))
+    CliError::new(Code::Locked, format!("{who} {}", layout.0.display()))
         .about(layout.0.display().to_string())
         .hint("wait until it is done, or stop it")
 }
@@ -171,7 +172,7 @@ impl Device {
         let record = self.space.record(IDENTITY).await?;
         let addr = record.and_then(|b| String::from_utf8(b).ok()).and_then(|t| t.parse().ok());
         addr.ok_or_else(|| {
-            CliError::new(Exit::Identity, "identity_unknown", "this device has no identity")
+            CliError::new(Code::IdentityUnknown, "this device has no identity")
                 .hint("make one with 'ibgib identity new'")
         })
     }

@@ -1,7 +1,8 @@
 //! Failures, as scripts and people see them.
 
+use crate::codes::Code;
 use ibgib_folder::FolderError;
-use ibgib_saga::{Code, Misuse, Refusal, SagaError, SpaceFailure};
+use ibgib_saga::{Code as Protocol, Misuse, Refusal, SagaError, SpaceFailure};
 use ibgib_server::ServeError;
 use ibgib_spaces::settle::AdmitError;
 use ibgib_spaces::{BundleError, CommitError, SpaceError};
@@ -29,43 +30,56 @@ pub(crate) enum Exit {
 #[error("{message}")]
 pub(crate) struct CliError {
     pub(crate) exit: Exit,
+    /// For scripts: a row of the command's table or of the protocol's, or the name of a rule that an ibgib breaks.
+    /// Nothing here decides by it.
     pub(crate) code: String,
     pub(crate) message: String,
     /// The thing that it is about.
     pub(crate) subject: Option<String>,
     /// The way out.
     pub(crate) hint: Option<String>,
+    /// It may be over after a while, without anybody doing anything about it.
+    pub(crate) may_pass: bool,
 }
 
 impl CliError {
-    pub(crate) fn new(exit: Exit, code: &str, message: impl Into<String>) -> Self {
-        Self { exit, code: code.to_owned(), message: message.into(), subject: None, hint: None }
-    }
-
-    pub(crate) fn failed(code: &str, message: impl Into<String>) -> Self {
-        Self::new(Exit::Failed, code, message)
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            exit: code.exit(),
+            code: code.as_str().to_owned(),
+            message: message.into(),
+            subject: None,
+            hint: None,
+            may_pass: code.may_pass(),
+        }
     }
 
     pub(crate) fn usage(message: impl Into<String>) -> Self {
-        Self::new(Exit::Usage, "usage", message)
+        Self::new(Code::Usage, message)
     }
 
-    pub(crate) fn integrity(code: &str, message: impl Into<String>) -> Self {
-        Self::new(Exit::Integrity, code, message)
+    /// An ibgib breaks a rule, whose name is told instead of a code.
+    pub(crate) fn rule(rule: &str, message: impl Into<String>) -> Self {
+        Self { code: rule.to_owned(), ..Self::new(Code::BadContent, message) }
     }
 
     pub(crate) fn not_found(what: &str, subject: impl Into<String>) -> Self {
         let subject = subject.into();
-        Self::new(Exit::NotFound, "not_found", format!("{what} {subject} is not here")).about(subject)
+        Self::new(Code::NotFound, format!("{what} {subject} is not here")).about(subject)
     }
 
     pub(crate) fn interrupted() -> Self {
-        Self::new(Exit::Interrupted, "interrupted", "interrupted; everything stored so far is safe")
+        Self::new(Code::Interrupted, "interrupted; everything stored so far is safe")
     }
 
     pub(crate) fn about(mut self, subject: impl Into<String>) -> Self {
         self.subject = Some(subject.into());
         self
+    }
+
+    /// As [`CliError::about`], where nothing more exact is known.
+    pub(crate) fn about_if_none(self, subject: &str) -> Self {
+        if self.subject.is_some() { self } else { self.about(subject) }
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -75,25 +89,31 @@ impl CliError {
 
     /// A failure of the system at `path`.
     pub(crate) fn io(path: &Path, error: &io::Error) -> Self {
-        let (exit, code) = match error.kind() {
-            io::ErrorKind::NotFound => (Exit::NotFound, "not_found"),
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => (Exit::Failed, "permission"),
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => (Exit::Failed, "disk_full"),
-            _ => (Exit::Failed, "io"),
+        let code = match error.kind() {
+            io::ErrorKind::NotFound => Code::NotFound,
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Code::Permission,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Code::DiskFull,
+            _ => Code::Io,
         };
-        Self::new(exit, code, format!("{}: {error}", path.display())).about(path.display().to_string())
+        Self::new(code, format!("{}: {error}", path.display())).about(path.display().to_string())
     }
 }
 
 impl From<SpaceError> for CliError {
     fn from(error: SpaceError) -> Self {
-        let exit = match &error {
-            SpaceError::Corrupt { .. } | SpaceError::Missing { .. } | SpaceError::Damaged(_) => Exit::Integrity,
-            SpaceError::NotFound(_) => Exit::NotFound,
-            SpaceError::Locked(_) => Exit::Locked,
-            _ => Exit::Failed,
+        let code = match &error {
+            SpaceError::Corrupt { .. } => Code::Corrupt,
+            SpaceError::Missing { .. } => Code::Missing,
+            SpaceError::TooMany(_) => Code::TooMany,
+            SpaceError::Damaged(_) => Code::Damaged,
+            SpaceError::Full(_) => Code::DiskFull,
+            SpaceError::Locked(_) => Code::Locked,
+            SpaceError::Permission(_) => Code::Permission,
+            SpaceError::NotFound(_) => Code::NoStore,
+            SpaceError::Closed => Code::Closed,
+            _ => Code::Io,
         };
-        let out = Self::new(exit, error.code(), error.to_string());
+        let out = Self::new(code, error.to_string());
         match error {
             SpaceError::Corrupt { addr, .. } => {
                 out.about(addr).hint("restore the store from a backup, or clone again from the server")
@@ -116,9 +136,9 @@ impl From<CommitError> for CliError {
             CommitError::Space(error) => error.into(),
             CommitError::Missing { ref addr, .. } => {
                 let subject = addr.to_string();
-                Self::integrity("missing", error.to_string()).about(subject)
+                Self::new(Code::Missing, error.to_string()).about(subject)
             }
-            error => Self::failed("commit", error.to_string()),
+            error => Self::new(Code::Commit, error.to_string()),
         }
     }
 }
@@ -127,8 +147,8 @@ impl From<AdmitError> for CliError {
     fn from(error: AdmitError) -> Self {
         match error {
             AdmitError::Commit(error) => error.into(),
-            AdmitError::History(error) => Self::integrity("history", error.to_string()),
-            error => Self::failed("busy", error.to_string()),
+            AdmitError::History(error) => Self::new(Code::History, error.to_string()),
+            error => Self::new(Code::Busy, error.to_string()),
         }
     }
 }
@@ -136,16 +156,16 @@ impl From<AdmitError> for CliError {
 impl From<BundleError> for CliError {
     fn from(error: BundleError) -> Self {
         match error {
-            BundleError::Damaged { .. } => Self::integrity("damaged_bundle", error.to_string())
+            BundleError::Damaged { .. } => Self::new(Code::DamagedBundle, error.to_string())
                 .hint("nothing was imported; export or copy the bundle again"),
             BundleError::Incomplete { ref addr, .. } => {
                 let subject = addr.to_string();
-                Self::integrity("missing", error.to_string()).about(subject)
+                Self::new(Code::Missing, error.to_string()).about(subject)
             }
             BundleError::Space(error) => error.into(),
             BundleError::Commit(error) => error.into(),
             BundleError::Io(error) => Self::io(Path::new("bundle"), &error),
-            error => Self::failed("busy", error.to_string()),
+            error => Self::new(Code::Busy, error.to_string()),
         }
     }
 }
@@ -157,25 +177,26 @@ impl From<FolderError> for CliError {
             FolderError::Space(error) => error.into(),
             FolderError::Commit(error) => error.into(),
             FolderError::Io { path, source } => Self::io(&path, &source),
-            FolderError::Busy { .. } => Self::failed("busy", text).hint("run the command again"),
-            FolderError::Unbound => Self::new(Exit::NotFound, "no_folder", "this device tracks no folder yet")
+            FolderError::Busy { .. } => Self::new(Code::Busy, text).hint("run the command again"),
+            FolderError::Unbound => Self::new(Code::NoFolder, "this device tracks no folder yet")
                 .hint("run 'ibgib sync' to fetch the folder, or 'ibgib init' elsewhere to start one"),
-            FolderError::Bound(folder) => Self::failed("bound", text).about(folder.as_str()),
-            FolderError::NotAFolder(addr) => Self::usage(text).about(addr.as_str()),
-            FolderError::Unsaved(paths) => Self::failed("unsaved", text)
+            FolderError::Bound(folder) => Self::new(Code::Bound, text).about(folder.as_str()),
+            FolderError::NotAFolder(addr) | FolderError::OtherTimeline { addr, .. } => {
+                Self::usage(text).about(addr.as_str())
+            }
+            FolderError::Unsaved(paths) => Self::new(Code::Unsaved, text)
                 .about(paths.join(", "))
                 .hint("run 'ibgib snapshot' first, or use --force to overwrite"),
             FolderError::NoEntry(path) => {
-                Self::new(Exit::NotFound, "no_entry", text).about(path).hint("'ibgib status' lists what is tracked")
+                Self::new(Code::NoEntry, text).about(path).hint("'ibgib status' lists what is tracked")
             }
-            FolderError::OtherTimeline { addr, .. } => Self::usage(text).about(addr.as_str()),
             FolderError::NotFound(addr) => Self::not_found("node", addr.as_str()),
-            FolderError::BadContent { addr, .. } => Self::integrity("bad_content", text).about(addr.as_str()),
-            FolderError::NothingToUndo => Self::failed("nothing_to_undo", text),
-            FolderError::NoConflict(addr) => Self::new(Exit::NotFound, "no_conflict", text)
+            FolderError::BadContent { addr, .. } => Self::new(Code::BadContent, text).about(addr.as_str()),
+            FolderError::NothingToUndo => Self::new(Code::NothingToUndo, text),
+            FolderError::NoConflict(addr) => Self::new(Code::NoConflict, text)
                 .about(addr.as_str())
                 .hint("'ibgib conflicts' lists the open ones; lines that were edited since can only be kept (--keep)"),
-            _ => Self::failed("folder", text),
+            _ => Self::new(Code::Folder, text),
         }
     }
 }
@@ -187,7 +208,7 @@ impl From<SagaError> for CliError {
             SagaError::PeerUnreachable { .. } | SagaError::Superseded => Exit::Peer,
             // Also before the connection is open: nothing is wrong with the identity then.
             SagaError::PeerRefused {
-                why: Refusal::Known(Code::Superseded | Code::Shutdown | Code::TooManyConnections),
+                why: Refusal::Known(Protocol::Superseded | Protocol::Shutdown | Protocol::TooManyConnections),
                 ..
             } => Exit::Peer,
             _ if error.is_identity() => Exit::Identity,
@@ -202,34 +223,48 @@ impl From<SagaError> for CliError {
             _ => Exit::Failed,
         };
         let hint = match error.row() {
-            Some(Code::Unreachable) => {
+            Some(Protocol::Unreachable) => {
                 Some("is the server running, and is the URL right? Nothing was lost; sync again later")
             }
-            Some(Code::NoServer) => Some("is the URL right, and does a proxy in front pass on /api/v1?"),
-            Some(Code::Cut | Code::Timeout | Code::Shutdown) => {
+            Some(Protocol::NoServer) => Some("is the URL right, and does a proxy in front pass on /api/v1?"),
+            Some(Protocol::Cut | Protocol::Timeout | Protocol::Shutdown) => {
                 Some("what was committed stays; run 'ibgib sync' again to go on")
             }
-            Some(Code::Superseded) => Some("the same identity synced from elsewhere at the same time; sync again"),
-            Some(Code::IdentityNotAllowed) => {
+            Some(Protocol::Superseded) => Some("the same identity synced from elsewhere at the same time; sync again"),
+            Some(Protocol::IdentityNotAllowed) => {
                 Some("ask whoever runs the server to add this identity to its allow-list")
             }
-            Some(Code::IdentityWrongSecret) => Some("the secret is not the one that this identity was made with"),
-            Some(Code::IdentityRevoked | Code::IdentityForked) => Some("make a new identity with 'ibgib identity new'"),
-            Some(Code::Busy) => Some("others were syncing the same timelines; run the command again"),
-            Some(Code::DiskFull) => Some("make room and run the command again; nothing was lost"),
+            Some(Protocol::IdentityWrongSecret) => Some("the secret is not the one that this identity was made with"),
+            Some(Protocol::IdentityRevoked | Protocol::IdentityForked) => {
+                Some("make a new identity with 'ibgib identity new'")
+            }
+            Some(Protocol::Busy) => Some("others were syncing the same timelines; run the command again"),
+            Some(Protocol::DiskFull) => Some("make room and run the command again; nothing was lost"),
             _ => None,
         };
-        let out = Self::new(exit, error.code(), error.to_string());
-        match hint {
-            Some(hint) => out.hint(hint),
-            None => out,
+        let may_pass = matches!(
+            error.row(),
+            Some(Protocol::Busy | Protocol::Locked | Protocol::Io | Protocol::Permission | Protocol::DiskFull)
+        );
+        Self {
+            exit,
+            code: error.code().to_owned(),
+            message: error.to_string(),
+            subject: None,
+            hint: hint.map(str::to_owned),
+            may_pass,
         }
     }
 }
 
 impl From<ServeError> for CliError {
     fn from(error: ServeError) -> Self {
-        let exit = if matches!(error, ServeError::PlainText(_)) { Exit::Usage } else { Exit::Failed };
+        let code = match &error {
+            ServeError::PortInUse(_) => Code::PortInUse,
+            ServeError::Permission(_) => Code::Permission,
+            ServeError::PlainText(_) => Code::PlainText,
+            _ => Code::Listen,
+        };
         let subject = match &error {
             ServeError::PortInUse(a) | ServeError::Permission(a) | ServeError::PlainText(a) => a.to_string(),
             ServeError::Listen(a, _) => a.to_string(),
@@ -241,6 +276,6 @@ impl From<ServeError> for CliError {
             ServeError::PlainText(_) => "use --allow-plain-text inside a tunnel or in a network that you trust",
             _ => "choose another address with --listen",
         };
-        Self::new(exit, error.code(), error.to_string()).about(subject).hint(hint)
+        Self::new(code, error.to_string()).about(subject).hint(hint)
     }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "the command is what reads the environment")]
 
 mod args;
+mod codes;
 mod commands;
 mod config;
 mod device;
@@ -13,6 +14,7 @@ mod secret;
 
 use args::{Args, Command};
 use clap::Parser;
+use codes::Code;
 use error::{CliError, Exit};
 use output::Output;
 use std::process::ExitCode;
@@ -31,7 +33,7 @@ fn main() -> ExitCode {
     let out = Output::new(&args);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return out.fail(&CliError::failed("runtime", error.to_string())),
+        Err(error) => return out.fail(&CliError::new(Code::Runtime, error.to_string())),
     };
     let result = runtime.block_on(async {
         // Servers and demos end in their own way.
@@ -40,7 +42,7 @@ fn main() -> ExitCode {
         }
         let interrupted = match interruption(&out) {
             Ok(interrupted) => interrupted,
-            Err(error) => return Err(CliError::failed("signals", error.to_string())),
+            Err(error) => return Err(CliError::new(Code::Signals, error.to_string())),
         };
         tokio::select! {
             result = commands::run(&args, &out) => result,

@@ -30,7 +30,7 @@ fn count(n: usize) -> Value {
 }
 
 fn number(n: u64) -> Value {
-    Value::Number(n as f64)
+    Value::integer(n)
 }
 
 fn addr(addr: Option<&Addr>) -> Value {

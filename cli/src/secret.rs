@@ -1,9 +1,10 @@
 //! Where the identity's secret comes from. It is never logged, never shown, and one from outside is never copied.
 
 use crate::args::Args;
+use crate::codes::Code;
 use crate::config::{ConfigFile, env};
 use crate::device::{Device, Layout};
-use crate::error::{CliError, Exit};
+use crate::error::CliError;
 use argon2::{Algorithm, Argon2, Params, Version};
 use ibgib_keystone::Secret;
 use ibgib_peer::{SecretSource, entropy};
@@ -23,7 +24,7 @@ const LANES: u32 = 4;
 const BYTES_MAX: u64 = 64 * 1024;
 
 fn bad(message: impl Into<String>) -> CliError {
-    CliError::new(Exit::Identity, "identity_secret", message)
+    CliError::new(Code::IdentitySecret, message)
 }
 
 fn read_all(mut source: impl Read, name: &str) -> Result<Zeroizing<Vec<u8>>, CliError> {
@@ -72,9 +73,9 @@ fn derive(text: &[u8], config: &mut ConfigFile) -> Result<Secret, CliError> {
     let salt = stored.clone().unwrap_or_else(|| hex::encode(entropy::random::<16>()));
     let number = |key: &str, usual: u32| config.number(TABLE, key).unwrap_or(usual);
     let (memory, passes, lanes) = (number("memory_kib", MEMORY_KIB), number("passes", PASSES), number("lanes", LANES));
-    let wrong = |e: argon2::Error| CliError::failed("bad_config", format!("parameters of the passphrase: {e}"));
+    let wrong = |e: argon2::Error| CliError::new(Code::BadConfig, format!("parameters of the passphrase: {e}"));
     let salt_bytes =
-        hex::decode(&salt).map_err(|_| CliError::failed("bad_config", "the passphrase's salt is not hex"))?;
+        hex::decode(&salt).map_err(|_| CliError::new(Code::BadConfig, "the passphrase's salt is not hex"))?;
     let params = Params::new(memory, passes, lanes, Some(32)).map_err(wrong)?;
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
         .hash_password_into(text, &salt_bytes, &mut *bytes)

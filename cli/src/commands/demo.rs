@@ -3,6 +3,7 @@
 mod files;
 
 use crate::args::{self, Args};
+use crate::codes::Code;
 use crate::error::{CliError, Exit};
 use crate::output::Output;
 use files::{contents, copy, documents, shared_text, write};
@@ -67,7 +68,7 @@ fn terminate(pid: u32) -> std::io::Result<()> {
 }
 
 fn failed(step: &str, why: impl std::fmt::Display) -> CliError {
-    CliError::failed("demo", format!("{step}: {why}"))
+    CliError::new(Code::Demo, format!("{step}: {why}"))
 }
 
 impl DemoRun {
@@ -273,7 +274,7 @@ fn play(mut run: DemoRun, folder: Option<&Path>) -> Result<Value, CliError> {
         ("sameTips", same_tips.into()),
         ("sameFiles", same_files.into()),
         ("merged", (both && fields).into()),
-        ("ms", Value::Number(run.started.elapsed().as_millis() as f64)),
+        ("ms", Value::integer(run.started.elapsed().as_millis()),
     ]))
 }
 

@@ -1,6 +1,7 @@
 //! Working on the folder's files.
 
 use crate::args::{self, Args};
+use crate::codes::Code;
 use crate::device::{Device, Named, Store, moment, parse_addr};
 use crate::error::{CliError, Exit};
 use crate::output::Output;
@@ -196,7 +197,7 @@ pub(crate) async fn resolve(args: &Args, out: &Output, resolve: &args::Resolve) 
         }
     };
     if let (true, Some(target)) = (chosen.is_empty(), &resolve.target) {
-        return Err(CliError::new(Exit::NotFound, "no_conflict", format!("{target} has no open conflict"))
+        return Err(CliError::new(Code::NoConflict, format!("{target} has no open conflict"))
             .about(target.as_str())
             .hint("'ibgib conflicts' lists the open ones"));
     }

@@ -1,6 +1,7 @@
 //! The device's identity.
 
 use crate::args::Args;
+use crate::codes::Code;
 use crate::device::Device;
 use crate::error::{CliError, Exit};
 use crate::output::Output;
@@ -45,8 +46,7 @@ pub(crate) async fn revoke(args: &Args, out: &Output, reason: &str) -> Result<Ex
 async fn load(device: &Device) -> Result<Chain, CliError> {
     let tjp = device.identity().await?;
     let chain = identity::load_chain(&*device.space, &tjp).await?;
-    chain
-        .ok_or_else(|| CliError::new(Exit::Identity, "identity_unknown", format!("identity {tjp} is not in the store")))
+    chain.ok_or_else(|| CliError::new(Code::IdentityUnknown, format!("identity {tjp} is not in the store")))
 }
 
 async fn tell(device: &Device, out: &Output, chain: Chain) -> Result<Exit, CliError> {

@@ -1,6 +1,7 @@
 //! Ibgibs on stdin: storing, transforming, addressing, checking.
 
 use crate::args::{self, Args};
+use crate::codes::Code;
 use crate::device::{Store, moment};
 use crate::error::{CliError, Exit};
 use crate::output::Output;
@@ -15,33 +16,61 @@ use std::path::Path;
 /// Bytes of a line: an ibgib, escaped, inside options.
 const LINE_BYTES_MAX: usize = 4 * ibgib::json::BYTES_MAX;
 
-/// The lines of stdin; one that is too long or not UTF-8 is an `Err`, and the next goes on.
-fn lines() -> impl Iterator<Item = Result<Result<String, String>, CliError>> {
+/// Why a line was not worked on.
+enum LineError {
+    /// It is bad; the next one goes on.
+    Bad(RuleError),
+    /// The command cannot go on.
+    Fatal(CliError),
+}
+
+impl LineError {
+    fn bad(rule: &str, message: impl ToString) -> Self {
+        Self::Bad(RuleError::new(rule, message))
+    }
+}
+
+impl<E: Into<CliError>> From<E> for LineError {
+    fn from(error: E) -> Self {
+        Self::Fatal(error.into())
+    }
+}
+
+/// The lines of stdin; after one that is too long or not UTF-8 the next goes on.
+fn lines() -> impl Iterator<Item = Result<String, LineError>> {
     let mut stdin = std::io::stdin().lock();
     std::iter::from_fn(move || {
+        let failed = |error: &std::io::Error| Some(Err(CliError::io(Path::new("stdin"), error).into()));
         let mut bytes = Vec::new();
-        let read = stdin.by_ref().take(LINE_BYTES_MAX as u64).read_until(b'\n', &mut bytes);
-        match read {
-            Err(error) => return Some(Err(CliError::io(Path::new("stdin"), &error))),
+        match stdin.by_ref().take(LINE_BYTES_MAX as u64).read_until(b'\n', &mut bytes) {
+            Err(error) => return failed(&error),
             Ok(0) => return None,
             Ok(_) => {}
         }
         if bytes.len() == LINE_BYTES_MAX && bytes.last() != Some(&b'\n') {
             if let Err(error) = stdin.skip_until(b'\n') {
-                return Some(Err(CliError::io(Path::new("stdin"), &error)));
+                return failed(&error);
             }
-            return Some(Ok(Err(format!("the line is longer than {LINE_BYTES_MAX} bytes"))));
+            return Some(Err(LineError::bad("json", format!("the line is longer than {LINE_BYTES_MAX} bytes"))));
         }
-        Some(Ok(match String::from_utf8(bytes) {
-            Err(error) => Err(format!("the line is not UTF-8: {error}")),
+        Some(match String::from_utf8(bytes) {
+            Err(error) => Err(LineError::bad("json", format!("the line is not UTF-8: {error}"))),
             Ok(text) => Ok(text.trim_end_matches(['\n', '\r']).to_owned()),
-        }))
+        })
     })
 }
 
 /// Whether a line holds nothing: what stores passes over it, what answers line by line answers it too.
-fn is_blank(line: &Result<String, String>) -> bool {
+fn is_blank(line: &Result<String, LineError>) -> bool {
     line.as_ref().is_ok_and(|text| text.trim().is_empty())
+}
+
+/// Answers a bad line in its place.
+fn answer_bad(out: &Output, error: LineError) -> Result<(), CliError> {
+    match error {
+        LineError::Bad(bad) => out.item(&BadLine(&bad)),
+        LineError::Fatal(error) => Err(error),
+    }
 }
 
 impl RuleError {
@@ -60,15 +89,17 @@ pub(crate) async fn put(args: &Args, out: &Output) -> Result<Exit, CliError> {
     let store = Store::open(args)?;
     let mut nodes: Vec<Verified<IbGib>> = Vec::new();
     for (i, line) in lines().enumerate() {
-        let line = line?;
         if is_blank(&line) {
             continue;
         }
-        let checked = line.map_err(|why| RuleError::new("json", why)).and_then(|text| Ok(Verified::parse(&text)?));
-        nodes.push(checked.map_err(|bad| {
-            CliError::integrity(&bad.rule, format!("line {}: {}", i + 1, bad.message))
-                .about(format!("line {}", i + 1))
-                .hint("nothing was stored")
+        let checked = line.and_then(|text| Verified::parse(&text).map_err(|e| LineError::Bad(e.into())));
+        nodes.push(checked.map_err(|error| {
+            match error {
+                LineError::Bad(bad) => CliError::rule(&bad.rule, format!("line {}: {}", i + 1, bad.message))
+                    .about(format!("line {}", i + 1))
+                    .hint("nothing was stored"),
+                LineError::Fatal(error) => error,
+            }
         })?);
     }
     admit(&**store.space(), &nodes).await?;
@@ -82,11 +113,14 @@ pub(crate) async fn transform(args: &Args, out: &Output, options: &args::Transfo
     let store = if options.compat || options.no_store { None } else { Some(Store::open(args)?) };
     let mut failed = 0;
     for line in lines() {
-        let line = line?;
         if is_blank(&line) {
             continue;
         }
-        match run_transform(line, options.compat, store.as_ref()).await? {
+        let made = match line {
+            Ok(text) => run_transform(&text, options.compat, store.as_ref()).await,
+            Err(error) => Err(error),
+        };
+        match made {
             Ok(value) => {
                 if out.json {
                     out.line(&value.to_json())?;
@@ -97,7 +131,7 @@ pub(crate) async fn transform(args: &Args, out: &Output, options: &args::Transfo
             }
             Err(bad) => {
                 failed += 1;
-                out.item(&BadLine(&bad))?;
+                answer_bad(out, bad)?;
             }
         }
     }
@@ -108,50 +142,35 @@ pub(crate) async fn transform(args: &Args, out: &Output, options: &args::Transfo
 fn ended(failed: usize) -> Result<Exit, CliError> {
     match failed {
         0 => Ok(Exit::Done),
-        n => Err(CliError::integrity("bad_lines", format!("{n} line(s) were bad; each is answered in its place"))),
+        n => Err(CliError::new(Code::BadLines, format!("{n} line(s) were bad; each is answered in its place"))),
     }
 }
 
-async fn run_transform(
-    line: Result<String, String>,
-    compat: bool,
-    store: Option<&Store>,
-) -> Result<Result<Value, RuleError>, CliError> {
+async fn run_transform(line: &str, compat: bool, store: Option<&Store>) -> Result<Value, LineError> {
     let mode = if compat { Mode::Compat } else { Mode::Strict };
-    let parsed = line
-        .map_err(|why| RuleError::new("json", why))
-        .and_then(|text| Value::parse(&text, mode).map_err(|e| RuleError::new("json", e)));
-    let line = match parsed {
-        Ok(line) => line,
-        Err(bad) => return Ok(Err(bad)),
-    };
+    let line = Value::parse(line, mode).map_err(|e| LineError::bad("json", e))?;
     let op = line.get("op").and_then(Value::as_str).unwrap_or("").to_owned();
     let null = Value::Null;
     let opts = line.get("opts").unwrap_or(&null);
     let moment = stub(line.get("stub"));
     if compat {
         let made = match op.as_str() {
-            "fork" => transform::compat::fork(opts, &moment),
-            "mut8" => transform::compat::mut8(opts, &moment),
-            "rel8" => transform::compat::rel8(opts, &moment),
-            "firstGen" => transform::compat::first_gen(opts, &moment),
+            "fork" => compat::transform::fork(opts, &moment),
+            "mut8" => compat::transform::mut8(opts, &moment),
+            "rel8" => compat::transform::rel8(opts, &moment),
+            "firstGen" => compat::transform::first_gen(opts, &moment),
             _ => {
-                return Ok(Err(RuleError::new(
-                    "op",
-                    format!("unknown op {op:?}: expected fork, mut8, rel8 or firstGen"),
-                )));
+                let expected = format!("unknown op {op:?}: expected fork, mut8, rel8 or firstGen");
+                return Err(LineError::bad("op", expected));
             }
         };
-        return Ok(match made {
-            Ok(made) => Ok(result(&made.new_ibgib, &made.dnas, &made.intermediates)),
-            Err(error) => Err(RuleError::new("transform", error)),
-        });
+        let made = made.map_err(|e| LineError::bad("transform", e))?;
+        return Ok(result(&made.new_ibgib, &made.dnas, &made.intermediates));
     }
-    let made: Transformed = match transform::from_json(&op, opts, &moment) {
-        Ok(made) => made,
-        Err(transform::TransformError::Product(error)) => return Ok(Err(error.into())),
-        Err(error) => return Ok(Err(RuleError::new("transform", error))),
-    };
+    let made: Transformed = transform::from_json(&op, opts, &moment).map_err(|error| match error {
+        transform::TransformError::Product(error) => LineError::Bad(error.into()),
+        error => LineError::bad("transform", error),
+    })?;
     if let Some(store) = store {
         let mut nodes = made.nodes();
         // The source comes along: a frame may not relate to what is not there.
@@ -166,7 +185,7 @@ async fn run_transform(
         admit(&**store.space(), &nodes).await?;
     }
     let plain = |nodes: &[Verified<IbGib>]| nodes.iter().map(|n| (**n).clone()).collect::<Vec<_>>();
-    Ok(Ok(result(&made.frame, &plain(&made.dnas), &plain(&made.intermediates))))
+    Ok(result(&made.frame, &plain(&made.dnas), &plain(&made.intermediates)))
 }
 
 fn result(frame: &IbGib, dnas: &[IbGib], intermediates: &[IbGib]) -> Value {
@@ -211,11 +230,11 @@ fn address(text: &str, compat: bool) -> Result<String, RuleError> {
 pub(crate) fn addr(out: &Output, mode: &args::Mode) -> Result<Exit, CliError> {
     let mut failed = 0;
     for line in lines() {
-        match line?.map_err(|why| RuleError::new("json", why)).and_then(|text| address(&text, mode.compat)) {
+        match line.and_then(|text| address(&text, mode.compat).map_err(LineError::Bad)) {
             Ok(addr) => out.item(&Addressed(addr))?,
             Err(bad) => {
                 failed += 1;
-                out.item(&BadLine(&bad))?;
+                answer_bad(out, bad)?;
             }
         }
     }
@@ -239,9 +258,10 @@ fn check(text: &str, compat: bool) -> Vec<RuleError> {
 pub(crate) fn verify(out: &Output, mode: &args::Mode) -> Result<Exit, CliError> {
     let mut failed = 0;
     for line in lines() {
-        let errors = match line? {
+        let errors = match line {
             Ok(text) => check(&text, mode.compat),
-            Err(why) => vec![RuleError::new("json", why)],
+            Err(LineError::Bad(bad)) => vec![bad],
+            Err(LineError::Fatal(error)) => return Err(error),
         };
         failed += usize::from(!errors.is_empty());
         out.item(&Checked { errors, full: false })?;
@@ -257,7 +277,7 @@ fn read_frame(path: &Path) -> Result<String, CliError> {
     };
     read.map_err(|e| match e.kind() {
         std::io::ErrorKind::InvalidData => {
-            CliError::integrity("json", format!("{}: not UTF-8", path.display())).about(path.display().to_string())
+            CliError::rule("json", format!("{}: not UTF-8", path.display())).about(path.display().to_string())
         }
         _ => CliError::io(path, &e),
     })?;
@@ -275,7 +295,7 @@ pub(crate) fn validate(out: &Output, options: &args::KeystoneValidate) -> Result
     match checked.errors.first() {
         None => Ok(Exit::Done),
         Some(first) => {
-            Err(CliError::integrity(&first.rule, first.message.clone()).about(options.next.display().to_string()))
+            Err(CliError::rule(&first.rule, first.message.clone()).about(options.next.display().to_string()))
         }
     }
 }

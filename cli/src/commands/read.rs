@@ -1,11 +1,13 @@
 //! Looking into a store.
 
 use crate::args::{self, Args, ConfigAction, TipKind};
+use crate::codes::Code;
 use crate::config::{self, ConfigFile, Setting};
 use crate::device::{DIR, Layout, Named, Store, root, start};
 use crate::error::{CliError, Exit};
-use crate::output::{Output, pretty};
+use crate::output::Output;
 use crate::report::Settings;
+use ibgib::json::Spacing;
 use ibgib::{Addr, Value};
 use ibgib_folder::Folder;
 use ibgib_spaces::{Follow, Kind, SpaceError};
@@ -108,7 +110,7 @@ pub(crate) async fn fsck(args: &Args, out: &Output) -> Result<Exit, CliError> {
         return Ok(Exit::Done);
     }
     let subject = found.corrupt.first().or(found.missing.first().map(|(addr, _)| addr)).cloned().unwrap_or_default();
-    Err(CliError::integrity("damaged", format!("{} corrupt, {} missing", found.corrupt.len(), found.missing.len()))
+    Err(CliError::new(Code::Damaged, format!("{} corrupt, {} missing", found.corrupt.len(), found.missing.len()))
         .about(subject)
         .hint("restore the store from a backup, or clone again from the server"))
 }

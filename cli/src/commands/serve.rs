@@ -1,6 +1,7 @@
 //! `serve`.
 
 use crate::args::{self, Args, PolicyKind};
+use crate::codes::Code;
 use crate::error::{CliError, Exit};
 use crate::output::Output;
 use crate::report::Listening;
@@ -38,7 +39,7 @@ pub(crate) async fn serve(args: &Args, out: &Output, serve: &args::Serve) -> Res
         false => None,
     };
     options.doors.extend(tools.iter().map(|tools| Mount::here(Arc::new(tools.clone()))));
-    let catch = |kind| signal(kind).map_err(|e| CliError::failed("signals", e.to_string()));
+    let catch = |kind| signal(kind).map_err(|e| CliError::new(Code::Signals, e.to_string()));
     let mut hangup = catch(SignalKind::hangup())?;
     let mut term = catch(SignalKind::terminate())?;
     let mut int = catch(SignalKind::interrupt())?;

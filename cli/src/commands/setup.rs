@@ -2,6 +2,7 @@
 
 use super::syncing::{once, which_folder};
 use crate::args::{self, Args};
+use crate::codes::Code;
 use crate::config::ConfigFile;
 use crate::device::{DIR, Device, Layout, lock, moment, parse_addr, start};
 use crate::error::{CliError, Exit};
@@ -11,7 +12,7 @@ use crate::secret;
 use ibgib::Addr;
 use ibgib_folder::Folder;
 use ibgib_peer::{Remote, WebSocketRemote, identity};
-use ibgib_saga::{Code, Limits, Refusal, SagaError};
+use ibgib_saga::{Code as Protocol, Limits, Refusal, SagaError};
 use ibgib_spaces::{DurableSpace, Space};
 use std::fs;
 use std::path::Path;
@@ -46,7 +47,7 @@ async fn make(args: &Args, given: &Path, begin: Start, remote: Option<&str>) -> 
     let root = fs::canonicalize(given).map_err(|e| CliError::io(given, &e))?;
     let place = root.join(DIR);
     if place.exists() {
-        return Err(CliError::failed("exists", format!("{} is a device already", root.display()))
+        return Err(CliError::new(Code::Exists, format!("{} is a device already", root.display()))
             .about(place.display().to_string())
             .hint("'ibgib status' tells about it"));
     }
@@ -121,19 +122,19 @@ pub(crate) async fn clone(args: &Args, out: &Output, clone: &args::Clone) -> Res
             Ok(folders) => match &folders[..] {
                 [(folder, _)] => Start::Join(folder.clone()),
                 [] => {
-                    return Err(CliError::new(Exit::NotFound, "no_folder", format!("{} has no folder yet", clone.url))
+                    return Err(CliError::new(Code::NoFolder, format!("{} has no folder yet", clone.url))
                         .about(clone.url.as_str())
                         .hint("start one on another device with 'ibgib init' and sync it first"));
                 }
                 several => return Err(which_folder(several.iter().map(|(folder, _)| folder))),
             },
-            Err(SagaError::PeerRefused { why: Refusal::Known(Code::ReadingNeedsIdentity), .. }) => Start::Unknown,
+            Err(SagaError::PeerRefused { why: Refusal::Known(Protocol::ReadingNeedsIdentity), .. }) => Start::Unknown,
             Err(error) => return Err(error.into()),
         },
     };
     let occupied = fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
     if occupied && !dir.join(DIR).exists() {
-        return Err(CliError::failed("not_empty", format!("{} is not empty", dir.display()))
+        return Err(CliError::new(Code::NotEmpty, format!("{} is not empty", dir.display()))
             .about(dir.display().to_string())
             .hint(
                 "clone into a new directory; to track what is there as part of the folder, use 'ibgib init --join'",

@@ -8,7 +8,7 @@ use crate::report::SyncReport;
 use crate::secret;
 use ibgib::Addr;
 use ibgib_folder::{CheckoutOpts, CheckoutReport, Folder, FolderError, SnapshotReport};
-use ibgib_peer::{SenderIdentity, SyncOptions, SyncSagaCoordinator, Synced, WebSocketRemote};
+use ibgib_peer::{SenderIdentity, SyncOptions, SyncSagaCoordinator, WebSocketRemote};
 use ibgib_saga::{Direction, Limits, Misuse, SagaError, Scope};
 use ibgib_spaces::Kind;
 use std::path::Path;
@@ -87,8 +87,9 @@ pub(super) async fn in_time<T>(
     }
 }
 
-/// Remembers a space server that answered: it is the right one, whatever it answered. One that is away is remembered
-/// when no other is, one that cannot be spoken to never.
+/// Remembers the server that the command line names, for the next time. One that answered is a space server, also if
+/// it refused. If nobody answered, its name may be mistyped, so it is remembered only where no other is; what
+/// turned out to be no space server, or cannot be spoken to, never is.
 pub(super) fn reached<T>(
     device: &mut Device,
     sync: &args::Sync,
@@ -117,12 +118,6 @@ pub(super) async fn bring(device: &Device, out: &Output, sync: &args::Sync) -> R
         return Ok(CheckoutReport::default());
     }
     check_out(device, out).await
-}
-
-impl CliError {
-    fn about_if_none(self, subject: &str) -> Self {
-        if self.subject.is_some() { self } else { self.about(subject) }
-    }
 }
 
 /// What to sync.

@@ -72,7 +72,7 @@ pub(super) async fn watch(args: &Args, out: &Output, mut device: Device, sync: &
         };
         let Err(error) = done else { continue };
         let away = error.exit == Exit::Peer;
-        if !away && !error.passes {
+        if !away && !error.may_pass {
             return Err(error);
         }
         if away {

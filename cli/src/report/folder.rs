@@ -293,7 +293,8 @@ impl ConflictReport {
             "/data/text" if whole(&c.base) || whole(&c.orphan) => "the whole text".to_owned(),
             "/data/text" => "the same lines".to_owned(),
             "/data/blob" => "the whole content".to_owned(),
-            path if c.file.is_some() => path.strip_prefix("/data/json").unwrap_or(path).to_owned(),
+            "/data/text#" => "the document".to_owned(),
+            path if c.file.is_some() => path.strip_prefix("/data/text#").unwrap_or(path).to_owned(),
             path => path.to_owned(),
         }
     }

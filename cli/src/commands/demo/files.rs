@@ -87,8 +87,9 @@ pub(super) fn shared_text(dir: &Path) -> Result<PathBuf, CliError> {
     for path in files(dir)? {
         let size = fs::metadata(dir.join(&path)).map_or(0, |m| m.len());
         let larger = best.as_ref().is_none_or(|(most, _)| size > *most);
-        let tracked_as_text = path.extension().is_none_or(|e| e != "json");
-        if size > EDIT_BYTES_MAX || !larger || !tracked_as_text {
+        // Lines put into a document make it none.
+        let has_lines = path.extension().is_none_or(|e| e != "json");
+        if size > EDIT_BYTES_MAX || !larger || !has_lines {
             continue;
         }
         if fs::read_to_string(dir.join(&path))
