@@ -149,11 +149,7 @@ pub(crate) async fn read_file(tree: &Tree, path: &EntryPath, keep: &mut dyn Keep
     Err(ReadError::File("it kept changing while it was read".into()))
 }
 
-async fn read_content(
-    mut file: &std::fs::File,
-    size: u64,
-    keep: &mut dyn Keep,
-) -> Result<NewContent, ReadError> {
+async fn read_content(mut file: &std::fs::File, size: u64, keep: &mut dyn Keep) -> Result<NewContent, ReadError> {
     let mut head = Vec::with_capacity(usize::try_from(size).unwrap_or(0).min(TEXT_BYTES_MAX) + 1);
     file.take(TEXT_BYTES_MAX as u64 + 1).read_to_end(&mut head)?;
     if head.len() <= TEXT_BYTES_MAX && !head.contains(&0) {

@@ -274,7 +274,7 @@ fn play(mut run: DemoRun, folder: Option<&Path>) -> Result<Value, CliError> {
         ("sameTips", same_tips.into()),
         ("sameFiles", same_files.into()),
         ("merged", (both && fields).into()),
-        ("ms", Value::integer(run.started.elapsed().as_millis()),
+        ("ms", Value::integer(run.started.elapsed().as_millis())),
     ]))
 }
 
