@@ -17,7 +17,7 @@
 //! compat accepts with the same hash.
 //!
 //! Reading order, in which nothing refers forward: [`json`], [`addr`], [`canonical`], [`ibgib`], [`moment`],
-//! [`transform`], [`merge`], [`timeline`], [`compat`].
+//! [`transform`], [`merge`], [`timeline`], [`conflict`], [`compat`].
 //!
 //! ```
 //! use ibgib::timeline::{History, Relation};
@@ -50,6 +50,7 @@
 pub mod addr;
 pub mod canonical;
 pub mod compat;
+pub mod conflict;
 pub mod ibgib;
 pub mod json;
 pub mod merge;

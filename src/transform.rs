@@ -7,9 +7,11 @@
 mod data;
 pub(crate) mod engine;
 mod relations;
+mod revise;
 
 pub use crate::moment::Moment;
 pub use engine::Unchecked;
+pub use revise::{OWN_DATA, content, revise};
 
 use crate::addr::Addr;
 use crate::ibgib::{IbGib, Verified, VerifyError};
@@ -53,6 +55,9 @@ pub enum TransformError {
     /// Only merging sets these relations.
     #[error("relation {0:?} is set by merging only")]
     Reserved(String),
+    /// The transforms keep this member of data themselves.
+    #[error("member {0:?} of data is kept by the transforms")]
+    OwnData(String),
     /// cloneRel8ns of a frame that has a past would give the fork another timeline's history.
     #[error("cloneRel8ns would carry the history of {0} into another timeline")]
     ClonedHistory(Addr),

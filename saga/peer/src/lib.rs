@@ -32,7 +32,9 @@
 mod connection;
 mod coordinator;
 mod desk;
+mod document;
 pub mod entropy;
+mod follow;
 mod host;
 mod http;
 pub mod identity;
@@ -48,6 +50,8 @@ pub use ibgib_saga as saga;
 
 pub use connection::{SyncConnection, Synced};
 pub use coordinator::{SyncOptions, SyncSaga, SyncSagaCoordinator};
+pub use document::{Document, DocumentError, Frame, Frames};
+pub use follow::{Following, follow, sync};
 pub use host::{Host, HostEvent, HostOptions, MessageEvent, Policy};
 pub use innerspace::Innerspace;
 pub use link::Link;
@@ -62,8 +66,11 @@ pub mod prelude {
     pub use crate::entropy::{now_ms, random};
     pub use crate::identity::create as create_identity;
     pub use crate::{
-        Host, HostOptions, Innerspace, SecretSource, SenderIdentity, SyncOptions, SyncSagaCoordinator, WebSocketRemote,
+        Document, DocumentError, Frame, Host, HostOptions, Innerspace, SecretSource, SenderIdentity, SyncOptions,
+        SyncSagaCoordinator, WebSocketRemote, follow, sync,
     };
+    pub use futures_util::{StreamExt, TryStreamExt};
+    pub use ibgib::conflict::{Conflict, Resolution};
     pub use ibgib::transform::{self, FirstGenOpts, ForkOpts, Moment, Mut8Opts, Rel8Opts, TjpOpts, linked};
     pub use ibgib::{Addr, IbGib, Map, Value, Verified, object};
     pub use ibgib_keystone::Secret;

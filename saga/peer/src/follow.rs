@@ -1,0 +1,175 @@
+//! Syncing in one call, and staying in step.
+
+use crate::coordinator::{SyncOptions, SyncSagaCoordinator, Synced};
+use crate::entropy::{random, random_hex};
+use crate::peer::SyncPeer;
+use crate::remote::Remote;
+use crate::session::{SenderIdentity, SessionSigner};
+use crate::view::space_error;
+use ibgib_saga::{Blame, Code, Fingerprint, SagaError, SyncRequest};
+use ibgib_spaces::{Kind, Space};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::broadcast;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+/// How often the receiver is asked whether anything changed there.
+const PEEK_EVERY: Duration = Duration::from_secs(3);
+/// The longest pause while it says that something differs and syncing does not change that (one direction, say).
+const PEEK_EVERY_MAX: Duration = Duration::from_secs(60);
+/// Pauses while the receiver is away, doubling.
+const PAUSE_FIRST: Duration = Duration::from_millis(500);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// An edit is sent once this long has passed, with those that follow it.
+const QUIET: Duration = Duration::from_millis(100);
+/// Events that wait for [`Following::next`]; older ones are dropped.
+const EVENTS_MAX: usize = 64;
+
+impl From<&SenderIdentity> for SyncOptions {
+    /// Everything, both ways, as this identity.
+    fn from(identity: &SenderIdentity) -> Self {
+        Self { identity: Some(identity.clone()), ..Self::default() }
+    }
+}
+
+/// Syncs a space with a receiver: connects, exchanges what either side lacks, merges what diverged, and disconnects.
+/// The options are a [`SyncOptions`], or the identity alone.
+///
+/// # Errors
+/// What ended it early; what was committed stays, and the next sync settles the rest.
+pub async fn sync(
+    space: &Arc<dyn Space>,
+    remote: Arc<dyn Remote>,
+    options: impl Into<SyncOptions>,
+) -> Result<Synced, SagaError> {
+    SyncSagaCoordinator::new(Arc::clone(space)).sync(remote, options.into()).done().await
+}
+
+/// Keeps a space in step with a receiver until the handle is dropped: over one connection, a sync whenever either side
+/// changed. A receiver that is away is tried again; an identity that is refused or a mistake of ours ends it.
+pub fn follow(space: &Arc<dyn Space>, remote: Arc<dyn Remote>, options: impl Into<SyncOptions>) -> Following {
+    let (tell, events) = broadcast::channel(EVENTS_MAX);
+    let task = tokio::spawn(run(Arc::clone(space), remote, options.into(), tell));
+    Following { events, task }
+}
+
+/// A space that is kept in step; dropping it ends that.
+#[derive(Debug)]
+pub struct Following {
+    events: broadcast::Receiver<Result<Synced, SagaError>>,
+    task: JoinHandle<()>,
+}
+
+impl Following {
+    /// The next sync that was done (the first one, and every one that moved something), or what keeps it from syncing
+    /// for now; `None` once it has ended, after the error that ended it. Nothing waits for this to be called.
+    pub async fn next(&mut self) -> Option<Result<Synced, SagaError>> {
+        loop {
+            match self.events.recv().await {
+                Ok(event) => return Some(event),
+                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+type Tell = broadcast::Sender<Result<Synced, SagaError>>;
+
+async fn run(space: Arc<dyn Space>, remote: Arc<dyn Remote>, options: SyncOptions, tell: Tell) {
+    let mut pause = PAUSE_FIRST;
+    while let Err(error) = connection(&space, &remote, &options, &tell, &mut pause).await {
+        let blame = error.row().map(Code::blame);
+        let ends = matches!(blame, Some(Blame::Identity | Blame::User)) || matches!(error, SagaError::OwnDefect(_));
+        // Nobody may be listening.
+        let _ = tell.send(Err(error));
+        if ends {
+            return;
+        }
+        // Many devices must not come back in one moment.
+        let [jitter] = random::<1>();
+        sleep(pause.mul_f64(0.75 + f64::from(jitter) / 512.0)).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+/// One connection, until it fails.
+async fn connection(
+    space: &Arc<dyn Space>,
+    remote: &Arc<dyn Remote>,
+    options: &SyncOptions,
+    tell: &Tell,
+    pause: &mut Duration,
+) -> Result<(), SagaError> {
+    let (identity, limits) = (options.identity.clone(), options.limits.clone());
+    let mut peer = SyncPeer::new(Arc::clone(space), Arc::clone(remote), identity, limits);
+    if let Some(progress) = options.progress.clone() {
+        peer.on_progress(move |phase| progress(phase));
+    }
+    peer.establish_session_identity().await?;
+    peer.connect().await?;
+    let mut identity_bytes = peer.session().map_or(0, SessionSigner::identity_bytes);
+    let (mut every, mut first) = (PEEK_EVERY, true);
+    loop {
+        let request = SyncRequest {
+            saga_id: random_hex(),
+            scope: options.scope.clone(),
+            direction: options.direction,
+            skip_when_equal: options.skip_when_equal,
+            dry_run: options.dry_run,
+        };
+        let summary = peer.sync(request).await?;
+        *pause = PAUSE_FIRST;
+        let moved = !summary.timelines.is_empty();
+        every = if moved { PEEK_EVERY } else { (every * 2).min(PEEK_EVERY_MAX) };
+        if moved || first {
+            let session = peer.session().map(|s| s.chain().tip().addr().clone());
+            let _ = tell.send(Ok(Synced { summary, session, identity_bytes }));
+        }
+        (first, identity_bytes) = (false, 0);
+        until_changed(space, &mut peer, every, moved).await?;
+    }
+}
+
+/// Waits until the space or the receiver has changed. What was edited here while a saga ran is found by asking the
+/// receiver `at_once`.
+async fn until_changed(
+    space: &Arc<dyn Space>,
+    peer: &mut SyncPeer,
+    every: Duration,
+    at_once: bool,
+) -> Result<(), SagaError> {
+    let mut revision = space.revision().await.map_err(space_error)?;
+    let ours = fingerprint(space).await?;
+    let mut wait = if at_once { Duration::ZERO } else { every };
+    loop {
+        tokio::select! {
+            changed = space.changed(revision) => {
+                revision = changed.map_err(space_error)?;
+                // Signing moves the tips of identities, which are no reason to sync.
+                if fingerprint(space).await? != ours {
+                    sleep(QUIET).await;
+                    return Ok(());
+                }
+            }
+            () = sleep(wait) => {
+                if !peer.glance(&ours).await? {
+                    return Ok(());
+                }
+                wait = PEEK_EVERY;
+            }
+        }
+    }
+}
+
+async fn fingerprint(space: &Arc<dyn Space>) -> Result<String, SagaError> {
+    let tips = space.tips(Some(Kind::Living)).await.map_err(space_error)?;
+    Ok(Fingerprint::of(tips.iter().map(|tip| (&tip.tjp, &tip.addr))).whole)
+}
