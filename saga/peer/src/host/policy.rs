@@ -1,0 +1,65 @@
+//! Who may come in.
+
+use super::Host;
+use crate::view::space_error;
+use ibgib::Addr;
+use ibgib_saga::{IdentityRefusal, SagaError};
+use std::collections::HashSet;
+use std::sync::PoisonError;
+
+/// Who may register and sync.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// Anybody may register an identity.
+    Open,
+    /// Only these identities.
+    Allow(HashSet<Addr>),
+}
+
+impl Policy {
+    fn allows(&self, tjp: &Addr) -> bool {
+        match self {
+            Self::Open => true,
+            Self::Allow(list) => list.contains(tjp),
+        }
+    }
+}
+
+impl Host {
+    /// Replaces the policy; open connections of identities no longer allowed are refused at their next turn.
+    pub fn set_policy(&self, policy: Policy) {
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
+    }
+
+    /// Allows one identity whatever the policy says, until the host is gone: for the program's own.
+    pub fn allow_also(&self, identity: Addr) {
+        self.also_allowed.write().unwrap_or_else(PoisonError::into_inner).insert(identity);
+    }
+
+    /// Whether reading is open to everybody.
+    pub fn is_open(&self) -> bool {
+        *self.policy.read().unwrap_or_else(PoisonError::into_inner) == Policy::Open
+    }
+
+    pub(super) fn check_allowed(&self, tjp: &Addr) -> Result<(), SagaError> {
+        if self.policy.read().unwrap_or_else(PoisonError::into_inner).allows(tjp)
+            || self.also_allowed.read().unwrap_or_else(PoisonError::into_inner).contains(tjp)
+        {
+            return Ok(());
+        }
+        Err(IdentityRefusal::NotAllowed(tjp.clone()).into())
+    }
+
+    /// Whether an identity may go on: known, allowed, not revoked, not forked.
+    pub(crate) async fn check_standing(&self, tjp: &Addr) -> Result<(), SagaError> {
+        self.check_allowed(tjp)?;
+        self.check_unforked(tjp).await?;
+        let tip = self.space.tip(tjp).await.map_err(space_error)?;
+        let Some(tip) = tip else { return Err(IdentityRefusal::Unknown(tjp.clone()).into()) };
+        let frame = self.space.node(&tip.addr).await.map_err(space_error)?;
+        if frame.is_some_and(|f| f.datum("revocationInfo").is_some()) {
+            return Err(IdentityRefusal::Revoked(tjp.clone()).into());
+        }
+        Ok(())
+    }
+}

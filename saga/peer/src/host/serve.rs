@@ -1,0 +1,116 @@
+//! Driving one connection: the machine, its desk, and whatever ends it.
+
+use super::sessions::Live;
+use super::{Host, HostEvent, MessageEvent};
+use crate::desk::ReceiverDesk;
+use crate::link::Link;
+use ibgib_saga::{Packet, Receiver, ReceiverAnswer, ReceiverInput, ReceiverOutput, SagaError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+impl Host {
+    /// Serves one connection to its end. `shutdown` ends it once no commit is under way.
+    pub async fn serve(self: Arc<Self>, mut link: Link, shutdown: CancellationToken) {
+        let id = self.connections.fetch_add(1, Ordering::Relaxed) + 1;
+        self.tell(HostEvent::Opened(id));
+        let cut = CancellationToken::new();
+        let mut desk = ReceiverDesk::new(Arc::clone(&self));
+        let mut machine = Receiver::new(self.limits.clone(), self.allow_anonymous);
+        let mut phase = "";
+        let mut input: Option<ReceiverInput> = None;
+        let mut saga_ends: Option<Instant> = None;
+        let after = |ms| Instant::now() + Duration::from_millis(ms);
+        let ended = 'connection: loop {
+            if let Some(input) = input.take() {
+                machine.handle(input);
+            }
+            let mut answer: Option<ReceiverAnswer> = None;
+            // Why nothing more can be sent.
+            let mut stuck: Option<SagaError> = None;
+            while let Some(output) = machine.poll() {
+                match output {
+                    ReceiverOutput::Send(_) | ReceiverOutput::Ask(_) if stuck.is_some() => {}
+                    ReceiverOutput::Send(packet) => {
+                        self.tell_message(id, false, &packet);
+                        let wait = after(self.limits.idle_ms_max);
+                        let wait = saga_ends.map_or(wait, |end| wait.min(end));
+                        // Nothing is being committed while the machine sends.
+                        tokio::select! {
+                            biased;
+                            // A peer that is gone is noticed when we wait for it.
+                            _ = link.tx.send(packet) => {}
+                            () = cut.cancelled() => stuck = Some(SagaError::Superseded),
+                            () = shutdown.cancelled() => stuck = Some(SagaError::ShuttingDown),
+                            () = tokio::time::sleep_until(wait) => stuck = Some(SagaError::TimedOut),
+                        }
+                    }
+                    ReceiverOutput::Ask(query) => {
+                        if machine.phase() != phase {
+                            phase = machine.phase();
+                            self.tell(HostEvent::Phase(id, phase));
+                        }
+                        answer = Some(desk.answer(query).await);
+                    }
+                    ReceiverOutput::Connected => {
+                        if let Some(identity) = desk.identity() {
+                            let live = Live { connection: id, cut: cut.clone() };
+                            if let Some(older) = self.live().insert(identity.clone(), live) {
+                                older.cut.cancel();
+                            }
+                        }
+                        self.tell(HostEvent::Connected(id, desk.identity().cloned()));
+                    }
+                    ReceiverOutput::Done(done) => self.tell(HostEvent::Done(id, done)),
+                    ReceiverOutput::Closed(error) => break 'connection error,
+                }
+            }
+            if stuck.is_some() {
+                break stuck;
+            }
+            if let Some(answer) = answer {
+                input = Some(ReceiverInput::Answer(Box::new(answer)));
+                continue;
+            }
+            saga_ends = machine.in_saga().then(|| saga_ends.unwrap_or_else(|| after(self.limits.saga_ms_max)));
+            let wait = after(machine.deadline_ms().unwrap_or(self.limits.idle_ms_max));
+            // A peer that always says just enough does not hold its place for ever.
+            let wait = saga_ends.map_or(wait, |end| wait.min(end));
+            tokio::select! {
+                packet = link.rx.recv() => input = Some(match packet {
+                    Some(packet) => {
+                        self.tell_message(id, true, &packet);
+                        ReceiverInput::Packet(packet)
+                    }
+                    None => ReceiverInput::Closed,
+                }),
+                () = tokio::time::sleep_until(wait) => input = Some(ReceiverInput::TimedOut),
+                // Here nothing is being committed: the machine waits for its peer.
+                () = cut.cancelled() => input = Some(ReceiverInput::Answer(Box::new(ReceiverAnswer::Failed(SagaError::Superseded)))),
+                () = shutdown.cancelled() => input = Some(ReceiverInput::Answer(Box::new(ReceiverAnswer::Failed(SagaError::ShuttingDown)))),
+            }
+        };
+        if let Some(identity) = desk.identity() {
+            let mut live = self.live();
+            if live.get(identity).is_some_and(|l| l.connection == id) {
+                live.remove(identity);
+            }
+        }
+        desk.close().await;
+        self.tell(HostEvent::Closed(id, ended));
+    }
+
+    fn tell_message(&self, id: u64, incoming: bool, packet: &Packet) {
+        if self.events.receiver_count() == 0 {
+            return;
+        }
+        let (kind, signer) = match packet {
+            Packet::Binary(_) => ("chunk", None),
+            Packet::Text(text) => ibgib_saga::Envelope::parse(text)
+                .map_or(("?", None), |message| (message.kind().as_str(), message.signer())),
+        };
+        self.tell(HostEvent::Message(MessageEvent { connection: id, incoming, kind, bytes: packet.len(), signer }));
+    }
+}
