@@ -31,7 +31,6 @@ pub struct Conflict {
 
 /// How a conflict is settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Resolution {
     /// What stands there now is right.
     Keep,

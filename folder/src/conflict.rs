@@ -7,6 +7,7 @@ use crate::folder::{Folder, Moments};
 use crate::frames::{NewContent, Node, drop_conflicts, edit_file, mutate};
 use crate::path::EntryPath;
 use crate::writer::Writer;
+use ibgib::conflict::Resolution;
 use ibgib::json::pointer;
 use ibgib::merge::{ConflictSides, find_in_document, settle_document, settle_lines};
 use ibgib::transform::Moment;
@@ -40,20 +41,6 @@ pub struct Conflict {
 
 /// How the paths of conflicts inside documents begin.
 const DOCUMENT: &str = "/data/text#";
-
-/// How a conflict is settled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Resolution {
-    /// What stands there now is right.
-    Keep,
-    /// The base's value.
-    Base,
-    /// The other side's value.
-    Orphan,
-    /// The value from before.
-    Ancestor,
-}
 
 /// Lists the open conflicts of all living timelines of a space, sorted by timeline.
 ///

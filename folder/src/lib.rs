@@ -65,11 +65,12 @@ mod watch;
 mod writer;
 
 pub use checkout::{CheckoutOpts, CheckoutReport};
-pub use conflict::{Conflict, Resolution, conflicts};
+pub use conflict::{Conflict, conflicts};
 pub use content::TEXT_BYTES_MAX;
 pub use error::FolderError;
 pub use folder::{Entry, Folder, Moments, Progress, Refused, Skipped};
 pub use history::{Diff, LogEntry, log};
+pub use ibgib::conflict::Resolution;
 pub use path::{COMPONENT_BYTES_MAX, EntryPath, PATH_BYTES_MAX, PathProblem};
 pub use scan::{Change, ChangeKind, StatusReport};
 pub use snapshot::SnapshotReport;
