@@ -1,0 +1,37 @@
+//! Two devices that never met, one short code: a wormhole.
+//!
+//! A person reads `7-crossover-clockwork` from one device and types it at another; both then share a strong key, and
+//! whoever carried their messages learns nothing. This crate holds the parts of it that need no sockets, clock or
+//! store; they speak the protocols of `magic-wormhole`, so that the original programs work with them:
+//!
+//! * [`client::Wormhole`]: one side, from the code to messages in order;
+//! * [`mailbox`]: the server in between, as rows and what a request does to them;
+//! * [`code`], [`key`], [`wire`]: codes and words, the key schedule, the frames.
+//!
+//! It refuses to choose for its caller: nothing here opens a connection, reads a clock or draws randomness; times and
+//! entropy are passed in.
+//!
+//! ```
+//! use ibgib_pairing::code::Code;
+//! use ibgib_pairing::key::Pake;
+//!
+//! let code = Code::parse("7-crossover-clockwork")?;
+//! // In programs, 64 random bytes each.
+//! let (here, there) = (Pake::start(&code, "example.com/app", &[1; 64]), Pake::start(&code, "example.com/app", &[2; 64]));
+//! let (to_there, to_here) = (here.message().to_vec(), there.message().to_vec());
+//! let (here, there) = (here.finish(&to_here)?, there.finish(&to_there)?);
+//! assert_eq!(here.verifier(), there.verifier());
+//! # Ok::<(), ibgib_pairing::error::PairingError>(())
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod client;
+pub mod code;
+pub mod error;
+pub mod key;
+pub mod mailbox;
+pub mod transit;
+pub mod wire;
+mod words;
+
+pub use error::PairingError;

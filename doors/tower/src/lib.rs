@@ -1,0 +1,34 @@
+//! A watcher that answers for somebody who is away: The Eye of Satoshi's tower, without sockets, clock or store.
+//!
+//! A user hands the tower an answer that is sealed under the id of the very event it answers; the tower can open it only
+//! when that event appears. It publishes the answer then, follows it until it is deep in the chain, sends it again when it
+//! is forgotten, and takes it up again when the chain is reorganised.
+//!
+//! * [`tower::Tower`]: all of it, driven by the blocks of a [`feed`]; made of [`gatekeeper`] (users and slots),
+//!   [`locator_cache`] (the newest blocks), [`watcher`] (appointments) and [`responder`] (answers that were published);
+//! * [`transaction`], [`sealed`], [`signature`]: the protocol's bytes, of both its generations.
+//!
+//! It refuses to act by itself: it opens no connection and writes nothing. What is to be written and sent it tells its
+//! caller, in this order.
+//!
+//! ```
+//! use ibgib_tower::sealed::{Dialect, Locator, open, seal};
+//! use ibgib_tower::transaction::Txid;
+//!
+//! let breach: Txid = "f4184fc596403b9d638783cf57adfe4c75c605f6356fbc91338530e9831e9e16".parse()?;
+//! let sealed = seal(b"the answer, as a transaction", &breach, Dialect::Rust);
+//! assert_eq!(Locator::of(&breach, Dialect::Rust).to_string(), "169e1e83e930853391bc6f35f605c675");
+//! assert!(open(&sealed, &breach, Dialect::Python).is_err());
+//! # Ok::<(), ibgib_tower::transaction::NoTxid>(())
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod feed;
+pub mod gatekeeper;
+pub mod locator_cache;
+pub mod responder;
+pub mod sealed;
+pub mod signature;
+pub mod tower;
+pub mod transaction;
+pub mod watcher;

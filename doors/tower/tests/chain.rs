@@ -1,0 +1,475 @@
+//! A tower beside a chain that is made up here: breaches, reorganisations, forgetful networks, crashes.
+
+use ibgib_tower::feed::{Block, BlockId, Verdict};
+use ibgib_tower::gatekeeper::Terms;
+use ibgib_tower::responder::{Penalty, Send};
+use ibgib_tower::sealed::{Dialect, Locator, seal};
+use ibgib_tower::signature::{self, SecretKey};
+use ibgib_tower::tower::{Accepted, Added, Found, Tower};
+use ibgib_tower::transaction::{Transaction, Txid};
+use ibgib_tower::watcher::{AppointmentId, Refusal, Request};
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A transaction that spends another's only output; `n` tells siblings apart.
+fn spend(of: Txid, n: u8) -> Transaction {
+    let mut raw = vec![2, 0, 0, 0, 1];
+    raw.extend(of.internal());
+    raw.extend([0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 1]);
+    raw.extend([n, 0, 0, 0, 0, 0, 0, 0, 1, 0x51, 0, 0, 0, 0]);
+    Transaction::parse(raw).unwrap()
+}
+
+fn origin(n: u8) -> Txid {
+    Txid::from_internal([n; 32])
+}
+
+/// The breach of channel `n`, and the penalty for it.
+fn channel(n: u8) -> (Transaction, Transaction) {
+    let dispute = spend(origin(n), 1);
+    let penalty = spend(dispute.txid(), 2);
+    (dispute, penalty)
+}
+
+struct User(SecretKey, Dialect);
+
+impl User {
+    fn new(n: u8, dialect: Dialect) -> Self {
+        Self(SecretKey::from_bytes(&[n; 32]).unwrap(), dialect)
+    }
+
+    fn seal(&self, dispute: Txid, answer: &[u8]) -> Request {
+        let (locator, sealed) = (Locator::of(&dispute, self.1), seal(answer, &dispute, self.1));
+        let signature = self.0.sign(&signature::appointment_message(&locator, &sealed, 42));
+        Request { locator, sealed, to_self_delay: 42, signature }
+    }
+
+    fn id(&self, dispute: Txid) -> AppointmentId {
+        AppointmentId { user: self.0.id(), locator: Locator::of(&dispute, self.1) }
+    }
+
+    fn get<'a>(&self, tower: &'a Tower, dispute: Txid) -> Result<Found<'a>, Refusal> {
+        let locator = Locator::of(&dispute, self.1);
+        tower.get_appointment(locator, &self.0.sign(&signature::get_appointment_message(&locator)))
+    }
+
+    fn slots(&self, tower: &Tower) -> u32 {
+        tower.watcher().subscription(&self.0.id()).unwrap().slots
+    }
+}
+
+/// A node: a chain of blocks, and transactions that wait.
+#[derive(Clone, Default)]
+struct Node {
+    chain: Vec<Vec<Txid>>,
+    waiting: BTreeMap<Txid, Transaction>,
+    /// Everything it ever saw, for sending a dispute again.
+    seen: BTreeMap<Txid, Transaction>,
+    forks: u8,
+    hashes: Vec<u8>,
+    /// Transactions sent since the newest block.
+    sent: Vec<Txid>,
+}
+
+impl Node {
+    fn confirmed(&self, txid: &Txid) -> bool {
+        self.chain.iter().flatten().any(|t| t == txid)
+    }
+
+    fn id(&self, height: usize) -> BlockId {
+        let mut hash = [0; 32];
+        (hash[0], hash[1]) = (height as u8, self.hashes.get(height).copied().unwrap_or(0));
+        BlockId { hash, height: height as u32 }
+    }
+
+    fn tip(&self) -> BlockId {
+        self.id(self.chain.len() - 1)
+    }
+
+    fn block(&self, height: usize) -> Block {
+        let parent = if height == 0 { [0; 32] } else { self.id(height - 1).hash };
+        Block { id: self.id(height), parent, txids: self.chain[height].clone() }
+    }
+
+    fn mine(&mut self, txids: Vec<Txid>) -> Block {
+        for txid in &txids {
+            self.waiting.remove(txid);
+        }
+        self.chain.push(txids);
+        self.hashes.push(self.forks);
+        self.sent.clear();
+        self.block(self.chain.len() - 1)
+    }
+
+    /// Whether what a transaction spends is there.
+    fn spendable(&self, transaction: &Transaction) -> bool {
+        let mut spends = [0; 32];
+        spends.copy_from_slice(&transaction.raw()[5..37]);
+        let spends = Txid::from_internal(spends);
+        !self.seen.contains_key(&spends) || self.confirmed(&spends) || self.waiting.contains_key(&spends)
+    }
+
+    fn send(&mut self, transaction: &Transaction) -> Verdict {
+        let txid = transaction.txid();
+        assert!(!self.sent.contains(&txid), "{txid} is sent twice for one block");
+        self.sent.push(txid);
+        self.seen.insert(txid, transaction.clone());
+        if self.confirmed(&txid) {
+            return Verdict::InChain;
+        }
+        if !self.spendable(transaction) {
+            return Verdict::Missing;
+        }
+        self.waiting.insert(txid, transaction.clone());
+        Verdict::Waiting
+    }
+
+    fn take(&mut self, tower: &mut Tower, sends: Vec<Send>) {
+        for send in sends {
+            match send {
+                Send::Penalty(transaction) => {
+                    let verdict = self.send(&transaction);
+                    tower.sent(&transaction.txid(), verdict);
+                }
+                Send::Dispute(txid) => {
+                    let transaction = self.seen[&txid].clone();
+                    self.send(&transaction);
+                }
+            }
+        }
+    }
+
+    fn add(&mut self, tower: &mut Tower, request: Request) -> Result<Accepted, Refusal> {
+        match tower.add_appointment(request)? {
+            Added::Watching(accepted) => Ok(accepted),
+            Added::Triggered(triggered) => {
+                let verdict = self.send(&triggered.penalty);
+                tower.decide(*triggered, verdict)
+            }
+        }
+    }
+}
+
+fn world(dialect: Dialect) -> (Node, Tower, User) {
+    let mut node = Node::default();
+    (0..8).for_each(|_| drop(node.mine(Vec::new())));
+    let mut tower = Tower::new(node.tip(), Terms::of(Dialect::Rust), Terms::of(Dialect::Python));
+    assert_eq!(tower.take_changes().last_block, Some(node.tip()), "the first block is written at once");
+    let user = User::new(7, dialect);
+    tower.register(user.0.id(), dialect).unwrap();
+    (node, tower, user)
+}
+
+fn step(node: &mut Node, tower: &mut Tower, txids: Vec<Txid>) {
+    let block = node.mine(txids);
+    let sends = tower.connected(&block);
+    node.take(tower, sends);
+}
+
+#[test]
+fn a_breach_is_answered_within_its_block_and_followed_to_the_end() {
+    for dialect in [Dialect::Rust, Dialect::Python] {
+        let (mut node, mut tower, user) = world(dialect);
+        let (dispute, penalty) = channel(1);
+        let before = user.slots(&tower);
+        let accepted = node.add(&mut tower, user.seal(dispute.txid(), penalty.raw())).unwrap();
+        assert_eq!((accepted.slots, accepted.start_block), (before - 1, 7));
+        assert!(matches!(user.get(&tower, dispute.txid()), Ok(Found::Watched(_))));
+        step(&mut node, &mut tower, vec![dispute.txid()]);
+        assert!(node.waiting.contains_key(&penalty.txid()));
+        assert!(matches!(user.get(&tower, dispute.txid()), Ok(Found::Responded(_))));
+        let again = node.add(&mut tower, user.seal(dispute.txid(), penalty.raw()));
+        assert_eq!(again, Err(Refusal::AlreadyTriggered));
+        step(&mut node, &mut tower, vec![penalty.txid()]);
+        for _ in 0..98 {
+            step(&mut node, &mut tower, Vec::new());
+            assert!(tower.responder().tracker(&user.id(dispute.txid())).is_some());
+        }
+        step(&mut node, &mut tower, Vec::new());
+        assert_eq!(user.get(&tower, dispute.txid()), Err(Refusal::NotFound));
+        assert_eq!(user.slots(&tower), before, "slots come back at the end");
+    }
+}
+
+#[test]
+fn an_appointment_that_comes_after_its_trigger_is_answered_at_once() {
+    let (mut node, mut tower, user) = world(Dialect::Rust);
+    let (dispute, penalty) = channel(1);
+    step(&mut node, &mut tower, vec![dispute.txid()]);
+    (0..5).for_each(|_| step(&mut node, &mut tower, Vec::new()));
+    let before = user.slots(&tower);
+    // Sealed wrongly: no receipt, no slot.
+    let other = user.seal(dispute.txid(), b"no transaction");
+    assert!(matches!(node.add(&mut tower, other), Err(Refusal::BadAnswer(_))));
+    let request = user.seal(dispute.txid(), penalty.raw());
+    let Ok(Added::Triggered(triggered)) = tower.add_appointment(request.clone()) else { panic!("it is triggered") };
+    assert_eq!(tower.decide(*triggered, Verdict::Bad), Err(Refusal::AnswerRefused));
+    assert_eq!(user.slots(&tower), before);
+    node.add(&mut tower, request).unwrap();
+    assert!(node.waiting.contains_key(&penalty.txid()));
+    assert_eq!(user.slots(&tower), before - 1);
+    // One block later the trigger is too old to be known.
+    let (old, answer) = channel(2);
+    step(&mut node, &mut tower, vec![old.txid()]);
+    (0..6).for_each(|_| step(&mut node, &mut tower, Vec::new()));
+    node.add(&mut tower, user.seal(old.txid(), answer.raw())).unwrap();
+    assert!(!node.waiting.contains_key(&answer.txid()));
+}
+
+#[test]
+fn slots_are_paid_and_given_back() {
+    let (mut node, mut tower, user) = world(Dialect::Python);
+    let (dispute, _) = channel(1);
+    let before = user.slots(&tower);
+    let large = vec![1; 5_000];
+    node.add(&mut tower, user.seal(dispute.txid(), &large)).unwrap();
+    assert_eq!(user.slots(&tower), before - 3);
+    node.add(&mut tower, user.seal(dispute.txid(), &[1; 100])).unwrap();
+    assert_eq!(user.slots(&tower), before - 1, "what takes another's place pays the difference");
+    let huge = vec![1; 2_048 * 200];
+    let refused = node.add(&mut tower, user.seal(channel(2).0.txid(), &huge));
+    assert!(matches!(refused, Err(Refusal::NotEnoughSlots { left: 99, .. })));
+    // It does not open to a transaction when its trigger comes: the user paid for nothing.
+    step(&mut node, &mut tower, vec![dispute.txid()]);
+    assert_eq!(user.slots(&tower), before);
+    assert_eq!(user.get(&tower, dispute.txid()), Err(Refusal::NotFound));
+}
+
+#[test]
+fn only_users_are_served_and_only_while_they_pay() {
+    let (mut node, mut tower, user) = world(Dialect::Rust);
+    let stranger = User::new(9, Dialect::Rust);
+    let (dispute, penalty) = channel(1);
+    let add =
+        |node: &mut Node, tower: &mut Tower, user: &User| node.add(tower, user.seal(dispute.txid(), penalty.raw()));
+    assert_eq!(add(&mut node, &mut tower, &stranger), Err(Refusal::NotAUser));
+    let short = Request { signature: "abc".into(), ..user.seal(dispute.txid(), penalty.raw()) };
+    assert_eq!(node.add(&mut tower, short), Err(Refusal::NotAUser));
+    add(&mut node, &mut tower, &user).unwrap();
+    let mut terms = Terms::of(Dialect::Rust);
+    terms.duration = 10;
+    let mut brief = Tower::new(node.tip(), terms, terms);
+    brief.register(user.0.id(), Dialect::Rust).unwrap();
+    add(&mut node, &mut brief, &user).unwrap();
+    for _ in 0..10 {
+        step(&mut node, &mut brief, Vec::new());
+    }
+    assert_eq!(user.get(&brief, dispute.txid()), Err(Refusal::Expired(17)));
+    assert!(brief.watcher().appointment(&user.id(dispute.txid())).is_some(), "data is kept for some blocks");
+    (0..6).for_each(|_| step(&mut node, &mut brief, Vec::new()));
+    assert!(brief.watcher().appointments().next().is_none() && brief.watcher().subscriptions().next().is_none());
+}
+
+#[test]
+fn a_penalty_in_the_chain_is_followed_though_its_owner_is_gone() {
+    let (mut node, _, user) = world(Dialect::Rust);
+    let terms = Terms { duration: 3, ..Terms::of(Dialect::Rust) };
+    let mut tower = Tower::new(node.tip(), terms, terms);
+    tower.register(user.0.id(), Dialect::Rust).unwrap();
+    let (one, two) = (channel(1), channel(2));
+    for (dispute, penalty) in [&one, &two] {
+        node.add(&mut tower, user.seal(dispute.txid(), penalty.raw())).unwrap();
+    }
+    step(&mut node, &mut tower, vec![one.0.txid(), two.0.txid()]);
+    step(&mut node, &mut tower, vec![one.1.txid()]);
+    (0..8).for_each(|_| step(&mut node, &mut tower, Vec::new()));
+    let left: Vec<_> = tower.responder().trackers().map(|(id, t)| (id.locator, t.owner)).collect();
+    assert_eq!(left, [(Locator::of(&one.0.txid(), Dialect::Rust), None)]);
+}
+
+/// In the second generation the network's "already in the chain" left such an appointment watched for ever.
+#[test]
+fn dispute_and_penalty_in_one_block_are_a_tracker() {
+    let (mut node, mut tower, user) = world(Dialect::Rust);
+    let (dispute, penalty) = channel(1);
+    node.add(&mut tower, user.seal(dispute.txid(), penalty.raw())).unwrap();
+    step(&mut node, &mut tower, vec![dispute.txid(), penalty.txid()]);
+    let tracker = tower.responder().tracker(&user.id(dispute.txid())).unwrap();
+    assert_eq!(tracker.state, Penalty::Confirmed { height: 8 });
+    assert!(node.sent.is_empty(), "nothing has to be sent");
+}
+
+#[test]
+fn what_is_forgotten_is_sent_again_at_the_sixth_block() {
+    let (mut node, mut tower, user) = world(Dialect::Rust);
+    let (dispute, penalty) = channel(1);
+    node.add(&mut tower, user.seal(dispute.txid(), penalty.raw())).unwrap();
+    step(&mut node, &mut tower, vec![dispute.txid()]);
+    for _ in 0..3 {
+        node.waiting.clear();
+        for _ in 0..5 {
+            step(&mut node, &mut tower, Vec::new());
+            assert!(node.waiting.is_empty());
+        }
+        step(&mut node, &mut tower, Vec::new());
+        assert!(node.waiting.contains_key(&penalty.txid()));
+    }
+}
+
+/// Takes blocks off the chain, and tells the tower.
+fn unwind(node: &mut Node, tower: &mut Tower, blocks: usize) {
+    node.forks += 1;
+    for _ in 0..blocks {
+        for txid in node.chain.pop().unwrap() {
+            // What was in a block that is gone is forgotten, as by a node that restarts.
+            node.waiting.remove(&txid);
+        }
+        node.hashes.pop();
+        node.sent.clear();
+        let sends = tower.disconnected(node.tip());
+        node.take(tower, sends);
+    }
+}
+
+#[test]
+fn reorganisations_are_followed() {
+    for depth in [1, 2, 10] {
+        let (mut node, mut tower, user) = world(Dialect::Rust);
+        let (dispute, penalty) = channel(1);
+        node.add(&mut tower, user.seal(dispute.txid(), penalty.raw())).unwrap();
+        node.seen.insert(dispute.txid(), dispute.clone());
+        step(&mut node, &mut tower, vec![dispute.txid()]);
+        step(&mut node, &mut tower, vec![penalty.txid()]);
+        (2..depth).for_each(|_| step(&mut node, &mut tower, Vec::new()));
+        unwind(&mut node, &mut tower, depth);
+        let tracker = tower.responder().tracker(&user.id(dispute.txid())).unwrap();
+        assert!(matches!(tracker.state, Penalty::Waiting { .. }), "{depth}");
+        assert_eq!(tracker.dispute_height.is_none(), depth > 1, "the breach is out of the chain");
+        // The network has both again, and they are mined again, however long that takes.
+        (0..7).for_each(|_| step(&mut node, &mut tower, Vec::new()));
+        if depth > 1 {
+            assert!(node.waiting.contains_key(&dispute.txid()));
+            step(&mut node, &mut tower, vec![dispute.txid()]);
+        }
+        assert!(node.waiting.contains_key(&penalty.txid()), "{depth}");
+        step(&mut node, &mut tower, vec![penalty.txid()]);
+        let tracker = tower.responder().tracker(&user.id(dispute.txid())).unwrap();
+        assert!(matches!(tracker.state, Penalty::Confirmed { .. }) && tracker.dispute_height.is_some());
+    }
+}
+
+#[test]
+fn equal_answers_of_several_users_are_all_kept() {
+    let (mut node, mut tower, one) = world(Dialect::Rust);
+    let two = User::new(8, Dialect::Python);
+    tower.register(two.0.id(), Dialect::Python).unwrap();
+    let (dispute, penalty) = channel(1);
+    for user in [&one, &two] {
+        node.add(&mut tower, user.seal(dispute.txid(), penalty.raw())).unwrap();
+    }
+    step(&mut node, &mut tower, vec![dispute.txid()]);
+    assert_eq!(tower.responder().trackers().count(), 2);
+    assert_eq!(node.sent, [penalty.txid()], "sent once");
+}
+
+/// Whatever the chain does: what was acknowledged is answered once its trigger stays in the chain.
+#[derive(Clone, Debug)]
+enum Act {
+    Add(u8),
+    Mine { disputes: Vec<u8>, takes_waiting: bool },
+    Unwind(usize),
+    Forget,
+    Restart,
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        2 => (0..6_u8).prop_map(Act::Add),
+        4 => (prop::collection::vec(0..6_u8, 0..3), any::<bool>())
+            .prop_map(|(disputes, takes_waiting)| Act::Mine { disputes, takes_waiting }),
+        1 => (1..4_usize).prop_map(Act::Unwind),
+        1 => Just(Act::Forget),
+        1 => Just(Act::Restart),
+    ]
+}
+
+/// The tower as it was written, at the newest block.
+fn restarted(node: &mut Node, tower: &Tower) -> Tower {
+    let (watcher, responder) = (tower.watcher(), tower.responder());
+    let mut out = Tower::restore(
+        tower.last_block(),
+        [Terms::of(Dialect::Rust), Terms::of(Dialect::Python)],
+        watcher.subscriptions().map(|(k, v)| (*k, *v)),
+        watcher.appointments().map(|(k, v)| (*k, v.clone())),
+        responder.trackers().map(|(k, v)| (*k, v.clone())),
+    );
+    let height = tower.last_block().height as usize;
+    (height.saturating_sub(5)..=height).for_each(|at| out.remember(&node.block(at)));
+    node.sent.clear();
+    let sends = out.resume();
+    node.take(&mut out, sends);
+    out
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_was_acknowledged_is_answered(acts in prop::collection::vec(act(), 1..60)) {
+        let (mut node, mut tower, user) = world(Dialect::Rust);
+        let all = user.slots(&tower);
+        let mut acknowledged = BTreeSet::new();
+        for n in 0..6 {
+            node.seen.insert(channel(n).0.txid(), channel(n).0);
+        }
+        for act in acts {
+            match act {
+                Act::Add(n) => {
+                    let (dispute, penalty) = channel(n);
+                    node.sent.retain(|txid| *txid != penalty.txid());
+                    if node.add(&mut tower, user.seal(dispute.txid(), penalty.raw())).is_ok() {
+                        acknowledged.insert(n);
+                    }
+                }
+                Act::Mine { disputes, takes_waiting } => {
+                    let mut txids: Vec<Txid> = Vec::new();
+                    for n in disputes {
+                        let txid = channel(n).0.txid();
+                        if !node.confirmed(&txid) && !txids.contains(&txid) {
+                            txids.push(txid);
+                        }
+                    }
+                    if takes_waiting {
+                        let waiting: Vec<Txid> = node.waiting.keys().filter(|t| !txids.contains(t)).copied().collect();
+                        // A penalty is mined only after what it spends.
+                        txids.extend(waiting.iter().filter(|t| (0..6).all(|n| channel(n).1.txid() != **t)));
+                        for n in 0..6 {
+                            let (dispute, penalty) = channel(n);
+                            let there = node.confirmed(&dispute.txid()) || txids.contains(&dispute.txid());
+                            if waiting.contains(&penalty.txid()) && there {
+                                txids.push(penalty.txid());
+                            }
+                        }
+                    }
+                    step(&mut node, &mut tower, txids);
+                }
+                Act::Unwind(depth) => {
+                    let depth = depth.min(node.chain.len() - 8);
+                    unwind(&mut node, &mut tower, depth);
+                }
+                Act::Forget => node.waiting.clear(),
+                Act::Restart => tower = restarted(&mut node, &tower),
+            }
+            let held = tower.watcher().appointments().count() + tower.responder().trackers().count();
+            prop_assert_eq!(user.slots(&tower) + held as u32, all, "each appointment holds its slot");
+        }
+        // In the end the chain goes on and takes what waits.
+        for _ in 0..8 {
+            for n in 0..6 {
+                let (dispute, penalty) = channel(n);
+                if node.confirmed(&dispute.txid()) && node.waiting.contains_key(&penalty.txid()) {
+                    step(&mut node, &mut tower, vec![penalty.txid()]);
+                }
+            }
+            step(&mut node, &mut tower, Vec::new());
+        }
+        for n in acknowledged {
+            let (dispute, penalty) = channel(n);
+            let known = tower.responder().tracker(&user.id(dispute.txid())).is_some();
+            if known && node.confirmed(&dispute.txid()) {
+                prop_assert!(node.confirmed(&penalty.txid()), "the penalty of {n} is in the chain");
+            }
+            prop_assert!(known || tower.watcher().appointment(&user.id(dispute.txid())).is_some(), "{n} is not lost");
+        }
+    }
+}

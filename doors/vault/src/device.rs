@@ -1,0 +1,412 @@
+//! A device's side of a vault: what it has, what it last shared with the server, and merging the two.
+//!
+//! The document is JSON as the original's wallets have it: `{"version": 1, "name": …, "preferences": {key: {"value": …,
+//! "ts": seconds}}, "accounts": [...]}`. It merges by key against the last state that this device and the server had in
+//! common; time stamps decide nothing. A key that both sides changed differently (a deletion is a change) is a
+//! [`Conflict`]: this device's value stands until somebody sets or unsets the key, and nothing is pushed before.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+/// The member that holds keys and values.
+const PREFERENCES: &str = "preferences";
+
+/// A key that both sides changed; an absent value is `null`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Conflict {
+    /// The key of a preference, or the name of another member of the document with a `/` in front.
+    pub key: String,
+    /// What both had.
+    pub base: Value,
+    /// What this device made of it.
+    pub mine: Value,
+    /// What the server has.
+    pub theirs: Value,
+}
+
+/// What came of looking at the server's state.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pulled {
+    /// The sequence that this device is at now.
+    pub sequence: u64,
+    /// Both sides had changes.
+    pub merged: bool,
+    /// Conflicts that are new.
+    pub conflicts: Vec<Conflict>,
+}
+
+/// Why a state of the server is not taken, or a call cannot be done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeviceError {
+    /// The server's proof is not that of a device with our password.
+    #[error("the server's document was not written by a device with this password")]
+    BadHmac,
+    /// The server went back to an older state, or shows another one under our sequence.
+    #[error("the server shows sequence {theirs} where this device has seen {ours}")]
+    RolledBack {
+        /// What we have seen.
+        ours: u64,
+        /// What it shows.
+        theirs: u64,
+    },
+    /// The server's document is not what this program can read.
+    #[error("the document is no vault")]
+    NotAVault,
+    /// Conflicts wait to be settled.
+    #[error("{} key(s) are in conflict: {}", .0.len(), .0.join(", "))]
+    ConflictsOpen(Vec<String>),
+    /// Local changes are not on the server.
+    #[error("there are changes that were not pushed")]
+    UnpushedChanges,
+}
+
+/// A state of the server, opened and proved by the caller ([`crate::derive::ClientKeys::verify`], [`crate::blob::open`]).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Opened {
+    /// Its sequence.
+    pub sequence: u64,
+    /// The encrypted text, for telling two states of one sequence apart.
+    pub encrypted: String,
+    /// The document.
+    pub document: Value,
+}
+
+/// What a device keeps of a vault.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Device {
+    /// The sequence last shared with the server; 0 before the first.
+    sequence: u64,
+    /// The encrypted text of that state.
+    encrypted: String,
+    /// The document of that state.
+    base: Value,
+    /// The document with this device's changes.
+    mine: Value,
+    conflicts: Vec<Conflict>,
+}
+
+impl Device {
+    /// A device that has not seen the server's document.
+    pub fn new(name: &str) -> Self {
+        let empty = json!({"version": 1, "name": name, PREFERENCES: {}, "accounts": []});
+        Self { sequence: 0, encrypted: String::new(), base: empty.clone(), mine: empty, conflicts: Vec::new() }
+    }
+
+    /// The sequence last shared with the server.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// The document as it stands here.
+    pub fn document(&self) -> &Value {
+        &self.mine
+    }
+
+    /// Conflicts that nobody has settled.
+    pub fn conflicts(&self) -> &[Conflict] {
+        &self.conflicts
+    }
+
+    /// Whether something here is not on the server.
+    pub fn is_changed(&self) -> bool {
+        self.mine != self.base
+    }
+
+    /// A key's value here; `None` where there is none.
+    pub fn value(&self, key: &str) -> Option<&Value> {
+        preference(&self.mine, key)
+    }
+
+    /// All keys here.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.mine.get(PREFERENCES).and_then(Value::as_object).into_iter().flat_map(|p| p.keys().map(String::as_str))
+    }
+
+    /// Sets a key, or takes it out (`None`), at `ts` seconds since 1970. That settles a conflict of the key.
+    pub fn set(&mut self, key: &str, value: Option<Value>, ts: i64) {
+        let preferences = preferences_of(&mut self.mine);
+        match value {
+            Some(value) => drop(preferences.insert(key.to_owned(), json!({"value": value, "ts": ts}))),
+            None => drop(preferences.remove(key)),
+        }
+        self.conflicts.retain(|conflict| conflict.key != key);
+    }
+
+    /// Takes the server's state in.
+    ///
+    /// # Errors
+    /// [`DeviceError::RolledBack`], [`DeviceError::NotAVault`]; then nothing changed.
+    pub fn pull(&mut self, theirs: Opened) -> Result<Pulled, DeviceError> {
+        let is_same = theirs.sequence == self.sequence && theirs.encrypted == self.encrypted;
+        if theirs.sequence <= self.sequence && !is_same {
+            return Err(DeviceError::RolledBack { ours: self.sequence, theirs: theirs.sequence });
+        }
+        if !theirs.document.get(PREFERENCES).is_some_and(Value::is_object) {
+            return Err(DeviceError::NotAVault);
+        }
+        if is_same {
+            return Ok(Pulled { sequence: self.sequence, merged: false, conflicts: Vec::new() });
+        }
+        let merged = self.is_changed() && theirs.document != self.base;
+        let (mine, conflicts) = merge(&self.base, &self.mine, &theirs.document);
+        let known: Vec<String> = self.conflicts.iter().map(|c| c.key.clone()).collect();
+        // A conflict that was open stays so, against what the server has now, unless the sides have come to agree.
+        self.conflicts.retain(|open| {
+            conflicts.iter().all(|new| new.key != open.key)
+                && member(&mine, &open.key) != member(&theirs.document, &open.key)
+        });
+        self.conflicts.extend(conflicts.iter().cloned());
+        (self.sequence, self.encrypted, self.base, self.mine) =
+            (theirs.sequence, theirs.encrypted, theirs.document, mine);
+        let new = conflicts.into_iter().filter(|c| !known.contains(&c.key)).collect();
+        Ok(Pulled { sequence: self.sequence, merged, conflicts: new })
+    }
+
+    /// The sequence under which this device's document goes to the server.
+    ///
+    /// # Errors
+    /// [`DeviceError::ConflictsOpen`].
+    pub fn next_sequence(&self) -> Result<u64, DeviceError> {
+        if !self.conflicts.is_empty() {
+            return Err(DeviceError::ConflictsOpen(self.conflicts.iter().map(|c| c.key.clone()).collect()));
+        }
+        Ok(self.sequence + 1)
+    }
+
+    /// The server took this device's document.
+    pub fn pushed(&mut self, sequence: u64, encrypted: String) {
+        (self.sequence, self.encrypted, self.base) = (sequence, encrypted, self.mine.clone());
+    }
+
+    /// Whether the password may be changed: everything is on the server, so that nothing has to be merged in between.
+    ///
+    /// # Errors
+    /// [`DeviceError::UnpushedChanges`], [`DeviceError::ConflictsOpen`].
+    pub fn may_change_password(&self) -> Result<(), DeviceError> {
+        self.next_sequence()?;
+        if self.is_changed() { Err(DeviceError::UnpushedChanges) } else { Ok(()) }
+    }
+}
+
+fn preferences_of(document: &mut Value) -> &mut Map<String, Value> {
+    if !document.is_object() {
+        *document = json!({});
+    }
+    let preferences = &mut document[PREFERENCES];
+    if !preferences.is_object() {
+        *preferences = json!({});
+    }
+    preferences.as_object_mut().expect("it was made an object just now")
+}
+
+fn preference<'a>(document: &'a Value, key: &str) -> Option<&'a Value> {
+    document.get(PREFERENCES)?.get(key)?.get("value")
+}
+
+/// What a conflict's key names.
+fn member<'a>(document: &'a Value, key: &str) -> Option<&'a Value> {
+    match key.strip_prefix('/') {
+        Some(name) if name != PREFERENCES => document.get(name),
+        _ => preference(document, key),
+    }
+}
+
+/// The document with both sides' changes, and what both changed.
+fn merge(base: &Value, mine: &Value, theirs: &Value) -> (Value, Vec<Conflict>) {
+    let mut conflicts = Vec::new();
+    let mut out = Map::new();
+    for name in names(&[base, mine, theirs]).filter(|name| name != PREFERENCES) {
+        let of = |document: &Value| document.get(&name).cloned();
+        if let Some(value) = merge_one(&format!("/{name}"), of(base), of(mine), of(theirs), &mut conflicts) {
+            out.insert(name, value);
+        }
+    }
+    let empty = Value::Null;
+    let [b, m, t] = [base, mine, theirs].map(|document| document.get(PREFERENCES).unwrap_or(&empty));
+    let mut merged = Map::new();
+    for key in names(&[b, m, t]) {
+        let value = |preferences: &Value| preferences.get(&key).and_then(|p| p.get("value")).cloned();
+        let chosen = merge_one(&key, value(b), value(m), value(t), &mut conflicts);
+        // Of two that agree in value the newer stamp stays, so that both devices write the same.
+        let stamped = [m.get(&key), t.get(&key)].into_iter().flatten();
+        let stamped = stamped.filter(|p| p.get("value") == chosen.as_ref());
+        if let Some(newest) = stamped.max_by_key(|p| p.get("ts").and_then(Value::as_i64)) {
+            merged.insert(key, newest.clone());
+        }
+    }
+    out.insert(PREFERENCES.into(), Value::Object(merged));
+    (Value::Object(out), conflicts)
+}
+
+/// Names of all members, sorted, each once.
+fn names(of: &[&Value]) -> impl Iterator<Item = String> + use<> {
+    let all = of.iter().filter_map(|value| value.as_object()).flat_map(|object| object.keys().cloned());
+    all.collect::<std::collections::BTreeSet<String>>().into_iter()
+}
+
+fn merge_one(
+    key: &str,
+    base: Option<Value>,
+    mine: Option<Value>,
+    theirs: Option<Value>,
+    conflicts: &mut Vec<Conflict>,
+) -> Option<Value> {
+    if mine == theirs || theirs == base {
+        return mine;
+    }
+    if mine == base {
+        return theirs;
+    }
+    conflicts.push(Conflict {
+        key: key.to_owned(),
+        base: base.unwrap_or_default(),
+        mine: mine.clone().unwrap_or_default(),
+        theirs: theirs.unwrap_or_default(),
+    });
+    mine
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A server that takes what follows its sequence.
+    #[derive(Default)]
+    struct Server(Option<Opened>);
+
+    impl Server {
+        fn push(&mut self, device: &mut Device) -> Result<(), DeviceError> {
+            let sequence = device.next_sequence()?;
+            assert_eq!(sequence, self.0.as_ref().map_or(0, |s| s.sequence) + 1, "the device is up to date");
+            let state = Opened { sequence, encrypted: format!("e{sequence}"), document: device.document().clone() };
+            device.pushed(sequence, state.encrypted.clone());
+            self.0 = Some(state);
+            Ok(())
+        }
+
+        fn pull(&self, device: &mut Device) -> Pulled {
+            device.pull(self.0.clone().unwrap()).unwrap()
+        }
+    }
+
+    fn set(device: &mut Device, key: &str, value: &str) {
+        device.set(key, Some(value.into()), 1);
+    }
+
+    fn two() -> (Server, Device, Device) {
+        let (mut server, mut one, mut two) = (Server::default(), Device::new("w"), Device::new("w"));
+        set(&mut one, "animal", "cow");
+        server.push(&mut one).unwrap();
+        server.pull(&mut two);
+        (server, one, two)
+    }
+
+    #[test]
+    fn changes_of_different_keys_merge() {
+        let (mut server, mut one, mut two) = two();
+        set(&mut one, "car", "Audi");
+        set(&mut two, "animal", "horse");
+        server.push(&mut one).unwrap();
+        assert_eq!(server.pull(&mut two), Pulled { sequence: 2, merged: true, conflicts: Vec::new() });
+        server.push(&mut two).unwrap();
+        assert_eq!(server.pull(&mut one), Pulled { sequence: 3, merged: false, conflicts: Vec::new() });
+        assert_eq!(one.document(), two.document());
+        assert_eq!((one.value("car"), one.value("animal")), (Some(&"Audi".into()), Some(&"horse".into())));
+    }
+
+    #[test]
+    fn a_key_that_both_changed_waits_for_a_decision() {
+        let (mut server, mut one, mut two) = two();
+        set(&mut one, "animal", "horse");
+        two.set("animal", None, 2);
+        server.push(&mut one).unwrap();
+        let pulled = server.pull(&mut two);
+        let conflict = Conflict { key: "animal".into(), base: "cow".into(), mine: Value::Null, theirs: "horse".into() };
+        assert_eq!(pulled.conflicts, [conflict]);
+        assert_eq!(two.value("animal"), None, "mine stands");
+        assert_eq!(two.next_sequence(), Err(DeviceError::ConflictsOpen(vec!["animal".into()])));
+        assert_eq!(two.may_change_password(), Err(DeviceError::ConflictsOpen(vec!["animal".into()])));
+        set(&mut two, "animal", "beaver");
+        assert_eq!(two.may_change_password(), Err(DeviceError::UnpushedChanges));
+        server.push(&mut two).unwrap();
+        assert_eq!(two.may_change_password(), Ok(()));
+    }
+
+    #[test]
+    fn the_same_change_on_both_is_no_conflict() {
+        let (mut server, mut one, mut two) = two();
+        one.set("animal", Some("horse".into()), 5);
+        two.set("animal", Some("horse".into()), 9);
+        server.push(&mut one).unwrap();
+        assert_eq!(server.pull(&mut two).conflicts, []);
+        assert_eq!(two.document()["preferences"]["animal"]["ts"], 9);
+    }
+
+    #[test]
+    fn a_server_that_goes_back_is_noticed() {
+        let (server, mut one, _) = two();
+        let old = server.0.clone().unwrap();
+        assert_eq!(one.pull(old.clone()).unwrap().sequence, 1, "the same again is fine");
+        let other = Opened { encrypted: "another".into(), ..old.clone() };
+        assert_eq!(one.pull(other), Err(DeviceError::RolledBack { ours: 1, theirs: 1 }));
+        let none = Opened { sequence: 9, document: json!([]), ..old };
+        assert_eq!(one.pull(none), Err(DeviceError::NotAVault));
+    }
+
+    #[test]
+    fn other_members_merge_as_wholes() {
+        let base = json!({"name": "a", "accounts": [], "preferences": {}});
+        let (mine, theirs) = (
+            json!({"name": "b", "accounts": [], "preferences": {}}),
+            json!({"name": "a", "accounts": [1], "preferences": {}}),
+        );
+        assert_eq!(merge(&base, &mine, &theirs).0, json!({"name": "b", "accounts": [1], "preferences": {}}));
+        let theirs = json!({"name": "c", "accounts": [], "preferences": {}});
+        assert_eq!(merge(&base, &mine, &theirs).1[0].key, "/name");
+    }
+
+    proptest! {
+        /// Whatever three devices do, no change is lost without a conflict that names it, and in the end all are equal.
+        #[test]
+        fn nothing_is_lost_in_silence(
+            steps in prop::collection::vec((0..3_usize, 0..4_u8, prop::option::of(0..3_u8), any::<bool>()), 1..40)
+        ) {
+            let mut server = Server::default();
+            let mut devices = vec![Device::new("w"), Device::new("w"), Device::new("w")];
+            server.push(&mut devices[0]).unwrap();
+            let mut ts = 0;
+            let exchange = |server: &mut Server, device: &mut Device, ts: &mut i64| {
+                let before = device.clone();
+                let theirs = server.0.clone().unwrap();
+                server.pull(device);
+                for key in ["0", "1", "2", "3"] {
+                    let (b, m, t) = (before.base.clone(), before.value(key), preference(&theirs.document, key));
+                    let b = preference(&b, key);
+                    let named = device.conflicts().iter().any(|c| c.key == key);
+                    // Who alone changed a key has his way; what both changed is named.
+                    if m == b { assert_eq!(device.value(key), t); }
+                    else if t == b || t == m { assert_eq!(device.value(key), m); }
+                    else { assert!(named); }
+                }
+                for conflict in device.conflicts().to_vec() {
+                    *ts += 1;
+                    let keep = Some(conflict.mine).filter(|v| !v.is_null());
+                    device.set(&conflict.key, keep, *ts);
+                }
+                if device.is_changed() { server.push(device).unwrap(); }
+            };
+            for (at, key, value, sync) in steps {
+                ts += 1;
+                devices[at].set(&key.to_string(), value.map(Value::from), ts);
+                if sync { exchange(&mut server, &mut devices[at], &mut ts); }
+            }
+            for _ in 0..2 {
+                for device in &mut devices { exchange(&mut server, device, &mut ts); }
+            }
+            prop_assert_eq!(devices[0].document(), devices[1].document());
+            prop_assert_eq!(devices[1].document(), devices[2].document());
+        }
+    }
+}
