@@ -52,7 +52,7 @@ const MAY_IMPORT: &[(&str, &str, &[&str])] = &[
         ],
     ),
     ("ibgib-bench", "benches", ANY),
-    ("ibgib-fuzz", "fuzz/targets", ANY),
+    ("ibgib-fuzz", "fuzz", ANY),
 ];
 
 /// Doors stand on the server and know nothing of folders and the command.

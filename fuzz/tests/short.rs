@@ -96,13 +96,13 @@ fn every_target_answers_whatever_comes() {
 
 #[test]
 fn every_target_has_a_file_for_cargo_fuzz() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz_targets");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz_targets");
     let mut files: Vec<String> = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
         .collect();
     files.sort();
     assert_eq!(files, TARGETS.map(|(name, _)| name));
-    let manifest = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml")).unwrap();
+    let manifest = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap();
     assert!(files.iter().all(|name| manifest.contains(&format!("path = \"fuzz_targets/{name}.rs\""))));
 }
