@@ -1,10 +1,11 @@
 //! The developer tools page: press each phase's buttons against the very server that you run, and look inside it.
 //!
-//! [`DevTools`] is a [`Door`] on the server's own listener; the page is then at `/dev-tools/`. Everything is embedded. Meant for loopback only: whoever has the token sees all data of the space and may write into it, so
-//! that every API call needs the token, a `Host` of this machine, and no foreign `Origin`.
+//! [`DevTools`] is a [`Door`] on the server's own listener; the page is then at `/dev-tools/`. Everything is embedded.
+//! Meant for loopback only: whoever has the token sees all data of the space and may write into it, so that every API
+//! call needs the token, a `Host` of this machine, and no foreign `Origin`.
 //!
-//! The scenarios are those of `ibgib-respec`: page and tests cannot disagree. Each row has a sender with a space of
-//! its own, which reaches the server over a real WebSocket.
+//! The scenarios are those of `ibgib-scenarios`, which the tests play too: page and tests cannot disagree. Each row has a
+//! sender with a space of its own, which reaches the server over a real WebSocket.
 //!
 //! ```
 //! use ibgib_dev_tools::{DevTools, new_token};

@@ -9,9 +9,9 @@ use ibgib::{Map, Value, object};
 use ibgib_peer::Remote;
 use ibgib_peer::entropy::random_hex;
 use ibgib_peer::saga::{Code, Limits};
-use ibgib_respec::play::{Check, Play, Played, Side, Stage};
-use ibgib_respec::rigs::Faults;
-use ibgib_respec::scenarios::{self, Scenario};
+use ibgib_scenarios::Scenario;
+use ibgib_scenarios::faults::Faults;
+use ibgib_scenarios::play::{Check, Play, Played, Side, Stage};
 use ibgib_spaces::{MemorySpace, Space};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -71,7 +71,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Rows {
     pub(crate) fn new() -> Self {
-        let rows = scenarios::all().into_iter().map(|scenario| Row {
+        let rows = ibgib_scenarios::all().into_iter().map(|scenario| Row {
             id: format!("{}b", scenario.phase().replace('.', "-")),
             scenario,
             play: tokio::sync::Mutex::default(),

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_peer::saga::SagaError;
 use ibgib_peer::{Host, Link, Remote, WebSocketRemote};
-use ibgib_respec::rigs::{Faults, Simulated};
+use ibgib_scenarios::faults::{Faults, Simulated};
 use std::sync::Arc;
 
 /// The server at `url`.

@@ -10,8 +10,8 @@
 
 use ibgib::{Addr, IbGib, Map, Mode, Value, Verified, strings};
 use ibgib_peer::{Host, HostOptions, Innerspace, SyncOptions, SyncSagaCoordinator};
-use ibgib_respec::rigs::{Faults, Simulated};
 use ibgib_saga::{Direction, Limits};
+use ibgib_scenarios::faults::{Faults, Simulated};
 use ibgib_spaces::settle::admit;
 use ibgib_spaces::{MemorySpace, Space};
 use proptest::prelude::*;

@@ -9,12 +9,13 @@ use ibgib_peer::{
     Host, HostEvent, HostOptions, Innerspace, Link, Remote, SecretSource, SenderIdentity, SyncOptions,
     SyncSagaCoordinator, identity,
 };
-use ibgib_respec::play::{self, Play, Side, data};
-use ibgib_respec::rigs::{Faults, Rig, Simulated};
+use ibgib_respec::rigs::Rig;
 use ibgib_saga::wire::message::TurnRequest;
 use ibgib_saga::{
     Action, Asked, Envelope, Failure, Limits, Measure, Message, MsgType, Packet, SagaError, Stage, Turn, TurnLink,
 };
+use ibgib_scenarios::faults::{Faults, Simulated};
+use ibgib_scenarios::play::{self, Play, Side, data};
 use ibgib_server::{ServeOptions, Server};
 use ibgib_spaces::settle::admit;
 use ibgib_spaces::store::{Batch, Head, Nodes, Records, Scanned, Store, Tips, View, Written};

@@ -1,8 +1,9 @@
 //! Who syncs one timeline gets every timeline that it relates to, from either side, to any depth, cycles included; with
 //! what each of them needs merged. Only the first timeline is ever named.
 
-use ibgib_respec::play::{Play, Played, Side, data};
-use ibgib_respec::rigs::{Faults, Rig};
+use ibgib_respec::rigs::Rig;
+use ibgib_scenarios::faults::Faults;
+use ibgib_scenarios::play::{Play, Played, Side, data};
 use std::collections::BTreeMap;
 
 const OURS: [&str; 5] = ["ours1", "ours2", "ours3", "ours4", "ours5"];

@@ -1,8 +1,9 @@
 //! Every scenario on every rig, by name; with the same ending on all of them.
 
-use ibgib_respec::play::{Check, Play};
-use ibgib_respec::rigs::{Faults, Rig};
-use ibgib_respec::scenarios::{find, run};
+use ibgib_respec::rigs::Rig;
+use ibgib_scenarios::faults::Faults;
+use ibgib_scenarios::play::{Check, Play};
+use ibgib_scenarios::{find, run};
 
 const SEED: &str = "respec";
 

@@ -23,15 +23,26 @@ const MAY_IMPORT: &[(&str, &str, &[&str])] = &[
     ("ibgib-vault", "doors/vault", DOOR),
     ("ibgib-pairing", "doors/pairing", DOOR),
     ("ibgib-tower", "doors/tower", DOOR),
+    // No rigs and no server: the page carries the scenarios into the command.
+    ("ibgib-scenarios", "respec/scenarios", &["ibgib", "ibgib-spaces", "ibgib-keystone", "ibgib-saga", "ibgib-peer"]),
     (
         "ibgib-respec",
         "respec",
-        &["ibgib", "ibgib-spaces", "ibgib-keystone", "ibgib-saga", "ibgib-peer", "ibgib-server", "ibgib-folder"],
+        &[
+            "ibgib",
+            "ibgib-spaces",
+            "ibgib-keystone",
+            "ibgib-saga",
+            "ibgib-peer",
+            "ibgib-server",
+            "ibgib-folder",
+            "ibgib-scenarios",
+        ],
     ),
     (
         "ibgib-dev-tools",
         "dev-tools",
-        &["ibgib", "ibgib-spaces", "ibgib-keystone", "ibgib-saga", "ibgib-peer", "ibgib-server", "ibgib-respec"],
+        &["ibgib", "ibgib-spaces", "ibgib-keystone", "ibgib-saga", "ibgib-peer", "ibgib-server", "ibgib-scenarios"],
     ),
     (
         "ibgib-cli",

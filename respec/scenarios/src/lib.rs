@@ -1,4 +1,30 @@
-//! The scenarios: what each phase's buttons and tests do, told once.
+//! The scenarios: what each phase's buttons on the developer tools page and each phase's tests do, told once.
+//!
+//! * A [`Scenario`] is three steps: setup, sync, check. [`all`] lists them, [`run`] plays one.
+//! * [`play::Play`] is what its steps are told with, [`play::Stage`] where it is played: two spaces and a way between.
+//! * [`faults::Simulated`] makes that way a bad one.
+//!
+//! This crate starts no server, opens no file and makes no space, so that the command can carry it: the stage comes
+//! from the caller. The stages that tests use are the rigs of `ibgib-respec`.
+//!
+//! ```
+//! use ibgib_peer::{Host, HostOptions, Innerspace};
+//! use ibgib_scenarios::play::{Play, Stage};
+//! use ibgib_spaces::{MemorySpace, Space};
+//! use std::sync::Arc;
+//!
+//! # tokio::runtime::Runtime::new().unwrap().block_on(async {
+//! let source: Arc<dyn Space> = Arc::new(MemorySpace::new("source"));
+//! let dest: Arc<dyn Space> = Arc::new(MemorySpace::new("dest"));
+//! let remote = Arc::new(Innerspace::new(Host::new(Arc::clone(&dest), HostOptions::default())));
+//! let (seed, limits) = ("doc".to_owned(), ibgib_saga::Limits::default());
+//! let mut play = Play::new(Stage { source, dest, remote, with_identity: true, seed, limits });
+//! let scenario = ibgib_scenarios::find("basic-push").unwrap();
+//! ibgib_scenarios::run(&*scenario, &mut play).await.unwrap();
+//! assert!(play.checks.iter().all(|check| check.passed));
+//! # });
+//! ```
+#![forbid(unsafe_code)]
 
 mod basic_push;
 mod conflict_adv_multitimelines;
@@ -8,9 +34,11 @@ mod conflict_text_merge;
 mod constants;
 mod deep_updates;
 mod dest_ahead;
+pub mod faults;
 mod multiple_timelines;
 mod partial_update;
 mod phases;
+pub mod play;
 
 use crate::play::{Play, Played};
 use async_trait::async_trait;
