@@ -5,7 +5,7 @@
 //! A changed password locks every other device out in one step. The protocol is that of `wallet-sync-server`; its
 //! programs work with these rules unchanged.
 //!
-//! * [`derive`]: what a root password turns into, on either side;
+//! * [`mod@derive`]: what a root password turns into, on either side;
 //! * [`blob`]: the encrypted document;
 //! * [`account`]: the server's rules, as rows and functions over them;
 //! * [`device`]: what a device keeps, and merging by key.
