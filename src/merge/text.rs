@@ -1,6 +1,6 @@
 //! Three-way merge of texts by lines, and of lines by words. No edit is lost and no line doubled.
 //!
-//! The rules are those of [`sequence`](super::sequence), with lines as items. A line replaced on both sides merges by
+//! The rules are those of `sequence`, with lines as items. A line replaced on both sides merges by
 //! words when every word of the ancestor's line survives on both; otherwise both new lines stay and the place is a
 //! conflict. An empty ancestor says as much as none: the two texts are then compared with each other, and what both
 //! have stands once. If one side emptied the text and the other edited lines of it, the edited text stands whole.
