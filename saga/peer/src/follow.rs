@@ -1,6 +1,7 @@
 //! Syncing in one call, and staying in step.
 
-use crate::coordinator::{SyncOptions, SyncSagaCoordinator, Synced};
+use crate::connection::Synced;
+use crate::coordinator::{SyncOptions, SyncSagaCoordinator};
 use crate::entropy::{random, random_hex};
 use crate::peer::SyncPeer;
 use crate::remote::Remote;
