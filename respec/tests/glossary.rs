@@ -13,22 +13,21 @@ const CRATES: [&str; 7] =
 const GIVEN_UP: [&str; 9] = ["birth", "cradle", "did", "eyes", "found", "mould", "place", "stop", "thing"];
 
 /// Words of public types that are no terms of this project. A word that is one belongs into the glossary instead.
-const PLAIN: &str = "action addr admit admitted advance algo answer asked behavior blame breach bundled change changes \
-    checkout code committed condition config connect contract coordinator decode diff direction done \
-    draft durable entropy envelope error evaluate evaluated event evidence expect facts failure fault \
-    finish finished first following fork fsck gen glance hash head hello history info innerspace input \
-    item joined json kind led limits line load loader log map measure memory message misuse mode moment \
-    moments mount msg mut8 need nodes op options opts origin os output overlay own packet pair path \
-    peeked peer planner policy problem progress proposal query records refusal refused rel8 report \
-    request resolution reveal rule scanned scope secret serve server settled sides sign signed signer \
-    skipped snapshot source spacing spending spent stage state status stub summary sync synced text \
-    throws told transformed type unchecked undo unsettled validate value verified verify websocket when \
-    wrapper written";
+const PLAIN: &str = "action addr admit admitted advance algo answer asked behavior blame breach builder bundled \
+    change changes checkout code committed condition config connect connection contract coordinator decode diff \
+    direction done draft durable entropy envelope error evaluate evaluated event evidence expect facts failure \
+    fault finish finished first following fork fsck gen hash head height hello history info innerspace \
+    input item joined json keys kind led limits line load loader log map measure memory message misuse mode moment \
+    moments mount msg mut8 name need next nodes op options opts origin os output overlay own packet pair path \
+    peeked peer planner policy problem progress proposal query records refusal refused rel8 report request reserve \
+    resolution reveal rule scanned scope secret serve server settled sides sign signed signer skipped snapshot \
+    source spacing spending spent stage state status stub summary sync synced text throws told transformed type \
+    unchecked undo unsettled validate value verified verify watch websocket when width wrapper written";
 
 /// Names that two crates share: a tip's move as a timeline proves it and as a space takes it; a conflict as a stone tells
-/// it and as a folder shows it; what a transform and a keystone of the original throw; what a saga and what a bundle will
-/// do; how a stream and how a folder stands; what a saga and what a folder is at.
-const SHARED: [&str; 6] = ["Advance", "Conflict", "Plan", "Progress", "Status", "Throws"];
+/// it and as a folder shows it; what a signature and what a plan needs; what a transform and a keystone of the original
+/// throw; what a saga and what a bundle will do; what a saga and what a folder is at.
+const SHARED: [&str; 6] = ["Advance", "Conflict", "Need", "Plan", "Progress", "Throws"];
 
 fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
