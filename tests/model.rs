@@ -69,7 +69,7 @@ fn play(arguments: &[&str]) -> Played {
 #[test]
 fn the_engine_gives_the_models_result() {
     let number = |name: &str, or| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok()).unwrap_or(or);
-    let (first, runs) = (number("IBGIB_SEED", 0), number("IBGIB_RUNS", 200));
+    let (first, runs) = (number("IBGIB_SEED", 0), number("IBGIB_RUNS", 1_000));
     let played = play(&["frames", &runs.to_string(), &first.to_string()]);
     let failures = played.failures.iter().take(3).map(String::as_str).collect::<Vec<_>>().join("\n\n");
     assert!(failures.is_empty(), "{} failures; replay with IBGIB_RUNS=1 and\n{failures}", played.failures.len());
