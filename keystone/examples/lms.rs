@@ -2,8 +2,8 @@
 //!
 //! Whole frames are measured, as an identity signs and a verifier checks them: making and hashing the frame included.
 
-use ibgib_keystone::strategy::lms::{Height, LmsConfig, NextTree, Reserved, TreeName, Width, first_tree, need};
-use ibgib_keystone::{Chain, Claim, Entropy, Expect, PoolConfig, Secret, SignOpts, genesis_with_trees, sign};
+use ibgib_keystone::strategy::lms::{Height, LmsConfig, NextTree, Reserved, TreeName, Width, first_tree};
+use ibgib_keystone::{Chain, Claim, Entropy, Expect, PoolConfig, Secret, SignOpts, genesis_with_trees, need, sign};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -1,10 +1,11 @@
 //! The validated state of an identity, and the proof that its tip may move.
 
+use crate::claim;
 use crate::error::{Rule, ValidateError};
-use crate::pool::Pool;
-use crate::rules::{self, check_genesis, check_place, check_proof, id_of, one};
+use crate::rules::{self, Expect, check_genesis, check_place, check_proof, id_of, one};
 use crate::secret::{Entropy, choose};
 use crate::strategy;
+use crate::strategy::Pool;
 use ibgib::{Addr, IbGib, Value, Verified};
 use std::collections::HashSet;
 
@@ -44,22 +45,6 @@ impl Step {
             Some(before) => before.then(self),
         }
     }
-}
-
-/// What a verifier expects of a step. Nothing by default: then demands are those that the proof itself records, as
-/// on replay.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Expect {
-    /// The claim's verb.
-    pub verb: Option<String>,
-    /// The claim's target.
-    pub target: Option<String>,
-    /// The claim's audience.
-    pub audience: Option<String>,
-    /// The claim's nonce.
-    pub nonce: Option<String>,
-    /// Challenges that the verifier demanded.
-    pub demanded: Option<Vec<String>>,
 }
 
 /// What is left of a pool.
@@ -193,7 +178,7 @@ impl Chain {
     /// [`crate::attacks`]), so it proves nothing against the identity.
     pub fn reveals_new(&self, frame: &Verified<IbGib>) -> bool {
         let solutions = |proof: &Value| proof.get("solutions").and_then(Value::as_array).unwrap_or_default().to_vec();
-        let solved = rules::proofs(frame).iter().flat_map(solutions);
+        let solved = claim::proofs(frame).iter().flat_map(solutions);
         let mut solved = solved.map(|solution| crate::Solution::parse(&solution));
         let binds = |kind: &str| strategy::by_name(kind).is_some_and(|strategy| strategy.binds());
         solved.any(|solution| binds(&solution.kind) || !self.is_spent(&solution.pool_id, &solution.challenge_id))

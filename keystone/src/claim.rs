@@ -1,7 +1,7 @@
 //! What a frame claims and how it proves it, by the members' JSON names.
 
 use crate::error::{Rule, ValidateError};
-use ibgib::{Map, Value, object, strings};
+use ibgib::{IbGib, Map, Value, object, strings};
 
 /// What is claimed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -126,4 +126,9 @@ impl Proof {
     pub fn ids(&self) -> Vec<String> {
         self.solutions.iter().map(|solution| solution.challenge_id.clone()).collect()
     }
+}
+
+/// The proofs of a frame, as they stand.
+pub(crate) fn proofs(frame: &IbGib) -> &[Value] {
+    frame.datum("proofs").and_then(Value::as_array).unwrap_or_default()
 }

@@ -1,7 +1,7 @@
 //! The pools that identities are made with.
 
-use crate::pool::PoolConfig;
 use crate::secret::Entropy;
+use crate::strategy::PoolConfig;
 use crate::strategy::hash_reveal::{Algo, Behavior, HashRevealConfig, Replenish};
 use crate::strategy::lms::{Height, LmsConfig, NextTree, Width};
 use crate::{VERB_CONNECT, VERB_MANAGE, VERB_REVOKE, VERB_SYNC};

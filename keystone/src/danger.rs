@@ -2,8 +2,9 @@
 //! crate proves what it takes from the genesis on.
 
 use crate::IB;
-use crate::chain::{Chain, Expect};
+use crate::chain::Chain;
 use crate::error::ValidateError;
+use crate::rules::Expect;
 use ibgib::{IbGib, Verified};
 use std::collections::HashSet;
 

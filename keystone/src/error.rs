@@ -142,20 +142,3 @@ pub enum KeystoneError {
     #[error("the frame made does not validate: {0}")]
     Invalid(String),
 }
-
-impl KeystoneError {
-    /// The code for scripts.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Revoked => "identity_revoked",
-            Self::WrongSecret => "identity_wrong_secret",
-            Self::NoPool(_) => "identity_no_pool",
-            Self::Exhausted(_) => "identity_exhausted",
-            Self::UnknownDemand(_) => "identity_unknown_demand",
-            Self::LeafNotReserved(_) => "identity_leaf_not_reserved",
-            Self::BindingExhausted => "binding_exhausted",
-            Self::Config(_) => "identity_config",
-            Self::Invalid(_) => "identity_invalid",
-        }
-    }
-}

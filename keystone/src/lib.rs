@@ -42,18 +42,18 @@ pub mod compat;
 pub mod config;
 pub mod danger;
 mod error;
-mod pool;
 mod rules;
 mod secret;
 mod sign;
 pub mod strategy;
 
-pub use chain::{Chain, Expect, PoolState, Step, demand, equivocation};
+pub use chain::{Chain, PoolState, Step, demand, equivocation};
 pub use claim::{Claim, Proof, Solution};
 pub use error::{KeystoneError, Rule, ValidateError};
-pub use pool::{Pool, PoolConfig};
+pub use rules::Expect;
 pub use secret::{Entropy, Secret, session_secret};
-pub use sign::{SignOpts, Signed, genesis, genesis_with_trees, revoke, sign};
+pub use sign::{SignOpts, Signed, genesis, genesis_with_trees, need, revoke, sign};
+pub use strategy::{Pool, PoolConfig};
 
 /// Verb of a claim that lets a session or a saga's turn act.
 pub const VERB_SYNC: &str = "sync";

@@ -1,15 +1,30 @@
 //! The strict rules of frames, as far as every strategy has them in common.
 
-use crate::chain::Expect;
-use crate::claim::Proof;
+use crate::claim::{Proof, proofs};
 use crate::error::{Rule, ValidateError};
-use crate::pool::Pool;
+use crate::strategy::Pool;
 use crate::strategy::{Context, Spent};
 use crate::{IB, VERB_REVOKE};
 use ibgib::{Addr, IbGib, Value, Verified};
 use std::collections::HashSet;
 
 type Errors = Vec<ValidateError>;
+
+/// What a verifier expects of a step. Nothing by default: then demands are those that the proof itself records, as
+/// on replay.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Expect {
+    /// The claim's verb.
+    pub verb: Option<String>,
+    /// The claim's target.
+    pub target: Option<String>,
+    /// The claim's audience.
+    pub audience: Option<String>,
+    /// The claim's nonce.
+    pub nonce: Option<String>,
+    /// Challenges that the verifier demanded.
+    pub demanded: Option<Vec<String>>,
+}
 
 /// One rule that does not hold.
 pub(crate) fn one(rule: Rule, expected: impl Into<String>, got: impl Into<String>) -> Errors {
@@ -24,10 +39,6 @@ pub(crate) fn pools(frame: &IbGib) -> &[Value] {
 /// The id of a pool that may be unreadable otherwise; empty when it has none.
 pub(crate) fn id_of(pool: &Value) -> &str {
     pool.get("id").and_then(Value::as_str).unwrap_or_default()
-}
-
-pub(crate) fn proofs(frame: &IbGib) -> &[Value] {
-    frame.datum("proofs").and_then(Value::as_array).unwrap_or_default()
 }
 
 /// Rules that are told together.

@@ -1,12 +1,12 @@
 //! Making keystone frames.
 
-use crate::chain::{Chain, Expect, Step};
+use crate::chain::{Chain, Step};
 use crate::claim::{Claim, Proof};
 use crate::error::{KeystoneError, Rule, ValidateError};
-use crate::pool::PoolConfig;
-use crate::rules;
+use crate::rules::{self, Expect};
 use crate::secret::{Entropy, Secret};
-use crate::strategy::lms::{Leaf, Tree};
+use crate::strategy::PoolConfig;
+use crate::strategy::lms::{Leaf, Need, Tree};
 use crate::strategy::{Context, Keys, Request};
 use crate::{IB, VERB_REVOKE};
 use ibgib::transform::Moment;
@@ -20,7 +20,7 @@ pub struct SignOpts {
     pub demanded: Vec<String>,
     /// Details of this frame, free JSON.
     pub details: Option<Value>,
-    /// The leaf that was set aside, for a pool whose strategy needs one: see [`crate::strategy::lms::need`].
+    /// The leaf that was set aside, for a pool whose strategy needs one: see [`need`].
     pub leaf: Option<Leaf>,
     /// Trees that are built: the one that signs, and the next one if it is to follow.
     pub trees: Vec<Arc<Tree>>,
@@ -88,6 +88,15 @@ pub fn genesis_with_trees(
     let frame = frame.seal().map_err(|e| KeystoneError::Config(e.to_string()))?;
     let (chain, step) = Chain::from_genesis(frame.clone()).map_err(|e| KeystoneError::Config(texts(&e)))?;
     Ok(Signed { chain, frame, step })
+}
+
+/// What the next signature of a verb wants of the secret's owner; `None` when its strategy wants nothing.
+///
+/// # Errors
+/// [`KeystoneError::NoPool`], [`KeystoneError::Exhausted`], [`KeystoneError::UnknownDemand`].
+pub fn need(chain: &Chain, verb: &str, demanded: &[String]) -> Result<Option<Need>, KeystoneError> {
+    let pool = chain.pool_for(verb).ok_or_else(|| KeystoneError::NoPool(verb.to_owned()))?;
+    Need::of(&pool, verb, demanded)
 }
 
 /// Signs a claim with the pool for its verb.

@@ -5,7 +5,9 @@ mod common;
 use common::*;
 use ibgib::{IbGib, Value, Verified};
 use ibgib_keystone::strategy::hash_reveal::Replenish;
-use ibgib_keystone::{Chain, Expect, PoolState, SignOpts, Signed, ValidateError, config, demand, equivocation, revoke};
+use ibgib_keystone::{
+    Chain, Expect, KeystoneError, PoolState, SignOpts, Signed, ValidateError, config, demand, equivocation, revoke,
+};
 
 /// Signs until it succeeds with fresh targets: a pool cannot bind every one.
 fn sign_some(chain: &Chain, verb: &str, next_target: &mut u32) -> Signed {
@@ -13,7 +15,7 @@ fn sign_some(chain: &Chain, verb: &str, next_target: &mut u32) -> Signed {
         *next_target += 1;
         match try_sign(chain, &secret(), verb, &some_target(*next_target), &[]) {
             Ok(signed) => return signed,
-            Err(error) => assert_eq!(error.code(), "binding_exhausted"),
+            Err(error) => assert_eq!(error, KeystoneError::BindingExhausted),
         }
     }
     panic!("no target of eight could be bound");
@@ -131,19 +133,19 @@ fn pools_are_told_apart_when_one_name_begins_another() {
 fn a_wrong_secret_signs_nothing() {
     for verb in ["sync", "manage"] {
         let error = try_sign(&identity().chain, &thief(), verb, "note^gib", &[]).unwrap_err();
-        assert_eq!(error.code(), "identity_wrong_secret");
+        assert_eq!(error, KeystoneError::WrongSecret);
     }
     let error = revoke(&identity().chain, &thief(), "theft", SignOpts::default(), NOW, &mut Seeded(3)).unwrap_err();
-    assert_eq!(error.code(), "identity_wrong_secret");
+    assert_eq!(error, KeystoneError::WrongSecret);
 }
 
 #[test]
 fn a_revoked_identity_signs_nothing() {
     let last = revoke(&identity().chain, &secret(), "lost", SignOpts::default(), NOW, &mut Seeded(3)).unwrap().chain;
-    assert_eq!(try_sign(&last, &secret(), "sync", "note^gib", &[]).unwrap_err().code(), "identity_revoked");
+    assert_eq!(try_sign(&last, &secret(), "sync", "note^gib", &[]).unwrap_err(), KeystoneError::Revoked);
     assert_eq!(
-        revoke(&last, &secret(), "again", SignOpts::default(), NOW, &mut Seeded(3)).unwrap_err().code(),
-        "identity_revoked"
+        revoke(&last, &secret(), "again", SignOpts::default(), NOW, &mut Seeded(3)).unwrap_err(),
+        KeystoneError::Revoked
     );
 }
 
@@ -154,28 +156,40 @@ fn a_pool_that_is_consumed_runs_dry() {
         chain = signed(&chain, "sync", "note^gib").chain;
         assert_eq!(counts(&chain), [(left, 5 - left)]);
     }
-    assert_eq!(try_sign(&chain, &secret(), "sync", "note^gib", &[]).unwrap_err().code(), "identity_exhausted");
+    assert_eq!(
+        try_sign(&chain, &secret(), "sync", "note^gib", &[]).unwrap_err(),
+        KeystoneError::Exhausted("sync".into())
+    );
 }
 
 #[test]
 fn a_scorched_pool_signs_once() {
     let chain = signed(&general(5, Replenish::ScorchedEarth, 1, 1, 0).chain, "sync", "note^gib").chain;
-    assert_eq!(try_sign(&chain, &secret(), "sync", "note^gib", &[]).unwrap_err().code(), "identity_exhausted");
+    assert_eq!(
+        try_sign(&chain, &secret(), "sync", "note^gib", &[]).unwrap_err(),
+        KeystoneError::Exhausted("sync".into())
+    );
 }
 
 #[test]
 fn a_session_connects_eight_times_and_only_when_asked() {
     let mut chain = session().chain;
-    assert_eq!(try_sign(&chain, &secret(), "connect", "uuid", &[]).unwrap_err().code(), "identity_exhausted");
+    assert_eq!(
+        try_sign(&chain, &secret(), "connect", "uuid", &[]).unwrap_err(),
+        KeystoneError::Exhausted("connect".into())
+    );
     for left in (0..8).rev() {
         let demanded = demand(&chain, "connect", 1, &mut Seeded(left as u64));
         chain = try_sign(&chain, &secret(), "connect", "uuid", &demanded).unwrap().chain;
         assert_eq!(chain.pools()[0].left, left);
         let again = try_sign(&chain, &secret(), "connect", "uuid", &demanded).unwrap_err();
-        assert_eq!(again.code(), "identity_unknown_demand");
+        assert!(matches!(again, KeystoneError::UnknownDemand(_)));
     }
     assert_eq!(demand(&chain, "connect", 1, &mut Seeded(0)), Vec::<String>::new());
-    assert_eq!(try_sign(&chain, &secret(), "connect", "uuid", &[]).unwrap_err().code(), "identity_exhausted");
+    assert_eq!(
+        try_sign(&chain, &secret(), "connect", "uuid", &[]).unwrap_err(),
+        KeystoneError::Exhausted("connect".into())
+    );
 }
 
 #[test]
@@ -196,14 +210,14 @@ fn a_demand_that_the_pool_does_not_have_is_not_signed() {
     // The last is a name that every JavaScript object seems to have; the original takes it for a challenge.
     for unknown in ["0000000000000000", of_another_pool.as_str(), "", "constructor"] {
         let error = try_sign(&chain, &secret(), "connect", "uuid", &[unknown.into()]).unwrap_err();
-        assert_eq!(error.code(), "identity_unknown_demand", "{unknown}");
+        assert!(matches!(error, KeystoneError::UnknownDemand(_)), "{unknown}");
     }
 }
 
 #[test]
 fn a_verb_without_a_pool_is_not_signed() {
     let error = try_sign(&identity().chain, &secret(), "connect", "uuid", &[]).unwrap_err();
-    assert_eq!(error.code(), "identity_no_pool");
+    assert_eq!(error, KeystoneError::NoPool("connect".into()));
 }
 
 #[test]
@@ -211,7 +225,7 @@ fn a_target_that_cannot_be_bound_is_not_signed() {
     let chain = session().chain;
     for target in ["note^gib", "context^", "context^ABC", "context^AAAA"] {
         let error = try_sign(&chain, &secret(), "sync", target, &[]).unwrap_err();
-        assert_eq!(error.code(), "binding_exhausted", "{target}");
+        assert_eq!(error, KeystoneError::BindingExhausted, "{target}");
     }
 }
 

@@ -8,7 +8,7 @@ use ibgib::{IbGib, Mode, Value, Verified};
 use ibgib_keystone::danger::validate_alone;
 use ibgib_keystone::strategy::hash_reveal::{Algo, Behavior, HashRevealConfig, PoolSecret, Replenish};
 use ibgib_keystone::strategy::{Context, Keys};
-use ibgib_keystone::{Chain, Entropy, Expect, Pool, SignOpts, compat, demand, genesis, revoke, sign};
+use ibgib_keystone::{Chain, Entropy, Expect, KeystoneError, Pool, SignOpts, compat, demand, genesis, revoke, sign};
 use proptest::prelude::*;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -225,7 +225,7 @@ fn topped_up_challenges_can_be_exchanged() {
     verifier.advance(&exchanged, &Expect::default()).unwrap();
     let stolen = try_sign(&verifier, &thief(), "sync", "evil^gib", &[]).unwrap().frame;
     verifier.advance(&stolen, &Expect::default()).unwrap();
-    assert_eq!(try_sign(&verifier, &secret(), "sync", "note^gib", &[]).unwrap_err().code(), "identity_wrong_secret");
+    assert_eq!(try_sign(&verifier, &secret(), "sync", "note^gib", &[]).unwrap_err(), KeystoneError::WrongSecret);
 }
 
 /// The thief's challenges come only where the rule makes room: what the owner published stays his.
@@ -333,7 +333,7 @@ proptest! {
             let made = match made {
                 Ok(made) => made,
                 Err(error) => {
-                    prop_assert!(matches!(error.code(), "identity_exhausted" | "binding_exhausted"), "{}", error);
+                    prop_assert!(matches!(error, KeystoneError::Exhausted(_) | KeystoneError::BindingExhausted), "{}", error);
                     continue;
                 }
             };

@@ -1,6 +1,6 @@
 //! Making frames as the original does.
 
-use super::select::{choose_pool, requirements_of, split};
+use super::select::{SignInput, choose_pool, requirements_of, split};
 use super::{Throws, address, behavior, data_of, pool_secret, pools_of, position, throw, times, validate};
 use crate::strategy::hash_reveal::{NAME, PoolSecret, Replenish, bind, unbind};
 use ibgib::compat::transform;
@@ -16,19 +16,6 @@ pub struct Stub {
     pub moment: Moment,
     /// The random layer takes from the end.
     pub reversed: bool,
-}
-
-/// What to sign, each part as given.
-#[derive(Clone, Debug, Default)]
-pub struct SignInput {
-    /// The claim.
-    pub claim: Option<Value>,
-    /// The pool; else one that allows the verb.
-    pub pool_id: Option<Value>,
-    /// Challenges that must be solved.
-    pub required: Option<Value>,
-    /// Details of the frame.
-    pub frame_details: Option<Value>,
 }
 
 /// `generateChallengeId`: the first 16 hex digits of SHA-256(salt ‖ milliseconds ‖ index).

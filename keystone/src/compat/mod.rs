@@ -9,8 +9,8 @@ mod make;
 mod select;
 
 pub use judge::{validate, validate_solution};
-pub use make::{SignInput, Stub, binding_map, challenge_id, genesis, revoke, sign};
-pub use select::requirements_of;
+pub use make::{Stub, binding_map, challenge_id, genesis, revoke, sign};
+pub use select::{SignInput, requirements_of};
 
 use crate::strategy::hash_reveal::{Algo, NAME, PoolSecret};
 use ibgib::json::js;

@@ -1,8 +1,21 @@
 //! Selecting pools and challenges as the original does.
 
-use super::{SignInput, Throws, behavior, includes, items, position, throw, verbs};
+use super::{Throws, behavior, includes, items, position, throw, verbs};
 use ibgib::Value;
 use ibgib::json::js;
+
+/// What to sign, each part as given.
+#[derive(Clone, Debug, Default)]
+pub struct SignInput {
+    /// The claim.
+    pub claim: Option<Value>,
+    /// The pool; else one that allows the verb.
+    pub pool_id: Option<Value>,
+    /// Challenges that must be solved.
+    pub required: Option<Value>,
+    /// Details of the frame.
+    pub frame_details: Option<Value>,
+}
 
 /// `items.slice(0, n)` and `items.slice(n)`, for n greater than 0.
 pub(super) fn split(mut items: Vec<String>, n: f64) -> (Vec<String>, Vec<String>) {

@@ -8,7 +8,6 @@
 
 use crate::claim::{Proof, Solution};
 use crate::error::{KeystoneError, ValidateError};
-use crate::pool::{Pool, PoolConfig};
 use crate::secret::{Entropy, Secret};
 use ibgib::{IbGib, Value};
 use std::fmt;
@@ -16,6 +15,9 @@ use std::sync::Arc;
 
 pub mod hash_reveal;
 pub mod lms;
+mod pool;
+
+pub use pool::{Pool, PoolConfig};
 
 /// Every strategy there is.
 const ALL: [&dyn Strategy; 2] = [&hash_reveal::HashReveal, &lms::Lms];

@@ -1,7 +1,7 @@
 //! What a pool holds: challenges by id, and their ids by first digit, which is how a target selects some.
 
 use super::{Behavior, Challenge};
-use crate::pool::{Pool, PoolConfig};
+use crate::strategy::{Pool, PoolConfig};
 use ibgib::{Map, Value};
 
 /// Why ids cannot be selected.

@@ -1,7 +1,7 @@
 //! Configuration of `hash-reveal-v1`, by its JSON names.
 
 use super::HashReveal;
-use crate::pool::PoolConfig;
+use crate::strategy::PoolConfig;
 use ibgib::{Value, object};
 
 /// Challenges of one pool, and rounds of one derivation, at most.

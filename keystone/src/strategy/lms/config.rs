@@ -2,7 +2,7 @@
 
 use super::Lms;
 use super::ots::Parameters;
-use crate::pool::PoolConfig;
+use crate::strategy::PoolConfig;
 use ibgib::Value;
 
 /// Bits of a Winternitz digit: wider digits make shorter signatures that take longer.

@@ -15,7 +15,7 @@
 //! * A signature with one of the last eighth of a tree's leaves may put the next tree into the pool, if the pool's
 //!   `replenish` is `next-tree`; with `consume` the pool ends.
 //! * The secret's owner sets leaves aside durably before using them ([`Reserved`]): a leaf that signs twice gives the
-//!   identity away. [`need`] tells which leaf and which trees the next signature wants.
+//!   identity away. [`crate::need`] tells which leaf and which trees the next signature wants.
 //! * Trees are built in steps ([`TreeBuilder`]) and kept; nothing in a [`Tree`] is secret.
 
 mod config;
@@ -31,11 +31,10 @@ pub use reserve::{Leaf, ReserveFirst, Reserved};
 pub use tree::{Tree, TreeBuilder, TreeName};
 
 use super::{Context, Keys, Request, Spending, Spent, Strategy};
-use crate::chain::Chain;
-use crate::claim::Solution;
+use crate::claim::{self, Solution};
 use crate::error::{KeystoneError, Rule, ValidateError};
-use crate::pool::{Pool, PoolConfig};
 use crate::secret::{Entropy, Secret};
+use crate::strategy::{Pool, PoolConfig};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ibgib::canonical::canonical_text;
@@ -71,33 +70,29 @@ pub struct Need {
 }
 
 impl Need {
+    /// What the next signature of this pool wants; `None` when another strategy signs it.
+    pub(crate) fn of(pool: &Pool, verb: &str, demanded: &[String]) -> Result<Option<Self>, KeystoneError> {
+        if pool.strategy().name() != NAME {
+            return Ok(None);
+        }
+        let state = State::of(pool).map_err(|why| KeystoneError::Config(why.got))?;
+        if state.left() == 0 {
+            return Err(KeystoneError::Exhausted(verb.to_owned()));
+        }
+        Ok(Some(Self {
+            tree: state.tree_name(state.tree),
+            leaves: state.leaves(),
+            from: state.next,
+            demanded: state.demanded(demanded)?,
+            next_tree: state.replaces(state.next).then(|| state.tree_name(state.tree + 1)),
+            config: state.config,
+        }))
+    }
+
     /// For building the tree that signs, or the one that follows.
     pub fn builder(&self, secret: &Secret, name: &TreeName) -> TreeBuilder {
         TreeBuilder::new(self.config.parameters(), secret, name.clone())
     }
-}
-
-/// What the next signature of a verb wants; `None` when another strategy signs it.
-///
-/// # Errors
-/// [`KeystoneError::NoPool`], [`KeystoneError::Exhausted`], [`KeystoneError::UnknownDemand`].
-pub fn need(chain: &Chain, verb: &str, demanded: &[String]) -> Result<Option<Need>, KeystoneError> {
-    let pool = chain.pool_for(verb).ok_or_else(|| KeystoneError::NoPool(verb.to_owned()))?;
-    if pool.strategy().name() != NAME {
-        return Ok(None);
-    }
-    let state = State::of(&pool).map_err(|why| KeystoneError::Config(why.got))?;
-    if state.left() == 0 {
-        return Err(KeystoneError::Exhausted(verb.to_owned()));
-    }
-    Ok(Some(Need {
-        tree: state.tree_name(state.tree),
-        leaves: state.leaves(),
-        from: state.next,
-        demanded: state.demanded(demanded)?,
-        next_tree: state.replaces(state.next).then(|| state.tree_name(state.tree + 1)),
-        config: state.config,
-    }))
 }
 
 /// For building the first tree of a pool before there is an identity.
@@ -114,7 +109,7 @@ pub fn first_tree(config: &PoolConfig, secret: &Secret) -> Result<TreeBuilder, K
 /// in two places. It holds whatever the order of the frames, and whether or not they follow the same one.
 pub fn leaf_used_twice(a: &Verified<IbGib>, b: &Verified<IbGib>) -> bool {
     let used = |frame: &IbGib| -> Vec<Solution> {
-        let proofs = crate::rules::proofs(frame).iter();
+        let proofs = claim::proofs(frame).iter();
         let written = proofs.flat_map(|p| p.get("solutions").and_then(Value::as_array).unwrap_or_default());
         written.map(Solution::parse).filter(|solution| solution.kind == NAME).collect()
     };

@@ -4,7 +4,7 @@ use super::config::{LmsConfig, NextTree};
 use super::ots;
 use super::tree::TreeName;
 use crate::error::{KeystoneError, Rule, ValidateError};
-use crate::pool::{Pool, PoolConfig};
+use crate::strategy::{Pool, PoolConfig};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ibgib::Value;

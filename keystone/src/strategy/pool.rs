@@ -1,6 +1,6 @@
 //! Pools: what is common to those of every strategy.
 
-use crate::strategy::{self, Strategy};
+use super::{Strategy, by_name};
 use ibgib::{Map, Value, strings};
 
 /// A pool's configuration: what every strategy has, and the members that only its own strategy reads.
@@ -43,7 +43,7 @@ impl PoolConfig {
             members.get(name).and_then(Value::as_str).map(str::to_owned).ok_or_else(|| format!("{name} is missing"))
         };
         let kind = text("type")?;
-        let strategy = strategy::by_name(&kind).ok_or_else(|| format!("unknown strategy {kind:?}"))?;
+        let strategy = by_name(&kind).ok_or_else(|| format!("unknown strategy {kind:?}"))?;
         let verbs = members.get("allowedVerbs").and_then(Value::as_array).ok_or("allowedVerbs is missing")?;
         let verb = |v: &Value| v.as_str().map(str::to_owned).ok_or("a verb is no text");
         let config = Self {
