@@ -135,11 +135,14 @@ pub(crate) enum IdentityAction {
     New,
     /// Show the identity, what is left of its pools, and evidence of misuse
     Show,
-    /// End the identity for ever, here and at the server
+    /// End the identity for ever, here and at the server; asks first
     Revoke {
         /// Why, for whoever looks at it later
         #[arg(long, default_value = "revoked by its owner")]
         reason: String,
+        /// Do not ask: needed where nobody can be asked
+        #[arg(long)]
+        yes: bool,
     },
 }
 

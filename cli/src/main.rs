@@ -6,6 +6,7 @@ mod args;
 mod codes;
 mod commands;
 mod config;
+mod confirm;
 mod device;
 mod error;
 mod output;

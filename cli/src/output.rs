@@ -57,6 +57,13 @@ impl Output {
         }
     }
 
+    /// A question to whoever sits at the terminal; the answer is typed behind it.
+    pub(crate) fn ask(&self, question: &str) {
+        let mut stderr = io::stderr().lock();
+        // Whoever cannot see it cannot answer either, which means no.
+        let _ = stderr.write_all(question.as_bytes()).and_then(|()| stderr.flush());
+    }
+
     /// A progress bar, on a terminal only.
     pub(crate) fn bar(&self) -> ProgressBar {
         if self.quiet || !io::stderr().is_terminal() {

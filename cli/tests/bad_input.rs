@@ -76,7 +76,7 @@ fn a_revoked_identity_is_refused_and_a_new_one_goes_on() {
     let world = World::new();
     let server = world.with_alice();
     copy(&world.path("alice"), &world.path("copy"));
-    let revoked = world.run(&["-C", "alice", "identity", "revoke", "--json"]).ok().json();
+    let revoked = world.run(&["-C", "alice", "identity", "revoke", "--yes", "--json"]).ok().json();
     assert_eq!(revoked.get("revoked"), Some(&true.into()));
     world.run(&["-C", "alice", "sync"]).fails(7, "identity_revoked");
     // A thief's copy learns it from the server.

@@ -388,7 +388,7 @@ fn an_identity_is_shown_replaced_and_revoked() {
     assert_ne!(text(&first, "identity"), text(&second, "identity"));
     assert_eq!(number(&second, &["n"]), 0);
     world.run(&["-C", "alice", "sync"]).ok();
-    let revoked = run(&["revoke", "--reason", "lost"]).ok().json();
+    let revoked = run(&["revoke", "--yes", "--reason", "lost"]).ok().json();
     assert_eq!(keys(&revoked), ["identity", "tip", "n", "revoked", "pools"]);
     assert_eq!(revoked.get("revoked"), Some(&Value::Bool(true)));
     assert_eq!(text(&revoked, "identity"), text(&second, "identity"));
@@ -399,7 +399,9 @@ fn an_identity_is_shown_replaced_and_revoked() {
     assert!(shown.contains("revocationInfo"), "the server knows");
     // Not reachable: it is revoked here, and told later.
     run(&["new"]).ok();
-    run(&["revoke"]).fails(8, "unreachable");
+    run(&["revoke"]).fails(1, "confirmation_needed");
+    assert_eq!(run(&["show"]).ok().json().get("revoked"), Some(&Value::Bool(false)));
+    run(&["revoke", "--yes"]).fails(8, "unreachable");
     assert_eq!(run(&["show"]).ok().json().get("revoked"), Some(&Value::Bool(true)));
 }
 

@@ -228,7 +228,7 @@ fn conflicts_are_told_and_a_refused_identity_ends_the_watch() {
     wait_for("a summary", || !bob.said().is_empty());
     assert_eq!(number(&bob.said()[0], &["conflicts"]), 1);
     let mut child = bob;
-    world.run(&["-C", "bob", "identity", "revoke"]).ok();
+    world.run(&["-C", "bob", "identity", "revoke", "--yes"]).ok();
     wait_for("the end of the watch", || child.child.try_wait().unwrap().is_some());
     assert_eq!(child.child.wait().unwrap().code(), Some(7), "{}", child.logs());
     drop(server);

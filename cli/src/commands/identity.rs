@@ -2,6 +2,7 @@
 
 use crate::args::Args;
 use crate::codes::Code;
+use crate::confirm::confirm;
 use crate::device::Device;
 use crate::error::{CliError, Exit};
 use crate::output::Output;
@@ -24,11 +25,14 @@ pub(crate) async fn show(args: &Args, out: &Output) -> Result<Exit, CliError> {
     tell(&device, out, chain).await
 }
 
-pub(crate) async fn revoke(args: &Args, out: &Output, reason: &str) -> Result<Exit, CliError> {
+pub(crate) async fn revoke(args: &Args, out: &Output, reason: &str, yes: bool) -> Result<Exit, CliError> {
     let mut device = Device::open(args)?;
     let mut chain = load(&device).await?;
     // Revoking again delivers what the server may not know yet.
     if !chain.is_revoked() {
+        let what = format!("identity {} would be ended for ever", chain.tjp());
+        let question = format!("End identity {} for ever? No server will take it again.", chain.tjp());
+        confirm(out, yes, &question, &what)?;
         let secret = device.secret(args)?;
         chain = identity::revoke(&*device.space, chain.tjp(), &secret, reason).await?;
     }
