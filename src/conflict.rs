@@ -66,7 +66,8 @@ impl Conflict {
         data.down(&pointer::names(self.path.strip_prefix(DATA)?)?).cloned()
     }
 
-    fn chosen(&self, resolution: Resolution) -> Option<&Value> {
+    /// The value that a resolution chooses; none where that side had none, and of [`Resolution::Keep`].
+    pub fn chosen(&self, resolution: Resolution) -> Option<&Value> {
         match resolution {
             Resolution::Keep => None,
             Resolution::Base => self.base.as_ref(),

@@ -28,7 +28,7 @@ use build::Sides;
 use content::Content;
 pub(crate) use fold::Set;
 use lcs::Work;
-pub use settle::{Sides as ConflictSides, find_in_document, settle_document, settle_lines};
+pub(crate) use settle::{Sides as ConflictSides, find_in_document, settle_document};
 
 /// The rule's name, as the graft stone holds it.
 pub const RULE: &str = "m2";

@@ -4,14 +4,13 @@ use crate::checkout::{CheckoutOpts, CheckoutReport};
 use crate::content::node_at;
 use crate::error::FolderError;
 use crate::folder::{Folder, Moments};
-use crate::frames::{NewContent, Node, drop_conflicts, edit_file, mutate};
+use crate::frames::{NewContent, Node, drop_conflicts, edit_file};
 use crate::path::EntryPath;
 use crate::writer::Writer;
-use ibgib::conflict::Resolution;
+use ibgib::conflict::{Resolution, settle};
 use ibgib::json::pointer;
-use ibgib::merge::{ConflictSides, find_in_document, settle_document, settle_lines};
 use ibgib::transform::Moment;
-use ibgib::{Addr, Map, Value};
+use ibgib::{Addr, Value};
 use ibgib_spaces::{Kind, Space};
 use std::collections::HashMap;
 
@@ -39,9 +38,6 @@ pub struct Conflict {
     pub now: Option<Value>,
 }
 
-/// How the paths of conflicts inside documents begin.
-const DOCUMENT: &str = "/data/text#";
-
 /// Lists the open conflicts of all living timelines of a space, sorted by timeline.
 ///
 /// # Errors
@@ -51,26 +47,17 @@ pub async fn conflicts(space: &dyn Space) -> Result<Vec<Conflict>, FolderError> 
     for tip in space.tips(Some(Kind::Living)).await? {
         let node = node_at(space, &tip.addr).await?;
         for stone in node.rel8n_addrs("conflict") {
-            let told = node_at(space, &stone).await?;
-            let value = |name| told.datum(name).cloned();
-            let path = told.datum("path").and_then(Value::as_str).unwrap_or_default().to_owned();
-            let now = match path.strip_prefix(DOCUMENT) {
-                Some(place) => {
-                    let text = node.datum("text").and_then(Value::as_str);
-                    text.and_then(|text| find_in_document(text, place)).map(Value::from)
-                }
-                None => pointer::names(&path).and_then(|parts| find(&node, &parts).cloned()),
-            };
+            let told = ibgib::conflict::Conflict::of(&node_at(space, &stone).await?);
             out.push(Conflict {
                 timeline: tip.tjp.clone(),
                 frame: tip.addr.clone(),
-                path,
-                file: None,
-                ancestor: value("ancestor"),
-                base: value("base"),
-                orphan: value("orphan"),
-                now,
+                now: told.now(&node),
                 stone,
+                path: told.path,
+                file: None,
+                ancestor: told.ancestor,
+                base: told.base,
+                orphan: told.orphan,
             });
         }
     }
@@ -122,12 +109,7 @@ impl Folder {
         if let Some(file) = &conflict.file {
             self.ensure_saved(&[file.clone()].into()).await?;
         }
-        let mut nodes = match resolution {
-            Resolution::Keep => Vec::new(),
-            _ => self.settle(&tip, conflict, resolution, &moments()).await?.ok_or_else(none)?,
-        };
-        let on = nodes.last().unwrap_or(&tip).clone();
-        nodes.extend(drop_conflicts(&on, std::slice::from_ref(&conflict.stone), &moments())?);
+        let nodes = conflict.settled(&tip, resolution, &moments())?.ok_or_else(none)?;
         let mut writer = Writer::new(&*self.space);
         writer.edit(conflict.timeline.clone(), Some(&tip), nodes);
         writer.flush().await?;
@@ -136,99 +118,98 @@ impl Folder {
             None => Ok(CheckoutReport::default()),
         }
     }
+}
 
-    /// The frames with the value chosen; `None` when it cannot be put where it belongs.
-    async fn settle(
-        &self,
-        tip: &Node,
-        conflict: &Conflict,
-        resolution: Resolution,
-        moment: &Moment,
-    ) -> Result<Option<Vec<Node>>, FolderError> {
-        let chosen = match resolution {
-            Resolution::Base => &conflict.base,
-            Resolution::Orphan => &conflict.orphan,
-            Resolution::Ancestor => &conflict.ancestor,
-            Resolution::Keep => return Ok(None),
+impl Conflict {
+    /// The frames after `tip` with the value chosen and without the stone; `None` when what the merge left does not
+    /// stand there any more.
+    fn settled(&self, tip: &Node, resolution: Resolution, moment: &Moment) -> Result<Option<Vec<Node>>, FolderError> {
+        let is_file = self.file.is_some() && tip.ib == "file";
+        let told = ibgib::conflict::Conflict {
+            stone: self.stone.clone(),
+            path: self.path.clone(),
+            ancestor: self.ancestor.clone(),
+            base: self.base.clone(),
+            orphan: self.orphan.clone(),
         };
-        if let Some(place) = conflict.path.strip_prefix(DOCUMENT) {
-            let side = |value: &Option<Value>| value.as_ref().map(|v| v.as_str().map(str::to_owned));
-            let [base, orphan, chosen] = [&conflict.base, &conflict.orphan, chosen].map(|v| side(v).flatten());
-            let sides = ConflictSides { base: base.as_deref(), orphan: orphan.as_deref(), chosen: chosen.as_deref() };
-            let now = tip.datum("text").and_then(Value::as_str);
-            let Some(text) = now.and_then(|now| settle_document(now, place, sides)) else { return Ok(None) };
-            return edit_text(tip, text, conflict, moment).map(Some);
+        // No frame names a blob that it does not relate to.
+        if is_file
+            && self.path == BLOB
+            && let Some(blob) = told.chosen(resolution)
+        {
+            let Some(Ok(blob)) = blob.as_str().map(str::parse) else { return Ok(None) };
+            let mut nodes = edit_file(tip, NewContent::Blob(blob), moment)?;
+            let on = nodes.last().unwrap_or(tip).clone();
+            nodes.extend(drop_conflicts(&on, std::slice::from_ref(&self.stone), moment)?);
+            return Ok(Some(nodes));
         }
-        let Some(path) = pointer::names(&conflict.path) else { return Ok(None) };
-        let path: Vec<&str> = path.iter().map(String::as_str).collect();
-        let ["data", above @ .., last] = &path[..] else { return Ok(None) };
-        let nest = |above: &[&str], leaf: Value| {
-            let mut value = Map::from_iter([((*last).to_owned(), leaf)]);
-            for part in above.iter().rev() {
-                value = Map::from_iter([((*part).to_owned(), value)]);
-            }
-            value
-        };
-        // A file has one content: the one chosen takes the place of whatever another side made of the file.
-        let is_file = conflict.file.is_some() && tip.ib == "file";
-        match (&path[1..], chosen) {
-            (["text"], Some(Value::String(_))) if is_file => {
-                let Ok(Some(text)) = text(tip.datum("text"), conflict, chosen.as_ref()) else { return Ok(None) };
-                return edit_file(tip, NewContent::Text(text), moment).map(Some);
-            }
-            (["blob"], Some(Value::String(blob))) if is_file => {
-                let Ok(blob) = blob.parse() else { return Ok(None) };
-                return edit_file(tip, NewContent::Blob(blob), moment).map(Some);
-            }
-            _ => {}
+        let Some(mut nodes) = settle(tip, &told, resolution, moment)? else { return Ok(None) };
+        // A file has one content: the text chosen takes the place of a blob that another side made of the file.
+        if is_file
+            && resolution != Resolution::Keep
+            && self.path.starts_with(TEXT)
+            && let Some(frame) = nodes.last().filter(|frame| frame.datum("blob").is_some()).cloned()
+            && let Some(text) = frame.datum("text").and_then(Value::as_str)
+        {
+            nodes.extend(edit_file(&frame, NewContent::Text(text.to_owned()), moment)?);
         }
-        let (remove, patch) = match (chosen, find(tip, &path)) {
-            (Some(Value::String(_)) | None, now @ Some(Value::String(_))) => match text(now, conflict, chosen.as_ref())
-            {
-                Ok(Some(text)) => (None, nest(above, text.into())),
-                Ok(None) => (Some(nest(above, Value::from(""))), Map::new()),
-                Err(Edited) => return Ok(None),
-            },
-            (None, _) => (Some(nest(above, Value::from(""))), Map::new()),
-            (Some(value), _) => (None, nest(above, value.clone())),
-        };
-        let mut nodes = Vec::new();
-        mutate(tip, remove, patch, moment, &mut nodes)?;
         Ok(Some(nodes))
     }
 }
 
-/// What stands at a path of a frame.
-fn find<'n>(node: &'n Node, path: &[impl AsRef<str>]) -> Option<&'n Value> {
-    let (data, rest) = path.split_first()?;
-    let data = node.data.as_ref().filter(|_| data.as_ref() == "data")?;
-    rest.iter().try_fold(data, |value, part| value.get(part.as_ref()))
-}
+/// The places of a file's content.
+const TEXT: &str = "/data/text";
+const BLOB: &str = "/data/blob";
 
-/// What the merge left was edited since.
-struct Edited;
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ibgib::transform::{ForkOpts, TjpOpts, fork, linked, revise};
+    use ibgib::{IbGib, Map};
+    use ibgib_spaces::MemorySpace;
+    use std::sync::Arc;
 
-/// The text with what was chosen: that itself where the whole text was in conflict, else `now` with the lines chosen in
-/// the place of both sides'.
-fn text(now: Option<&Value>, conflict: &Conflict, chosen: Option<&Value>) -> Result<Option<String>, Edited> {
-    let chosen = chosen.and_then(Value::as_str);
-    match (now, &conflict.base, &conflict.orphan) {
-        (Some(Value::String(now)), Some(Value::String(base)), Some(Value::String(orphan)))
-            if now != base && now != orphan =>
+    #[tokio::test]
+    async fn of_a_list_only_the_elements_in_conflict_are_settled() {
+        let moment = |now_ms| Moment { now_ms, random: [7; 16] };
+        for (resolution, wanted) in
+            [(Resolution::Base, true), (Resolution::Orphan, true), (Resolution::Ancestor, false)]
         {
-            let sides = ConflictSides { base: Some(base), orphan: Some(orphan), chosen };
-            settle_lines(now, sides).map(Some).ok_or(Edited)
+            let space: Arc<dyn Space> = Arc::new(MemorySpace::new("alice"));
+            let dir = tempfile::tempdir().unwrap();
+            let folder = Folder::create(Arc::clone(&space), dir.path(), &mut || moment(1)).await.unwrap();
+            let opts = ForkOpts {
+                dest_ib: Some("list".into()),
+                tjp: Some(TjpOpts { uuid: true, timestamp: true }),
+                dna: true,
+                n_counter: true,
+                linked_rel8ns: linked(),
+                ..ForkOpts::default()
+            };
+            let first = fork(&IbGib::primitive("list").unwrap(), &opts, &moment(2)).unwrap();
+            let tjp = first.frame.addr().clone();
+            let list = |middle: &str| vec![Value::from("first"), Value::from(middle), Value::from("last")];
+            let edit = |frame: &Node, middle: &str| {
+                revise(frame, &Map::from_iter([("items", list(middle))]), &moment(3)).unwrap().unwrap()
+            };
+            let old = edit(&first.frame, "milk");
+            let mut writer = Writer::new(&*space);
+            writer.edit(tjp.clone(), None, first.nodes().into_iter().chain(old.nodes()).collect());
+            writer.flush().await.unwrap();
+            for middle in ["apples", "bread"] {
+                writer.edit(tjp.clone(), Some(&old.frame), edit(&old.frame, middle).nodes());
+                writer.flush().await.unwrap();
+            }
+            let conflict = folder.conflicts().await.unwrap().pop().unwrap();
+            assert_eq!(conflict.path, "/data/items");
+            let side = conflict.base.as_ref().filter(|_| resolution == Resolution::Base).or(conflict.orphan.as_ref());
+            assert_eq!(side.unwrap().as_array().unwrap().len(), 1, "the stone tells only what is in conflict");
+            folder.resolve(&conflict, resolution, &mut || moment(9)).await.unwrap();
+            let tip = space.tip(&tjp).await.unwrap().unwrap();
+            let now = node_at(&*space, &tip.addr).await.unwrap().datum("items").cloned().unwrap();
+            let chosen = if wanted { side.unwrap().as_array().unwrap()[0].as_str().unwrap() } else { "milk" };
+            assert_eq!(now, Value::from(list(chosen)), "{resolution:?}");
+            assert_eq!(folder.conflicts().await.unwrap(), []);
         }
-        _ => Ok(chosen.map(str::to_owned)),
     }
-}
-
-/// The frames that give a timeline a text.
-fn edit_text(tip: &Node, text: String, conflict: &Conflict, moment: &Moment) -> Result<Vec<Node>, FolderError> {
-    if conflict.file.is_some() && tip.ib == "file" {
-        return edit_file(tip, NewContent::Text(text), moment);
-    }
-    let mut nodes = Vec::new();
-    mutate(tip, None, Map::from_iter([("text", text)]), moment, &mut nodes)?;
-    Ok(nodes)
 }

@@ -13,17 +13,17 @@ use std::hash::Hash;
 
 /// The sides of a conflict as its stone tells them.
 #[derive(Clone, Copy, Debug)]
-pub struct Sides<'s> {
+pub(crate) struct Sides<'s> {
     /// What base has.
-    pub base: Option<&'s str>,
+    pub(crate) base: Option<&'s str>,
     /// What orphan has.
-    pub orphan: Option<&'s str>,
+    pub(crate) orphan: Option<&'s str>,
     /// What is to stand there.
-    pub chosen: Option<&'s str>,
+    pub(crate) chosen: Option<&'s str>,
 }
 
 /// The text `now` with the chosen lines in the place of both sides'; `None` when they do not stand there.
-pub fn settle_lines(now: &str, sides: Sides<'_>) -> Option<String> {
+fn settle_lines(now: &str, sides: Sides<'_>) -> Option<String> {
     let (base, orphan) = (lines(sides.base?), lines(sides.orphan?));
     let all = lines(now);
     let at = find(&all, &base, &orphan)?;
@@ -35,7 +35,7 @@ pub fn settle_lines(now: &str, sides: Sides<'_>) -> Option<String> {
 
 /// The document `now` with what was chosen at a JSON pointer, elements with ids being named by these. The sides are
 /// JSON text. `None` when what the merge left does not stand there.
-pub fn settle_document(now: &str, pointer: &str, sides: Sides<'_>) -> Option<String> {
+pub(crate) fn settle_document(now: &str, pointer: &str, sides: Sides<'_>) -> Option<String> {
     let mut ids = Ids::default();
     let document = document::parse(now, &mut ids).ok()??;
     let Sides { base, orphan, chosen } = sides;
@@ -50,7 +50,7 @@ pub fn settle_document(now: &str, pointer: &str, sides: Sides<'_>) -> Option<Str
 }
 
 /// What stands at a JSON pointer of the document `now`, as it is written.
-pub fn find_in_document<'t>(now: &'t str, pointer: &str) -> Option<&'t str> {
+pub(crate) fn find_in_document<'t>(now: &'t str, pointer: &str) -> Option<&'t str> {
     let mut ids = Ids::default();
     let document = document::parse(now, &mut ids).ok()??;
     let id_names = document::ID_NAMES.map(|name| ids.of_name(name));
