@@ -80,7 +80,7 @@ pub(crate) enum Command {
     /// Keystones
     Keystone(Keystone),
     /// Re-hash and walk everything in the store
-    Fsck,
+    Fsck(Fsck),
     /// Write a bundle of everything, or of what some addresses need
     Export(Export),
     /// Read a bundle: all of it or nothing
@@ -347,6 +347,13 @@ pub(crate) struct Export {
     /// Only what these need; everything when none is given
     #[arg(value_name = "ADDR")]
     pub(crate) addrs: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Fsck {
+    /// Put good copies in the place of damaged nodes: from a server, or from a bundle
+    #[arg(long, value_name = "URL|BUNDLE")]
+    pub(crate) repair_from: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]

@@ -3,6 +3,7 @@
 mod bundle;
 mod demo;
 mod folder;
+mod fsck;
 mod identity;
 mod nodes;
 mod read;
@@ -28,7 +29,7 @@ pub(crate) async fn run(args: &Args, out: &Output) -> Result<Exit, CliError> {
             | Command::Log(_)
             | Command::Show(_)
             | Command::Graph(_)
-            | Command::Fsck
+            | Command::Fsck(_)
             | Command::Conflicts
             | Command::Put
             | Command::Export(_)
@@ -59,7 +60,7 @@ pub(crate) async fn run(args: &Args, out: &Output) -> Result<Exit, CliError> {
         Command::Log(target) => read::log(args, out, target).await,
         Command::Show(show) => read::show(args, out, show).await,
         Command::Graph(graph) => read::graph(args, out, graph).await,
-        Command::Fsck => read::fsck(args, out).await,
+        Command::Fsck(options) => fsck::fsck(args, out, options).await,
         Command::Config(config) => read::config(args, out, config),
         Command::Put => nodes::put(args, out).await,
         Command::Transform(transform) => nodes::transform(args, out, transform).await,

@@ -302,6 +302,73 @@ fn a_lost_node_and_a_changed_one_are_named() {
     world.fsck(&["-C", "again"]);
 }
 
+/// Turns one byte of a node's text into another one.
+fn flip(mut bytes: Vec<u8>) -> Option<Vec<u8>> {
+    let at = bytes.len() - 3;
+    bytes[at] ^= 0x01;
+    Some(bytes)
+}
+
+#[test]
+fn damaged_nodes_are_replaced_by_good_ones() {
+    let world = World::new();
+    let server = world.with_alice();
+    for round in ["two\n", "three\n"] {
+        world.write("alice/notes.txt", round);
+        world.run(&["-C", "alice", "sync"]).ok();
+    }
+    world.run(&["-C", "alice", "export", "good.bundle"]).ok();
+    let store = world.path("alice/.ibgib/space/space.redb");
+    let whole = fs::read(&store).unwrap();
+    let spoil = || {
+        use redb::{ReadableDatabase as _, ReadableTable as _};
+        fs::write(&store, &whole).unwrap();
+        let db = redb::Database::open(&store).unwrap();
+        let mut addrs: Vec<String> = Vec::new();
+        for entry in db.begin_read().unwrap().open_table(NODES).unwrap().iter().unwrap() {
+            let value = entry.unwrap().1.value().to_vec();
+            let len = u32::from_le_bytes(value[..4].try_into().unwrap()) as usize;
+            addrs.push(String::from_utf8(value[4..4 + len].to_vec()).unwrap());
+        }
+        drop(db);
+        // Every node: files, their history, the identity's own frames, transcripts.
+        addrs.iter().for_each(|addr| damage(&store, addr, flip));
+        addrs.len() as f64
+    };
+    let repaired = |done: &ibgib::Value| done.get("repaired").unwrap().as_f64().unwrap();
+
+    let damaged = spoil();
+    let told = world.run(&["-C", "alice", "fsck", "--json"]).fails(4, "damaged").json();
+    assert_eq!(told.get("corrupt").unwrap().as_array().unwrap().len() as f64, damaged);
+    let from_bundle = world.run(&["-C", "alice", "fsck", "--repair-from", "good.bundle", "--json"]).ok().json();
+    assert_eq!(repaired(&from_bundle), damaged);
+    world.fsck(&["-C", "alice"]);
+
+    let damaged = spoil();
+    let from_server = world.run(&["-C", "alice", "fsck", "--repair-from", &server.url, "--json"]).ok().json();
+    assert_eq!(repaired(&from_server), damaged);
+    assert_eq!(repaired(&world.fsck(&["-C", "alice"])), 0.0);
+
+    spoil();
+    world.run(&["-C", "alice", "import", "good.bundle"]).ok();
+    world.fsck(&["-C", "alice"]);
+
+    // Without a word of what is damaged: the sync stumbles over it, and asks for all of it.
+    spoil();
+    world.write("alice/notes.txt", "four\n");
+    world.run(&["-C", "alice", "sync"]).ok();
+    world.fsck(&["-C", "alice"]);
+
+    // Of what nothing reads in a sync that has nothing to do, fsck tells the next one.
+    let log = world.run(&["-C", "alice", "log", "notes.txt", "--json"]).ok().lines();
+    damage(&store, text(&log[2], "addr"), flip);
+    damage(&store, text(&log[3], "addr"), |_| None);
+    world.run(&["-C", "alice", "fsck"]).fails(4, "damaged");
+    world.run(&["-C", "alice", "sync"]).ok();
+    world.fsck(&["-C", "alice"]);
+    assert_eq!(server.stop(), Some(0));
+}
+
 /// Whether this user may write where permissions forbid it (root).
 fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0)

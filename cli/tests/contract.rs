@@ -274,7 +274,7 @@ fn a_bare_space_is_read_and_written_offline() {
     let tip = text(&log[0], "addr");
     assert_eq!(space(&["show", &tip.split('^').nth(1).unwrap()[..8]]).stdout, space(&["show", tip]).stdout);
     assert!(space(&["graph", tip]).lines().len() > log.len());
-    assert_eq!(keys(&space(&["fsck"]).json()), ["nodes", "timelines", "corrupt", "missing", "unreachable"]);
+    assert_eq!(keys(&space(&["fsck"]).json()), ["nodes", "timelines", "corrupt", "missing", "unreachable", "repaired"]);
     assert_eq!(space(&["conflicts"]).stdout, "");
     assert_eq!(keys(&space(&["export", "s.bundle"]).json())[..2], ["nodes", "timelines"]);
     assert_eq!(keys(&space(&["import", "s.bundle"]).json())[..2], ["nodes", "timelines"]);

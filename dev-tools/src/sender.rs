@@ -39,6 +39,10 @@ impl Remote for LetIn {
         self.inner.keystone_frames(tip).await
     }
 
+    async fn node(&self, addr: &Addr) -> Result<Option<Verified<IbGib>>, SagaError> {
+        self.inner.node(addr).await
+    }
+
     async fn post_genesis_keystone(&self, genesis: &Verified<IbGib>) -> Result<(), SagaError> {
         self.host.allow_also(genesis.addr().clone());
         self.inner.post_genesis_keystone(genesis).await

@@ -50,6 +50,9 @@ impl Remote for Between {
     async fn keystone_frames(&self, tip: &Addr) -> Result<Vec<Verified<IbGib>>, SagaError> {
         self.inner.keystone_frames(tip).await
     }
+    async fn node(&self, addr: &Addr) -> Result<Option<Verified<IbGib>>, SagaError> {
+        self.inner.node(addr).await
+    }
     async fn post_genesis_keystone(&self, genesis: &Verified<IbGib>) -> Result<(), SagaError> {
         self.inner.post_genesis_keystone(genesis).await
     }

@@ -34,6 +34,8 @@ pub enum Scope {
     All,
     /// These timelines and constants, and everything they relate to.
     Only(Vec<Addr>),
+    /// No timeline: only the nodes that the sender's side knows to be damaged or missing, to have them anew.
+    Damaged,
 }
 
 /// One saga to run.

@@ -9,7 +9,7 @@ mod import;
 mod lines;
 
 pub use export::export;
-pub use import::import;
+pub use import::{import, mend};
 
 use crate::error::{CommitError, SpaceError};
 use crate::settle::TRIES;

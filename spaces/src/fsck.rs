@@ -18,6 +18,8 @@ pub struct Fsck {
     pub missing: Vec<(String, String)>,
     /// Nodes that no tip leads to; constants and contexts of sagas are such.
     pub unreachable: u64,
+    /// Damaged or missing nodes that good copies have taken the place of; a check by itself repairs nothing.
+    pub repaired: u64,
 }
 
 impl Fsck {

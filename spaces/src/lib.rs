@@ -9,8 +9,8 @@
 //! * A [`Store`] is what keeps the bytes: whoever writes one, small as it is, has a space. The [`rules`] are the same
 //!   over all of them, and the [`contract`] checks the promises on any.
 //! * [`history`] relates, merges and advances timelines; [`settle`] is how everybody commits who races with others for
-//!   tips; [`bundle`] carries a space in a file; [`fsck()`](fsck::fsck) re-hashes and walks everything; [`fault`] fails
-//!   on purpose.
+//!   tips; [`bundle`] carries a space in a file; [`fsck()`](fsck::fsck) re-hashes and walks everything, [`repair`]
+//!   replaces what is damaged; [`fault`] fails on purpose.
 //!
 //! It does not sync, does not sign, and knows no time: a lease is a record with a time in it that its owner wrote.
 //!
@@ -37,6 +37,7 @@ pub mod history;
 mod memory;
 #[cfg(feature = "redb")]
 mod redb;
+pub mod repair;
 pub mod rules;
 pub mod settle;
 mod space;

@@ -40,8 +40,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// When the store fails. Whether the batch was written is unknown then.
     async fn write(&self, batch: Batch) -> Result<Written, SpaceError>;
 
-    /// Keeps nodes apart for `owner` until a commit publishes them; primitives and what is committed are left out.
-    /// Durable at the latest with the next write, and no part of any revision.
+    /// Keeps nodes apart for `owner` until a commit publishes them; primitives and what is committed are left out,
+    /// but where what is stored of that does not have its address it is replaced. Durable at the latest with the next
+    /// write, and no part of any revision.
     ///
     /// # Errors
     /// When the store fails.
@@ -200,8 +201,8 @@ impl Batch {
         &self.conditions
     }
 
-    /// Nodes to commit, no primitives, each once. Those that are committed already stay as they are; what is staged of
-    /// them is staged no more, for any owner.
+    /// Nodes to commit, no primitives, each once. Those that are committed already stay as they are, unless what is
+    /// stored does not have its address; what is staged of them is staged no more, for any owner.
     pub fn nodes(&self) -> &[Verified<IbGib>] {
         &self.nodes
     }

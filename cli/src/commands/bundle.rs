@@ -6,7 +6,7 @@ use crate::error::{CliError, Exit};
 use crate::output::Output;
 use crate::report::{Exported, Imported, partly};
 use ibgib_peer::entropy::random_hex;
-use ibgib_spaces::bundle;
+use ibgib_spaces::{bundle, repair};
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Write};
 use std::path::Path;
@@ -53,6 +53,10 @@ pub(crate) async fn import(args: &Args, out: &Output, import: &args::Import) -> 
             bundle::import(space, BufReader::new(file), &owner, import.dry_run).await?
         }
     };
+    if !import.dry_run {
+        // What the bundle has of what was damaged here is whole now.
+        repair::settle(space).await?;
+    }
     let exit = partly(bundled.conflicts > 0 || !bundled.refused.is_empty());
     out.report(&Imported { bundled, dry_run: import.dry_run })?;
     Ok(exit)

@@ -1,7 +1,6 @@
 //! Looking into a store.
 
 use crate::args::{self, Args, ConfigAction, TipKind};
-use crate::codes::Code;
 use crate::config::{self, ConfigFile, Setting};
 use crate::device::{DIR, Layout, Named, Store, root, start};
 use crate::error::{CliError, Exit};
@@ -100,19 +99,6 @@ pub(crate) async fn graph(args: &Args, out: &Output, graph: &args::Graph) -> Res
         }
     }
     Ok(Exit::Done)
-}
-
-pub(crate) async fn fsck(args: &Args, out: &Output) -> Result<Exit, CliError> {
-    let store = Store::open(args)?;
-    let found = ibgib_spaces::fsck(&**store.space()).await?;
-    out.report(&found)?;
-    if found.is_clean() {
-        return Ok(Exit::Done);
-    }
-    let subject = found.corrupt.first().or(found.missing.first().map(|(addr, _)| addr)).cloned().unwrap_or_default();
-    Err(CliError::new(Code::Damaged, format!("{} corrupt, {} missing", found.corrupt.len(), found.missing.len()))
-        .about(subject)
-        .hint("restore the store from a backup, or clone again from the server"))
 }
 
 pub(crate) fn config(args: &Args, out: &Output, config: &args::Config) -> Result<Exit, CliError> {

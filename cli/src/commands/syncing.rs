@@ -8,9 +8,9 @@ use crate::report::SyncReport;
 use crate::secret;
 use ibgib::Addr;
 use ibgib_folder::{CheckoutOpts, CheckoutReport, Folder, FolderError, SnapshotReport};
-use ibgib_peer::{SenderIdentity, SyncOptions, SyncSagaCoordinator, WebSocketRemote};
+use ibgib_peer::{SenderIdentity, SyncConnection, SyncOptions, SyncSagaCoordinator, WebSocketRemote};
 use ibgib_saga::{Direction, Limits, Misuse, SagaError, Scope};
-use ibgib_spaces::Kind;
+use ibgib_spaces::{Kind, repair};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,27 +24,68 @@ pub(super) async fn once(
 ) -> Result<SyncReport, CliError> {
     let started = Instant::now();
     let url = server(&device, sync)?;
-    let limits = Limits::default();
-    let remote = Arc::new(WebSocketRemote::new(&url, limits.message_bytes_max)?);
+    let remote = Arc::new(WebSocketRemote::new(&url, Limits::default().message_bytes_max)?);
     let identity = SenderIdentity { tjp: device.identity().await?, secret: secret::source(args, &mut device)? };
+    if !sync.dry_run && !repair::known(&*device.space).await?.is_empty() {
+        mend(&device, out, &remote, &identity).await?;
+    }
+    let done = round(args, out, &mut device, sync, (&url, &remote, &identity), started).await;
+    match done {
+        // What is damaged here the server may have whole.
+        Err(error) if error.exit == Exit::Integrity && !sync.dry_run => {
+            repair::check(&*device.space).await?;
+            if mend(&device, out, &remote, &identity).await? == 0 {
+                return Err(error);
+            }
+            round(args, out, &mut device, sync, (&url, &remote, &identity), started).await
+        }
+        done => done,
+    }
+}
 
-    let taken = take(&device, out, sync).await?;
+/// Asks the server for what is known to be damaged here; answers how many nodes are whole again.
+async fn mend(
+    device: &Device,
+    out: &Output,
+    remote: &Arc<WebSocketRemote>,
+    identity: &SenderIdentity,
+) -> Result<u64, CliError> {
+    let remote = Arc::clone(remote);
+    let mut connection = SyncConnection::new(remote, Limits::default());
+    let mended = connection.mend(&device.space, Some(identity.clone())).await;
+    connection.close().await;
+    let mended = mended?;
+    if mended > 0 {
+        out.say(&format!("{mended} damaged nodes were replaced by the server's"));
+    }
+    Ok(mended)
+}
+
+/// Snapshot, saga, checkout.
+async fn round(
+    args: &Args,
+    out: &Output,
+    device: &mut Device,
+    sync: &args::Sync,
+    (url, remote, identity): (&str, &Arc<WebSocketRemote>, &SenderIdentity),
+    started: Instant,
+) -> Result<SyncReport, CliError> {
+    let taken = take(device, out, sync).await?;
     let bar = out.bar();
     let shown = bar.clone();
     let options = SyncOptions {
-        identity: Some(identity),
-        scope: scope(args, &device, sync).await?,
+        identity: Some(identity.clone()),
+        scope: scope(args, device, sync).await?,
         direction: direction(sync),
         dry_run: sync.dry_run,
-        limits,
         progress: Some(Arc::new(move |phase| shown.set_message(phase))),
         ..SyncOptions::default()
     };
-    let saga = SyncSagaCoordinator::new(Arc::clone(&device.space)).sync(remote, options);
+    let saga = SyncSagaCoordinator::new(Arc::clone(&device.space)).sync(Arc::clone(remote) as _, options);
     let done = in_time(sync, saga.done()).await;
     bar.finish_and_clear();
-    let synced = reached(&mut device, sync, &url, done)?;
-    let files = bring(&device, out, sync).await?;
+    let synced = reached(device, sync, url, done)?;
+    let files = bring(device, out, sync).await?;
     Ok(SyncReport { synced, taken, files, took: started.elapsed(), dry_run: sync.dry_run })
 }
 

@@ -132,11 +132,15 @@ impl Report for Fsck {
                 }),
             ),
             ("unreachable", number(self.unreachable)),
+            ("repaired", number(self.repaired)),
         ])
     }
 
     fn to_text(&self) -> String {
         let mut text = format!("{} nodes, {} timelines, {} unreachable", self.nodes, self.timelines, self.unreachable);
+        if self.repaired > 0 {
+            text.push_str(&format!(", {} repaired", self.repaired));
+        }
         for addr in &self.corrupt {
             text.push_str(&format!("\ncorrupt: {addr}"));
         }

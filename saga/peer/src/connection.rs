@@ -1,12 +1,14 @@
 //! A connection that is kept from one sync to the next.
 
+use crate::desk::{MENDER, is_payload};
 use crate::entropy::random_hex;
 use crate::peer::{Progress, SyncPeer};
 use crate::remote::Remote;
 use crate::session::{SenderIdentity, SessionSigner};
+use crate::view::{commit_error, space_error};
 use ibgib::Addr;
-use ibgib_saga::{Limits, SagaError, Summary, SyncRequest};
-use ibgib_spaces::{MemorySpace, Space};
+use ibgib_saga::{Direction, Limits, SagaError, Scope, SpaceFailure, Summary, SyncRequest};
+use ibgib_spaces::{MemorySpace, Space, repair};
 use std::sync::Arc;
 
 /// What a finished sync leaves.
@@ -54,11 +56,81 @@ impl SyncConnection {
     }
 
     /// One sync: over the open connection if `identity` made it, else, and when that one fails, over a new one,
-    /// where the saga gets another id. On success the connection stays open.
+    /// where the saga gets another id. On success the connection stays open. If a node that it reads turns out to be
+    /// damaged here, what is damaged is asked for anew ([`SyncConnection::mend`]), and the sync begins again.
     ///
     /// # Errors
     /// What ended it early; the connection is closed then.
     pub async fn sync(
+        &mut self,
+        space: &Arc<dyn Space>,
+        identity: Option<SenderIdentity>,
+        mut request: SyncRequest,
+    ) -> Result<Synced, SagaError> {
+        let first = self.once(space, identity.clone(), request.clone()).await;
+        if !matches!(first, Err(SagaError::OwnSpace { failure: SpaceFailure::Corrupt, .. })) {
+            return first;
+        }
+        // What is damaged here the remote may have. Where one node is, others are.
+        repair::check(&**space).await.map_err(commit_error)?;
+        self.mend(space, identity.clone()).await?;
+        request.saga_id = random_hex();
+        self.once(space, identity, request).await
+    }
+
+    /// Asks the remote for what is [known](repair::known) to be damaged or missing in the space, and puts what it has in
+    /// its place. Answers how many nodes are whole again. Without identity only what the remote lets anybody read comes.
+    ///
+    /// # Errors
+    /// As [`SyncConnection::sync`]; what was mended until then is whole.
+    pub async fn mend(&mut self, space: &Arc<dyn Space>, identity: Option<SenderIdentity>) -> Result<u64, SagaError> {
+        let mut whole = 0;
+        // Nodes that were damaged may relate to others that are missing.
+        loop {
+            let mended = self.mend_known(space, identity.as_ref()).await?;
+            whole += mended;
+            if mended == 0 {
+                return Ok(whole);
+            }
+        }
+    }
+
+    async fn mend_known(
+        &mut self,
+        space: &Arc<dyn Space>,
+        identity: Option<&SenderIdentity>,
+    ) -> Result<u64, SagaError> {
+        let mut known = repair::known(&**space).await.map_err(space_error)?;
+        // Keystones and transcripts do not travel as payload; without our keystone there is no connection either.
+        if identity.is_some() {
+            known.retain(|addr| !is_payload(addr));
+        }
+        for addr in known {
+            match self.remote.node(&addr).await {
+                Ok(node) => {
+                    let nodes: Vec<_> = node.into_iter().collect();
+                    repair::mend(&**space, MENDER, &nodes).await.map_err(commit_error)?;
+                }
+                // Not everybody may read without a connection.
+                Err(SagaError::PeerRefused { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let whole = repair::settle(&**space).await.map_err(commit_error)?;
+        let left = repair::known(&**space).await.map_err(space_error)?;
+        let Some(identity) = identity.filter(|_| left.iter().any(is_payload)) else { return Ok(whole) };
+        let request = SyncRequest {
+            saga_id: random_hex(),
+            scope: Scope::Damaged,
+            direction: Direction::Pull,
+            skip_when_equal: true,
+            dry_run: false,
+        };
+        self.once(space, Some(identity.clone()), request).await?;
+        Ok(whole + repair::settle(&**space).await.map_err(commit_error)?)
+    }
+
+    async fn once(
         &mut self,
         space: &Arc<dyn Space>,
         identity: Option<SenderIdentity>,

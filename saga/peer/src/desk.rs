@@ -4,7 +4,7 @@ mod receiver;
 mod sender;
 
 pub(crate) use receiver::ReceiverDesk;
-pub(crate) use sender::SenderDesk;
+pub(crate) use sender::{MENDER, SenderDesk};
 
 use crate::view::space_error;
 use ibgib::{Addr, IbGib, Verified};
@@ -27,7 +27,7 @@ pub(crate) async fn resolve(space: &dyn Space, addr: &Addr) -> Result<Option<(Ad
 const BATCH: usize = 8;
 
 /// Whether nodes at this address may travel as payload.
-fn is_payload(addr: &Addr) -> bool {
+pub(crate) fn is_payload(addr: &Addr) -> bool {
     !matches!(addr.ib().split(' ').next(), Some("keystone" | "saga" | "saga_msg" | "saga_context"))
 }
 

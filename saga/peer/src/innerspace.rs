@@ -42,6 +42,10 @@ impl Remote for Innerspace {
         Ok(identity::frames(&**space, &tjp).await?.unwrap_or_default())
     }
 
+    async fn node(&self, addr: &Addr) -> Result<Option<Verified<IbGib>>, SagaError> {
+        self.host.space().node(addr).await.map_err(crate::view::space_error)
+    }
+
     async fn post_genesis_keystone(&self, genesis: &Verified<IbGib>) -> Result<(), SagaError> {
         self.host.post_genesis_keystone(genesis).await.map(drop)
     }

@@ -47,7 +47,7 @@ impl SyncPeer {
         identity: Option<SenderIdentity>,
         limits: Limits,
     ) -> Self {
-        let desk = SenderDesk { space: Arc::clone(&space), signer: None, limits: limits.clone() };
+        let desk = SenderDesk { space: Arc::clone(&space), signer: None, limits: limits.clone(), mends: false };
         Self { space, remote, identity, machine: Sender::new(limits.clone()), desk, link: None, limits, progress: None }
     }
 

@@ -18,6 +18,9 @@ pub trait Remote: fmt::Debug + Send + Sync {
     /// All frames of a keystone up to `tip`, genesis first.
     async fn keystone_frames(&self, tip: &Addr) -> Result<Vec<Verified<IbGib>>, SagaError>;
 
+    /// One node, where the receiver lets it be read without a connection.
+    async fn node(&self, addr: &Addr) -> Result<Option<Verified<IbGib>>, SagaError>;
+
     /// Registers an identity.
     async fn post_genesis_keystone(&self, genesis: &Verified<IbGib>) -> Result<(), SagaError>;
 
@@ -45,6 +48,10 @@ impl<R: Remote + ?Sized> Remote for std::sync::Arc<R> {
 
     async fn keystone_frames(&self, tip: &Addr) -> Result<Vec<Verified<IbGib>>, SagaError> {
         (**self).keystone_frames(tip).await
+    }
+
+    async fn node(&self, addr: &Addr) -> Result<Option<Verified<IbGib>>, SagaError> {
+        (**self).node(addr).await
     }
 
     async fn post_genesis_keystone(&self, genesis: &Verified<IbGib>) -> Result<(), SagaError> {

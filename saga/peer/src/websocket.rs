@@ -273,6 +273,12 @@ impl Remote for WebSocketRemote {
         nodes(&self.get(&path).await?.unwrap_or_default())
     }
 
+    async fn node(&self, addr: &Addr) -> Result<Option<Verified<IbGib>>, SagaError> {
+        let text = self.get(&format!("/api/v1/ibgibs/{}", encode(addr.as_str()))).await?;
+        let node = text.map(|text| Verified::parse(text.trim_end()).map_err(bad_answer)).transpose()?;
+        Ok(node.filter(|node| node.addr() == addr))
+    }
+
     async fn post_genesis_keystone(&self, genesis: &Verified<IbGib>) -> Result<(), SagaError> {
         self.post("/api/v1/keystones", genesis.to_json()).await
     }

@@ -170,6 +170,7 @@ impl World {
                 }
                 SenderAnswer::Tips(own)
             }
+            SenderQuery::Tips(Scope::Damaged) => SenderAnswer::Tips(OwnTips::default()),
             SenderQuery::Compare(pairs) => SenderAnswer::Compare(
                 pairs
                     .iter()

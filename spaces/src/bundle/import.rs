@@ -4,6 +4,7 @@ use super::lines::{Line, Reader};
 use super::{BundleError, Bundled};
 use crate::error::SpaceError;
 use crate::history::Loader;
+use crate::repair;
 use crate::settle::{Draft, Proposal, TRIES, Unsettled, settle};
 use crate::space::Space;
 use crate::tip::{Advance, Kind};
@@ -96,6 +97,38 @@ async fn read_in(
         Err(Unsettled::Commit(error)) => Err(error.into()),
         Err(Unsettled::Busy(_)) => Err(BundleError::Busy),
     }
+}
+
+/// Puts what a bundle has of what is [known](crate::repair::known) to be damaged or missing in its place. Nothing else of
+/// the bundle is taken, and no tip moves.
+///
+/// # Errors
+/// [`BundleError::Damaged`]; a failing space or source. What was mended until then is whole.
+pub async fn mend(space: &dyn Space, source: impl BufRead + Send, owner: &str) -> Result<(), BundleError> {
+    let known: HashSet<Addr> = repair::known(space).await?.into_iter().collect();
+    let mut reader = Reader::begin(source)?;
+    let (mut found, mut bytes, mut nodes, mut timelines) = (Vec::new(), 0, 0, 0);
+    loop {
+        match reader.next()? {
+            Line::Node(node) => {
+                nodes += 1;
+                if known.contains(node.addr()) {
+                    bytes += reader.line_bytes();
+                    found.push(node);
+                }
+                if bytes >= STAGE_BYTES {
+                    repair::mend(space, owner, &std::mem::take(&mut found)).await?;
+                    bytes = 0;
+                }
+            }
+            Line::Tip(..) => timelines += 1,
+            Line::End(end) => {
+                reader.check_end(&end, nodes, timelines)?;
+                break;
+            }
+        }
+    }
+    Ok(repair::mend(space, owner, &found).await?)
 }
 
 /// Publishing what was staged of a bundle, and moving the tips that it tells.

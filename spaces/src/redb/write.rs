@@ -1,7 +1,8 @@
 //! The writes: each one write transaction, of which there is one at a time.
 
 use super::tables::{
-    Key, LOOSE, META, MOVED_AT, MOVES, NODES, RECORDS, STAGED, TIPS, fail, kind_code, number, pack, read_tip, unpack,
+    Key, LOOSE, META, MOVED_AT, MOVES, NODES, RECORDS, STAGED, TIPS, fail, kind_code, number, pack, read_node,
+    read_tip, unpack,
 };
 use crate::error::SpaceError;
 use crate::store::{Batch, Condition, Written};
@@ -102,12 +103,31 @@ fn add(txn: &WriteTransaction, fresh: &[Verified<IbGib>]) -> Result<u64, SpaceEr
     let mut count = 0;
     for (key, node) in keyed {
         let was_loose = loose.remove(key).map_err(fail)?.is_some();
-        if was_loose || nodes.get(key).map_err(fail)?.is_none() {
+        let stored = stored(&nodes, node, key)?;
+        if stored != Stored::Whole {
             nodes.insert(key, pack(node).as_slice()).map_err(fail)?;
-            count += 1;
         }
+        count += u64::from(was_loose || stored == Stored::Nothing);
     }
     Ok(count)
+}
+
+/// What is stored where a node belongs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stored {
+    Nothing,
+    /// The node, maybe in another spelling.
+    Whole,
+    /// Bytes that are not the node: a good copy takes their place.
+    Damaged,
+}
+
+fn stored(nodes: &Nodes<'_>, node: &Verified<IbGib>, key: Key) -> Result<Stored, SpaceError> {
+    let Some(bytes) = nodes.get(key).map_err(fail)? else { return Ok(Stored::Nothing) };
+    let bytes = bytes.value();
+    let is_named = || unpack(bytes).is_some_and(|(name, _)| name == node.addr().as_str().as_bytes());
+    let is_whole = bytes == pack(node).as_slice() || (is_named() && read_node(&key, bytes).is_ok());
+    Ok(if is_whole { Stored::Whole } else { Stored::Damaged })
 }
 
 fn move_tips(txn: &WriteTransaction, batch: &Batch, revision: u64) -> Result<(), SpaceError> {
@@ -139,17 +159,17 @@ pub(super) fn stage(db: &Database, owner: &str, staging: &[Verified<IbGib>]) -> 
         for node in staging {
             let Some(key) = node.addr().key() else { continue };
             let owners = loose.get(key).map_err(fail)?.map(|v| v.value());
-            let there = nodes.get(key).map_err(fail)?.is_some();
-            if there && owners.is_none() {
+            let stored = stored(&nodes, node, key)?;
+            if stored != Stored::Whole {
+                nodes.insert(key, pack(node).as_slice()).map_err(fail)?;
+            }
+            if stored != Stored::Nothing && owners.is_none() {
                 // Committed already.
                 continue;
             }
             let before = staged.insert((owner, key), node.addr().as_str()).map_err(fail)?;
             if before.is_none() {
                 loose.insert(key, owners.unwrap_or(0) + 1).map_err(fail)?;
-            }
-            if !there {
-                nodes.insert(key, pack(node).as_slice()).map_err(fail)?;
             }
         }
     }

@@ -12,18 +12,22 @@ use ibgib_saga::{
     SenderAnswer, SenderQuery, Status, TimelineSummary, TipPair, Turn,
 };
 use ibgib_spaces::settle::{Draft, Led, Proposal, Settled, Unsettled, settle};
-use ibgib_spaces::{Advance, Commit, Follow, Kind, Space};
+use ibgib_spaces::{Advance, Commit, Follow, Kind, Space, repair};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// What is staged by pulls of this device.
 const OWNER: &str = "pull";
+/// For whom good copies of damaged nodes are staged.
+pub(crate) const MENDER: &str = "mend";
 
 #[derive(Debug)]
 pub(crate) struct SenderDesk {
     pub(crate) space: Arc<dyn Space>,
     pub(crate) signer: Option<SessionSigner>,
     pub(crate) limits: Limits,
+    /// The saga under way is for damaged nodes only.
+    pub(crate) mends: bool,
 }
 
 impl SenderDesk {
@@ -65,7 +69,11 @@ impl SenderDesk {
                 load(&*self.space, &addrs, bytes_max).await.map(SenderAnswer::Load)
             }
             SenderQuery::Stage(nodes) => {
-                self.space.stage(OWNER, &nodes).await.map_err(space_error)?;
+                if self.mends {
+                    repair::mend(&*self.space, MENDER, &nodes).await.map_err(commit_error)?;
+                } else {
+                    self.space.stage(OWNER, &nodes).await.map_err(space_error)?;
+                }
                 Ok(SenderAnswer::Stage)
             }
             SenderQuery::Finish(finish) => self.finish(&finish).await.map(SenderAnswer::Finish),
@@ -76,7 +84,13 @@ impl SenderDesk {
         self.signer.as_mut().ok_or_else(|| OwnIdentity::NoSession.into())
     }
 
-    async fn tips(&self, scope: Scope) -> Result<OwnTips, SagaError> {
+    async fn tips(&mut self, scope: Scope) -> Result<OwnTips, SagaError> {
+        self.mends = scope == Scope::Damaged;
+        if self.mends {
+            let known = repair::known(&*self.space).await.map_err(space_error)?;
+            let constants = known.into_iter().filter(is_payload).map(|addr| (addr, false)).collect();
+            return Ok(OwnTips { tips: Vec::new(), constants, empty: false });
+        }
         let all = self.space.tips(Some(Kind::Living)).await.map_err(space_error)?;
         let Scope::Only(addrs) = scope else {
             let empty = all.is_empty() && self.space.staged_addrs(OWNER).await.map_err(space_error)?.is_empty();
