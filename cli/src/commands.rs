@@ -15,10 +15,13 @@ mod watch;
 
 use crate::args::{Args, Command, IdentityAction, KeystoneAction};
 use crate::error::{CliError, Exit};
+use crate::escape::shown;
 use crate::output::Output;
 use clap::CommandFactory;
 use std::io::IsTerminal;
+use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::format::debug_fn;
 use tracing_subscriber::prelude::*;
 
 pub(crate) async fn run(args: &Args, out: &Output) -> Result<Exit, CliError> {
@@ -104,6 +107,14 @@ fn start_logs(args: &Args) {
     if args.json {
         tracing_subscriber::registry().with(logs.json().with_filter(filter)).init();
     } else {
-        tracing_subscriber::registry().with(logs.with_filter(filter)).init();
+        // What a peer wrote comes into logs, too.
+        let fields = debug_fn(|out, field, value| {
+            let value = format!("{value:?}");
+            match field.name() {
+                "message" => write!(out, "{}", shown(value)),
+                name => write!(out, "{name}={}", shown(value)),
+            }
+        });
+        tracing_subscriber::registry().with(logs.fmt_fields(fields.delimited(" ")).with_filter(filter)).init();
     }
 }

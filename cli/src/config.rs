@@ -4,6 +4,7 @@ use crate::codes::Code;
 use crate::error::CliError;
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use toml_edit::{DocumentMut, Item, Table, value};
 
@@ -65,7 +66,8 @@ impl ConfigFile {
     /// Writes the file aside and renames it in.
     pub(crate) fn write(&self) -> Result<(), CliError> {
         let fresh = self.path.with_extension("toml.new");
-        let written = fs::File::create(&fresh)
+        let options = fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&fresh);
+        let written = options
             .and_then(|mut file| file.write_all(self.document.to_string().as_bytes()).and_then(|()| file.sync_all()))
             .and_then(|()| fs::rename(&fresh, &self.path));
         written.map_err(|error| CliError::io(&self.path, &error))

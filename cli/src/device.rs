@@ -13,6 +13,7 @@ use ibgib_keystone::Secret;
 use ibgib_peer::entropy::{now_ms, random};
 use ibgib_spaces::{Commit, DurableSpace, Space};
 use std::fs::{self, File, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -94,7 +95,7 @@ const WATCHER_WAIT_MAX: Duration = Duration::from_secs(10);
 const WATCHER_POLL: Duration = Duration::from_millis(20);
 
 fn try_lock(path: &Path) -> Result<Option<File>, CliError> {
-    let opened = File::options().create(true).truncate(false).write(true).open(path);
+    let opened = File::options().create(true).truncate(false).write(true).mode(0o600).open(path);
     let file = opened.map_err(|e| CliError::io(path, &e))?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),

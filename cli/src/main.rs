@@ -9,6 +9,7 @@ mod config;
 mod confirm;
 mod device;
 mod error;
+mod escape;
 mod output;
 mod report;
 mod secret;

@@ -2,6 +2,7 @@
 
 use crate::args::Args;
 use crate::error::CliError;
+use crate::escape::{self, shown};
 use crate::report::Report;
 use ibgib::{Map, Value};
 use ibgib_folder::Progress as FolderProgress;
@@ -42,18 +43,18 @@ impl Output {
             return self.line(&report.to_json().to_json());
         }
         let text = report.to_text();
-        if self.quiet || text.is_empty() { Ok(()) } else { self.line(text.trim_end_matches('\n')) }
+        if self.quiet || text.is_empty() { Ok(()) } else { self.line(&escape::report(text.trim_end_matches('\n'))) }
     }
 
     /// One of many results, which quiet does not hide.
     pub(crate) fn item(&self, report: &impl Report) -> Result<(), CliError> {
-        self.line(&if self.json { report.to_json().to_json() } else { report.to_text() })
+        if self.json { self.line(&report.to_json().to_json()) } else { self.line(&escape::report(&report.to_text())) }
     }
 
     /// A remark for people, while the work goes on.
     pub(crate) fn say(&self, text: &str) {
         if !self.quiet && !self.json {
-            eprintln!("{text}");
+            eprintln!("{}", escape::report(text));
         }
     }
 
@@ -101,9 +102,9 @@ pub(crate) fn show(bar: &ProgressBar, progress: &FolderProgress) {
 fn report(error: &CliError, for_scripts: bool) {
     let mut stderr = io::stderr().lock();
     // Nobody is left to tell when stderr fails, too.
-    let _ = writeln!(stderr, "ibgib: {}", error.message);
+    let _ = writeln!(stderr, "ibgib: {}", shown(&error.message));
     if let Some(hint) = &error.hint {
-        let _ = writeln!(stderr, "hint: {hint}");
+        let _ = writeln!(stderr, "hint: {}", shown(hint));
     }
     if for_scripts {
         let mut body: Map = [("code", Value::from(error.code.as_str())), ("message", error.message.as_str().into())]

@@ -5,7 +5,8 @@ mod carry_out;
 use crate::content::{Content, KeepNothing, ReadError, node_at, read_file};
 use crate::error::FolderError;
 use crate::folder::{Entry, Folder, Listing, Refused};
-use crate::path::{EntryPath, PathProblem};
+use crate::names::{Twin, twins};
+use crate::path::{EntryPath, fold};
 use crate::record::{Base, Record};
 use crate::tree::OnDisk;
 use crate::writer::Writer;
@@ -23,9 +24,6 @@ pub struct CheckoutOpts {
     pub force: bool,
     /// Refuse files with work that is in no snapshot one by one, instead of checking out nothing.
     pub keep_unsaved: bool,
-    /// Write names that are a danger on some systems, though not on this one: device names, backslashes, names that
-    /// differ only in case or Unicode form. Only for file systems that tell such names apart.
-    pub unportable: bool,
 }
 
 /// What a checkout did. Lists are sorted.
@@ -35,6 +33,8 @@ pub struct CheckoutReport {
     pub written: Vec<EntryPath>,
     /// Files removed, because they were deleted elsewhere.
     pub removed: Vec<EntryPath>,
+    /// Of the files written, those that stand beside a twin under another name.
+    pub twins: Vec<Twin>,
     /// Entries that are not on disk, and why.
     pub refused: Vec<Refused>,
 }
@@ -42,12 +42,16 @@ pub struct CheckoutReport {
 /// One file to write or remove.
 struct FileChange {
     entry: Entry,
+    /// Where on disk.
+    at: EntryPath,
     frame: Addr,
     /// What stands there now; anything else at the time of the change means that somebody else was faster.
     found: OnDisk,
     /// What was there before, for the record.
     before: Base,
     remove: bool,
+    /// Removed only to be written under another name: nothing that its record tells.
+    moves: bool,
 }
 
 impl Folder {
@@ -69,13 +73,14 @@ impl Folder {
             report.refused.clone_from(&listing.refused);
         }
         let mut writer = Writer::new(&*self.space);
-        let changes = self.plan(opts, &listing, &mut records, &mut report, &mut writer).await?;
-        let changes = without_twins(changes, &records, opts.unportable, &mut report);
+        let twins = self.twins(&listing, &records).await?;
+        let changes = self.plan(opts, &listing, &twins, &mut records, &mut report, &mut writer).await?;
         writer.flush().await?;
         self.carry_out(changes, &mut report, &mut writer).await?;
         report.written.sort_unstable();
         report.removed.sort_unstable();
         report.refused.sort_unstable();
+        report.twins = report.written.iter().filter_map(|path| twins.get(path).cloned()).collect();
         Ok(report)
     }
 
@@ -83,12 +88,18 @@ impl Folder {
         &self,
         opts: &CheckoutOpts,
         listing: &Listing,
+        twins: &BTreeMap<EntryPath, Twin>,
         records: &mut BTreeMap<EntryPath, Record>,
         report: &mut CheckoutReport,
         writer: &mut Writer<'_>,
     ) -> Result<Vec<FileChange>, FolderError> {
         let mut changes = Vec::new();
         let mut unsaved = Vec::new();
+        // Where names that differ in case are one, a file that goes is found under the name of the one that comes.
+        let goes = |path: &EntryPath, record: &Record| twins.get(path).is_some_and(|t| t.at != *record.on_disk(path));
+        let going = records.iter().filter(|(path, record)| record.base.stat.is_some() && goes(path, record));
+        let going: HashMap<u64, String> =
+            going.filter_map(|(p, r)| Some((r.base.stat?.inode, fold(r.on_disk(p).as_str())))).collect();
         for entry in self.wanted(opts, listing).await? {
             let mut refuse = |reason: String| report.refused.push(Refused { path: entry.path.to_string(), reason });
             let tip = self.space.tip(&entry.file).await?.map(|t| t.addr);
@@ -97,10 +108,12 @@ impl Folder {
                 continue;
             };
             let record = records.get(&entry.path);
-            let forbidden = entry.path.check().err();
-            let found = match &forbidden {
-                Some(problem) if !problem.is_unportable() => OnDisk::Nothing,
-                _ => match self.tree.look(&entry.path) {
+            let to = twins.get(&entry.path).map_or(&entry.path, |twin| &twin.at).clone();
+            let from = record.filter(|r| r.base.stat.is_some()).map_or(&to, |r| r.on_disk(&entry.path)).clone();
+            let forbidden = entry.path.check().err().filter(|problem| !problem.is_unportable());
+            let mut found = match &forbidden {
+                Some(_) => OnDisk::Nothing,
+                None => match self.tree.look(&from) {
                     Ok(found) => found,
                     Err(error) => {
                         refuse(error.to_string());
@@ -108,7 +121,8 @@ impl Folder {
                     }
                 },
             };
-            if let Some(record) = record
+            if from == to
+                && let Some(record) = record
                 && record.base.addr == frame
             {
                 let exec = record.base.stat.is_none_or(|stat| stat.exec == entry.exec);
@@ -131,41 +145,63 @@ impl Folder {
                     None => return Err(error),
                 },
             };
-            let before = record.map_or_else(|| Base { addr: entry.file.clone(), stat: None }, |r| r.base.clone());
+            let never = Base { addr: entry.file.clone(), stat: None };
+            let mut before = record.map_or_else(|| never.clone(), |r| r.base.clone());
             let target = Base { addr: frame.clone(), stat: None };
             if content.is_absent() {
                 match (found, record) {
                     (OnDisk::File(_), Some(_)) => {
-                        if !opts.force && !self.is_saved(&entry.path, found, &before, None).await? {
+                        if !opts.force && !self.is_saved(&from, found, &before, None).await? {
                             unsaved.push(entry.path.to_string());
                             continue;
                         }
-                        changes.push(FileChange { entry, frame, found, before, remove: true });
+                        changes.push(FileChange { entry, at: from, frame, found, before, remove: true, moves: false });
                     }
                     // A file of the user's that no snapshot has seen, where others deleted theirs: nothing to do.
                     (OnDisk::File(_), None) => {}
                     _ if before == target => {}
-                    _ => note(&entry.path, target, records, writer),
+                    _ => note(&entry.path, &entry.path, target, records, writer),
                 }
                 continue;
             }
-            if let Some(problem) = forbidden
-                && !(problem.is_unportable() && (opts.unportable || before.stat.is_some()))
-            {
+            if let Some(problem) = forbidden {
                 refuse(problem.to_string());
                 continue;
+            }
+            if from != to {
+                if matches!(found, OnDisk::File(_)) {
+                    if !opts.force && !self.is_saved(&from, found, &before, Some(&content)).await? {
+                        unsaved.push(entry.path.to_string());
+                        continue;
+                    }
+                    let (entry, frame) = (entry.clone(), frame.clone());
+                    changes.push(FileChange { entry, at: from, frame, found, before, remove: true, moves: true });
+                } else {
+                    writer.record(Record::key(&entry.path), None);
+                    records.remove(&entry.path);
+                }
+                before = never;
+                found = self.tree.look(&to).unwrap_or(OnDisk::Nothing);
+            }
+            if let OnDisk::File(stat) = found
+                && before.stat.is_none()
+                && going.get(&stat.inode).is_some_and(|folded| *folded == fold(to.as_str()))
+            {
+                found = OnDisk::Nothing;
             }
             match found {
                 // What is in the way may be removed first; if not, renaming in refuses.
                 OnDisk::Nothing | OnDisk::Directory | OnDisk::Blocked(_) => {
-                    changes.push(FileChange { entry, frame, found: OnDisk::Nothing, before, remove: false });
+                    let found = OnDisk::Nothing;
+                    changes.push(FileChange { entry, at: to, frame, found, before, remove: false, moves: false });
                 }
                 OnDisk::File(stat) => {
                     let now = self.tree.now()?;
-                    if stat.exec == entry.exec && self.holds(&entry.path, &content).await? {
-                        note(&entry.path, Base { addr: frame, stat: Some(stat.settled(now)) }, records, writer);
-                    } else if opts.force || self.is_saved(&entry.path, found, &before, Some(&content)).await? {
-                        changes.push(FileChange { entry, frame, found, before, remove: false });
+                    if stat.exec == entry.exec && self.holds(&to, &content).await? {
+                        let base = Base { addr: frame, stat: Some(stat.settled(now)) };
+                        note(&entry.path, &to, base, records, writer);
+                    } else if opts.force || self.is_saved(&to, found, &before, Some(&content)).await? {
+                        changes.push(FileChange { entry, at: to, frame, found, before, remove: false, moves: false });
                     } else {
                         unsaved.push(entry.path.to_string());
                     }
@@ -178,6 +214,37 @@ impl Folder {
         let reason = "holds work that is in no snapshot yet";
         report.refused.extend(unsaved.into_iter().map(|path| Refused { path, reason: reason.into() }));
         Ok(changes)
+    }
+
+    /// Which files stand under other names than their own. Only files that are there count, so their frames are
+    /// looked at where any names could meet.
+    async fn twins(
+        &self,
+        listing: &Listing,
+        records: &BTreeMap<EntryPath, Record>,
+    ) -> Result<BTreeMap<EntryPath, Twin>, FolderError> {
+        if twins(listing.entries.keys()).is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let mut there = Vec::new();
+        for entry in listing.entries.values() {
+            if entry.path.check().is_err_and(|problem| !problem.is_unportable()) {
+                continue;
+            }
+            let Some(tip) = self.space.tip(&entry.file).await? else { continue };
+            let is_there = match records.get(&entry.path) {
+                Some(record) if record.base.addr == tip.addr => record.base.stat.is_some(),
+                _ => match Content::of(&*self.space, &node_at(&*self.space, &tip.addr).await?).await {
+                    Ok(content) => !content.is_absent(),
+                    Err(error) if error.bad_frame().is_some() => false,
+                    Err(error) => return Err(error),
+                },
+            };
+            if is_there {
+                there.push(&entry.path);
+            }
+        }
+        Ok(twins(there))
     }
 
     /// The entries that `opts` asks for.
@@ -245,49 +312,14 @@ impl Folder {
     }
 }
 
-fn note(path: &EntryPath, base: Base, records: &mut BTreeMap<EntryPath, Record>, writer: &mut Writer<'_>) {
-    let record = Record::from(base);
+fn note(
+    path: &EntryPath,
+    at: &EntryPath,
+    base: Base,
+    records: &mut BTreeMap<EntryPath, Record>,
+    writer: &mut Writer<'_>,
+) {
+    let record = Record::from(base).standing(path, at);
     writer.record(Record::key(path), Some(record.to_bytes()));
     records.insert(path.clone(), record);
-}
-
-/// Refuses every file that would be, or would lie in, the twin of another path. What is on disk already goes first,
-/// then the order of paths decides, the same on every device.
-fn without_twins(
-    changes: Vec<FileChange>,
-    records: &BTreeMap<EntryPath, Record>,
-    allowed: bool,
-    report: &mut CheckoutReport,
-) -> Vec<FileChange> {
-    if allowed {
-        return changes;
-    }
-    let going: BTreeSet<&EntryPath> = changes.iter().filter(|s| s.remove).map(|s| &s.entry.path).collect();
-    let mut names: HashMap<String, String> = HashMap::new();
-    let here = |path: &EntryPath| records.get(path).is_some_and(|r| r.base.stat.is_some());
-    for path in records.keys().filter(|p| here(p) && !going.contains(p)) {
-        for (folded, name) in path.folded_prefixes() {
-            names.entry(folded).or_insert_with(|| name.to_owned());
-        }
-    }
-    let mut kept = Vec::new();
-    for change in changes {
-        let path = &change.entry.path;
-        let twin = path.folded_prefixes().find_map(|(folded, name)| names.get(&folded).filter(|n| *n != name).cloned());
-        match twin {
-            Some(twin) if !change.remove && !here(path) => {
-                let reason = PathProblem::Twin(twin).to_string();
-                report.refused.push(Refused { path: path.to_string(), reason });
-            }
-            _ => {
-                if !change.remove {
-                    for (folded, name) in path.folded_prefixes() {
-                        names.entry(folded).or_insert_with(|| name.to_owned());
-                    }
-                }
-                kept.push(change);
-            }
-        }
-    }
-    kept
 }

@@ -249,7 +249,9 @@ impl Folder {
         let mut writer = Writer::new(&*self.space);
         for (key, bytes) in self.space.records(&format!("{PREFIX}/")).await? {
             if let (Some(path), Some(mut record)) = (Record::path(&key), Record::from_bytes(&bytes)) {
-                if record.next.is_some() && record.settle(self.tree.look(&path).unwrap_or(OnDisk::Nothing)) {
+                if record.next.is_some()
+                    && record.settle(self.tree.look(record.on_disk(&path)).unwrap_or(OnDisk::Nothing))
+                {
                     writer.record(key, Some(record.to_bytes()));
                 }
                 out.insert(path, record);

@@ -73,17 +73,12 @@ impl Folder {
     /// # Errors
     /// [`FolderError::NotFound`], [`FolderError::OtherTimeline`]; a failing space or directory.
     pub async fn diff(&self, path: &EntryPath, a: Option<&Addr>, b: Option<&Addr>) -> Result<Diff, FolderError> {
-        let base = match a {
-            Some(_) => None,
-            None => {
-                let record = self.space.record(&Record::key(path)).await?;
-                record.and_then(|bytes| Record::from_bytes(&bytes)).map(|r| r.base.addr)
-            }
-        };
-        let old = self.side(path, a.or(base.as_ref())).await?;
+        let record = self.space.record(&Record::key(path)).await?.and_then(|bytes| Record::from_bytes(&bytes));
+        let old = self.side(path, a.or(record.as_ref().map(|record| &record.base.addr))).await?;
+        let at = record.as_ref().map_or(path, |record| record.on_disk(path));
         let (new, label) = match b {
-            Some(_) => (self.side(path, b).await?, path.to_string()),
-            None => (self.disk(path).await?, format!("{path} (on disk)")),
+            Some(_) => (self.side(path, b).await?, one_line(path)),
+            None => (self.disk(at).await?, format!("{} (on disk)", one_line(path))),
         };
         if old == new {
             return Ok(Diff::Same);
@@ -95,7 +90,8 @@ impl Folder {
         };
         let absent = (old == Side::Absent, new == Side::Absent);
         let (Some(old), Some(new)) = (text(old), text(new)) else { return Ok(Diff::Binary) };
-        let from = if absent.0 { "/dev/null".to_owned() } else { path.to_string() };
+        let name = one_line(path);
+        let from = if absent.0 { "/dev/null".to_owned() } else { name.clone() };
         let to = if absent.1 { "/dev/null".to_owned() } else { label };
         let diff = TextDiff::from_lines(&old, &new);
         Ok(Diff::Text(diff.unified_diff().context_radius(CONTEXT).header(&from, &to).to_string()))
@@ -124,6 +120,11 @@ impl Folder {
             }
         }
     }
+}
+
+/// A path as the header of a diff names it: an end of a line in it would end the header.
+fn one_line(path: &EntryPath) -> String {
+    path.as_str().chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
 #[derive(PartialEq)]

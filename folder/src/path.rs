@@ -36,7 +36,7 @@ pub enum PathProblem {
     /// A NUL byte.
     #[error("a NUL byte")]
     Nul,
-    /// `.ibgib`, `.ibgib.new` or `.git`, or what some file system takes for it.
+    /// `.ibgib`, `.ibgib.new` or a directory of a version control system, or what some file system takes for it.
     #[error("{0:?} leads into a directory that is never touched")]
     Control(String),
     /// Longer than any common file system takes.
@@ -51,16 +51,12 @@ pub enum PathProblem {
     /// at the end.
     #[error("{0:?} is a name that some systems read as something else")]
     Unportable(String),
-    /// Another entry that is the same name on some file systems.
-    #[error("differs from {0:?} only in case or Unicode form")]
-    Twin(String),
 }
 
 impl PathProblem {
-    /// Whether a device that has the file under this very name may go on with it: the name is no danger here, it
-    /// only is elsewhere.
+    /// Whether this system can hold the name, and it only is something else on another kind of system.
     pub fn is_unportable(&self) -> bool {
-        matches!(self, Self::Unportable(_) | Self::Twin(_))
+        matches!(self, Self::Unportable(_))
     }
 }
 
@@ -73,6 +69,11 @@ impl EntryPath {
         let path = Self(key.strip_prefix('/').ok_or(PathProblem::Spelling)?.to_owned());
         let bytes = path.decode().ok_or(PathProblem::Spelling)?;
         if encode(&bytes) == path.0 { Ok(path) } else { Err(PathProblem::Spelling) }
+    }
+
+    /// Of text that is spelled as parts of other entries are.
+    pub(crate) fn spelled(text: String) -> Self {
+        Self(text)
     }
 
     /// From a path relative to the folder, as the file system has it.
@@ -165,9 +166,15 @@ impl fmt::Debug for EntryPath {
     }
 }
 
-/// Whether a walk stays out of a file or directory of this name without a word: ours, also half made, and git's.
+/// Directories in which version control systems keep their state, with hooks and settings that run programs: never
+/// shared, and never written because a peer says so. Without the dot.
+const CONTROL: [&str; 5] = ["git", "hg", "jj", "svn", "bzr"];
+
+/// Whether a walk stays out of a file or directory of this name without a word: ours, also half made, and those of
+/// version control systems.
 pub(crate) fn is_control(name: &OsStr) -> bool {
-    name == ".ibgib" || name == ".ibgib.new" || name == ".git"
+    let dotted = |of: &[u8]| of.strip_prefix(b".").is_some_and(|of| CONTROL.iter().any(|c| c.as_bytes() == of));
+    name == ".ibgib" || name == ".ibgib.new" || dotted(name.as_bytes())
 }
 
 fn encode(bytes: &[u8]) -> String {
@@ -183,7 +190,7 @@ fn encode(bytes: &[u8]) -> String {
 
 /// What a name is on file systems that ignore case and Unicode forms. Up and down again, because `ß` and `ſ` only
 /// meet `ss` and `s` in capitals.
-fn fold(text: &str) -> String {
+pub(crate) fn fold(text: &str) -> String {
     if text.is_ascii() {
         return text.to_ascii_lowercase();
     }
@@ -217,11 +224,15 @@ fn looks_like_control(name: &str) -> bool {
     let name = fold(name.split(':').next().unwrap_or_default());
     let name = name.trim_end_matches(['.', ' ']);
     let ours = name.strip_suffix(".new").unwrap_or(name);
-    name == ".git" || ours == ".ibgib" || is_short_name(name, "git~") || is_short_name(ours, "ibgib~")
+    let is = |name: &str, control: &str| {
+        name.strip_prefix('.') == Some(control) || name.strip_prefix(control).is_some_and(is_short)
+    };
+    is(ours, "ibgib") || CONTROL.iter().any(|control| is(name, control))
 }
 
-fn is_short_name(name: &str, prefix: &str) -> bool {
-    name.strip_prefix(prefix).is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+/// Whether this is what follows in the short name that FAT gives a longer one.
+fn is_short(rest: &str) -> bool {
+    rest.strip_prefix('~').is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
 fn is_unportable(name: &str) -> bool {
@@ -300,6 +311,11 @@ mod tests {
             "/.g\u{200c}it/x",
             "/git~1/x",
             "/IBGIB~2/x",
+            "/.hg/hgrc",
+            "/a/.JJ/repo",
+            "/.svn./wc.db",
+            "/.bzr",
+            "/HG~1/hgrc",
             "/.git::$INDEX_ALLOCATION/x",
             "/a\\.git\\x",
         ] {

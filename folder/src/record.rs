@@ -20,6 +20,8 @@ pub(crate) struct Base {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) base: Base,
+    /// Where the file stands on disk, when it is not under its own name ([`crate::names`]).
+    pub(crate) at: Option<EntryPath>,
     /// Set before a checkout renames this frame's content in: after a kill, the inode tells which of the two is
     /// there, so that an edit made later builds on the right frame.
     pub(crate) next: Option<Base>,
@@ -27,7 +29,7 @@ pub(crate) struct Record {
 
 impl From<Base> for Record {
     fn from(base: Base) -> Self {
-        Self { base, next: None }
+        Self { base, at: None, next: None }
     }
 }
 
@@ -40,21 +42,37 @@ impl Record {
         EntryPath::from_key(key.strip_prefix(PREFIX)?).ok()
     }
 
+    /// Where the file at `path` stands on disk.
+    pub(crate) fn on_disk<'r>(&'r self, path: &'r EntryPath) -> &'r EntryPath {
+        self.at.as_ref().unwrap_or(path)
+    }
+
+    /// The record of a file that stands at `at`.
+    pub(crate) fn standing(mut self, path: &EntryPath, at: &EntryPath) -> Self {
+        self.at = (path != at).then(|| at.clone());
+        self
+    }
+
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        let bases = [Some(&self.base), self.next.as_ref()];
-        Value::Array(bases.into_iter().flatten().map(Base::to_value).collect()).to_json().into_bytes()
+        let bases = [Some(&self.base), self.next.as_ref()].into_iter().flatten().map(Base::to_value);
+        let at = self.at.iter().map(|at| Value::from(at.key()));
+        Value::Array(bases.chain(at).collect()).to_json().into_bytes()
     }
 
     /// `None` when the bytes are not a record; the file is then as good as unknown.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let value = Value::parse(std::str::from_utf8(bytes).ok()?, Mode::Strict).ok()?;
-        let mut bases = value.as_array()?.iter().map(Base::from_value);
-        let base = bases.next()??;
-        let next = match bases.next() {
-            Some(next) => Some(next?),
+        let mut items = value.as_array()?.iter().peekable();
+        let base = Base::from_value(items.next()?)?;
+        let next = match items.next_if(|item| item.as_array().is_some()) {
+            Some(next) => Some(Base::from_value(next)?),
             None => None,
         };
-        Some(Self { base, next })
+        let at = match items.next() {
+            Some(at) => Some(EntryPath::from_key(at.as_str()?).ok()?),
+            None => None,
+        };
+        Some(Self { base, at, next })
     }
 
     /// Settles a checkout that was cut: which of the two frames is on disk. In doubt it is the old one: building on
@@ -134,13 +152,15 @@ mod tests {
     #[test]
     fn records_round_trip() {
         for record in [
-            Record { base: base(1, Some(u64::MAX)), next: None },
-            Record { base: base(1, None), next: Some(base(2, Some(7))) },
-            Record { base: base(1, Some(1)), next: Some(base(2, None)) },
+            Record { base: base(1, Some(u64::MAX)), at: None, next: None },
+            Record { base: base(1, None), at: None, next: Some(base(2, Some(7))) },
+            Record { base: base(1, Some(1)), at: None, next: Some(base(2, None)) },
+            Record { base: base(1, Some(1)), at: EntryPath::from_key("/a b").ok(), next: Some(base(2, None)) },
+            Record { base: base(1, Some(1)), at: EntryPath::from_key("/b").ok(), next: None },
         ] {
             assert_eq!(Record::from_bytes(&record.to_bytes()), Some(record));
         }
-        for bad in ["", "[]", "[[]]", "[[\"x\"]]", "{}", "[[1,2]]"] {
+        for bad in ["", "[]", "[[]]", "[[\"x\"]]", "{}", "[[1,2]]", "[\"/a\"]"] {
             assert_eq!(Record::from_bytes(bad.as_bytes()), None, "{bad}");
         }
     }
@@ -149,7 +169,7 @@ mod tests {
     fn the_inode_settles_a_cut_checkout() {
         let found = |inode| OnDisk::File(Stat { size: 9, mtime: 9, ctime: 9, inode, exec: false });
         let settled = |inode| {
-            let mut record = Record { base: base(1, Some(1)), next: Some(base(2, Some(2))) };
+            let mut record = Record { next: Some(base(2, Some(2))), ..Record::from(base(1, Some(1))) };
             assert!(record.settle(inode));
             record.base
         };

@@ -4,13 +4,13 @@ use crate::content::{Content, Keep, KeepNothing, ReadError, node_at, read_file};
 use crate::error::FolderError;
 use crate::folder::{Folder, Moments, Progress, Skipped};
 use crate::frames::{NewContent, Node, edit_file};
-use crate::path::EntryPath;
+use crate::path::{EntryPath, fold};
 use crate::record::{Base, Record};
 use crate::tree::{OnDisk, Stat};
 use crate::walk::walk;
 use crate::writer::Writer;
 use ibgib::Addr;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What happened to a file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -135,12 +135,14 @@ impl Folder {
         let mut work: BTreeMap<EntryPath, OnDisk> = BTreeMap::new();
         for (path, record) in &scan.records {
             // What is not in the walk may be gone, or ignored since: tracked files stay tracked.
-            let found = match walked.files.get(path) {
+            let at = record.on_disk(path);
+            let found = match walked.files.get(at) {
                 Some(stat) => OnDisk::File(*stat),
-                None => match self.tree.look(path) {
+                None => match self.tree.look(at) {
+                    Ok(OnDisk::File(now)) if is_respelled(at, now, &walked.files) => OnDisk::Nothing,
                     Ok(found) => found,
                     Err(error) => {
-                        scan.skipped.push(Skipped { path: path.to_string(), reason: error.to_string() });
+                        scan.skipped.push(Skipped { path: at.to_string(), reason: error.to_string() });
                         continue;
                     }
                 },
@@ -149,9 +151,18 @@ impl Folder {
                 work.insert(path.clone(), found);
             }
         }
+        let standing: BTreeSet<&EntryPath> = scan.records.values().filter_map(|record| record.at.as_ref()).collect();
         for (path, stat) in walked.files {
-            if !scan.records.contains_key(&path) {
-                work.insert(path, OnDisk::File(stat));
+            match scan.records.get(&path) {
+                _ if standing.contains(&path) => {}
+                None => {
+                    work.insert(path, OnDisk::File(stat));
+                }
+                Some(Record { at: Some(at), .. }) => {
+                    let reason = format!("{at} has this name in the folder; give one of the two another");
+                    scan.skipped.push(Skipped { path: path.to_string(), reason });
+                }
+                Some(_) => {}
             }
         }
         // Read after this moment: whoever changes a file later leaves a later time on it.
@@ -159,6 +170,10 @@ impl Folder {
         let mut scanner = Scanner { folder: self, taking, scan, now };
         let of = work.len();
         for (done, (path, found)) in work.into_iter().enumerate() {
+            // A control directory of another program, tracked by an earlier version: left as it is.
+            if path.check().is_err_and(|problem| !problem.is_unportable()) && found != OnDisk::Nothing {
+                continue;
+            }
             match found {
                 OnDisk::File(_) => scanner.file(&path).await?,
                 OnDisk::Nothing | OnDisk::Directory => scanner.gone(&path).await?,
@@ -175,6 +190,13 @@ impl Folder {
         scan.skipped.dedup_by(|a, b| a.path == b.path);
         Ok(scan)
     }
+}
+
+/// Whether the file that is found at `at` is one that the walk found under another spelling of that name: where names
+/// that differ in case are one, it was renamed.
+fn is_respelled(at: &EntryPath, now: Stat, files: &BTreeMap<EntryPath, Stat>) -> bool {
+    let folded = fold(at.as_str());
+    files.iter().any(|(path, stat)| stat.inode == now.inode && fold(path.as_str()) == folded)
 }
 
 /// What a file is compared with, and what its next frame is built on.
@@ -203,7 +225,8 @@ impl Scanner<'_, '_, '_> {
             Some(taking) => taking.writer,
             None => &mut nothing,
         };
-        let fresh = match read_file(&self.folder.tree, path, keep).await {
+        let at = self.scan.records.get(path).map_or(path, |record| record.on_disk(path));
+        let fresh = match read_file(&self.folder.tree, at, keep).await {
             Ok(Some(fresh)) => fresh,
             // Gone meanwhile: the next scan sees that.
             Ok(None) => return Ok(()),
@@ -291,7 +314,10 @@ impl Scanner<'_, '_, '_> {
     /// Sets the record, in the commit that makes the frame it names.
     fn remember(&mut self, path: &EntryPath, addr: Addr, stat: Option<Stat>, known: &Known) {
         let Some(taking) = &mut self.taking else { return };
-        let record = Record::from(Base { addr, stat });
+        let mut record = Record::from(Base { addr, stat });
+        if stat.is_some() {
+            record.at = self.scan.records.get(path).and_then(|before| before.at.clone());
+        }
         let mut now = record.clone();
         // A timeline that begins here has no entry yet; the snapshot after a kill makes it from the disk.
         if let Some(stat) = &mut now.base.stat

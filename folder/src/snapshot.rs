@@ -22,6 +22,9 @@ pub struct SnapshotReport {
     pub deleted: Vec<EntryPath>,
     /// Files that are new and have the content of one that is gone: old path, new path. They are in no other list.
     pub renamed: Vec<(EntryPath, EntryPath)>,
+    /// Of the new files, those whose names another kind of system cannot hold or reads as something else. They are
+    /// taken like the others.
+    pub unportable: Vec<EntryPath>,
     /// Paths that were left out.
     pub skipped: Vec<Skipped>,
     /// Merge frames made, where tips had moved since the files were checked out.
@@ -71,6 +74,9 @@ impl Folder {
                 ChangeKind::Renamed { from } => report.renamed.push((from, change.path)),
             }
         }
+        let new = report.added.iter().chain(report.renamed.iter().map(|(_, to)| to));
+        report.unportable = new.filter(|p| p.check().is_err_and(|e| e.is_unportable())).cloned().collect();
+        report.unportable.sort_unstable();
         report.skipped = scan.skipped;
         Ok(report)
     }

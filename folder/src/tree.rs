@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 const CHANGED: &str = "changed while it was checked out";
@@ -63,7 +63,7 @@ impl Tree {
 
     /// Makes `.ibgib/tmp` and empties it of what an earlier, killed run left.
     pub(crate) fn clean_tmp(&self) -> Result<(), FolderError> {
-        std::fs::create_dir_all(&self.tmp).map_err(FolderError::io(&self.tmp))?;
+        private_dir(&self.tmp)?;
         for entry in std::fs::read_dir(&self.tmp).map_err(FolderError::io(&self.tmp))? {
             let path = entry.map_err(FolderError::io(&self.tmp))?.path();
             std::fs::remove_file(&path).map_err(FolderError::io(&path))?;
@@ -73,7 +73,7 @@ impl Tree {
 
     /// The file system's own present time: files that changed before have smaller times.
     pub(crate) fn now(&self) -> Result<i128, FolderError> {
-        std::fs::create_dir_all(&self.tmp).map_err(FolderError::io(&self.tmp))?;
+        private_dir(&self.tmp)?;
         let path = self.tmp.join("clock");
         let mut file = File::create(&path).map_err(FolderError::io(&path))?;
         file.write_all(b".").map_err(FolderError::io(&path))?;
@@ -232,6 +232,11 @@ impl Tree {
         }
         Ok((dir, last))
     }
+}
+
+/// Makes a directory that only its owner looks into: files wait there before they have their own permissions.
+fn private_dir(dir: &Path) -> Result<(), FolderError> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(FolderError::io(dir))
 }
 
 enum Unreachable {

@@ -114,7 +114,7 @@ pub(crate) async fn diff(args: &Args, out: &Output, diff: &args::Diff) -> Result
         files.push(FileDiff { path, diff });
     }
     let report = DiffReport(files);
-    // Byte for byte, for `patch`, and not hidden by quiet.
+    // Not hidden by quiet, and without another end than its own, for `patch`.
     if out.json {
         out.line(&report.to_json().to_json())?
     } else {

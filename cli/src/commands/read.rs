@@ -4,6 +4,7 @@ use crate::args::{self, Args, ConfigAction, TipKind};
 use crate::config::{self, ConfigFile, Setting};
 use crate::device::{DIR, Layout, Named, Store, root, start};
 use crate::error::{CliError, Exit};
+use crate::escape::{lines, shown};
 use crate::output::Output;
 use crate::report::Settings;
 use ibgib::json::Spacing;
@@ -73,7 +74,8 @@ pub(crate) async fn show(args: &Args, out: &Output, show: &args::Show) -> Result
     if out.json {
         out.line(&node.to_json())?;
     } else {
-        out.line(&format!("{addr}\n{}", node.to_value().to_json_as(Spacing::Indented("  "))))?;
+        let body = node.to_value().to_json_as(Spacing::Indented("  "));
+        out.line(&format!("{}\n{}", shown(addr), lines(&body)))?;
     }
     Ok(Exit::Done)
 }
@@ -94,7 +96,7 @@ pub(crate) async fn graph(args: &Args, out: &Output, graph: &args::Graph) -> Res
                 // The node as hashed, without building a second copy of it.
                 out.line(&format!("{{\"addr\":{},\"ibgib\":{}}}", Value::from(addr).to_json(), node.to_json()))?;
             } else {
-                out.line(addr.as_str())?;
+                out.line(&shown(addr).to_string())?;
             }
         }
     }

@@ -15,6 +15,7 @@ use ibgib_peer::{Remote, WebSocketRemote, identity};
 use ibgib_saga::{Code as Protocol, Limits, Refusal, SagaError};
 use ibgib_spaces::{DurableSpace, Space};
 use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -52,7 +53,9 @@ async fn make(args: &Args, given: &Path, begin: Start, remote: Option<&str>) -> 
             .hint("'ibgib status' tells about it"));
     }
     let fresh = Layout(root.join(format!("{DIR}.new")));
-    fs::create_dir_all(&fresh.0).map_err(|e| CliError::io(&fresh.0, &e))?;
+    // Whoever else has an account here reads neither the secret nor the store, whatever the umask says.
+    let private = fs::DirBuilder::new().recursive(true).mode(0o700).create(&fresh.0);
+    private.map_err(|e| CliError::io(&fresh.0, &e))?;
     let result = fill(args, &root, &fresh, begin, remote).await;
     let result = result.and_then(|(made, lock)| {
         fs::rename(&fresh.0, &place)

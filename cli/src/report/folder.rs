@@ -2,9 +2,10 @@
 
 use super::{Report, addr, count, list, paths, text};
 use crate::error::Exit;
+use crate::escape::{lines, shown};
 use ibgib::{Addr, Value, object, strings};
 use ibgib_folder::{
-    CheckoutReport, Conflict, Diff, EntryPath, Refused, Skipped, SnapshotReport, StatusReport, UndoReport,
+    CheckoutReport, Conflict, Diff, EntryPath, Refused, Skipped, SnapshotReport, StatusReport, Twin, UndoReport,
 };
 use similar::TextDiff;
 use std::collections::HashMap;
@@ -19,7 +20,7 @@ pub(crate) fn partly(unsettled: bool) -> Exit {
     if unsettled { Exit::Partly } else { Exit::Done }
 }
 
-fn skipped(all: &[Skipped]) -> Value {
+pub(super) fn skipped(all: &[Skipped]) -> Value {
     list(all, |s| object([("path", s.path.as_str().into()), ("reason", s.reason.as_str().into())]))
 }
 
@@ -31,17 +32,43 @@ pub(super) fn new_conflicts(n: u64) -> String {
     if n > 0 { format!("{n} new conflict(s): 'ibgib conflicts' shows them\n") } else { String::new() }
 }
 
+/// What a snapshot did not take.
+pub(super) fn left_out(all: &[Skipped]) -> String {
+    all.iter().map(|s| format!("skipped {}: {}\n", shown(&s.path), shown(&s.reason))).collect()
+}
+
+/// New names that another kind of system cannot hold.
+pub(super) fn unportable(all: &[EntryPath]) -> String {
+    let line = |path: &EntryPath| {
+        format!("warning {}: some systems cannot hold this name; rename it if one of them is to have it\n", shown(path))
+    };
+    all.iter().map(line).collect()
+}
+
+/// Files that stand under another name than their own.
+pub(super) fn twins(all: &[Twin]) -> Value {
+    list(all, |t| {
+        object([("path", t.path.as_str().into()), ("at", t.at.as_str().into()), ("of", t.of.as_str().into())])
+    })
+}
+
 /// What a checkout did to the disk; empty when it did nothing.
 pub(super) fn checked_out(report: &CheckoutReport) -> String {
     let mut text = String::new();
     for path in &report.written {
-        text.push_str(&format!("wrote   {path}\n"));
+        text.push_str(&format!("wrote   {}\n", shown(path)));
     }
     for path in &report.removed {
-        text.push_str(&format!("removed {path}\n"));
+        text.push_str(&format!("removed {}\n", shown(path)));
+    }
+    for t in &report.twins {
+        let (path, at, of) = (shown(&t.path), shown(&t.at), shown(&t.of));
+        text.push_str(&format!(
+            "twin    {path} stands as {at}: some systems take its name for that of {of}; rename one of the two\n"
+        ));
     }
     for r in &report.refused {
-        text.push_str(&format!("refused {}: {}\n", r.path, r.reason));
+        text.push_str(&format!("refused {}: {}\n", shown(&r.path), shown(&r.reason)));
     }
     text
 }
@@ -56,6 +83,7 @@ impl Report for SnapshotReport {
             ("skipped", skipped(&self.skipped)),
             ("merges", count(self.merges)),
             ("conflicts", count(self.conflicts)),
+            ("unportable", paths(&self.unportable)),
         ])
     }
 
@@ -63,15 +91,14 @@ impl Report for SnapshotReport {
         let mut text = String::new();
         for (sign, paths) in [("+", &self.added), ("~", &self.modified), ("-", &self.deleted)] {
             for path in paths {
-                text.push_str(&format!("{sign} {path}\n"));
+                text.push_str(&format!("{sign} {}\n", shown(path)));
             }
         }
         for (from, to) in &self.renamed {
-            text.push_str(&format!("> {from} -> {to}\n"));
+            text.push_str(&format!("> {} -> {}\n", shown(from), shown(to)));
         }
-        for s in &self.skipped {
-            text.push_str(&format!("! {}: {}\n", s.path, s.reason));
-        }
+        text.push_str(&left_out(&self.skipped));
+        text.push_str(&unportable(&self.unportable));
         if self.is_clean() {
             text.push_str("nothing has changed\n");
         }
@@ -85,6 +112,7 @@ impl Report for CheckoutReport {
             ("written", paths(&self.written)),
             ("removed", paths(&self.removed)),
             ("refused", refused(&self.refused)),
+            ("twins", twins(&self.twins)),
         ])
     }
 
@@ -135,8 +163,8 @@ impl Report for DiffReport {
     fn to_text(&self) -> String {
         let file = |file: &FileDiff| match &file.diff {
             Diff::Same => String::new(),
-            Diff::Text(body) => body.clone(),
-            _ => format!("{}: binary files differ\n", file.path),
+            Diff::Text(body) => lines(body).into_owned(),
+            _ => format!("{}: binary files differ\n", shown(&file.path)),
         };
         self.0.iter().map(file).collect()
     }
@@ -188,10 +216,10 @@ impl Report for FolderStatus {
         let Some(folder) = &self.folder else { return "no folder yet: 'ibgib sync' fetches it".to_owned() };
         let mut text = format!("folder {}\nremote {}\n", folder.tjp, self.remote.as_deref().unwrap_or("none"));
         for c in &folder.status.changes {
-            text.push_str(&format!("{:8} {}\n", c.change.as_str(), c.path));
+            text.push_str(&format!("{:8} {}\n", c.change.as_str(), shown(&c.path)));
         }
         for s in &folder.status.skipped {
-            text.push_str(&format!("skipped  {}: {}\n", s.path, s.reason));
+            text.push_str(&format!("skipped  {}: {}\n", shown(&s.path), shown(&s.reason)));
         }
         if folder.status.changes.is_empty() {
             text.push_str("clean\n");
@@ -260,14 +288,14 @@ impl Report for ConflictReport {
         let c = &self.conflict;
         let place = c.file.as_ref().map_or_else(|| c.timeline.to_string(), ToString::to_string);
         let id: String = c.stone.gib().chars().take(DIGITS).collect();
-        let mut text = format!("{place}: {}  (conflict {id})\n", self.what());
+        let mut text = format!("{}: {}  (conflict {id})\n", shown(place), shown(self.what()));
         let before = self.show(&c.ancestor);
         for (name, side) in [("base", &c.base), ("orphan", &c.orphan)] {
             let gone = if side.is_none() { ", removed it" } else { "" };
             let here = if self.stands(side) { ", as it stands now" } else { ", NOT in the file now" };
             text.push_str(&format!("  {name}{gone}{here}\n"));
             if side.is_some() {
-                text.push_str(&indented_diff(&before, &self.show(side)));
+                text.push_str(&lines(&indented_diff(&before, &self.show(side))));
             }
         }
         text.push_str(&format!("  leave it as it stands:  ibgib resolve {id} --keep"));

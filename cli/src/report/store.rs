@@ -2,6 +2,7 @@
 
 use super::{Report, addr, list, number, text};
 use crate::config::Setting;
+use crate::escape::shown;
 use ibgib::{Addr, Map, Mode, Value, object, strings};
 use ibgib_folder::LogEntry;
 use ibgib_keystone::Chain;
@@ -29,7 +30,7 @@ impl Report for Made {
 
     fn to_text(&self) -> String {
         let folder = self.folder.as_ref().map_or("none yet", Addr::as_str);
-        format!("{} is a device now\nfolder:   {folder}\nidentity: {}", self.root.display(), self.identity)
+        format!("{} is a device now\nfolder:   {folder}\nidentity: {}", shown(self.root.display()), self.identity)
     }
 }
 
@@ -75,7 +76,7 @@ impl Report for IdentityReport {
         let mut text = format!("identity {}\nnewest   {} (n {}{state})\n", chain.tjp(), chain.tip().addr(), chain.n());
         for p in chain.pools() {
             let verbs = if p.verbs.is_empty() { "any verb".to_owned() } else { p.verbs.join(", ") };
-            text.push_str(&format!("pool     {verbs}: {} left, {} used\n", p.left, p.used));
+            text.push_str(&format!("pool     {}: {} left, {} used\n", shown(verbs), p.left, p.used));
         }
         for e in &self.evidence {
             text.push_str(&format!("FORKED   after {}: signed {}\n", e.past, e.frame));
@@ -96,7 +97,7 @@ impl Report for Tip {
 
     fn to_text(&self) -> String {
         let n = self.n.map_or("-".to_owned(), |n| n.to_string());
-        format!("{:8} n {n:>4}  {}  {}", self.kind, self.tjp, self.addr)
+        format!("{:8} n {n:>4}  {}  {}", self.kind, shown(&self.tjp), shown(&self.addr))
     }
 }
 
@@ -114,8 +115,8 @@ impl Report for LogEntry {
 
     fn to_text(&self) -> String {
         let n = self.n.map_or("-".to_owned(), |n| n.to_string());
-        let merge = self.graftorphan.as_ref().map_or(String::new(), |o| format!("  merges {o}"));
-        format!("n {n:>4}  {}  {}{merge}", self.timestamp.as_deref().unwrap_or("-"), self.addr)
+        let merge = self.graftorphan.as_ref().map_or(String::new(), |o| format!("  merges {}", shown(o)));
+        format!("n {n:>4}  {}  {}{merge}", shown(self.timestamp.as_deref().unwrap_or("-")), shown(&self.addr))
     }
 }
 
@@ -142,10 +143,10 @@ impl Report for Fsck {
             text.push_str(&format!(", {} repaired", self.repaired));
         }
         for addr in &self.corrupt {
-            text.push_str(&format!("\ncorrupt: {addr}"));
+            text.push_str(&format!("\ncorrupt: {}", shown(addr)));
         }
         for (addr, from) in &self.missing {
-            text.push_str(&format!("\nmissing: {addr} (wanted by {from})"));
+            text.push_str(&format!("\nmissing: {} (wanted by {})", shown(addr), shown(from)));
         }
         text + if self.is_clean() { "\nclean" } else { "\nDAMAGED" }
     }
@@ -174,7 +175,7 @@ impl Report for Exported {
 
     fn to_text(&self) -> String {
         let Bundled { nodes, timelines, .. } = &self.bundled;
-        format!("{nodes} nodes, {timelines} timelines in {}", self.file.display())
+        format!("{nodes} nodes, {timelines} timelines in {}", shown(self.file.display()))
     }
 }
 
@@ -193,7 +194,7 @@ impl Report for Imported {
         let done = if self.dry_run { "holds" } else { "imported" };
         let mut text = format!("{done} {} nodes, {} timelines", self.bundled.nodes, self.bundled.timelines);
         for (tjp, why) in &self.bundled.refused {
-            text.push_str(&format!("\nleft as it is here: {tjp}: {why}"));
+            text.push_str(&format!("\nleft as it is here: {}: {}", shown(tjp), shown(why)));
         }
         text
     }
@@ -235,7 +236,7 @@ impl Report for Addressed {
     }
 
     fn to_text(&self) -> String {
-        self.0.clone()
+        shown(&self.0).to_string()
     }
 }
 
@@ -255,7 +256,7 @@ impl Report for BadLine<'_> {
     }
 
     fn to_text(&self) -> String {
-        format!("error {}: {}", self.0.rule, self.0.message)
+        format!("error {}: {}", shown(&self.0.rule), shown(&self.0.message))
     }
 }
 
@@ -278,8 +279,8 @@ impl Report for Checked {
         match (&self.errors[..], self.full) {
             ([], true) => "valid".to_owned(),
             ([], false) => "ok".to_owned(),
-            (all, true) => all.iter().map(|bad| format!("{}: {}\n", bad.rule, bad.message)).collect(),
-            ([first, ..], false) => format!("bad {}", first.rule),
+            (all, true) => all.iter().map(|bad| format!("{}: {}\n", shown(&bad.rule), shown(&bad.message))).collect(),
+            ([first, ..], false) => format!("bad {}", shown(&first.rule)),
         }
     }
 }

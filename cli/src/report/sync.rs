@@ -1,8 +1,9 @@
 //! What one sync did.
 
-use super::folder::{checked_out, new_conflicts, partly, refused};
+use super::folder::{checked_out, left_out, new_conflicts, partly, refused, skipped, twins, unportable};
 use super::{Report, addr, list, number, paths, text};
 use crate::error::Exit;
+use crate::escape::shown;
 use ibgib::{Value, object};
 use ibgib_folder::{CheckoutReport, SnapshotReport};
 use ibgib_peer::Synced;
@@ -73,6 +74,9 @@ impl Report for SyncReport {
             ("written", paths(&self.files.written)),
             ("removed", paths(&self.files.removed)),
             ("refused", refused(&self.files.refused)),
+            ("skipped", skipped(&self.taken.skipped)),
+            ("unportable", paths(&self.taken.unportable)),
+            ("twins", twins(&self.files.twins)),
         ])
     }
 
@@ -93,8 +97,11 @@ impl Report for SyncReport {
         };
         for t in s.timelines.iter().filter(|t| self.dry_run || t.action == Action::Refused) {
             let why = t.why.as_ref().map_or(String::new(), |why| format!(": {why}"));
-            text.push_str(&format!("{:8} {}{why}\n", t.action.as_str(), t.tjp));
+            text.push_str(&format!("{:8} {}{}\n", t.action.as_str(), shown(&t.tjp), shown(why)));
         }
-        text + &checked_out(&self.files) + &new_conflicts(self.conflicts())
+        text + &left_out(&self.taken.skipped)
+            + &unportable(&self.taken.unportable)
+            + &checked_out(&self.files)
+            + &new_conflicts(self.conflicts())
     }
 }

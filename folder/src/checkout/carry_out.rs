@@ -4,9 +4,11 @@ use super::{CheckoutReport, FileChange};
 use crate::content::{Content, node_at};
 use crate::error::FolderError;
 use crate::folder::{Folder, Progress, Refused};
+use crate::path::EntryPath;
 use crate::record::{Base, Record};
 use crate::tree::{OnDisk, Stat, stat_of, sync_one};
 use crate::writer::Writer;
+use std::collections::BTreeSet;
 use std::io::Write;
 
 /// Files that are written before their records are committed and they are renamed in.
@@ -23,9 +25,14 @@ struct Ready {
 
 impl Ready {
     /// What to remember before the change is made: the frame that is on disk and the one to come.
-    fn record(&self) -> Record {
+    fn record(&self) -> Option<Record> {
+        // Without a record the file is as good as never seen: if it stays after a kill, it is taken for what it is.
+        if self.change.moves {
+            return None;
+        }
         let next = Base { addr: self.change.frame.clone(), stat: self.tmp.as_ref().map(|(_, stat)| *stat) };
-        Record { base: self.change.before.clone(), next: Some(next) }
+        let record = Record { next: Some(next), ..Record::from(self.change.before.clone()) };
+        Some(record.standing(&self.change.entry.path, &self.change.at))
     }
 
     /// Bytes of the temporary file.
@@ -57,9 +64,11 @@ impl Folder {
         writer: &mut Writer<'_>,
     ) -> Result<(), FolderError> {
         // A file may stand where a directory comes and the other way round: removals go first.
-        changes.sort_by(|a, b| (!a.remove, &a.entry.path).cmp(&(!b.remove, &b.entry.path)));
+        changes.sort_by(|a, b| (!a.remove, &a.at).cmp(&(!b.remove, &b.at)));
         let of = changes.len();
         let (mut done, mut name) = (0, 0);
+        // Files that could not leave the name that they had do not come under another.
+        let mut stuck: BTreeSet<EntryPath> = BTreeSet::new();
         let mut changes = changes.into_iter().peekable();
         while let Some(first) = changes.peek() {
             let remove = first.remove;
@@ -69,11 +78,15 @@ impl Folder {
                 && let Some(change) = changes.next_if(|s| s.remove == remove)
             {
                 name += 1;
+                if stuck.contains(&change.entry.path) {
+                    continue;
+                }
                 match self.prepare(&change, name).await {
                     Ok(tmp) => {
                         let ready = Ready { change, tmp };
                         bytes += ready.size();
-                        writer.record(Record::key(&ready.change.entry.path), Some(ready.record().to_bytes()));
+                        let record = ready.record().map(|record| record.to_bytes());
+                        writer.record(Record::key(&ready.change.entry.path), record);
                         batch.push(ready);
                     }
                     Err(NotReady::Frame(reason)) => {
@@ -98,8 +111,13 @@ impl Folder {
                 match self.finish(&ready) {
                     Ok(stat) => arrived.push((ready.change, stat)),
                     Err(reason) => {
-                        let path = ready.change.entry.path;
-                        writer.record(Record::key(&path), Some(Record::from(ready.change.before).to_bytes()));
+                        let FileChange { entry, at, before, moves, .. } = ready.change;
+                        let path = entry.path;
+                        let record = Record::from(before).standing(&path, &at);
+                        writer.record(Record::key(&path), Some(record.to_bytes()));
+                        if moves {
+                            stuck.insert(path.clone());
+                        }
                         report.refused.push(Refused { path: path.to_string(), reason });
                     }
                 }
@@ -107,8 +125,14 @@ impl Folder {
             let newest = arrived.iter().filter_map(|(_, stat)| stat.map(|s| s.ctime.max(s.mtime))).max();
             let now = self.tree.now_after(newest.unwrap_or(0))?;
             for (change, stat) in arrived {
+                if change.moves {
+                    continue;
+                }
                 let base = Base { addr: change.frame, stat: stat.map(|s| s.settled(now)) };
-                writer.record(Record::key(&change.entry.path), Some(Record::from(base).to_bytes()));
+                writer.record(
+                    Record::key(&change.entry.path),
+                    Some(Record::from(base).standing(&change.entry.path, &change.at).to_bytes()),
+                );
                 if remove { &mut report.removed } else { &mut report.written }.push(change.entry.path);
             }
         }
@@ -124,7 +148,7 @@ impl Folder {
             return Ok(None);
         }
         let tmp = format!("{}-{name}", std::process::id());
-        let like = matches!(change.found, OnDisk::File(_)).then(|| self.tree.mode(&change.entry.path)).flatten();
+        let like = matches!(change.found, OnDisk::File(_)).then(|| self.tree.mode(&change.at)).flatten();
         let made = self.tree.tmp_file(&tmp, like, change.entry.exec);
         let mut file = made.map_err(FolderError::io(self.tree.path()))?;
         let content = Content::of(&*self.space, &node_at(&*self.space, &change.frame).await?).await?;
@@ -143,7 +167,7 @@ impl Folder {
     }
 
     fn finish(&self, ready: &Ready) -> Result<Option<Stat>, String> {
-        let (path, found) = (&ready.change.entry.path, ready.change.found);
+        let (path, found) = (&ready.change.at, ready.change.found);
         match &ready.tmp {
             None => self.tree.remove(path, found).map(|()| None),
             Some((tmp, written)) => {

@@ -30,6 +30,11 @@ pub(crate) fn texts(paths: &[EntryPath]) -> Vec<&str> {
     paths.iter().map(EntryPath::as_str).collect()
 }
 
+/// As `sync` checks out.
+pub(crate) fn keep() -> CheckoutOpts {
+    CheckoutOpts { keep_unsaved: true, ..CheckoutOpts::default() }
+}
+
 pub(crate) struct Device {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) space: Arc<dyn Space>,

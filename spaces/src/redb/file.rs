@@ -129,7 +129,7 @@ impl Opened {
 /// one makes it.
 pub(super) fn lay_out(dir: &Path) -> Result<bool, SpaceError> {
     static NTH: AtomicU64 = AtomicU64::new(0);
-    fs::create_dir_all(dir).map_err(|e| io_error(dir, &e))?;
+    private_dir(dir).map_err(|e| io_error(dir, &e))?;
     let path = dir.join(FILE);
     if path.exists() {
         return Ok(false);
@@ -140,6 +140,7 @@ pub(super) fn lay_out(dir: &Path) -> Result<bool, SpaceError> {
     let made = guarded(&path, || {
         // Process ids come again: a process that died while laying out a file may have left one under this name.
         let _ = fs::remove_file(&fresh);
+        private_file(&fresh).map_err(|e| io_error(&path, &e))?;
         let db = builder().create(&fresh).map_err(|e| open_error(&path, e))?;
         let mut id = [0; 32];
         getrandom::fill(&mut id).map_err(|e| SpaceError::Io(e.to_string()))?;
@@ -163,6 +164,22 @@ pub(super) fn lay_out(dir: &Path) -> Result<bool, SpaceError> {
     // Published, the file has a second name, under which it stays. Not published, it is of no use to anybody.
     let _ = fs::remove_file(&fresh);
     published
+}
+
+/// Makes a directory, if there is none, that only its owner looks into.
+fn private_dir(dir: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(dir)
+}
+
+/// Makes an empty file that only its owner reads and writes: a store holds what its owner keeps private elsewhere.
+fn private_file(path: &Path) -> io::Result<()> {
+    let mut options = File::options();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.write(true).create_new(true).open(path).map(drop)
 }
 
 /// Gives a laid-out store its name, never taking the name from a store that has it: whoever opened that one would go on

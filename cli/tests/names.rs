@@ -1,0 +1,88 @@
+//! Names, and what of a folder is left out: with real files, as people and scripts see it.
+
+mod common;
+
+use common::{World, files, text};
+use ibgib::Value;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+fn mode(world: &World, path: &str) -> u32 {
+    fs::symlink_metadata(world.path(path)).unwrap().permissions().mode() & 0o777
+}
+
+fn skipped(report: &Value) -> Vec<(&str, &str)> {
+    let rows = report.get("skipped").and_then(Value::as_array).unwrap();
+    rows.iter().map(|row| (text(row, "path"), text(row, "reason"))).collect()
+}
+
+#[test]
+fn control_characters_are_escaped_wherever_a_person_reads_them() {
+    let world = World::new();
+    let server = world.with_alice();
+    let (moves, forges) = ("x\u{1b}[1A\u{1b}[2Kharmless", "two\nwrote   fake.txt");
+    for name in [moves, forges] {
+        world.write(&format!("alice/{name}"), "1\n\u{1b}]0;title\u{7}\n");
+    }
+    let check = |what: &str, printed: &str| {
+        assert!(!printed.contains('\u{1b}') && !printed.contains('\u{7}'), "{what}: {printed:?}");
+        assert!(printed.lines().all(|line| line != "wrote   fake.txt" && !line.starts_with("wrote   fake.txt")));
+    };
+    let run = |args: &[&str]| {
+        let done = world.run(args);
+        check(&args.join(" "), &format!("{}{}", done.stdout, done.stderr));
+        done
+    };
+    let status = run(&["-C", "alice", "status"]).ok().stdout;
+    assert!(status.contains(r"added    x\u{1b}[1A\u{1b}[2Kharmless"), "{status}");
+    assert!(status.contains(r"added    two\nwrote   fake.txt"), "{status}");
+    run(&["-C", "alice", "-vv", "sync"]).ok();
+    run(&["clone", &server.url, "bob"]).ok();
+    world.write(&format!("bob/{moves}"), "2\n");
+    let diff = run(&["-C", "bob", "diff"]).ok().stdout;
+    assert!(diff.contains(r"-\u{1b}]0;title\u{7}"), "{diff}");
+    world.write(&format!("alice/{moves}"), "3\n");
+    run(&["-C", "alice", "sync"]).ok();
+    run(&["-C", "bob", "sync"]).expect(3);
+    assert!(run(&["-C", "bob", "conflicts"]).ok().stdout.contains(r"x\u{1b}[1A"));
+    run(&["-C", "bob", "log", moves]).ok();
+    run(&["-C", "bob", "log", "no\u{1b}[1Asuch"]).expect(5);
+    run(&["-C", "bob", "no\u{1b}[1Asuch"]).expect(2);
+    // Scripts get names as they are.
+    fs::remove_file(world.path("bob").join(forges)).unwrap();
+    let status = world.run(&["-C", "bob", "status", "--json"]).ok().json();
+    let changes = status.get("changes").and_then(Value::as_array).unwrap();
+    assert_eq!(changes.iter().map(|c| text(c, "path")).collect::<Vec<_>>(), [forges]);
+}
+
+#[test]
+fn nobody_else_looks_into_a_device_or_a_store() {
+    let world = World::new();
+    world.with_alice();
+    for dir in ["alice/.ibgib", "alice/.ibgib/space", "alice/.ibgib/tmp", "server"] {
+        assert_eq!(mode(&world, dir), 0o700, "{dir}");
+    }
+    let store = ibgib_spaces::FILE;
+    for file in ["alice/.ibgib/secret", "alice/.ibgib/config.toml", "alice/.ibgib/lock"] {
+        assert_eq!(mode(&world, file), 0o600, "{file}");
+    }
+    for space in ["alice/.ibgib/space", "server"] {
+        assert_eq!(mode(&world, &format!("{space}/{store}")), 0o600, "{space}");
+    }
+}
+
+#[test]
+fn a_sync_tells_what_it_skipped_and_version_control_is_left_out() {
+    let world = World::new();
+    let server = world.with_alice();
+    for dir in [".git", ".hg", ".jj", ".svn", ".bzr"] {
+        world.write(&format!("alice/sub/{dir}/config"), "private\n");
+    }
+    assert!(Command::new("mkfifo").arg(world.path("alice/pipe")).status().unwrap().success());
+    let synced = world.run(&["-C", "alice", "sync", "--json"]).ok().json();
+    assert_eq!(skipped(&synced), [("pipe", "a special file")]);
+    assert!(world.run(&["-C", "alice", "sync"]).ok().stdout.contains("skipped pipe: a special file"));
+    world.run(&["clone", &server.url, "bob"]).ok();
+    assert_eq!(files(&world.path("bob")).into_keys().collect::<Vec<_>>(), ["notes.txt"]);
+}
