@@ -159,6 +159,9 @@ pub(crate) struct Sync {
     /// Only this file or timeline, and what it relates to; may be repeated
     #[arg(long, value_name = "PATH|ADDR")]
     pub(crate) only: Vec<String>,
+    /// Every living timeline that the server lets this device read, not only the folder's
+    #[arg(long, conflicts_with = "only")]
+    pub(crate) all: bool,
     /// Which folder to check out, on a device that was cloned before the server let it in; needed when the server has
     /// several
     #[arg(long, value_name = "FOLDER")]

@@ -136,8 +136,10 @@ type Wanted = Vec<(Addr, Option<Addr>)>;
 #[derive(Debug)]
 pub struct Planner {
     direction: Direction,
-    /// Everything is in scope: all that differs is found at once, and no timeline late.
-    all: bool,
+    /// The receiver knows the scope by itself (everything, or what is under `root`): all that differs is found at once,
+    /// and no timeline late.
+    known: bool,
+    root: Option<Addr>,
     list_max: u64,
     late_rounds_max: u32,
     plan: Plan,
@@ -154,7 +156,8 @@ impl Planner {
     pub fn new(scope: Scope, direction: Direction, limits: &Limits) -> (Self, Need) {
         let planner = Self {
             direction,
-            all: scope == Scope::All,
+            known: matches!(scope, Scope::All | Scope::Under(_)),
+            root: scope.root().cloned(),
             list_max: limits.list_max,
             late_rounds_max: limits.late_rounds_max,
             plan: Plan::default(),
@@ -215,7 +218,8 @@ impl Planner {
                 if answer.equal && self.plan.constants.is_empty() {
                     return Ok(self.done());
                 }
-                self.peek_or([Peek::Buckets(buckets)], Theirs::Buckets { mine }, Self::done)
+                let peek = Peek::Buckets(buckets, self.root.clone());
+                self.peek_or([peek], Theirs::Buckets { mine }, Self::done)
             }
             Theirs::Buckets { mine } => {
                 // The receiver tells every tip of the buckets that differ, so what it leaves out there it lacks.
@@ -243,7 +247,7 @@ impl Planner {
     // -- what differs --------------------------------------------------------------------------------------------
 
     fn tips(&mut self, own: OwnTips) -> Need {
-        self.plan.takes_all = own.empty && self.all;
+        self.plan.takes_all = own.empty && self.known;
         for (constant, have) in own.constants {
             if have {
                 self.plan.constants.push(constant);
@@ -251,10 +255,10 @@ impl Planner {
                 self.plan.want.push(constant);
             }
         }
-        if self.all {
+        if self.known {
             let mine: BTreeMap<Addr, Addr> = own.tips.into_iter().filter_map(|(tjp, tip)| Some((tjp, tip?))).collect();
             let Fingerprint { whole, buckets } = Fingerprint::of(&mine);
-            return self.peek_or([Peek::Equal(whole)], Theirs::Equal { mine, buckets }, Self::done);
+            return self.peek_or([Peek::Equal(whole, self.root.clone())], Theirs::Equal { mine, buckets }, Self::done);
         }
         let mut asked = batches(own.tips.iter().map(|(tjp, _)| tjp.clone()).collect(), address_bytes);
         if asked.is_empty() {
@@ -346,7 +350,7 @@ impl Planner {
         let mut known: HashSet<Addr> = self.plan.push.iter().cloned().collect();
         let lacks = candidates.into_iter().filter(|a| !self.their_has.contains(a) && known.insert(a.clone()));
         self.plan.push.extend(lacks);
-        let live = !self.all;
+        let live = !self.known;
         let bytes = |(tip, stop): &(Addr, Option<Addr>)| address_bytes(tip) + stop.as_ref().map_or(0, address_bytes);
         let peeks = batches(wanted, bytes).into_iter().map(|items| Peek::List { items, live });
         self.peek_or(peeks, Theirs::List, Self::done)
@@ -357,8 +361,8 @@ impl Planner {
         let mut seen = HashSet::new();
         let listed: Vec<Addr> = answer.nodes.into_iter().filter(|addr| seen.insert(addr.clone())).collect();
         let tips = answer.tips.into_iter().filter_map(|(tjp, tip)| Some((tjp, tip?)));
-        // With everything in scope, whatever differs is in the plan already.
-        let late = tips.filter(|(tjp, _)| !self.all && !self.plan.items.contains_key(tjp)).collect();
+        // Where the receiver knows the scope, whatever differs is in the plan already.
+        let late = tips.filter(|(tjp, _)| !self.known && !self.plan.items.contains_key(tjp)).collect();
         self.ask(SenderQuery::Lacking(listed), Ours::Lacking(late))
     }
 

@@ -32,10 +32,23 @@ pub enum Scope {
     /// Every living timeline of both spaces.
     #[default]
     All,
+    /// This living timeline, and every one that leads from tip to tip from it on: a folder with its files, say. What a
+    /// timeline led to earlier and no longer does travels as far as histories need it.
+    Under(Addr),
     /// These timelines and constants, and everything they relate to.
     Only(Vec<Addr>),
     /// No timeline: only the nodes that the sender's side knows to be damaged or missing, to have them anew.
     Damaged,
+}
+
+impl Scope {
+    /// The timeline that everything in scope is under, where there is one.
+    pub fn root(&self) -> Option<&Addr> {
+        match self {
+            Self::Under(root) => Some(root),
+            Self::All | Self::Only(_) | Self::Damaged => None,
+        }
+    }
 }
 
 /// One saga to run.

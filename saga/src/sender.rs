@@ -25,8 +25,9 @@ pub enum SenderInput {
     Connect(Option<(Addr, Addr)>),
     /// Run a saga; the connection must be open and idle.
     Sync(Box<SyncRequest>),
-    /// Ask whether the receiver's living tips have this fingerprint; the connection must be open and idle.
-    Glance(String),
+    /// Ask whether the receiver's living tips, or those under a timeline, have this fingerprint; the connection must be
+    /// open and idle.
+    Glance(String, Option<Addr>),
     /// The peer sent a message.
     Packet(Packet),
     /// What [`SenderOutput::Ask`] asked for.
@@ -156,12 +157,12 @@ impl Sender {
                 let (planner, need) = Planner::new(request.scope.clone(), request.direction, &self.limits);
                 self.plan(Box::new(Planning { request: *request, planner, peek_bytes: 0 }), need)
             }
-            (State::Idle, SenderInput::Glance(fingerprint)) => {
-                self.send(&Message::Peek(Peek::Equal(fingerprint)));
+            (State::Idle, SenderInput::Glance(fingerprint, root)) => {
+                self.send(&Message::Peek(Peek::Equal(fingerprint, root)));
                 Ok(State::Glancing)
             }
             (_, SenderInput::Connect(_)) => Err(Misuse::AlreadyConnected.into()),
-            (_, SenderInput::Sync(_) | SenderInput::Glance(_)) => Err(Misuse::NotIdle.into()),
+            (_, SenderInput::Sync(_) | SenderInput::Glance(..)) => Err(Misuse::NotIdle.into()),
             (state, SenderInput::Packet(packet)) => self.packet(state, packet),
             (_, SenderInput::Answer(SenderAnswer::Failed(error))) => Err(error),
             (state, SenderInput::Answer(answer)) => self.answer(state, answer),

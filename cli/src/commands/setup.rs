@@ -1,6 +1,6 @@
 //! `init` and `clone`: new devices.
 
-use super::syncing::{once, which_folder};
+use super::syncing::{no_folder, once, which_folder};
 use crate::args::{self, Args};
 use crate::codes::Code;
 use crate::config::ConfigFile;
@@ -125,9 +125,7 @@ pub(crate) async fn clone(args: &Args, out: &Output, clone: &args::Clone) -> Res
             Ok(folders) => match &folders[..] {
                 [(folder, _)] => Start::Join(folder.clone()),
                 [] => {
-                    return Err(CliError::new(Code::NoFolder, format!("{} has no folder yet", clone.url))
-                        .about(clone.url.as_str())
-                        .hint("start one on another device with 'ibgib init' and sync it first"));
+                    return Err(no_folder(&clone.url));
                 }
                 several => return Err(which_folder(several.iter().map(|(folder, _)| folder))),
             },
@@ -147,6 +145,7 @@ pub(crate) async fn clone(args: &Args, out: &Output, clone: &args::Clone) -> Res
     let dir = fs::canonicalize(dir).map_err(|e| CliError::io(dir, &e))?;
     out.say(&format!("identity: {}", made.identity));
     let plain = args::Sync {
+        all: false,
         folder: None,
         url: None,
         push: false,

@@ -1,6 +1,7 @@
 //! What a sync is made of: for the command that runs one, for a watcher, and for a clone.
 
 use crate::args::{self, Args};
+use crate::codes::Code;
 use crate::device::{Device, moment, parse_addr};
 use crate::error::{CliError, Exit};
 use crate::output::Output;
@@ -8,9 +9,10 @@ use crate::report::SyncReport;
 use crate::secret;
 use ibgib::Addr;
 use ibgib_folder::{CheckoutOpts, CheckoutReport, Folder, FolderError, SnapshotReport};
-use ibgib_peer::{SenderIdentity, SyncConnection, SyncOptions, SyncSagaCoordinator, WebSocketRemote};
-use ibgib_saga::{Direction, Limits, Misuse, SagaError, Scope};
+use ibgib_peer::{Progress, SenderIdentity, SyncConnection, Synced, WebSocketRemote, entropy};
+use ibgib_saga::{Direction, Limits, Misuse, SagaError, Scope, Summary, SyncRequest, TimelineSummary};
 use ibgib_spaces::{Kind, repair};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -70,23 +72,149 @@ async fn round(
     (url, remote, identity): (&str, &Arc<WebSocketRemote>, &SenderIdentity),
     started: Instant,
 ) -> Result<SyncReport, CliError> {
-    let taken = take(device, out, sync).await?;
     let bar = out.bar();
     let shown = bar.clone();
-    let options = SyncOptions {
-        identity: Some(identity.clone()),
-        scope: scope(args, device, sync).await?,
-        direction: direction(sync),
-        dry_run: sync.dry_run,
-        progress: Some(Arc::new(move |phase| shown.set_message(phase))),
-        ..SyncOptions::default()
-    };
-    let saga = SyncSagaCoordinator::new(Arc::clone(&device.space)).sync(Arc::clone(remote) as _, options);
-    let done = in_time(sync, saga.done()).await;
+    let progress: Progress = Arc::new(move |phase| shown.set_message(phase));
+    let mut connection = SyncConnection::new(Arc::clone(remote) as _, Limits::default()).on_progress(Some(progress));
+    let done = exchange(args, out, device, sync, &mut connection, identity.clone(), url).await;
+    connection.close().await;
     bar.finish_and_clear();
-    let synced = reached(device, sync, url, done)?;
+    let Exchanged { synced, taken } = done?;
     let files = bring(device, out, sync).await?;
     Ok(SyncReport { synced, taken, files, took: started.elapsed(), dry_run: sync.dry_run })
+}
+
+/// What a snapshot took and what went over the line.
+pub(super) struct Exchanged {
+    pub(super) synced: Synced,
+    pub(super) taken: SnapshotReport,
+}
+
+/// The snapshot, and what either side lacks.
+///
+/// A device that joined a folder and never fetched it does that first. Only then its files are taken: what the folder
+/// has already is nobody's edit, and a snapshot can relate to the folder what it has not.
+pub(super) async fn exchange(
+    args: &Args,
+    out: &Output,
+    device: &mut Device,
+    sync: &args::Sync,
+    connection: &mut SyncConnection,
+    identity: SenderIdentity,
+    url: &str,
+) -> Result<Exchanged, CliError> {
+    let until = sync.timeout.map(|seconds| tokio::time::Instant::now() + Duration::from_secs(seconds));
+    let mut line = Line { sync, url, connection, identity, until };
+    let known = device.folder_tjp().await?;
+    let folder = match known {
+        None if !sync.all => Some(line.find_folder(device).await?),
+        known => known,
+    };
+    let fetched = match &folder {
+        Some(folder) => device.space.tip(folder).await?.is_some(),
+        None => true,
+    };
+    let mut first = None;
+    if let (Some(folder), false) = (&folder, fetched) {
+        if sync.push {
+            return Err(CliError::new(Code::NoFolder, "this device has joined the folder and never fetched it")
+                .about(folder.as_str())
+                .hint("run 'ibgib sync' once without --push"));
+        }
+        if !sync.no_snapshot && !sync.dry_run {
+            match line.run(device, Scope::Under(folder.clone()), Direction::Pull, false).await {
+                Ok(synced) => first = Some(synced),
+                Err(error) => {
+                    // Without the server, edits are taken all the same.
+                    take(device, out, sync).await?;
+                    return Err(error);
+                }
+            }
+        }
+    }
+    let taken = take(device, out, sync).await?;
+    let scope = scope(args, device, sync, folder).await?;
+    let synced = line.run(device, scope, direction(sync), sync.dry_run).await?;
+    Ok(Exchanged { synced: after(first, synced), taken })
+}
+
+/// A connection to the server, for one sync.
+struct Line<'a> {
+    sync: &'a args::Sync,
+    url: &'a str,
+    connection: &'a mut SyncConnection,
+    identity: SenderIdentity,
+    /// When the user gives up.
+    until: Option<tokio::time::Instant>,
+}
+
+impl Line<'_> {
+    /// One saga.
+    async fn run(
+        &mut self,
+        device: &mut Device,
+        scope: Scope,
+        direction: Direction,
+        dry_run: bool,
+    ) -> Result<Synced, CliError> {
+        let saga_id = entropy::random_hex();
+        let request = SyncRequest { saga_id, scope, direction, skip_when_equal: true, dry_run };
+        let work = self.connection.sync(&device.space, Some(self.identity.clone()), request);
+        let done = match self.until {
+            None => work.await,
+            Some(until) => tokio::time::timeout_at(until, work).await.unwrap_or(Err(SagaError::TimedOut)),
+        };
+        reached(device, self.sync, self.url, done)
+    }
+
+    /// The folder of a device that was cloned before the server let it in: learned now, and the device's from now on.
+    async fn find_folder(&mut self, device: &mut Device) -> Result<Addr, CliError> {
+        let told = self.run(device, Scope::All, Direction::Both, true).await?.summary.timelines;
+        let here = device.space.tips(Some(Kind::Living)).await?.into_iter().map(|tip| tip.tjp);
+        let all: BTreeSet<Addr> = told.into_iter().map(|t| t.tjp).chain(here).filter(|t| t.ib() == "folder").collect();
+        let folder = match &self.sync.folder {
+            Some(chosen) => {
+                let chosen = parse_addr(chosen)?;
+                all.get(&chosen).cloned().ok_or_else(|| CliError::not_found("folder", chosen.as_str()))?
+            }
+            None => match &all.iter().collect::<Vec<_>>()[..] {
+                [] => return Err(no_folder(self.url)),
+                [folder] => (*folder).clone(),
+                _ => return Err(which_folder(all.iter())),
+            },
+        };
+        if !self.sync.dry_run {
+            Folder::join(Arc::clone(&device.space), &device.root, folder.clone()).await?;
+        }
+        Ok(folder)
+    }
+}
+
+/// What two sagas of one sync did.
+fn after(first: Option<Synced>, then: Synced) -> Synced {
+    let Some(first) = first else { return then };
+    let (a, b) = (first.summary, then.summary);
+    let mut timelines: BTreeMap<Addr, TimelineSummary> =
+        a.timelines.into_iter().map(|line| (line.tjp.clone(), line)).collect();
+    for mut line in b.timelines {
+        if let Some(earlier) = timelines.get(&line.tjp) {
+            line.before = earlier.before.clone();
+        }
+        timelines.insert(line.tjp.clone(), line);
+    }
+    let summary = Summary {
+        saga: b.saga.or(a.saga),
+        turns: a.turns + b.turns,
+        nodes_sent: a.nodes_sent + b.nodes_sent,
+        nodes_received: a.nodes_received + b.nodes_received,
+        bytes_sent: a.bytes_sent + b.bytes_sent,
+        bytes_received: a.bytes_received + b.bytes_received,
+        merges: a.merges + b.merges,
+        conflicts: a.conflicts + b.conflicts,
+        timelines: timelines.into_values().collect(),
+    };
+    let identity_bytes = first.identity_bytes + then.identity_bytes;
+    Synced { summary, session: then.session.or(first.session), identity_bytes }
 }
 
 /// The server to sync with.
@@ -100,14 +228,14 @@ pub(super) fn server(device: &Device, sync: &args::Sync) -> Result<String, CliEr
 }
 
 /// The snapshot that comes first.
-pub(super) async fn take(device: &Device, out: &Output, sync: &args::Sync) -> Result<SnapshotReport, CliError> {
+async fn take(device: &Device, out: &Output, sync: &args::Sync) -> Result<SnapshotReport, CliError> {
     if sync.no_snapshot || sync.dry_run || device.folder_tjp().await?.is_none() {
         return Ok(SnapshotReport::default());
     }
     Ok(device.folder(out).await?.snapshot(&mut moment).await?)
 }
 
-pub(super) fn direction(sync: &args::Sync) -> Direction {
+fn direction(sync: &args::Sync) -> Direction {
     match (sync.push, sync.pull) {
         (true, _) => Direction::Push,
         (_, true) => Direction::Pull,
@@ -115,28 +243,10 @@ pub(super) fn direction(sync: &args::Sync) -> Direction {
     }
 }
 
-/// Waits no longer than the user wants.
-pub(super) async fn in_time<T>(
-    sync: &args::Sync,
-    work: impl Future<Output = Result<T, SagaError>>,
-) -> Result<T, SagaError> {
-    match sync.timeout {
-        None => work.await,
-        Some(seconds) => {
-            tokio::time::timeout(Duration::from_secs(seconds), work).await.unwrap_or(Err(SagaError::TimedOut))
-        }
-    }
-}
-
 /// Remembers the server that the command line names, for the next time. One that answered is a space server, also if
 /// it refused. If nobody answered, its name may be mistyped, so it is remembered only where no other is; what
 /// turned out to be no space server, or cannot be spoken to, never is.
-pub(super) fn reached<T>(
-    device: &mut Device,
-    sync: &args::Sync,
-    url: &str,
-    done: Result<T, SagaError>,
-) -> Result<T, CliError> {
+fn reached<T>(device: &mut Device, sync: &args::Sync, url: &str, done: Result<T, SagaError>) -> Result<T, CliError> {
     let no_server = matches!(done, Err(SagaError::PeerNoServer(_) | SagaError::User(Misuse::Url(_) | Misuse::Tls(_))));
     let done = done.map_err(CliError::from);
     let right = match &done {
@@ -152,19 +262,21 @@ pub(super) fn reached<T>(
 
 /// What came from the server becomes files.
 pub(super) async fn bring(device: &Device, out: &Output, sync: &args::Sync) -> Result<CheckoutReport, CliError> {
-    if !sync.dry_run && device.folder_tjp().await?.is_none() {
-        bind(device, sync).await?;
-    }
     if sync.no_checkout || sync.dry_run {
         return Ok(CheckoutReport::default());
     }
     check_out(device, out).await
 }
 
-/// What to sync.
-pub(super) async fn scope(args: &Args, device: &Device, sync: &args::Sync) -> Result<Scope, CliError> {
+/// What to sync: this device's folder and what it relates to, unless more or less was asked for.
+pub(super) async fn scope(
+    args: &Args,
+    device: &Device,
+    sync: &args::Sync,
+    folder: Option<Addr>,
+) -> Result<Scope, CliError> {
     if sync.only.is_empty() {
-        return Ok(Scope::All);
+        return Ok(folder.filter(|_| !sync.all).map_or(Scope::All, Scope::Under));
     }
     let mut out = Vec::new();
     for text in &sync.only {
@@ -181,25 +293,11 @@ pub(super) async fn scope(args: &Args, device: &Device, sync: &args::Sync) -> Re
     Ok(Scope::Only(out))
 }
 
-/// A device that was cloned before the server let it in learns its folder now.
-async fn bind(device: &Device, sync: &args::Sync) -> Result<(), CliError> {
-    let tips = device.space.tips(Some(Kind::Living)).await?;
-    let mut folders: Vec<Addr> = tips.into_iter().map(|t| t.tjp).filter(|tjp| tjp.ib() == "folder").collect();
-    if let Some(chosen) = &sync.folder {
-        let chosen = parse_addr(chosen)?;
-        folders.retain(|folder| *folder == chosen);
-        if folders.is_empty() {
-            return Err(CliError::not_found("folder", chosen.as_str()));
-        }
-    }
-    match &folders[..] {
-        [] => Ok(()),
-        [folder] => {
-            Folder::join(Arc::clone(&device.space), &device.root, folder.clone()).await?;
-            Ok(())
-        }
-        several => Err(which_folder(several.iter())),
-    }
+/// The server has none.
+pub(super) fn no_folder(url: &str) -> CliError {
+    CliError::new(Code::NoFolder, format!("{url} has no folder yet"))
+        .about(url)
+        .hint("start one on another device with 'ibgib init' and sync it first")
 }
 
 /// The server has several folders.

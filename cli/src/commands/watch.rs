@@ -4,17 +4,17 @@
 //! ours, which signs and stores nothing. The device's store and lock are held during a sync only, so other commands
 //! work beside a watcher.
 
-use super::syncing::{bring, direction, in_time, reached, scope, server, take};
+use super::syncing::{Exchanged, bring, exchange, scope, server};
 use crate::args::{self, Args};
 use crate::device::{DIR, Device, Layout, lock_watch};
 use crate::error::{CliError, Exit};
 use crate::output::Output;
 use crate::report::SyncReport;
 use crate::secret;
+use ibgib::Addr;
 use ibgib_folder::Watch;
 use ibgib_peer::{SecretSource, SenderIdentity, SyncConnection, WebSocketRemote, entropy};
-use ibgib_saga::{Fingerprint, Limits, SyncRequest};
-use ibgib_spaces::Kind;
+use ibgib_saga::Limits;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -39,7 +39,8 @@ pub(super) async fn watch(args: &Args, out: &Output, mut device: Device, sync: &
     let remote = Arc::new(WebSocketRemote::new(&url, limits.message_bytes_max)?);
     let secret = secret::source(args, &mut device)?;
     // Mistakes of the command line are told now.
-    scope(args, &device, sync).await?;
+    let folder = device.folder_tjp().await?;
+    scope(args, &device, sync, folder).await?;
     let root = device.root.clone();
     drop(device);
     out.say(&format!("watching {}; ctrl-c ends", root.display()));
@@ -54,6 +55,7 @@ pub(super) async fn watch(args: &Args, out: &Output, mut device: Device, sync: &
         told_blind: false,
         connection: SyncConnection::new(remote, limits),
         fingerprint: String::new(),
+        folder: None,
         stored: None,
         every: PEEK_EVERY,
     };
@@ -114,6 +116,8 @@ struct Watcher<'a> {
     connection: SyncConnection,
     /// Of our own tips after the last sync.
     fingerprint: String,
+    /// What the server is asked about; everything when none.
+    folder: Option<Addr>,
     /// When the store was written last; another time means that another command did something.
     stored: Option<SystemTime>,
     /// Until the next peek.
@@ -129,20 +133,13 @@ impl Watcher<'_> {
             files.look()?;
         }
         self.tell_blind();
-        let taken = take(&device, self.out, self.sync).await?;
         let identity = SenderIdentity { tjp: device.identity().await?, secret: self.secret.clone() };
-        let request = SyncRequest {
-            saga_id: entropy::random_hex(),
-            scope: scope(self.args, &device, self.sync).await?,
-            direction: direction(self.sync),
-            skip_when_equal: true,
-            dry_run: false,
-        };
-        let done = in_time(self.sync, self.connection.sync(&device.space, Some(identity), request)).await;
-        let synced = reached(&mut device, self.sync, &self.url, done)?;
+        let (args, out, connection) = (self.args, self.out, &mut self.connection);
+        let done = exchange(args, out, &mut device, self.sync, connection, identity, &self.url).await;
+        let Exchanged { synced, taken } = done?;
         let files = bring(&device, self.out, self.sync).await?;
-        let tips = device.space.tips(Some(Kind::Living)).await?;
-        self.fingerprint = Fingerprint::of(tips.iter().map(|t| (&t.tjp, &t.addr))).whole;
+        self.folder = device.folder_tjp().await?.filter(|_| !self.sync.all);
+        self.fingerprint = self.connection.fingerprint(&*device.space, self.folder.as_ref()).await?;
         let again = match &mut self.files {
             Some(watch) if device.folder_tjp().await?.is_some() => {
                 watch.after_checkout(&device.folder(self.out).await?, &files).await?
@@ -194,7 +191,7 @@ impl Watcher<'_> {
                     if self.store_time() != self.stored || blind.map_or(Ok(false), Watch::has_changed)? {
                         return Ok(());
                     }
-                    let equal = timeout(PEEK_WAIT_MAX, self.connection.is_equal(&self.fingerprint)).await;
+                    let equal = timeout(PEEK_WAIT_MAX, self.connection.is_equal(&self.fingerprint, self.folder.as_ref())).await;
                     if !matches!(equal, Ok(Ok(true))) {
                         // Something differs, or the connection is gone.
                         return Ok(());

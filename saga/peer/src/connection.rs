@@ -2,6 +2,7 @@
 
 use crate::desk::{MENDER, is_payload};
 use crate::entropy::random_hex;
+use crate::leads::Leads;
 use crate::peer::{Progress, SyncPeer};
 use crate::remote::Remote;
 use crate::session::{SenderIdentity, SessionSigner};
@@ -28,6 +29,7 @@ pub struct SyncConnection {
     remote: Arc<dyn Remote>,
     limits: Limits,
     progress: Option<Progress>,
+    leads: Leads,
     open: Option<Open>,
 }
 
@@ -45,7 +47,7 @@ impl std::fmt::Debug for SyncConnection {
 impl SyncConnection {
     /// A connection that is not open yet.
     pub fn new(remote: Arc<dyn Remote>, limits: Limits) -> Self {
-        Self { remote, limits, progress: None, open: None }
+        Self { remote, limits, progress: None, leads: Leads::default(), open: None }
     }
 
     /// Calls `progress` at each new phase of the connections that are made from now on.
@@ -147,6 +149,7 @@ impl SyncConnection {
         }
         self.close().await;
         let mut peer = SyncPeer::new(Arc::clone(space), Arc::clone(&self.remote), identity, self.limits.clone());
+        peer.share(&self.leads);
         if let Some(progress) = self.progress.clone() {
             peer.on_progress(move |phase| progress(phase));
         }
@@ -157,16 +160,25 @@ impl SyncConnection {
         Ok(self.keep(Open { peer, identity: who }, summary, identity_bytes))
     }
 
-    /// Asks whether the remote's living tips have this fingerprint ([`ibgib_saga::Fingerprint`]): one small message
-    /// each way, for which nothing is signed or stored. `false` without an open connection.
+    /// Asks whether the remote's living tips, or those [under](Scope::Under) `root`, have this fingerprint: one small
+    /// message each way, for which nothing is signed or stored. `false` without an open connection.
     ///
     /// # Errors
     /// The connection is gone, or the remote refuses; the connection is closed then.
-    pub async fn is_equal(&mut self, fingerprint: &str) -> Result<bool, SagaError> {
+    pub async fn is_equal(&mut self, fingerprint: &str, root: Option<&Addr>) -> Result<bool, SagaError> {
         match &mut self.open {
-            Some(open) => open.peer.glance(fingerprint).await,
+            Some(open) => open.peer.glance(fingerprint, root).await,
             None => Ok(false),
         }
+    }
+
+    /// The fingerprint of the living tips that a space has, or of those [under](Scope::Under) `root`, for
+    /// [`SyncConnection::is_equal`].
+    ///
+    /// # Errors
+    /// When the space fails.
+    pub async fn fingerprint(&self, space: &dyn Space, root: Option<&Addr>) -> Result<String, SagaError> {
+        self.leads.fingerprint(space, root).await
     }
 
     /// Says goodbye and closes the connection, if it is open.

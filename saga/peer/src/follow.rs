@@ -7,8 +7,8 @@ use crate::peer::SyncPeer;
 use crate::remote::Remote;
 use crate::session::{SenderIdentity, SessionSigner};
 use crate::view::space_error;
-use ibgib_saga::{Blame, Code, Fingerprint, SagaError, SyncRequest};
-use ibgib_spaces::{Kind, Space};
+use ibgib_saga::{Blame, Code, SagaError, Scope, SyncRequest};
+use ibgib_spaces::Space;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast;
@@ -135,7 +135,7 @@ async fn connection(
             let _ = tell.send(Ok(Synced { summary, session, identity_bytes }));
         }
         (first, identity_bytes) = (false, 0);
-        until_changed(space, &mut peer, every, moved).await?;
+        until_changed(space, &mut peer, &options.scope, every, moved).await?;
     }
 }
 
@@ -144,33 +144,29 @@ async fn connection(
 async fn until_changed(
     space: &Arc<dyn Space>,
     peer: &mut SyncPeer,
+    scope: &Scope,
     every: Duration,
     at_once: bool,
 ) -> Result<(), SagaError> {
     let mut revision = space.revision().await.map_err(space_error)?;
-    let ours = fingerprint(space).await?;
+    let ours = peer.fingerprint(scope).await?;
     let mut wait = if at_once { Duration::ZERO } else { every };
     loop {
         tokio::select! {
             changed = space.changed(revision) => {
                 revision = changed.map_err(space_error)?;
                 // Signing moves the tips of identities, which are no reason to sync.
-                if fingerprint(space).await? != ours {
+                if peer.fingerprint(scope).await? != ours {
                     sleep(QUIET).await;
                     return Ok(());
                 }
             }
             () = sleep(wait) => {
-                if !peer.glance(&ours).await? {
+                if !peer.glance(&ours, scope.root()).await? {
                     return Ok(());
                 }
                 wait = PEEK_EVERY;
             }
         }
     }
-}
-
-async fn fingerprint(space: &Arc<dyn Space>) -> Result<String, SagaError> {
-    let tips = space.tips(Some(Kind::Living)).await.map_err(space_error)?;
-    Ok(Fingerprint::of(tips.iter().map(|tip| (&tip.tjp, &tip.addr))).whole)
 }

@@ -16,6 +16,7 @@ pub use policy::Policy;
 pub(crate) use staging::{push_owner, staging_key};
 
 use crate::desk::resolve;
+use crate::leads::Leads;
 use crate::view::space_error;
 use ibgib::Addr;
 use ibgib_keystone::Chain;
@@ -53,6 +54,7 @@ pub struct Host {
     allow_anonymous: bool,
     live: Mutex<HashMap<Addr, Live>>,
     chains: Mutex<HashMap<Addr, Chain>>,
+    pub(crate) leads: Leads,
     connections: AtomicU64,
     events: broadcast::Sender<HostEvent>,
 }
@@ -75,6 +77,7 @@ impl Host {
             allow_anonymous: options.allow_anonymous,
             live: Mutex::new(HashMap::new()),
             chains: Mutex::new(HashMap::new()),
+            leads: Leads::lenient(),
             connections: AtomicU64::new(0),
             events,
         })

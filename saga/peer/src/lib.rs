@@ -39,6 +39,7 @@ mod host;
 mod http;
 pub mod identity;
 mod innerspace;
+mod leads;
 mod link;
 mod peer;
 mod remote;

@@ -1,12 +1,14 @@
 //! The sender's peer: one connection to a receiver, told to establish, connect, sync and disconnect.
 
 use crate::desk::SenderDesk;
+use crate::leads::Leads;
 use crate::link::Link;
 use crate::remote::Remote;
 use crate::session::{SenderIdentity, SessionSigner, establish_session_identity};
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_saga::{
-    Envelope, Limits, Message, MsgType, Packet, SagaError, Sender, SenderInput, SenderOutput, Summary, SyncRequest,
+    Envelope, Limits, Message, MsgType, Packet, SagaError, Scope, Sender, SenderInput, SenderOutput, Summary,
+    SyncRequest,
 };
 use ibgib_spaces::Space;
 use std::sync::Arc;
@@ -47,7 +49,13 @@ impl SyncPeer {
         identity: Option<SenderIdentity>,
         limits: Limits,
     ) -> Self {
-        let desk = SenderDesk { space: Arc::clone(&space), signer: None, limits: limits.clone(), mends: false };
+        let desk = SenderDesk {
+            space: Arc::clone(&space),
+            signer: None,
+            limits: limits.clone(),
+            mends: false,
+            leads: Leads::default(),
+        };
         Self { space, remote, identity, machine: Sender::new(limits.clone()), desk, link: None, limits, progress: None }
     }
 
@@ -107,16 +115,29 @@ impl SyncPeer {
         }
     }
 
-    /// Asks, on an open and idle connection, whether the receiver's living tips have this fingerprint
-    /// ([`ibgib_saga::Fingerprint`]). Costs one small message each way; nothing is read from the sender's space.
+    /// Asks, on an open and idle connection, whether the receiver's living tips, or those [under](Scope::Under) `root`,
+    /// have this fingerprint ([`ibgib_saga::Fingerprint`]). Costs one small message each way; nothing is read from the sender's space.
     ///
     /// # Errors
     /// The connection is gone, or the receiver refuses; the socket is closed then.
-    pub async fn glance(&mut self, fingerprint: &str) -> Result<bool, SagaError> {
-        match self.drive(SenderInput::Glance(fingerprint.to_owned())).await? {
+    pub async fn glance(&mut self, fingerprint: &str, root: Option<&Addr>) -> Result<bool, SagaError> {
+        match self.drive(SenderInput::Glance(fingerprint.to_owned(), root.cloned())).await? {
             Event::Glanced(equal) => Ok(equal),
             _ => Err(SagaError::defect("a glance ended as none can")),
         }
+    }
+
+    /// The fingerprint of what is in `scope` here, for [`SyncPeer::glance`].
+    ///
+    /// # Errors
+    /// When the space fails.
+    pub async fn fingerprint(&self, scope: &Scope) -> Result<String, SagaError> {
+        self.desk.leads.fingerprint(&*self.space, scope.root()).await
+    }
+
+    /// Uses what others found out about where tips lead.
+    pub(crate) fn share(&mut self, leads: &Leads) {
+        self.desk.leads = leads.clone();
     }
 
     /// Goes on with this space from now on: the same store, closed and opened again between two sagas, or a

@@ -41,8 +41,8 @@ impl Asking {
         let next = self.rest.pop_front()?;
         self.bits += match &next {
             Peek::Has(addrs) => addrs.len(),
-            Peek::Buckets(_) => BUCKETS,
-            Peek::Equal(_) | Peek::Tips(_) | Peek::List { .. } => 0,
+            Peek::Buckets(..) => BUCKETS,
+            Peek::Equal(..) | Peek::Tips(_) | Peek::List { .. } => 0,
         };
         Some(next)
     }

@@ -108,6 +108,16 @@ fn equal_fingerprints_end_it() {
 }
 
 #[test]
+fn what_is_under_a_timeline_is_asked_for_by_its_name_alone() {
+    let play = Play::new(Scope::Under(tjp("a")), Direction::Both).answer(own(&[("a", Some(1))], &[]));
+    assert!(matches!(&play.need, Need::Peek(Peek::Equal(_, Some(root))) if *root == tjp("a")), "{:?}", play.need);
+    let play = play.peeked(Peeked::default());
+    assert!(matches!(&play.need, Need::Peek(Peek::Buckets(_, Some(root))) if *root == tjp("a")), "{:?}", play.need);
+    let play = play.peeked(buckets(&[("a", Some(1)), ("b", Some(1))])).compared(&[BEHIND]).candidates(&[]);
+    assert!(matches!(&play.need, Need::Peek(Peek::List { items, live: false }) if *items == [(tip("b", 1), None)]));
+}
+
+#[test]
 fn what_differs_is_pushed_pulled_or_merged() {
     let mine = [("a", Some(1)), ("b", Some(2)), ("c", Some(3)), ("d", Some(4)), ("e", Some(5))];
     let play = Play::new(Scope::All, Direction::Both).answer(own(&mine, &[])).peeked(Peeked::default());

@@ -9,10 +9,11 @@ use ibgib::{Addr, Value, strings};
 /// A question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Peek {
-    /// Are all living timelines' tips the same as mine? (whole fingerprint)
-    Equal(String),
-    /// The tips in the buckets where mine differ.
-    Buckets(Vec<String>),
+    /// Are all living timelines' tips the same as mine? With the whole fingerprint; with a timeline, of those only that
+    /// are [under](crate::Scope::Under) it.
+    Equal(String, Option<Addr>),
+    /// The tips in the buckets where mine differ, of the same timelines.
+    Buckets(Vec<String>, Option<Addr>),
     /// The tips of these timelines.
     Tips(Vec<Addr>),
     /// Which of these nodes are there already (committed, or staged by me)?
@@ -46,8 +47,10 @@ pub struct Peeked {
 impl Peek {
     pub(crate) fn members(&self) -> Vec<(&'static str, Value)> {
         match self {
-            Self::Equal(fingerprint) => vec![("fingerprint", fingerprint.as_str().into())],
-            Self::Buckets(buckets) => vec![("buckets", strings(buckets.iter().map(String::as_str)))],
+            Self::Equal(fingerprint, root) => under(("fingerprint", fingerprint.as_str().into()), root.as_ref()),
+            Self::Buckets(buckets, root) => {
+                under(("buckets", strings(buckets.iter().map(String::as_str))), root.as_ref())
+            }
             Self::Tips(addrs) => vec![("tips", list(addrs))],
             Self::Has(addrs) => vec![("has", list(addrs))],
             Self::List { items, live } => vec![("list", pairs(items)), ("live", (*live).into())],
@@ -58,8 +61,8 @@ impl Peek {
     pub(crate) fn read(members: Members<'_>) -> Result<Self, DecodeError> {
         for name in members.map.keys() {
             return Ok(match name {
-                "fingerprint" => Self::Equal(members.text("fingerprint")?.to_owned()),
-                "buckets" => Self::Buckets(members.texts("buckets", BUCKETS..=BUCKETS)?),
+                "fingerprint" => Self::Equal(members.text("fingerprint")?.to_owned(), members.addr_if_any("under")?),
+                "buckets" => Self::Buckets(members.texts("buckets", BUCKETS..=BUCKETS)?, members.addr_if_any("under")?),
                 "tips" => Self::Tips(members.addrs("tips")?),
                 "has" => Self::Has(members.addrs("has")?),
                 "list" => {
@@ -144,6 +147,11 @@ impl Peeked {
     pub(crate) fn entries(&self) -> u64 {
         (self.nodes.len() + self.tips.len() + self.has.len()) as u64
     }
+}
+
+/// A question about everything, or about what is under a timeline.
+fn under(question: (&'static str, Value), root: Option<&Addr>) -> Vec<(&'static str, Value)> {
+    [question].into_iter().chain(root.map(|root| ("under", root.into()))).collect()
 }
 
 fn pairs(items: &[(Addr, Option<Addr>)]) -> Value {

@@ -154,7 +154,8 @@ impl World {
             SenderQuery::SignTurn(target) => {
                 SenderAnswer::SignTurn(Some(self.sign(VERB_SYNC, target.as_str(), Vec::new())))
             }
-            SenderQuery::Tips(Scope::All) => SenderAnswer::Tips(OwnTips {
+            // A toy's timelines lead nowhere.
+            SenderQuery::Tips(Scope::All | Scope::Under(_)) => SenderAnswer::Tips(OwnTips {
                 tips: self.tips.iter().map(|(tjp, tip)| (tjp.clone(), Some(tip.clone()))).collect(),
                 constants: Vec::new(),
                 empty: self.tips.is_empty(),
@@ -238,8 +239,8 @@ impl World {
         let ours = Fingerprint::of(&self.tips);
         let mut out = Peeked { empty: self.tips.is_empty(), ..Peeked::default() };
         match peek {
-            Peek::Equal(theirs) => out.equal = theirs == ours.whole,
-            Peek::Buckets(theirs) => {
+            Peek::Equal(theirs, _) => out.equal = theirs == ours.whole,
+            Peek::Buckets(theirs, _) => {
                 out.has = ours.buckets.iter().zip(&theirs).map(|(a, b)| a != b).collect();
                 let differs = |tjp: &Addr| out.has[ibgib_saga::fingerprint::bucket(tjp)];
                 out.tips =

@@ -122,13 +122,14 @@ impl ReceiverDesk {
         }
         let mut out = Peeked::default();
         match peek {
-            Peek::Equal(_) | Peek::Buckets(_) => {
+            Peek::Equal(_, ref root) | Peek::Buckets(_, ref root) => {
                 let tips = space.tips(Some(Kind::Living)).await.map_err(space_error)?;
-                let ours = Fingerprint::of(tips.iter().map(|t| (&t.tjp, &t.addr)));
                 out.empty = tips.is_empty();
+                let tips = self.host.leads.select(&**space, tips, root.as_ref()).await.map_err(space_error)?;
+                let ours = Fingerprint::of(tips.iter().map(|t| (&t.tjp, &t.addr)));
                 match peek {
-                    Peek::Equal(theirs) => out.equal = ours.whole == theirs,
-                    Peek::Buckets(theirs) => {
+                    Peek::Equal(theirs, _) => out.equal = ours.whole == theirs,
+                    Peek::Buckets(theirs, _) => {
                         out.has = ours.buckets.iter().zip(&theirs).map(|(a, b)| a != b).collect();
                         out.tips = tips
                             .into_iter()

@@ -1,6 +1,7 @@
 //! The sender's desk.
 
 use super::{is_payload, load};
+use crate::leads::Leads;
 use crate::session::SessionSigner;
 use crate::view::{Publishable, View, commit_error, space_error};
 use async_trait::async_trait;
@@ -28,6 +29,7 @@ pub(crate) struct SenderDesk {
     pub(crate) limits: Limits,
     /// The saga under way is for damaged nodes only.
     pub(crate) mends: bool,
+    pub(crate) leads: Leads,
 }
 
 impl SenderDesk {
@@ -86,16 +88,20 @@ impl SenderDesk {
 
     async fn tips(&mut self, scope: Scope) -> Result<OwnTips, SagaError> {
         self.mends = scope == Scope::Damaged;
-        if self.mends {
-            let known = repair::known(&*self.space).await.map_err(space_error)?;
-            let constants = known.into_iter().filter(is_payload).map(|addr| (addr, false)).collect();
-            return Ok(OwnTips { tips: Vec::new(), constants, empty: false });
-        }
         let all = self.space.tips(Some(Kind::Living)).await.map_err(space_error)?;
-        let Scope::Only(addrs) = scope else {
-            let empty = all.is_empty() && self.space.staged_addrs(OWNER).await.map_err(space_error)?.is_empty();
-            let tips = all.into_iter().map(|t| (t.tjp, Some(t.addr))).collect();
-            return Ok(OwnTips { tips, constants: Vec::new(), empty });
+        let addrs = match scope {
+            Scope::Only(addrs) => addrs,
+            Scope::Damaged => {
+                let known = repair::known(&*self.space).await.map_err(space_error)?;
+                let constants = known.into_iter().filter(is_payload).map(|addr| (addr, false)).collect();
+                return Ok(OwnTips { tips: Vec::new(), constants, empty: false });
+            }
+            Scope::All | Scope::Under(_) => {
+                let empty = all.is_empty() && self.space.staged_addrs(OWNER).await.map_err(space_error)?.is_empty();
+                let tips = self.leads.select(&*self.space, all, scope.root()).await.map_err(space_error)?;
+                let tips = tips.into_iter().map(|t| (t.tjp, Some(t.addr))).collect();
+                return Ok(OwnTips { tips, constants: Vec::new(), empty });
+            }
         };
         let by_tjp: HashMap<Addr, Addr> = all.into_iter().map(|t| (t.tjp, t.addr)).collect();
         let (mut starts, mut tips, mut constants) = (Vec::new(), Vec::new(), Vec::new());

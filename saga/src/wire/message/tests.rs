@@ -36,8 +36,10 @@ fn samples() -> Vec<Message> {
         }),
         Message::ConnectProof(node("keystone")),
         Message::ConnectOk,
-        Message::Peek(Peek::Equal("00".into())),
-        Message::Peek(Peek::Buckets(vec![String::new(); 256])),
+        Message::Peek(Peek::Equal("00".into(), None)),
+        Message::Peek(Peek::Equal("00".into(), Some(addr()))),
+        Message::Peek(Peek::Buckets(vec![String::new(); 256], None)),
+        Message::Peek(Peek::Buckets(vec![String::new(); 256], Some(addr()))),
         Message::Peek(Peek::Tips(vec![addr()])),
         Message::Peek(Peek::Has(vec![addr(), addr()])),
         Message::Peek(Peek::List { items: vec![(addr(), None), (addr(), Some(addr()))], live: true }),
@@ -82,7 +84,7 @@ fn every_message_is_read_as_it_was_written() {
 #[test]
 fn a_member_that_is_missing_or_of_another_type_is_named() {
     // Without them a message says less, and is whole.
-    let optional = ["session", "features", "live", "signedSessionIdentity"];
+    let optional = ["session", "features", "live", "under", "signedSessionIdentity"];
     for message in samples() {
         let whole = envelope(&message);
         for name in whole.body.keys() {
