@@ -124,9 +124,10 @@ fn what_is_answered_is_what_the_openapi_document_says() {
         for path in ["/overview", "/rows", "/state", "/faults", "/spaces", "/sagas"] {
             tools(path, path);
         }
-        for path in ["/keystones", "/conflicts", "/timelines?kind=all"] {
+        for path in ["/keystones", "/conflicts", "/names", "/timelines?kind=all"] {
             let of = format!("/spaces/{{space}}{}", path.split('?').next().unwrap());
             tools(&format!("/spaces/server{path}"), &of);
+            tools(&format!("/spaces/rows{path}"), &of);
         }
     };
     look();
@@ -139,8 +140,14 @@ fn what_is_answered_is_what_the_openapi_document_says() {
     checked("/dev-tools/api/rows/{id}/{step}", "POST", "/dev-tools/api/rows/9b/setup");
     checked("/dev-tools/api/fullsync", "POST", "/dev-tools/api/fullsync");
     checked("/dev-tools/api/spaces/{space}/fsck", "POST", "/dev-tools/api/spaces/server/fsck");
+    // A device, whose files have names.
+    world.write("alice/notes.txt", "one\n");
+    world.run(&["init", "alice", "--remote", &server.url]).ok();
+    world.run(&["-C", "alice", "sync"]).ok();
     look();
     let tip = tools("/spaces/server/timelines?kind=living&limit=1", "/spaces/{space}/timelines");
+    let named = tools("/spaces/server/timelines?find=NOTES", "/spaces/{space}/timelines");
+    assert_eq!(text(&named.get("tips").and_then(Value::as_array).unwrap()[0], "name"), "notes.txt");
     let tip = tip.get("tips").and_then(Value::as_array).unwrap()[0].clone();
     let (tjp, tip) = (text(&tip, "tjp").replace('^', "%5E"), text(&tip, "tip").replace('^', "%5E"));
     tools(&format!("/spaces/server/timeline?tjp={tjp}"), "/spaces/{space}/timeline");
@@ -158,7 +165,7 @@ fn what_is_answered_is_what_the_openapi_document_says() {
         (format!("/api/v1/ibgibs/{tip}"), "/api/v1/ibgibs/{addr}"),
         (format!("/api/v1/ibgibs/{tip}?getGraph=true"), "/api/v1/ibgibs/{addr}"),
         (format!("/api/v1/tips/{tjp}"), "/api/v1/tips/{addr}"),
-        ("/api/v1/tips?ib=alpha".to_owned(), "/api/v1/tips"),
+        ("/api/v1/tips?ib=folder".to_owned(), "/api/v1/tips"),
         ("/api/v1/tips".to_owned(), "/api/v1/tips"),
         (format!("/api/v1/tips/x%5E{}", "A".repeat(64)), "/api/v1/tips/{addr}"),
         ("/api/v1/tips/nonsense".to_owned(), "/api/v1/tips/{addr}"),

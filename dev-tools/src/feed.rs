@@ -1,4 +1,5 @@
-//! What happens at the host, kept for the page: the last events, and the last sagas with their messages.
+//! What happens at the operator's host and at the rows', kept for the page: the last events, and the last sagas with
+//! their messages.
 
 use crate::Shared;
 use crate::answer::{answer, maybe, ms, number};
@@ -24,7 +25,7 @@ const MESSAGES_MAX: usize = 400;
 /// Events in one piece of the stream.
 const PIECE_MAX: usize = 200;
 
-/// The newest events and sagas of one host.
+/// The newest events and sagas of both hosts.
 pub(crate) struct Feed {
     kept: Mutex<Kept>,
     /// The newest event's number; the sender goes when the feed is closed.
@@ -37,11 +38,17 @@ struct Kept {
     last: u64,
     events: VecDeque<(u64, String)>,
     sagas: VecDeque<Saga>,
+    /// Connections counted so far.
+    connections: u64,
+    /// The page's number of an open connection: each host counts its own from one.
+    open: HashMap<(&'static str, u64), u64>,
 }
 
 /// One connection.
 struct Saga {
     connection: u64,
+    /// The space that it leads to, by name.
+    space: &'static str,
     identity: Option<String>,
     state: &'static str,
     phases: Vec<(&'static str, i64)>,
@@ -58,6 +65,7 @@ impl Saga {
         let phases = self.phases.iter().map(|(phase, at)| object([("phase", (*phase).into()), ("at_ms", ms(*at))]));
         object([
             ("connection", Value::integer(self.connection)),
+            ("space", self.space.into()),
             ("identity", maybe(self.identity.as_deref())),
             ("state", self.state.into()),
             ("phase", maybe(self.phases.last().map(|p| p.0))),
@@ -73,18 +81,21 @@ impl Saga {
 }
 
 impl Feed {
-    /// Follows a host until it is gone.
-    pub(crate) fn follow(host: &Host) -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         let (newest, seen) = watch::channel(0);
-        let feed = Arc::new(Self { kept: Mutex::default(), newest: Mutex::new(Some(newest)), seen });
+        Arc::new(Self { kept: Mutex::default(), newest: Mutex::new(Some(newest)), seen })
+    }
+
+    /// Follows the host of the space called `space` until it is gone.
+    pub(crate) fn follow(self: &Arc<Self>, space: &'static str, host: &Host) {
         let mut events = host.events();
-        let follower = Arc::downgrade(&feed);
+        let follower = Arc::downgrade(self);
         tokio::spawn(async move {
             loop {
                 let event = events.recv().await;
                 let Some(feed) = follower.upgrade() else { return };
                 match event {
-                    Ok(event) => feed.note(&event),
+                    Ok(event) => feed.note(space, &event),
                     Err(RecvError::Lagged(missed)) => {
                         feed.tell(None, "missed", &format!("{missed} events came too fast to be shown"), object([]));
                     }
@@ -92,7 +103,6 @@ impl Feed {
                 }
             }
         });
-        feed
     }
 
     /// Ends all event streams.
@@ -135,8 +145,10 @@ impl Feed {
         }
     }
 
-    fn note(&self, event: &HostEvent) {
+    fn note(&self, space: &'static str, event: &HostEvent) {
         let now = now_ms();
+        // What was opened before it was followed has no number, and stands in no list.
+        let number_of = |id: u64| self.kept().open.get(&(space, id)).copied().unwrap_or_default();
         match event {
             HostEvent::Registered(tjp) => {
                 self.tell(None, "registered", "identity registered", object([("identity", tjp.into())]));
@@ -146,8 +158,12 @@ impl Feed {
             }
             HostEvent::Opened(id) => {
                 let mut kept = self.kept();
+                kept.connections += 1;
+                let connection = kept.connections;
+                kept.open.insert((space, *id), connection);
                 kept.sagas.push_back(Saga {
-                    connection: *id,
+                    connection,
+                    space,
                     identity: None,
                     state: "open",
                     phases: vec![("hello", now)],
@@ -162,19 +178,22 @@ impl Feed {
                     kept.sagas.pop_front();
                 }
                 drop(kept);
-                self.tell(Some(*id), "opened", "connection opened", object([]));
+                self.tell(Some(connection), "opened", "connection opened", object([]));
             }
             HostEvent::Connected(id, identity) => {
+                let id = number_of(*id);
                 let identity = identity.as_ref().map(ToString::to_string);
-                self.on_saga(*id, |s| s.identity.clone_from(&identity));
+                self.on_saga(id, |s| s.identity.clone_from(&identity));
                 let detail = object([("identity", maybe(identity.as_deref()))]);
-                self.tell(Some(*id), "connected", "identity proved", detail);
+                self.tell(Some(id), "connected", "identity proved", detail);
             }
             HostEvent::Phase(id, phase) => {
-                self.on_saga(*id, |s| s.phases.push((phase, now)));
-                self.tell(Some(*id), "phase", &format!("phase {phase}"), object([("phase", (*phase).into())]));
+                let id = number_of(*id);
+                self.on_saga(id, |s| s.phases.push((phase, now)));
+                self.tell(Some(id), "phase", &format!("phase {phase}"), object([("phase", (*phase).into())]));
             }
             HostEvent::Message(message) => {
+                let id = number_of(message.connection);
                 let way = if message.incoming { "in" } else { "out" };
                 let detail = object([
                     ("way", way.into()),
@@ -182,7 +201,7 @@ impl Feed {
                     ("bytes", number(message.bytes)),
                     ("signer", maybe(message.signer.as_deref())),
                 ]);
-                self.on_saga(message.connection, |s| {
+                self.on_saga(id, |s| {
                     if s.messages.len() == MESSAGES_MAX {
                         s.messages_left_out += 1;
                         return;
@@ -194,27 +213,29 @@ impl Feed {
                     s.messages.push(shown);
                 });
                 let text = format!("{way} {} ({} bytes)", message.kind, message.bytes);
-                self.tell(Some(message.connection), "message", &text, detail);
+                self.tell(Some(id), "message", &text, detail);
             }
             HostEvent::Done(id, done) => {
+                let id = number_of(*id);
                 let detail = object([
                     ("saga", done.saga_id.as_str().into()),
                     ("turns", number(done.turns)),
                     ("nodes_received", number(done.nodes_received)),
                     ("nodes_sent", number(done.nodes_sent)),
                 ]);
-                self.on_saga(*id, |s| {
+                self.on_saga(id, |s| {
                     s.state = "done";
                     s.done = detail.clone();
                 });
                 let text = format!("saga committed: {} nodes received, {} sent", done.nodes_received, done.nodes_sent);
-                self.tell(Some(*id), "done", &text, detail);
+                self.tell(Some(id), "done", &text, detail);
             }
             HostEvent::Closed(id, error) => {
+                let id = self.kept().open.remove(&(space, *id)).unwrap_or_default();
                 let detail = error
                     .as_ref()
                     .map_or(Value::Null, |e| object([("code", e.code().into()), ("message", e.to_string().into())]));
-                self.on_saga(*id, |s| {
+                self.on_saga(id, |s| {
                     s.ended_ms = Some(now);
                     s.error = detail.clone();
                     s.state = match (s.state, error) {
@@ -224,7 +245,7 @@ impl Feed {
                     };
                 });
                 let text = error.as_ref().map_or("connection closed".to_owned(), |e| format!("connection failed: {e}"));
-                self.tell(Some(*id), "closed", &text, detail);
+                self.tell(Some(id), "closed", &text, detail);
             }
             HostEvent::Forked(tjp) => {
                 let text = "identity signed two frames on one past; both are kept as evidence";

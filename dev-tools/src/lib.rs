@@ -5,7 +5,8 @@
 //! call needs the token, a `Host` of this machine, and no foreign `Origin`.
 //!
 //! The scenarios are those of `ibgib-scenarios`, which the tests play too: page and tests cannot disagree. Each row has a
-//! sender with a space of its own, which reaches the server over a real WebSocket.
+//! sender with a space of its own, which reaches a second server, in the same process, over a real WebSocket: the rows
+//! leave nothing in the operator's space.
 //!
 //! ```
 //! use ibgib_dev_tools::{DevTools, new_token};
@@ -28,8 +29,11 @@
 mod answer;
 mod feed;
 mod guard;
+mod names;
 mod rows;
 mod sender;
+mod settle;
+mod stage;
 mod views;
 
 use answer::ToolError;
@@ -43,6 +47,7 @@ use ibgib_peer::Host;
 use ibgib_peer::entropy::random_hex;
 use ibgib_server::Door;
 use rows::Rows;
+use stage::Stage;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -60,6 +65,7 @@ pub(crate) struct Shared {
     pub(crate) url: OnceLock<String>,
     pub(crate) store: OnceLock<PathBuf>,
     pub(crate) rows: Rows,
+    pub(crate) stage: Stage,
     pub(crate) feed: Arc<Feed>,
     pub(crate) started_ms: i64,
 }
@@ -79,14 +85,17 @@ impl fmt::Debug for DevTools {
 impl DevTools {
     /// Tools for `host`, opened by whoever knows `token`. Follows the host's events from now on; needs a runtime.
     pub fn new(host: Arc<Host>, token: String) -> Self {
-        let feed = Feed::follow(&host);
+        let feed = Feed::new();
+        feed.follow(views::SERVER, &host);
+        let stage = Stage::new(host.limits().clone());
+        feed.follow(stage::NAME, stage.host());
         let started_ms = ibgib_peer::entropy::now_ms();
         let rows = Rows::new();
         let (url, store) = (OnceLock::new(), OnceLock::new());
-        Self { shared: Arc::new(Shared { host, token, url, store, rows, feed, started_ms }) }
+        Self { shared: Arc::new(Shared { host, token, url, store, rows, stage, feed, started_ms }) }
     }
 
-    /// Tells where the server listens, which the rows' senders connect to. The first call counts.
+    /// Tells where the server listens. The first call counts.
     pub fn listening(&self, url: &str) {
         let _ = self.shared.url.set(url.to_owned());
     }
@@ -124,7 +133,8 @@ impl Door for DevTools {
             .route("/spaces/{space}/node", get(views::node))
             .route("/spaces/{space}/graph", get(views::graph))
             .route("/spaces/{space}/keystones", get(views::keystones))
-            .route("/spaces/{space}/conflicts", get(views::conflicts))
+            .route("/spaces/{space}/conflicts", get(views::conflicts).post(settle::settle))
+            .route("/spaces/{space}/names", get(names::list))
             .route("/sagas", get(feed::sagas))
             .route("/events", get(feed::events))
             .fallback(|| async { ToolError::not_found("this path") })
@@ -139,11 +149,12 @@ impl Door for DevTools {
         page.layer(axum::middleware::from_fn(guard::place))
     }
 
-    /// Ends the event streams, which would keep the server from shutting down.
+    /// Ends the event streams, which would keep the server from shutting down, and the rows' server.
     fn background(self: Arc<Self>, stop: CancellationToken) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             stop.cancelled().await;
             self.shared.feed.close();
+            self.shared.stage.close().await;
         })
     }
 }
@@ -153,12 +164,13 @@ const CSS: &str = "text/css; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
 /// The page's files: path, type, content.
-const FILES: [(&str, &str, &str); 17] = [
+const FILES: [(&str, &str, &str); 21] = [
     ("/dev-tools/", "text/html; charset=utf-8", include_str!("../static/index.html")),
     ("/dev-tools/api.js", JS, include_str!("../static/api.js")),
     ("/dev-tools/app.js", JS, include_str!("../static/app.js")),
     ("/dev-tools/conflicts.js", JS, include_str!("../static/conflicts.js")),
     ("/dev-tools/dag.js", JS, include_str!("../static/dag.js")),
+    ("/dev-tools/diff.js", JS, include_str!("../static/diff.js")),
     ("/dev-tools/dom.js", JS, include_str!("../static/dom.js")),
     ("/dev-tools/events.js", JS, include_str!("../static/events.js")),
     ("/dev-tools/faults.js", JS, include_str!("../static/faults.js")),
@@ -166,11 +178,14 @@ const FILES: [(&str, &str, &str); 17] = [
     ("/dev-tools/hash.js", JS, include_str!("../static/hash.js")),
     ("/dev-tools/icon.svg", SVG, include_str!("../static/icon.svg")),
     ("/dev-tools/keystones.js", JS, include_str!("../static/keystones.js")),
+    ("/dev-tools/names.js", JS, include_str!("../static/names.js")),
     ("/dev-tools/rows.js", JS, include_str!("../static/rows.js")),
     ("/dev-tools/sagas.js", JS, include_str!("../static/sagas.js")),
     ("/dev-tools/spaces.js", JS, include_str!("../static/spaces.js")),
     ("/dev-tools/style.css", CSS, include_str!("../static/style.css")),
     ("/dev-tools/timelines.js", JS, include_str!("../static/timelines.js")),
+    ("/dev-tools/trouble.js", JS, include_str!("../static/trouble.js")),
+    ("/dev-tools/waterfall.js", JS, include_str!("../static/waterfall.js")),
 ];
 
 fn file(kind: &'static str, body: &'static str) -> Response {

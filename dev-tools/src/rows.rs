@@ -1,4 +1,5 @@
-//! The rows: one per scenario, three presses each, every row with a sender and a space of its own.
+//! The rows: one per scenario, three presses each, every row with a sender and a space of its own. They all sync with
+//! the rows' server ([`crate::stage`]).
 
 use crate::answer::{ToolError, answer, maybe, number, parse};
 use crate::{Shared, sender};
@@ -190,10 +191,11 @@ fn joined(pressed: Result<Result<Value, ToolError>, tokio::task::JoinError>) -> 
     pressed.unwrap_or_else(|e| Err(ToolError::new(Code::Internal, e.to_string())))
 }
 
-/// What a row's sender reaches the server with.
-fn remote(shared: &Shared) -> Result<Arc<dyn Remote>, ToolError> {
-    let url = shared.url.get().ok_or_else(|| ToolError::new(Code::Starting, "the server does not listen yet"))?;
-    Ok(sender::remote(&shared.host, url, *locked(&shared.rows.faults))?)
+/// What a row's sender reaches the rows' server with.
+async fn remote(shared: &Shared) -> Result<Arc<dyn Remote>, ToolError> {
+    let url = shared.stage.url().await?;
+    let faults = *locked(&shared.rows.faults);
+    Ok(sender::remote(shared.stage.host(), &url, faults)?)
 }
 
 /// Runs steps of one row, stopping at the first that fails.
@@ -217,11 +219,11 @@ async fn run(shared: &Shared, id: &str, steps: &[Step], name: &str) -> Result<Va
             let source: Arc<dyn Space> = Arc::new(MemorySpace::new(space_name(id)));
             let stage = Stage {
                 source: Arc::clone(&source),
-                dest: Arc::clone(shared.host.space()),
-                remote: remote(shared)?,
+                dest: Arc::clone(shared.stage.host().space()),
+                remote: remote(shared).await?,
                 with_identity: true,
                 seed: random_hex(),
-                limits: Limits { idle_ms_max: IDLE_MS_MAX, ..shared.host.limits().clone() },
+                limits: Limits { idle_ms_max: IDLE_MS_MAX, ..shared.stage.host().limits().clone() },
             };
             *held = Some(Play::new(stage));
             *locked(&row.shown) = Shown { source: Some(source), ..Shown::default() };
@@ -229,7 +231,7 @@ async fn run(shared: &Shared, id: &str, steps: &[Step], name: &str) -> Result<Va
         let Some(play) = held.as_mut() else {
             return Err(ToolError::new(Code::NotReady, "press setup first"));
         };
-        play.stage.remote = remote(shared)?;
+        play.stage.remote = remote(shared).await?;
         let before = play.checks.len();
         let mut played = Ok(());
         if anew {

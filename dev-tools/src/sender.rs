@@ -1,5 +1,5 @@
-//! How a row's sender reaches the server: a real WebSocket, with faults when they are set, and let in whatever the
-//! server's policy says.
+//! How a row's sender reaches the rows' server: a real WebSocket, with faults when they are set. Nobody else is let in
+//! there.
 
 use async_trait::async_trait;
 use ibgib::{Addr, IbGib, Verified};

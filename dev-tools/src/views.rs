@@ -1,17 +1,19 @@
 //! What is in the spaces: counts, timelines, nodes, keystones, conflicts.
 
-use crate::Shared;
 use crate::answer::{ToolError, address, answer, maybe, ms, number};
+use crate::names::Names;
+use crate::{Shared, stage};
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
+use ibgib::conflict::Conflict;
 use ibgib::{Addr, IbGib, Value, Verified, object, strings};
 use ibgib_peer::entropy::now_ms;
 use ibgib_peer::identity;
 use ibgib_peer::saga::Code;
-use ibgib_spaces::{Follow, Kind, Space};
+use ibgib_spaces::{Follow, Kind, Space, Tip};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
@@ -23,19 +25,20 @@ const GRAPH_MAX: usize = 100_000;
 /// Nodes loaded at once.
 const BATCH: usize = 256;
 /// The name of the server's space.
-const SERVER: &str = "server";
+pub(crate) const SERVER: &str = "server";
 
-type Answer = Result<Response, ToolError>;
+pub(crate) type Answer = Result<Response, ToolError>;
 type Params = Query<HashMap<String, String>>;
 
-/// All spaces by name, the server's first.
+/// All spaces by name, the server's first, then what the rows sync with.
 fn all(shared: &Shared) -> Vec<(String, Arc<dyn Space>)> {
-    let mut out = vec![(SERVER.to_owned(), Arc::clone(shared.host.space()))];
+    let hosts = [(SERVER, &shared.host), (stage::NAME, shared.stage.host())];
+    let mut out: Vec<_> = hosts.map(|(name, host)| (name.to_owned(), Arc::clone(host.space()))).into();
     out.extend(shared.rows.spaces());
     out
 }
 
-fn named(shared: &Shared, name: &str) -> Result<Arc<dyn Space>, ToolError> {
+pub(crate) fn named(shared: &Shared, name: &str) -> Result<Arc<dyn Space>, ToolError> {
     let found = all(shared).into_iter().find(|(n, _)| n == name);
     found.map(|(_, space)| space).ok_or_else(|| ToolError::not_found(&format!("a space {name}")))
 }
@@ -140,7 +143,7 @@ fn limit(query: &Params) -> Result<usize, ToolError> {
     limit.ok_or_else(|| ToolError::new(Code::BadQuery, format!("limit must be between 1 and {LIST_MAX}")))
 }
 
-/// `GET spaces/{space}/timelines?kind=&limit=`.
+/// `GET spaces/{space}/timelines?kind=&limit=&find=`.
 pub(crate) async fn timelines(State(shared): State<Arc<Shared>>, Path(space): Path<String>, query: Params) -> Answer {
     let space = named(&shared, &space)?;
     let kind = match query.get("kind").map_or("all", String::as_str) {
@@ -153,9 +156,33 @@ pub(crate) async fn timelines(State(shared): State<Arc<Shared>>, Path(space): Pa
         }
     };
     let limit = limit(&query)?;
-    let tips = space.tips(kind).await?;
+    let (mut tips, names) = (space.tips(kind).await?, Names::read(&*space).await?);
+    let mut found = None;
+    if let Some(text) = query.get("find").map(|text| text.trim().to_lowercase()).filter(|text| !text.is_empty()) {
+        // The address of any node leads to its timeline.
+        let addr = query.get("find").and_then(|text| text.trim().parse::<Addr>().ok());
+        let node = match addr {
+            Some(addr) => space.node(&addr).await?,
+            None => None,
+        };
+        let of = node.as_ref().and_then(|node| node.tjp());
+        tips.retain(|tip| {
+            let name = names.of(&tip.tjp);
+            let texts = [Some(tip.tjp.as_str()), Some(tip.addr.as_str()), name.map(|n| &*n.name)];
+            of.as_ref() == Some(&tip.tjp) || texts.iter().flatten().any(|t| t.to_lowercase().contains(&text))
+        });
+        found = node.map(|node| node.addr().clone());
+    }
+    // Files by name first; what has none stays in the order of the addresses.
+    tips.sort_by(|a, b| {
+        let key = |tip: &Tip| names.of(&tip.tjp).map(|n| (n.name.clone(), n.folder.clone()));
+        let (a, b) = (key(a), key(b));
+        a.is_none().cmp(&b.is_none()).then(a.cmp(&b))
+    });
     let shown = tips.iter().take(limit).map(|tip| {
         object([
+            ("name", maybe(names.of(&tip.tjp).map(|n| n.name.as_str()))),
+            ("folder", maybe(names.of(&tip.tjp).and_then(|n| n.folder.as_deref()))),
             ("tjp", (&tip.tjp).into()),
             ("tip", (&tip.addr).into()),
             ("n", tip.n.map_or(Value::Null, number)),
@@ -163,7 +190,11 @@ pub(crate) async fn timelines(State(shared): State<Arc<Shared>>, Path(space): Pa
         ])
     });
     let more = tips.len() > limit;
-    Ok(answer(&object([("tips", shown.collect::<Vec<_>>().into()), ("more", more.into())])))
+    Ok(answer(&object([
+        ("tips", shown.collect::<Vec<_>>().into()),
+        ("more", more.into()),
+        ("node", maybe(found.as_ref())),
+    ])))
 }
 
 /// `GET spaces/{space}/timeline?tjp=&limit=`: newest frames first.
@@ -280,7 +311,7 @@ pub(crate) async fn keystones(State(shared): State<Arc<Shared>>, Path(space): Pa
 /// `GET spaces/{space}/conflicts`: what the tips of living timelines carry.
 pub(crate) async fn conflicts(State(shared): State<Arc<Shared>>, Path(space): Path<String>) -> Answer {
     let space = named(&shared, &space)?;
-    let mut out = Vec::new();
+    let (mut out, names) = (Vec::new(), Names::read(&*space).await?);
     let tips = space.tips(Some(Kind::Living)).await?;
     for tips in tips.chunks(BATCH) {
         let addrs: Vec<Addr> = tips.iter().map(|t| t.addr.clone()).collect();
@@ -288,7 +319,11 @@ pub(crate) async fn conflicts(State(shared): State<Arc<Shared>>, Path(space): Pa
             let Some(frame) = frame else { continue };
             for stone in space.get(&frame.rel8n_addrs("conflict")).await?.iter().flatten() {
                 let part = |name: &str| stone.datum(name).cloned().unwrap_or(Value::Null);
+                let name = names.of(&tip.tjp);
                 out.push(object([
+                    ("name", maybe(name.map(|n| n.name.as_str()))),
+                    ("folder", maybe(name.and_then(|n| n.folder.as_deref()))),
+                    ("now", maybe(Conflict::of(stone).now(&frame))),
                     ("tjp", (&tip.tjp).into()),
                     ("tip", (&tip.addr).into()),
                     ("stone", stone.addr().into()),

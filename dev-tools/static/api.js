@@ -72,7 +72,7 @@ export function open(path, { method = "GET", value, signal } = {}) {
 
 export const get = async (path) => body(await open(path), "json");
 export const getText = async (path) => body(await open(path), "text");
-export const post = async (path) => body(await open(path, { method: "POST" }), "json");
+export const post = async (path, value) => body(await open(path, { method: "POST", value }), "json");
 export const put = async (path, value) => body(await open(path, { method: "PUT", value }), "json");
 
 const enc = encodeURIComponent;
@@ -81,23 +81,17 @@ const enc = encodeURIComponent;
 export const getNode = (space, addr) => get(`/spaces/${enc(space)}/node?addr=${enc(addr)}`);
 
 /**
- * The newest frame of the timeline that an address belongs to, as the server tells anybody; where its policy keeps that
- * from anybody, as it tells this page.
+ * The newest frame of a timeline as a space has it.
+ * @param {string} space
  * @param {string} addr
  * @param {string | null} tjp the timeline; none for a constant, which is its own newest
  * @returns {Promise<string>}
  */
-export async function getTip(addr, tjp) {
-  try {
-    return (await body(await send(`/api/v1/tips/${enc(addr)}`), "json")).tip;
-  } catch (error) {
-    if (!(error instanceof ApiError) || error.status !== 403) throw error;
-    return tjp === null ? addr : (await get(`/spaces/server/timeline?tjp=${enc(tjp)}&limit=1`)).tip;
-  }
-}
+export const getTip = async (space, addr, tjp) =>
+  tjp === null ? addr : (await get(`/spaces/${enc(space)}/timeline?tjp=${enc(tjp)}&limit=1`)).tip;
 
 /**
- * The graph of a node as the row's own space has it, JSON Lines.
+ * The graph of a node as a space has it, JSON Lines.
  * @param {string} space
  * @param {string} addr
  */

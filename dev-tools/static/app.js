@@ -7,10 +7,12 @@ import { buildEvents, followEvents, onEvent, restartEvents } from "./events.js";
 import { buildFaults, loadFaults, showFaults } from "./faults.js";
 import { checkNode, computeGib } from "./hash.js";
 import { buildKeystones, loadKeystones } from "./keystones.js";
+import { loadNames } from "./names.js";
 import { loadRows, startRows } from "./rows.js";
 import { buildSagas, loadSagas } from "./sagas.js";
-import { buildSpaces, loadSpaces } from "./spaces.js";
-import { buildTimelines, loadTimelines } from "./timelines.js";
+import { buildSpaces, choose as chooseSpace, loadSpaces } from "./spaces.js";
+import { buildTimelines, loadTimelines, search } from "./timelines.js";
+import { loadTrouble } from "./trouble.js";
 
 const TABS = [
   { id: "sagas", title: "Sagas", build: buildSagas, load: loadSagas, live: true },
@@ -61,6 +63,44 @@ function choose(tab) {
   tab.load();
 }
 
+/** Shows a panel, in a space if that matters there. */
+function open(id, space) {
+  if (space) chooseSpace(space);
+  choose(TABS.find((tab) => tab.id === id));
+  byId(`tab-${id}`).focus();
+}
+
+const lookForTrouble = () => loadTrouble(open);
+
+/** Looks for what stands in the field above the panels. */
+function startSearch() {
+  const field = byId("search");
+  const timelines = TABS.find((tab) => tab.id === "timelines");
+  const look = soon(() => {
+    if (shown === timelines) return search(field.value);
+    shown = timelines;
+    mark();
+    return search(field.value);
+  }, 150);
+  field.addEventListener("input", look);
+  addEventListener("keydown", (event) => {
+    const typing = document.activeElement?.matches("input, select, textarea");
+    if (event.key !== "/" || typing || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    field.focus();
+    field.select();
+  });
+}
+
+// Where both columns do not fit beside each other, the panels come before the rows, for the eye as for the Tab key.
+const narrow = matchMedia("(max-width: 1079px)");
+
+function place() {
+  const [phases, inspect] = [byId("phases"), byId("inspect")];
+  if (narrow.matches) phases.before(inspect);
+  else inspect.before(phases);
+}
+
 // Which run of the server we talk to, told by when it started.
 let startedAt = 0;
 
@@ -104,6 +144,7 @@ const limitText = (name, value) =>
   /bytes/.test(name) && typeof value === "number" ? `${bytes(value)}` : typeof value === "number" ? number(value) : String(value);
 
 function loadAll() {
+  loadNames("server").then(lookForTrouble);
   loadRows();
   shown.load();
 }
@@ -163,22 +204,31 @@ function start() {
   });
   byId("main").hidden = false;
   buildTabs();
-  byId("jump-inspect").addEventListener("click", () => {
-    byId("inspect").scrollIntoView();
-    byId("inspect").focus({ preventScroll: true });
+  byId("jump-phases").addEventListener("click", () => {
+    byId("phases").scrollIntoView();
+    byId("phases").focus({ preventScroll: true });
   });
-  startRows();
+  narrow.addEventListener("change", place);
+  place();
+  startSearch();
+  startRows().then(lookForTrouble);
+  addEventListener("trouble", soon(lookForTrouble, 100));
   beat();
-  shown.load();
+  loadNames("server").then(() => shown.load());
   const refreshRows = soon(loadRows, 300);
   const refreshShown = soon(() => shown.live && shown.load(), 300);
   const refreshAll = soon(() => shown.load(), 500);
   // Whether the server is there at all is asked by the clock.
   const refreshOverview = soon(() => loadOverview().catch(() => {}), 500);
+  const refreshTrouble = soon(lookForTrouble, 500);
+  const refreshNames = soon(() => loadNames("server"), 300);
+  const big = ["row", "done", "settled"];
   onEvent((event) => {
     if (event.kind === "row") refreshRows();
-    if (event.kind === "row" || event.kind === "done" || event.kind === "registered") refreshOverview();
-    if (event.kind === "row" || event.kind === "done") refreshAll();
+    if (big.includes(event.kind) || event.kind === "registered") refreshOverview();
+    if (event.kind === "done") refreshNames();
+    if (big.includes(event.kind) || event.kind === "closed" || event.kind === "forked") refreshTrouble();
+    if (big.includes(event.kind)) refreshAll();
     else refreshShown();
   });
   followEvents();

@@ -94,7 +94,7 @@ export function drawDag(frames, selected, onselect) {
       mark(frame, place),
       frame.conflicts > 0 && s("circle", { class: "conflicted", cx: x(place.lane), cy: y(place.row), r: 12 }),
       s("text", { x: text, y: y(place.row) + 4 }, s("tspan", { class: "n" }, n), s("tspan", { class: "role", dx: 8 }, frame.role),
-        frame.conflicts > 0 && s("tspan", { class: "bad", dx: 8 }, `⚠ ${frame.conflicts}`),
+        frame.conflicts > 0 && s("tspan", { class: "bad", dx: 8 }, `${frame.conflicts} in conflict`),
         s("tspan", { class: "hash", dx: 8 }, shorten(frame.addr, 12)),
         frame.timestamp && s("tspan", { class: "when", dx: 8 }, timeOf(frame.timestamp)),
         s("tspan", { class: "hashed", dx: 8 })),
@@ -115,7 +115,7 @@ export function markChecked(picture, addr, reason) {
   const mark = frame?.querySelector(".hashed");
   if (!mark) return;
   mark.setAttribute("class", reason === "" ? "hashed" : "hashed bad");
-  mark.textContent = reason === "" ? "✓" : "hash ✗";
+  mark.textContent = reason === "" ? "hash holds" : "hash wrong";
   if (reason !== "") frame.querySelector("title").textContent = `${addr}\n${reason}`;
 }
 

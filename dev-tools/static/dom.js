@@ -1,4 +1,21 @@
-// Small things that every view needs. Data reaches the page through text nodes and attributes only, never as markup.
+// Small things that every view needs. Data reaches the page through text nodes and attributes only, never as markup,
+// and what cannot be seen in it (control characters, those that turn the direction of a text) is written out.
+
+import { nameOf } from "./names.js";
+
+// Line breaks and tabs stay: they are shown as what they are.
+const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]|[\u{e0000}-\u{e007f}]/gu;
+const written = (char) => `\\u{${char.codePointAt(0).toString(16)}}`;
+
+/** A text as it may be shown, whoever wrote it. */
+export const visible = (text) => String(text).replace(UNSEEN, written);
+
+/** The same for what stands on one line, as names do. */
+export const oneLine = (text) => visible(text).replace(/[\n\t]/g, written);
+
+// Signs that some fonts lack are drawn by the style sheet; the text stays for whoever copies or hears it.
+const SIGNS = { "✓": "check", "✗": "cross", "⚠": "warning", "🎉": "star", "■": "square", "●": "dot", "◆": "diamond", "○": "ring", "→": "right", "←": "left", "↓": "down", "↑": "up" };
+const SIGN = new RegExp(`(${Object.keys(SIGNS).join("|")})`, "u");
 
 /**
  * An element: h("p", { class: "x", onclick: f }, "text", child, [children]).
@@ -28,6 +45,8 @@ function set(element, props) {
   for (const [name, value] of Object.entries(props)) {
     if (value === undefined || value === null || value === false) continue;
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    // What is read by people, unlike what the page finds its things by.
+    else if (name === "title" || name === "aria-label") element.setAttribute(name, visible(value));
     else element.setAttribute(name, value === true ? "" : String(value));
   }
 }
@@ -35,8 +54,21 @@ function set(element, props) {
 function append(element, children) {
   for (const child of children.flat(3)) {
     if (child === null || child === undefined || child === false) continue;
-    element.append(child instanceof Node ? child : document.createTextNode(String(child)));
+    if (child instanceof Node) element.append(child);
+    else element.append(...pieces(element, visible(child)));
   }
+}
+
+/** A text with its signs drawn; those of SVG stay text. */
+function pieces(element, text) {
+  if (element.namespaceURI === SVG || element.tagName === "OPTION") return [text];
+  return text.split(SIGN).filter(Boolean).map((part) => {
+    if (!SIGNS[part]) return part;
+    const sign = document.createElement("span");
+    sign.className = `glyph ${SIGNS[part]}`;
+    sign.textContent = part;
+    return sign;
+  });
 }
 
 /** @param {string} id */
@@ -45,10 +77,46 @@ export const byId = (id) => /** @type {any} */ (document.getElementById(id));
 /** Replaces what an element holds. The focus stays at the same thing when that is drawn again. */
 export function fill(element, ...children) {
   const focused = element.contains(document.activeElement) ? selectorOf(document.activeElement) : "";
+  const opened = [...element.querySelectorAll("details[open]")].map(keyOf).filter(Boolean);
   element.replaceChildren();
   append(element, children);
+  for (const details of element.querySelectorAll("details")) if (opened.includes(keyOf(details))) details.open = true;
   if (focused) element.querySelector(focused)?.focus({ preventScroll: true });
   return element;
+}
+
+/** What tells the same folded part again after it was drawn anew. */
+const keyOf = (details) => details.dataset.key || details.id;
+
+/** What each list that is drawn with {@link fillWith} shows. */
+const shown = new WeakMap();
+
+/** As {@link fill}, unless what is to be shown is what is shown already. */
+export function fillWith(element, state, children) {
+  const seen = JSON.stringify(state);
+  if (shown.get(element) === seen) return;
+  fill(element, children());
+  shown.set(element, seen);
+}
+
+/** Shows why a list could not be loaded; the next one that can is drawn whatever was shown before. */
+export function fillProblem(element, error, again) {
+  fill(element, problem(error, again));
+  shown.delete(element);
+}
+
+/** Puts elements in place without touching those that stand already: what has the focus or is open stays so. */
+export function update(list, wanted) {
+  const focused = list.contains(document.activeElement) ? document.activeElement : null;
+  const again = focused ? selectorOf(focused) : "";
+  const keep = new Set(wanted);
+  for (const element of [...list.children]) if (!keep.has(element)) element.remove();
+  let at = list.firstChild;
+  for (const element of wanted) {
+    if (element === at) at = at.nextSibling;
+    else list.insertBefore(element, at);
+  }
+  if (focused && focused !== document.activeElement) (focused.isConnected ? focused : again && list.querySelector(again))?.focus?.({ preventScroll: true });
 }
 
 /** What finds an element again after it was drawn anew, or "" when it has no name. */
@@ -60,11 +128,14 @@ function selectorOf(element) {
 
 /** Sets a text only when it differs, so that live regions do not speak twice. */
 export function say(element, text) {
-  if (element.textContent !== text) element.textContent = text;
+  if (element.textContent === visible(text)) return;
+  element.replaceChildren();
+  append(element, [text]);
 }
 
 /** The middle of an address is what nobody compares by eye. */
-export function shorten(addr, head = 18, tail = 6) {
+export function shorten(text, head = 18, tail = 6) {
+  const addr = oneLine(text);
   const at = addr.indexOf("^");
   const ib = at < 0 ? "" : addr.slice(0, at + 1);
   const gib = addr.slice(at + 1);
@@ -72,10 +143,12 @@ export function shorten(addr, head = 18, tail = 6) {
   return gib.length > 16 ? `${name}${gib.slice(0, 6)}…${gib.slice(-tail)}` : name + gib;
 }
 
-/** An address, shortened; a click copies the whole. */
+/** An address, shortened, after the name of what it belongs to; a click copies the whole. */
 export function addrChip(addr, label) {
   if (!addr) return h("span", { class: "muted" }, "none");
-  const chip = h("button", { type: "button", class: "addr", title: `${addr}\n(click copies)` }, label ?? shorten(addr));
+  const name = label ? "" : nameOf(addr);
+  const chip = h("button", { type: "button", class: "addr", title: `${addr}\n(click copies)` },
+    name && h("span", { class: "named" }, oneLine(name), " "), label ?? shorten(addr));
   chip.addEventListener("click", (event) => {
     event.stopPropagation();
     copy(addr, chip);
@@ -93,8 +166,8 @@ export function copyButton(text, what = "copy") {
 async function copy(text, button) {
   const before = button.dataset.label ?? button.textContent;
   button.dataset.label = before;
-  button.textContent = (await toClipboard(text)) ? "copied" : "not copied";
-  setTimeout(() => (button.textContent = before), 1200);
+  say(button, (await toClipboard(text)) ? "copied" : "not copied");
+  setTimeout(() => say(button, before), 1200);
 }
 
 async function toClipboard(text) {

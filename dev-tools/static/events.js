@@ -1,7 +1,7 @@
 // The event stream, read by hand because EventSource cannot send the token in a header, and the event log.
 
 import { ApiError, open } from "./api.js";
-import { addrChip, byId, clock, empty, fill, h, number } from "./dom.js";
+import { addrChip, byId, clock, empty, fill, h, number, update } from "./dom.js";
 
 const KEPT = 5000;
 const SHOWN = 300;
@@ -141,17 +141,6 @@ function draw() {
   const none = events.length === 0 ? "No events yet: press 3B Setup, and see here what the server does." : "No event matches the filter.";
   if (shown.length === 0) fill(list, h("li", {}, empty(none)));
   else update(list, shown.map(line));
-}
-
-/** Puts elements in place without touching those that stand already: what has the focus or is open stays so. */
-function update(list, wanted) {
-  const keep = new Set(wanted);
-  for (const element of [...list.children]) if (!keep.has(element)) element.remove();
-  let at = list.firstChild;
-  for (const element of wanted) {
-    if (element === at) at = at.nextSibling;
-    else list.insertBefore(element, at);
-  }
 }
 
 function togglePause() {

@@ -1,9 +1,12 @@
 // The page's own check after a sync: both sides' graphs are fetched, every node is hashed again, and both are compared
 // node by node. The server's word that all is well is not asked for.
 
-import { getIbGibGraph, getSpaceGraph, getTip } from "./api.js";
+import { getSpaceGraph, getTip } from "./api.js";
 import { addrOf, checkNode, tjpOf } from "./hash.js";
 import { plural, shorten } from "./dom.js";
+
+// The space of the server that the rows sync with.
+const SERVER = "rows";
 
 /** A graph that was read: address → content, and the timeline that its root belongs to. */
 class Graph extends Map {
@@ -58,15 +61,14 @@ function difference(server, own, space) {
  * Compares one graph of both sides.
  * @param {{name: string, addr: string}} graph
  * @param {string} space the row's own space
- * @param {string | null} domain
  */
-async function compareOne({ name, addr }, space, domain) {
-  const sentence = `seen by this page: tip and graph of ${name} are the same at the server and in ${space}, every hash holds`;
+async function compareOne({ name, addr }, space) {
+  const sentence = `seen by this page: tip and graph of ${name} are the same at the rows' server and in ${space}, every hash holds`;
   try {
-    const [theirs, ours] = await Promise.all([getIbGibGraph(domain, addr), getSpaceGraph(space, addr)]);
+    const [theirs, ours] = await Promise.all([getSpaceGraph(SERVER, addr), getSpaceGraph(space, addr)]);
     const server = await readGraph(theirs, addr, "server");
     const own = await readGraph(ours, addr, space);
-    const tip = await getTip(addr, own.tjp);
+    const tip = await getTip(SERVER, addr, own.tjp);
     const reason = tip === addr ? difference(server, own, space) : `the server's newest frame is ${tip}, not ${addr}`;
     return { sentence, passed: reason === "", evidence: reason || `${plural(own.size, "node")}, hash ✓, ${addr}` };
   } catch (error) {
@@ -78,16 +80,15 @@ async function compareOne({ name, addr }, space, domain) {
  * Compares all graphs that a check names.
  * @param {Array<{name: string, addr: string}>} graphs
  * @param {string} space
- * @param {string | null} domain
  * @returns {Promise<{passed: boolean, checks: Array<{sentence: string, passed: boolean, evidence: string}>, duration_ms: number}>}
  */
-export async function compareGraphs(graphs, space, domain) {
+export async function compareGraphs(graphs, space) {
   const started = performance.now();
   const checks = [];
   if (graphs.length === 0) {
     const sentence = "seen by this page: both sides have what was synced";
     checks.push({ sentence, passed: false, evidence: "the answer names nothing to look at" });
   }
-  for (const graph of graphs) checks.push(await compareOne(graph, space, domain));
+  for (const graph of graphs) checks.push(await compareOne(graph, space));
   return { passed: checks.every((c) => c.passed), checks, duration_ms: performance.now() - started };
 }

@@ -1,11 +1,9 @@
 // Identities: what is left in each pool, and what went wrong with any of them.
 
 import { get } from "./api.js";
-import { addrChip, byId, empty, fill, h, number, plural, problem } from "./dom.js";
+import { addrChip, byId, empty, fill, fillProblem, fillWith, h, number, plural, say } from "./dom.js";
+import { isLow } from "./trouble.js";
 import { chosen, loadSpaceNames, spaceSelect } from "./spaces.js";
-
-// Below this part of its size a pool is worth a warning.
-const LOW = 0.2;
 
 export function buildKeystones(panel) {
   fill(
@@ -22,16 +20,16 @@ export async function loadKeystones() {
     await loadSpaceNames();
     found = await get(`/spaces/${encodeURIComponent(chosen.space)}/keystones`);
   } catch (error) {
-    fill(view, problem(error, loadKeystones));
+    fillProblem(view, error, loadKeystones);
     return;
   }
   const low = found.filter((k) => (k.pools ?? []).some(isLow)).length;
-  byId("keystones-warning").textContent = low > 0 ? `⚠ ${plural(low, "identity", "identities")} with a pool that runs out` : "";
-  if (found.length === 0) fill(view, empty(`No identities yet in ${chosen.space}: press 1B Setup or 3B Setup to make one.`));
-  else fill(view, found.map(card));
+  say(byId("keystones-warning"), low > 0 ? `⚠ ${plural(low, "identity", "identities")} with a pool that runs out` : "");
+  const none = () => empty(`No identities yet in ${chosen.space}: press 1B Setup or 3B Setup to make one.`);
+  // What is broken first, then what runs out.
+  const rank = (k) => (k.revoked || k.forked || k.error ? 0 : (k.pools ?? []).some(isLow) ? 1 : 2);
+  fillWith(view, [chosen.space, found], () => (found.length === 0 ? none() : found.sort((a, b) => rank(a) - rank(b)).map(card)));
 }
-
-const isLow = (pool) => pool.size > 0 && pool.left <= pool.size * LOW;
 
 function card(keystone) {
   const bad = keystone.revoked || keystone.forked || keystone.error;

@@ -12,7 +12,6 @@ const BUSY = { setup: "Setting up …", sync: "Syncing …", check: "Checking �
 /** @type {Map<string, any>} id → {id, label, info, steps, views, busy} */
 const rows = new Map();
 let running = false;
-let state = {};
 
 const labelOf = (id) => id.toUpperCase().replaceAll("-", ".");
 
@@ -27,10 +26,12 @@ export function log(text, kind = "") {
 /** The text with every secret masked, should one ever slip through. */
 function showState(next) {
   if (!next) return;
-  state = next;
   const mask = (name, value) => (/secret/i.test(name) && value ? "••••••" : value);
   say(byId("debug-state"), JSON.stringify(next, mask, 2));
 }
+
+/** Rows of which a step is red. */
+export const failedRows = () => [...rows.values()].filter((row) => !row.busy && STEPS.some((step) => row.steps[step] && !passed(row.steps[step])));
 
 /** Loads all rows anew; what the page found out itself stays as long as the server's result is the same. */
 export async function loadRows() {
@@ -151,7 +152,7 @@ function resultView({ result, seen }, step) {
     (checks.length > 0 || result.command || sum) &&
       h(
         "details",
-        {},
+        { "data-key": `evidence-${step}` },
         h("summary", {}, "evidence"),
         h("ul", { class: "checks" }, checks.map(checkView)),
         sum?.saga && h("p", { class: "muted" }, "saga ", h("code", {}, sum.saga)),
@@ -195,7 +196,7 @@ async function look(result) {
   if (!result.passed && graphs.length === 0) return null;
   const infos = await get("/rows").catch(() => []);
   const space = infos.find((info) => info.id === result.row)?.space ?? `row-${result.row}`;
-  return compareGraphs(graphs, space, result.debug_state?.domainI ?? state.domainI ?? null);
+  return compareGraphs(graphs, space);
 }
 
 /** Presses one button; true when the step passed. */
@@ -221,6 +222,7 @@ async function press(id, step) {
 }
 
 function report(label, step, ok, { result, seen }) {
+  dispatchEvent(new Event("trouble"));
   if (ok && step !== "check") return log(`${label} ${step} passed in ${duration(result.duration_ms)}`, "ok");
   if (ok) return log(`🎉 ALL PHASE ${label} CHECKS PASSED FLAWLESSLY! ✓`, "ok");
   const first = [...(seen?.checks ?? []), ...(result.checks ?? [])].find((c) => !c.passed);

@@ -2,7 +2,8 @@
 
 import { get } from "./api.js";
 import { onEvent } from "./events.js";
-import { addrChip, byId, bytes, clock, duration, empty, fill, h, number, plural, problem, table } from "./dom.js";
+import { addrChip, byId, bytes, clock, duration, empty, fill, h, number, plural, problem, table, update } from "./dom.js";
+import { waterfall } from "./waterfall.js";
 
 // The way a connection usually goes; turns visit some of these again.
 const PHASES = ["hello", "connect", "idle", "plan", "receive", "merge", "send", "commit"];
@@ -15,7 +16,7 @@ const cards = new Map();
 export function buildSagas(panel) {
   fill(
     panel,
-    h("p", { class: "muted" }, "Connections to this server, newest first, as they run."),
+    h("p", { class: "muted" }, "Connections to this server and to the rows' as they run: those that failed, then the newest."),
     h("ul", { id: "refusals", "aria-label": "refused identities" }),
     h("div", { id: "sagas-list" }, empty("loading …")),
   );
@@ -43,6 +44,8 @@ export async function loadSagas() {
     fill(view, empty("No sagas yet: press 3B Setup, then 3B Sync."));
     return;
   }
+  // The server answers the newest first.
+  sagas.sort((a, b) => (b.state === "failed") - (a.state === "failed"));
   // A card is drawn anew only when its saga changed: what is open or has the focus stays.
   const wanted = sagas.map((saga) => {
     const text = JSON.stringify(saga);
@@ -53,12 +56,14 @@ export async function loadSagas() {
     return element;
   });
   for (const key of [...cards.keys()]) if (!sagas.some((saga) => saga.connection === key)) cards.delete(key);
-  const keep = new Set(wanted);
-  for (const element of [...view.children]) if (!keep.has(element)) element.remove();
-  for (const [i, element] of wanted.entries()) if (view.children[i] !== element) view.insertBefore(element, view.children[i] ?? null);
+  update(view, wanted);
 }
 
 function card(saga, open) {
+  // Drawn once somebody looks: there may be hundreds of cards.
+  const draw = (details) => {
+    if (details.open && messages.length > 0 && !details.querySelector("figure")) details.querySelector("summary").after(waterfall(saga));
+  };
   const took = saga.ended_ms ? saga.ended_ms - saga.opened_ms : null;
   const messages = saga.messages ?? [];
   const total = messages.reduce((sum, m) => sum + (m.bytes ?? 0), 0);
@@ -71,6 +76,7 @@ function card(saga, open) {
       { class: "bar" },
       h("h3", {}, `#${saga.connection}`),
       h("strong", { class: `tag state-${saga.state}` }, saga.state),
+      h("span", { class: "tag" }, saga.space === "rows" ? "row" : saga.space),
       h("span", { class: "muted" }, `${clock(saga.opened_ms)} · ${took === null ? "running" : duration(took)}`),
       h("span", {}, "identity ", saga.identity ? addrChip(saga.identity) : h("span", { class: "muted" }, "not proved")),
     ),
@@ -80,7 +86,7 @@ function card(saga, open) {
       h("p", {}, h("strong", { class: "pass" }, "committed"), ` ${plural(saga.done.turns, "turn")}, ${number(saga.done.nodes_received)} nodes received, ${number(saga.done.nodes_sent)} sent · saga `, h("code", {}, saga.done.saga)),
     h(
       "details",
-      { open },
+      { open, ontoggle: (event) => draw(event.target) },
       h("summary", {}, `${plural(messages.length + (left || 0), "message")}, ${bytes(total)}`),
       table(
         ["after", "", "type", "bytes", "signer"],

@@ -1,7 +1,7 @@
 // Spaces: counts, size and fsck; and the choice of a space that the other views share.
 
 import { get, post } from "./api.js";
-import { addrChip, byId, bytes, duration, empty, fill, h, number, plural, problem, table } from "./dom.js";
+import { addrChip, byId, bytes, duration, empty, fill, fillProblem, fillWith, h, number, plural, table } from "./dom.js";
 
 /** Which space the views look into. */
 export const chosen = { space: "server" };
@@ -13,12 +13,17 @@ export function spaceSelect(id, onchange) {
   const element = h("select", { id });
   element.append(h("option", { value: "server" }, "server"));
   element.addEventListener("change", () => {
-    chosen.space = element.value;
-    for (const other of select.keys()) other.value = chosen.space;
+    choose(element.value);
     onchange();
   });
   select.set(element, onchange);
   return h("label", {}, "space ", element);
+}
+
+/** Chooses a space for all views; who does it loads what is shown. */
+export function choose(space) {
+  chosen.space = space;
+  for (const element of select.keys()) element.value = space;
 }
 
 function offer(spaces) {
@@ -42,6 +47,9 @@ export async function loadSpaceNames() {
 // A result of fsck belongs to a space, not to one drawing of the view.
 const fsck = new Map();
 
+/** Spaces that fsck found wanting. */
+export const unclean = () => [...fsck].filter(([, found]) => found.clean === false).map(([name]) => name);
+
 export function buildSpaces(panel) {
   fill(panel, h("div", { id: "spaces-list" }, empty("loading …")));
 }
@@ -52,15 +60,19 @@ export async function loadSpaces() {
   try {
     spaces = await loadSpaceNames();
   } catch (error) {
-    fill(view, problem(error, loadSpaces));
+    fillProblem(view, error, loadSpaces);
     return;
   }
   if (spaces.length === 0) {
     fill(view, empty("No spaces."));
     return;
   }
-  fill(view, spaces.map(card));
-  if (spaces.length === 1) view.append(empty("Each row has a space of its own, made by its Setup button."));
+  // What is not clean first.
+  spaces.sort((a, b) => unclean().includes(b.name) - unclean().includes(a.name));
+  fillWith(view, [spaces, [...fsck]], () => [
+    ...spaces.map(card),
+    spaces.length === 2 && empty("The rows sync with a space of their own, and each has another one that its Setup button makes."),
+  ]);
 }
 
 function card(space) {
@@ -101,6 +113,7 @@ async function check(name, button) {
   // The list may have been drawn anew meanwhile.
   const now = byId(`fsck-${name}`);
   if (now) fill(now, fsckView(fsck.get(name)));
+  dispatchEvent(new Event("trouble"));
 }
 
 function fsckView(found) {

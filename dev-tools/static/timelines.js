@@ -1,12 +1,17 @@
-// Timelines: a list, the frames of one as a picture, and a frame's JSON with its hash computed here.
+// Timelines: a list, the frames of one as a picture, and a frame's JSON with its hash computed here, beside what changed
+// since another frame.
 
 import { get, getNode } from "./api.js";
-import { addrChip, byId, copyButton, empty, fill, h, number, plural, problem, say, shorten } from "./dom.js";
+import { addrChip, byId, copyButton, empty, fill, h, number, oneLine, plural, problem, say, shorten } from "./dom.js";
 import { drawDag, markChecked } from "./dag.js";
+import { diffView, linesOfNode } from "./diff.js";
 import { checkNode } from "./hash.js";
+import { learn, nameOf } from "./names.js";
 import { chosen, loadSpaceNames, spaceSelect } from "./spaces.js";
 
 let kind = "living";
+// What is looked for: part of a name or an address.
+let find = "";
 let tjp = "";
 let selected = "";
 let limit = 200;
@@ -30,11 +35,17 @@ export function buildTimelines(panel) {
   });
   fill(
     panel,
-    h("div", { class: "bar" }, spaceSelect("timelines-space", loadTimelines), h("label", {}, "kind ", choice)),
+    h("div", { class: "bar" }, spaceSelect("timelines-space", loadTimelines), h("label", {}, "kind ", choice), h("span", { id: "timelines-count", class: "muted", role: "status" })),
     h("div", { id: "timelines-list" }, empty("loading …")),
     h("div", { id: "timeline-view" }),
     h("div", { id: "frame-view", "aria-live": "polite" }),
   );
+}
+
+/** Looks for timelines by name or address, in the space that is chosen; an empty text ends the search. */
+export function search(text) {
+  find = text.trim();
+  return loadTimelines();
 }
 
 export async function loadTimelines() {
@@ -43,7 +54,7 @@ export async function loadTimelines() {
   let found;
   try {
     await loadSpaceNames();
-    found = await get(`/spaces/${encodeURIComponent(chosen.space)}/timelines?kind=${kind}&limit=500`);
+    found = await get(`/spaces/${encodeURIComponent(chosen.space)}/timelines?kind=${find ? "all" : kind}&limit=500&find=${encodeURIComponent(find)}`);
   } catch (error) {
     if (mine !== asked) return;
     shownList = "";
@@ -51,16 +62,28 @@ export async function loadTimelines() {
     return;
   }
   if (mine !== asked) return;
-  const list = JSON.stringify([chosen.space, kind, found]);
-  if (list !== shownList) {
+  learn(found.tips);
+  const list = JSON.stringify([chosen.space, kind, find, found]);
+  const isNew = list !== shownList;
+  if (isNew) {
     shownList = list;
     drawList(view, found);
   }
-  if (found.tips.some((tip) => tip.tjp === tjp)) await loadFrames();
+  if (isNew && found.node) {
+    // The address of a node asks for that very node.
+    if (found.tips.length === 1) await show(found.tips[0].tjp, found.node);
+    else clear();
+    if (mine === asked) await showFrame(found.node);
+  } else if (found.tips.some((tip) => tip.tjp === tjp)) await loadFrames();
   else if (tjp) clear();
 }
 
 function drawList(view, found) {
+  say(byId("timelines-count"), find ? plural(found.tips.length, "timeline") : "");
+  if (found.tips.length === 0 && find) {
+    fill(view, found.node ? empty("This node belongs to no timeline that is here; it stands below.") : empty(`Nothing in ${chosen.space} has "${oneLine(find)}" in its name or address. Other spaces may.`));
+    return;
+  }
   if (found.tips.length === 0) {
     fill(view, empty(`No ${kind === "all" ? "" : `${kind} `}timelines yet in ${chosen.space}: press 3B Setup, then 3B Sync, or choose another space or kind.`));
     return;
@@ -78,7 +101,9 @@ function drawList(view, found) {
             "button",
             { type: "button", class: "choice", "data-tjp": tip.tjp, "aria-pressed": String(tip.tjp === tjp), title: tip.tjp, onclick: () => show(tip.tjp) },
             h("span", { class: `tag ${tip.kind}` }, tip.kind),
+            tip.name && h("strong", { class: "named" }, oneLine(tip.name)),
             h("code", {}, shorten(tip.tjp, 28)),
+            tip.folder && h("span", { class: "muted folder" }, "in ", /\^/.test(tip.folder) ? shorten(tip.folder) : oneLine(tip.folder)),
             h("span", { class: "muted" }, tip.n === null || tip.n === undefined ? "" : `n ${tip.n}`),
           ),
         ),
@@ -96,13 +121,13 @@ function clear() {
   fill(byId("frame-view"));
 }
 
-/** Shows a timeline from its beginning. */
-async function show(which) {
+/** Shows a timeline from its newest frame on, one of its frames selected if that was asked for. */
+async function show(which, frame = "") {
   tjp = which;
-  selected = "";
+  selected = frame;
   limit = 200;
   shownFrames = null;
-  fill(byId("frame-view"));
+  if (!frame) fill(byId("frame-view"));
   for (const button of document.querySelectorAll("#timelines-list .choice")) {
     button.setAttribute("aria-pressed", String(button.dataset.tjp === tjp));
   }
@@ -125,6 +150,7 @@ async function loadFrames() {
   const key = JSON.stringify([chosen.space, line]);
   if (shownFrames?.key !== key || !shownFrames.box.isConnected) shownFrames = drawFrames(view, line, key);
   const { box, checked } = shownFrames;
+  frames = line.frames;
   await hashFrames(line.frames, (addr, reason) => {
     checked.set(addr, reason);
     markChecked(box, addr, reason);
@@ -155,8 +181,8 @@ function drawFrames(view, line, key) {
   }
   fill(
     view,
-    h("div", { class: "bar" }, h("h3", {}, "frames"), addrChip(line.tjp), h("span", { class: "muted" }, `${plural(line.frames.length, "frame")}, ${plural(merges, "merge")}`), h("strong", { id: "frames-hash", role: "status" })),
-    h("p", { class: "muted legend" }, "■ first  ● edit  ◆ merge  ┄ graft (the other tip of a merge)  ○ around a frame: in conflict"),
+    h("div", { class: "bar" }, h("h3", { id: "timeline-name" }, oneLine(nameOf(line.tjp) || "frames")), addrChip(line.tjp, shorten(line.tjp)), h("span", { class: "muted" }, `${plural(line.frames.length, "frame")}, ${plural(merges, "merge")}`), h("strong", { id: "frames-hash", role: "status" })),
+    h("p", { class: "muted legend" }, "■ first  ● edit  ◆ merge  ", h("span", { class: "dashes" }), " graft (the other tip of a merge)  ○ around a frame: in conflict"),
     box,
     line.more && h("button", { type: "button", class: "small", onclick: () => { limit += 200; loadFrames(); } }, "older frames"),
   );
@@ -184,6 +210,39 @@ async function hashFrames(frames, tell) {
   await Promise.all(Array.from({ length: AT_ONCE }, work));
 }
 
+// The frames of the timeline that is shown, newest first.
+let frames = [];
+let asking = 0;
+
+/** Shows what changed between another frame and this one. */
+async function compare(node, other) {
+  const view = byId("frame-diff");
+  const mine = ++asking;
+  if (!other) {
+    fill(view);
+    return;
+  }
+  let before;
+  try {
+    before = await getNode(chosen.space, other);
+  } catch (error) {
+    if (mine === asking) fill(view, problem(error, () => compare(node, other)));
+    return;
+  }
+  if (mine === asking) fill(view, diffView(linesOfNode(before), linesOfNode(node), "what changed"));
+}
+
+/** The frames that one may be compared with: first those it was made from. */
+function others(node, addr) {
+  const parents = [...(node.rel8ns?.past ?? []).slice(-1), ...(node.rel8ns?.graftorphan ?? [])];
+  const rest = frames.filter((f) => f.addr !== addr && !parents.includes(f.addr));
+  const option = (to, what) => {
+    const n = frames.find((f) => f.addr === to)?.n;
+    return h("option", { value: to }, `${what}${typeof n === "number" ? `n ${n} · ` : ""}${shorten(to, 12)}`);
+  };
+  return [...parents.map((to, i) => option(to, i === 0 ? "before it, " : "grafted, ")), ...rest.map((f) => option(f.addr, ""))];
+}
+
 /** Shows one node, hashed again. */
 async function showFrame(addr) {
   const view = byId("frame-view");
@@ -199,6 +258,9 @@ async function showFrame(addr) {
   }
   const text = JSON.stringify(node, null, 2);
   const relations = Object.entries(node.rel8ns ?? {}).filter(([, list]) => Array.isArray(list) && list.length > 0);
+  const choices = node.rel8ns?.tjp || node.data?.isTjp ? others(node, addr) : [];
+  const choice = h("select", { id: "frame-compare" }, h("option", { value: "" }, "nothing"), choices);
+  choice.addEventListener("change", () => compare(node, choice.value));
   fill(
     view,
     h(
@@ -213,15 +275,21 @@ async function showFrame(addr) {
         copyButton(text, "copy JSON"),
       ),
       !checked.ok && h("p", { class: "reason" }, checked.reason),
+      choices.length > 0 && h("div", { class: "bar" }, h("label", {}, "compared with ", choice)),
+      h("div", { id: "frame-diff" }),
       h("pre", { id: "frame-json", tabindex: "0", "aria-label": "the node as JSON" }, text),
       relations.length > 0 &&
         h("dl", { class: "facts" }, relations.map(([name, list]) => [h("dt", {}, name), h("dd", {}, list.map(relation))])),
     ),
   );
+  if (choices.length > 0) {
+    choice.value = choices[0].value;
+    await compare(node, choice.value);
+  }
 }
 
 function relation(addr) {
   // Primitives are names without content: there is nothing to open.
   if (String(addr).endsWith("^gib")) return h("code", { class: "gap" }, addr);
-  return h("button", { type: "button", class: "addr gap", title: `${addr}\n(click opens)`, onclick: () => showFrame(addr) }, `${shorten(String(addr))} →`);
+  return h("button", { type: "button", class: "addr gap", title: `${addr}\n(click opens)`, onclick: () => showFrame(addr) }, nameOf(addr) && h("span", { class: "named" }, oneLine(nameOf(addr)), " "), `${shorten(String(addr))} →`);
 }

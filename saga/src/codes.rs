@@ -129,6 +129,8 @@ codes! {
     BadFaults = "bad_faults", 400, Peer, "faults that cannot be set";
     NotReady = "not_ready", 409, Peer, "a row's steps are pressed in order";
     UnderWay = "under_way", 409, Peer, "a step of the row is under way";
+    ConflictSettled = "conflict_settled", 409, Peer, "the conflict is settled already";
+    ConflictMoved = "conflict_moved", 409, Peer, "what the merge left was edited since; only keeping it is possible";
     Token = "token", 401, Peer, "without the token of the developer tools";
     Host = "host", 403, Peer, "the developer tools were called by another name than this machine's";
     Origin = "origin", 403, Peer, "a page of another origin called the developer tools";

@@ -278,16 +278,22 @@ pub(crate) fn token(page: &str) -> &str {
 /// One request, byte by byte as told, since browsers do not let pages set `Host` and `Origin`: status, and all of the
 /// answer.
 pub(crate) fn http(server: &str, method: &str, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
+    http_body(server, method, path, headers, "")
+}
+
+/// The same with a body.
+pub(crate) fn http_body(server: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> (u16, String) {
     let address = server.strip_prefix("http://").unwrap();
     let mut stream = TcpStream::connect(address).unwrap();
-    let mut request = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: 0\r\n");
+    let length = body.len();
+    let mut request = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: {length}\r\n");
     if !headers.iter().any(|(name, _)| *name == "Host") {
         request += &format!("Host: {address}\r\n");
     }
     for (name, value) in headers {
         request += &format!("{name}: {value}\r\n");
     }
-    stream.write_all((request + "\r\n").as_bytes()).unwrap();
+    stream.write_all((request + "\r\n" + body).as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     let status = answer.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or_else(|| panic!("{answer}"));

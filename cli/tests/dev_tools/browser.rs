@@ -204,6 +204,7 @@ impl Browser {
 
     pub(crate) async fn choose(&self, id: &str, value: &str) {
         let option = format!("#{id} option[value='{value}']");
+        self.until(&format!("{id} offers {value}"), &format!("return document.querySelector({option:?})")).await;
         self.driver.find(By::Css(option)).await.unwrap().click().await.unwrap();
     }
 

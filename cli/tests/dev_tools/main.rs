@@ -4,6 +4,7 @@
 mod browser;
 #[path = "../common/mod.rs"]
 mod common;
+mod operator;
 
 use browser::Browser;
 use common::{Server, World, http, text, token};
@@ -153,9 +154,13 @@ async fn every_row_goes_green_three_times_in_a_row_and_no_secret_is_shown() {
         assert!(!shown.as_str().unwrap().contains(secret) && !told.contains(secret), "{secret}");
     }
     browser.is_quiet().await;
+    // All that the rows did, they did in a space of their own.
+    let header = browser.text("#overview").await;
+    assert!(header.contains("0 living, 0 identities, 0 transcripts"), "{header}");
     drop(browser);
     assert_eq!(server.stop(), Some(0));
-    world.fsck(&["--space", "server"]);
+    let found = world.fsck(&["--space", "server"]);
+    assert_eq!(common::number(&found, &["nodes"]), 0, "{found}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -198,7 +203,7 @@ async fn a_tampered_answer_makes_the_check_red() {
     let edited =
         "const node = JSON.parse(lines[0]); node.data = { ...node.data, forged: 1 }; lines[0] = JSON.stringify(node); ";
     let done = "return lines.join('\\n');";
-    let graph = "getGraph=true";
+    let graph = "/spaces/rows/graph";
     let cases = [
         ("a changed node", graph, format!("{one_line}{edited}{done}"), "server: hash ✗"),
         ("a missing node", graph, format!("{one_line}lines.shift(); {done}"), "but not at the server"),
@@ -220,7 +225,7 @@ async fn a_tampered_answer_makes_the_check_red() {
         ),
         (
             "an older tip",
-            "/api/v1/tips/",
+            "/spaces/rows/timeline?",
             "return text.replace(/\"tip\":\"/, '\"tip\":\"old');".into(),
             "the server's newest frame is",
         ),
@@ -262,15 +267,16 @@ async fn a_tampered_answer_makes_the_check_red() {
 
     // A node of a timeline that is not what its address says.
     let forge = "const node = JSON.parse(text); node.data = { ...node.data, forged: 1 }; return JSON.stringify(node);";
-    browser.js(&format!("window.tamper = {{ part: '/spaces/server/node', change: (text) => {{ {forge} }} }};")).await;
+    browser.js(&format!("window.tamper = {{ part: '/spaces/rows/node', change: (text) => {{ {forge} }} }};")).await;
     open_tab(&browser, "timelines").await;
+    browser.choose("timelines-space", "rows").await;
     browser
         .until("timelines", "const b = document.querySelector('#timelines-list .choice'); b?.click(); return b")
         .await;
     // The page redraws a timeline when it hears of news, so the sum and the marks are looked at in one moment.
     let every_mark = "const marks = [...document.querySelectorAll('#dag .hashed')]; \
         return /✗/.test(document.getElementById('frames-hash')?.textContent) && marks.length > 0 && \
-        marks.every((e) => e.textContent === 'hash ✗')";
+        marks.every((e) => e.textContent === 'hash wrong')";
     browser.until("bad hashes", every_mark).await;
     browser.js("document.querySelector('#dag .frame').dispatchEvent(new MouseEvent('click'))").await;
     browser.until("the node's hash", "return document.getElementById('frame-hash')?.textContent === 'hash ✗'").await;
@@ -511,7 +517,7 @@ async fn merges_conflicts_pools_sizes_and_events_are_there_to_be_seen() {
         ("timelines", "No living timelines yet"),
         ("keystones", "No identities yet"),
         ("conflicts", "No conflicts"),
-        ("spaces", "Each row has a space of its own"),
+        ("spaces", "The rows sync with a space of their own"),
         ("events", "No events yet"),
     ] {
         open_tab(&browser, tab).await;
@@ -521,6 +527,7 @@ async fn merges_conflicts_pools_sizes_and_events_are_there_to_be_seen() {
     press_row(&browser, "4-10b").await;
 
     open_tab(&browser, "conflicts").await;
+    browser.choose("conflicts-space", "rows").await;
     browser.until("a conflict", "return document.querySelector('#conflicts-list article')").await;
     assert_eq!(browser.text("#conflicts-count").await, "1 conflict");
     let sides = "return [...document.querySelectorAll('#conflicts-list .sides section')].map((s) => s.textContent)";
@@ -532,10 +539,24 @@ async fn merges_conflicts_pools_sizes_and_events_are_there_to_be_seen() {
 
     open_tab(&browser, "timelines").await;
     browser.choose("timelines-space", "row-4-10b").await;
-    let merged = "for (const b of document.querySelectorAll('#timelines-list .choice')) { \
-                      if (b.getAttribute('aria-pressed') === 'false' && !document.querySelector('#dag .merge')) { b.click(); break; } } \
-                  return document.querySelector('#dag .mark.merge') && document.querySelector('#dag .edge.graft') && document.querySelector('#dag .conflicted')";
-    browser.until("a merge with its graft and its conflict", merged).await;
+    let shown = "return [...document.querySelectorAll('#timelines-list .choice')].map((b) => b.dataset.tjp)";
+    browser.until("timelines", &format!("return (() => {{ {shown} }})().length > 0")).await;
+    let merged = "return Boolean(document.querySelector('#dag .mark.merge') && document.querySelector('#dag .edge.graft') && \
+                  document.querySelector('#dag .conflicted'))";
+    let mut found = false;
+    for tjp in browser.js(shown).await.as_array().unwrap() {
+        browser.js(&format!("document.querySelector('.choice[data-tjp={tjp}]').click()")).await;
+        let drawn = format!(
+            "return document.querySelector('#timeline-view .addr')?.title.startsWith({tjp}) && \
+             document.getElementById('frames-hash').textContent === 'every hash ✓'"
+        );
+        browser.until("the timeline with its hashes", &drawn).await;
+        found = browser.js(merged).await == true;
+        if found {
+            break;
+        }
+    }
+    assert!(found, "a merge with its graft and its conflict");
     browser.until("hashes", "return document.getElementById('frames-hash')?.textContent === 'every hash ✓'").await;
     let tips = "return [...document.querySelectorAll('#dag .frame .n')].map((n) => Number(n.textContent.slice(2)))";
     let order: Vec<i64> = serde_json::from_value(browser.js(tips).await).unwrap();
@@ -547,7 +568,7 @@ async fn merges_conflicts_pools_sizes_and_events_are_there_to_be_seen() {
     assert!(told.contains("session") && told.contains("7 of 8 left, 1 used"), "{told}");
 
     open_tab(&browser, "spaces").await;
-    for space in ["server", "row-4-10b"] {
+    for space in ["server", "rows", "row-4-10b"] {
         browser.until(space, &format!("return document.getElementById('space-{space}')")).await;
         let facts = browser.text(&format!("#space-{space} dl")).await;
         assert!(facts.contains("size") && (facts.contains(" KiB") || facts.contains(" MiB")), "{facts}");
@@ -608,6 +629,8 @@ async fn everything_can_be_done_with_the_keyboard_alone() {
     tab_to(&browser, "tab-sagas").await;
     browser.keys(Key::Right).await;
     assert_eq!(browser.js("return document.activeElement.id").await, "tab-timelines");
+    tab_to(&browser, "timelines-space").await;
+    browser.keys("rows").await;
     browser.until("timelines", "return document.querySelector('#timelines-list .choice')").await;
     let on = async |css: &str| browser.js(&format!("return document.activeElement.matches({css:?})")).await == true;
     for css in [".choice", "#dag .frame"] {
@@ -659,9 +682,10 @@ async fn the_page_fits_1280_and_400_pixels_in_light_and_dark() {
     world.run(&["init", "alice", "--remote", &server.url]).ok();
     world.run(&["-C", "alice", "sync"]).ok();
     browser
-        .until("the header keeps up", "return /1[0-9] living/.test(document.getElementById('overview').textContent)")
+        .until("the header keeps up", "return /[1-9]\\d* living/.test(document.getElementById('overview').textContent)")
         .await;
     open_tab(&browser, "timelines").await;
+    browser.choose("timelines-space", "rows").await;
     let longest = "const all = [...document.querySelectorAll('#timelines-list .choice')]; \
                    all.find((b) => b.textContent.endsWith('n 10'))?.click(); return all.length > 0 && document.querySelector('#dag .merge')";
     browser.until("a timeline with merges", longest).await;
@@ -684,19 +708,20 @@ async fn the_page_fits_1280_and_400_pixels_in_light_and_dark() {
     }
 
     let into = screenshots();
-    let top = "scrollTo(0, 0); document.activeElement.blur()";
+    let top = "scrollTo(0, 0); document.getElementById('panels').scrollTop = 0; document.activeElement.blur()";
+    let rows = "document.getElementById('phases').scrollIntoView(); document.activeElement.blur()";
+    let fall = "const all = [...document.querySelectorAll('#sagas-list article')]; \
+                const most = (a) => a.querySelectorAll('tbody tr').length; \
+                const d = all.sort((a, b) => most(b) - most(a))[0].querySelector('details'); d.open = true; return d";
+    browser.js(fall).await;
+    browser.until("a waterfall", "return document.querySelector('.waterfall .turn')").await;
+    let saga = "scrollTo(0, 0); document.querySelector('.fall').closest('article').scrollIntoView(); \
+                document.activeElement.blur()";
     for (name, width, height, dark, tab, place) in [
         ("dev-tools-1280", 1280, 780, false, "timelines", top),
-        ("dev-tools-1280-dark", 1280, 780, true, "sagas", top),
-        ("dev-tools-400", 400, 800, false, "sagas", top),
-        (
-            "dev-tools-400-inspect",
-            400,
-            800,
-            false,
-            "sagas",
-            "document.getElementById('inspect').scrollIntoView(); document.activeElement.blur()",
-        ),
+        ("dev-tools-1280-dark", 1280, 780, true, "sagas", saga),
+        ("dev-tools-400", 400, 800, false, "sagas", saga),
+        ("dev-tools-400-rows", 400, 800, false, "sagas", rows),
     ] {
         browser.look(width, height, dark).await;
         open_tab(&browser, tab).await;

@@ -1,0 +1,82 @@
+//! What people call a timeline: the path of a folder's file, the name that data gives itself.
+
+use crate::Shared;
+use crate::answer::{ToolError, answer, maybe};
+use crate::views::{Answer, named};
+use axum::extract::{Path, State};
+use ibgib::{Addr, IbGib, Value, Verified, object};
+use ibgib_spaces::{Kind, Space};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Names of one answer.
+const NAMES_MAX: usize = 10_000;
+/// Nodes loaded at once.
+const BATCH: usize = 64;
+
+/// The names of a space's living timelines, by the timeline.
+pub(crate) struct Names(HashMap<Addr, Name>);
+
+/// What one timeline is called.
+pub(crate) struct Name {
+    /// A file's path as reports spell it, or what `name` or `title` of the data says.
+    pub(crate) name: String,
+    /// What the file's folder calls itself, or the folder's address.
+    pub(crate) folder: Option<String>,
+}
+
+impl Names {
+    pub(crate) fn of(&self, tjp: &Addr) -> Option<&Name> {
+        self.0.get(tjp)
+    }
+
+    /// Reads the tips of everything but files and shards first, then the shards, which hold the files' paths.
+    pub(crate) async fn read(space: &dyn Space) -> Result<Self, ToolError> {
+        let tips = space.tips(Some(Kind::Living)).await?;
+        let (mut names, mut folder_of) = (HashMap::new(), HashMap::new());
+        let others = tips.iter().filter(|tip| !matches!(tip.tjp.ib(), "file" | "shard"));
+        for (tjp, frame) in frames(space, others.map(|tip| (&tip.tjp, &tip.addr)).collect()).await? {
+            let said = ["name", "title"].iter().find_map(|part| frame.datum(part)?.as_str());
+            if let Some(said) = said {
+                names.insert(tjp.clone(), Name { name: said.to_owned(), folder: None });
+            }
+            if tjp.ib() == "folder" {
+                let folder = said.map_or_else(|| tjp.to_string(), str::to_owned);
+                folder_of.extend(frame.rel8n_addrs("shard").into_iter().map(|shard| (shard, folder.clone())));
+            }
+        }
+        let shards = tips.iter().filter(|tip| tip.tjp.ib() == "shard");
+        for (tjp, frame) in frames(space, shards.map(|tip| (&tip.tjp, &tip.addr)).collect()).await? {
+            let Some(entries) = frame.datum("entries").and_then(Value::as_object) else { continue };
+            for (key, entry) in entries.iter() {
+                let file = entry.get("file").and_then(Value::as_str).and_then(|file| file.parse().ok());
+                let (Some(file), Some(path)) = (file, key.strip_prefix('/')) else { continue };
+                names.insert(file, Name { name: path.to_owned(), folder: folder_of.get(tjp).cloned() });
+            }
+        }
+        Ok(Self(names))
+    }
+}
+
+/// The nodes at some addresses, each with the timeline it is of.
+async fn frames<'a>(
+    space: &dyn Space,
+    tips: Vec<(&'a Addr, &Addr)>,
+) -> Result<Vec<(&'a Addr, Verified<IbGib>)>, ToolError> {
+    let mut out = Vec::new();
+    for tips in tips.chunks(BATCH) {
+        let addrs: Vec<Addr> = tips.iter().map(|(_, addr)| (*addr).clone()).collect();
+        let nodes = space.get(&addrs).await?;
+        out.extend(tips.iter().zip(nodes).filter_map(|((tjp, _), node)| Some((*tjp, node?))));
+    }
+    Ok(out)
+}
+
+/// `GET spaces/{space}/names`.
+pub(crate) async fn list(State(shared): State<Arc<Shared>>, Path(space): Path<String>) -> Answer {
+    let names = Names::read(&*named(&shared, &space)?).await?;
+    let names = names.0.iter().take(NAMES_MAX).map(|(tjp, name)| {
+        object([("tjp", tjp.into()), ("name", name.name.as_str().into()), ("folder", maybe(name.folder.as_deref()))])
+    });
+    Ok(answer(&names.collect::<Vec<_>>().into()))
+}
