@@ -135,6 +135,8 @@ pub(crate) enum IdentityAction {
     New,
     /// Show the identity, what is left of its pools, and evidence of misuse
     Show,
+    /// Bring an identity that older versions made over to signatures that bind what they sign, here and at the server
+    Rotate,
     /// End the identity for ever, here and at the server; asks first
     Revoke {
         /// Why, for whoever looks at it later
@@ -387,6 +389,9 @@ pub(crate) struct Serve {
     /// Identities that may sync, one address a line, # for comments; read again on SIGHUP
     #[arg(long, value_name = "FILE", required_if_eq("policy", "allow"))]
     pub(crate) allow: Option<PathBuf>,
+    /// Take new identities of this strategy although its signatures bind nothing
+    #[arg(long, value_name = "STRATEGY", value_parser = ["hash-reveal-v1"])]
+    pub(crate) allow_strategy: Vec<String>,
     /// Listen beyond this machine although nothing is encrypted
     #[arg(long)]
     pub(crate) allow_plain_text: bool,

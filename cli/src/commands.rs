@@ -48,6 +48,7 @@ pub(crate) async fn run(args: &Args, out: &Output) -> Result<Exit, CliError> {
         Command::Identity(identity) => match &identity.action {
             IdentityAction::New => identity::new(args, out).await,
             IdentityAction::Show => identity::show(args, out).await,
+            IdentityAction::Rotate => identity::rotate(args, out).await,
             IdentityAction::Revoke { reason, yes } => identity::revoke(args, out, reason, *yes).await,
         },
         Command::Snapshot => folder::snapshot(args, out).await,

@@ -234,6 +234,10 @@ impl From<SagaError> for CliError {
             Some(Protocol::IdentityNotAllowed) => {
                 Some("ask whoever runs the server to add this identity to its allow-list")
             }
+            Some(Protocol::IdentityStrategy) => Some(
+                "make another with 'ibgib identity new', or ask whoever runs the server to start it with \
+                 --allow-strategy hash-reveal-v1",
+            ),
             Some(Protocol::IdentityWrongSecret) => Some("the secret is not the one that this identity was made with"),
             Some(Protocol::IdentityRevoked | Protocol::IdentityForked) => {
                 Some("make a new identity with 'ibgib identity new'")

@@ -31,8 +31,9 @@
 //! * **take over the pool (rest of W4)**: keep claim and solutions, and put challenges of his own where the signed pool is
 //!   topped up. Test: `topped_up_challenges_can_be_exchanged`.
 //!
-//! A verifier that has the real frame already is not fooled: the other one comes second on its past, and as it solves
-//! nothing new ([`crate::Chain::reveals_new`]) it is not even taken as evidence of a fork. A verifier that has **not** is:
+//! A verifier that has the real frame already is not fooled: the other one comes second on its past. Neither is ever
+//! evidence of a fork ([`crate::proves_fork`]), whichever came first, since the first may be the forgery. A verifier that
+//! has **not** is fooled:
 //! the frame was held back from it, or it is another server that the identity has not synced with since. There whoever
 //! can read the identity's newest frames elsewhere can act as the identity. The verifier's expected target, the audience
 //! in the session's genesis and one-time demands narrow it only in that a session is good for one audience. A strategy

@@ -4,8 +4,8 @@ use crate::claim;
 use crate::error::{Rule, ValidateError};
 use crate::rules::{self, Expect, check_genesis, check_place, check_proof, id_of, one};
 use crate::secret::{Entropy, choose};
-use crate::strategy;
-use crate::strategy::Pool;
+use crate::strategy::lms::leaf_used_twice;
+use crate::strategy::{Pool, Strategy};
 use ibgib::{Addr, IbGib, Value, Verified};
 use std::collections::HashSet;
 
@@ -173,15 +173,15 @@ impl Chain {
         self.spent.contains(&spent_key(pool_id, id))
     }
 
-    /// Whether only who has the secret can have made a frame that holds by the rules: it is signed by a strategy that
-    /// binds frames, or solves a challenge that this chain has not spent. A second frame on one past that solves nothing new may be anybody's who saw the first (see
-    /// [`crate::attacks`]), so it proves nothing against the identity.
-    pub fn reveals_new(&self, frame: &Verified<IbGib>) -> bool {
-        let solutions = |proof: &Value| proof.get("solutions").and_then(Value::as_array).unwrap_or_default().to_vec();
-        let solved = claim::proofs(frame).iter().flat_map(solutions);
-        let mut solved = solved.map(|solution| crate::Solution::parse(&solution));
-        let binds = |kind: &str| strategy::by_name(kind).is_some_and(|strategy| strategy.binds());
-        solved.any(|solution| binds(&solution.kind) || !self.is_spent(&solution.pool_id, &solution.challenge_id))
+    /// The strategy of its pools, which is one for all of them; `None` when no pool can be read.
+    pub fn strategy(&self) -> Option<&'static dyn Strategy> {
+        rules::strategy_of(&self.tip)
+    }
+
+    /// Whether a frame that continues this chain answers for its claim and for all that stands in it
+    /// ([`Strategy::binds`]). Where it does not, claims say nothing that a verifier could rely on.
+    pub fn binds(&self) -> bool {
+        self.strategy().is_some_and(Strategy::binds)
     }
 
     /// What is left of each pool.
@@ -220,4 +220,17 @@ pub fn demand(chain: &Chain, verb: &str, count: usize, entropy: &mut dyn Entropy
 /// valid is for the caller to check.)
 pub fn equivocation(a: &Verified<IbGib>, b: &Verified<IbGib>) -> bool {
     a.addr() != b.addr() && a.past().is_some() && a.past() == b.past() && a.tjp() == b.tjp()
+}
+
+/// Whether a frame is proven by a strategy that binds what it signs ([`Strategy::binds`]): if it is valid, only who has the
+/// secret can have made it.
+pub fn is_bound(frame: &IbGib) -> bool {
+    matches!(claim::proofs(frame), [proof] if rules::is_bound(proof))
+}
+
+/// Whether two frames, each valid where it stands, prove that an identity signs in two places: they follow one frame, or
+/// use one leaf, and only who has the secret can have made either. A frame of a strategy that binds nothing never proves
+/// it: whoever saw another frame of the identity may have made it (see [`crate::attacks`]).
+pub fn proves_fork(a: &Verified<IbGib>, b: &Verified<IbGib>) -> bool {
+    is_bound(a) && is_bound(b) && (equivocation(a, b) || leaf_used_twice(a, b))
 }

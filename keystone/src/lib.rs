@@ -47,12 +47,12 @@ mod secret;
 mod sign;
 pub mod strategy;
 
-pub use chain::{Chain, PoolState, Step, demand, equivocation};
+pub use chain::{Chain, PoolState, Step, demand, equivocation, is_bound, proves_fork};
 pub use claim::{Claim, Proof, Solution};
 pub use error::{KeystoneError, Rule, ValidateError};
 pub use rules::Expect;
 pub use secret::{Entropy, Secret, session_secret};
-pub use sign::{SignOpts, Signed, genesis, genesis_with_trees, need, revoke, sign};
+pub use sign::{SignOpts, Signed, genesis, genesis_with_trees, need, revoke, rotate, sign};
 pub use strategy::{Pool, PoolConfig};
 
 /// Verb of a claim that lets a session or a saga's turn act.

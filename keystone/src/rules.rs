@@ -1,12 +1,11 @@
 //! The strict rules of frames, as far as every strategy has them in common.
 
-use crate::claim::{Proof, proofs};
+use crate::claim::{Claim, Proof, Solution, proofs};
 use crate::error::{Rule, ValidateError};
-use crate::strategy::Pool;
-use crate::strategy::{Context, Spent};
-use crate::{IB, VERB_REVOKE};
+use crate::strategy::{Context, Pool, Spent, Strategy, by_name};
+use crate::{IB, VERB_MANAGE, VERB_REVOKE};
 use ibgib::{Addr, IbGib, Value, Verified};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 type Errors = Vec<ValidateError>;
 
@@ -67,12 +66,44 @@ pub(crate) fn check_genesis(frame: &Verified<IbGib>) -> Result<(), Errors> {
     all.check(proofs(frame).is_empty(), Rule::Proofs, "none", proofs(frame).len().to_string());
     all.check(frame.datum("revocationInfo").is_none(), Rule::Revocation, "none", "a revocation");
     all.check(!pools(frame).is_empty(), Rule::Pools, "at least one pool", "none");
+    check_new_pools(&mut all, pools(frame));
+    all.done()
+}
+
+/// The rules of pools that are all new: full, told apart by their ids, of one strategy.
+fn check_new_pools(all: &mut Checks, pools: &[Value]) {
     let mut ids = HashSet::new();
-    for pool in pools(frame) {
+    let mut kinds = BTreeSet::new();
+    for pool in pools {
         all.check(ids.insert(id_of(pool)), Rule::PoolRepeated, "ids once each", id_of(pool));
         all.0.extend(check_new_pool(pool).err());
+        kinds.extend(Pool::parse(pool).ok().map(|pool| pool.strategy().name()));
     }
-    all.done()
+    let kinds: Vec<&str> = kinds.into_iter().collect();
+    all.check(kinds.len() < 2, Rule::Pools, "one strategy", kinds.join(", "));
+}
+
+/// The strategy of a frame's pools, told by the first that can be read.
+pub(crate) fn strategy_of(frame: &IbGib) -> Option<&'static dyn Strategy> {
+    pools(frame).iter().find_map(|pool| Pool::parse(pool).ok()).map(|pool| pool.strategy())
+}
+
+/// Whether the solutions of a proof are of a strategy that binds claim and frame.
+pub(crate) fn is_bound(proof: &Value) -> bool {
+    let solutions = proof.get("solutions").and_then(Value::as_array).unwrap_or_default();
+    let binds = |kind: &str| by_name(kind).is_some_and(Strategy::binds);
+    !solutions.is_empty() && solutions.iter().all(|solution| binds(&Solution::parse(solution).kind))
+}
+
+/// Whether a step replaces all pools by those of a strategy that binds where the present one does not: the owner's
+/// `manage` claim about the frame before. That is the only way to another strategy.
+fn rotates(tip: &Verified<IbGib>, next: &IbGib, claim: &Claim) -> bool {
+    let stays = |pool: &Value| pools(next).iter().any(|new| id_of(new) == id_of(pool));
+    claim.verb == VERB_MANAGE
+        && claim.target == tip.addr().as_str()
+        && !pools(tip).iter().any(stays)
+        && strategy_of(tip).is_some_and(|strategy| !strategy.binds())
+        && strategy_of(next).is_some_and(Strategy::binds)
 }
 
 fn check_new_pool(pool: &Value) -> Result<(), ValidateError> {
@@ -129,28 +160,41 @@ pub(crate) fn check_proof(
     if let Some(demanded) = expect.demanded.as_ref().filter(|d| **d != proof.demanded) {
         return Err(one(Rule::Demand, demanded.join(", "), proof.demanded.join(", ")));
     }
-    let (before, after) = (pools(tip), pools(next));
-    if before.len() != after.len() {
-        return Err(one(Rule::OtherPool, format!("{} pools", before.len()), after.len().to_string()));
-    }
-    let mut signed = None;
-    for (old, new) in before.iter().zip(after) {
-        if id_of(old) == pool.id() {
-            signed = Some(new);
-        } else if old != new {
-            return Err(one(Rule::OtherPool, format!("pool {} unchanged", id_of(old)), "a change"));
-        }
-    }
+    let left = if rotates(tip, next, claim) {
+        let mut all = Checks::default();
+        check_new_pools(&mut all, pools(next));
+        all.done()?;
+        None
+    } else {
+        Some(pool_left(tip, next, &pool)?)
+    };
     let spent = Spent {
         pool: &pool,
         proof: &proof,
         written,
-        next: signed.unwrap_or(&Value::Null),
+        next: left,
         context: Context { claim: written.get("claim").unwrap_or(&Value::Null), demanded: &proof.demanded, next },
         is_spent: &|id| is_spent(pool.id(), id),
     };
     pool.strategy().verify(&spent).map_err(|error| vec![error])?;
     Ok((pool, proof.ids()))
+}
+
+/// The pool as the next frame has it, all others being unchanged.
+fn pool_left<'a>(tip: &Verified<IbGib>, next: &'a IbGib, pool: &Pool) -> Result<&'a Value, Errors> {
+    let (before, after) = (pools(tip), pools(next));
+    if before.len() != after.len() {
+        return Err(one(Rule::OtherPool, format!("{} pools", before.len()), after.len().to_string()));
+    }
+    let mut left = &Value::Null;
+    for (old, new) in before.iter().zip(after) {
+        if id_of(old) == pool.id() {
+            left = new;
+        } else if old != new {
+            return Err(one(Rule::OtherPool, format!("pool {} unchanged", id_of(old)), "a change"));
+        }
+    }
+    Ok(left)
 }
 
 /// The pool of which all solutions are, when it may sign the claim.

@@ -8,7 +8,7 @@ use crate::secret::{Entropy, Secret};
 use crate::strategy::PoolConfig;
 use crate::strategy::lms::{Leaf, Need, Tree};
 use crate::strategy::{Context, Keys, Request};
-use crate::{IB, VERB_REVOKE};
+use crate::{IB, VERB_MANAGE, VERB_REVOKE};
 use ibgib::transform::Moment;
 use ibgib::{IbGib, Map, Value, Verified, object, strings};
 use std::sync::Arc;
@@ -63,11 +63,7 @@ pub fn genesis_with_trees(
     now_ms: i64,
     entropy: &mut dyn Entropy,
 ) -> Result<Signed, KeystoneError> {
-    let keys = Keys { secret, trees, leaf: None };
-    let mut pools = Vec::new();
-    for config in configs {
-        pools.push(config.strategy().fill(config, &keys, entropy)?.to_value());
-    }
+    let pools = fill(secret, configs, trees, entropy)?;
     let mut random = [0; 16];
     entropy.fill(&mut random);
     let moment = Moment { now_ms, random };
@@ -111,7 +107,25 @@ pub fn sign(
     now_ms: i64,
     entropy: &mut dyn Entropy,
 ) -> Result<Signed, KeystoneError> {
-    evolve(chain, secret, claim, opts, None, now_ms, entropy)
+    evolve(chain, secret, claim, opts, Change::None, now_ms, entropy)
+}
+
+/// Replaces all pools of an identity by those of a stronger strategy, signed by the pool for `manage`. From then on only
+/// the new pools sign.
+///
+/// # Errors
+/// [`KeystoneError`]; nothing is made then. [`KeystoneError::Invalid`] when the strategy would not become stronger.
+pub fn rotate(
+    chain: &Chain,
+    secret: &Secret,
+    configs: &[PoolConfig],
+    opts: SignOpts,
+    now_ms: i64,
+    entropy: &mut dyn Entropy,
+) -> Result<Signed, KeystoneError> {
+    let claim = Claim { verb: VERB_MANAGE.into(), target: chain.tip().addr().to_string(), ..Claim::default() };
+    let pools = fill(secret, configs, &opts.trees, entropy)?;
+    evolve(chain, secret, &claim, opts, Change::Pools(pools), now_ms, entropy)
 }
 
 /// Ends an identity: the last frame, after which none is valid.
@@ -127,7 +141,26 @@ pub fn revoke(
     entropy: &mut dyn Entropy,
 ) -> Result<Signed, KeystoneError> {
     let claim = Claim { verb: VERB_REVOKE.into(), target: chain.tip().addr().to_string(), ..Claim::default() };
-    evolve(chain, secret, &claim, opts, Some(reason), now_ms, entropy)
+    evolve(chain, secret, &claim, opts, Change::Revoked(reason), now_ms, entropy)
+}
+
+/// What a frame changes besides the pool that signs it.
+enum Change<'a> {
+    None,
+    /// The identity ends, for this reason.
+    Revoked(&'a str),
+    /// These are the pools from now on.
+    Pools(Vec<Value>),
+}
+
+fn fill(
+    secret: &Secret,
+    configs: &[PoolConfig],
+    trees: &[Arc<Tree>],
+    entropy: &mut dyn Entropy,
+) -> Result<Vec<Value>, KeystoneError> {
+    let keys = Keys { secret, trees, leaf: None };
+    configs.iter().map(|config| Ok(config.strategy().fill(config, &keys, entropy)?.to_value())).collect()
 }
 
 fn evolve(
@@ -135,7 +168,7 @@ fn evolve(
     secret: &Secret,
     claim: &Claim,
     opts: SignOpts,
-    revoking: Option<&str>,
+    change: Change<'_>,
     now_ms: i64,
     entropy: &mut dyn Entropy,
 ) -> Result<Signed, KeystoneError> {
@@ -156,7 +189,12 @@ fn evolve(
 
     let tip = chain.tip();
     let after = |old: &Value| if rules::id_of(old) == pool.id() { spending.next.to_value() } else { old.clone() };
-    let pools: Vec<Value> = rules::pools(tip).iter().map(after).collect();
+    let (revoking, pools) = match change {
+        Change::None => (None, None),
+        Change::Revoked(reason) => (Some(reason), None),
+        Change::Pools(pools) => (None, Some(pools)),
+    };
+    let pools = pools.unwrap_or_else(|| rules::pools(tip).iter().map(after).collect());
     let mut data = stamped(request.n, &Moment { now_ms, random: [0; 16] });
     if let Some(uuid) = tip.datum("uuid") {
         data.insert("uuid", uuid.clone());

@@ -11,7 +11,7 @@ use ibgib_keystone::strategy::lms::{
 };
 use ibgib_keystone::{
     Chain, Claim, Expect, KeystoneError, PoolConfig, Secret, SignOpts, Signed, ValidateError, config, demand,
-    equivocation, genesis, genesis_with_trees, need, revoke, sign,
+    equivocation, genesis, genesis_with_trees, need, proves_fork, revoke, rotate, sign,
 };
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -473,8 +473,8 @@ mod attacks {
             chain.clone().advance(frame, &Expect::default()).unwrap();
         }
         assert!(leaf_used_twice(&ours.frame, &theirs.frame) && equivocation(&ours.frame, &theirs.frame));
-        // Nobody else can have made the second one, though its leaf is spent.
-        assert!(ours.chain.reveals_new(&theirs.frame));
+        // Nobody else can have made either.
+        assert!(proves_fork(&ours.frame, &theirs.frame) && !proves_fork(&ours.frame, &ours.frame));
         assert!(!leaf_used_twice(&ours.frame, &ours.frame));
         let later = next(&ours.chain, "note^gib");
         assert!(!leaf_used_twice(&ours.frame, &later.frame));
@@ -493,6 +493,52 @@ mod attacks {
         let same = next(&ahead, "note^gib");
         assert_eq!(used(&branch.frame), used(&same.frame));
         assert!(leaf_used_twice(&branch.frame, &same.frame) && !equivocation(&branch.frame, &same.frame));
+    }
+
+    #[test]
+    fn an_identity_comes_over_to_signatures_that_bind_and_not_back() {
+        let (old, verbs) = (identity(), ["sync", "manage", "revoke"]);
+        let rotated = |chain: &Chain, pools: &[PoolConfig]| {
+            rotate(chain, &secret(), pools, opts(chain, "manage", &[]).unwrap(), NOW, &mut Seeded(5))
+        };
+        let pools = verbs.map(|verb| pool(verb, NextTree::Follows));
+        let over = rotated(&old.chain, &pools).unwrap();
+        assert_eq!((old.chain.binds(), over.chain.strategy().unwrap().name()), (false, "lms-v1"));
+        let (mut replayed, _) = Chain::replay([old.frame.clone(), over.frame.clone()]).unwrap();
+        assert_eq!(replayed.pools(), over.chain.pools());
+        replayed.advance(&next(&over.chain, "note^gib").frame, &Expect::default()).unwrap();
+
+        // Only the owner's own word about the frame before, of the pool for it.
+        for (place, value) in [("claim/verb", "sync"), ("claim/target", "keystone^gib")] {
+            let other = with(&over.frame, &format!("data/proofs/0/{place}"), value);
+            assert!(["verb", "other_pool"].contains(&refused(&old.chain, &other)), "{place}");
+        }
+        // Pools as a genesis has them: fresh, told apart, of one strategy.
+        assert_eq!(refused(&old.chain, &with(&over.frame, "data/challengePools/0/next", 1u32)), "pools");
+        let doubled = part(&over.frame.to_value(), "data/challengePools/0").clone();
+        assert_eq!(refused(&old.chain, &with(&over.frame, "data/challengePools/1", doubled)), "pool_repeated");
+        let mixed = part(
+            &born(&config::session_pools(&config::random_salts(&mut Seeded(9)))).frame.to_value(),
+            "data/challengePools/0",
+        )
+        .clone();
+        assert_eq!(refused(&old.chain, &with(&over.frame, "data/challengePools/1", mixed)), "pools");
+        // Not sideways and not back.
+        let others =
+            [verbs.map(|verb| pool(&format!("{verb}2"), NextTree::Follows)).to_vec(), config::identity_pools(&salts())];
+        for pools in others {
+            assert!(
+                matches!(rotated(&over.chain, &pools), Err(KeystoneError::Invalid(why)) if why.contains("other_pool"))
+            );
+        }
+    }
+
+    #[test]
+    fn a_frame_that_anybody_could_have_made_condemns_nobody() {
+        let old = identity().chain;
+        let made = |target: &str| try_sign(&old, &secret(), "sync", target, &[]).unwrap().frame;
+        let (first, second) = (made("note^gib"), made("other^gib"));
+        assert!(equivocation(&first, &second) && !proves_fork(&first, &second));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Where scenarios are played: in one process, over a link that is slow and scrambled in virtual time, and over a
 //! real WebSocket to a real server with stores on disk.
 
+use ibgib_keystone::strategy::hash_reveal::NAME;
 use ibgib_peer::{Host, HostOptions, Innerspace, WebSocketRemote};
 use ibgib_saga::Limits;
 use ibgib_scenarios::faults::{Faults, Simulated};
@@ -43,7 +44,7 @@ impl Rig {
         let dir = tempfile::tempdir()?;
         let source: Arc<dyn Space> = Arc::new(DurableSpace::create(&dir.path().join("source"))?);
         let dest: Arc<dyn Space> = Arc::new(DurableSpace::create(&dir.path().join("dest"))?);
-        let host = Host::new(Arc::clone(&dest), HostOptions::default());
+        let host = Host::new(Arc::clone(&dest), options(false));
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let server = Server::start(host, ServeOptions { listen, ..ServeOptions::default() }).await?;
         let remote = WebSocketRemote::new(&server.url(), Limits::default().message_bytes_max)?;
@@ -74,8 +75,12 @@ impl Rig {
 fn in_process(seed: &str, with_identity: bool) -> (Stage, Arc<Host>) {
     let source: Arc<dyn Space> = Arc::new(MemorySpace::new("source"));
     let dest: Arc<dyn Space> = Arc::new(MemorySpace::new("dest"));
-    let options = HostOptions { allow_anonymous: !with_identity, ..HostOptions::default() };
-    let host = Host::new(Arc::clone(&dest), options);
+    let host = Host::new(Arc::clone(&dest), options(!with_identity));
     let remote = Arc::new(Innerspace::new(Arc::clone(&host)));
     (Stage { source, dest, remote, with_identity, seed: seed.to_owned(), limits: Limits::default() }, host)
+}
+
+/// The seed's rows make identities of the original's strategy.
+fn options(allow_anonymous: bool) -> HostOptions {
+    HostOptions { allow_strategies: vec![NAME.to_owned()], allow_anonymous, ..HostOptions::default() }
 }

@@ -3,7 +3,8 @@
 use async_trait::async_trait;
 use ibgib::transform::{self, ForkOpts, Moment, Rel8Opts, TjpOpts, linked};
 use ibgib::{Addr, IbGib, Mode, Value, Verified};
-use ibgib_keystone::{Claim, Secret, SignOpts};
+use ibgib_keystone::strategy::lms::Reserved;
+use ibgib_keystone::{Claim, Secret, SignOpts, config, need};
 use ibgib_peer::entropy::{OsEntropy, now_ms, random};
 use ibgib_peer::{
     Host, HostEvent, HostOptions, Innerspace, Link, Remote, SecretSource, SenderIdentity, SyncOptions,
@@ -294,7 +295,7 @@ async fn another_identitys_session_cannot_be_used() {
     };
     let claim = Claim { verb: "connect".into(), target: challenge.challenge_uuid, ..Claim::default() };
     let mallory = Secret::new(b"another secret".to_vec());
-    let pools = ibgib_keystone::config::session_pools(&ibgib_keystone::config::random_salts(&mut OsEntropy));
+    let pools = config::session_pools(&config::random_salts(&mut OsEntropy));
     let own = ibgib_keystone::genesis(&mallory, &pools, None, now_ms(), &mut OsEntropy).unwrap();
     let signed = ibgib_keystone::sign(&own.chain, &mallory, &claim, SignOpts::default(), now_ms(), &mut OsEntropy);
     let proof = match signed {
@@ -444,24 +445,24 @@ async fn stale_and_forked_identities_are_told_apart() {
     let (mut old, _) = ibgib_keystone::Chain::replay(frames[..1].to_vec()).unwrap();
     let secret = sender.secret.read().unwrap();
     let claim = Claim { verb: "sync".into(), target: "something^else".into(), ..Claim::default() };
-    // What anybody could have made who saw the real frame proves nothing against the identity.
+    // What anybody could have made who saw the real frame is refused, and proves nothing against the identity.
     let mut reaimed = (*frames[1]).clone();
     let stamped = reaimed.data.as_mut().and_then(Value::as_object_mut).unwrap();
     stamped.insert("timestamp", "Thu, 01 Jan 2026 00:00:00 GMT");
     let reaimed = reaimed.seal().unwrap();
     let error = play.stage.remote.post_evolution(&sender.tjp, &[reaimed], None).await.unwrap_err();
-    assert_eq!(error.code(), "identity_stale");
+    assert_eq!(error.code(), "identity_invalid");
     assert_eq!(identity::evidence(&*play.stage.dest, &sender.tjp).await.unwrap(), []);
 
     let mut other: Vec<Verified<IbGib>> = Vec::new();
     while other.len() < 2 {
-        let signed =
-            ibgib_keystone::sign(&old, &secret, &claim, SignOpts::default(), now_ms(), &mut OsEntropy).unwrap();
-        // Its random solutions may happen to be the real frame's.
-        if chain.reveals_new(&signed.frame) {
-            other.push(signed.frame.clone());
-            old = signed.chain;
-        }
+        let need = need(&old, "sync", &[]).unwrap().unwrap();
+        let mut reserved = Reserved::open(need.tree, 0);
+        reserved.stored(need.from + 1);
+        let opts = SignOpts { leaf: Some(reserved.take(need.from).unwrap()), ..SignOpts::default() };
+        let signed = ibgib_keystone::sign(&old, &secret, &claim, opts, now_ms(), &mut OsEntropy).unwrap();
+        other.push(signed.frame.clone());
+        old = signed.chain;
     }
     // Its second frame alone leads nowhere that the server knows: stale, with the tip to go on from.
     let error = play.stage.remote.post_evolution(&sender.tjp, &other[1..], None).await.unwrap_err();
@@ -476,6 +477,28 @@ async fn stale_and_forked_identities_are_told_apart() {
     assert_eq!(play.stage.dest.tip(&sender.tjp).await.unwrap().unwrap().addr, *chain.tip().addr());
     let error = play.sync().await.unwrap_err();
     assert!(error.to_string().contains("two"), "{error}");
+    rig.close().await;
+}
+
+/// The frames of `hash-reveal-v1` bind nothing: a second one may be anybody's who saw the first, and so may the first.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frame_that_binds_nothing_marks_nobody_as_forked() {
+    let rig = Rig::websocket("hash-reveal").await.unwrap();
+    let mut play = Play::new(rig.stage.clone());
+    let pools = config::identity_pools(&config::random_salts(&mut OsEntropy));
+    play.make_identity("a secret of the hostile tests", Some(&pools)).await.unwrap();
+    play.make(Side::Source, "alpha", data([("title", "first".into())])).await.unwrap();
+    play.sync().await.unwrap();
+    let sender = play.identity.clone().unwrap();
+    let frames = identity::frames(&*play.stage.source, &sender.tjp).await.unwrap().unwrap();
+    let old = ibgib_keystone::Chain::replay(frames[..1].to_vec()).unwrap().0;
+    let claim = Claim { verb: "sync".into(), target: "something^else".into(), ..Claim::default() };
+    let secret = sender.secret.read().unwrap();
+    let other = ibgib_keystone::sign(&old, &secret, &claim, SignOpts::default(), now_ms(), &mut OsEntropy).unwrap();
+    let error = play.stage.remote.post_evolution(&sender.tjp, &[other.frame], None).await.unwrap_err();
+    assert_eq!(error.code(), "identity_stale");
+    assert_eq!(identity::evidence(&*play.stage.dest, &sender.tjp).await.unwrap(), []);
+    still_serves(&mut play).await;
     rig.close().await;
 }
 

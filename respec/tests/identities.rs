@@ -1,12 +1,18 @@
-//! What using an identity for years costs: the same at every use.
+//! What using an identity for years costs: the same at every use. Shown with `hash-reveal-v1`, whose states grow with
+//! what was spent.
 
 use ibgib::{Addr, Verified};
-use ibgib_keystone::{Chain, Claim, Secret, SignOpts, Signed};
+use ibgib_keystone::{Chain, Claim, Secret, SignOpts, Signed, config};
 use ibgib_peer::entropy::{OsEntropy, now_ms};
-use ibgib_peer::identity::{create, load_chain};
+use ibgib_peer::identity::{create_with_pools, load_chain};
 use ibgib_spaces::fault::{FaultSpace, Op, Plan};
 use ibgib_spaces::{Advance, Commit, MemorySpace, Space};
 use std::sync::Arc;
+
+async fn create(space: &dyn Space, secret: &Secret) -> Chain {
+    let pools = config::identity_pools(&config::random_salts(&mut OsEntropy));
+    create_with_pools(space, secret, &pools).await.unwrap()
+}
 
 async fn use_it(space: &dyn Space, chain: &Chain, secret: &Secret, target: &str) -> Chain {
     let claim = Claim { verb: "sync".into(), target: target.into(), ..Claim::default() };
@@ -21,7 +27,7 @@ async fn use_it(space: &dyn Space, chain: &Chain, secret: &Secret, target: &str)
 async fn an_identity_used_often_is_not_replayed_from_its_beginning() {
     let space = FaultSpace::new(Arc::new(MemorySpace::new("m")), Plan::default());
     let secret = Secret::new(b"a secret that is used a lot".to_vec());
-    let mut chain = create(&space, &secret).await.unwrap();
+    let mut chain = create(&space, &secret).await;
     let tjp: Addr = chain.tjp().clone();
     let (mut most, mut frames) = (0, vec![chain.tip().clone()]);
     for i in 0..300 {
@@ -38,7 +44,7 @@ async fn an_identity_used_often_is_not_replayed_from_its_beginning() {
 
     // Whatever stands in the record, the frames are what counts.
     let key = format!("chain/{tjp}");
-    let stranger = create(&space, &secret).await.unwrap();
+    let stranger = create(&space, &secret).await;
     for kept in ["", "no JSON", "[]", "[\"x\"]", &format!("[{:?}]", stranger.tjp().as_str())] {
         let records = vec![(key.clone(), Some(kept.as_bytes().to_vec()))];
         space.commit(Commit { records, ..Commit::default() }).await.unwrap();
@@ -51,7 +57,7 @@ async fn an_identity_used_often_is_not_replayed_from_its_beginning() {
 async fn a_frame_of_another_branch_is_not_gone_on_from() {
     let space = MemorySpace::new("m");
     let secret = Secret::new(b"a secret that is used a lot".to_vec());
-    let first = create(&space, &secret).await.unwrap();
+    let first = create(&space, &secret).await;
     let mut chain = first.clone();
     let mut frames: Vec<Verified<_>> = vec![first.tip().clone()];
     for i in 0..3 {

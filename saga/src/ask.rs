@@ -169,6 +169,16 @@ pub enum ReceiverQuery {
     Load(Load),
 }
 
+/// Whom the claims of a session are for, so that none is good for another receiver or another session. Nothing is
+/// expected where a member is `None`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Meant {
+    /// The receiver: its space's id.
+    pub audience: Option<String>,
+    /// The session's own id.
+    pub nonce: Option<String>,
+}
+
 /// Answers to [`ReceiverQuery`].
 #[derive(Clone, Debug)]
 pub enum ReceiverAnswer {
@@ -180,6 +190,8 @@ pub enum ReceiverAnswer {
         challenge_uuid: String,
         /// Ids that must be solved.
         demanded: Vec<String>,
+        /// What every claim of the session has to name, where its strategy binds claims: the receiver, and the session.
+        meant: Meant,
     },
     /// It is stored.
     Connected,

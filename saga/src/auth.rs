@@ -5,6 +5,7 @@
 //! the session identity's next frame, whose claim has that target. Without identity `hello` is answered at once, where
 //! that is allowed.
 
+use crate::ask::Meant;
 use crate::error::{IdentityRefusal, SagaError};
 use crate::wire::message::{ConnectChallenge, Hello, Message, MsgType};
 use crate::wire::packet::SUBPROTOCOL;
@@ -63,6 +64,7 @@ pub(crate) struct Challenge {
     chain: Box<Chain>,
     target: String,
     demanded: Vec<String>,
+    meant: Meant,
 }
 
 /// Whom a `hello` names.
@@ -101,17 +103,18 @@ impl Check {
         chain: Box<Chain>,
         target: String,
         demanded: Vec<String>,
+        meant: Meant,
         expires_ms: u64,
     ) -> (Self, Message) {
         let message = ConnectChallenge { challenge_uuid: target.clone(), demanded: demanded.clone(), expires_ms };
-        (Self::AwaitProof(Box::new(Challenge { chain, target, demanded })), Message::ConnectChallenge(message))
+        (Self::AwaitProof(Box::new(Challenge { chain, target, demanded, meant })), Message::ConnectChallenge(message))
     }
 }
 
 impl Challenge {
     /// Checks the proof: a strict step from the session's newest frame that solves what was demanded.
     pub(crate) fn check(self, proof: &Verified<IbGib>) -> Result<(Proven, Step), SagaError> {
-        let mut proven = Proven(self.chain);
+        let mut proven = Proven { chain: self.chain, meant: self.meant };
         let step = proven.advance(proof, VERB_CONNECT, self.target, self.demanded)?;
         Ok((proven, step))
     }
@@ -119,12 +122,15 @@ impl Challenge {
 
 /// A peer's session identity that has signed on this connection; every turn of the peer is a strict step of it.
 #[derive(Debug)]
-pub(crate) struct Proven(Box<Chain>);
+pub(crate) struct Proven {
+    chain: Box<Chain>,
+    meant: Meant,
+}
 
 impl Proven {
     /// The session identity's timeline.
     pub(crate) fn tjp(&self) -> &Addr {
-        self.0.tjp()
+        self.chain.tjp()
     }
 
     /// Checks the frame that signs a turn. `context` is the address recomputed from the context that arrived, not one
@@ -140,9 +146,10 @@ impl Proven {
         target: String,
         demanded: Vec<String>,
     ) -> Result<Step, SagaError> {
-        let expect =
-            Expect { verb: Some(verb.to_owned()), target: Some(target), demanded: Some(demanded), ..Expect::default() };
-        self.0.advance(frame, &expect).map_err(|errors| IdentityRefusal::invalid(&errors).into())
+        let Meant { audience, nonce } = self.meant.clone();
+        let (verb, target, demanded) = (Some(verb.to_owned()), Some(target), Some(demanded));
+        let expect = Expect { verb, target, audience, nonce, demanded };
+        self.chain.advance(frame, &expect).map_err(|errors| IdentityRefusal::invalid(&errors).into())
     }
 }
 

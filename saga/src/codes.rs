@@ -103,6 +103,7 @@ codes! {
     IdentityRevoked = "identity_revoked", 403, Identity, "the identity is revoked";
     IdentityForked = "identity_forked", 403, Identity, "the identity has signed different frames on one past";
     IdentityStale = "identity_stale", 409, Identity, "the identity has newer frames here; `tip` is the newest";
+    IdentityStrategy = "identity_strategy", 403, Identity, "the identity's signatures do not bind what they sign, which the server asks for";
     IdentityInvalid = "identity_invalid", 422, Identity, "a frame of the identity does not hold";
     IdentityBusy = "identity_busy", 409, Identity, "the identity was used by somebody else at the same time";
     IdentityMissing = "identity_missing", 500, Identity, "no session identity was established";
@@ -118,6 +119,7 @@ codes! {
     SessionUsed = "session_used", 422, Identity, "the session identity was used before";
     SessionDetails = "session_details", 422, Identity, "the session does not say whom it belongs to";
     SessionAudience = "session_audience", 422, Identity, "the session was made for another server";
+    SessionStrategy = "session_strategy", 422, Identity, "the session's strategy is weaker than its identity's";
     SessionOther = "session_other", 422, Identity, "the session belongs to another identity";
     SessionNotNamed = "session_not_named", 422, Identity, "the identity's newest frame does not name the session";
 

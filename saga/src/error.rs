@@ -221,6 +221,17 @@ pub enum IdentityRefusal {
     /// The policy does not allow it.
     #[error("identity {0} is not on this server's allow-list")]
     NotAllowed(Addr),
+    /// Its strategy binds nothing, and the policy asks for one that does.
+    #[error(
+        "identity {identity} signs with {strategy}, whose signatures bind nothing and can be put on something else by \
+         whoever sees them"
+    )]
+    Strategy {
+        /// The identity's timeline.
+        identity: Addr,
+        /// The strategy's name.
+        strategy: String,
+    },
     /// It was never registered here.
     #[error("no identity {0} here")]
     Unknown(Addr),
@@ -266,6 +277,9 @@ pub enum IdentityRefusal {
     /// The session is for another space.
     #[error("the session was made for another server")]
     SessionAudience,
+    /// The session could be taken over where its identity could not.
+    #[error("the session's strategy is weaker than its identity's")]
+    SessionStrategy,
     /// The session is another identity's.
     #[error("the session belongs to another identity")]
     SessionOther,
@@ -290,6 +304,7 @@ impl IdentityRefusal {
         match self {
             Self::Required => Code::IdentityRequired,
             Self::NotAllowed(_) => Code::IdentityNotAllowed,
+            Self::Strategy { .. } => Code::IdentityStrategy,
             Self::Unknown(_) => Code::IdentityUnknown,
             Self::Revoked(_) => Code::IdentityRevoked,
             Self::Forked { .. } => Code::IdentityForked,
@@ -300,6 +315,7 @@ impl IdentityRefusal {
             Self::SessionUsed => Code::SessionUsed,
             Self::SessionDetails => Code::SessionDetails,
             Self::SessionAudience => Code::SessionAudience,
+            Self::SessionStrategy => Code::SessionStrategy,
             Self::SessionOther => Code::SessionOther,
             Self::SessionNotNamed => Code::SessionNotNamed,
         }

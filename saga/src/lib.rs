@@ -123,8 +123,8 @@ mod transcript;
 pub mod wire;
 
 pub use ask::{
-    Committed, Evaluate, Evaluated, Finish, Finished, Load, OwnTips, ReceiverAnswer, ReceiverQuery, SenderAnswer,
-    SenderQuery, TipPair,
+    Committed, Evaluate, Evaluated, Finish, Finished, Load, Meant, OwnTips, ReceiverAnswer, ReceiverQuery,
+    SenderAnswer, SenderQuery, TipPair,
 };
 pub use codes::{Blame, Code, Refusal};
 pub use error::{Breach, IdentityRefusal, Misuse, OwnIdentity, SagaError, SpaceFailure};

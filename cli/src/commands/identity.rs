@@ -8,7 +8,7 @@ use crate::error::{CliError, Exit};
 use crate::output::Output;
 use crate::report::IdentityReport;
 use ibgib_keystone::Chain;
-use ibgib_peer::{WebSocketRemote, deliver_identity, identity};
+use ibgib_peer::{WebSocketRemote, deliver_identity, identity, refresh_identity};
 use ibgib_saga::Limits;
 
 pub(crate) async fn new(args: &Args, out: &Output) -> Result<Exit, CliError> {
@@ -25,9 +25,26 @@ pub(crate) async fn show(args: &Args, out: &Output) -> Result<Exit, CliError> {
     tell(&device, out, chain).await
 }
 
+pub(crate) async fn rotate(args: &Args, out: &Output) -> Result<Exit, CliError> {
+    let mut device = Device::open(args)?;
+    let mut chain = newest(&device).await?;
+    // Rotating again delivers what the server may not know yet.
+    if !chain.binds() {
+        let secret = device.secret(args)?;
+        chain = identity::rotate(&*device.space, chain.tjp(), &secret).await?;
+    }
+    deliver(
+        &device,
+        &chain,
+        "the identity is brought over here, but the server does not know yet; the next sync tells it",
+    )
+    .await?;
+    tell(&device, out, chain).await
+}
+
 pub(crate) async fn revoke(args: &Args, out: &Output, reason: &str, yes: bool) -> Result<Exit, CliError> {
     let mut device = Device::open(args)?;
-    let mut chain = load(&device).await?;
+    let mut chain = newest(&device).await?;
     // Revoking again delivers what the server may not know yet.
     if !chain.is_revoked() {
         let what = format!("identity {} would be ended for ever", chain.tjp());
@@ -36,15 +53,39 @@ pub(crate) async fn revoke(args: &Args, out: &Output, reason: &str, yes: bool) -
         let secret = device.secret(args)?;
         chain = identity::revoke(&*device.space, chain.tjp(), &secret, reason).await?;
     }
-    if let Some(remote) = device.remote() {
-        let remote = WebSocketRemote::new(&remote.value, Limits::default().message_bytes_max)?;
-        deliver_identity(&device.space, &remote, chain.tjp()).await.map_err(|error| {
-            CliError::from(error).hint(
-                "the identity is revoked here, but the server does not know yet; run 'ibgib identity revoke' again",
-            )
-        })?;
-    }
+    deliver(
+        &device,
+        &chain,
+        "the identity is revoked here, but the server does not know yet; run 'ibgib identity revoke' again",
+    )
+    .await?;
     tell(&device, out, chain).await
+}
+
+fn server(device: &Device) -> Result<Option<WebSocketRemote>, CliError> {
+    let url = device.remote().map(|remote| remote.value);
+    let remote = url.map(|url| WebSocketRemote::new(&url, Limits::default().message_bytes_max));
+    Ok(remote.transpose()?)
+}
+
+/// The identity with what its server knows of it; a server that does not answer is not waited for.
+async fn newest(device: &Device) -> Result<Chain, CliError> {
+    let chain = load(device).await?;
+    let Some(remote) = server(device)? else { return Ok(chain) };
+    match refresh_identity(&device.space, &remote, chain.tjp()).await {
+        Ok(newest) => Ok(newest),
+        Err(error) if error.is_identity() => Err(error.into()),
+        Err(error) => {
+            tracing::debug!(%error, "the server was not asked");
+            Ok(chain)
+        }
+    }
+}
+
+async fn deliver(device: &Device, chain: &Chain, otherwise: &str) -> Result<(), CliError> {
+    let Some(remote) = server(device)? else { return Ok(()) };
+    let delivered = deliver_identity(&device.space, &remote, chain.tjp()).await;
+    delivered.map_err(|error| CliError::from(error).hint(otherwise))
 }
 
 async fn load(device: &Device) -> Result<Chain, CliError> {

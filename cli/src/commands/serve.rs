@@ -33,7 +33,8 @@ pub(crate) async fn serve(args: &Args, out: &Output, serve: &args::Serve) -> Res
     }
     let policy = policy(serve)?;
     let space = Arc::new(DurableSpace::open_or_create(dir)?);
-    let host = Host::new(space, HostOptions { policy, ..HostOptions::default() });
+    let allow_strategies = serve.allow_strategy.clone();
+    let host = Host::new(space, HostOptions { policy, allow_strategies, ..HostOptions::default() });
     let tools = match serve.dev_tools {
         true => Some(DevTools::new(Arc::clone(&host), token(dir)?)),
         false => None,

@@ -41,6 +41,10 @@ pub(crate) struct IdentityReport {
     pub(crate) evidence: Vec<Evidence>,
 }
 
+fn strategy(chain: &Chain) -> &'static str {
+    chain.strategy().map_or("unknown", |strategy| strategy.name())
+}
+
 impl Report for IdentityReport {
     fn to_json(&self) -> Value {
         let pools = list(&self.chain.pools(), |p| {
@@ -56,6 +60,7 @@ impl Report for IdentityReport {
             ("tip", self.chain.tip().addr().into()),
             ("n", number(self.chain.n())),
             ("revoked", self.chain.is_revoked().into()),
+            ("strategy", strategy(&self.chain).into()),
             ("pools", pools),
         ]
         .into_iter()
@@ -74,6 +79,8 @@ impl Report for IdentityReport {
         let chain = &self.chain;
         let state = if chain.is_revoked() { ", revoked" } else { "" };
         let mut text = format!("identity {}\nnewest   {} (n {}{state})\n", chain.tjp(), chain.tip().addr(), chain.n());
+        let binds = if chain.binds() { "" } else { ", which binds nothing: see 'ibgib identity rotate'" };
+        text.push_str(&format!("strategy {}{binds}\n", strategy(chain)));
         for p in chain.pools() {
             let verbs = if p.verbs.is_empty() { "any verb".to_owned() } else { p.verbs.join(", ") };
             text.push_str(&format!("pool     {}: {} left, {} used\n", shown(verbs), p.left, p.used));

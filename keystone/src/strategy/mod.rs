@@ -86,8 +86,9 @@ pub struct Spent<'a> {
     pub proof: &'a Proof,
     /// The proof as it stands in the frame.
     pub written: &'a Value,
-    /// The pool as the next frame has it, not yet read.
-    pub next: &'a Value,
+    /// The pool as the next frame has it, not yet read; `None` when the step takes all pools away for those of a stronger
+    /// strategy.
+    pub next: Option<&'a Value>,
     /// Claim and frame.
     pub context: Context<'a>,
     /// Whether the identity has solved a challenge of this pool before.

@@ -35,13 +35,15 @@ pub struct HostOptions {
     pub limits: Limits,
     /// Who may come.
     pub policy: Policy,
+    /// Strategies of new identities that are taken although their signatures bind nothing, by name.
+    pub allow_strategies: Vec<String>,
     /// Sagas without identity: in one process only, never on a server.
     pub allow_anonymous: bool,
 }
 
 impl Default for HostOptions {
     fn default() -> Self {
-        Self { limits: Limits::default(), policy: Policy::Open, allow_anonymous: false }
+        Self { limits: Limits::default(), policy: Policy::Open, allow_strategies: Vec::new(), allow_anonymous: false }
     }
 }
 
@@ -51,6 +53,7 @@ pub struct Host {
     limits: Limits,
     policy: RwLock<Policy>,
     also_allowed: RwLock<HashSet<Addr>>,
+    allow_strategies: Vec<String>,
     allow_anonymous: bool,
     live: Mutex<HashMap<Addr, Live>>,
     chains: Mutex<HashMap<Addr, Chain>>,
@@ -74,6 +77,7 @@ impl Host {
             limits: options.limits,
             policy: RwLock::new(options.policy),
             also_allowed: RwLock::default(),
+            allow_strategies: options.allow_strategies,
             allow_anonymous: options.allow_anonymous,
             live: Mutex::new(HashMap::new()),
             chains: Mutex::new(HashMap::new()),

@@ -1,9 +1,10 @@
 //! Identities in a space: making, loading, revoking.
 
 use crate::entropy::{OsEntropy, now_ms};
+use crate::signing::{Act, Signing, aside, first_trees, tree_records};
 use crate::view::{self, space_error};
 use ibgib::{Addr, IbGib, Mode, Value, Verified};
-use ibgib_keystone::{Chain, Claim, Expect, Secret, SignOpts, Signed, config, danger};
+use ibgib_keystone::{Chain, Expect, Secret, Signed, ValidateError, config, danger};
 use ibgib_saga::{OwnIdentity, SagaError};
 use ibgib_spaces::{Advance, Commit, CommitError, Follow, Space};
 use std::collections::HashSet;
@@ -88,13 +89,9 @@ pub async fn load_chain(space: &dyn Space, tjp: &Addr) -> Result<Option<Chain>, 
     }
     rest.reverse();
     for batch in rest.chunks(BATCH) {
-        for frame in space.get(batch).await.map_err(space_error)?.into_iter().flatten() {
-            let taken = match &mut chain {
-                Some(chain) => chain.advance(&frame, &Expect::default()).map(drop),
-                None => Chain::from_genesis(frame).map(|(first, _)| chain = Some(first)),
-            };
-            taken.map_err(|e| invalid(e.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
-        }
+        let frames: Vec<_> = space.get(batch).await.map_err(space_error)?.into_iter().flatten().collect();
+        let went = aside(move || replayed(chain, &frames)).await?;
+        chain = went.map_err(|e| invalid(e.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
     }
     let chain = chain.ok_or_else(|| invalid("it has no frames".into()))?;
     if rest.len() >= CHECKPOINT_EVERY
@@ -104,6 +101,16 @@ pub async fn load_chain(space: &dyn Space, tjp: &Addr) -> Result<Option<Chain>, 
         tracing::debug!(%error, "the state of an identity was not kept");
     }
     Ok(Some(chain))
+}
+
+fn replayed(mut chain: Option<Chain>, frames: &[Verified<IbGib>]) -> Result<Option<Chain>, Vec<ValidateError>> {
+    for frame in frames {
+        match &mut chain {
+            Some(chain) => drop(chain.advance(frame, &Expect::default())?),
+            None => chain = Some(Chain::from_genesis(frame.clone())?.0),
+        }
+    }
+    Ok(chain)
 }
 
 async fn keep(space: &dyn Space, chain: &Chain) -> Result<(), SagaError> {
@@ -123,12 +130,12 @@ async fn kept(space: &dyn Space, tjp: &Addr) -> Result<Option<Chain>, SagaError>
     Ok(tip.and_then(|tip| danger::resume(tip, texts)).filter(|chain| chain.tjp() == tjp))
 }
 
-/// Makes an identity with the pools sync, manage and revoke, and stores it.
+/// Makes an identity with the pools sync, manage and revoke, whose signatures bind what they sign, and stores it.
 ///
 /// # Errors
 /// When the space fails.
 pub async fn create(space: &dyn Space, secret: &Secret) -> Result<Chain, SagaError> {
-    let pools = config::identity_pools(&config::random_salts(&mut OsEntropy));
+    let pools = config::binding_identity_pools(&config::random_salts(&mut OsEntropy));
     create_with_pools(space, secret, &pools).await
 }
 
@@ -141,8 +148,12 @@ pub async fn create_with_pools(
     secret: &Secret,
     pools: &[ibgib_keystone::PoolConfig],
 ) -> Result<Chain, SagaError> {
-    let signed = ibgib_keystone::genesis(secret, pools, None, now_ms(), &mut OsEntropy)?;
-    store(space, signed).await
+    let trees = first_trees(secret, pools).await?;
+    let signed = ibgib_keystone::genesis_with_trees(secret, pools, &trees, None, now_ms(), &mut OsEntropy)?;
+    let (nodes, tips) = (vec![signed.frame], vec![Advance::Keystone(signed.step)]);
+    let commit = Commit { nodes, tips, records: tree_records(&trees), ..Commit::default() };
+    space.commit(commit).await.map_err(commit_error)?;
+    Ok(signed.chain)
 }
 
 /// Ends an identity: a last frame after which nothing is accepted. It has to be delivered to the servers that know
@@ -151,24 +162,23 @@ pub async fn create_with_pools(
 /// # Errors
 /// `identity_wrong_secret` and others of `identity_…`; or the space fails.
 pub async fn revoke(space: &dyn Space, tjp: &Addr, secret: &Secret, reason: &str) -> Result<Chain, SagaError> {
-    let chain = load_chain(space, tjp).await?;
-    let chain = chain.ok_or_else(|| OwnIdentity::Unknown(tjp.clone()))?;
-    let signed = ibgib_keystone::revoke(&chain, secret, reason, SignOpts::default(), now_ms(), &mut OsEntropy)?;
-    store(space, signed).await
+    evolve(space, tjp, secret, Act::Revoke(reason.to_owned())).await
 }
 
-/// Signs one claim on an identity's tip. Nothing is stored yet: whoever calls it commits the frame before anybody can
-/// see it.
-pub(crate) fn sign(
-    chain: &Chain,
-    secret: &Secret,
-    verb: &str,
-    target: &str,
-    demanded: Vec<String>,
-) -> Result<Signed, SagaError> {
-    let claim = Claim { verb: verb.to_owned(), target: target.to_owned(), ..Claim::default() };
-    let opts = SignOpts { demanded, ..SignOpts::default() };
-    Ok(ibgib_keystone::sign(chain, secret, &claim, opts, now_ms(), &mut OsEntropy)?)
+/// Brings an identity over to signatures that bind what they sign: a frame that the pool for `manage` signs, with new
+/// pools. It has to be delivered to the servers that know the identity.
+///
+/// # Errors
+/// `identity_invalid` when its signatures bind already, and others of `identity_…`; or the space fails.
+pub async fn rotate(space: &dyn Space, tjp: &Addr, secret: &Secret) -> Result<Chain, SagaError> {
+    let pools = config::binding_identity_pools(&config::random_salts(&mut OsEntropy));
+    evolve(space, tjp, secret, Act::Rotate(pools)).await
+}
+
+async fn evolve(space: &dyn Space, tjp: &Addr, secret: &Secret, act: Act) -> Result<Chain, SagaError> {
+    let chain = load_chain(space, tjp).await?.ok_or_else(|| OwnIdentity::Unknown(tjp.clone()))?;
+    let signed = Signing::lasting().sign(space, &chain, secret, act, Vec::new()).await?;
+    store(space, signed).await
 }
 
 /// Stores what was signed.

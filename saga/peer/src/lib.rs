@@ -44,6 +44,7 @@ mod link;
 mod peer;
 mod remote;
 mod session;
+mod signing;
 mod view;
 mod websocket;
 
@@ -58,7 +59,9 @@ pub use innerspace::Innerspace;
 pub use link::Link;
 pub use peer::{Progress, SyncPeer};
 pub use remote::Remote;
-pub use session::{SecretSource, SenderIdentity, SessionSigner, deliver_identity, establish_session_identity};
+pub use session::{
+    SecretSource, SenderIdentity, SessionSigner, deliver_identity, establish_session_identity, refresh_identity,
+};
 pub use view::space_error;
 pub use websocket::{SYNC_PATH, WebSocketRemote, WebSocketWrapper, encode, link};
 

@@ -3,9 +3,10 @@
 use crate::entropy::{OsEntropy, now_ms, random, random_hex};
 use crate::identity::{self, commit_error, forked_key};
 use crate::remote::Remote;
+use crate::signing::{Act, Signing, aside, first_trees, is_untouched};
 use crate::view::space_error;
 use ibgib::{Addr, IbGib, Map, Value, Verified};
-use ibgib_keystone::{Chain, Secret, VERB_CONNECT, VERB_SYNC, config, session_secret};
+use ibgib_keystone::{Chain, Claim, Expect, Secret, VERB_CONNECT, VERB_SYNC, config, proves_fork, session_secret};
 use ibgib_saga::{Breach, IdentityRefusal, OwnIdentity, SagaError};
 use ibgib_spaces::{Advance, Commit, Space};
 use std::fmt;
@@ -51,18 +52,24 @@ pub struct SessionSigner {
     space: Arc<dyn Space>,
     /// S's own, derived once: the long-term secret is not needed any more.
     secret: Secret,
+    signing: Signing,
+    details: Details,
     chain: Chain,
     pending_key: String,
     identity_bytes: u64,
 }
 
 /// What names a session in S's genesis (`SessionGenesisFrameDetails` of the original).
-struct Details {
-    session_id: String,
+#[derive(Debug)]
+pub(crate) struct Details {
+    pub(crate) session_id: String,
     salt: [u8; 32],
-    identity: Addr,
-    identity_before: Addr,
-    audience: String,
+    /// The timeline of the identity that introduces the session.
+    pub(crate) identity: Addr,
+    /// Its frame before it did.
+    pub(crate) identity_before: Addr,
+    /// The id of the receiver's space.
+    pub(crate) audience: String,
 }
 
 impl Details {
@@ -79,7 +86,7 @@ impl Details {
         Value::Object(members)
     }
 
-    fn read(genesis: &Verified<IbGib>) -> Option<Self> {
+    pub(crate) fn read(genesis: &Verified<IbGib>) -> Option<Self> {
         let details = genesis.datum("frameDetails")?;
         let text = |key: &str| details.get(key).and_then(Value::as_str);
         let mut salt = [0; 32];
@@ -92,11 +99,17 @@ impl Details {
             audience: text("audience")?.to_owned(),
         })
     }
-}
 
-/// What a receiver learns from a session's genesis: (identity's timeline, its address before signing, audience).
-pub(crate) fn introduced_by(genesis: &Verified<IbGib>) -> Option<(Addr, Addr, String)> {
-    Details::read(genesis).map(|d| (d.identity, d.identity_before, d.audience))
+    /// A claim that is good for this session at this receiver alone.
+    fn claim(&self, verb: &str, target: &str) -> Act {
+        Act::Claim(Claim {
+            verb: verb.to_owned(),
+            target: target.to_owned(),
+            scope: None,
+            audience: Some(self.audience.clone()),
+            nonce: Some(self.session_id.clone()),
+        })
+    }
 }
 
 impl SessionSigner {
@@ -141,7 +154,8 @@ impl SessionSigner {
         demanded: Vec<String>,
         connecting: bool,
     ) -> Result<Verified<IbGib>, SagaError> {
-        let signed = identity::sign(&self.chain, &self.secret, verb, target, demanded)?;
+        let claim = self.details.claim(verb, target);
+        let signed = self.signing.sign(&*self.space, &self.chain, &self.secret, claim, demanded).await?;
         let frame = signed.frame.clone();
         let commit = Commit {
             nodes: vec![signed.frame],
@@ -172,8 +186,13 @@ pub async fn establish_session_identity(
     if space.record(&forked_key(&sender.tjp)).await.map_err(space_error)?.is_some() {
         return Err(forked(&sender.tjp));
     }
+    let mut signing = Signing::lasting();
+    let before = chain.tip().addr().clone();
     let known = remote.identity_tip(&sender.tjp).await?;
     let known = catch_up(space, remote, &mut chain, known).await?;
+    if *chain.tip().addr() != before {
+        signing.skip_some();
+    }
     if chain.is_revoked() {
         if let Some(known) = &known {
             let _ = deliver(space, remote, &chain, known, None).await?;
@@ -197,9 +216,14 @@ pub async fn establish_session_identity(
     };
     let secret = sender.secret.read()?;
     let s_secret = session_secret(&secret, &details.salt, &details.session_id);
-    let pools = config::session_pools(&config::random_salts(&mut OsEntropy));
-    let s = ibgib_keystone::genesis(&s_secret, &pools, Some(details.to_value()), now_ms(), &mut OsEntropy)?;
-    let i1 = identity::sign(&chain, &secret, VERB_SYNC, s.frame.addr().as_str(), Vec::new())?;
+    // As strong as the identity, or whoever sees the session's frames could take over what the identity's do not give.
+    let salts = config::random_salts(&mut OsEntropy);
+    let pools = if chain.binds() { config::binding_session_pools(&salts) } else { config::session_pools(&salts) };
+    let trees = first_trees(&s_secret, &pools).await?;
+    let named = Some(details.to_value());
+    let s = ibgib_keystone::genesis_with_trees(&s_secret, &pools, &trees, named, now_ms(), &mut OsEntropy)?;
+    let claim = details.claim(VERB_SYNC, s.frame.addr().as_str());
+    let i1 = signing.sign(&**space, &chain, &secret, claim, Vec::new()).await?;
     drop(secret);
     let session = s.frame.clone();
     let commit = Commit {
@@ -211,7 +235,27 @@ pub async fn establish_session_identity(
     space.commit(commit).await.map_err(commit_error)?;
     let known = register(space, remote, &chain, known).await?;
     let identity_bytes = deliver(space, remote, &i1.chain, &known, Some(&session)).await?;
-    Ok(SessionSigner { space: Arc::clone(space), secret: s_secret, chain: s.chain, pending_key, identity_bytes })
+    Ok(SessionSigner {
+        space: Arc::clone(space),
+        secret: s_secret,
+        signing: Signing::passing(trees),
+        details,
+        chain: s.chain,
+        pending_key,
+        identity_bytes,
+    })
+}
+
+/// Takes over what a receiver has of an identity that this space does not know, since it was used elsewhere. To be asked
+/// before the identity signs.
+///
+/// # Errors
+/// As [`establish_session_identity`].
+pub async fn refresh_identity(space: &Arc<dyn Space>, remote: &dyn Remote, tjp: &Addr) -> Result<Chain, SagaError> {
+    let mut chain = identity::load_chain(&**space, tjp).await?.ok_or_else(|| OwnIdentity::Unknown(tjp.clone()))?;
+    let known = remote.identity_tip(tjp).await?;
+    catch_up(space, remote, &mut chain, known).await?;
+    Ok(chain)
 }
 
 /// Delivers an identity's frames that a receiver lacks, without opening a session: to register it, or to tell that it
@@ -242,9 +286,15 @@ async fn reuse(
     if session.n() != 0 || !introduced || details.identity != sender.tjp {
         return Ok(None);
     }
+    // It may have signed after all, before it could be told.
+    if !is_untouched(&**space, &session, VERB_CONNECT).await? {
+        return Ok(None);
+    }
     Ok(Some(SessionSigner {
         space: Arc::clone(space),
         secret: session_secret(&sender.secret.read()?, &details.salt, &details.session_id),
+        signing: Signing::passing(Vec::new()),
+        details,
         chain: session,
         pending_key: pending_key.to_owned(),
         identity_bytes: 0,
@@ -270,12 +320,15 @@ async fn catch_up(
         return Err(parted(space, remote, chain, frames).await?);
     };
     let nodes = frames[at + 1..].to_vec();
-    let step = chain.advance_all(&nodes, &ibgib_keystone::Expect::default()).map_err(|errors| {
+    let (mut ahead, frames) = (chain.clone(), nodes.clone());
+    let step = aside(move || ahead.advance_all(&frames, &Expect::default()).map(|step| (ahead, step))).await?;
+    let (ahead, step) = step.map_err(|errors| {
         let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
         IdentityRefusal::Invalid { rule: None, detail: all.join("; ") }
     })?;
     let commit = Commit { nodes, tips: step.map(Advance::Keystone).into_iter().collect(), ..Commit::default() };
     space.commit(commit).await.map_err(commit_error)?;
+    *chain = ahead;
     Ok(Some(theirs))
 }
 
@@ -297,11 +350,11 @@ async fn parted(
         return Err(foreign("they are not this identity's".into()));
     };
     let (past, their) = (ours[past].addr().clone(), their.clone());
-    Chain::replay(theirs).map_err(|errors| {
+    aside(move || Chain::replay(theirs)).await?.map_err(|errors| {
         let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
         foreign(all.join("; "))
     })?;
-    if !chain.reveals_new(&their) {
+    if !proves_fork(our, &their) {
         // Nothing is held against the identity: whoever has seen its frames could have made this one.
         return Ok(forked(chain.tjp()));
     }

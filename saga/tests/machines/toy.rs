@@ -4,7 +4,7 @@ use ibgib::timeline::Relation;
 use ibgib::{Addr, IbGib, Map, Value, Verified, object, strings};
 use ibgib_keystone::{Chain, Claim, Entropy, Secret, SignOpts, VERB_CONNECT, VERB_SYNC, config};
 use ibgib_saga::{
-    Committed, Evaluate, Evaluated, Fingerprint, Finish, Finished, Limits, Load, OwnTips, Packet, Peek, Peeked,
+    Committed, Evaluate, Evaluated, Fingerprint, Finish, Finished, Limits, Load, Meant, OwnTips, Packet, Peek, Peeked,
     Receiver, ReceiverAnswer, ReceiverInput, ReceiverLine, ReceiverOutput, ReceiverQuery, SagaError, Scope, Sender,
     SenderAnswer, SenderInput, SenderLine, SenderOutput, SenderQuery, Status, Summary,
 };
@@ -217,7 +217,12 @@ impl World {
             ReceiverQuery::Session(_) => {
                 let chain = session.unwrap().clone();
                 let demanded = ibgib_keystone::demand(&chain, VERB_CONNECT, 1, &mut Counter(3));
-                ReceiverAnswer::Session { chain: Box::new(chain), challenge_uuid: "challenge".into(), demanded }
+                ReceiverAnswer::Session {
+                    chain: Box::new(chain),
+                    challenge_uuid: "challenge".into(),
+                    demanded,
+                    meant: Meant::default(),
+                }
             }
             ReceiverQuery::Connected { .. } => ReceiverAnswer::Connected,
             ReceiverQuery::Peek(peek) => ReceiverAnswer::Peek(self.peek(peek)),

@@ -161,7 +161,7 @@ impl Strategy for HashReveal {
                 return Err(broken(Rule::SolutionWrong, format!("a solution of {id}"), "another value"));
             }
         }
-        check_next(spent, &config, all)
+        spent.next.map_or(Ok(()), |next| check_next(spent, next, &config, all))
     }
 }
 
@@ -189,11 +189,11 @@ fn check_selection(spent: &Spent<'_>, config: &HashRevealConfig, all: &Challenge
 }
 
 /// The next pool: what the replenish rule leaves, and then as many challenges that were never there as it puts in.
-fn check_next(spent: &Spent<'_>, config: &HashRevealConfig, all: Challenges) -> Checked {
+fn check_next(spent: &Spent<'_>, next: &Value, config: &HashRevealConfig, all: Challenges) -> Checked {
     let mut expected = all.clone();
     let count = expected.take(&config.behavior, &spent.proof.ids());
     let kept = expected.len();
-    let Some(now) = spent.next.get("challenges").and_then(Value::as_object) else {
+    let Some(now) = next.get("challenges").and_then(Value::as_object) else {
         return Err(broken(Rule::NextPool, "challenges", "none"));
     };
     if now.len() != kept + count {
@@ -211,7 +211,7 @@ fn check_next(spent: &Spent<'_>, config: &HashRevealConfig, all: Challenges) -> 
         }
         expected.add(id, challenge.clone());
     }
-    if expected.into_pool(spent.pool).to_value() == *spent.next {
+    if expected.into_pool(spent.pool).to_value() == *next {
         Ok(())
     } else {
         Err(broken(Rule::NextPool, "what the replenish rule gives", "something else"))

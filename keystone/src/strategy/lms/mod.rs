@@ -273,7 +273,9 @@ impl Strategy for Lms {
         if !spent.proof.demanded.is_empty() && spent.proof.demanded != [id.clone()] {
             return Err(ValidateError::new(Rule::Demand, spent.proof.demanded.join(", "), id));
         }
-        check_next(&state, spent, leaf)?;
+        if let Some(next) = spent.next {
+            check_next(&state, spent.pool, next, leaf)?;
+        }
         let signature = STANDARD.decode(&solution.value).ok();
         let set = state.config.parameters();
         let holds = signature.is_some_and(|signature| {
@@ -290,17 +292,17 @@ impl Strategy for Lms {
 }
 
 /// The next pool: one leaf further, or with the next tree where that may come.
-fn check_next(state: &State, spent: &Spent<'_>, leaf: u32) -> Checked {
-    let got = spent.next.to_json();
-    if state.after(spent.pool, leaf).to_value().to_json() == got {
+fn check_next(state: &State, pool: &Pool, next: &Value, leaf: u32) -> Checked {
+    let got = next.to_json();
+    if state.after(pool, leaf).to_value().to_json() == got {
         return Ok(());
     }
     let wrong = |expected: &str| Err(ValidateError::new(Rule::NextPool, expected, got.as_str()));
     if !state.replaces(leaf) {
         return wrong("the leaves up to this one spent");
     }
-    let Some(public_key) = spent.next.get("publicKey").and_then(Value::as_str) else { return wrong("a publicKey") };
-    let replaced = state.replaced(spent.pool, public_key);
+    let Some(public_key) = next.get("publicKey").and_then(Value::as_str) else { return wrong("a publicKey") };
+    let replaced = state.replaced(pool, public_key);
     if replaced.to_value().to_json() != got {
         return wrong("the leaves up to this one spent, or the next tree");
     }

@@ -5,12 +5,13 @@ use super::{is_payload, load, resolve};
 use crate::entropy::{OsEntropy, now_ms, random_hex};
 use crate::host::{Host, push_owner, staging_key};
 use crate::identity;
+use crate::session::Details;
 use crate::view::{Publishable, View, commit_error, space_error};
 use ibgib::timeline::Relation;
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_keystone::{Step, VERB_CONNECT};
 use ibgib_saga::{
-    Breach, Committed, Evaluate, Evaluated, Fingerprint, IdentityRefusal, Load, Peek, Peeked, ReceiverAnswer,
+    Breach, Committed, Evaluate, Evaluated, Fingerprint, IdentityRefusal, Load, Meant, Peek, Peeked, ReceiverAnswer,
     ReceiverLine, ReceiverQuery, SagaError, SenderLine, Status, Turn,
 };
 use ibgib_spaces::settle::Draft;
@@ -110,7 +111,13 @@ impl ReceiverDesk {
         let demanded = ibgib_keystone::demand(&chain, VERB_CONNECT, self.host.limits().connect_demands, &mut OsEntropy);
         self.owner = push_owner(&identity);
         self.identity = Some(identity);
-        Ok(ReceiverAnswer::Session { chain: Box::new(chain), challenge_uuid: random_hex(), demanded })
+        let mut meant = Meant::default();
+        // What is not signed says nothing.
+        if chain.binds() {
+            meant.audience = Some(space.id().to_owned());
+            meant.nonce = Details::read(chain.tip()).map(|details| details.session_id);
+        }
+        Ok(ReceiverAnswer::Session { chain: Box::new(chain), challenge_uuid: random_hex(), demanded, meant })
     }
 
     // -- peeks ---------------------------------------------------------------------------------------------------

@@ -2,9 +2,10 @@
 
 use super::{Host, HostEvent};
 use crate::identity::{self, forked_key};
+use crate::signing::aside;
 use crate::view::space_error;
 use ibgib::{Addr, IbGib, Verified};
-use ibgib_keystone::{Chain, Expect, VERB_SYNC};
+use ibgib_keystone::{Chain, Expect, VERB_SYNC, danger, is_bound, proves_fork};
 use ibgib_saga::{IdentityRefusal, SagaError};
 use ibgib_spaces::{Advance, Commit, CommitError};
 use std::collections::HashMap;
@@ -14,7 +15,7 @@ impl Host {
     /// Registers an identity's genesis frame and answers the identity's tip; doing it again changes nothing.
     ///
     /// # Errors
-    /// `identity_not_allowed`, `identity_invalid`; or the space fails.
+    /// `identity_not_allowed`, `identity_strategy`, `identity_invalid`; or the space fails.
     pub async fn post_genesis_keystone(&self, genesis: &Verified<IbGib>) -> Result<Addr, SagaError> {
         let taken = self.register(genesis).await;
         self.tell_refusal(genesis.addr(), taken.as_ref().err());
@@ -27,6 +28,7 @@ impl Host {
         if let Some(tip) = self.space.tip(chain.tjp()).await.map_err(space_error)? {
             return Ok(tip.addr);
         }
+        self.check_strategy(&chain)?;
         let commit = Commit { nodes: vec![genesis.clone()], tips: vec![Advance::Keystone(step)], ..Commit::default() };
         match self.space.commit(commit).await {
             Ok(_) => {
@@ -84,6 +86,9 @@ impl Host {
     ) -> Result<Addr, SagaError> {
         self.check_allowed(tjp)?;
         self.check_unforked(tjp).await?;
+        if let Some(session) = session {
+            self.is_for_us(session)?;
+        }
         let known = self.chain(tjp).await?;
         let mut chain = known.ok_or_else(|| IdentityRefusal::Unknown(tjp.clone()))?;
         let addrs: Vec<Addr> = frames.iter().map(|f| f.addr().clone()).collect();
@@ -101,8 +106,13 @@ impl Host {
             of_the_last.verb = Some(VERB_SYNC.to_owned());
             of_the_last.target = Some(session.addr().to_string());
         }
-        let step = chain.advance_all(fresh.iter().copied(), &of_the_last).map_err(|e| IdentityRefusal::invalid(&e))?;
-        commit.nodes.extend(fresh.into_iter().cloned());
+        let fresh: Vec<Verified<IbGib>> = fresh.into_iter().cloned().collect();
+        let taken = aside(move || {
+            let step = chain.advance_all(&fresh, &of_the_last);
+            step.map(|step| (chain, fresh, step))
+        });
+        let (chain, fresh, step) = taken.await?.map_err(|e| IdentityRefusal::invalid(&e))?;
+        commit.nodes.extend(fresh);
         commit.tips.extend(step.map(Advance::Keystone));
         if let Some(session) = session {
             self.introduce(&chain, frames.last(), session, &mut commit).await?;
@@ -148,19 +158,24 @@ impl Host {
         self.chains.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Why a frame that does not continue the tip is refused: stale, or proof that the identity was forked.
+    /// Why a frame that does not continue the tip is refused: stale, or proof that the identity was forked. What costs
+    /// little is looked at first: only who has the secret gets as far as this identity's history.
     async fn not_next(&self, chain: &Chain, frame: &Verified<IbGib>) -> Result<IdentityRefusal, SagaError> {
         let stale = IdentityRefusal::Stale { tip: chain.tip().addr().clone() };
-        let frames = identity::frames(&*self.space, chain.tjp()).await?.unwrap_or_default();
-        let Some(at) = frames.iter().position(|f| frame.past().as_ref() == Some(f.addr())) else { return Ok(stale) };
-        let Ok((mut before, _)) = Chain::replay(frames[..=at].to_vec()) else { return Ok(stale) };
-        if before.advance(frame, &Expect::default()).is_err() {
+        let Some(past) = frame.past().filter(|_| is_bound(frame)) else { return Ok(stale) };
+        let Some(before) = self.space.node(&past).await.map_err(space_error)? else { return Ok(stale) };
+        if before.tjp().as_ref() != Some(chain.tjp()) {
+            return Ok(stale);
+        }
+        let second = frame.clone();
+        if aside(move || danger::validate_alone(&before, &second, &Expect::default())).await?.is_err() {
             let detail = "the frame does not hold, and its past has another successor".into();
             return Ok(IdentityRefusal::Invalid { rule: None, detail });
         }
-        let Some(first) = frames.get(at + 1).filter(|_| chain.reveals_new(frame)) else { return Ok(stale) };
-        let past = frames[at].addr();
-        let records = identity::fork_records(chain.tjp(), past, &[first, frame]);
+        let after = identity::frames_after(&*self.space, chain.tip(), &past).await?;
+        let first = after.first().filter(|first| first.past().as_ref() == Some(&past) && proves_fork(first, frame));
+        let Some(first) = first else { return Ok(stale) };
+        let records = identity::fork_records(chain.tjp(), &past, &[first, frame]);
         self.space.commit(Commit { records, ..Commit::default() }).await.map_err(identity::commit_error)?;
         tracing::warn!(
             identity = %chain.tjp(),

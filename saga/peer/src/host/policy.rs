@@ -3,6 +3,7 @@
 use super::Host;
 use crate::view::space_error;
 use ibgib::Addr;
+use ibgib_keystone::Chain;
 use ibgib_saga::{IdentityRefusal, SagaError};
 use std::collections::HashSet;
 use std::sync::PoisonError;
@@ -31,7 +32,7 @@ impl Host {
         *self.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
     }
 
-    /// Allows one identity whatever the policy says, until the host is gone: for the program's own.
+    /// Allows one identity whatever the policy and the allowed strategies say, until the host is gone: for the program's own.
     pub fn allow_also(&self, identity: Addr) {
         self.also_allowed.write().unwrap_or_else(PoisonError::into_inner).insert(identity);
     }
@@ -48,6 +49,17 @@ impl Host {
             return Ok(());
         }
         Err(IdentityRefusal::NotAllowed(tjp.clone()).into())
+    }
+
+    /// Whether an identity may come that was never here: its signatures bind what they sign, or its strategy is allowed
+    /// all the same.
+    pub(super) fn check_strategy(&self, chain: &Chain) -> Result<(), SagaError> {
+        let name = chain.strategy().map_or("", |strategy| strategy.name());
+        let is_our_own = self.also_allowed.read().unwrap_or_else(PoisonError::into_inner).contains(chain.tjp());
+        if chain.binds() || is_our_own || self.allow_strategies.iter().any(|allowed| allowed == name) {
+            return Ok(());
+        }
+        Err(IdentityRefusal::Strategy { identity: chain.tjp().clone(), strategy: name.to_owned() }.into())
     }
 
     /// Whether an identity may go on: known, allowed, not revoked, not forked.

@@ -1,10 +1,10 @@
 //! Sessions: which identity one belongs to, and which connection an identity has now.
 
 use super::Host;
-use crate::session::introduced_by;
+use crate::session::Details;
 use crate::view::space_error;
 use ibgib::{Addr, IbGib, Verified};
-use ibgib_keystone::{Chain, VERB_SYNC};
+use ibgib_keystone::{Chain, Claim, VERB_SYNC, is_bound};
 use ibgib_saga::{IdentityRefusal, SagaError};
 use ibgib_spaces::{Advance, Commit};
 use std::collections::HashMap;
@@ -29,6 +29,12 @@ impl Host {
         Ok(record.and_then(|b| String::from_utf8(b).ok()).and_then(|t| t.parse().ok()))
     }
 
+    /// What names a session, which is to be one for this space.
+    pub(super) fn is_for_us(&self, session: &Verified<IbGib>) -> Result<Details, SagaError> {
+        let details = Details::read(session).ok_or(IdentityRefusal::SessionDetails)?;
+        if details.audience == self.space.id() { Ok(details) } else { Err(IdentityRefusal::SessionAudience.into()) }
+    }
+
     /// Adds the session that an identity's newest frame introduces, unless it is here already.
     pub(super) async fn introduce(
         &self,
@@ -41,29 +47,34 @@ impl Host {
             return Err(IdentityRefusal::Revoked(chain.tjp().clone()).into());
         }
         let (s, step) = Chain::from_genesis(session.clone()).map_err(|e| IdentityRefusal::invalid(&e))?;
-        let Some((identity, before, audience)) = introduced_by(session) else {
-            return Err(IdentityRefusal::SessionDetails.into());
-        };
-        if audience != self.space.id() {
-            return Err(IdentityRefusal::SessionAudience.into());
-        }
-        if identity != *chain.tjp() {
+        let details = self.is_for_us(session)?;
+        if details.identity != *chain.tjp() {
             return Err(IdentityRefusal::SessionOther.into());
         }
-        if let Some(owner) = self.session_owner(s.tjp()).await? {
-            return if owner == identity { Ok(()) } else { Err(IdentityRefusal::SessionOther.into()) };
+        if chain.binds() && !s.binds() {
+            return Err(IdentityRefusal::SessionStrategy.into());
         }
-        let names = last.is_some_and(|f| {
-            let claim =
-                f.datum("proofs").and_then(|p| p.as_array()).and_then(|p| p.first()).and_then(|p| p.get("claim"));
-            let text = |key: &str| claim.and_then(|c| c.get(key)).and_then(ibgib::Value::as_str);
-            f.addr() == chain.tip().addr()
-                && f.past().as_ref() == Some(&before)
-                && text("verb") == Some(VERB_SYNC)
-                && text("target") == Some(session.addr().as_str())
-        });
+        if let Some(owner) = self.session_owner(s.tjp()).await? {
+            return if owner == details.identity { Ok(()) } else { Err(IdentityRefusal::SessionOther.into()) };
+        }
+        let claim =
+            last.and_then(|f| f.datum("proofs")?.as_array()?.first()).and_then(|p| Claim::parse(p.get("claim")?));
+        let Some((last, claim)) = last.zip(claim) else { return Err(IdentityRefusal::SessionNotNamed.into()) };
+        let names = last.addr() == chain.tip().addr()
+            && last.past().as_ref() == Some(&details.identity_before)
+            && claim.verb == VERB_SYNC
+            && claim.target == session.addr().as_str();
         if !names {
             return Err(IdentityRefusal::SessionNotNamed.into());
+        }
+        // What is not signed says nothing.
+        if is_bound(last) {
+            if claim.audience.as_deref() != Some(self.space.id()) {
+                return Err(IdentityRefusal::SessionAudience.into());
+            }
+            if claim.nonce.as_ref() != Some(&details.session_id) {
+                return Err(IdentityRefusal::SessionNotNamed.into());
+            }
         }
         commit.nodes.push(session.clone());
         commit.tips.push(Advance::Keystone(step));
