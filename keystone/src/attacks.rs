@@ -37,7 +37,8 @@
 //! the frame was held back from it, or it is another server that the identity has not synced with since. There whoever
 //! can read the identity's newest frames elsewhere can act as the identity. The verifier's expected target, the audience
 //! in the session's genesis and one-time demands narrow it only in that a session is good for one audience. A strategy
-//! that binds both, [`crate::strategy::lms`], stops all of this.
+//! that binds both, [`crate::strategy::lms`], stops all of this; it is what the engine makes, and servers take no new
+//! identities of this one unless they are told to.
 //!
 //! # Stopped by `lms-v1`
 //!
@@ -54,6 +55,7 @@
 //! | a second frame made of a first by what is not signed, so that its owner seems to have forked | a proof is written in one way only (`proof_form`) | `a_proof_is_written_in_one_way_only` |
 //! | a revocation stripped or forged | it is signed, without the copy of the proof | `a_revocation_is_neither_stripped_nor_made_…` |
 //! | any single member changed, dropped, doubled, moved | all of the above | `no_member_of_a_signed_frame_can_be_changed` |
+//! | pools of another strategy put in | the owner's `manage` claim about the frame before, and only to one that binds | `an_identity_comes_over_…_and_not_back` |
 //! | a leaf used twice, by a copy, a backup or a thief | cannot be prevented; two frames prove it | `a_leaf_that_signs_twice_gives_the_identity_away` |
 //! | a tree kept on disk tampered with | its root is compared, and it is built anew | `a_tree_that_was_tampered_with_is_built_anew` |
 //!

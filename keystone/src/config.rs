@@ -61,8 +61,8 @@ pub fn binding_identity_pools(salts: &[String; 3]) -> Vec<PoolConfig> {
     ]
 }
 
-/// The pool of a session identity of the engine, whose signatures bind what they sign: one for `connect` and `sync`, since a session
-/// lives as long as a connection. Its tree is built while the peer waits, so that has to be quick.
+/// The pool of a session identity of the engine, whose signatures bind what they sign: one for `connect` and `sync`, since
+/// a session lives as long as a connection. Its tree is built while the peer waits, so that has to be quick.
 pub fn binding_session_pools(salts: &[String; 3]) -> Vec<PoolConfig> {
     let (salt, allowed_verbs) = (salts[0].clone(), vec![VERB_CONNECT.to_owned(), VERB_SYNC.to_owned()]);
     let (width, height, replenish) = (Width::W4, Height::H5, NextTree::Follows);

@@ -172,9 +172,9 @@ pub enum ReceiverQuery {
 /// Whom the claims of a session are for, so that none is good for another receiver or another session. Nothing is
 /// expected where a member is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Meant {
+pub struct Audience {
     /// The receiver: its space's id.
-    pub audience: Option<String>,
+    pub space: Option<String>,
     /// The session's own id.
     pub nonce: Option<String>,
 }
@@ -191,7 +191,7 @@ pub enum ReceiverAnswer {
         /// Ids that must be solved.
         demanded: Vec<String>,
         /// What every claim of the session has to name, where its strategy binds claims: the receiver, and the session.
-        meant: Meant,
+        audience: Audience,
     },
     /// It is stored.
     Connected,

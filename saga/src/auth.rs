@@ -5,7 +5,7 @@
 //! the session identity's next frame, whose claim has that target. Without identity `hello` is answered at once, where
 //! that is allowed.
 
-use crate::ask::Meant;
+use crate::ask::Audience;
 use crate::error::{IdentityRefusal, SagaError};
 use crate::wire::message::{ConnectChallenge, Hello, Message, MsgType};
 use crate::wire::packet::SUBPROTOCOL;
@@ -64,7 +64,7 @@ pub(crate) struct Challenge {
     chain: Box<Chain>,
     target: String,
     demanded: Vec<String>,
-    meant: Meant,
+    audience: Audience,
 }
 
 /// Whom a `hello` names.
@@ -103,18 +103,21 @@ impl Check {
         chain: Box<Chain>,
         target: String,
         demanded: Vec<String>,
-        meant: Meant,
+        audience: Audience,
         expires_ms: u64,
     ) -> (Self, Message) {
         let message = ConnectChallenge { challenge_uuid: target.clone(), demanded: demanded.clone(), expires_ms };
-        (Self::AwaitProof(Box::new(Challenge { chain, target, demanded, meant })), Message::ConnectChallenge(message))
+        (
+            Self::AwaitProof(Box::new(Challenge { chain, target, demanded, audience })),
+            Message::ConnectChallenge(message),
+        )
     }
 }
 
 impl Challenge {
     /// Checks the proof: a strict step from the session's newest frame that solves what was demanded.
     pub(crate) fn check(self, proof: &Verified<IbGib>) -> Result<(Proven, Step), SagaError> {
-        let mut proven = Proven { chain: self.chain, meant: self.meant };
+        let mut proven = Proven { chain: self.chain, audience: self.audience };
         let step = proven.advance(proof, VERB_CONNECT, self.target, self.demanded)?;
         Ok((proven, step))
     }
@@ -124,7 +127,7 @@ impl Challenge {
 #[derive(Debug)]
 pub(crate) struct Proven {
     chain: Box<Chain>,
-    meant: Meant,
+    audience: Audience,
 }
 
 impl Proven {
@@ -146,7 +149,7 @@ impl Proven {
         target: String,
         demanded: Vec<String>,
     ) -> Result<Step, SagaError> {
-        let Meant { audience, nonce } = self.meant.clone();
+        let Audience { space: audience, nonce } = self.audience.clone();
         let (verb, target, demanded) = (Some(verb.to_owned()), Some(target), Some(demanded));
         let expect = Expect { verb, target, audience, nonce, demanded };
         self.chain.advance(frame, &expect).map_err(|errors| IdentityRefusal::invalid(&errors).into())

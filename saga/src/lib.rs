@@ -123,7 +123,7 @@ mod transcript;
 pub mod wire;
 
 pub use ask::{
-    Committed, Evaluate, Evaluated, Finish, Finished, Load, Meant, OwnTips, ReceiverAnswer, ReceiverQuery,
+    Audience, Committed, Evaluate, Evaluated, Finish, Finished, Load, OwnTips, ReceiverAnswer, ReceiverQuery,
     SenderAnswer, SenderQuery, TipPair,
 };
 pub use codes::{Blame, Code, Refusal};

@@ -205,9 +205,12 @@ impl Receiver {
 
     fn answer(&mut self, state: State, answer: ReceiverAnswer) -> Result<State, SagaError> {
         match (state, answer) {
-            (State::Connecting(Check::LookUp), ReceiverAnswer::Session { chain, challenge_uuid, demanded, meant }) => {
+            (
+                State::Connecting(Check::LookUp),
+                ReceiverAnswer::Session { chain, challenge_uuid, demanded, audience },
+            ) => {
                 let expires_ms = self.limits.handshake_ms_max;
-                let (check, challenge) = Check::challenge(chain, challenge_uuid, demanded, meant, expires_ms);
+                let (check, challenge) = Check::challenge(chain, challenge_uuid, demanded, audience, expires_ms);
                 self.send(&challenge);
                 Ok(State::Connecting(check))
             }

@@ -68,15 +68,14 @@ fn server(device: &Device) -> Result<Option<WebSocketRemote>, CliError> {
     Ok(remote.transpose()?)
 }
 
-/// The identity with what its server knows of it; a server that does not answer is not waited for.
+/// The identity with what its server knows of it, if that can be had: delivering what is signed then tells what is wrong.
 async fn newest(device: &Device) -> Result<Chain, CliError> {
     let chain = load(device).await?;
     let Some(remote) = server(device)? else { return Ok(chain) };
     match refresh_identity(&device.space, &remote, chain.tjp()).await {
         Ok(newest) => Ok(newest),
-        Err(error) if error.is_identity() => Err(error.into()),
         Err(error) => {
-            tracing::debug!(%error, "the server was not asked");
+            tracing::debug!(%error, "what the server has of the identity was not taken over");
             Ok(chain)
         }
     }

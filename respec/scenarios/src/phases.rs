@@ -4,7 +4,13 @@ use super::Scenario;
 use crate::play::{Play, Played, Side, data};
 use async_trait::async_trait;
 use ibgib::Value;
+use ibgib_keystone::PoolConfig;
 use ibgib_keystone::config::identity_pools;
+
+/// Pools as the seed's rows make them, whose salts it names.
+fn original(phase: &str) -> Vec<PoolConfig> {
+    identity_pools(&["sync", "manage", "revoke"].map(|verb| format!("senderidentity{verb}salt{phase}")))
+}
 
 /// Phase 1.
 pub(super) struct Establish;
@@ -29,7 +35,7 @@ impl Scenario for Establish {
     }
 
     async fn setup(&self, play: &mut Play) -> Played<()> {
-        play.make_identity("test-sender-secret-phase1", None).await
+        play.make_identity("test-sender-secret-phase1", Some(&original("phase1"))).await
     }
 
     async fn sync(&self, play: &mut Play) -> Played<()> {
@@ -75,7 +81,7 @@ impl Scenario for Connect {
     }
 
     async fn setup(&self, play: &mut Play) -> Played<()> {
-        play.make_identity("test-sender-secret-phase2", None).await
+        play.make_identity("test-sender-secret-phase2", Some(&original("phase2"))).await
     }
 
     async fn sync(&self, play: &mut Play) -> Played<()> {
@@ -122,8 +128,7 @@ impl Scenario for PingPong {
     }
 
     async fn setup(&self, play: &mut Play) -> Played<()> {
-        let salts = ["senderidentitysyncsaltphase3", "senderidentitymanagesaltphase3", ""].map(str::to_owned);
-        play.make_identity("test-sender-secret-phase3", Some(&identity_pools(&salts)[..2])).await?;
+        play.make_identity("test-sender-secret-phase3", Some(&original("phase3")[..2])).await?;
         let random = f64::from(u32::from_le_bytes(play.moment().random[..4].try_into()?)) / f64::from(u32::MAX);
         let target = data([("hello", "world3".into()), ("random", Value::Number(random))]);
         play.make_constant(Side::Source, "alpha", target, &[]).await?;

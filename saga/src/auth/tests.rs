@@ -40,7 +40,7 @@ fn demand(chain: &Chain) -> Vec<String> {
 
 fn challenge(chain: &Chain, target: &str) -> (Box<Challenge>, ConnectChallenge) {
     let (check, message) =
-        Check::challenge(Box::new(chain.clone()), target.to_owned(), demand(chain), Meant::default(), 1_000);
+        Check::challenge(Box::new(chain.clone()), target.to_owned(), demand(chain), Audience::default(), 1_000);
     assert_eq!(check.expects(), Some(MsgType::ConnectProof));
     match (check, message) {
         (Check::AwaitProof(challenge), Message::ConnectChallenge(message)) => (challenge, message),

@@ -4,9 +4,9 @@ use ibgib::timeline::Relation;
 use ibgib::{Addr, IbGib, Map, Value, Verified, object, strings};
 use ibgib_keystone::{Chain, Claim, Entropy, Secret, SignOpts, VERB_CONNECT, VERB_SYNC, config};
 use ibgib_saga::{
-    Committed, Evaluate, Evaluated, Fingerprint, Finish, Finished, Limits, Load, Meant, OwnTips, Packet, Peek, Peeked,
-    Receiver, ReceiverAnswer, ReceiverInput, ReceiverLine, ReceiverOutput, ReceiverQuery, SagaError, Scope, Sender,
-    SenderAnswer, SenderInput, SenderLine, SenderOutput, SenderQuery, Status, Summary,
+    Audience, Committed, Evaluate, Evaluated, Fingerprint, Finish, Finished, Limits, Load, OwnTips, Packet, Peek,
+    Peeked, Receiver, ReceiverAnswer, ReceiverInput, ReceiverLine, ReceiverOutput, ReceiverQuery, SagaError, Scope,
+    Sender, SenderAnswer, SenderInput, SenderLine, SenderOutput, SenderQuery, Status, Summary,
 };
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
@@ -221,7 +221,7 @@ impl World {
                     chain: Box::new(chain),
                     challenge_uuid: "challenge".into(),
                     demanded,
-                    meant: Meant::default(),
+                    audience: Audience::default(),
                 }
             }
             ReceiverQuery::Connected { .. } => ReceiverAnswer::Connected,

@@ -11,7 +11,7 @@ use ibgib::timeline::Relation;
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_keystone::{Step, VERB_CONNECT};
 use ibgib_saga::{
-    Breach, Committed, Evaluate, Evaluated, Fingerprint, IdentityRefusal, Load, Meant, Peek, Peeked, ReceiverAnswer,
+    Audience, Breach, Committed, Evaluate, Evaluated, Fingerprint, IdentityRefusal, Load, Peek, Peeked, ReceiverAnswer,
     ReceiverLine, ReceiverQuery, SagaError, SenderLine, Status, Turn,
 };
 use ibgib_spaces::settle::Draft;
@@ -111,13 +111,13 @@ impl ReceiverDesk {
         let demanded = ibgib_keystone::demand(&chain, VERB_CONNECT, self.host.limits().connect_demands, &mut OsEntropy);
         self.owner = push_owner(&identity);
         self.identity = Some(identity);
-        let mut meant = Meant::default();
+        let mut audience = Audience::default();
         // What is not signed says nothing.
         if chain.binds() {
-            meant.audience = Some(space.id().to_owned());
-            meant.nonce = Details::read(chain.tip()).map(|details| details.session_id);
+            audience.space = Some(space.id().to_owned());
+            audience.nonce = Details::read(chain.tip()).map(|details| details.session_id);
         }
-        Ok(ReceiverAnswer::Session { chain: Box::new(chain), challenge_uuid: random_hex(), demanded, meant })
+        Ok(ReceiverAnswer::Session { chain: Box::new(chain), challenge_uuid: random_hex(), demanded, audience })
     }
 
     // -- peeks ---------------------------------------------------------------------------------------------------
