@@ -49,6 +49,13 @@ fn an_old_identity_is_refused_where_it_is_new_and_brought_over_where_it_is_known
     assert!(refused.stderr.contains("--allow-strategy"), "{}", refused.stderr);
     world.run(&["-C", "alice", "sync", &known.url]).ok();
 
+    // The original judges it as it did.
+    let shown = world.run(&["-C", "alice", "identity", "show", "--json"]).ok().json();
+    for (name, addr) in [("prev.json", text(&shown, "identity")), ("next.json", text(&shown, "tip"))] {
+        world.write(name, &world.run(&["-C", "alice", "show", addr, "--json"]).ok().stdout);
+    }
+    world.run(&["keystone", "validate", "prev.json", "next.json", "--compat"]).ok();
+
     world.run(&["-C", "alice", "identity", "rotate"]).ok();
     assert_eq!(strategy(), "lms-v1");
     world.write("alice/notes.txt", "second\n");
