@@ -1,6 +1,6 @@
 //! What can be said on the command line.
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
 /// Keeps folders and documents in step between machines, with full history and without losing an edit.
@@ -9,7 +9,8 @@ use std::path::PathBuf;
 #[command(
     after_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 done with new conflicts or refused paths, 4 integrity, \
     5 not found, 6 locked, 7 identity, 8 peer unreachable or cut, 130 interrupted.\n\
-    Environment: IBGIB_DIR, IBGIB_REMOTE, IBGIB_SECRET_FILE, IBGIB_SECRET_COMMAND, IBGIB_LOG, NO_COLOR."
+    Environment: IBGIB_DIR, IBGIB_REMOTE, IBGIB_SECRET_FILE, IBGIB_SECRET_COMMAND, IBGIB_LOG, IBGIB_PAGER, \
+    PAGER, NO_COLOR."
 )]
 pub(crate) struct Args {
     /// The device's folder, or one inside it [default: .]
@@ -31,8 +32,18 @@ pub(crate) struct Args {
     /// File that holds the identity's secret, `-` for stdin: 64 hex digits, or a passphrase
     #[arg(long, value_name = "FILE", global = true, help_heading = "Everywhere")]
     pub(crate) secret_file: Option<PathBuf>,
+    /// Colours: on a terminal, unless NO_COLOR is set; or whatever is said here
+    #[arg(long, value_enum, value_name = "WHEN", default_value = "auto", global = true, help_heading = "Everywhere")]
+    pub(crate) color: When,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum When {
+    Auto,
+    Always,
+    Never,
 }
 
 #[derive(Debug, Subcommand)]
@@ -91,11 +102,22 @@ pub(crate) enum Command {
     Demo(Demo),
     /// Settings
     Config(Config),
+    /// Help for a command, or the manual pages of all
+    Help(Help),
     /// Completions for a shell
     Completions {
         /// Which shell
         shell: clap_complete::Shell,
     },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Help {
+    /// Which command; all of them when none is given
+    pub(crate) command: Vec<String>,
+    /// Write manual pages (roff) into this directory, one for each command
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with = "command")]
+    pub(crate) man: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -159,7 +181,7 @@ pub(crate) struct Sync {
     #[arg(long)]
     pub(crate) pull: bool,
     /// Only this file or timeline, and what it relates to; may be repeated
-    #[arg(long, value_name = "PATH|ADDR")]
+    #[arg(long, value_name = "PATH|ADDR", value_hint = ValueHint::AnyPath)]
     pub(crate) only: Vec<String>,
     /// Every living timeline that the server lets this device read, not only the folder's
     #[arg(long, conflicts_with = "only")]
@@ -190,7 +212,7 @@ pub(crate) struct Checkout {
     /// Files and directories; everything when none is given
     pub(crate) paths: Vec<PathBuf>,
     /// A frame of the one file given, instead of its newest
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", requires = "paths")]
     pub(crate) at: Option<String>,
     /// Overwrite work that is in no snapshot
     #[arg(long)]
@@ -249,14 +271,14 @@ pub(crate) struct Tips {
 pub(crate) struct Target {
     /// A path, an address (`ib^gib`), or at least 8 digits that a gib starts with. A timeline's first frame stands
     /// for its newest
-    #[arg(value_name = "PATH|ADDR")]
+    #[arg(value_name = "PATH|ADDR", value_hint = ValueHint::AnyPath)]
     pub(crate) target: String,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Show {
     /// A path, an address, or at least 8 digits that a gib starts with
-    #[arg(value_name = "PATH|ADDR")]
+    #[arg(value_name = "PATH|ADDR", value_hint = ValueHint::AnyPath)]
     pub(crate) target: String,
     /// The file's bytes at that frame
     #[arg(long)]
@@ -266,7 +288,7 @@ pub(crate) struct Show {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Graph {
     /// A path, an address, or at least 8 digits that a gib starts with
-    #[arg(value_name = "PATH|ADDR")]
+    #[arg(value_name = "PATH|ADDR", value_hint = ValueHint::AnyPath)]
     pub(crate) target: String,
     /// From every timeline met, go on to its newest frame
     #[arg(long)]
@@ -277,7 +299,7 @@ pub(crate) struct Graph {
 #[command(group = clap::ArgGroup::new("how").required(true))]
 pub(crate) struct Resolve {
     /// A file, or a conflict: its address, or at least 8 digits that its gib starts with
-    #[arg(value_name = "PATH|ADDR", required_unless_present = "all")]
+    #[arg(value_name = "PATH|ADDR", value_hint = ValueHint::AnyPath, required_unless_present = "all")]
     pub(crate) target: Option<String>,
     /// Settle every open conflict the same way
     #[arg(long, conflicts_with = "target")]
@@ -352,6 +374,9 @@ pub(crate) struct Export {
     /// Only what these need; everything when none is given
     #[arg(value_name = "ADDR")]
     pub(crate) addrs: Vec<String>,
+    /// Write over a file that is there
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 #[derive(Debug, clap::Args)]

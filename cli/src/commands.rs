@@ -4,6 +4,7 @@ mod bundle;
 mod demo;
 mod folder;
 mod fsck;
+mod help;
 mod identity;
 mod nodes;
 mod read;
@@ -13,11 +14,12 @@ mod sync;
 mod syncing;
 mod watch;
 
-use crate::args::{Args, Command, IdentityAction, KeystoneAction};
+use crate::args::{self, Args, Command, IdentityAction, KeystoneAction};
+use crate::codes::Code;
 use crate::error::{CliError, Exit};
 use crate::escape::shown;
 use crate::output::Output;
-use clap::CommandFactory;
+use crate::screen::Logs;
 use std::io::IsTerminal;
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -25,7 +27,10 @@ use tracing_subscriber::fmt::format::debug_fn;
 use tracing_subscriber::prelude::*;
 
 pub(crate) async fn run(args: &Args, out: &Output) -> Result<Exit, CliError> {
-    start_logs(args);
+    start_logs(args, out)?;
+    if is_paged(&args.command) {
+        out.paged();
+    }
     let space_fits = matches!(
         args.command,
         Command::Tips(_)
@@ -77,18 +82,29 @@ pub(crate) async fn run(args: &Args, out: &Output) -> Result<Exit, CliError> {
         Command::Import(import) => bundle::import(args, out, import).await,
         Command::Serve(serve) => serve::serve(args, out, serve).await,
         Command::Demo(demo) => demo::demo(args, out, demo).await,
-        Command::Completions { shell } => {
-            let mut text = Vec::new();
-            clap_complete::generate(*shell, &mut Args::command(), "ibgib", &mut text);
-            out.bytes(&text)?;
-            Ok(Exit::Done)
-        }
+        Command::Help(help) => help::help(out, help),
+        Command::Completions { shell } => help::completions(out, *shell),
     }
 }
 
-/// Logs go to stderr: warnings, for a server also what it does; as `IBGIB_LOG` says (`info`, `warn,ibgib_peer=debug`);
-/// more with `-v`, fewer with `-q`, whatever that says.
-fn start_logs(args: &Args) {
+/// What may be longer than a screen.
+fn is_paged(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Diff(_)
+            | Command::Status
+            | Command::Log(_)
+            | Command::Show(args::Show { raw: false, .. })
+            | Command::Graph(_)
+            | Command::Tips(_)
+            | Command::Conflicts
+            | Command::Help(args::Help { man: None, .. })
+    )
+}
+
+/// Logs go to stderr: warnings, for a server also what it does; as `IBGIB_LOG` or `log` in a `config.toml` says (`info`,
+/// `warn,ibgib_peer=debug`); more with `-v`, fewer with `-q`, whatever that says.
+fn start_logs(args: &Args, out: &Output) -> Result<(), CliError> {
     let usual = match (args.verbose, &args.command) {
         _ if args.quiet => LevelFilter::ERROR,
         (0, Command::Serve(_)) => LevelFilter::INFO,
@@ -101,10 +117,16 @@ fn start_logs(args: &Args) {
         // Our own crates: a target stands for all that begin like it.
         filter = filter.with_target("ibgib", LevelFilter::DEBUG);
     }
-    let told = crate::config::env("IBGIB_LOG").filter(|_| args.verbose == 0 && !args.quiet);
-    let filter = told.and_then(|text| text.parse().ok()).unwrap_or(filter);
-    let colour = std::io::stderr().is_terminal() && crate::config::env("NO_COLOR").is_none();
-    let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colour);
+    if let (Some(told), 0, false) = (read::log_setting(args), args.verbose, args.quiet) {
+        filter = told.value.parse().map_err(|e| {
+            CliError::new(Code::BadConfig, format!("{}: {:?} does not say what to log: {e}", told.origin, told.value))
+                .about(told.origin)
+                .hint("a level (error, warn, info, debug, trace), or levels of modules as in 'warn,ibgib_peer=debug'")
+        })?;
+    }
+    let screen = out.screen().clone();
+    let colour = crate::output::wants_colour(args.color, std::io::stderr().is_terminal());
+    let logs = tracing_subscriber::fmt::layer().with_writer(move || Logs(screen.clone())).with_ansi(colour);
     if args.json {
         tracing_subscriber::registry().with(logs.json().with_filter(filter)).init();
     } else {
@@ -118,4 +140,5 @@ fn start_logs(args: &Args) {
         });
         tracing_subscriber::registry().with(logs.fmt_fields(fields.delimited(" ")).with_filter(filter)).init();
     }
+    Ok(())
 }

@@ -4,9 +4,49 @@ use crate::codes::Code;
 use crate::error::CliError;
 use std::fs;
 use std::io::Write;
+use std::ops::Range;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use toml_edit::{DocumentMut, Item, Table, value};
+use toml_edit::{Document, DocumentMut, Item, Table, value};
+
+/// Keys that are read from a `config.toml`, and what they hold. Others are somebody else's, and left alone.
+const KEYS: &[(&str, Kind)] = &[
+    ("remote", Kind::Text),
+    ("log", Kind::Text),
+    ("passphrase.salt", Kind::Text),
+    ("passphrase.memory_kib", Kind::Number),
+    ("passphrase.passes", Kind::Number),
+    ("passphrase.lanes", Kind::Number),
+];
+
+/// What a key holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Text,
+    Number,
+}
+
+impl Kind {
+    fn takes(self, item: &Item) -> bool {
+        match self {
+            Self::Text => item.is_str(),
+            Self::Number => item.as_integer().is_some_and(|n| u32::try_from(n).is_ok()),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Text => "a string",
+            Self::Number => "a number from 0 to 4294967295",
+        }
+    }
+}
+
+/// With its article.
+fn a(kind: &str) -> String {
+    let article = if kind.starts_with(['a', 'i', 'o']) { "an" } else { "a" };
+    format!("{article} {kind}")
+}
 
 /// One setting and where it comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,13 +70,32 @@ impl ConfigFile {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(CliError::io(path, &error)),
         };
-        let document = text.parse::<DocumentMut>().map_err(|error| {
-            let why = error.to_string();
-            CliError::new(Code::BadConfig, format!("{}: {}", path.display(), why.lines().last().unwrap_or(&why)))
+        let bad = |at: Option<Range<usize>>, why: &str| {
+            let line = at.map_or(1, |at| 1 + text.as_bytes().iter().take(at.start).filter(|b| **b == b'\n').count());
+            CliError::new(Code::BadConfig, format!("{}, line {line}: {why}", path.display()))
                 .about(path.display().to_string())
                 .hint("mend the file; it is TOML")
-        })?;
-        Ok(Self { path: path.to_owned(), document })
+        };
+        let document = Document::parse(text.as_str()).map_err(|error| bad(error.span(), error.message()))?;
+        for (name, kind) in KEYS {
+            let (table, key) = name.split_once('.').map_or((None, *name), |(table, key)| (Some(table), key));
+            let item = match table {
+                None => document.get(key),
+                Some(table) => match document.get(table) {
+                    Some(item) if !item.is_table_like() => {
+                        return Err(bad(item.span(), &format!("'{table}' is {}, not a table", a(item.type_name()))));
+                    }
+                    item => item.and_then(|item| item.get(key)),
+                },
+            };
+            if let Some(item) = item
+                && !kind.takes(item)
+            {
+                let why = format!("'{name}' is {}, not {}", a(item.type_name()), kind.name());
+                return Err(bad(item.span(), &why));
+            }
+        }
+        Ok(Self { path: path.to_owned(), document: document.into_mut() })
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<String> {
@@ -100,4 +159,32 @@ pub(crate) fn setting(
         let value = file.get(key)?;
         Some(Setting { value, origin: file.path.display().to_string() })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_used_is_told_with_line_and_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        let read = |text: &str| {
+            fs::write(&path, text).unwrap();
+            ConfigFile::read(&path)
+        };
+        assert!(read("other = 3\nremote = 'http://a'\n[passphrase]\nlanes = 4\n").is_ok());
+        for (text, line, what) in [
+            ("remote = 'a'\nlog = 3\n", "line 2:", "'log' is an integer, not a string"),
+            ("\n\nremote = ['a']\n", "line 3:", "'remote' is an array, not a string"),
+            ("passphrase = 'a'\n", "line 1:", "'passphrase' is a string, not a table"),
+            ("[passphrase]\nlanes = -1\n", "line 2:", "'passphrase.lanes' is an integer, not a number from 0"),
+            ("remote = 'a'\nlog = \n", "line 2:", ""),
+            ("remote\n", "line 1:", ""),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.message.contains(line) && error.message.contains(what), "{text:?}: {}", error.message);
+            assert_eq!(error.code, "bad_config");
+        }
+    }
 }

@@ -12,6 +12,7 @@ use ibgib_folder::{EntryPath, Folder, FolderError};
 use ibgib_keystone::Secret;
 use ibgib_peer::entropy::{now_ms, random};
 use ibgib_spaces::{Commit, DurableSpace, Space};
+use rustix::fs::Access;
 use std::fs::{self, File, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -40,6 +41,10 @@ impl Layout {
     pub(crate) fn lock(&self) -> PathBuf {
         self.0.join("lock")
     }
+    /// There from the beginning of a clone to its end: where it leads, so that it can be repeated.
+    pub(crate) fn cloning(&self) -> PathBuf {
+        self.0.join("cloning")
+    }
     /// Locked for as long as a `sync --watch` runs.
     pub(crate) fn watch(&self) -> PathBuf {
         self.0.join("watch")
@@ -54,8 +59,8 @@ pub(crate) struct Device {
     pub(crate) space: Arc<dyn Space>,
     pub(crate) config: ConfigFile,
     user: Option<ConfigFile>,
-    /// Freed when the process ends, however it ends.
-    _lock: File,
+    /// Freed when the process ends, however it ends. None when it was opened only to look.
+    _lock: Option<File>,
 }
 
 /// Time and entropy for one edit.
@@ -136,6 +141,20 @@ impl Device {
         Self::at(find_root(args)?)
     }
 
+    /// Opens the device that the command line names only to read it, also where nothing can be written.
+    pub(crate) fn look(args: &Args) -> Result<Self, CliError> {
+        let root = find_root(args)?;
+        let layout = Layout(root.join(DIR));
+        match File::open(layout.lock()) {
+            // Nobody can work on it from here: there is nothing to be locked out of.
+            Ok(_) if rustix::fs::access(layout.lock(), Access::WRITE_OK).is_err() => {
+                let space = DurableSpace::open_read_only(&layout.space())?;
+                Self::of(root, None, space)
+            }
+            _ => Self::at(root),
+        }
+    }
+
     pub(crate) fn at(root: PathBuf) -> Result<Self, CliError> {
         let lock = lock(&Layout(root.join(DIR)))?;
         Self::with(root, lock)
@@ -148,11 +167,15 @@ impl Device {
     }
 
     fn with(root: PathBuf, lock: File) -> Result<Self, CliError> {
+        let space = DurableSpace::open(&Layout(root.join(DIR)).space())?;
+        Self::of(root, Some(lock), space)
+    }
+
+    fn of(root: PathBuf, lock: Option<File>, space: DurableSpace) -> Result<Self, CliError> {
         let layout = Layout(root.join(DIR));
         let config = ConfigFile::read(&layout.config())?;
         let user = config::user_path().map(|p| ConfigFile::read(&p)).transpose()?;
-        let space = Arc::new(DurableSpace::open(&layout.space())?);
-        Ok(Self { root, layout, space, config, user, _lock: lock })
+        Ok(Self { root, layout, space: Arc::new(space), config, user, _lock: lock })
     }
 
     /// The server that the device syncs with.
@@ -191,9 +214,9 @@ impl Device {
 
     /// The folder, with its progress shown.
     pub(crate) async fn folder(&self, out: &Output) -> Result<Folder, FolderError> {
-        let bar = out.bar();
+        let screen = out.screen().clone();
         let folder = Folder::open(Arc::clone(&self.space), &self.root).await?;
-        Ok(folder.on_progress(move |p| show(&bar, &p)))
+        Ok(folder.on_progress(move |p| show(&screen, &p)))
     }
 
     /// The folder's timeline, if the device has one.

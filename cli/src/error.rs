@@ -211,6 +211,11 @@ impl From<SagaError> for CliError {
                 why: Refusal::Known(Protocol::Superseded | Protocol::Shutdown | Protocol::TooManyConnections),
                 ..
             } => Exit::Peer,
+            // The server's store is damaged, which is no reason to trust what comes from it.
+            SagaError::PeerRefused {
+                why: Refusal::Known(Protocol::Corrupt | Protocol::Missing | Protocol::Damaged),
+                ..
+            } => Exit::Integrity,
             _ if error.is_identity() => Exit::Identity,
             SagaError::Cut | SagaError::TimedOut => Exit::Peer,
             SagaError::User(Misuse::Url(_)) => Exit::Usage,
@@ -243,7 +248,15 @@ impl From<SagaError> for CliError {
                 Some("make a new identity with 'ibgib identity new'")
             }
             Some(Protocol::Busy) => Some("others were syncing the same timelines; run the command again"),
+            Some(Protocol::DiskFull) if matches!(error, SagaError::PeerRefused { .. }) => {
+                Some("it is the server's disk that is full: whoever runs it has to make room; nothing was lost")
+            }
             Some(Protocol::DiskFull) => Some("make room and run the command again; nothing was lost"),
+            Some(Protocol::Corrupt | Protocol::Missing | Protocol::Damaged)
+                if matches!(error, SagaError::PeerRefused { .. }) =>
+            {
+                Some("it is the server's store that is damaged: whoever runs it should run 'ibgib fsck' on it")
+            }
             _ => None,
         };
         let may_pass = matches!(

@@ -11,7 +11,9 @@ mod device;
 mod error;
 mod escape;
 mod output;
+mod pager;
 mod report;
+mod screen;
 mod secret;
 
 use args::{Args, Command};
@@ -53,7 +55,7 @@ fn main() -> ExitCode {
     });
     // Work that blocks must not keep an interrupted command alive; stores are safe at every moment.
     runtime.shutdown_background();
-    match result {
+    match result.and_then(|exit| out.end().map(|()| exit)) {
         Ok(exit) => exit.into(),
         Err(error) => out.fail(&error),
     }

@@ -1,10 +1,12 @@
 //! Results of the command. Each is a value that is made once, and printed for scripts or for people.
 
 mod folder;
+mod help;
 mod store;
 mod sync;
 
 pub(crate) use folder::{ConflictReport, DiffReport, FileDiff, FolderStatus, Resolved, TrackedStatus, partly};
+pub(crate) use help::{Helped, ManPages};
 pub(crate) use store::{
     Addressed, BadLine, Checked, Exported, IdentityReport, Imported, Listening, Made, RuleError, Settings,
 };
@@ -19,6 +21,50 @@ pub(crate) trait Report {
 
     /// Lines for people; empty when there is nothing to say. A newline at the end is not needed.
     fn to_text(&self) -> String;
+
+    /// How a line of the text is coloured, where there are colours.
+    fn style(&self, _line: &str) -> Style {
+        Style::Plain
+    }
+}
+
+/// What a line is for whoever reads it, from which its colour follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Style {
+    Plain,
+    /// A name above what follows.
+    Head,
+    /// Where in a file something is.
+    Location,
+    Added,
+    Removed,
+    /// Neither, but worth a look.
+    Changed,
+}
+
+impl Style {
+    /// Its number in the escape sequence that begins it.
+    pub(crate) fn code(self) -> &'static str {
+        match self {
+            Self::Plain => "0",
+            Self::Head => "1",
+            Self::Location => "36",
+            Self::Added => "32",
+            Self::Removed => "31",
+            Self::Changed => "33",
+        }
+    }
+
+    /// Of a line of a unified diff.
+    fn of_diff(line: &str) -> Self {
+        match line.as_bytes() {
+            [b'+', b'+', b'+', b' ', ..] | [b'-', b'-', b'-', b' ', ..] => Self::Head,
+            [b'@', b'@', ..] => Self::Location,
+            [b'+', ..] => Self::Added,
+            [b'-', ..] => Self::Removed,
+            _ => Self::Plain,
+        }
+    }
 }
 
 fn paths(all: &[EntryPath]) -> Value {

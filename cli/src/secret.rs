@@ -114,14 +114,25 @@ impl Origin {
         }
     }
 
-    /// The text from outside the device, if it comes from there.
+    /// The text from outside the device, if it comes from there. What may be had only once (from stdin, a pipe, or a
+    /// command that may ask somebody) is kept for whoever asks again: a clone makes the identity and then syncs.
     fn outside(&self) -> Result<Option<Zeroizing<Vec<u8>>>, CliError> {
+        static ONCE: Mutex<Option<Zeroizing<Vec<u8>>>> = Mutex::new(None);
         match self {
-            Self::File(file) => read_file(file).map(Some),
-            Self::Stdin => read_all(std::io::stdin(), "stdin").map(Some),
-            Self::Command(command) => run(command).map(Some),
-            Self::Device => Ok(None),
+            Self::Device => return Ok(None),
+            Self::File(file) if file.is_file() => return read_file(file).map(Some),
+            _ => {}
         }
+        let mut once = ONCE.lock().unwrap_or_else(PoisonError::into_inner);
+        if once.is_none() {
+            *once = match self {
+                Self::File(file) => Some(read_file(file)?),
+                Self::Stdin => Some(read_all(std::io::stdin(), "stdin")?),
+                Self::Command(command) => Some(run(command)?),
+                Self::Device => None,
+            };
+        }
+        Ok(once.clone())
     }
 }
 
@@ -156,7 +167,7 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
 
 /// A device's secret as the engine asks for it, at each connection. It is checked now, handed out once, and read
 /// again where it is kept when another connection needs it: nothing keeps it meanwhile. Only what may be had
-/// once (from stdin, a pipe, or a command that may ask somebody) is kept as long as the source.
+/// once ([`Origin::outside`]) is kept as long as the process.
 pub(crate) fn source(args: &Args, device: &mut Device) -> Result<SecretSource, CliError> {
     let first = device.secret(args)?;
     let file = match Origin::of(args) {

@@ -300,6 +300,19 @@ fn a_lost_node_and_a_changed_one_are_named() {
     world.run(&["clone", &server.url, "again"]).ok();
     assert_eq!(files(&world.path("again")), files(&world.path("changed")));
     world.fsck(&["-C", "again"]);
+    // A server whose store is damaged tells so.
+    assert_eq!(server.stop(), Some(0));
+    for (space, code) in [("server-lost", "missing"), ("server-changed", "corrupt")] {
+        copy(&world.path("server"), &world.path(space));
+        damage(&world.path(space).join("space.redb"), &middle, |mut bytes| {
+            let at = bytes.windows(3).position(|w| w == b"two").unwrap();
+            bytes[at] = b'T';
+            (code == "corrupt").then_some(bytes)
+        });
+        let server = world.serve(space);
+        world.run(&["clone", &server.url, &format!("from {space}")]).fails(4, code);
+        assert_eq!(server.stop(), Some(0));
+    }
 }
 
 /// Turns one byte of a node's text into another one.
@@ -437,6 +450,9 @@ fn missing_permission_is_a_failure_of_its_own_and_nothing_is_half_made() {
     assert_eq!(taken.get("added").unwrap().to_json(), r#"["open.txt"]"#);
     let skipped = taken.get("skipped").unwrap().as_array().unwrap();
     assert_eq!(text(&skipped[0], "path"), "closed.txt");
+    let told = as_nobody(&world, &["-C", "b", "status"]).ok().stdout;
+    assert!(told.contains("\nskipped  closed.txt: Permission denied"), "{told}");
+    assert!(told.ends_with("\nclean, but for what is skipped\n"), "{told}");
     mode(&world.path("b/closed.txt"), 0o644);
 }
 
@@ -452,9 +468,10 @@ fn a_file_system_without_writing_changes_nothing() {
     world.run(&["-C", "small/a", "snapshot"]).ok();
     world.write("small/a/notes.txt", "two\n");
     disk.remount("ro");
-    for command in [&["status"][..], &["snapshot"], &["tips"], &["export", "small/x.bundle"]] {
+    for command in [&["snapshot"][..], &["tips"], &["export", "small/x.bundle"]] {
         world.run(&[&["-C", "small/a"], command].concat()).fails(1, "permission");
     }
+    assert!(world.run(&["-C", "small/a", "status"]).ok().stdout.contains("\nmodified notes.txt\n"));
     world.run(&["init", "small/b"]).fails(1, "permission");
     disk.remount("rw");
     world.fsck(&["-C", "small/a"]);

@@ -44,3 +44,203 @@ fn who_cannot_be_asked_says_yes_beforehand() {
     world.run(&["-C", "a", "identity", "revoke", "--yes"]).ok();
     assert!(is_revoked(&world));
 }
+
+/// A folder with enough in it that reading and sending take a while.
+fn large(world: &World, device: &str) {
+    for i in 0..60 {
+        world.write(&format!("{device}/dir {}/file {i}.txt", i % 7), &format!("line of {i}\n").repeat(2_000));
+    }
+    // Binary, in many chunks.
+    let bytes: Vec<u8> = (0..6_000_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    std::fs::write(world.path(&format!("{device}/large.bin")), bytes).unwrap();
+}
+
+#[test]
+fn progress_goes_away_before_a_result_is_printed_however_narrow_the_terminal_is() {
+    for columns in [80, 50, 20] {
+        let world = World::new();
+        let server = world.serve("server");
+        world.run(&["init", "a", "--remote", &server.url]).ok();
+        large(&world, "a");
+        let seen = world.on_terminal(columns, &["-C", "a", "sync"]);
+        assert_eq!(seen.code, Some(0), "{}", seen.written);
+        assert!(seen.written.contains("reading "), "{}", seen.written);
+        assert!(seen.written.contains("comparing"), "{}", seen.written);
+        let text = seen.lines.concat();
+        assert!(text.contains(" nodes sent, 0 received"), "{columns}: {:?}", seen.lines);
+        for word in ["reading", "comparing", "sending", "committing", "connecting"] {
+            assert!(!text.contains(word), "{columns}: {word} stays on the screen: {:?}", seen.lines);
+        }
+        let seen = world.on_terminal(columns, &["clone", &server.url, "b"]);
+        assert_eq!(seen.code, Some(0), "{}", seen.written);
+        let text = seen.lines.concat();
+        for word in ["receiving", "writing", "waiting"] {
+            assert!(!text.contains(word), "{columns}: {word} stays on the screen: {:?}", seen.lines);
+        }
+        // Every line of the result stands there, wrapped where the terminal is narrow.
+        for i in 0..60 {
+            let line = format!("wrote   dir {}/file {i}.txt", i % 7);
+            assert!(text.contains(&line), "{columns}: {line} is lost: {:?}", seen.lines);
+        }
+        assert!(text.contains("wrote   large.bin") && text.contains("identity: "), "{columns}: {:?}", seen.lines);
+        assert_eq!(server.stop(), Some(0));
+    }
+}
+
+#[test]
+fn there_is_no_progress_where_nobody_sees_it() {
+    let world = World::new();
+    world.run(&["init", "a"]).ok();
+    large(&world, "a");
+    let done = world.run(&["-C", "a", "snapshot"]).ok();
+    assert_eq!(done.stderr, "");
+    assert!(!done.stdout.contains('\u{1b}') && !done.stdout.contains('\r'), "{}", done.stdout);
+    world.write("a/more.txt", "more\n");
+    let seen = world.on_terminal(80, &["-C", "a", "-q", "snapshot"]);
+    assert_eq!((seen.code, seen.written.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn every_error_is_told_once_as_text_to_people_and_as_an_object_to_programs() {
+    let world = World::new();
+    world.run(&["init", "a"]).ok();
+    let told = |text: &str| text.matches("nothing.txt").count();
+    let lines = |args: &[&str]| {
+        let seen = world.on_terminal(200, args);
+        assert_eq!(seen.code, Some(5), "{}", seen.written);
+        seen.lines
+    };
+    let people = lines(&["-C", "a", "log", "nothing.txt"]);
+    assert!(people[0].starts_with("ibgib: ") && told(&people.concat()) == 1, "{people:?}");
+    assert!(!people.concat().contains('{'), "{people:?}");
+    let programs = lines(&["-C", "a", "log", "nothing.txt", "--json"]);
+    assert!(programs.len() == 1 && programs[0].starts_with("{\"error\":"), "{programs:?}");
+    // Not on a terminal: whoever reads it is a program.
+    let done = world.run(&["-C", "a", "log", "nothing.txt"]).fails(5, "not_found");
+    assert_eq!(done.stderr.lines().count(), 1, "{}", done.stderr);
+    // Mistakes on the command line alike.
+    let done = world.run(&["nonsense"]).fails(2, "usage");
+    assert_eq!(done.stderr.lines().count(), 1, "{}", done.stderr);
+    let done = world.run(&[]).fails(2, "usage");
+    assert_eq!(done.stderr.lines().count(), 1, "{}", done.stderr);
+}
+
+#[test]
+fn colours_are_for_terminals_unless_somebody_says_otherwise() {
+    let world = World::new();
+    world.run(&["init", "a"]).ok();
+    world.write("a/f.txt", "one\ntwo\n");
+    world.run(&["-C", "a", "snapshot"]).ok();
+    world.write("a/f.txt", "one\nthree\n");
+    world.write("a/new.txt", "new\n");
+    let (red, green) = ("\u{1b}[31m", "\u{1b}[32m");
+    let diff = world.on_terminal(80, &["-C", "a", "diff"]).written;
+    assert!(diff.contains(&format!("{red}-two\u{1b}[m")), "{diff:?}");
+    assert!(diff.contains(&format!("{green}+three\u{1b}[m")), "{diff:?}");
+    let status = world.on_terminal(80, &["-C", "a", "status"]).written;
+    assert!(status.contains(&format!("{green}added    new.txt\u{1b}[m")), "{status:?}");
+    let log = world.on_terminal(80, &["-C", "a", "log", "f.txt"]).written;
+    assert!(log.contains("\u{1b}[33m"), "{log:?}");
+    for args in [["-C", "a", "diff"], ["-C", "a", "status"]] {
+        let plain = world.run(&args).ok().stdout;
+        assert!(!plain.contains('\u{1b}'), "{plain:?}");
+        let never = world.on_terminal(80, &[&args[..], &["--color", "never"]].concat()).written;
+        assert!(!never.contains("\u{1b}[3"), "{never:?}");
+        let no_color = world
+            .terminal(80, &args, |c| {
+                c.env("NO_COLOR", "1");
+            })
+            .wait()
+            .written;
+        assert!(!no_color.contains("\u{1b}[3"), "{no_color:?}");
+        let always = world.run(&[&args[..], &["--color", "always"]].concat()).ok().stdout;
+        assert!(always.contains('\u{1b}'), "{always:?}");
+        assert_eq!(strip(&always), plain);
+        let json = world.run(&[&args[..], &["--color", "always", "--json"]].concat()).ok().stdout;
+        assert!(!json.contains('\u{1b}'), "{json:?}");
+    }
+}
+
+/// Without colours.
+fn strip(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('\u{1b}') {
+        out.push_str(before);
+        rest = after.split_once('m').unwrap().1;
+    }
+    out + rest
+}
+
+#[test]
+fn what_is_longer_than_the_terminal_goes_through_a_pager() {
+    let world = World::new();
+    world.run(&["init", "a"]).ok();
+    let text: String = (0..300).map(|i| format!("line {i}\n")).collect();
+    world.write("a/long.txt", &text);
+    world.write("a/short.txt", "one\n");
+    // The terminal has 200 rows.
+    let pager = format!("cat > {}; echo it was paged", world.path("paged").display());
+    let paged = |args: &[&str], name: &str, pager: &str| {
+        world
+            .terminal(80, args, |command| {
+                command.env(name, pager);
+            })
+            .wait()
+    };
+    for name in ["PAGER", "IBGIB_PAGER"] {
+        let seen = paged(&["-C", "a", "--color", "never", "diff", "long.txt"], name, &pager);
+        assert_eq!(seen.code, Some(0), "{}", seen.written);
+        assert_eq!(seen.lines, ["it was paged"]);
+        assert!(world.read("paged").ends_with("+line 299\n"));
+        std::fs::remove_file(world.path("paged")).unwrap();
+        let seen = paged(&["-C", "a", "diff", "short.txt"], name, &pager);
+        assert!(seen.lines.concat().contains("+one") && !world.path("paged").exists(), "{:?}", seen.lines);
+        for nobody in ["", "cat", "no-such-pager-here"] {
+            let seen = paged(&["-C", "a", "diff", "long.txt"], name, nobody);
+            assert!(seen.written.contains("+line 299"), "{nobody:?}");
+        }
+    }
+    // Who leaves it before its end has seen enough.
+    let seen = paged(&["-C", "a", "diff", "long.txt"], "PAGER", "head -n 1");
+    assert_eq!(seen.code, Some(0), "{}", seen.written);
+    // Not on a terminal there is none.
+    let mut command = world.command(&["-C", "a", "diff", "long.txt"]);
+    let done = command.env("PAGER", &pager).output().unwrap();
+    assert!(String::from_utf8(done.stdout).unwrap().ends_with("+line 299\n") && !world.path("paged").exists());
+}
+
+#[test]
+fn help_is_told_for_every_command_and_written_as_manual_pages() {
+    let world = World::new();
+    let all = world.run(&["help"]).ok().stdout;
+    for command in ["sync", "identity", "help", "Exit codes"] {
+        assert!(all.contains(command), "{command}: {all}");
+    }
+    assert!(world.run(&["help", "sync"]).ok().stdout.contains("--dry-run"));
+    assert!(world.run(&["help", "identity", "revoke"]).ok().stdout.contains("--yes"));
+    let error = world.run(&["help", "identity", "nonsense"]).fails(2, "usage").error();
+    assert!(text(&error, "message").contains("identity nonsense") && text(&error, "hint").contains("revoke"));
+    assert!(text(&world.run(&["help", "sync", "--json"]).ok().json(), "help").contains("--dry-run"));
+
+    world.run(&["help", "--man", "man/man1"]).ok();
+    for (page, what) in [("ibgib", "ENVIRONMENT"), ("ibgib-sync", "dry"), ("ibgib-identity-revoke", "yes")] {
+        let text = world.read(&format!("man/man1/{page}.1"));
+        assert!(
+            text.starts_with(".ie") && text.contains(".TH") && text.to_uppercase().contains(&what.to_uppercase()),
+            "{page}: {text}"
+        );
+    }
+}
+
+#[test]
+fn completions_know_where_paths_are_wanted() {
+    let world = World::new();
+    let zsh = world.run(&["completions", "zsh"]).ok().stdout;
+    for wanted in ["PATH|ADDR:_files", "target -- A path", "--secret-file=", ":_files"] {
+        assert!(zsh.contains(wanted), "{wanted}");
+    }
+    assert!(world.run(&["completions", "fish"]).ok().stdout.contains(" -r -F"));
+    assert!(world.run(&["completions", "bash"]).ok().stdout.contains("compgen -f"));
+    world.run(&["completions", "nonsense"]).fails(2, "usage");
+}

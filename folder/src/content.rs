@@ -163,6 +163,7 @@ async fn read_content(mut file: &std::fs::File, size: u64, keep: &mut dyn Keep) 
     for chunk in chunk::chunks(head.as_slice().chain(&mut file)) {
         let (bytes, node) = chunk?;
         size += bytes as u64;
+        keep.has_read(bytes as u64);
         list.push(node.addr().clone());
         if list.len() > CHUNKS_MAX {
             return Err(ReadError::File(format!("larger than {CHUNKS_MAX} chunks")));
@@ -189,6 +190,9 @@ fn json_bytes(text: &str) -> usize {
 #[async_trait::async_trait]
 pub(crate) trait Keep: Send {
     async fn keep(&mut self, node: Node) -> Result<(), FolderError>;
+
+    /// So many more bytes of a large file were read.
+    fn has_read(&mut self, _bytes: u64) {}
 }
 
 /// For reading only to compare.

@@ -27,19 +27,25 @@ pub type Moments<'a> = dyn FnMut() -> Moment + Send + 'a;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Progress {
-    /// A file was read into the space; how many of how many.
+    /// Files are read into the space.
     Read {
         /// Files done.
         done: usize,
         /// Files there are to do.
         of: usize,
+        /// Bytes read, of the file being read, too.
+        bytes: u64,
+        /// Bytes there are to read.
+        bytes_of: u64,
     },
-    /// A file was written to disk or removed from it; how many of how many.
+    /// Files are written to disk or removed from it.
     Written {
         /// Files done.
         done: usize,
         /// Files there are to do.
         of: usize,
+        /// Bytes written, of the file being written, too.
+        bytes: u64,
     },
 }
 

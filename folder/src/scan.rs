@@ -166,10 +166,14 @@ impl Folder {
             }
         }
         // Read after this moment: whoever changes a file later leaves a later time on it.
-        let now = self.tree.now()?;
-        let mut scanner = Scanner { folder: self, taking, scan, now };
-        let of = work.len();
-        for (done, (path, found)) in work.into_iter().enumerate() {
+        // Only a snapshot remembers it; whoever only looks writes nothing.
+        let now = if taking.is_some() { self.tree.now()? } else { 0 };
+        let size = |found: &OnDisk| if let OnDisk::File(stat) = found { stat.size } else { 0 };
+        let (of, bytes_of) = (work.len(), work.values().map(size).sum());
+        let mut scanner =
+            Scanner { folder: self, taking, scan, now, headway: Headway { done: 0, of, bytes: 0, bytes_of } };
+        for (path, found) in work {
+            let bytes = scanner.headway.bytes + size(&found);
             // A control directory of another program, tracked by an earlier version: left as it is.
             if path.check().is_err_and(|problem| !problem.is_unportable()) && found != OnDisk::Nothing {
                 continue;
@@ -180,7 +184,9 @@ impl Folder {
                 // A link in a file's place is not taken, and no reason to delete the file everywhere.
                 OnDisk::Blocked(why) => scanner.skip(&path, why.into()),
             }
-            self.tell(Progress::Read { done: done + 1, of });
+            // Of a file that was skipped, or that has grown meanwhile, other bytes were read than it had.
+            scanner.headway = Headway { done: scanner.headway.done + 1, bytes, ..scanner.headway };
+            self.tell(scanner.headway.told());
             if let Some(taking) = &mut scanner.taking {
                 taking.writer.flush_if_full().await?;
             }
@@ -216,6 +222,42 @@ struct Scanner<'f, 'a, 's> {
     taking: Option<Taking<'a, 's>>,
     scan: Scan,
     now: i128,
+    headway: Headway,
+}
+
+/// How far a scan has come.
+#[derive(Clone, Copy)]
+struct Headway {
+    done: usize,
+    of: usize,
+    bytes: u64,
+    bytes_of: u64,
+}
+
+impl Headway {
+    fn told(self) -> Progress {
+        let Self { done, of, bytes, bytes_of } = self;
+        Progress::Read { done, of, bytes: bytes.min(bytes_of), bytes_of }
+    }
+}
+
+/// Tells how much of a large file was read while it is taken.
+struct Telling<'k> {
+    keep: &'k mut dyn Keep,
+    folder: &'k Folder,
+    headway: Headway,
+}
+
+#[async_trait::async_trait]
+impl Keep for Telling<'_> {
+    async fn keep(&mut self, node: Node) -> Result<(), FolderError> {
+        self.keep.keep(node).await
+    }
+
+    fn has_read(&mut self, bytes: u64) {
+        self.headway.bytes += bytes;
+        self.folder.tell(self.headway.told());
+    }
 }
 
 impl Scanner<'_, '_, '_> {
@@ -226,7 +268,8 @@ impl Scanner<'_, '_, '_> {
             None => &mut nothing,
         };
         let at = self.scan.records.get(path).map_or(path, |record| record.on_disk(path));
-        let fresh = match read_file(&self.folder.tree, at, keep).await {
+        let mut telling = Telling { keep, folder: self.folder, headway: self.headway };
+        let fresh = match read_file(&self.folder.tree, at, &mut telling).await {
             Ok(Some(fresh)) => fresh,
             // Gone meanwhile: the next scan sees that.
             Ok(None) => return Ok(()),

@@ -141,11 +141,12 @@ impl SagaError {
         }
     }
 
-    /// Whether proving identity failed, the peer's or ours.
+    /// Whether proving identity failed, the peer's or ours; a receiver may refuse an identity after connecting, too.
     pub fn is_identity(&self) -> bool {
         match self {
             Self::PeerIdentity(_) => true,
-            Self::PeerRefused { auth, .. } => *auth,
+            Self::PeerRefused { auth: true, .. } => true,
+            Self::PeerRefused { why: Refusal::Known(code), .. } => code.blame() == Blame::Identity,
             Self::OwnIdentity(why) => why.code().blame() == Blame::Identity,
             _ => false,
         }

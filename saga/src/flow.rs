@@ -93,6 +93,11 @@ impl Outgoing {
         (std::mem::take(&mut self.ready), next)
     }
 
+    /// Nodes that were sent, and of how many.
+    pub(crate) fn headway(&self) -> (u64, u64) {
+        (self.nodes, self.nodes + self.rest.len() as u64)
+    }
+
     fn push_line(&mut self, line: &str) {
         self.buffer.extend_from_slice(line.as_bytes());
         self.buffer.push(b'\n');
@@ -202,6 +207,11 @@ impl<L: Line> Incoming<L> {
             }
         }
         Ok(nodes)
+    }
+
+    /// Nodes that have arrived, those of earlier turns included, and of how many.
+    pub(crate) fn headway(&self) -> (u64, u64) {
+        (self.received.nodes, self.received.nodes + self.nodes_left)
     }
 
     /// Whether everything has arrived.

@@ -133,7 +133,7 @@ pub use limits::Limits;
 pub use plan::{Need, Plan, Planner};
 pub use receiver::{Receiver, ReceiverDone, ReceiverInput, ReceiverOutput};
 pub use request::{Direction, Scope, SyncRequest};
-pub use sender::{Sender, SenderInput, SenderOutput};
+pub use sender::{SagaStatus, Sender, SenderInput, SenderOutput};
 pub use summary::{Action, Summary, TimelineSummary};
 pub use wire::message::{Envelope, Failure, Message, MsgType};
 pub use wire::packet::{Packet, SUBPROTOCOL};

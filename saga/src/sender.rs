@@ -66,6 +66,20 @@ pub struct Sender {
     traffic: Traffic,
 }
 
+/// How far a sender has come, for whoever waits for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SagaStatus {
+    /// `connect`, `plan`, `send`, `wait` (for the receiver, which commits), `receive`, `commit`, `idle` or `failed`.
+    pub phase: &'static str,
+    /// Nodes sent, received or committed in this phase.
+    pub nodes: u64,
+    /// Of how many; 0 where that is not known.
+    pub of: u64,
+    /// Bytes of all messages sent, or received, since the saga was asked for.
+    pub bytes: u64,
+}
+
 /// Bytes of messages since the saga was asked for.
 #[derive(Clone, Copy, Debug, Default)]
 struct Traffic {
@@ -122,6 +136,24 @@ impl Sender {
     /// A phase in a word, for progress displays.
     pub fn phase(&self) -> &'static str {
         self.state.phase()
+    }
+
+    /// How far it has come.
+    pub fn status(&self) -> SagaStatus {
+        let (nodes, of) = match &self.state {
+            State::Saga(_, Turning::Sending(outgoing)) => outgoing.headway(),
+            State::Saga(saga, Turning::Waiting) => (saga.summary.nodes_sent, saga.summary.nodes_sent),
+            State::Saga(_, Turning::Receiving(incoming) | Turning::Staging(incoming)) => incoming.headway(),
+            State::Finishing(summary) => (summary.nodes_received, summary.nodes_received),
+            _ => (0, 0),
+        };
+        let phase = self.phase();
+        let bytes = match phase {
+            "send" | "wait" => self.traffic.sent,
+            "receive" | "commit" => self.traffic.received,
+            _ => 0,
+        };
+        SagaStatus { phase, nodes, of, bytes }
     }
 
     /// Takes an input.
@@ -342,7 +374,8 @@ impl State {
             Self::Closed | Self::Connecting(_) => "connect",
             Self::Idle => "idle",
             Self::Glancing | Self::Planning(_) | Self::Saga(_, Turning::Measuring) => "plan",
-            Self::Saga(_, Turning::Signing(_) | Turning::Sending(_) | Turning::Waiting) => "send",
+            Self::Saga(_, Turning::Signing(_) | Turning::Sending(_)) => "send",
+            Self::Saga(_, Turning::Waiting) => "wait",
             Self::Saga(_, Turning::Receiving(_) | Turning::Staging(_)) => "receive",
             Self::Finishing(_) => "commit",
             Self::Failed => "failed",

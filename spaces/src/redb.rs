@@ -67,6 +67,16 @@ impl DurableSpace {
         Ok(Self { id, opened: Arc::new(opened), revision: watch::Sender::new(revision) })
     }
 
+    /// Opens the store in `dir` only to read, where it cannot be written to. Others may read it meanwhile, too.
+    ///
+    /// # Errors
+    /// As [`DurableSpace::open`]; [`SpaceError::Damaged`] when a process that was killed left it and nobody has opened
+    /// it for writing since.
+    pub fn open_read_only(dir: &Path) -> Result<Self, SpaceError> {
+        let (opened, id, revision) = Opened::open_read_only(dir)?;
+        Ok(Self { id, opened: Arc::new(opened), revision: watch::Sender::new(revision) })
+    }
+
     /// Opens the store in `dir`, making it if there is none.
     ///
     /// # Errors

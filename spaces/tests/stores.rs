@@ -40,3 +40,26 @@ async fn a_store_made_before_opens_and_goes_on() {
     assert_eq!(newest(&space, &tips[1].tjp).await, next.frame);
     assert!(fsck(&space).await.unwrap().is_clean());
 }
+
+/// Where nothing can be written, what is there is read; who may write is kept out meanwhile, and keeps others out.
+#[tokio::test]
+async fn a_store_that_is_only_read_is_not_written_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/space/space.redb");
+    let file = dir.path().join(ibgib_spaces::FILE);
+    std::fs::copy(made, &file).unwrap();
+    drop(DurableSpace::open(dir.path()).unwrap());
+    let before = std::fs::read(&file).unwrap();
+    let reader = DurableSpace::open_read_only(dir.path()).unwrap();
+    let other = DurableSpace::open_read_only(dir.path()).unwrap();
+    assert_eq!(DurableSpace::open(dir.path()).unwrap_err().code(), "locked");
+    assert!(fsck(&reader).await.unwrap().is_clean());
+    assert_eq!(reader.tips(None).await.unwrap(), other.tips(None).await.unwrap());
+    let refused = reader.commit(ibgib_spaces::Commit { records: vec![("a".into(), None)], ..Default::default() }).await;
+    assert!(matches!(refused, Err(ibgib_spaces::CommitError::Space(error)) if error.code() == "permission"));
+    drop((reader, other));
+    assert!(std::fs::read(&file).unwrap() == before);
+    let writer = DurableSpace::open(dir.path()).unwrap();
+    assert_eq!(DurableSpace::open_read_only(dir.path()).unwrap_err().code(), "locked");
+    drop(writer);
+}

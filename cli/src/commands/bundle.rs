@@ -1,17 +1,23 @@
 //! `export` and `import`.
 
 use crate::args::{self, Args};
+use crate::codes::Code;
 use crate::device::Store;
 use crate::error::{CliError, Exit};
 use crate::output::Output;
 use crate::report::{Exported, Imported, partly};
 use ibgib_peer::entropy::random_hex;
-use ibgib_spaces::{bundle, repair};
+use ibgib_spaces::{DurableSpace, MemorySpace, bundle, repair};
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Write};
-use std::path::Path;
+use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub(crate) async fn export(args: &Args, out: &Output, export: &args::Export) -> Result<Exit, CliError> {
+    let to_stdout = export.file == Path::new("-");
+    if !to_stdout && !export.force && export.file.symlink_metadata().is_ok() {
+        return Err(taken(&export.file));
+    }
     let store = Store::open(args)?;
     let mut starts = Vec::new();
     for text in &export.addrs {
@@ -21,7 +27,7 @@ pub(crate) async fn export(args: &Args, out: &Output, export: &args::Export) -> 
         }
         starts.push(addr);
     }
-    if export.file == Path::new("-") {
+    if to_stdout {
         // The bundle is the result; the counts go to stderr.
         let told = bundle::export(&**store.space(), &starts, BufWriter::new(std::io::stdout())).await?;
         out.say(&format!("{} nodes, {} timelines", told.nodes, told.timelines));
@@ -37,27 +43,64 @@ pub(crate) async fn export(args: &Args, out: &Output, export: &args::Export) -> 
         error => error.into(),
     })?;
     fresh.as_file_mut().flush().and_then(|()| fresh.as_file().sync_all()).map_err(|e| failed(&e))?;
-    fresh.persist(path).map_err(|e| failed(&e.error))?;
+    let named = if export.force { fresh.persist(path) } else { fresh.persist_noclobber(path) };
+    named.map_err(|e| match e.error.kind() {
+        // Somebody else made it meanwhile.
+        ErrorKind::AlreadyExists => taken(path),
+        _ => failed(&e.error),
+    })?;
     out.report(&Exported { bundled: told, file: path.clone() })?;
     Ok(Exit::Done)
 }
 
+fn taken(path: &Path) -> CliError {
+    CliError::new(Code::FileExists, format!("{} is there already; nothing was written", path.display()))
+        .about(path.display().to_string())
+        .hint("choose another name, or write over it with --force")
+}
+
 pub(crate) async fn import(args: &Args, out: &Output, import: &args::Import) -> Result<Exit, CliError> {
-    let store = Store::open(args)?;
-    let owner = format!("import/{}", random_hex());
-    let space = &**store.space();
-    let bundled = match import.file == Path::new("-") {
-        true => bundle::import(space, BufReader::new(std::io::stdin()), &owner, import.dry_run).await?,
+    // Before a space is made for what cannot be read.
+    let from: Box<dyn BufRead + Send> = match import.file == Path::new("-") {
+        true => Box::new(BufReader::new(std::io::stdin())),
         false => {
             let file = File::open(&import.file).map_err(|e| CliError::io(&import.file, &e))?;
-            bundle::import(space, BufReader::new(file), &owner, import.dry_run).await?
+            Box::new(BufReader::new(file))
+        }
+    };
+    let (store, made) = into(args, import.dry_run)?;
+    let owner = format!("import/{}", random_hex());
+    let bundled = bundle::import(&**store.space(), from, &owner, import.dry_run).await;
+    let bundled = match (bundled, made) {
+        (Ok(bundled), _) => bundled,
+        (Err(error), made) => {
+            drop(store);
+            if let Some(made) = made {
+                // Best effort: an empty space is in nobody's way.
+                let _ = std::fs::remove_dir_all(made);
+            }
+            return Err(error.into());
         }
     };
     if !import.dry_run {
         // What the bundle has of what was damaged here is whole now.
-        repair::settle(space).await?;
+        repair::settle(&**store.space()).await?;
     }
     let exit = partly(bundled.conflicts > 0 || !bundled.refused.is_empty());
     out.report(&Imported { bundled, dry_run: import.dry_run })?;
     Ok(exit)
+}
+
+/// Where a bundle goes: a bare space is made if it is not there. Answers the directory that was made.
+fn into(args: &Args, dry_run: bool) -> Result<(Store, Option<PathBuf>), CliError> {
+    match &args.space {
+        Some(dir) if !dir.join(ibgib_spaces::FILE).exists() => {
+            if dry_run {
+                return Ok((Store::Bare(Arc::new(MemorySpace::new("checked"))), None));
+            }
+            let made = (!dir.exists()).then(|| dir.clone());
+            Ok((Store::Bare(Arc::new(DurableSpace::open_or_create(dir)?)), made))
+        }
+        _ => Ok((Store::open(args)?, None)),
+    }
 }

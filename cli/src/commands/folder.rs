@@ -5,7 +5,7 @@ use crate::codes::Code;
 use crate::device::{Device, Named, Store, moment, parse_addr};
 use crate::error::{CliError, Exit};
 use crate::output::Output;
-use crate::report::{ConflictReport, DiffReport, FileDiff, FolderStatus, Report, Resolved, TrackedStatus, partly};
+use crate::report::{ConflictReport, DiffReport, FileDiff, FolderStatus, Resolved, TrackedStatus, partly};
 use ibgib::{Addr, Value};
 use ibgib_folder::{ChangeKind, CheckoutOpts, Conflict, Folder, FolderError, Resolution, UndoReport};
 use ibgib_spaces::Space;
@@ -113,18 +113,13 @@ pub(crate) async fn diff(args: &Args, out: &Output, diff: &args::Diff) -> Result
         let diff = folder.diff(&path, a.as_ref(), b.as_ref()).await?;
         files.push(FileDiff { path, diff });
     }
-    let report = DiffReport(files);
     // Not hidden by quiet, and without another end than its own, for `patch`.
-    if out.json {
-        out.line(&report.to_json().to_json())?
-    } else {
-        out.bytes(report.to_text().as_bytes())?
-    }
+    out.verbatim(&DiffReport(files))?;
     Ok(Exit::Done)
 }
 
 pub(crate) async fn status(args: &Args, out: &Output) -> Result<Exit, CliError> {
-    let device = Device::open(args)?;
+    let device = Device::look(args)?;
     let folder = match device.folder_tjp().await? {
         None => None,
         Some(tjp) => {

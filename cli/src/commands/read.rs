@@ -12,6 +12,7 @@ use ibgib::{Addr, Value};
 use ibgib_folder::Folder;
 use ibgib_spaces::{Follow, Kind, SpaceError};
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Nodes loaded at once while a graph is printed.
@@ -103,6 +104,13 @@ pub(crate) async fn graph(args: &Args, out: &Output, graph: &args::Graph) -> Res
     Ok(Exit::Done)
 }
 
+/// What is to be logged, and who says so. A file that cannot be read is told by the command that needs it.
+pub(super) fn log_setting(args: &Args) -> Option<Setting> {
+    let read = |path: PathBuf| ConfigFile::read(&path).ok();
+    let device = root(args).ok().flatten().and_then(|root| read(Layout(root.join(DIR)).config()));
+    config::setting("log", "IBGIB_LOG", device.as_ref(), config::user_path().and_then(read).as_ref())
+}
+
 pub(crate) fn config(args: &Args, out: &Output, config: &args::Config) -> Result<Exit, CliError> {
     let ConfigAction::Show { origin } = config.action;
     let device = root(args)?.map(|root| ConfigFile::read(&Layout(root.join(DIR)).config())).transpose()?;
@@ -114,8 +122,7 @@ pub(crate) fn config(args: &Args, out: &Output, config: &args::Config) -> Result
     };
     let mut settings = vec![("dir", Some(Setting { value: start(args).display().to_string(), origin: dir }))];
     settings.push(("remote", config::setting("remote", "IBGIB_REMOTE", device.as_ref(), user.as_ref())));
-    let log = config::env("IBGIB_LOG").map(|value| Setting { value, origin: "environment IBGIB_LOG".into() });
-    settings.push(("log", log));
+    settings.push(("log", config::setting("log", "IBGIB_LOG", device.as_ref(), user.as_ref())));
     out.report(&Settings { all: settings, origin })?;
     Ok(Exit::Done)
 }

@@ -14,9 +14,10 @@ use ibgib_folder::Folder;
 use ibgib_peer::{Remote, WebSocketRemote, identity};
 use ibgib_saga::{Code as Protocol, Limits, Refusal, SagaError};
 use ibgib_spaces::{DurableSpace, Space};
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The folder timeline of a new device.
@@ -36,13 +37,13 @@ pub(crate) async fn init(args: &Args, out: &Output, init: &args::Init) -> Result
     if let Some(url) = &init.remote {
         WebSocketRemote::new(url, Limits::default().message_bytes_max)?;
     }
-    let made = make(args, &root, begin, init.remote.as_deref()).await?;
+    let made = make(args, &root, begin, init.remote.as_deref(), false).await?;
     out.report(&Made { root, ..made })?;
     Ok(Exit::Done)
 }
 
 /// Makes `.ibgib/` beside its place and renames it in, so that a half-made one never stands there.
-async fn make(args: &Args, given: &Path, begin: Start, remote: Option<&str>) -> Result<Made, CliError> {
+async fn make(args: &Args, given: &Path, begin: Start, remote: Option<&str>, cloning: bool) -> Result<Made, CliError> {
     let new = !given.exists();
     fs::create_dir_all(given).map_err(|e| CliError::io(given, &e))?;
     let root = fs::canonicalize(given).map_err(|e| CliError::io(given, &e))?;
@@ -58,6 +59,9 @@ async fn make(args: &Args, given: &Path, begin: Start, remote: Option<&str>) -> 
     private.map_err(|e| CliError::io(&fresh.0, &e))?;
     let result = fill(args, &root, &fresh, begin, remote).await;
     let result = result.and_then(|(made, lock)| {
+        if let (true, Some(remote)) = (cloning, remote) {
+            fs::write(fresh.cloning(), remote).map_err(|e| CliError::io(&fresh.cloning(), &e))?;
+        }
         fs::rename(&fresh.0, &place)
             .and_then(|()| fs::File::open(&root)?.sync_all())
             .map_err(|e| CliError::io(&place, &e))?;
@@ -119,6 +123,11 @@ pub(crate) async fn clone(args: &Args, out: &Output, clone: &args::Clone) -> Res
     let dir = &clone.dir;
     // Whether it is a space server at all, before its answers are taken for one's.
     remote.audience().await?;
+    if let Some(dir) = begun(clone)? {
+        let device = Device::at(dir.clone())?;
+        let identity = device.identity().await?;
+        return finish(args, out, clone, &dir, device, &identity).await;
+    }
     let begin = match &clone.folder {
         Some(folder) => Start::Join(parse_addr(folder)?),
         None => match remote.tips_of("folder").await {
@@ -133,7 +142,9 @@ pub(crate) async fn clone(args: &Args, out: &Output, clone: &args::Clone) -> Res
             Err(error) => return Err(error.into()),
         },
     };
-    let occupied = fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
+    // What a clone that was killed had begun to make is no content.
+    let begun = OsString::from(format!("{DIR}.new"));
+    let occupied = fs::read_dir(dir).is_ok_and(|all| all.flatten().any(|entry| entry.file_name() != begun));
     if occupied && !dir.join(DIR).exists() {
         return Err(CliError::new(Code::NotEmpty, format!("{} is not empty", dir.display()))
             .about(dir.display().to_string())
@@ -141,12 +152,46 @@ pub(crate) async fn clone(args: &Args, out: &Output, clone: &args::Clone) -> Res
                 "clone into a new directory; to track what is there as part of the folder, use 'ibgib init --join'",
             ));
     }
-    let made = make(args, dir, begin, Some(&clone.url)).await?;
+    let made = make(args, dir, begin, Some(&clone.url), true).await?;
     let dir = fs::canonicalize(dir).map_err(|e| CliError::io(dir, &e))?;
     out.say(&format!("identity: {}", made.identity));
+    finish(args, out, clone, &dir, Device::at(dir.clone())?, &made.identity).await
+}
+
+/// The clone that was begun in this directory, and was killed or refused before its end.
+fn begun(clone: &args::Clone) -> Result<Option<PathBuf>, CliError> {
+    let layout = Layout(clone.dir.join(DIR));
+    let Ok(url) = fs::read_to_string(layout.cloning()) else { return Ok(None) };
+    if url != clone.url {
+        return Err(CliError::new(Code::Exists, format!("{} is a clone of {url}", clone.dir.display()))
+            .about(layout.0.display().to_string())
+            .hint("repeat it with that URL, or clone into another directory"));
+    }
+    fs::canonicalize(&clone.dir).map(Some).map_err(|e| CliError::io(&clone.dir, &e))
+}
+
+/// A clone is complete, also if another command completed it.
+pub(super) fn cloned(device: &Layout) -> Result<(), CliError> {
+    match fs::remove_file(device.cloning()) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(CliError::io(&device.cloning(), &error)),
+        _ => Ok(()),
+    }
+}
+
+/// Fetches the folder into a new device.
+async fn finish(
+    args: &Args,
+    out: &Output,
+    clone: &args::Clone,
+    dir: &Path,
+    device: Device,
+    identity: &Addr,
+) -> Result<Exit, CliError> {
+    out.say(&format!("if this is interrupted, 'ibgib -C {} sync' goes on", dir.display()));
+    let layout = device.layout.clone();
     let plain = args::Sync {
         all: false,
-        folder: None,
+        folder: clone.folder.clone(),
         url: None,
         push: false,
         pull: false,
@@ -157,8 +202,9 @@ pub(crate) async fn clone(args: &Args, out: &Output, clone: &args::Clone) -> Res
         watch: false,
         timeout: None,
     };
-    match once(args, out, Device::at(dir.clone())?, &plain).await {
+    match once(args, out, device, &plain).await {
         Ok(report) => {
+            cloned(&layout)?;
             out.report(&report)?;
             Ok(report.exit())
         }
@@ -168,8 +214,8 @@ pub(crate) async fn clone(args: &Args, out: &Output, clone: &args::Clone) -> Res
                 Some(hint) => format!("{hint}; {next}"),
                 None => next,
             };
-            let message = format!("{} (identity {})", error.message, made.identity);
-            Err(CliError { message, subject: Some(made.identity.to_string()), hint: Some(hint), ..error })
+            let message = format!("{} (identity {identity})", error.message);
+            Err(CliError { message, subject: Some(identity.to_string()), hint: Some(hint), ..error })
         }
     }
 }

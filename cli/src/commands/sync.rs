@@ -12,7 +12,11 @@ pub(crate) async fn sync(args: &Args, out: &Output, sync: &args::Sync) -> Result
     if sync.watch {
         return watch(args, out, device, sync).await;
     }
+    let layout = device.layout.clone();
     let report = once(args, out, device, sync).await?;
+    if !sync.dry_run && !sync.no_checkout {
+        super::setup::cloned(&layout)?;
+    }
     out.report(&report)?;
     Ok(report.exit())
 }

@@ -6,11 +6,12 @@ use crate::device::{Device, moment, parse_addr};
 use crate::error::{CliError, Exit};
 use crate::output::Output;
 use crate::report::SyncReport;
+use crate::screen::Headway;
 use crate::secret;
 use ibgib::Addr;
 use ibgib_folder::{CheckoutOpts, CheckoutReport, Folder, FolderError, SnapshotReport};
 use ibgib_peer::{Progress, SenderIdentity, SyncConnection, Synced, WebSocketRemote, entropy};
-use ibgib_saga::{Direction, Limits, Misuse, SagaError, Scope, Summary, SyncRequest, TimelineSummary};
+use ibgib_saga::{Direction, Limits, Misuse, SagaError, SagaStatus, Scope, Summary, SyncRequest, TimelineSummary};
 use ibgib_spaces::{Kind, repair};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -72,13 +73,12 @@ async fn round(
     (url, remote, identity): (&str, &Arc<WebSocketRemote>, &SenderIdentity),
     started: Instant,
 ) -> Result<SyncReport, CliError> {
-    let bar = out.bar();
-    let shown = bar.clone();
-    let progress: Progress = Arc::new(move |phase| shown.set_message(phase));
+    let screen = out.screen().clone();
+    let progress: Progress = Arc::new(move |status| headway(status).iter().for_each(|headway| screen.show(headway)));
     let mut connection = SyncConnection::new(Arc::clone(remote) as _, Limits::default()).on_progress(Some(progress));
     let done = exchange(args, out, device, sync, &mut connection, identity.clone(), url).await;
     connection.close().await;
-    bar.finish_and_clear();
+    out.screen().clear();
     let Exchanged { synced, taken } = done?;
     let files = bring(device, out, sync).await?;
     Ok(SyncReport { synced, taken, files, took: started.elapsed(), dry_run: sync.dry_run })
@@ -215,6 +215,20 @@ fn after(first: Option<Synced>, then: Synced) -> Synced {
     };
     let identity_bytes = first.identity_bytes + then.identity_bytes;
     Synced { summary, session: then.session.or(first.session), identity_bytes }
+}
+
+/// What a saga is doing, for people; nothing between two sagas.
+fn headway(status: SagaStatus) -> Option<Headway> {
+    let doing = match status.phase {
+        "connect" => "connecting",
+        "plan" => "comparing",
+        "send" => "sending",
+        "wait" => "waiting for the server",
+        "receive" => "receiving",
+        "commit" => "committing",
+        _ => return None,
+    };
+    Some(Headway { doing, things: "nodes", done: status.nodes, of: status.of, bytes: status.bytes, bytes_of: 0 })
 }
 
 /// The server to sync with.

@@ -1,6 +1,6 @@
 //! What was done with a folder's files.
 
-use super::{Report, addr, count, list, paths, text};
+use super::{Report, Style, addr, count, list, paths, text};
 use crate::error::Exit;
 use crate::escape::{lines, shown};
 use ibgib::{Addr, Value, object, strings};
@@ -168,6 +168,10 @@ impl Report for DiffReport {
         };
         self.0.iter().map(file).collect()
     }
+
+    fn style(&self, line: &str) -> Style {
+        Style::of_diff(line)
+    }
 }
 
 /// What `status` tells of a device.
@@ -221,13 +225,25 @@ impl Report for FolderStatus {
         for s in &folder.status.skipped {
             text.push_str(&format!("skipped  {}: {}\n", shown(&s.path), shown(&s.reason)));
         }
-        if folder.status.changes.is_empty() {
-            text.push_str("clean\n");
+        match (folder.status.changes.is_empty(), folder.status.skipped.is_empty()) {
+            (true, true) => text.push_str("clean\n"),
+            // Of what cannot be read, nobody knows.
+            (true, false) => text.push_str("clean, but for what is skipped\n"),
+            _ => {}
         }
         if folder.conflicts > 0 {
             text.push_str(&format!("{} open conflict(s): 'ibgib conflicts' shows them\n", folder.conflicts));
         }
         text
+    }
+
+    fn style(&self, line: &str) -> Style {
+        match line.split(' ').next() {
+            Some("added") => Style::Added,
+            Some("deleted") => Style::Removed,
+            Some("modified" | "renamed" | "skipped") => Style::Changed,
+            _ => Style::Plain,
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is in a store, and what was brought into it or out of it.
 
-use super::{Report, addr, list, number, text};
+use super::{Report, Style, addr, list, number, text};
 use crate::config::Setting;
 use crate::escape::shown;
 use ibgib::{Addr, Map, Mode, Value, object, strings};
@@ -124,6 +124,10 @@ impl Report for LogEntry {
         let n = self.n.map_or("-".to_owned(), |n| n.to_string());
         let merge = self.graftorphan.as_ref().map_or(String::new(), |o| format!("  merges {}", shown(o)));
         format!("n {n:>4}  {}  {}{merge}", shown(self.timestamp.as_deref().unwrap_or("-")), shown(&self.addr))
+    }
+
+    fn style(&self, line: &str) -> Style {
+        if line.starts_with("n ") { Style::Changed } else { Style::of_diff(line) }
     }
 }
 

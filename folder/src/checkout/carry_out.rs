@@ -66,7 +66,7 @@ impl Folder {
         // A file may stand where a directory comes and the other way round: removals go first.
         changes.sort_by(|a, b| (!a.remove, &a.at).cmp(&(!b.remove, &b.at)));
         let of = changes.len();
-        let (mut done, mut name) = (0, 0);
+        let (mut done, mut name, mut total) = (0, 0, 0);
         // Files that could not leave the name that they had do not come under another.
         let mut stuck: BTreeSet<EntryPath> = BTreeSet::new();
         let mut changes = changes.into_iter().peekable();
@@ -81,10 +81,13 @@ impl Folder {
                 if stuck.contains(&change.entry.path) {
                     continue;
                 }
-                match self.prepare(&change, name).await {
+                let wrote = |bytes| self.tell(Progress::Written { done, of, bytes: total + bytes });
+                let prepared = self.prepare(&change, name, &wrote).await;
+                match prepared {
                     Ok(tmp) => {
                         let ready = Ready { change, tmp };
                         bytes += ready.size();
+                        total += ready.size();
                         let record = ready.record().map(|record| record.to_bytes());
                         writer.record(Record::key(&ready.change.entry.path), record);
                         batch.push(ready);
@@ -95,7 +98,7 @@ impl Folder {
                     Err(NotReady::Folder(error)) => return Err(error),
                 }
                 done += 1;
-                self.tell(Progress::Written { done, of });
+                self.tell(Progress::Written { done, of, bytes: total });
             }
             // Before the first rename: whatever happens then, the record tells which frame each file is at. The
             // final records of the batch before go along, so its renames must have come to disk, and the contents
@@ -142,8 +145,14 @@ impl Folder {
         writer.flush().await
     }
 
-    /// Writes a change's temporary file: its name, and what it looked like then; none for a removal.
-    async fn prepare(&self, change: &FileChange, name: u64) -> Result<Option<(String, Stat)>, NotReady> {
+    /// Writes a change's temporary file: its name, and what it looked like then; none for a removal. `wrote` is told how
+    /// many bytes of it are written.
+    async fn prepare(
+        &self,
+        change: &FileChange,
+        name: u64,
+        wrote: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<Option<(String, Stat)>, NotReady> {
         if change.remove {
             return Ok(None);
         }
@@ -152,7 +161,14 @@ impl Folder {
         let made = self.tree.tmp_file(&tmp, like, change.entry.exec);
         let mut file = made.map_err(FolderError::io(self.tree.path()))?;
         let content = Content::of(&*self.space, &node_at(&*self.space, &change.frame).await?).await?;
-        let meta = match content.read(&*self.space, &mut |bytes| file.write_all(bytes)).await {
+        let mut written = 0;
+        let mut write = |bytes: &[u8]| -> std::io::Result<()> {
+            file.write_all(bytes)?;
+            written += bytes.len() as u64;
+            wrote(written);
+            Ok(())
+        };
+        let meta = match content.read(&*self.space, &mut write).await {
             Ok(()) => sync_one(&file).and_then(|()| file.metadata()),
             Err(FolderError::Sink(error)) => Err(error),
             Err(error) if error.bad_frame().is_some() => {

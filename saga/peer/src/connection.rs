@@ -50,7 +50,7 @@ impl SyncConnection {
         Self { remote, limits, progress: None, leads: Leads::default(), open: None }
     }
 
-    /// Calls `progress` at each new phase of the connections that are made from now on.
+    /// Calls `progress` as sagas go on, on the connections that are made from now on.
     #[must_use]
     pub fn on_progress(mut self, progress: Option<Progress>) -> Self {
         self.progress = progress;
@@ -151,7 +151,7 @@ impl SyncConnection {
         let mut peer = SyncPeer::new(Arc::clone(space), Arc::clone(&self.remote), identity, self.limits.clone());
         peer.share(&self.leads);
         if let Some(progress) = self.progress.clone() {
-            peer.on_progress(move |phase| progress(phase));
+            peer.on_progress(progress);
         }
         peer.establish_session_identity().await?;
         peer.connect().await?;

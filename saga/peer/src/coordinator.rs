@@ -25,7 +25,7 @@ pub struct SyncOptions {
     pub dry_run: bool,
     /// Limits of the connection.
     pub limits: Limits,
-    /// Called at each new phase.
+    /// Called as the saga goes on.
     pub progress: Option<Progress>,
 }
 

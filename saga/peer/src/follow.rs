@@ -112,7 +112,7 @@ async fn connection(
     let (identity, limits) = (options.identity.clone(), options.limits.clone());
     let mut peer = SyncPeer::new(Arc::clone(space), Arc::clone(remote), identity, limits);
     if let Some(progress) = options.progress.clone() {
-        peer.on_progress(move |phase| progress(phase));
+        peer.on_progress(progress);
     }
     peer.establish_session_identity().await?;
     peer.connect().await?;

@@ -7,8 +7,8 @@ use crate::remote::Remote;
 use crate::session::{SenderIdentity, SessionSigner, establish_session_identity};
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_saga::{
-    Envelope, Limits, Message, MsgType, Packet, SagaError, Scope, Sender, SenderInput, SenderOutput, Summary,
-    SyncRequest,
+    Envelope, Limits, Message, MsgType, Packet, SagaError, SagaStatus, Scope, Sender, SenderInput, SenderOutput,
+    Summary, SyncRequest,
 };
 use ibgib_spaces::Space;
 use std::sync::Arc;
@@ -32,8 +32,8 @@ impl std::fmt::Debug for SyncPeer {
     }
 }
 
-/// Told as a saga goes on: the phase it enters.
-pub type Progress = Arc<dyn Fn(&'static str) + Send + Sync>;
+/// Told as a saga goes on: how far it has come.
+pub type Progress = Arc<dyn Fn(SagaStatus) + Send + Sync>;
 
 enum Event {
     Connected,
@@ -59,12 +59,9 @@ impl SyncPeer {
         Self { space, remote, identity, machine: Sender::new(limits.clone()), desk, link: None, limits, progress: None }
     }
 
-    /// Calls `progress` at each new phase.
-    pub fn on_progress(&mut self, progress: impl Fn(&'static str) + Send + Sync + 'static)
-    where
-        Self: Sized,
-    {
-        self.progress = Some(Arc::new(progress));
+    /// Calls `progress` as the saga goes on.
+    pub fn on_progress(&mut self, progress: Progress) {
+        self.progress = Some(progress);
     }
 
     /// The session identity's signer, once established.
@@ -187,14 +184,15 @@ impl SyncPeer {
 
     async fn drive(&mut self, input: SenderInput) -> Result<Event, SagaError> {
         let mut input = input;
-        let mut phase = "";
+        let mut told = SagaStatus::default();
         loop {
             self.machine.handle(input);
-            if self.machine.phase() != phase {
-                phase = self.machine.phase();
-                if let Some(progress) = &self.progress {
-                    progress(phase);
+            if let Some(progress) = &self.progress {
+                let status = self.machine.status();
+                if status != told {
+                    progress(status);
                 }
+                told = status;
             }
             let mut next = None;
             let mut event = None;

@@ -18,9 +18,10 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 /// Path of the WebSocket endpoint.
 pub const SYNC_PATH: &str = "/api/v1/sync";
-/// Seconds that a message (or all that is left when a link ends) may take to leave, and a socket to close.
+/// Seconds that a message (or all that is left when a link ends) may take to leave, and a socket to close. A peer in the
+/// middle of a message first has to send the rest of it.
 const SEND_SECONDS_MAX: u64 = 60;
-const CLOSE_SECONDS_MAX: u64 = 5;
+const CLOSE_SECONDS_MAX: u64 = 30;
 /// Bytes of an HTTP answer that are read at most.
 const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
 
@@ -43,8 +44,14 @@ pub fn link(mut socket: impl WebSocketWrapper + 'static) -> Link {
     let (incoming, rx) = mpsc::channel::<Packet>(QUEUE_MAX);
     tokio::spawn(async move {
         carry(&mut socket, &mut out, &incoming).await;
+        let close = async {
+            socket.close().await;
+            // Letting go of a socket with unread messages resets it, and the last words said on it (why we refuse,
+            // while the peer still sends) would be lost on their way.
+            while let Some(Ok(_)) = socket.next().await {}
+        };
         // A peer that does not answer the close must not keep the task.
-        let _ = tokio::time::timeout(Duration::from_secs(CLOSE_SECONDS_MAX), socket.close()).await;
+        let _ = tokio::time::timeout(Duration::from_secs(CLOSE_SECONDS_MAX), close).await;
     });
     Link { tx, rx }
 }

@@ -2,7 +2,7 @@
 
 use super::tables::{self, LOOSE, META, MOVED_AT, MOVES, NODES, RECORDS, STAGED, TIPS, fail};
 use crate::error::SpaceError;
-use redb::{Database, ReadableDatabase};
+use redb::{Database, ReadOnlyDatabase, ReadTransaction, ReadableDatabase};
 use std::fs::{self, File};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,21 +16,41 @@ pub const FILE: &str = "space.redb";
 /// Bytes of pages kept in memory.
 const CACHE_BYTES: usize = 48 * 1024 * 1024;
 
+/// A database that is open for writing, or only for reading.
+enum Base {
+    Whole(Database),
+    ReadOnly(ReadOnlyDatabase),
+}
+
 /// An open database.
 pub(super) struct Engine {
-    database: Option<Database>,
+    database: Option<Base>,
     /// Outlives the closing of the database, so that the last of its owners tells that the file is free again.
     in_use: Arc<()>,
 }
 
 impl Engine {
-    fn new(database: Database) -> Self {
+    fn new(database: Base) -> Self {
         Self { database: Some(database), in_use: Arc::new(()) }
     }
 
-    /// The database, which is there as long as the engine is.
+    /// The database to write to, which is there as long as the engine is.
     pub(super) fn database(&self) -> Result<&Database, SpaceError> {
-        self.database.as_ref().ok_or(SpaceError::Closed)
+        match &self.database {
+            Some(Base::Whole(database)) => Ok(database),
+            Some(Base::ReadOnly(_)) => Err(SpaceError::Permission("the store was opened for reading only".into())),
+            None => Err(SpaceError::Closed),
+        }
+    }
+
+    /// What is committed now.
+    pub(super) fn begin_read(&self) -> Result<ReadTransaction, SpaceError> {
+        match &self.database {
+            Some(Base::Whole(database)) => database.begin_read(),
+            Some(Base::ReadOnly(database)) => database.begin_read(),
+            None => return Err(SpaceError::Closed),
+        }
+        .map_err(fail)
     }
 }
 
@@ -56,14 +76,26 @@ pub(super) struct Opened {
 impl Opened {
     /// Opens the store in `dir`; answers its id and its revision, too.
     pub(super) fn open(dir: &Path) -> Result<(Self, String, u64), SpaceError> {
+        Self::open_with(dir, |path| builder().open(path).map(Base::Whole))
+    }
+
+    /// As [`Opened::open`], only to read.
+    pub(super) fn open_read_only(dir: &Path) -> Result<(Self, String, u64), SpaceError> {
+        Self::open_with(dir, |path| builder().open_read_only(path).map(Base::ReadOnly))
+    }
+
+    fn open_with(
+        dir: &Path,
+        open: impl FnOnce(&Path) -> Result<Base, redb::DatabaseError>,
+    ) -> Result<(Self, String, u64), SpaceError> {
         let path = dir.join(FILE);
         let file = fs::metadata(&path).map_err(|e| io_error(&path, &e))?;
         if file.len() == 0 {
             return Err(SpaceError::Damaged(format!("{} is empty", path.display())));
         }
         let (engine, id, revision) = guarded(&path, || {
-            let engine = Engine::new(builder().open(&path).map_err(|e| open_error(&path, e))?);
-            let txn = engine.database()?.begin_read().map_err(fail)?;
+            let engine = Engine::new(open(&path).map_err(|e| open_error(&path, e))?);
+            let txn = engine.begin_read()?;
             let meta = txn.open_table(META).map_err(|e| match e {
                 redb::TableError::TableDoesNotExist(_) => {
                     SpaceError::Damaged(format!("{} is no ibgib store", path.display()))
@@ -98,7 +130,7 @@ impl Opened {
         if failed.strong_count() > 0 {
             return Err(SpaceError::Io("an earlier write failed; try again".into()));
         }
-        let open = || builder().open(&self.path).map_err(|e| open_error(&self.path, e));
+        let open = || builder().open(&self.path).map(Base::Whole).map_err(|e| open_error(&self.path, e));
         let engine = Arc::new(Engine::new(guarded(&self.path, open)?));
         *self.engine.write().unwrap_or_else(PoisonError::into_inner) = Ok(Arc::clone(&engine));
         tracing::info!(path = %self.path.display(), "the store was opened again after a failure");

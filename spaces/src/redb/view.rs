@@ -10,7 +10,7 @@ use crate::store::{Head, Nodes, Records, Scanned, Tips, View};
 use crate::tip::{Kind, Tip};
 use async_trait::async_trait;
 use ibgib::{Addr, IbGib, Verified};
-use redb::{ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, TableDefinition};
 use std::sync::{Arc, OnceLock};
 
 /// Up to so many nodes, tips or records are read in place. A thread for blocking work costs about as much as reading
@@ -22,7 +22,7 @@ pub(super) struct DurableView(Arc<Moment>);
 
 impl DurableView {
     pub(super) fn new(opened: Arc<Opened>, engine: Arc<Engine>) -> Result<Self, SpaceError> {
-        let txn = opened.work(&engine, || engine.database()?.begin_read().map_err(fail))?;
+        let txn = opened.work(&engine, || engine.begin_read())?;
         let moment = Moment {
             nodes: Table::new(NODES),
             loose: Table::new(LOOSE),
