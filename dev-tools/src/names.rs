@@ -35,7 +35,7 @@ impl Names {
         let tips = space.tips(Some(Kind::Living)).await?;
         let (mut names, mut folder_of) = (HashMap::new(), HashMap::new());
         let others = tips.iter().filter(|tip| !matches!(tip.tjp.ib(), "file" | "shard"));
-        for (tjp, frame) in frames(space, others.map(|tip| (&tip.tjp, &tip.addr)).collect()).await? {
+        for (tjp, frame) in frames(space, others.map(|tip| (&tip.tjp, &tip.addr)).collect()).await {
             let said = ["name", "title"].iter().find_map(|part| frame.datum(part)?.as_str());
             if let Some(said) = said {
                 names.insert(tjp.clone(), Name { name: said.to_owned(), folder: None });
@@ -46,7 +46,7 @@ impl Names {
             }
         }
         let shards = tips.iter().filter(|tip| tip.tjp.ib() == "shard");
-        for (tjp, frame) in frames(space, shards.map(|tip| (&tip.tjp, &tip.addr)).collect()).await? {
+        for (tjp, frame) in frames(space, shards.map(|tip| (&tip.tjp, &tip.addr)).collect()).await {
             let Some(entries) = frame.datum("entries").and_then(Value::as_object) else { continue };
             for (key, entry) in entries.iter() {
                 let file = entry.get("file").and_then(Value::as_str).and_then(|file| file.parse().ok());
@@ -58,18 +58,25 @@ impl Names {
     }
 }
 
-/// The nodes at some addresses, each with the timeline it is of.
-async fn frames<'a>(
-    space: &dyn Space,
-    tips: Vec<(&'a Addr, &Addr)>,
-) -> Result<Vec<(&'a Addr, Verified<IbGib>)>, ToolError> {
+/// The nodes at some addresses, each with the timeline it is of. A damaged one gives no names: that it is damaged is for
+/// fsck to tell, and the timelines beside it are to be seen all the same.
+async fn frames<'a>(space: &dyn Space, tips: Vec<(&'a Addr, &Addr)>) -> Vec<(&'a Addr, Verified<IbGib>)> {
     let mut out = Vec::new();
     for tips in tips.chunks(BATCH) {
         let addrs: Vec<Addr> = tips.iter().map(|(_, addr)| (*addr).clone()).collect();
-        let nodes = space.get(&addrs).await?;
+        let nodes = match space.get(&addrs).await {
+            Ok(nodes) => nodes,
+            Err(_) => {
+                let mut nodes = Vec::new();
+                for addr in &addrs {
+                    nodes.push(space.node(addr).await.unwrap_or(None));
+                }
+                nodes
+            }
+        };
         out.extend(tips.iter().zip(nodes).filter_map(|((tjp, _), node)| Some((*tjp, node?))));
     }
-    Ok(out)
+    out
 }
 
 /// `GET spaces/{space}/names`.

@@ -481,6 +481,8 @@ async fn faults_make_a_row_red_with_the_reason_and_leave_nothing_half_done() {
         browser.press("btn-4-1b-sync").await;
         browser.until(fault, "return document.getElementById('row-4-1b').dataset.state === 'failed'").await;
         assert!(browser.text("#result-4-1b .reason").await.starts_with("failed: "), "{fault}");
+        let trouble = "return /row 4.1B failed/.test(document.getElementById('trouble').textContent)";
+        browser.until("the row among the trouble", trouble).await;
         assert!(browser.js("return document.getElementById('btn-4-1b-check').disabled").await == true);
         if saga {
             open_tab(&browser, "sagas").await;
@@ -498,6 +500,7 @@ async fn faults_make_a_row_red_with_the_reason_and_leave_nothing_half_done() {
         browser.says("btn-4-1b-sync", "✓ 4.1B Sync Run").await;
         browser.press("btn-4-1b-check").await;
         browser.says("btn-4-1b-check", "✓ 4.1B All Passed").await;
+        browser.until("calm", "return /no trouble/.test(document.getElementById('trouble').textContent)").await;
     }
     open_tab(&browser, "faults").await;
     browser.fill("fault-drop_one_in", "-3").await;
