@@ -62,8 +62,10 @@ pub(crate) enum Command {
     Checkout(Checkout),
     /// Give a file the content of an earlier frame, as a new frame
     Restore(Restore),
-    /// Take back what the newest snapshot changed, as new frames
+    /// Take back what was done here last: a snapshot, a restore, or the settling of conflicts
     Undo(Undo),
+    /// Do again what the last undo took back
+    Redo(Undo),
     /// Show what differs between the disk and the store, or between two frames of a file
     Diff(Diff),
     /// What a snapshot would take
@@ -233,6 +235,12 @@ pub(crate) struct Restore {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Undo {
+    /// Only tell what would be done
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask before many files, or all of the folder's first ones, are removed
+    #[arg(long)]
+    pub(crate) yes: bool,
     /// Overwrite work that is in no snapshot
     #[arg(long)]
     pub(crate) force: bool,

@@ -50,9 +50,10 @@ codes! {
     NoStore = "no_store", NotFound, "the directory holds no store";
 
     Unsaved = "unsaved", Failed, "files hold work that is in no snapshot; nothing was done";
-    NothingToUndo = "nothing_to_undo", Failed, "no snapshot is left to undo";
+    NothingToUndo = "nothing_to_undo", Failed, "nothing that was done here is left to undo";
     ConfirmationNeeded = "confirmation_needed", Failed, "it asks first, and nobody said yes; nothing was done";
     FileExists = "file_exists", Failed, "the file is there already; nothing was written";
+    NothingToRedo = "nothing_to_redo", Failed, "nothing was undone, or something was done since";
     Exists = "exists", Failed, "the directory is a device already";
     NotEmpty = "not_empty", Failed, "a clone needs a new or empty directory";
     Bound = "bound", Failed, "the device has another folder already";

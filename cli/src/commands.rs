@@ -12,6 +12,7 @@ mod serve;
 mod setup;
 mod sync;
 mod syncing;
+mod undo;
 mod watch;
 
 use crate::args::{self, Args, Command, IdentityAction, KeystoneAction};
@@ -60,7 +61,8 @@ pub(crate) async fn run(args: &Args, out: &Output) -> Result<Exit, CliError> {
         Command::Sync(sync) => sync::sync(args, out, sync).await,
         Command::Checkout(checkout) => folder::checkout(args, out, checkout).await,
         Command::Restore(restore) => folder::restore(args, out, restore).await,
-        Command::Undo(undo) => folder::undo(args, out, undo).await,
+        Command::Undo(undo) => undo::undo(args, out, undo).await,
+        Command::Redo(redo) => undo::redo(args, out, redo).await,
         Command::Diff(diff) => folder::diff(args, out, diff).await,
         Command::Status => folder::status(args, out).await,
         Command::Conflicts => folder::conflicts(args, out).await,

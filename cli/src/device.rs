@@ -201,6 +201,11 @@ impl Device {
         })
     }
 
+    /// What people are told of this device: the digits that its identity begins with.
+    pub(crate) async fn name(&self) -> String {
+        self.identity().await.map_or_else(|_| "this device".to_owned(), |identity| short(&identity))
+    }
+
     pub(crate) async fn set_identity(space: &dyn Space, identity: &Addr) -> Result<(), CliError> {
         let records = vec![(IDENTITY.to_owned(), Some(identity.as_str().as_bytes().to_vec()))];
         space.commit(Commit { records, ..Commit::default() }).await?;
@@ -244,6 +249,11 @@ impl Device {
         })?;
         Ok((!inside.as_os_str().is_empty()).then(|| EntryPath::from_relative(inside)))
     }
+}
+
+/// A device without a name, told by the digits that its identity begins with.
+pub(crate) fn short(identity: &Addr) -> String {
+    format!("device {}", identity.gib().chars().take(10).collect::<String>())
 }
 
 /// Resolves `.` and `..` by name, since what is named need not exist.

@@ -193,6 +193,7 @@ impl From<FolderError> for CliError {
             FolderError::NotFound(addr) => Self::not_found("node", addr.as_str()),
             FolderError::BadContent { addr, .. } => Self::new(Code::BadContent, text).about(addr.as_str()),
             FolderError::NothingToUndo => Self::new(Code::NothingToUndo, text),
+            FolderError::NothingToRedo => Self::new(Code::NothingToRedo, text),
             FolderError::NoConflict(addr) => Self::new(Code::NoConflict, text)
                 .about(addr.as_str())
                 .hint("'ibgib conflicts' lists the open ones; lines that were edited since can only be kept (--keep)"),

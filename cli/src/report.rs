@@ -4,6 +4,7 @@ mod folder;
 mod help;
 mod store;
 mod sync;
+mod undo;
 
 pub(crate) use folder::{ConflictReport, DiffReport, FileDiff, FolderStatus, Resolved, TrackedStatus, partly};
 pub(crate) use help::{Helped, ManPages};
@@ -11,6 +12,7 @@ pub(crate) use store::{
     Addressed, BadLine, Checked, Exported, IdentityReport, Imported, Listening, Made, RuleError, Settings,
 };
 pub(crate) use sync::SyncReport;
+pub(crate) use undo::Undone;
 
 use ibgib::{Addr, Value, strings};
 use ibgib_folder::EntryPath;

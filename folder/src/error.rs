@@ -77,9 +77,12 @@ pub enum FolderError {
         /// What is wrong with it.
         why: String,
     },
-    /// There is no snapshot left to undo.
+    /// Nothing that was done here is left to undo.
     #[error("there is nothing to undo")]
     NothingToUndo,
+    /// Nothing was undone since anything was done.
+    #[error("there is nothing to do again")]
+    NothingToRedo,
     /// The frame has no such conflict.
     #[error("{0} is not an open conflict")]
     NoConflict(Addr),

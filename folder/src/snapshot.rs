@@ -61,7 +61,8 @@ impl Folder {
         for path in &scan.waiting {
             writer.record(Record::key(path), scan.records.get(path).map(Record::to_bytes));
         }
-        undo::note(&mut writer, &*self.space, &scan).await?;
+        let first = listing.entries.is_empty();
+        undo::note_snapshot(&mut writer, &*self.space, &scan, first, moments().now_ms).await?;
         writer.flush().await?;
         self.relate_shards(&mut writer, moments).await?;
 

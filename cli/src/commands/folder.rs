@@ -7,7 +7,7 @@ use crate::error::{CliError, Exit};
 use crate::output::Output;
 use crate::report::{ConflictReport, DiffReport, FileDiff, FolderStatus, Resolved, TrackedStatus, partly};
 use ibgib::{Addr, Value};
-use ibgib_folder::{ChangeKind, CheckoutOpts, Conflict, Folder, FolderError, Resolution, UndoReport};
+use ibgib_folder::{ChangeKind, CheckoutOpts, Conflict, Folder, FolderError, Resolution};
 use ibgib_spaces::Space;
 use std::collections::HashMap;
 use std::path::Path;
@@ -56,25 +56,14 @@ async fn frame(device: &Device, text: &str) -> Result<Addr, CliError> {
     Store::by_prefix(&*device.space, text).await
 }
 
-fn undone(out: &Output, report: &UndoReport) -> Result<Exit, CliError> {
-    out.report(report)?;
-    Ok(partly(report.conflicts > 0 || !report.checkout.refused.is_empty()))
-}
-
 pub(crate) async fn restore(args: &Args, out: &Output, restore: &args::Restore) -> Result<Exit, CliError> {
     let device = Device::open(args)?;
     let folder = device.folder(out).await?;
     let path = device.entry(args, &restore.path)?;
     let at = frame(&device, &restore.at).await?;
     let report = folder.restore(&path, &at, restore.force, &mut moment).await?;
-    undone(out, &report)
-}
-
-pub(crate) async fn undo(args: &Args, out: &Output, undo: &args::Undo) -> Result<Exit, CliError> {
-    let device = Device::open(args)?;
-    let folder = device.folder(out).await?;
-    let report = folder.undo(undo.force, &mut moment).await?;
-    undone(out, &report)
+    out.report(&report)?;
+    Ok(partly(report.conflicts > 0 || !report.checkout.refused.is_empty()))
 }
 
 pub(crate) async fn diff(args: &Args, out: &Output, diff: &args::Diff) -> Result<Exit, CliError> {

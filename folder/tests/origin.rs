@@ -1,0 +1,65 @@
+//! Where the sides of a conflict come from, and what an undo of its settling does.
+
+mod common;
+
+use common::{Device, moments, path};
+use ibgib_folder::{Resolution, UndoKind};
+use std::os::unix::fs::PermissionsExt;
+
+fn exec(alice: &Device) -> u32 {
+    std::fs::metadata(alice.at("a.txt")).unwrap().permissions().mode() & 0o100
+}
+
+#[tokio::test]
+async fn each_device_tells_its_own_side_from_the_others() {
+    let alice = Device::new().await;
+    alice.put("notes.txt", "one\n\nold\n\nthree\n");
+    alice.snapshot().await;
+    let bob = alice.joined().await;
+    alice.put("notes.txt", "one\n\nALICE\n\nthree\n");
+    bob.put("notes.txt", "one\n\nBOB\n\nthree\n");
+    alice.snapshot().await;
+    bob.snapshot().await;
+    alice.pull(&bob).await;
+    bob.pull(&alice).await;
+    let conflicts = alice.folder.conflicts().await.unwrap();
+    assert_eq!(conflicts, bob.folder.conflicts().await.unwrap());
+    let [alices, bobs] = [
+        alice.folder.conflict_origins(&conflicts, None).await.unwrap().remove(0),
+        bob.folder.conflict_origins(&conflicts, None).await.unwrap().remove(0),
+    ];
+    let side = |resolution| match resolution {
+        Some(Resolution::Base) => conflicts[0].base.clone().unwrap(),
+        _ => conflicts[0].orphan.clone().unwrap(),
+    };
+    assert_eq!((side(alices.yours()), side(alices.theirs())), ("ALICE".into(), "BOB".into()));
+    assert_eq!((side(bobs.yours()), side(bobs.theirs())), ("BOB".into(), "ALICE".into()));
+    assert!(!alices.told().here && alices.told().timestamp.is_some());
+    // Whoever has made neither of them cannot tell.
+    let carol = Device::new_joining(&alice).await;
+    carol.pull(&alice).await;
+    let carols = carol.folder.conflict_origins(&conflicts, None).await.unwrap().remove(0);
+    assert_eq!((carols.yours(), carols.theirs()), (None, None));
+    assert!(carols.base.timestamp.is_some() && carols.orphan.timestamp.is_some());
+}
+
+#[tokio::test]
+async fn what_was_undone_is_built_on_and_done_again() {
+    let alice = Device::new().await;
+    alice.put("a.txt", "one\n");
+    alice.snapshot().await;
+    assert!(alice.folder.undo_plan().await.unwrap().first);
+    alice.put("a.txt", "two\n");
+    alice.chmod("a.txt", 0o755);
+    alice.snapshot().await;
+    let plan = alice.folder.undo_plan().await.unwrap();
+    assert_eq!((plan.kind, plan.first, plan.files.len()), (UndoKind::Snapshot, false, 1));
+    alice.folder.undo(false, &mut moments()).await.unwrap();
+    assert_eq!((alice.read("a.txt").as_str(), exec(&alice)), ("one\n", 0));
+    let first = alice.folder.tip(&path("a.txt")).await.unwrap();
+    alice.folder.redo(false, &mut moments()).await.unwrap();
+    assert_eq!((alice.read("a.txt").as_str(), exec(&alice)), ("two\n", 0o100));
+    alice.folder.undo(false, &mut moments()).await.unwrap();
+    assert_eq!((alice.read("a.txt").as_str(), exec(&alice)), ("one\n", 0));
+    assert_ne!(alice.folder.tip(&path("a.txt")).await.unwrap(), first, "new frames, each time");
+}
