@@ -315,10 +315,22 @@ pub(crate) struct Resolve {
     /// What stands there now is right
     #[arg(long, group = "how")]
     pub(crate) keep: bool,
-    /// Take the merge's base
+    /// Take what this device made of it
+    #[arg(long, group = "how")]
+    pub(crate) yours: bool,
+    /// Take what the other device made of it
+    #[arg(long, group = "how")]
+    pub(crate) theirs: bool,
+    /// Edit both sides in $VISUAL or $EDITOR, and take what that leaves
+    #[arg(long, group = "how")]
+    pub(crate) edit: bool,
+    /// Run a merge tool on $BASE, $LOCAL, $REMOTE and $MERGED, and take what it leaves in the last
+    #[arg(long, group = "how", value_name = "CMD")]
+    pub(crate) tool: Option<String>,
+    /// Take the merge's base, whoever made it
     #[arg(long, group = "how")]
     pub(crate) base: bool,
-    /// Take the other side
+    /// Take the side that the merge joined with its base
     #[arg(long, group = "how")]
     pub(crate) orphan: bool,
     /// Take what both sides had before

@@ -51,6 +51,7 @@ codes! {
 
     Unsaved = "unsaved", Failed, "files hold work that is in no snapshot; nothing was done";
     NothingToUndo = "nothing_to_undo", Failed, "nothing that was done here is left to undo";
+    NotEdited = "not_edited", Failed, "the editor or the merge tool failed, or left marks; nothing was settled";
     ConfirmationNeeded = "confirmation_needed", Failed, "it asks first, and nobody said yes; nothing was done";
     FileExists = "file_exists", Failed, "the file is there already; nothing was written";
     NothingToRedo = "nothing_to_redo", Failed, "nothing was undone, or something was done since";

@@ -1,6 +1,7 @@
 //! The commands, one function each.
 
 mod bundle;
+mod conflicts;
 mod demo;
 mod folder;
 mod fsck;
@@ -65,8 +66,8 @@ pub(crate) async fn run(args: &Args, out: &Output) -> Result<Exit, CliError> {
         Command::Redo(redo) => undo::redo(args, out, redo).await,
         Command::Diff(diff) => folder::diff(args, out, diff).await,
         Command::Status => folder::status(args, out).await,
-        Command::Conflicts => folder::conflicts(args, out).await,
-        Command::Resolve(resolve) => folder::resolve(args, out, resolve).await,
+        Command::Conflicts => conflicts::conflicts(args, out).await,
+        Command::Resolve(resolve) => conflicts::resolve(args, out, resolve).await,
         Command::Tips(tips) => read::tips(args, out, tips).await,
         Command::Log(target) => read::log(args, out, target).await,
         Command::Show(show) => read::show(args, out, show).await,

@@ -6,7 +6,9 @@ mod store;
 mod sync;
 mod undo;
 
-pub(crate) use folder::{ConflictReport, DiffReport, FileDiff, FolderStatus, Resolved, TrackedStatus, partly};
+pub(crate) use folder::{
+    ConflictReport, DiffReport, FileDiff, FolderStatus, Resolved, TrackedStatus, partly, side_name,
+};
 pub(crate) use help::{Helped, ManPages};
 pub(crate) use store::{
     Addressed, BadLine, Checked, Exported, IdentityReport, Imported, Listening, Made, RuleError, Settings,

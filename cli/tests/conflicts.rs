@@ -25,7 +25,7 @@ fn quarrel(world: &World) -> Server {
     fs::write(world.path("bob/picture.bin"), b"\0\x01bob's picture").unwrap();
     world.run(&["-C", "alice", "sync"]).ok();
     world.run(&["-C", "bob", "sync"]).expect(3);
-    world.run(&["-C", "alice", "sync"]).ok();
+    world.run(&["-C", "alice", "sync"]).expect(3);
     server
 }
 

@@ -471,7 +471,7 @@ fn conflicts_are_listed_shown_and_settled() {
     world.run(&["-C", "alice", "sync"]).ok();
     let done = world.run(&["-C", "bob", "sync", "--json"]).expect(3).json();
     assert_eq!(number(&done, &["conflicts"]), 1);
-    world.run(&["-C", "alice", "sync"]).ok();
+    world.run(&["-C", "alice", "sync"]).expect(3);
     let merged = world.read("alice/notes.txt");
     assert!(merged.contains("ALICE") && merged.contains("BOB"), "{merged}");
     let conflicts = world.run(&["-C", "alice", "conflicts", "--json"]).ok().lines();

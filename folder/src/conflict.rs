@@ -1,17 +1,16 @@
 //! Conflicts that merges recorded: listing them and settling them.
 
-use crate::checkout::{CheckoutOpts, CheckoutReport};
+use crate::checkout::CheckoutReport;
 use crate::content::node_at;
 use crate::error::FolderError;
 use crate::folder::{Folder, Moments};
 use crate::frames::{NewContent, Node, drop_conflicts, edit_file};
 use crate::path::EntryPath;
-use crate::writer::Writer;
 use ibgib::conflict::{Resolution, settle};
 use ibgib::json::pointer;
 use ibgib::transform::Moment;
 use ibgib::{Addr, Value};
-use ibgib_spaces::{Kind, Space};
+use ibgib_spaces::{Kind, Space, Tip};
 use std::collections::HashMap;
 
 /// One open conflict. The values are what the merge saw; `None` where there was none. Where both sides replaced the
@@ -45,21 +44,50 @@ pub struct Conflict {
 pub async fn conflicts(space: &dyn Space) -> Result<Vec<Conflict>, FolderError> {
     let mut out = Vec::new();
     for tip in space.tips(Some(Kind::Living)).await? {
-        let node = node_at(space, &tip.addr).await?;
-        for stone in node.rel8n_addrs("conflict") {
-            let told = ibgib::conflict::Conflict::of(&node_at(space, &stone).await?);
-            out.push(Conflict {
-                timeline: tip.tjp.clone(),
-                frame: tip.addr.clone(),
-                now: told.now(&node),
-                stone,
-                path: told.path,
-                file: None,
-                ancestor: told.ancestor,
-                base: told.base,
-                orphan: told.orphan,
-            });
+        out.extend(open(space, &tip, None).await?);
+    }
+    Ok(out)
+}
+
+/// The open conflicts of a space that it did not have when its living timelines had the tips `before`, whoever merged
+/// meanwhile; sorted by timeline. Only timelines that moved are looked at.
+///
+/// # Errors
+/// A failing space.
+pub async fn new_conflicts(space: &dyn Space, before: &[Tip]) -> Result<Vec<Conflict>, FolderError> {
+    let before: HashMap<&Addr, &Addr> = before.iter().map(|tip| (&tip.tjp, &tip.addr)).collect();
+    let mut out = Vec::new();
+    for tip in space.tips(Some(Kind::Living)).await? {
+        let old = before.get(&tip.tjp).copied();
+        if old != Some(&tip.addr) {
+            out.extend(open(space, &tip, old).await?);
         }
+    }
+    Ok(out)
+}
+
+/// The open conflicts of one timeline, without those that it had at an earlier frame.
+async fn open(space: &dyn Space, tip: &Tip, before: Option<&Addr>) -> Result<Vec<Conflict>, FolderError> {
+    let node = node_at(space, &tip.addr).await?;
+    let mut stones = node.rel8n_addrs("conflict");
+    if let (Some(before), false) = (before, stones.is_empty()) {
+        let old = node_at(space, before).await?.rel8n_addrs("conflict");
+        stones.retain(|stone| !old.contains(stone));
+    }
+    let mut out = Vec::with_capacity(stones.len());
+    for stone in stones {
+        let told = ibgib::conflict::Conflict::of(&node_at(space, &stone).await?);
+        out.push(Conflict {
+            timeline: tip.tjp.clone(),
+            frame: tip.addr.clone(),
+            now: told.now(&node),
+            stone,
+            path: told.path,
+            file: None,
+            ancestor: told.ancestor,
+            base: told.base,
+            orphan: told.orphan,
+        });
     }
     Ok(out)
 }
@@ -70,7 +98,18 @@ impl Folder {
     /// # Errors
     /// A failing space.
     pub async fn conflicts(&self) -> Result<Vec<Conflict>, FolderError> {
-        let mut out = conflicts(&*self.space).await?;
+        self.with_files(conflicts(&*self.space).await?).await
+    }
+
+    /// As [`new_conflicts`], with the files named.
+    ///
+    /// # Errors
+    /// A failing space.
+    pub async fn new_conflicts(&self, before: &[Tip]) -> Result<Vec<Conflict>, FolderError> {
+        self.with_files(new_conflicts(&*self.space, before).await?).await
+    }
+
+    async fn with_files(&self, mut out: Vec<Conflict>) -> Result<Vec<Conflict>, FolderError> {
         if out.is_empty() {
             return Ok(out);
         }
@@ -100,22 +139,10 @@ impl Folder {
         resolution: Resolution,
         moments: &mut Moments<'_>,
     ) -> Result<CheckoutReport, FolderError> {
-        let none = || FolderError::NoConflict(conflict.stone.clone());
-        let tip = self.space.tip(&conflict.timeline).await?.ok_or_else(none)?;
-        let tip = node_at(&*self.space, &tip.addr).await?;
-        if !tip.rel8n("conflict").any(|stone| stone == conflict.stone.as_str()) {
-            return Err(none());
-        }
-        if let Some(file) = &conflict.file {
-            self.ensure_saved(&[file.clone()].into()).await?;
-        }
-        let nodes = conflict.settled(&tip, resolution, &moments())?.ok_or_else(none)?;
-        let mut writer = Writer::new(&*self.space);
-        writer.edit(conflict.timeline.clone(), Some(&tip), nodes);
-        writer.flush().await?;
-        match &conflict.file {
-            Some(file) => self.checkout(&CheckoutOpts { paths: vec![file.clone()], ..CheckoutOpts::default() }).await,
-            None => Ok(CheckoutReport::default()),
+        let report = self.resolve_all(&[(conflict, resolution)], moments).await?;
+        match report.left.into_iter().next() {
+            Some(stone) => Err(FolderError::NoConflict(stone)),
+            None => Ok(report.checkout),
         }
     }
 }
@@ -123,7 +150,12 @@ impl Folder {
 impl Conflict {
     /// The frames after `tip` with the value chosen and without the stone; `None` when what the merge left does not
     /// stand there any more.
-    fn settled(&self, tip: &Node, resolution: Resolution, moment: &Moment) -> Result<Option<Vec<Node>>, FolderError> {
+    pub(crate) fn settled(
+        &self,
+        tip: &Node,
+        resolution: Resolution,
+        moment: &Moment,
+    ) -> Result<Option<Vec<Node>>, FolderError> {
         let is_file = self.file.is_some() && tip.ib == "file";
         let told = ibgib::conflict::Conflict {
             stone: self.stone.clone(),
@@ -164,6 +196,7 @@ const BLOB: &str = "/data/blob";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::writer::Writer;
     use ibgib::transform::{ForkOpts, TjpOpts, fork, linked, revise};
     use ibgib::{IbGib, Map};
     use ibgib_spaces::MemorySpace;

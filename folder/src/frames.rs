@@ -216,13 +216,6 @@ pub(crate) fn drop_conflicts(src: &Node, stones: &[Addr], moment: &Moment) -> Re
     Ok(transform::drop_conflicts(src, stones.to_vec(), moment)?.nodes())
 }
 
-/// A frame with conflict stones that were settled and are open again.
-pub(crate) fn put_back_conflicts(src: &Node, stones: Vec<Addr>, moment: &Moment) -> Result<Vec<Node>, FolderError> {
-    let mut nodes = Vec::new();
-    relate(src, vec![("conflict".to_owned(), stones)], vec![], moment, &mut nodes)?;
-    Ok(nodes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

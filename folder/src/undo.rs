@@ -4,7 +4,7 @@ use crate::checkout::{CheckoutOpts, CheckoutReport};
 use crate::content::{Content, node_at};
 use crate::error::FolderError;
 use crate::folder::{Folder, Moments};
-use crate::frames::{EntryEdit, NewContent, Node, drop_conflicts, edit_file, put_back_conflicts, shard_of};
+use crate::frames::{EntryEdit, NewContent, Node, edit_file, shard_of};
 use crate::path::EntryPath;
 use crate::scan::{Change, ChangeKind, Scan};
 use crate::writer::Writer;
@@ -183,31 +183,17 @@ struct Back {
     /// The content before and after.
     before: Content,
     now: Content,
-    /// Conflicts that were settled and are open again, and those that were open again and are settled.
-    reopened: Vec<Addr>,
-    settled: Vec<Addr>,
 }
 
 impl Back {
-    async fn of(space: &dyn Space, kind: UndoKind, file: &Noted) -> Result<Self, FolderError> {
+    async fn of(space: &dyn Space, file: &Noted) -> Result<Self, FolderError> {
         let (before, after) = (node_at(space, &file.before).await?, node_at(space, &file.after).await?);
-        let (open, then) = (before.rel8n_addrs("conflict"), after.rel8n_addrs("conflict"));
-        let without = |all: &[Addr], others: &[Addr]| -> Vec<Addr> {
-            // Snapshots settle nothing, and what they are built on may be another branch.
-            let all = all.iter().filter(|stone| kind == UndoKind::Resolve && !others.contains(stone));
-            all.cloned().collect()
-        };
-        Ok(Self {
-            before: Content::of(space, &before).await?,
-            now: Content::of(space, &after).await?,
-            reopened: without(&open, &then),
-            settled: without(&then, &open),
-            after,
-        })
+        let (before, now) = (Content::of(space, &before).await?, Content::of(space, &after).await?);
+        Ok(Self { after, before, now })
     }
 
     fn edits(&self) -> bool {
-        self.before != self.now || !self.reopened.is_empty() || !self.settled.is_empty()
+        self.before != self.now
     }
 
     fn change(&self) -> ChangeKind {
@@ -241,7 +227,7 @@ impl Folder {
         let mut files = Vec::new();
         let listing = self.listing().await?;
         for file in &deed.files {
-            let back = Back::of(&*self.space, deed.kind, file).await?;
+            let back = Back::of(&*self.space, file).await?;
             let entry = listing.entries.get(&file.path);
             if back.edits() || file.exec.is_some_and(|exec| entry.is_some_and(|e| e.exec != exec)) {
                 files.push(Change { path: file.path.clone(), change: back.change() });
@@ -260,8 +246,8 @@ impl Folder {
 
     /// Takes back what was done here last and was not undone yet, be it a snapshot, a restore or the settling of
     /// conflicts: each of its files gets a new frame, built on the one that is taken back, with the content of before;
-    /// what happened to the file since is merged, not undone. Conflicts that were settled are open again. Then those
-    /// files are checked out. Undoing again goes further back.
+    /// what happened to the file since is merged, not undone. Conflicts that were settled stay so: only merges record
+    /// them. Then those files are checked out. Undoing again goes further back.
     ///
     /// # Errors
     /// [`FolderError::NothingToUndo`]; [`FolderError::Unsaved`] unless `force`; a failing space or directory.
@@ -295,11 +281,10 @@ impl Folder {
         let mut entries: BTreeMap<u8, BTreeMap<EntryPath, EntryEdit>> = BTreeMap::new();
         let (mut changed, mut inverse) = (Vec::new(), Vec::new());
         for file in deed.files {
-            let back = Back::of(&*self.space, deed.kind, &file).await?;
+            let back = Back::of(&*self.space, &file).await?;
             let mut made = file.before.clone();
             if back.edits() {
-                let nodes = self.edit_back(&file.path, &back, moments).await?;
-                let Some((on, nodes)) = nodes else { continue };
+                let (on, nodes) = self.edit_back(&file.path, &back, moments).await?;
                 made = nodes.last().map_or(made, |node| node.addr().clone());
                 writer.edit(self.file_tjp(&file.path)?, Some(&on), nodes);
                 writer.flush_if_full().await?;
@@ -323,13 +308,13 @@ impl Folder {
         self.show(changed, force, writer.conflicts).await
     }
 
-    /// The frames that take back one file's part, and what they are built on; none where they would say nothing new.
+    /// The frames that take back one file's part, and what they are built on.
     async fn edit_back(
         &self,
         path: &EntryPath,
         back: &Back,
         moments: &mut Moments<'_>,
-    ) -> Result<Option<(Node, Vec<Node>)>, FolderError> {
+    ) -> Result<(Node, Vec<Node>), FolderError> {
         let mut on = back.after.clone();
         // Later edits that came to nothing (they were undone, say) are no edits to merge with.
         let tip = node_at(&*self.space, &self.tip(path).await?).await?;
@@ -338,22 +323,8 @@ impl Folder {
             Err(error) if error.bad_frame().is_none() => return Err(error),
             _ => {}
         }
-        let mut nodes = Vec::new();
-        if back.before != back.now {
-            nodes = edit_file(&on, renew(back.before.clone()), &moments())?;
-        }
-        let last = nodes.last().unwrap_or(&on).clone();
-        let has = |stone: &&Addr| last.rel8n("conflict").any(|open| open == stone.as_str());
-        let reopened: Vec<Addr> = back.reopened.iter().filter(|stone| !has(stone)).cloned().collect();
-        let settled: Vec<Addr> = back.settled.iter().filter(has).cloned().collect();
-        if !reopened.is_empty() {
-            nodes.extend(put_back_conflicts(&last, reopened, &moments())?);
-        }
-        if !settled.is_empty() {
-            let last = nodes.last().unwrap_or(&on).clone();
-            nodes.extend(drop_conflicts(&last, &settled, &moments())?);
-        }
-        Ok((!nodes.is_empty()).then_some((on, nodes)))
+        let nodes = edit_file(&on, renew(back.before.clone()), &moments())?;
+        Ok((on, nodes))
     }
 
     /// Gives the file at `path` the content that it had at frame `addr`, as a new frame on its tip, and checks it out.

@@ -63,3 +63,58 @@ async fn what_was_undone_is_built_on_and_done_again() {
     assert_eq!((alice.read("a.txt").as_str(), exec(&alice)), ("one\n", 0));
     assert_ne!(alice.folder.tip(&path("a.txt")).await.unwrap(), first, "new frames, each time");
 }
+
+#[tokio::test]
+async fn settling_is_taken_back_at_once_and_done_again() {
+    let alice = Device::new().await;
+    alice.put("notes.txt", "one\n\nold\n\nthree\n\nfour\n");
+    alice.snapshot().await;
+    let bob = alice.joined().await;
+    alice.put("notes.txt", "one\n\nALICE\n\nthree\n\nALICE 4\n");
+    bob.put("notes.txt", "one\n\nBOB\n\nthree\n\nBOB 4\n");
+    alice.snapshot().await;
+    bob.snapshot().await;
+    let before = alice.space.tips(None).await.unwrap();
+    alice.pull(&bob).await;
+    alice.checkout().await;
+    let merged = alice.read("notes.txt");
+    let conflicts = alice.folder.conflicts().await.unwrap();
+    assert_eq!(conflicts.len(), 2);
+    assert_eq!(alice.folder.new_conflicts(&before).await.unwrap(), conflicts);
+    let now = alice.space.tips(None).await.unwrap();
+    assert_eq!(alice.folder.new_conflicts(&now).await.unwrap(), []);
+
+    let all: Vec<_> = conflicts.iter().map(|c| (c, Resolution::Base)).collect();
+    let foreseen = alice.folder.settled_text(&all).await.unwrap().unwrap();
+    assert_eq!(alice.read("notes.txt"), merged, "nothing is stored");
+    let report = alice.folder.resolve_all(&all, &mut moments()).await.unwrap();
+    assert_eq!((report.settled.len(), report.left.len()), (2, 0));
+    assert_eq!(alice.read("notes.txt"), foreseen);
+    assert_eq!(alice.folder.undo_plan().await.unwrap().kind, UndoKind::Resolve);
+    alice.folder.undo(false, &mut moments()).await.unwrap();
+    assert_eq!(alice.read("notes.txt"), merged);
+    assert_eq!(alice.folder.conflicts().await.unwrap(), [], "only merges record conflicts");
+    alice.folder.redo(false, &mut moments()).await.unwrap();
+    assert_eq!(alice.read("notes.txt"), foreseen);
+    assert!(alice.folder.undo_plan().await.unwrap().files.len() == 1);
+}
+
+#[tokio::test]
+async fn a_text_of_ones_own_settles_all_conflicts_of_a_file() {
+    let alice = Device::new().await;
+    alice.put("notes.txt", "one\n\nold\n\nthree\n");
+    alice.snapshot().await;
+    let bob = alice.joined().await;
+    alice.put("notes.txt", "one\n\nALICE\n\nthree\n");
+    bob.put("notes.txt", "one\n\nBOB\n\nthree\n");
+    alice.snapshot().await;
+    bob.snapshot().await;
+    alice.pull(&bob).await;
+    alice.checkout().await;
+    let merged = alice.read("notes.txt");
+    let conflicts = alice.folder.conflicts().await.unwrap();
+    alice.folder.resolve_as(&conflicts, "MINE\n".into(), &mut moments()).await.unwrap();
+    assert_eq!((alice.read("notes.txt").as_str(), alice.folder.conflicts().await.unwrap().len()), ("MINE\n", 0));
+    alice.folder.undo(false, &mut moments()).await.unwrap();
+    assert_eq!(alice.read("notes.txt"), merged);
+}

@@ -1,5 +1,6 @@
 //! What a sync is made of: for the command that runs one, for a watcher, and for a clone.
 
+use super::conflicts::new_conflicts;
 use crate::args::{self, Args};
 use crate::codes::Code;
 use crate::device::{Device, moment, parse_addr};
@@ -73,6 +74,7 @@ async fn round(
     (url, remote, identity): (&str, &Arc<WebSocketRemote>, &SenderIdentity),
     started: Instant,
 ) -> Result<SyncReport, CliError> {
+    let before = device.space.tips(Some(Kind::Living)).await?;
     let screen = out.screen().clone();
     let progress: Progress = Arc::new(move |status| headway(status).iter().for_each(|headway| screen.show(headway)));
     let mut connection = SyncConnection::new(Arc::clone(remote) as _, Limits::default()).on_progress(Some(progress));
@@ -81,7 +83,8 @@ async fn round(
     out.screen().clear();
     let Exchanged { synced, taken } = done?;
     let files = bring(device, out, sync).await?;
-    Ok(SyncReport { synced, taken, files, took: started.elapsed(), dry_run: sync.dry_run })
+    let conflicts = new_conflicts(device, out, &before).await?;
+    Ok(SyncReport { synced, taken, files, conflicts, took: started.elapsed(), dry_run: sync.dry_run })
 }
 
 /// What a snapshot took and what went over the line.

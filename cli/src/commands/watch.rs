@@ -4,6 +4,7 @@
 //! ours, which signs and stores nothing. The device's store and lock are held during a sync only, so other commands
 //! work beside a watcher.
 
+use super::conflicts::new_conflicts;
 use super::syncing::{Exchanged, bring, exchange, scope, server};
 use crate::args::{self, Args};
 use crate::device::{DIR, Device, Layout, lock_watch};
@@ -15,6 +16,7 @@ use ibgib::Addr;
 use ibgib_folder::Watch;
 use ibgib_peer::{SecretSource, SenderIdentity, SyncConnection, WebSocketRemote, entropy};
 use ibgib_saga::Limits;
+use ibgib_spaces::Kind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -133,6 +135,7 @@ impl Watcher<'_> {
             files.look()?;
         }
         self.tell_blind();
+        let before = device.space.tips(Some(Kind::Living)).await?;
         let identity = SenderIdentity { tjp: device.identity().await?, secret: self.secret.clone() };
         let (args, out, connection) = (self.args, self.out, &mut self.connection);
         let done = exchange(args, out, &mut device, self.sync, connection, identity, &self.url).await;
@@ -146,7 +149,8 @@ impl Watcher<'_> {
             }
             _ => false,
         };
-        let report = SyncReport { synced, taken, files, took: started.elapsed(), dry_run: false };
+        let conflicts = new_conflicts(&device, self.out, &before).await?;
+        let report = SyncReport { synced, taken, files, conflicts, took: started.elapsed(), dry_run: false };
         if report.did_something() {
             self.out.report(&report)?;
             self.every = PEEK_EVERY;

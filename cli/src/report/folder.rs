@@ -1,11 +1,13 @@
 //! What was done with a folder's files.
 
 use super::{Report, Style, addr, count, list, paths, text};
+use crate::device::short;
 use crate::error::Exit;
 use crate::escape::{lines, shown};
 use ibgib::{Addr, Value, object, strings};
 use ibgib_folder::{
-    CheckoutReport, Conflict, Diff, EntryPath, Refused, Skipped, SnapshotReport, StatusReport, Twin, UndoReport,
+    CheckoutReport, Conflict, ConflictOrigin, Diff, EditOrigin, EntryPath, Refused, Resolution, Skipped,
+    SnapshotReport, StatusReport, Twin, UndoReport,
 };
 use similar::TextDiff;
 use std::collections::HashMap;
@@ -26,6 +28,33 @@ pub(super) fn skipped(all: &[Skipped]) -> Value {
 
 pub(super) fn refused(all: &[Refused]) -> Value {
     list(all, |r| object([("path", r.path.as_str().into()), ("reason", r.reason.as_str().into())]))
+}
+
+/// Who made a side of a conflict, and when.
+pub(crate) fn side_name(side: &EditOrigin) -> String {
+    if side.here {
+        return "yours".to_owned();
+    }
+    let who = side.identity.as_ref().map_or_else(|| "another device".to_owned(), short);
+    side.timestamp.as_ref().map_or(who.clone(), |when| format!("{who}, {}", shown(when)))
+}
+
+/// Conflicts that are told one by one.
+const TOLD_MAX: usize = 20;
+
+/// What a device is told of conflicts that are new on it.
+pub(super) fn told_conflicts(all: &[(Conflict, ConflictOrigin)]) -> String {
+    let mut text = String::new();
+    for (conflict, origin) in all.iter().take(TOLD_MAX) {
+        let place = conflict.file.as_ref().map_or_else(|| conflict.timeline.to_string(), ToString::to_string);
+        text.push_str(&format!(
+            "conflict {}: {} ({})\n",
+            shown(place),
+            shown(what(conflict)),
+            side_name(origin.told())
+        ));
+    }
+    text + &new_conflicts(all.len() as u64)
 }
 
 pub(super) fn new_conflicts(n: u64) -> String {
@@ -279,6 +308,7 @@ impl Report for Resolved {
 /// One open conflict.
 pub(crate) struct ConflictReport {
     pub(crate) conflict: Conflict,
+    pub(crate) origin: ConflictOrigin,
     /// Bytes of the binary contents that it is about, by their constants' addresses.
     pub(crate) sizes: HashMap<String, u64>,
 }
@@ -287,6 +317,7 @@ impl Report for ConflictReport {
     fn to_json(&self) -> Value {
         let c = &self.conflict;
         let part = |v: &Option<Value>| v.clone().unwrap_or(Value::Null);
+        let told = self.origin.told();
         object([
             ("timeline", (&c.timeline).into()),
             ("frame", (&c.frame).into()),
@@ -296,6 +327,10 @@ impl Report for ConflictReport {
             ("orphan", part(&c.orphan)),
             ("stone", (&c.stone).into()),
             ("file", text(c.file.as_ref().map(EntryPath::as_str))),
+            ("yours", text(self.origin.yours().map(|side| if side == Resolution::Base { "base" } else { "orphan" }))),
+            ("device", told.identity.as_ref().map_or(Value::Null, |identity| short(identity).into())),
+            ("identity", addr(told.identity.as_ref())),
+            ("timestamp", text(told.timestamp.as_deref())),
         ])
     }
 
@@ -304,9 +339,22 @@ impl Report for ConflictReport {
         let c = &self.conflict;
         let place = c.file.as_ref().map_or_else(|| c.timeline.to_string(), ToString::to_string);
         let id: String = c.stone.gib().chars().take(DIGITS).collect();
-        let mut text = format!("{}: {}  (conflict {id})\n", shown(place), shown(self.what()));
+        let mut text = format!("{}: {}  (conflict {id})\n", shown(place), shown(what(c)));
         let before = self.show(&c.ancestor);
-        for (name, side) in [("base", &c.base), ("orphan", &c.orphan)] {
+        let whose = self.origin.yours();
+        let names = ["base", "orphan"].map(|merge| match whose {
+            None => merge,
+            Some(Resolution::Base) if merge == "base" => "yours",
+            Some(Resolution::Orphan) if merge == "orphan" => "yours",
+            Some(_) => "theirs",
+        });
+        let sides =
+            [(names[0], &c.base, &c.orphan, &self.origin.base), (names[1], &c.orphan, &c.base, &self.origin.orphan)];
+        for (name, side, _, origin) in sides {
+            let name = match name {
+                "yours" => name.to_owned(),
+                name => format!("{name}: {}", side_name(origin)),
+            };
             let gone = if side.is_none() { ", removed it" } else { "" };
             let here = if self.stands(side) { ", as it stands now" } else { ", NOT in the file now" };
             text.push_str(&format!("  {name}{gone}{here}\n"));
@@ -315,11 +363,11 @@ impl Report for ConflictReport {
             }
         }
         text.push_str(&format!("  leave it as it stands:  ibgib resolve {id} --keep"));
-        for (name, side, other) in [("base", &c.base, &c.orphan), ("orphan", &c.orphan, &c.base)] {
+        for (name, side, other, _) in sides {
             match (self.stands(side), self.stands(other)) {
                 (false, _) => text.push_str(&format!("\n  bring back what lost:   ibgib resolve {id} --{name}")),
                 (true, true) => {
-                    text.push_str(&format!("\n  only {:19}ibgib resolve {id} --{name}", format!("the {name}'s:")));
+                    text.push_str(&format!("\n  only {:19}ibgib resolve {id} --{name}", format!("{name}:")));
                 }
                 _ => {}
             }
@@ -328,21 +376,20 @@ impl Report for ConflictReport {
     }
 }
 
-impl ConflictReport {
-    /// The part of the file that it is about.
-    fn what(&self) -> String {
-        let c = &self.conflict;
-        let whole = |v: &Option<Value>| v.is_none() || *v == c.now;
-        match c.path.as_str() {
-            "/data/text" if whole(&c.base) || whole(&c.orphan) => "the whole text".to_owned(),
-            "/data/text" => "the same lines".to_owned(),
-            "/data/blob" => "the whole content".to_owned(),
-            "/data/text#" => "the document".to_owned(),
-            path if c.file.is_some() => path.strip_prefix("/data/text#").unwrap_or(path).to_owned(),
-            path => path.to_owned(),
-        }
+/// The part of the file that a conflict is about.
+fn what(c: &Conflict) -> String {
+    let whole = |v: &Option<Value>| v.is_none() || *v == c.now;
+    match c.path.as_str() {
+        "/data/text" if whole(&c.base) || whole(&c.orphan) => "the whole text".to_owned(),
+        "/data/text" => "the same lines".to_owned(),
+        "/data/blob" => "the whole content".to_owned(),
+        "/data/text#" => "the document".to_owned(),
+        path if c.file.is_some() => path.strip_prefix("/data/text#").unwrap_or(path).to_owned(),
+        path => path.to_owned(),
     }
+}
 
+impl ConflictReport {
     /// One side's value.
     fn show(&self, value: &Option<Value>) -> String {
         match value {

@@ -1,11 +1,11 @@
 //! What one sync did.
 
-use super::folder::{checked_out, left_out, new_conflicts, partly, refused, skipped, twins, unportable};
+use super::folder::{checked_out, left_out, partly, refused, skipped, told_conflicts, twins, unportable};
 use super::{Report, addr, list, number, paths, text};
 use crate::error::Exit;
 use crate::escape::shown;
 use ibgib::{Value, object};
-use ibgib_folder::{CheckoutReport, SnapshotReport};
+use ibgib_folder::{CheckoutReport, Conflict, ConflictOrigin, SnapshotReport};
 use ibgib_peer::Synced;
 use ibgib_saga::Action;
 use std::time::Duration;
@@ -15,6 +15,8 @@ pub(crate) struct SyncReport {
     pub(crate) synced: Synced,
     pub(crate) taken: SnapshotReport,
     pub(crate) files: CheckoutReport,
+    /// Conflicts that are new on this device, whoever merged.
+    pub(crate) conflicts: Vec<(Conflict, ConflictOrigin)>,
     pub(crate) took: Duration,
     /// Nothing was done, it only tells what would be.
     pub(crate) dry_run: bool,
@@ -27,15 +29,12 @@ impl SyncReport {
             || !self.taken.is_clean()
             || !self.files.written.is_empty()
             || !self.files.removed.is_empty()
+            || !self.conflicts.is_empty()
     }
 
     pub(crate) fn exit(&self) -> Exit {
         let unsettled = self.synced.summary.timelines.iter().any(|t| t.action == Action::Refused);
-        partly(self.conflicts() > 0 || unsettled || !self.files.refused.is_empty())
-    }
-
-    fn conflicts(&self) -> u64 {
-        self.taken.conflicts as u64 + self.synced.summary.conflicts
+        partly(!self.conflicts.is_empty() || unsettled || !self.files.refused.is_empty())
     }
 }
 
@@ -67,7 +66,7 @@ impl Report for SyncReport {
                 ]),
             ),
             ("merges", number(s.merges + self.taken.merges as u64)),
-            ("conflicts", number(self.conflicts())),
+            ("conflicts", number(self.conflicts.len() as u64)),
             ("timelines", timelines),
             ("ms", number(u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX))),
             ("dryRun", self.dry_run.into()),
@@ -102,6 +101,6 @@ impl Report for SyncReport {
         text + &left_out(&self.taken.skipped)
             + &unportable(&self.taken.unportable)
             + &checked_out(&self.files)
-            + &new_conflicts(self.conflicts())
+            + &told_conflicts(&self.conflicts)
     }
 }

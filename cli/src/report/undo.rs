@@ -2,6 +2,7 @@
 
 use super::folder::{checked_out, new_conflicts, refused};
 use super::{Report, count, list, paths};
+use crate::escape::shown;
 use ibgib::transform::Moment;
 use ibgib::{Value, object};
 use ibgib_folder::{ChangeKind, UndoKind, UndoPlan, UndoReport};
@@ -90,7 +91,7 @@ impl Report for Undone {
                         ChangeKind::Deleted => "would remove",
                         _ => "would change",
                     };
-                    text.push_str(&format!("{verb:16} {}\n", file.path));
+                    text.push_str(&format!("{verb:16} {}\n", shown(&file.path)));
                 }
             }
             Some(done) => text.push_str(&(checked_out(&done.checkout) + &new_conflicts(done.conflicts as u64))),
