@@ -18,7 +18,7 @@ pub mod pointer;
 mod print;
 mod value;
 
-pub use parse::{DEPTH_MAX, JsonError, JsonErrorKind, Mode};
+pub use parse::{DEPTH_MAX, JsonError, JsonErrorKind, Mode, VALUES_MAX};
 pub use print::{Spacing, write_number, write_string};
 pub(crate) use print::{write_json, write_members};
 pub use value::{Map, Value, array_index, object, strings};

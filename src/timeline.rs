@@ -80,6 +80,9 @@ pub enum HistoryError {
     /// Frames are needed, whole: load and insert them, then call again.
     #[error("{} frame(s) are needed", .0.len())]
     Need(Vec<Addr>),
+    /// [`History::pause_after`] so many merges it gives others their turn: call again.
+    #[error("call again: the history goes on where it is")]
+    Paused,
     /// A frame breaks a rule of timelines.
     #[error("frame {addr} breaks a rule of timelines: {why}")]
     Broken {
@@ -110,12 +113,19 @@ pub struct History {
     places: HashMap<Addr, Place>,
     frames: HashMap<Addr, Verified<IbGib>>,
     merges: HashMap<Addr, bool>,
+    pause_after: Option<usize>,
 }
 
 impl History {
     /// No frames.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// From now on a call ends with [`HistoryError::Paused`] after recomputing this many merges. What was found out stays,
+    /// so calling again goes on: a caller who shares a thread, or no longer wants to know, is not held by long histories.
+    pub fn pause_after(&mut self, merges: usize) {
+        self.pause_after = Some(merges.max(1));
     }
 
     /// Adds a frame.

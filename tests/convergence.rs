@@ -380,3 +380,27 @@ fn a_history_that_is_loaded_in_portions_answers_as_one_that_is_whole() {
         }
     }
 }
+
+#[test]
+fn a_history_that_pauses_goes_on_where_it_was() {
+    let mut pauses = 0;
+    for seed in 0..50 {
+        let (mut world, tips) = wander(&mut Rng(seed), seed % 2 == 0, 4, 60);
+        let (x, y) = (&tips[0], &tips[1]);
+        let whole = world.history.join(x, y).unwrap().tip;
+        let mut history = History::new();
+        history.pause_after(1);
+        world.frames.iter().for_each(|frame| history.insert(frame.clone()));
+        let mut calls = 0;
+        let tip = loop {
+            calls += 1;
+            match history.advance(None, x).and_then(|_| history.join(x, y)) {
+                Err(HistoryError::Paused) => assert!(calls <= world.frames.len(), "seed {seed}: it does not get on"),
+                other => break other.unwrap().tip,
+            }
+        };
+        assert_eq!(tip, whole, "seed {seed}");
+        pauses += calls - 1;
+    }
+    assert!(pauses > 50, "{pauses} pauses");
+}

@@ -437,6 +437,10 @@ pub(crate) struct Serve {
     /// Take new identities of this strategy although its signatures bind nothing
     #[arg(long, value_name = "STRATEGY", value_parser = ["hash-reveal-v1"])]
     pub(crate) allow_strategy: Vec<String>,
+    /// A name by which the server is called, as a proxy before it passes on; may be given several times. Without one
+    /// a server on loopback answers to this machine's own names only
+    #[arg(long = "name", value_name = "NAME")]
+    pub(crate) names: Vec<String>,
     /// Listen beyond this machine although nothing is encrypted
     #[arg(long)]
     pub(crate) allow_plain_text: bool,

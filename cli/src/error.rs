@@ -209,7 +209,13 @@ impl From<SagaError> for CliError {
             SagaError::PeerUnreachable { .. } | SagaError::Superseded => Exit::Peer,
             // Also before the connection is open: nothing is wrong with the identity then.
             SagaError::PeerRefused {
-                why: Refusal::Known(Protocol::Superseded | Protocol::Shutdown | Protocol::TooManyConnections),
+                why:
+                    Refusal::Known(
+                        Protocol::Superseded
+                        | Protocol::Shutdown
+                        | Protocol::TooManyRequests
+                        | Protocol::TooManyConnections,
+                    ),
                 ..
             } => Exit::Peer,
             // The server's store is damaged, which is no reason to trust what comes from it.

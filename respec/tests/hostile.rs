@@ -7,7 +7,7 @@ use ibgib_keystone::strategy::lms::Reserved;
 use ibgib_keystone::{Claim, Secret, SignOpts, config, need};
 use ibgib_peer::entropy::{OsEntropy, now_ms, random};
 use ibgib_peer::{
-    Host, HostEvent, HostOptions, Innerspace, Link, Remote, SecretSource, SenderIdentity, SyncOptions,
+    Host, HostEvent, HostLimits, HostOptions, Innerspace, Link, Remote, SecretSource, SenderIdentity, SyncOptions,
     SyncSagaCoordinator, identity,
 };
 use ibgib_respec::rigs::Rig;
@@ -760,6 +760,35 @@ async fn what_earlier_turns_of_a_saga_brought_counts_for_its_limits() {
         assert!(matches!(link.rx.recv().await, Some(Packet::Binary(_))));
     }
     assert_eq!(refusal(link).await, (MsgType::SyncError, "limit".to_owned()));
+}
+
+#[tokio::test]
+async fn lists_of_all_connections_share_one_budget() {
+    let host_limits = HostLimits { lists_bytes_max: 3_000, ..HostLimits::default() };
+    let options = HostOptions { host_limits, allow_anonymous: true, ..HostOptions::default() };
+    let host = Host::new(Arc::new(MemorySpace::new("lists")), options);
+    let line = format!("{{\"constant\":\"x^{}\"}}\n", "A".repeat(64));
+    let mut links = Vec::new();
+    for _ in 0..2 {
+        let mut link = Innerspace::new(Arc::clone(&host)).open().await.unwrap();
+        link.tx.send(hello_of_nobody().packet()).await.unwrap();
+        link.rx.recv().await.unwrap();
+        let announced = Measure { count: 100, digest: "00".repeat(32) };
+        let start = TurnLink { saga_id: "lists", session: None, before: None };
+        let asked = Asked { commit: false, adopt: false };
+        let turn = Turn::build(start, Stage::Init(asked), announced, Measure::of_nodes(&[]), 0);
+        link.tx.send(request(turn).packet()).await.unwrap();
+        link.tx.send(Packet::Binary([&[0][..], line.repeat(20).as_bytes()].concat())).await.unwrap();
+        while links.is_empty() && host.lists_bytes() == 0 {
+            tokio::task::yield_now().await;
+        }
+        links.push(link);
+    }
+    assert_eq!(refusal(links.pop().unwrap()).await, (MsgType::SyncError, "limit".to_owned()));
+    drop(links);
+    while host.lists_bytes() > 0 {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

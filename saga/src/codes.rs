@@ -134,15 +134,16 @@ codes! {
     ConflictSettled = "conflict_settled", 409, Peer, "the conflict is settled already";
     ConflictMoved = "conflict_moved", 409, Peer, "what the merge left was edited since; only keeping it is possible";
     Token = "token", 401, Peer, "without the token of the developer tools";
-    Host = "host", 403, Peer, "the developer tools were called by another name than this machine's";
+    Host = "host", 403, Peer, "the server was called by another name than its own";
     Origin = "origin", 403, Peer, "a page of another origin called the developer tools";
-    ForeignOrigin = "foreign_origin", 403, Peer, "a page of another origin may not sync";
+    ForeignOrigin = "foreign_origin", 403, Peer, "a page of another origin may not use the server";
     ReadingNeedsIdentity = "reading_needs_identity", 403, Peer, "data is served to identities only";
     NotFound = "not_found", 404, Peer, "not here";
     MethodNotAllowed = "method_not_allowed", 405, Peer, "the path takes another method";
     BodyTooSlow = "body_too_slow", 408, Limit, "the body took too long";
     BodyTooLarge = "body_too_large", 413, Limit, "the body is larger than its limit";
     UpgradeRequired = "upgrade_required", 426, Peer, "the path takes WebSocket handshakes only";
+    TooManyRequests = "too_many_requests", 429, Moment, "as much as one address may ask for in a time";
     TooManyConnections = "too_many_connections", 503, Moment, "as many connections as allowed are open";
 
     Starting = "starting", 503, Moment, "the server does not listen yet";

@@ -138,6 +138,7 @@ pub(crate) struct Incoming<L> {
     pub(crate) payload: Vec<Addr>,
     pub(crate) received: Received,
     list_bytes: u64,
+    name_bytes: u64,
     ended: bool,
 }
 
@@ -163,6 +164,7 @@ impl<L: Line> Incoming<L> {
             payload: Vec::new(),
             received: before,
             list_bytes: 0,
+            name_bytes: 0,
             ended: false,
         })
     }
@@ -214,6 +216,11 @@ impl<L: Line> Incoming<L> {
         (self.received.nodes, self.received.nodes + self.nodes_left)
     }
 
+    /// Bytes of lines and of names of nodes that are in memory.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.list_bytes + self.name_bytes
+    }
+
     /// Whether everything has arrived.
     pub(crate) fn is_complete(&self) -> bool {
         self.ended
@@ -254,6 +261,7 @@ impl<L: Line> Incoming<L> {
         }
         self.node_hash.update(node.addr().as_str().as_bytes());
         self.node_hash.update(b"\n");
+        self.name_bytes += node.addr().as_str().len() as u64;
         self.payload.push(node.addr().clone());
         nodes.push(node);
         Ok(())

@@ -93,6 +93,15 @@ impl Receiver {
         matches!(&self.state, State::Idle(_, Some(_)) | State::Peeking(_, Some(_)) | State::Saga(..))
     }
 
+    /// Bytes of the list and of the payload's names that came in of the turn under way: what many peers together may make
+    /// a host hold is the shell's to bound.
+    pub fn list_bytes(&self) -> u64 {
+        match &self.state {
+            State::Saga(_, _, Turning::Receiving(incoming) | Turning::Staging(incoming)) => incoming.held_bytes(),
+            _ => 0,
+        }
+    }
+
     /// How long the shell may wait for the peer now, in milliseconds; `None` when it does not wait for the peer.
     pub fn deadline_ms(&self) -> Option<u64> {
         match &self.state {

@@ -1,12 +1,13 @@
 //! The HTTP API.
 
 use crate::error::{ApiError, json};
+use crate::guard;
 use crate::metrics;
 use crate::socket;
 use crate::state::State;
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{DefaultBodyLimit, Path, Query, State as Extract};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, State as Extract};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -14,15 +15,16 @@ use futures_util::stream;
 use ibgib::{Addr, IbGib, Map, Mode, Value, Verified};
 use ibgib_peer::saga::Code;
 use ibgib_peer::space_error;
-use ibgib_spaces::{Follow, Kind};
-use std::collections::{HashMap, HashSet};
+use ibgib_spaces::Kind;
+use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Nodes of a graph that one request may read.
 const GRAPH_MAX: usize = 10_000_000;
-/// Nodes loaded at once while a graph is answered: few, since each may be as large as its limit.
-const GRAPH_BATCH: usize = 8;
-
+/// How long a request waits until it may read a graph.
+const GRAPH_WAIT_MAX: Duration = Duration::from_secs(10);
 /// The server's own routes and those of the doors that stand beside them.
 pub(crate) fn router(state: &Arc<State>, doors: impl Iterator<Item = Router>) -> Router {
     let api = Router::new()
@@ -37,13 +39,18 @@ pub(crate) fn router(state: &Arc<State>, doors: impl Iterator<Item = Router>) ->
         .route("/metrics", get(metrics::render))
         .layer(DefaultBodyLimit::max(state.body_bytes_max))
         .with_state(Arc::clone(state));
-    whole(doors.fold(api, Router::merge))
+    // Doors tell their own names and pages.
+    whole(doors.fold(guarded(api, state), Router::merge))
 }
 
 /// A door's routes on a listener of its own.
 pub(crate) fn door_router(state: &Arc<State>, door: Router) -> Router {
     let metrics = Router::new().route("/metrics", get(metrics::render)).with_state(Arc::clone(state));
-    whole(door.merge(metrics))
+    whole(door.merge(guarded(metrics, state)))
+}
+
+fn guarded(routes: Router, state: &Arc<State>) -> Router {
+    routes.layer(axum::middleware::from_fn_with_state(Arc::clone(state), guard::check))
 }
 
 fn whole(routes: Router) -> Router {
@@ -111,7 +118,15 @@ fn parse(body: &Bytes) -> Result<Value, ApiError> {
     Value::parse(body_text(body)?, Mode::Strict).map_err(|e| ApiError::new(Code::BadJson, e.to_string()))
 }
 
-async fn register(Extract(state): Extract<Arc<State>>, body: Bytes) -> Result<Response, ApiError> {
+async fn register(
+    Extract(state): Extract<Arc<State>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    body: Bytes,
+) -> Result<Response, ApiError> {
+    if !state.registering.take(peer.ip(), body.len()) {
+        let message = "your address has registered as much as the server takes from one in a time: try again later";
+        return Err(ApiError::new(Code::TooManyRequests, message));
+    }
     let genesis = checked(parse(&body)?)?;
     let tip = state.host.post_genesis_keystone(&genesis).await?;
     Ok(tip_answer(StatusCode::CREATED, genesis.addr(), &tip))
@@ -167,17 +182,23 @@ async fn ibgib(
     if space.has(std::slice::from_ref(&addr)).await.map_err(space_error)? != [true] {
         return Err(ApiError::not_found(addr.as_str()));
     }
-    let none = HashSet::new();
-    let addrs = space.reach(std::slice::from_ref(&addr), Follow::All, &none, GRAPH_MAX).await.map_err(space_error)?;
-    // Batch after batch, so that a large graph never stands in memory.
-    let lines = stream::unfold((space, addrs, 0), |(space, addrs, at)| async move {
-        let batch = addrs.get(at..(at + GRAPH_BATCH).min(addrs.len())).filter(|batch| !batch.is_empty())?;
-        let lines = match space.get(batch).await {
-            Ok(nodes) => Ok(nodes.into_iter().flatten().map(|n| n.to_json() + "\n").collect::<String>()),
+    let wait = Arc::clone(&state.graphs).acquire_owned();
+    let Ok(Ok(place)) = tokio::time::timeout(GRAPH_WAIT_MAX, wait).await else {
+        let message = "as many graphs as allowed are being read: try again later";
+        return Err(ApiError::new(Code::TooManyConnections, message));
+    };
+    let addrs = state.host.graph(addr, GRAPH_MAX).await?;
+    // Node after node, so that a large graph never stands in memory. The place is free when the answer was sent, or
+    // when its peer is gone.
+    let lines = stream::unfold((space, addrs.into_iter(), place), |(space, mut addrs, place)| async move {
+        let addr = addrs.next()?;
+        let line = match space.node(&addr).await {
+            Ok(Some(node)) => Ok(node.to_json() + "\n"),
+            Ok(None) => Err(std::io::Error::other(format!("{addr} is gone"))),
             Err(error) => Err(std::io::Error::other(error.to_string())),
         };
-        let next = if lines.is_ok() { at + GRAPH_BATCH } else { addrs.len() };
-        Some((lines, (space, addrs, next)))
+        let rest = if line.is_ok() { addrs } else { Vec::new().into_iter() };
+        Some((line, (space, rest, place)))
     });
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response())
 }

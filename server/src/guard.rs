@@ -1,7 +1,14 @@
 //! Who asks: by which name this machine was called, and which page a browser's request comes from.
 
+use crate::error::ApiError;
+use crate::state::State;
+use axum::extract::{Request, State as Extract};
 use axum::http::{HeaderMap, HeaderName, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use ibgib_peer::saga::Code;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Whether a `Host` (its port is ignored) can only mean the machine that asks. A page of another site that makes its
 /// own name resolve to this machine (DNS rebinding) still sends its own name here.
@@ -12,6 +19,32 @@ pub fn is_loopback_name(host: &str) -> bool {
     }
     let name = host.split_once(':').map_or(host, |(name, _)| name);
     name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// Refuses, on every route, what a page of another site has a browser send: requests from another origin, and under a
+/// name that may be the page's own, pointed at this machine.
+pub(crate) async fn check(Extract(state): Extract<Arc<State>>, request: Request, next: Next) -> Response {
+    let (name, origin) = (host(request.headers()), origin(request.headers()));
+    // Where the server is reached over a network, only its operator knows by which names.
+    let all_names = !state.on_loopback && state.names.is_empty();
+    let is_own = all_names || is_loopback_name(name) || state.names.iter().any(|own| is_named(name, own));
+    let refusal = match origin {
+        _ if !is_own => {
+            Some((Code::Host, format!("this server was called by the name {name:?}, which is not its own")))
+        }
+        Origin::Foreign(from) => Some((Code::ForeignOrigin, format!("a page from {from:?} may not use this server"))),
+        Origin::None | Origin::Same(_) => None,
+    };
+    match refusal {
+        Some((code, message)) => ApiError::new(code, message).into_response(),
+        None => next.run(request).await,
+    }
+}
+
+/// Whether a `Host` is this name, with or without a port.
+fn is_named(host: &str, name: &str) -> bool {
+    let without_port = host.rsplit_once(':').map_or(host, |(host, _)| host);
+    host.eq_ignore_ascii_case(name) || without_port.eq_ignore_ascii_case(name)
 }
 
 /// The request's `Host`; empty when there is none that can be read.

@@ -42,10 +42,12 @@ mod error;
 pub mod guard;
 mod metrics;
 mod places;
+mod rates;
 mod serve;
 mod slow;
 mod socket;
 mod state;
+mod waiting;
 
 pub use door::{Door, Mount};
 pub use error::ServeError;

@@ -12,6 +12,13 @@ pub(crate) async fn render(Extract(state): Extract<Arc<State>>) -> String {
     // Counted rather than followed: an event that was missed would make it wrong for ever.
     metrics::with_local_recorder(&*state.recorder, || {
         gauge!("ibgib_connections").set(state.places.count() as f64);
+        let (open, cut) = state.waiting.count();
+        gauge!("ibgib_http_connections").set(open as f64);
+        counter!("ibgib_http_connections_cut_total").absolute(cut);
+        counter!("ibgib_jobs_total").absolute(state.host.jobs_begun());
+        gauge!("ibgib_lists_bytes").set(state.host.lists_bytes() as f64);
+        gauge!("ibgib_kept_identities_bytes").set(state.host.kept_identities_bytes() as f64);
+        counter!("ibgib_too_many_requests_total").absolute(state.registering.refused());
         state.doors.iter().for_each(|door| door.metrics());
     });
     state.metrics.render()

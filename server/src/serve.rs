@@ -5,8 +5,10 @@ use crate::door::Mount;
 use crate::error::ServeError;
 use crate::metrics as counters;
 use crate::places::Places;
-use crate::slow;
+use crate::rates::Rate;
+use crate::slow::{self, Patient};
 use crate::state::State;
+use crate::waiting::{Entered, Waiting};
 use axum::Router;
 use axum::extract::ConnectInfo;
 use futures_util::future::join_all;
@@ -18,7 +20,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -32,6 +34,20 @@ pub struct ServeOptions {
     pub allow_plain_text: bool,
     /// TCP connections that speak HTTP at once; one more is closed at once. A WebSocket no longer counts here.
     pub http_connections_max: usize,
+    /// HTTP connections open at once from one address. Where there is no room, the one that has been open longest
+    /// without a request under way is closed.
+    pub http_connections_per_address_max: usize,
+    /// Bytes of identities that one address may register at once.
+    pub registered_bytes_max: u64,
+    /// Bytes of identities that one address may register each second on the average.
+    pub registered_bytes_per_second: u64,
+    /// Graphs that are being answered at once.
+    pub graphs_max: usize,
+    /// Milliseconds that a peer may take nothing of what is sent to it.
+    pub write_ms_max: u64,
+    /// Names by which the server may be called, beside this machine's own, as a proxy before it may do. Without any, a
+    /// server on loopback answers to this machine's own names only, and another one to every name.
+    pub names: Vec<String>,
     /// WebSocket connections open at once.
     pub connections_max: usize,
     /// WebSocket connections open at once from one address.
@@ -56,6 +72,12 @@ impl Default for ServeOptions {
             listen: SocketAddr::from(([127, 0, 0, 1], 7070)),
             allow_plain_text: false,
             http_connections_max: 8_192,
+            http_connections_per_address_max: 1_024,
+            registered_bytes_max: 32 * 1024 * 1024,
+            registered_bytes_per_second: 64 * 1024,
+            graphs_max: 8,
+            write_ms_max: 30_000,
+            names: Vec::new(),
             connections_max: 8_000,
             connections_per_address_max: 1_024,
             body_bytes_max: 1024 * 1024,
@@ -105,6 +127,10 @@ impl Server {
         let state = Arc::new(State {
             host: Arc::clone(&host),
             places: Places::new(options.connections_max, options.connections_per_address_max),
+            waiting: Waiting::new(options.http_connections_max, options.http_connections_per_address_max),
+            registering: Rate::new(options.registered_bytes_max, options.registered_bytes_per_second),
+            graphs: Arc::new(Semaphore::new(options.graphs_max.clamp(1, Semaphore::MAX_PERMITS))),
+            names: options.names.clone(),
             stop: stop.clone(),
             tasks: TaskTracker::new(),
             metrics,
@@ -179,8 +205,7 @@ async fn serve(state: &State, listeners: Vec<(TcpListener, Router)>, options: &S
     for door in &state.doors {
         state.tasks.spawn(Arc::clone(door).background(state.stop.clone()));
     }
-    let places = Arc::new(Semaphore::new(options.http_connections_max.min(Semaphore::MAX_PERMITS)));
-    join_all(listeners.into_iter().map(|(listener, router)| accept(state, listener, router, &places, options))).await;
+    join_all(listeners.into_iter().map(|(listener, router)| accept(state, listener, router, options))).await;
     state.tasks.close();
     let most = Duration::from_millis(options.shutdown_ms_max);
     if tokio::time::timeout(most, state.tasks.wait()).await.is_err() {
@@ -188,7 +213,7 @@ async fn serve(state: &State, listeners: Vec<(TcpListener, Router)>, options: &S
     }
 }
 
-async fn accept(state: &State, listener: TcpListener, router: Router, places: &Arc<Semaphore>, options: &ServeOptions) {
+async fn accept(state: &State, listener: TcpListener, router: Router, options: &ServeOptions) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -203,13 +228,23 @@ async fn accept(state: &State, listener: TcpListener, router: Router, places: &A
                 continue;
             }
         };
-        let Ok(place) = Arc::clone(places).try_acquire_owned() else {
+        let Some(entered) = state.waiting.enter(peer.ip()) else {
             tracing::debug!(%peer, "as many connections as allowed are open");
             continue;
         };
-        let limits = (Duration::from_millis(options.header_ms_max), Duration::from_millis(options.body_ms_max));
-        state.tasks.spawn(speak(stream, peer, router.clone(), limits, state.stop.clone(), place));
+        let ms = Duration::from_millis;
+        let limits =
+            Times { head: ms(options.header_ms_max), body: ms(options.body_ms_max), write: ms(options.write_ms_max) };
+        state.tasks.spawn(speak(stream, peer, router.clone(), limits, state.stop.clone(), entered));
     }
+}
+
+/// How long parts of a conversation may take.
+#[derive(Clone, Copy)]
+struct Times {
+    head: Duration,
+    body: Duration,
+    write: Duration,
 }
 
 /// Speaks HTTP on one connection until it ends or becomes a WebSocket.
@@ -217,23 +252,34 @@ async fn speak(
     stream: TcpStream,
     peer: SocketAddr,
     router: Router,
-    (head_max, body_max): (Duration, Duration),
+    times: Times,
     stop: CancellationToken,
-    _place: OwnedSemaphorePermit,
+    entered: Entered,
 ) {
+    let (cut, entered) = (entered.cut.clone(), Arc::new(entered));
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
-        slow::in_time(router.clone(), request, body_max)
+        let (router, entered) = (router.clone(), Arc::clone(&entered));
+        async move {
+            entered.set_busy(true);
+            let response = slow::in_time(router, request, times.body).await;
+            entered.set_busy(false);
+            response
+        }
     });
     // Small messages must not wait for more to come.
     let _ = stream.set_nodelay(true);
     let mut builder = hyper::server::conn::http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(head_max);
+    builder.timer(TokioTimer::new()).header_read_timeout(times.head);
     builder.max_buf_size(64 * 1024);
-    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
+    let mut connection = std::pin::pin!(
+        builder.serve_connection(TokioIo::new(Patient::new(stream, times.write)), service).with_upgrades()
+    );
     // `GracefulShutdown` of hyper-util takes no HTTP/1 connection that can be upgraded.
     let served = tokio::select! {
         served = connection.as_mut() => served,
+        // It makes room.
+        () = cut.cancelled() => return,
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await

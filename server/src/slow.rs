@@ -9,12 +9,80 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use hyper::body::{Body as _, Bytes, Frame, Incoming};
 use ibgib_peer::saga::Code;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tower::ServiceExt as _;
+
+/// A connection whose peer has to take something of what is sent in a time: who never reads would hold its place, and
+/// what was read for it, for ever.
+pub(crate) struct Patient {
+    stream: TcpStream,
+    max: Duration,
+    /// Since the stream took nothing more.
+    late: Option<Pin<Box<tokio::time::Sleep>>>,
+}
+
+impl Patient {
+    pub(crate) fn new(stream: TcpStream, max: Duration) -> Self {
+        Self { stream, max, late: None }
+    }
+
+    fn in_time<T>(&mut self, context: &mut Context<'_>, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if done.is_ready() {
+            self.late = None;
+            return done;
+        }
+        let late = self.late.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.max)));
+        std::task::ready!(late.as_mut().poll(context));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer takes nothing")))
+    }
+}
+
+impl AsyncRead for Patient {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Patient {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let done = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.in_time(context, done)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let done = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
+        self.in_time(context, done)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let done = Pin::new(&mut self.stream).poll_flush(context);
+        self.in_time(context, done)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let done = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.in_time(context, done)
+    }
+}
 
 /// Answers a request; one whose body takes longer than `body_max` with status 408.
 pub(crate) async fn in_time(

@@ -2,15 +2,25 @@
 
 use crate::door::Door;
 use crate::places::Places;
+use crate::rates::Rate;
+use crate::waiting::Waiting;
 use ibgib_peer::Host;
 use metrics_exporter_prometheus::{PrometheusHandle, PrometheusRecorder};
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) struct State {
     pub(crate) host: Arc<Host>,
     pub(crate) places: Places,
+    pub(crate) waiting: Waiting,
+    /// Bytes of identities that each address may register.
+    pub(crate) registering: Rate,
+    /// Graphs being answered.
+    pub(crate) graphs: Arc<Semaphore>,
+    /// Names by which the server may be called, beside this machine's own.
+    pub(crate) names: Vec<String>,
     /// Asks everything to end.
     pub(crate) stop: CancellationToken,
     /// Connections and doors that a shutdown waits for.

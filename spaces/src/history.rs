@@ -40,7 +40,7 @@ impl<'a> Loader<'a> {
             space,
             owner,
             overlay: Overlay::new(),
-            history: History::new(),
+            history: paused_history(),
             fetched: HashSet::new(),
             ahead: AHEAD_MIN,
             whole_bytes: 0,
@@ -59,7 +59,7 @@ impl<'a> Loader<'a> {
     /// memory of a long walk to that of its largest timeline.
     pub fn forget(&mut self) {
         self.overlay.clear();
-        self.history = History::new();
+        self.history = paused_history();
         self.fetched.clear();
         self.ahead = AHEAD_MIN;
         self.whole_bytes = 0;
@@ -91,11 +91,12 @@ impl<'a> Loader<'a> {
     /// As [`History::relate`].
     ///
     /// # Errors
-    /// As [`History::relate`], but never `Need`; a frame that cannot be had is `Broken`.
+    /// As [`History::relate`], but never `Need` or `Paused`; a frame that cannot be had is `Broken`.
     pub async fn relate(&mut self, x: &Addr, y: &Addr) -> Result<Relation, HistoryError> {
         loop {
             match self.history.relate(x, y) {
                 Err(HistoryError::Need(addrs)) => self.load(addrs).await?,
+                Err(HistoryError::Paused) => tokio::task::yield_now().await,
                 other => return other,
             }
         }
@@ -104,11 +105,12 @@ impl<'a> Loader<'a> {
     /// As [`History::join`]; what it makes is added.
     ///
     /// # Errors
-    /// As [`History::join`], but never `Need`; a frame that cannot be had is `Broken`.
+    /// As [`History::join`], but never `Need` or `Paused`; a frame that cannot be had is `Broken`.
     pub async fn join(&mut self, x: &Addr, y: &Addr) -> Result<Joined, HistoryError> {
         loop {
             match self.history.join(x, y) {
                 Err(HistoryError::Need(addrs)) => self.load(addrs).await?,
+                Err(HistoryError::Paused) => tokio::task::yield_now().await,
                 Ok(joined) => {
                     self.add(joined.nodes.iter().cloned());
                     return Ok(joined);
@@ -121,11 +123,12 @@ impl<'a> Loader<'a> {
     /// As [`History::advance`].
     ///
     /// # Errors
-    /// As [`History::advance`], but never `Need`; a frame that cannot be had is `Broken`.
+    /// As [`History::advance`], but never `Need` or `Paused`; a frame that cannot be had is `Broken`.
     pub async fn advance(&mut self, from: Option<&Addr>, to: &Addr) -> Result<Advance, HistoryError> {
         loop {
             match self.history.advance(from, to) {
                 Err(HistoryError::Need(addrs)) => self.load(addrs).await?,
+                Err(HistoryError::Paused) => tokio::task::yield_now().await,
                 other => return other,
             }
         }
@@ -193,6 +196,15 @@ impl<'a> Loader<'a> {
         self.whole_bytes += bytes;
         self.history.insert(node);
     }
+}
+
+/// Merges recomputed before others get their turn.
+const MERGES_AT_ONCE: usize = 16;
+
+fn paused_history() -> History {
+    let mut history = History::new();
+    history.pause_after(MERGES_AT_ONCE);
+    history
 }
 
 /// About how many bytes of memory a value takes.

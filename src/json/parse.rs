@@ -7,6 +7,10 @@ use std::fmt;
 /// Levels of nesting that a value may have. Deeper text is refused with [`JsonErrorKind::TooDeep`].
 pub const DEPTH_MAX: usize = 1_024;
 
+/// Values that one text may hold, members' values included. Each takes memory beside its text, so that 16 MiB of text
+/// may not become gigabytes.
+pub const VALUES_MAX: usize = 1 << 20;
+
 /// How strictly input is read; see the crate documentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -36,6 +40,8 @@ pub enum JsonErrorKind {
     Trailing,
     /// More than [`DEPTH_MAX`] levels.
     TooDeep,
+    /// More than [`VALUES_MAX`] values.
+    TooMany,
     /// A `\u` escape that is half of a surrogate pair.
     LoneSurrogate,
     /// Strict: a member twice in one object.
@@ -54,6 +60,7 @@ impl fmt::Display for JsonErrorKind {
             Self::Expected(what) => write!(f, "expected {what}"),
             Self::Trailing => write!(f, "text after the value"),
             Self::TooDeep => write!(f, "nested deeper than {DEPTH_MAX} levels"),
+            Self::TooMany => write!(f, "more than {VALUES_MAX} values"),
             Self::LoneSurrogate => write!(f, "lone surrogate in a string"),
             Self::DuplicateMember(k) => write!(f, "member {k:?} twice in one object"),
             Self::ProtoMember => write!(f, "member \"__proto__\", which the hash does not cover"),
@@ -69,7 +76,7 @@ impl Value {
     /// # Errors
     /// [`JsonError`] with the byte offset and what is wrong there.
     pub fn parse(text: &str, mode: Mode) -> Result<Self, JsonError> {
-        let mut reader = Reader { text, bytes: text.as_bytes(), at: 0, mode, open: Vec::new(), arrays: 0 };
+        let mut reader = Reader { text, bytes: text.as_bytes(), at: 0, mode, open: Vec::new(), arrays: 0, values: 0 };
         let value = reader.document()?;
         reader.skip_space();
         if reader.at != reader.bytes.len() {
@@ -93,6 +100,8 @@ struct Reader<'a> {
     open: Vec<Open>,
     /// How many of `open` are arrays.
     arrays: usize,
+    /// Values begun.
+    values: usize,
 }
 
 impl Reader<'_> {
@@ -114,6 +123,10 @@ impl Reader<'_> {
     fn document(&mut self) -> Result<Value, JsonError> {
         loop {
             // A value starts here; containers that open are pushed and the loop goes on inside them.
+            self.values += 1;
+            if self.values > VALUES_MAX {
+                return self.fail(JsonErrorKind::TooMany);
+            }
             let mut value = match self.peek() {
                 Some(b'{') => {
                     self.descend()?;
@@ -159,6 +172,7 @@ impl Reader<'_> {
                             Some(b']') => {
                                 self.at += 1;
                                 self.arrays -= 1;
+                                items.shrink_to_fit();
                                 value = Value::Array(items);
                             }
                             _ => return self.fail(JsonErrorKind::Expected("',' or ']'")),
@@ -175,6 +189,7 @@ impl Reader<'_> {
                             }
                             Some(b'}') => {
                                 self.at += 1;
+                                map.shrink();
                                 value = Value::Object(map);
                             }
                             _ => return self.fail(JsonErrorKind::Expected("',' or '}'")),
@@ -393,6 +408,9 @@ mod tests {
         assert!(strict(&nested(DEPTH_MAX)).is_ok());
         assert_eq!(strict(&nested(DEPTH_MAX + 1)), Err(JsonErrorKind::TooDeep));
         assert_eq!(strict(&"[".repeat(10_000_000)), Err(JsonErrorKind::TooDeep));
+        let zeros = |count: usize| format!("[{}0]", "0,".repeat(count - 2));
+        assert!(strict(&zeros(VALUES_MAX)).is_ok());
+        assert_eq!(strict(&zeros(VALUES_MAX + 1)), Err(JsonErrorKind::TooMany));
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use indexmap::IndexMap;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::iter::Chain;
 
 /// 2^53: below it every integer has a double of its own.
 const INTEGERS_END: f64 = 9_007_199_254_740_992.0;
@@ -120,11 +119,33 @@ impl From<Map> for Value {
 
 /// Members of an object, unique by name, always in ECMAScript enumeration order: names that are canonical array
 /// indices (`"0"`, or no leading zero, at most 4294967294) first and ascending, then the rest as inserted.
+///
+/// Most objects have few members, and one node may hold many such objects: those are a list of just that
+/// length, without hashes.
+#[derive(Clone)]
+pub struct Map(Members);
+
+#[derive(Clone)]
+enum Members {
+    /// In enumeration order, up to [`FEW`].
+    Few(Vec<(Box<str>, Value)>),
+    Many(Box<Many>),
+}
+
 #[derive(Clone, Default)]
-pub struct Map {
+struct Many {
     /// Members whose names are array indices, each with its name.
-    indices: BTreeMap<u32, (String, Value)>,
-    names: IndexMap<String, Value>,
+    indices: BTreeMap<u32, (Box<str>, Value)>,
+    names: IndexMap<Box<str>, Value>,
+}
+
+/// Members that are looked for one after the other.
+const FEW: usize = 16;
+
+impl Default for Map {
+    fn default() -> Self {
+        Self(Members::Few(Vec::new()))
+    }
 }
 
 /// The number, if `key` is a canonical array index.
@@ -147,7 +168,10 @@ impl Map {
 
     /// How many members.
     pub fn len(&self) -> usize {
-        self.indices.len() + self.names.len()
+        match &self.0 {
+            Members::Few(few) => few.len(),
+            Members::Many(many) => many.indices.len() + many.names.len(),
+        }
     }
 
     /// Whether there are no members.
@@ -157,17 +181,23 @@ impl Map {
 
     /// The value of `key`.
     pub fn get(&self, key: &str) -> Option<&Value> {
-        match array_index(key) {
-            Some(n) => self.indices.get(&n).map(|(_, value)| value),
-            None => self.names.get(key),
+        match &self.0 {
+            Members::Few(few) => few.iter().find(|(name, _)| **name == *key).map(|(_, value)| value),
+            Members::Many(many) => match array_index(key) {
+                Some(n) => many.indices.get(&n).map(|(_, value)| value),
+                None => many.names.get(key),
+            },
         }
     }
 
     /// The value of `key`.
     pub fn get_mut(&mut self, key: &str) -> Option<&mut Value> {
-        match array_index(key) {
-            Some(n) => self.indices.get_mut(&n).map(|(_, value)| value),
-            None => self.names.get_mut(key),
+        match &mut self.0 {
+            Members::Few(few) => few.iter_mut().find(|(name, _)| **name == *key).map(|(_, value)| value),
+            Members::Many(many) => match array_index(key) {
+                Some(n) => many.indices.get_mut(&n).map(|(_, value)| value),
+                None => many.names.get_mut(key),
+            },
         }
     }
 
@@ -179,24 +209,66 @@ impl Map {
     /// Sets `key`; an existing member keeps its place. Returns the old value.
     pub fn insert(&mut self, key: impl Into<String>, value: impl Into<Value>) -> Option<Value> {
         let (key, value) = (key.into(), value.into());
-        match array_index(&key) {
-            Some(n) => self.indices.insert(n, (key, value)).map(|(_, old)| old),
-            None => self.names.insert(key, value),
+        if let Some(old) = self.get_mut(&key) {
+            return Some(std::mem::replace(old, value));
         }
+        let key = key.into_boxed_str();
+        let index = array_index(&key);
+        if let Members::Few(few) = &mut self.0
+            && few.len() == FEW
+        {
+            let mut many = Many::default();
+            std::mem::take(few).into_iter().for_each(|(name, value)| many.add(array_index(&name), name, value));
+            self.0 = Members::Many(Box::new(many));
+        }
+        match &mut self.0 {
+            Members::Many(many) => many.add(index, key, value),
+            Members::Few(few) => {
+                let at = match index {
+                    Some(n) => few.iter().take_while(|(name, _)| array_index(name).is_some_and(|m| m < n)).count(),
+                    None => few.len(),
+                };
+                if few.len() == few.capacity() {
+                    few.reserve_exact(few.len().max(1));
+                }
+                few.insert(at, (key, value));
+            }
+        }
+        None
     }
 
     /// Removes `key`, the other members keeping their order.
     pub fn remove(&mut self, key: &str) -> Option<Value> {
-        match array_index(key) {
-            Some(n) => self.indices.remove(&n).map(|(_, old)| old),
-            None => self.names.shift_remove(key),
+        match &mut self.0 {
+            Members::Few(few) => {
+                let at = few.iter().position(|(name, _)| **name == *key)?;
+                Some(few.remove(at).1)
+            }
+            Members::Many(many) => match array_index(key) {
+                Some(n) => many.indices.remove(&n).map(|(_, old)| old),
+                None => many.names.shift_remove(key),
+            },
+        }
+    }
+
+    /// Gives back what was set aside for more members.
+    pub(super) fn shrink(&mut self) {
+        match &mut self.0 {
+            Members::Few(few) => few.shrink_to_fit(),
+            Members::Many(many) => many.names.shrink_to_fit(),
         }
     }
 
     /// Members in enumeration order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&str, &Value)> {
-        let indices = self.indices.values().map(|(k, v)| (k.as_str(), v));
-        indices.chain(self.names.iter().map(|(k, v)| (k.as_str(), v)))
+        let (few, many) = match &self.0 {
+            Members::Few(few) => (few.as_slice(), None),
+            Members::Many(many) => (&[][..], Some(many)),
+        };
+        let indices = many.into_iter().flat_map(|many| many.indices.values().map(|(name, value)| (name, value)));
+        let names = many.into_iter().flat_map(|many| &many.names);
+        let all = few.iter().map(|(name, value)| (name, value)).chain(indices).chain(names);
+        all.map(|(name, value)| (&**name, value))
     }
 
     /// Names in enumeration order.
@@ -235,10 +307,24 @@ impl<K: Into<String>, V: Into<Value>> FromIterator<(K, V)> for Map {
 
 impl IntoIterator for Map {
     type Item = (String, Value);
-    type IntoIter =
-        Chain<std::collections::btree_map::IntoValues<u32, (String, Value)>, indexmap::map::IntoIter<String, Value>>;
+    type IntoIter = std::vec::IntoIter<(String, Value)>;
     fn into_iter(self) -> Self::IntoIter {
-        self.indices.into_values().chain(self.names)
+        let owned = |(name, value): (Box<str>, Value)| (name.into_string(), value);
+        let all: Vec<(String, Value)> = match self.0 {
+            Members::Few(few) => few.into_iter().map(owned).collect(),
+            Members::Many(many) => many.indices.into_values().chain(many.names).map(owned).collect(),
+        };
+        all.into_iter()
+    }
+}
+
+impl Many {
+    /// Adds a member that is not there.
+    fn add(&mut self, index: Option<u32>, name: Box<str>, value: Value) {
+        match index {
+            Some(n) => drop(self.indices.insert(n, (name, value))),
+            None => drop(self.names.insert(name, value)),
+        }
     }
 }
 
@@ -255,6 +341,33 @@ pub fn strings<S: Into<String>>(items: impl IntoIterator<Item = S>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_value_is_small() {
+        assert!(size_of::<Value>() <= 32, "{}", size_of::<Value>());
+    }
+
+    #[test]
+    fn few_members_and_many_are_in_one_order() {
+        for count in [3, FEW as u32, FEW as u32 + 1, 40] {
+            let mut map = Map::new();
+            let mut expected: Vec<String> = Vec::new();
+            // Descending, so that each index goes before those that are there.
+            for n in (0..count).rev() {
+                assert_eq!(map.insert(format!("n{n}"), n), None);
+                assert_eq!(map.insert(n.to_string(), n), None);
+                expected.push(format!("n{n}"));
+            }
+            let indices = (0..count).map(|n| n.to_string());
+            let expected: Vec<String> = indices.chain(expected).collect();
+            assert_eq!(map.keys().collect::<Vec<_>>(), expected);
+            assert_eq!(map.iter().rev().count(), expected.len());
+            assert_eq!(map.insert("n1", 7u32), Some(1u32.into()), "keeps its place");
+            assert_eq!(map.remove("0"), Some(0u32.into()));
+            assert_eq!((map.get("0"), map.get("n1"), map.len()), (None, Some(&7u32.into()), expected.len() - 1));
+            assert_eq!(map.clone().into_iter().map(|(name, _)| name).collect::<Vec<_>>(), expected[1..]);
+        }
+    }
 
     #[test]
     fn integers_are_exact_or_taken_for_no_other() {

@@ -31,6 +31,7 @@ impl History {
         // lacks is asked for.
         let mut lacking: HashSet<Addr> = HashSet::new();
         let mut ahead = 1;
+        let mut left = self.pause_after;
         loop {
             let top = pending.last().cloned();
             let stop = match &top {
@@ -42,8 +43,10 @@ impl History {
                     pending.pop();
                     continue;
                 }
+                Some(_) if left == Some(0) => return Err(HistoryError::Paused),
                 Some((addr, _)) => match self.recompute(addr) {
                     Ok(is_merge) => {
+                        left = left.map(|left| left - 1);
                         self.merges.insert(addr.clone(), is_merge);
                         continue;
                     }

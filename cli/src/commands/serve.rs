@@ -25,6 +25,7 @@ pub(crate) async fn serve(args: &Args, out: &Output, serve: &args::Serve) -> Res
     let mut options = ServeOptions {
         listen: listen(&serve.listen)?,
         allow_plain_text: serve.allow_plain_text,
+        names: serve.names.clone(),
         ..ServeOptions::default()
     };
     if serve.dev_tools && !options.listen.ip().is_loopback() {

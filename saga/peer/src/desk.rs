@@ -31,6 +31,11 @@ pub(crate) fn is_payload(addr: &Addr) -> bool {
     !matches!(addr.ib().split(' ').next(), Some("keystone" | "saga" | "saga_msg" | "saga_context"))
 }
 
+/// Why nodes that are all here are not taken all the same.
+fn stuck(addr: &Addr, from: &Addr) -> String {
+    format!("{from} relates to {addr}, which does not travel with data: nobody else could take it from here")
+}
+
 /// A prefix of `addrs`, at least one node and about `bytes_max` bytes.
 async fn load(space: &dyn Space, addrs: &[Addr], bytes_max: usize) -> Result<Vec<Verified<IbGib>>, SagaError> {
     let mut out = Vec::new();

@@ -2,16 +2,21 @@
 //!
 //! Each file is one job of [`Host`]: `policy` says who may come, `identities` takes what identities deliver, `sessions`
 //! knows whose a session is and which connection is its, `staging` drops what was left behind, `serve` drives one
-//! connection, `events` tells what happens.
+//! connection, `events` tells what happens; `limits` says what all peers together may cost, and `jobs` does what costs
+//! much.
 
 mod events;
 mod identities;
+mod jobs;
+mod limits;
+mod lists;
 mod policy;
 mod serve;
 mod sessions;
 mod staging;
 
 pub use events::{HostEvent, MessageEvent};
+pub use limits::HostLimits;
 pub use policy::Policy;
 pub(crate) use staging::{push_owner, staging_key};
 
@@ -19,9 +24,10 @@ use crate::desk::resolve;
 use crate::leads::Leads;
 use crate::view::space_error;
 use ibgib::Addr;
-use ibgib_keystone::Chain;
 use ibgib_saga::{Limits, SagaError};
-use ibgib_spaces::{Kind, Space};
+use ibgib_spaces::{Follow, Kind, Space};
+use identities::KeptChains;
+use jobs::Jobs;
 use sessions::Live;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicU64;
@@ -33,6 +39,8 @@ use tokio::sync::broadcast;
 pub struct HostOptions {
     /// Limits of each connection.
     pub limits: Limits,
+    /// Limits over all connections.
+    pub host_limits: HostLimits,
     /// Who may come.
     pub policy: Policy,
     /// Strategies of new identities that are taken although their signatures bind nothing, by name.
@@ -43,7 +51,13 @@ pub struct HostOptions {
 
 impl Default for HostOptions {
     fn default() -> Self {
-        Self { limits: Limits::default(), policy: Policy::Open, allow_strategies: Vec::new(), allow_anonymous: false }
+        Self {
+            limits: Limits::default(),
+            host_limits: HostLimits::default(),
+            policy: Policy::Open,
+            allow_strategies: Vec::new(),
+            allow_anonymous: false,
+        }
     }
 }
 
@@ -51,12 +65,17 @@ impl Default for HostOptions {
 pub struct Host {
     space: Arc<dyn Space>,
     limits: Limits,
+    host_limits: HostLimits,
+    lists: AtomicU64,
+    jobs: Jobs,
+    /// Apart from what sagas wait for.
+    readers: Jobs,
     policy: RwLock<Policy>,
     also_allowed: RwLock<HashSet<Addr>>,
     allow_strategies: Vec<String>,
     allow_anonymous: bool,
     live: Mutex<HashMap<Addr, Live>>,
-    chains: Mutex<HashMap<Addr, Chain>>,
+    chains: Mutex<KeptChains>,
     pub(crate) leads: Leads,
     connections: AtomicU64,
     events: broadcast::Sender<HostEvent>,
@@ -75,12 +94,16 @@ impl Host {
         Arc::new(Self {
             space,
             limits: options.limits,
+            lists: AtomicU64::new(0),
+            jobs: Jobs::new(options.host_limits.jobs_max, options.host_limits.job_ms_max),
+            readers: Jobs::new(options.host_limits.readers_max, options.host_limits.job_ms_max),
+            host_limits: options.host_limits,
             policy: RwLock::new(options.policy),
             also_allowed: RwLock::default(),
             allow_strategies: options.allow_strategies,
             allow_anonymous: options.allow_anonymous,
             live: Mutex::new(HashMap::new()),
-            chains: Mutex::new(HashMap::new()),
+            chains: Mutex::default(),
             leads: Leads::lenient(),
             connections: AtomicU64::new(0),
             events,
@@ -97,12 +120,44 @@ impl Host {
         &self.limits
     }
 
+    /// Limits over all connections.
+    pub fn host_limits(&self) -> &HostLimits {
+        &self.host_limits
+    }
+
+    /// Memory that validated states of identities take now, about.
+    pub fn kept_identities_bytes(&self) -> usize {
+        self.chains().bytes()
+    }
+
+    pub(crate) fn jobs(&self) -> &Jobs {
+        &self.jobs
+    }
+
+    /// Jobs that cost much, of peers, which were begun since the host is there.
+    pub fn jobs_begun(&self) -> u64 {
+        self.jobs.count()
+    }
+
     /// The tip of whatever timeline `addr` belongs to; a constant answers itself.
     ///
     /// # Errors
     /// When the space fails.
     pub async fn tip(&self, addr: &Addr) -> Result<Option<Addr>, SagaError> {
         Ok(resolve(&*self.space, addr).await.map_err(space_error)?.map(|(_, tip)| tip))
+    }
+
+    /// The addresses of a graph, dependencies first, found by a job that ends with whoever waits for it.
+    ///
+    /// # Errors
+    /// The graph is not whole, or has more nodes than `max`; the space fails.
+    pub async fn graph(&self, start: Addr, max: usize) -> Result<Vec<Addr>, SagaError> {
+        let space = Arc::clone(&self.space);
+        let job = async move {
+            let reached = space.reach(&[start], Follow::All, &HashSet::new(), max).await;
+            reached.map_err(space_error)
+        };
+        self.readers.run(job).await
     }
 
     /// Tips of living timelines whose first frame's ib is `ib`.

@@ -24,6 +24,8 @@ pub(crate) enum HttpError {
     Unreachable(String),
     /// The answer is longer than the limit.
     TooLarge,
+    /// The answer was given up in the middle, for this reason.
+    Unwanted(String),
 }
 
 impl HttpClient {
@@ -41,6 +43,24 @@ impl HttpClient {
         body: Option<String>,
         bytes_max: usize,
     ) -> Result<(u16, Vec<u8>), HttpError> {
+        let mut bytes = Vec::new();
+        let take = |_, piece: &[u8]| {
+            bytes.extend_from_slice(piece);
+            Ok(())
+        };
+        let status = self.read(url, body, bytes_max, take).await?;
+        Ok((status, bytes))
+    }
+
+    /// As [`HttpClient::call`], but the status and each piece of the body are given to `take` as they come; what `take`
+    /// does not want ends the answer.
+    pub(crate) async fn read(
+        &self,
+        url: &str,
+        body: Option<String>,
+        bytes_max: usize,
+        mut take: impl FnMut(u16, &[u8]) -> Result<(), String> + Send,
+    ) -> Result<u16, HttpError> {
         let mut request = Request::builder().uri(url).header(header::ACCEPT, "*/*");
         if body.is_some() {
             request = request.method(Method::POST).header(header::CONTENT_TYPE, "application/json");
@@ -49,17 +69,17 @@ impl HttpClient {
         let answer = async {
             let response = self.0.request(request).await.map_err(|e| unreachable(&e))?;
             let status = response.status().as_u16();
-            let mut body = response.into_body();
-            let mut bytes = Vec::new();
+            let (mut body, mut read) = (response.into_body(), 0);
             while let Some(frame) = body.frame().await {
                 // Trailers say nothing that is asked here.
                 let Ok(data) = frame.map_err(|e| unreachable(&e))?.into_data() else { continue };
-                bytes.extend_from_slice(&data);
-                if bytes.len() > bytes_max {
+                read += data.len();
+                if read > bytes_max {
                     return Err(HttpError::TooLarge);
                 }
+                take(status, &data).map_err(HttpError::Unwanted)?;
             }
-            Ok((status, bytes))
+            Ok(status)
         };
         let late = |_| HttpError::Unreachable(format!("no answer within {} seconds", CALL_MAX.as_secs()));
         tokio::time::timeout(CALL_MAX, answer).await.map_err(late)?

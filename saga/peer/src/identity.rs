@@ -68,11 +68,37 @@ fn checkpoint_key(tjp: &Addr) -> String {
 /// `identity_invalid` when a stored frame does not hold (a damaged or foreign store), or when the space fails.
 pub async fn load_chain(space: &dyn Space, tjp: &Addr) -> Result<Option<Chain>, SagaError> {
     let Some(tip) = space.tip(tjp).await.map_err(space_error)? else { return Ok(None) };
+    let (chain, replayed) = replay(space, tjp, tip.addr).await?;
+    if replayed >= CHECKPOINT_EVERY
+        && let Err(error) = keep(space, &chain).await
+    {
+        // It only saves time.
+        tracing::debug!(%error, "the state of an identity was not kept");
+    }
+    Ok(Some(chain))
+}
+
+/// The frame between `tip` and the genesis that follows `past`.
+pub(crate) async fn successor(space: &dyn Space, tip: Addr, past: &Addr) -> Result<Option<Verified<IbGib>>, SagaError> {
+    let mut next = Some(tip);
+    while let Some(addr) = next {
+        let Some(frame) = space.node(&addr).await.map_err(space_error)? else { return Ok(None) };
+        next = frame.past();
+        if next.as_ref() == Some(past) {
+            return Ok(Some(frame));
+        }
+        tokio::task::yield_now().await;
+    }
+    Ok(None)
+}
+
+/// Replays from the genesis, or from where this space validated before, to `frame`; with how many frames that took.
+async fn replay(space: &dyn Space, tjp: &Addr, frame: Addr) -> Result<(Chain, usize), SagaError> {
     let invalid = |why: String| SagaError::from(OwnIdentity::Damaged { identity: tjp.clone(), why });
     let kept = kept(space, tjp).await?;
     // Back to the genesis, or to what was validated before.
     let mut rest = Vec::new();
-    let mut next = Some(tip.addr);
+    let mut next = Some(frame);
     let mut chain = None;
     while let Some(addr) = next {
         if let Some(kept) = kept.as_ref().filter(|kept| *kept.tip().addr() == addr) {
@@ -86,21 +112,18 @@ pub async fn load_chain(space: &dyn Space, tjp: &Addr) -> Result<Option<Chain>, 
         if rest.len() > FRAMES_MAX {
             return Err(invalid(format!("it has more than {FRAMES_MAX} frames")));
         }
+        tokio::task::coop::consume_budget().await;
     }
     rest.reverse();
     for batch in rest.chunks(BATCH) {
         let frames: Vec<_> = space.get(batch).await.map_err(space_error)?.into_iter().flatten().collect();
         let went = aside(move || replayed(chain, &frames)).await?;
         chain = went.map_err(|e| invalid(e.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
+        // Whoever waits for it may have gone.
+        tokio::task::yield_now().await;
     }
     let chain = chain.ok_or_else(|| invalid("it has no frames".into()))?;
-    if rest.len() >= CHECKPOINT_EVERY
-        && let Err(error) = keep(space, &chain).await
-    {
-        // It only saves time.
-        tracing::debug!(%error, "the state of an identity was not kept");
-    }
-    Ok(Some(chain))
+    Ok((chain, rest.len()))
 }
 
 fn replayed(mut chain: Option<Chain>, frames: &[Verified<IbGib>]) -> Result<Option<Chain>, Vec<ValidateError>> {

@@ -54,7 +54,7 @@ pub use connection::{SyncConnection, Synced};
 pub use coordinator::{SyncOptions, SyncSaga, SyncSagaCoordinator};
 pub use document::{Document, DocumentError, Frame, Frames};
 pub use follow::{Following, follow, sync};
-pub use host::{Host, HostEvent, HostOptions, MessageEvent, Policy};
+pub use host::{Host, HostEvent, HostLimits, HostOptions, MessageEvent, Policy};
 pub use innerspace::Innerspace;
 pub use link::Link;
 pub use peer::{Progress, SyncPeer};

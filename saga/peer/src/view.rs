@@ -1,5 +1,6 @@
 //! What one saga can see of a space: what is committed, what is staged for it, and nodes just made.
 
+use crate::desk::is_payload;
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_saga::{SagaError, SpaceFailure};
 use ibgib_spaces::history::Loader;
@@ -46,6 +47,25 @@ pub(crate) enum Publishable {
         /// The node that relates to it.
         from: Addr,
     },
+    /// It could be, but not travel on from here: a node under it relates to an identity or a transcript, which move by
+    /// their own rules. Whoever took it could give it to nobody.
+    Stuck {
+        /// The identity's frame, or the transcript's.
+        addr: Addr,
+        /// The node that relates to it.
+        from: Addr,
+    },
+}
+
+/// The relation that names the keystone of whoever made an edit. It is no dependency.
+const BY_IDENTITY: &str = "identity";
+
+/// What a node relates to that does not travel as payload.
+fn stuck(node: &IbGib) -> Option<Addr> {
+    let relations = node.rel8ns.as_ref()?.as_object()?.iter().filter(|(name, _)| *name != BY_IDENTITY);
+    let texts = relations.filter_map(|(_, addrs)| addrs.as_array()).flatten().filter_map(ibgib::Value::as_str);
+    let mut addrs = texts.filter_map(|text| text.parse::<Addr>().ok());
+    addrs.find(|addr| !addr.is_primitive() && !is_payload(addr))
 }
 
 /// A space as one saga sees it.
@@ -111,6 +131,9 @@ impl<'a> View<'a> {
                 return Err(SagaError::OwnSpace { failure: SpaceFailure::Staging, message });
             }
             for node in nodes {
+                if let Some(addr) = stuck(&node) {
+                    return Ok(Publishable::Stuck { addr, from: node.addr().clone() });
+                }
                 for target in node.targets() {
                     if seen.insert(target.clone()) {
                         frontier.push((target, node.addr().clone()));

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use futures_util::{SinkExt, StreamExt};
 use ibgib::{Addr, IbGib, Map, Mode, Value, Verified};
 use ibgib_saga::{Blame, Breach, Code, Misuse, Packet, Refusal, SUBPROTOCOL, SagaError};
+use ibgib_spaces::Kind;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -22,8 +23,11 @@ pub const SYNC_PATH: &str = "/api/v1/sync";
 /// middle of a message first has to send the rest of it.
 const SEND_SECONDS_MAX: u64 = 60;
 const CLOSE_SECONDS_MAX: u64 = 30;
-/// Bytes of an HTTP answer that are read at most.
-const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Bytes of an HTTP answer that are read at most: one node, escaped, or a list of tips.
+const ANSWER_BYTES_MAX: usize = 2 * ibgib::json::BYTES_MAX;
+/// Bytes of all frames of a keystone, and of one of them.
+const KEYSTONE_BYTES_MAX: usize = 64 * 1024 * 1024;
+const FRAME_BYTES_MAX: usize = 1024 * 1024;
 
 /// A WebSocket of any library, as the pump uses it (`IWebSocketWrapper` of the original: `next` stands for its
 /// onMessage and onClose).
@@ -186,16 +190,26 @@ impl WebSocketRemote {
         SagaError::PeerRefused { why, message, auth: about_identity || matches!(status, 401 | 403) }
     }
 
+    fn check_scheme(&self) -> Result<(), SagaError> {
+        match self.base.starts_with("https") {
+            true => Err(Misuse::Tls(self.base.clone()).into()),
+            false => Ok(()),
+        }
+    }
+
+    fn failed(&self, error: HttpError, name: &'static str, limit: usize) -> SagaError {
+        match error {
+            HttpError::Unreachable(why) => self.unreachable(why),
+            HttpError::TooLarge => SagaError::Limit { name, limit: limit as u64 },
+            HttpError::Unwanted(why) => bad_answer(why),
+        }
+    }
+
     /// Gets what is at `path`, or posts `body` there.
     async fn call(&self, path: &str, body: Option<String>) -> Result<(u16, String), SagaError> {
-        if self.base.starts_with("https") {
-            return Err(Misuse::Tls(self.base.clone()).into());
-        }
+        self.check_scheme()?;
         let answer = self.http.call(&format!("{}{path}", self.base), body, ANSWER_BYTES_MAX).await;
-        let (status, body) = answer.map_err(|error| match error {
-            HttpError::Unreachable(why) => self.unreachable(why),
-            HttpError::TooLarge => SagaError::Limit { name: "answer_bytes_max", limit: ANSWER_BYTES_MAX as u64 },
-        })?;
+        let (status, body) = answer.map_err(|error| self.failed(error, "answer_bytes_max", ANSWER_BYTES_MAX))?;
         let text = String::from_utf8(body).map_err(|_| SagaError::PeerMisbehaved {
             breach: Breach::BadAnswer,
             detail: "an answer is not UTF-8".into(),
@@ -255,8 +269,37 @@ fn bad_answer(why: impl ToString) -> SagaError {
     SagaError::PeerMisbehaved { breach: Breach::BadAnswer, detail: why.to_string() }
 }
 
-fn nodes(text: &str) -> Result<Vec<Verified<IbGib>>, SagaError> {
-    text.lines().map(|line| Verified::parse(line).map_err(bad_answer)).collect()
+/// A keystone's frames, one a line, checked as they come: nothing else is taken, however much is sent.
+#[derive(Default)]
+struct Keystone {
+    line: Vec<u8>,
+    frames: Vec<Verified<IbGib>>,
+}
+
+impl Keystone {
+    fn take(&mut self, mut bytes: &[u8]) -> Result<(), String> {
+        while let Some(end) = bytes.iter().position(|b| *b == b'\n') {
+            self.line.extend_from_slice(&bytes[..end]);
+            self.end_line()?;
+            bytes = &bytes[end + 1..];
+        }
+        self.line.extend_from_slice(bytes);
+        if self.line.len() > FRAME_BYTES_MAX {
+            return Err(format!("a keystone's frame has more than {FRAME_BYTES_MAX} bytes"));
+        }
+        Ok(())
+    }
+
+    fn end_line(&mut self) -> Result<(), String> {
+        let line = std::mem::take(&mut self.line);
+        let text = std::str::from_utf8(&line).map_err(|e| e.to_string())?;
+        let frame = Verified::parse(text).map_err(|e| e.to_string())?;
+        if Kind::of(frame.addr()) != Kind::Keystone {
+            return Err(format!("{} came among the frames of a keystone", frame.addr()));
+        }
+        self.frames.push(frame);
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -277,7 +320,29 @@ impl Remote for WebSocketRemote {
 
     async fn keystone_frames(&self, tip: &Addr) -> Result<Vec<Verified<IbGib>>, SagaError> {
         let path = format!("/api/v1/ibgibs/{}?getGraph=true", encode(tip.as_str()));
-        nodes(&self.get(&path).await?.unwrap_or_default())
+        self.check_scheme()?;
+        let (mut keystone, mut other) = (Keystone::default(), Vec::new());
+        let take = |status, piece: &[u8]| match status {
+            200 => keystone.take(piece),
+            // An error's words are few.
+            _ if other.len() + piece.len() > FRAME_BYTES_MAX => Err("the answer is too long for an error".into()),
+            _ => {
+                other.extend_from_slice(piece);
+                Ok(())
+            }
+        };
+        let status = self.http.read(&format!("{}{path}", self.base), None, KEYSTONE_BYTES_MAX, take).await;
+        let status = status.map_err(|error| self.failed(error, "keystone_bytes_max", KEYSTONE_BYTES_MAX))?;
+        if status == 200 {
+            if !keystone.line.is_empty() {
+                keystone.end_line().map_err(bad_answer)?;
+            }
+            return Ok(keystone.frames);
+        }
+        match self.refusal(&path, status, &String::from_utf8_lossy(&other)) {
+            SagaError::PeerRefused { why: Refusal::Known(Code::NotFound), .. } => Ok(Vec::new()),
+            error => Err(error),
+        }
     }
 
     async fn node(&self, addr: &Addr) -> Result<Option<Verified<IbGib>>, SagaError> {

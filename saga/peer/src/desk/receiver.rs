@@ -1,7 +1,7 @@
 //! The receiver's desk.
 
 use super::sender::add_transcript;
-use super::{is_payload, load, resolve};
+use super::{is_payload, load, resolve, stuck};
 use crate::entropy::{OsEntropy, now_ms, random_hex};
 use crate::host::{Host, push_owner, staging_key};
 use crate::identity;
@@ -49,6 +49,12 @@ impl ReceiverDesk {
         self.identity.as_ref()
     }
 
+    /// The same desk without a plan, for a job of its own.
+    fn twin(&self) -> Self {
+        let (host, identity, owner) = (Arc::clone(&self.host), self.identity.clone(), self.owner.clone());
+        Self { host, identity, owner, plan: Plan::default() }
+    }
+
     /// Forgets what only this connection could have used.
     pub(crate) async fn close(&self) {
         if self.identity.is_none()
@@ -80,12 +86,23 @@ impl ReceiverDesk {
                     Err(error) => Err(commit_error(error)),
                 }
             }
+            ReceiverQuery::Peek(peek @ Peek::List { .. }) => {
+                let desk = self.twin();
+                let job = async move { desk.peek(peek).await };
+                self.host.jobs().run(job).await.map(ReceiverAnswer::Peek)
+            }
             ReceiverQuery::Peek(peek) => self.peek(peek).await.map(ReceiverAnswer::Peek),
             ReceiverQuery::Stage(nodes) => {
                 space.stage(&self.owner, &nodes).await.map_err(space_error)?;
                 Ok(ReceiverAnswer::Stage)
             }
-            ReceiverQuery::Evaluate(evaluate) => self.evaluate(evaluate).await.map(ReceiverAnswer::Evaluate),
+            ReceiverQuery::Evaluate(evaluate) => {
+                let mut desk = self.twin();
+                let job = async move { Ok((desk.evaluate(evaluate).await?, desk.plan)) };
+                let (evaluated, plan) = self.host.jobs().run(job).await?;
+                self.plan = plan;
+                Ok(ReceiverAnswer::Evaluate(evaluated))
+            }
             ReceiverQuery::Commit { transcript, session_frames, step } => {
                 self.commit(&transcript, session_frames, step).await.map(ReceiverAnswer::Commit)
             }
@@ -335,6 +352,7 @@ impl ReceiverDesk {
                 Ok(Ok(false))
             }
             Publishable::Lacks { addr, from } => Ok(Err(format!("{addr} is missing, {from} relates to it"))),
+            Publishable::Stuck { addr, from } => Ok(Err(stuck(&addr, &from))),
         }
     }
 
@@ -368,6 +386,7 @@ impl ReceiverDesk {
             Publishable::Lacks { addr, from } => {
                 return Ok(Found::Lacking(format!("{addr} is missing, {from} relates to it")));
             }
+            Publishable::Stuck { addr, from } => return Ok(Found::Refused(stuck(&addr, &from))),
         };
         let relation = match mine {
             None => Ok(Relation::Behind),

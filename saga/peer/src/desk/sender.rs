@@ -1,6 +1,6 @@
 //! The sender's desk.
 
-use super::{is_payload, load};
+use super::{is_payload, load, stuck};
 use crate::leads::Leads;
 use crate::session::SessionSigner;
 use crate::view::{Publishable, View, commit_error, space_error};
@@ -251,6 +251,7 @@ impl Ending<'_> {
             Publishable::Lacks { addr, from } => {
                 return Ok(Err(format!("{addr}, to which {from} relates, did not come")));
             }
+            Publishable::Stuck { addr, from } => return Ok(Err(stuck(&addr, &from))),
         };
         let led = if node_tjp.is_some() {
             let heads = std::slice::from_ref(theirs);

@@ -7,9 +7,9 @@ use crate::view::space_error;
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_keystone::{Chain, Expect, VERB_SYNC, danger, is_bound, proves_fork};
 use ibgib_saga::{IdentityRefusal, SagaError};
-use ibgib_spaces::{Advance, Commit, CommitError};
+use ibgib_spaces::{Advance, Commit, CommitError, Tip};
 use std::collections::HashMap;
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 impl Host {
     /// Registers an identity's genesis frame and answers the identity's tip; doing it again changes nothing.
@@ -23,6 +23,7 @@ impl Host {
     }
 
     async fn register(&self, genesis: &Verified<IbGib>) -> Result<Addr, SagaError> {
+        self.check_size(genesis)?;
         let (chain, step) = Chain::from_genesis(genesis.clone()).map_err(|e| IdentityRefusal::invalid(&e))?;
         self.check_allowed(chain.tjp())?;
         if let Some(tip) = self.space.tip(chain.tjp()).await.map_err(space_error)? {
@@ -84,23 +85,31 @@ impl Host {
         frames: &[Verified<IbGib>],
         session: Option<&Verified<IbGib>>,
     ) -> Result<Addr, SagaError> {
+        // What costs little comes first: whoever posts what does not fit costs no replay.
         self.check_allowed(tjp)?;
+        frames.iter().chain(session).try_for_each(|frame| self.check_size(frame))?;
+        let tip = self.space.tip(tjp).await.map_err(space_error)?;
+        let tip = tip.ok_or_else(|| IdentityRefusal::Unknown(tjp.clone()))?;
         self.check_unforked(tjp).await?;
         if let Some(session) = session {
             self.is_for_us(session)?;
         }
-        let known = self.chain(tjp).await?;
-        let mut chain = known.ok_or_else(|| IdentityRefusal::Unknown(tjp.clone()))?;
         let addrs: Vec<Addr> = frames.iter().map(|f| f.addr().clone()).collect();
         let has = self.space.has(&addrs).await.map_err(space_error)?;
         // A frame that is here but lies above the tip came without one, in a bundle; it still has to be taken.
-        let seen = |frame: &IbGib, has: bool| has && frame.n() <= chain.tip().n();
+        let seen = |frame: &IbGib, has: bool| has && frame.n() <= tip.n;
         let fresh: Vec<&Verified<IbGib>> =
             frames.iter().zip(&has).filter(|(f, h)| !seen(f, **h)).map(|(f, _)| f).collect();
-        let mut commit = Commit::default();
-        if let Some(first) = fresh.first().filter(|first| first.past().as_ref() != Some(chain.tip().addr())) {
-            return Err(self.not_next(&chain, first).await?.into());
+        if let Some(first) = fresh.first() {
+            if first.past().as_ref() != Some(&tip.addr) {
+                return Err(self.not_next(&tip, first).await?.into());
+            }
+            if self.kept(&tip).is_none() {
+                self.check_alone(&tip.addr, first).await?;
+            }
         }
+        let mut commit = Commit::default();
+        let mut chain = self.chain(&tip).await?;
         let mut of_the_last = Expect::default();
         if let Some(session) = session {
             of_the_last.verb = Some(VERB_SYNC.to_owned());
@@ -124,47 +133,58 @@ impl Host {
             Ok(_) => {
                 self.tell(HostEvent::Evolved(tjp.clone()));
                 let tip = chain.tip().addr().clone();
-                self.keep(chain);
+                self.chains().keep(chain, self.host_limits.kept_identities_bytes_max);
                 Ok(tip)
             }
             Err(error) => self.tip_or(tjp, error, |tip| tip == chain.tip().addr()).await,
         }
     }
 
+    fn check_size(&self, frame: &Verified<IbGib>) -> Result<(), SagaError> {
+        let limit = self.host_limits.identity_frame_bytes_max;
+        match frame.to_json().len() > limit {
+            true => Err(SagaError::Limit { name: "identity_frame_bytes_max", limit: limit as u64 }),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether a frame holds beside the one that it follows, which is known: one validation instead of a replay.
+    async fn check_alone(&self, past: &Addr, frame: &Verified<IbGib>) -> Result<(), SagaError> {
+        let Some(past) = self.space.node(past).await.map_err(space_error)? else { return Ok(()) };
+        let frame = frame.clone();
+        let held = aside(move || danger::validate_alone(&past, &frame, &Expect::default())).await?;
+        held.map_err(|e| IdentityRefusal::invalid(&e).into())
+    }
+
+    fn kept(&self, tip: &Tip) -> Option<Chain> {
+        self.chains().get(tip)
+    }
+
     /// An identity's validated state. Replaying it costs work for every frame, and asking for it nothing: what was
     /// replayed is kept.
-    async fn chain(&self, tjp: &Addr) -> Result<Option<Chain>, SagaError> {
-        let Some(tip) = self.space.tip(tjp).await.map_err(space_error)? else { return Ok(None) };
-        let kept = self.chains().get(tjp).filter(|c| *c.tip().addr() == tip.addr).cloned();
-        if kept.is_some() {
-            return Ok(kept);
+    async fn chain(&self, tip: &Tip) -> Result<Chain, SagaError> {
+        if let Some(chain) = self.kept(tip) {
+            return Ok(chain);
         }
-        let chain = identity::load_chain(&*self.space, tjp).await?;
-        if let Some(chain) = &chain {
-            self.keep(chain.clone());
-        }
+        let (space, tjp) = (Arc::clone(&self.space), tip.tjp.clone());
+        let chain = self.jobs.run(async move { identity::load_chain(&*space, &tjp).await }).await?;
+        let chain = chain.ok_or_else(|| IdentityRefusal::Unknown(tip.tjp.clone()))?;
+        self.chains().keep(chain.clone(), self.host_limits.kept_identities_bytes_max);
         Ok(chain)
     }
 
-    fn keep(&self, chain: Chain) {
-        let mut chains = self.chains();
-        if chains.len() >= CHAINS_MAX {
-            chains.clear();
-        }
-        chains.insert(chain.tjp().clone(), chain);
-    }
-
-    fn chains(&self) -> MutexGuard<'_, HashMap<Addr, Chain>> {
+    pub(super) fn chains(&self) -> MutexGuard<'_, KeptChains> {
         self.chains.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Why a frame that does not continue the tip is refused: stale, or proof that the identity was forked. What costs
     /// little is looked at first: only who has the secret gets as far as this identity's history.
-    async fn not_next(&self, chain: &Chain, frame: &Verified<IbGib>) -> Result<IdentityRefusal, SagaError> {
-        let stale = IdentityRefusal::Stale { tip: chain.tip().addr().clone() };
+    async fn not_next(&self, tip: &Tip, frame: &Verified<IbGib>) -> Result<IdentityRefusal, SagaError> {
+        let stale = IdentityRefusal::Stale { tip: tip.addr.clone() };
+        let tjp = &tip.tjp;
         let Some(past) = frame.past().filter(|_| is_bound(frame)) else { return Ok(stale) };
         let Some(before) = self.space.node(&past).await.map_err(space_error)? else { return Ok(stale) };
-        if before.tjp().as_ref() != Some(chain.tjp()) {
+        if before.tjp().as_ref() != Some(tjp) {
             return Ok(stale);
         }
         let second = frame.clone();
@@ -172,20 +192,20 @@ impl Host {
             let detail = "the frame does not hold, and its past has another successor".into();
             return Ok(IdentityRefusal::Invalid { rule: None, detail });
         }
-        let after = identity::frames_after(&*self.space, chain.tip(), &past).await?;
-        let first = after.first().filter(|first| first.past().as_ref() == Some(&past) && proves_fork(first, frame));
-        let Some(first) = first else { return Ok(stale) };
-        let records = identity::fork_records(chain.tjp(), &past, &[first, frame]);
+        let (space, next, at) = (Arc::clone(&self.space), tip.addr.clone(), past.clone());
+        let first = self.jobs.run(async move { identity::successor(&*space, next, &at).await }).await?;
+        let Some(first) = first.filter(|first| proves_fork(first, frame)) else { return Ok(stale) };
+        let records = identity::fork_records(tjp, &past, &[&first, frame]);
         self.space.commit(Commit { records, ..Commit::default() }).await.map_err(identity::commit_error)?;
         tracing::warn!(
-            identity = %chain.tjp(),
+            identity = %tjp,
             %past,
             first = %first.addr(),
             second = %frame.addr(),
             "identity signed two frames on one past; both are kept as evidence"
         );
-        self.tell(HostEvent::Forked(chain.tjp().clone()));
-        Ok(self.forked(chain.tjp()).await?.unwrap_or(stale))
+        self.tell(HostEvent::Forked(tjp.clone()));
+        Ok(self.forked(tjp).await?.unwrap_or(stale))
     }
 
     /// The refusal of an identity that was seen in two places, if it was.
@@ -204,5 +224,42 @@ impl Host {
     }
 }
 
-/// Identities whose validated state is kept in memory.
-const CHAINS_MAX: usize = 1_024;
+/// Validated states of identities, for as many bytes as they may take.
+#[derive(Debug, Default)]
+pub(super) struct KeptChains {
+    chains: HashMap<Addr, (Chain, usize)>,
+    bytes: usize,
+}
+
+/// Bytes of memory for a byte of a frame's text.
+const VALUE_BYTES: usize = 12;
+/// Bytes of memory for a spent challenge, beside its name.
+const SPENT_BYTES: usize = 48;
+
+impl KeptChains {
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn get(&self, tip: &Tip) -> Option<Chain> {
+        self.chains.get(&tip.tjp).map(|(chain, _)| chain).filter(|chain| *chain.tip().addr() == tip.addr).cloned()
+    }
+
+    /// One that would take much of the room alone is not kept; when the room is used up all go.
+    fn keep(&mut self, chain: Chain, bytes_max: usize) {
+        let spent: usize = chain.checkpoint().into_iter().map(|id| id.len() + SPENT_BYTES).sum();
+        let bytes = spent + VALUE_BYTES * chain.tip().to_json().len();
+        if let Some((_, before)) = self.chains.remove(chain.tjp()) {
+            self.bytes -= before;
+        }
+        if bytes > bytes_max / 8 {
+            return;
+        }
+        if self.bytes + bytes > bytes_max {
+            self.chains.clear();
+            self.bytes = 0;
+        }
+        self.bytes += bytes;
+        self.chains.insert(chain.tjp().clone(), (chain, bytes));
+    }
+}

@@ -4,7 +4,7 @@ use super::sessions::Live;
 use super::{Host, HostEvent, MessageEvent};
 use crate::desk::ReceiverDesk;
 use crate::link::Link;
-use ibgib_saga::{Packet, Receiver, ReceiverAnswer, ReceiverInput, ReceiverOutput, SagaError};
+use ibgib_saga::{Packet, Receiver, ReceiverAnswer, ReceiverInput, ReceiverOutput, ReceiverQuery, SagaError};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -22,6 +22,7 @@ impl Host {
         let mut phase = "";
         let mut input: Option<ReceiverInput> = None;
         let mut saga_ends: Option<Instant> = None;
+        let mut lists = self.hold_lists();
         let after = |ms| Instant::now() + Duration::from_millis(ms);
         let ended = 'connection: loop {
             if let Some(input) = input.take() {
@@ -52,7 +53,13 @@ impl Host {
                             phase = machine.phase();
                             self.tell(HostEvent::Phase(id, phase));
                         }
-                        answer = Some(desk.answer(query).await);
+                        // Looking commits nothing, so it ends with the peer for whom it is.
+                        let looks = matches!(query, ReceiverQuery::Evaluate(_) | ReceiverQuery::Peek(_));
+                        answer = Some(tokio::select! {
+                            biased;
+                            answer = desk.answer(query) => answer,
+                            () = link.tx.closed(), if looks => ReceiverAnswer::Failed(SagaError::Cut),
+                        });
                     }
                     ReceiverOutput::Connected => {
                         if let Some(identity) = desk.identity() {
@@ -72,6 +79,10 @@ impl Host {
             }
             if let Some(answer) = answer {
                 input = Some(ReceiverInput::Answer(Box::new(answer)));
+                continue;
+            }
+            if let Err(error) = lists.set(machine.list_bytes()) {
+                input = Some(ReceiverInput::Answer(Box::new(ReceiverAnswer::Failed(error))));
                 continue;
             }
             saga_ends = machine.in_saga().then(|| saga_ends.unwrap_or_else(|| after(self.limits.saga_ms_max)));
