@@ -62,6 +62,10 @@ pub(crate) enum Command {
     Checkout(Checkout),
     /// Give a file the content of an earlier frame, as a new frame
     Restore(Restore),
+    /// Take files out of the folder that stay on this disk
+    Untrack(Untrack),
+    /// Rules of ignoring that came from elsewhere and would let more leave this device
+    Ignore(Ignore),
     /// Take back what was done here last: a snapshot, a restore, or the settling of conflicts
     Undo(Undo),
     /// Do again what the last undo took back
@@ -133,6 +137,9 @@ pub(crate) struct Init {
     /// Server to sync with: http(s):// or ws(s)://
     #[arg(long, value_name = "URL")]
     pub(crate) remote: Option<String>,
+    /// Ignore what .gitignore files say, too
+    #[arg(long)]
+    pub(crate) gitignore: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -231,6 +238,31 @@ pub(crate) struct Restore {
     /// Overwrite work that is in no snapshot
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Untrack {
+    /// Files and directories; other devices delete them
+    #[arg(required = true)]
+    pub(crate) paths: Vec<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Ignore {
+    #[command(subcommand)]
+    pub(crate) action: IgnoreAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum IgnoreAction {
+    /// Show the rules that wait for an answer, and what is kept back until then
+    List,
+    /// Agree to them: what was kept back is taken with the next snapshot
+    Accept {
+        /// Do not ask: needed where nobody can be asked
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 #[derive(Debug, clap::Args)]

@@ -7,6 +7,7 @@ mod folder;
 mod fsck;
 mod help;
 mod identity;
+mod ignore;
 mod nodes;
 mod read;
 mod serve;
@@ -16,7 +17,7 @@ mod syncing;
 mod undo;
 mod watch;
 
-use crate::args::{self, Args, Command, IdentityAction, KeystoneAction};
+use crate::args::{self, Args, Command, IdentityAction, IgnoreAction, KeystoneAction};
 use crate::codes::Code;
 use crate::error::{CliError, Exit};
 use crate::escape::shown;
@@ -62,6 +63,11 @@ pub(crate) async fn run(args: &Args, out: &Output) -> Result<Exit, CliError> {
         Command::Sync(sync) => sync::sync(args, out, sync).await,
         Command::Checkout(checkout) => folder::checkout(args, out, checkout).await,
         Command::Restore(restore) => folder::restore(args, out, restore).await,
+        Command::Untrack(untrack) => ignore::untrack(args, out, untrack).await,
+        Command::Ignore(ignore) => match &ignore.action {
+            IgnoreAction::List => ignore::list(args, out).await,
+            IgnoreAction::Accept { yes } => ignore::accept(args, out, *yes).await,
+        },
         Command::Undo(undo) => undo::undo(args, out, undo).await,
         Command::Redo(redo) => undo::redo(args, out, redo).await,
         Command::Diff(diff) => folder::diff(args, out, diff).await,

@@ -102,6 +102,15 @@ impl ConfigFile {
         self.document.get(key).and_then(Item::as_str).map(str::to_owned)
     }
 
+    /// A setting that is on or off; off when it is not there.
+    pub(crate) fn is_on(&self, key: &str) -> bool {
+        self.document.get(key).and_then(Item::as_bool).unwrap_or(false)
+    }
+
+    pub(crate) fn turn_on(&mut self, key: &str) {
+        self.document[key] = value(true);
+    }
+
     pub(crate) fn number(&self, table: &str, key: &str) -> Option<u32> {
         self.document.get(table)?.get(key)?.as_integer().and_then(|n| u32::try_from(n).ok())
     }

@@ -8,7 +8,7 @@ use crate::output::{Output, show};
 use crate::secret;
 use ibgib::Addr;
 use ibgib::transform::Moment;
-use ibgib_folder::{EntryPath, Folder, FolderError};
+use ibgib_folder::{EntryPath, Folder, FolderError, FolderOpts};
 use ibgib_keystone::Secret;
 use ibgib_peer::entropy::{now_ms, random};
 use ibgib_spaces::{Commit, DurableSpace, Space};
@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 
 /// The directory that makes a folder a device.
 pub(crate) const DIR: &str = ".ibgib";
+/// The setting that makes `.gitignore` files count.
+pub(crate) const GITIGNORE: &str = "gitignore";
 /// The local record that names the device's identity.
 const IDENTITY: &str = "device/identity";
 
@@ -217,11 +219,16 @@ impl Device {
         secret::find(args, &self.layout, &mut self.config)
     }
 
+    /// How the folder is worked on here.
+    pub(crate) fn folder_opts(&self) -> FolderOpts {
+        FolderOpts { gitignore: self.config.is_on(GITIGNORE) }
+    }
+
     /// The folder, with its progress shown.
     pub(crate) async fn folder(&self, out: &Output) -> Result<Folder, FolderError> {
         let screen = out.screen().clone();
         let folder = Folder::open(Arc::clone(&self.space), &self.root).await?;
-        Ok(folder.on_progress(move |p| show(&screen, &p)))
+        Ok(folder.with_opts(self.folder_opts()).on_progress(move |p| show(&screen, &p)))
     }
 
     /// The folder's timeline, if the device has one.

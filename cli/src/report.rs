@@ -2,6 +2,7 @@
 
 mod folder;
 mod help;
+mod ignore;
 mod store;
 mod sync;
 mod undo;
@@ -10,6 +11,7 @@ pub(crate) use folder::{
     ConflictReport, DiffReport, FileDiff, FolderStatus, Resolved, TrackedStatus, partly, side_name,
 };
 pub(crate) use help::{Helped, ManPages};
+pub(crate) use ignore::{Ignored, Untracked};
 pub(crate) use store::{
     Addressed, BadLine, Checked, Exported, IdentityReport, Imported, Listening, Made, RuleError, Settings,
 };

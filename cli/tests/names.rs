@@ -86,3 +86,63 @@ fn a_sync_tells_what_it_skipped_and_version_control_is_left_out() {
     world.run(&["clone", &server.url, "bob"]).ok();
     assert_eq!(files(&world.path("bob")).into_keys().collect::<Vec<_>>(), ["notes.txt"]);
 }
+
+#[test]
+fn rules_from_elsewhere_take_nothing_from_this_device_until_somebody_agrees() {
+    let world = World::new();
+    let server = world.serve("server");
+    world.write("alice/.ibgibignore", ".env\n");
+    world.write("alice/.env", "key\n");
+    world.run(&["init", "alice", "--remote", &server.url]).ok();
+    world.run(&["-C", "alice", "sync"]).ok();
+    world.run(&["clone", &server.url, "bob"]).ok();
+    assert!(world.run(&["-C", "alice", "ignore", "list"]).ok().stdout.contains("no rules wait"));
+
+    world.write("bob/.ibgibignore", "# nothing\n");
+    world.run(&["-C", "bob", "sync"]).ok();
+    world.run(&["-C", "alice", "sync"]).ok();
+    let synced = world.run(&["-C", "alice", "sync", "--json"]).ok().json();
+    assert_eq!(skipped(&synced), [(".env", "ignore_widened")]);
+    assert!(world.run(&["-C", "alice", "status"]).ok().stdout.contains("'ibgib ignore list'"));
+    world.run(&["-C", "bob", "sync"]).ok();
+    assert!(!world.path("bob/.env").exists());
+
+    let listed = world.run(&["-C", "alice", "ignore", "list", "--json"]).ok().json();
+    let rule = &listed.get("rules").and_then(Value::as_array).unwrap()[0];
+    assert_eq!(
+        (text(rule, "path"), text(rule, "accepted"), text(rule, "now")),
+        (".ibgibignore", ".env\n", "# nothing\n")
+    );
+    assert_eq!(listed.get("files").unwrap().to_json(), r#"[".env"]"#);
+    let told = world.run(&["-C", "alice", "ignore", "list"]).ok().stdout;
+    assert!(told.contains("  -.env\n  +# nothing\nkept back .env\n"), "{told}");
+    world.run(&["-C", "alice", "ignore", "accept"]).fails(1, "confirmation_needed");
+    let synced = world.run(&["-C", "alice", "sync", "--json"]).ok().json();
+    assert_eq!(skipped(&synced), [(".env", "ignore_widened")], "nothing was done");
+    world.run(&["-C", "alice", "ignore", "accept", "--yes"]).ok();
+    world.run(&["-C", "alice", "sync"]).ok();
+    world.run(&["-C", "bob", "sync"]).ok();
+    assert_eq!(world.read("bob/.env"), "key\n");
+}
+
+#[test]
+fn untracked_files_stay_here_and_gitignore_counts_when_it_was_asked_for() {
+    let world = World::new();
+    let server = world.serve("server");
+    world.write("alice/.gitignore", "*.o\n");
+    for name in ["a.o", "a.c", "private"] {
+        world.write(&format!("alice/{name}"), "x\n");
+    }
+    world.run(&["init", "alice", "--remote", &server.url, "--gitignore"]).ok();
+    assert!(world.read("alice/.ibgib/config.toml").contains("gitignore = true"));
+    world.run(&["-C", "alice", "sync"]).ok();
+    world.run(&["clone", &server.url, "bob"]).ok();
+    assert_eq!(files(&world.path("bob")).into_keys().collect::<Vec<_>>(), [".gitignore", "a.c", "private"]);
+    let done = world.run(&["-C", "alice", "untrack", "private", "--json"]).ok().json();
+    assert_eq!(done.get("untracked").unwrap().to_json(), r#"["private"]"#);
+    let synced = world.run(&["-C", "alice", "sync", "--json"]).ok().json();
+    assert_eq!(skipped(&synced), [("private", "untracked")]);
+    world.run(&["-C", "bob", "sync"]).ok();
+    assert!(world.path("alice/private").exists() && !world.path("bob/private").exists());
+    world.run(&["-C", "alice", "untrack", "private"]).fails(5, "no_entry");
+}

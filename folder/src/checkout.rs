@@ -5,10 +5,11 @@ mod carry_out;
 use crate::content::{Content, KeepNothing, ReadError, node_at, read_file};
 use crate::error::FolderError;
 use crate::folder::{Entry, Folder, Listing, Refused};
+use crate::links::leads_to;
 use crate::names::{Twin, twins};
-use crate::path::{EntryPath, fold};
+use crate::path::{EntryPath, decode, fold};
 use crate::record::{Base, Record};
-use crate::tree::OnDisk;
+use crate::tree::{LINK, OnDisk, Stat};
 use crate::writer::Writer;
 use ibgib::Addr;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -80,6 +81,8 @@ impl Folder {
         report.written.sort_unstable();
         report.removed.sort_unstable();
         report.refused.sort_unstable();
+        let changed: Vec<&EntryPath> = report.written.iter().chain(&report.removed).collect();
+        self.agree_to_checkout(&changed).await?;
         report.twins = report.written.iter().filter_map(|path| twins.get(path).cloned()).collect();
         Ok(report)
     }
@@ -121,11 +124,17 @@ impl Folder {
                     }
                 },
             };
+            // A link that no checkout and no snapshot put there is in the way of whatever comes.
+            if let OnDisk::File(Stat { link: true, .. }) = found
+                && !record.is_some_and(|r| r.base.stat.is_some_and(|stat| stat.link))
+            {
+                found = OnDisk::Blocked(LINK);
+            }
             if from == to
                 && let Some(record) = record
                 && record.base.addr == frame
             {
-                let exec = record.base.stat.is_none_or(|stat| stat.exec == entry.exec);
+                let exec = record.base.stat.is_none_or(|stat| stat.link || stat.exec == entry.exec);
                 if record.base.is_clean(found) && exec {
                     continue;
                 }
@@ -164,8 +173,12 @@ impl Folder {
                 }
                 continue;
             }
-            if let Some(problem) = forbidden {
-                refuse(problem.to_string());
+            let leads = match &content {
+                Content::Link(target) => leads_to(&to, &decode(target).unwrap_or_default()).err(),
+                _ => None,
+            };
+            if let Some(problem) = forbidden.map(|p| p.to_string()).or_else(|| leads.map(str::to_owned)) {
+                refuse(problem);
                 continue;
             }
             if from != to {
@@ -197,7 +210,7 @@ impl Folder {
                 }
                 OnDisk::File(stat) => {
                     let now = self.tree.now()?;
-                    if stat.exec == entry.exec && self.holds(&to, &content).await? {
+                    if (stat.link || stat.exec == entry.exec) && self.holds(&to, &content).await? {
                         let base = Base { addr: frame, stat: Some(stat.settled(now)) };
                         note(&entry.path, &to, base, records, writer);
                     } else if opts.force || self.is_saved(&to, found, &before, Some(&content)).await? {

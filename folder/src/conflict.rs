@@ -164,13 +164,18 @@ impl Conflict {
             base: self.base.clone(),
             orphan: self.orphan.clone(),
         };
-        // No frame names a blob that it does not relate to.
+        // No frame names a blob that it does not relate to, and a link has no other content beside it.
         if is_file
-            && self.path == BLOB
-            && let Some(blob) = told.chosen(resolution)
+            && (self.path == BLOB || self.path == LINK)
+            && let Some(chosen) = told.chosen(resolution)
         {
-            let Some(Ok(blob)) = blob.as_str().map(str::parse) else { return Ok(None) };
-            let mut nodes = edit_file(tip, NewContent::Blob(blob), moment)?;
+            let Some(chosen) = chosen.as_str() else { return Ok(None) };
+            let content = match chosen.parse() {
+                _ if self.path == LINK => NewContent::Link(chosen.to_owned()),
+                Ok(blob) => NewContent::Blob(blob),
+                Err(_) => return Ok(None),
+            };
+            let mut nodes = edit_file(tip, content, moment)?;
             let on = nodes.last().unwrap_or(tip).clone();
             nodes.extend(drop_conflicts(&on, std::slice::from_ref(&self.stone), moment)?);
             return Ok(Some(nodes));
@@ -192,6 +197,7 @@ impl Conflict {
 /// The places of a file's content.
 const TEXT: &str = "/data/text";
 const BLOB: &str = "/data/blob";
+const LINK: &str = "/data/link";
 
 #[cfg(test)]
 mod tests {

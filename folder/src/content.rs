@@ -4,8 +4,8 @@ use crate::chunk::{self, Blob, CHUNKS_MAX};
 use crate::error::FolderError;
 use crate::frames::{NewContent, Node};
 use crate::json;
-use crate::path::EntryPath;
-use crate::tree::{Stat, Tree, stat_of};
+use crate::path::{EntryPath, decode, encode};
+use crate::tree::{OnDisk, Stat, Tree, stat_of};
 use ibgib::Addr;
 use ibgib_spaces::Space;
 use sha2::{Digest, Sha256};
@@ -27,11 +27,13 @@ pub(crate) enum Content {
     Absent,
     Text(String),
     Blob(Blob),
+    /// What a symbolic link says, spelled as paths are.
+    Link(String),
 }
 
 impl Content {
     /// Of the frame `node`. A merge may leave more than one kind of content, when one side changed the kind: a blob
-    /// goes before text, text before a value; the others stay in the history and in the recorded conflict.
+    /// goes before text, text before a value, and any of them before a link; the others stay in the history and in the recorded conflict.
     pub(crate) async fn of(space: &dyn Space, node: &Node) -> Result<Self, FolderError> {
         if let Some(blob) = node.datum("blob") {
             let addr = blob.as_str().and_then(|a| a.parse::<Addr>().ok());
@@ -42,7 +44,14 @@ impl Content {
             let text = text.as_str().ok_or_else(|| FolderError::bad_content(node.addr(), "its text is no text"))?;
             return Ok(Self::Text(text.to_owned()));
         }
-        Ok(node.data.as_ref().and_then(json::text_of).map_or(Self::Absent, Self::Text))
+        if let Some(text) = node.data.as_ref().and_then(json::text_of) {
+            return Ok(Self::Text(text));
+        }
+        let Some(target) = node.datum("link") else { return Ok(Self::Absent) };
+        let target = target.as_str().filter(|target| decode(target).is_some_and(|bytes| !bytes.contains(&0)));
+        target
+            .map(|t| Self::Link(t.to_owned()))
+            .ok_or_else(|| FolderError::bad_content(node.addr(), "its link is none"))
     }
 
     pub(crate) fn is_absent(&self) -> bool {
@@ -54,6 +63,7 @@ impl Content {
         match self {
             Self::Text(text) if !text.is_empty() => Some(text_digest(text)),
             Self::Blob(blob) => Some(blob.addr.to_string()),
+            Self::Link(target) => Some(format!("link {target}")),
             _ => None,
         }
     }
@@ -68,6 +78,7 @@ impl Content {
         match self {
             Self::Absent => Ok(()),
             Self::Text(text) => sink(text.as_bytes()).map_err(FolderError::Sink),
+            Self::Link(target) => sink(&decode(target).unwrap_or_default()).map_err(FolderError::Sink),
             Self::Blob(blob) => {
                 for some in blob.chunks.chunks(4) {
                     for (node, addr) in space.get(some).await?.into_iter().zip(some) {
@@ -93,6 +104,7 @@ impl Fresh {
         match (&self.content, content) {
             (NewContent::Blob(addr), Content::Blob(blob)) => *addr == blob.addr,
             (NewContent::Text(text), Content::Text(other)) => text == other,
+            (NewContent::Link(target), Content::Link(other)) => target == other,
             _ => false,
         }
     }
@@ -101,6 +113,7 @@ impl Fresh {
     pub(crate) fn into_text(self) -> Result<String, String> {
         match self.content {
             NewContent::Text(text) => Ok(text),
+            NewContent::Link(target) => Ok(link_text(&target)),
             NewContent::Blob(addr) => Err(addr.to_string()),
             NewContent::Absent => Ok(String::new()),
         }
@@ -110,9 +123,15 @@ impl Fresh {
         match &self.content {
             NewContent::Blob(addr) => Some(addr.to_string()),
             NewContent::Text(text) if !text.is_empty() => Some(text_digest(text)),
+            NewContent::Link(target) => Some(format!("link {target}")),
             _ => None,
         }
     }
+}
+
+/// A link in a diff.
+pub(crate) fn link_text(target: &str) -> String {
+    format!("symbolic link to {target}\n")
 }
 
 /// Why a file on disk was not read.
@@ -139,7 +158,7 @@ impl From<FolderError> for ReadError {
 /// until they are stored. `None` when there is no file.
 pub(crate) async fn read_file(tree: &Tree, path: &EntryPath, keep: &mut dyn Keep) -> Result<Option<Fresh>, ReadError> {
     for _ in 0..READ_TRIES {
-        let Some(file) = tree.read(path)? else { return Ok(None) };
+        let Some(file) = tree.read(path)? else { return read_link(tree, path) };
         let before = stat_of(&file.metadata()?);
         let content = read_content(&file, before.size, keep).await?;
         if stat_of(&file.metadata()?) == before {
@@ -147,6 +166,15 @@ pub(crate) async fn read_file(tree: &Tree, path: &EntryPath, keep: &mut dyn Keep
         }
     }
     Err(ReadError::File("it kept changing while it was read".into()))
+}
+
+/// As [`read_file`], of a link.
+fn read_link(tree: &Tree, path: &EntryPath) -> Result<Option<Fresh>, ReadError> {
+    let (Some(target), OnDisk::File(stat)) = (tree.read_link(path)?, tree.look(path)?) else { return Ok(None) };
+    match tree.link_problem(path, &target) {
+        Some(problem) => Err(ReadError::File(problem.into())),
+        None => Ok(Some(Fresh { content: NewContent::Link(encode(&target)), stat })),
+    }
 }
 
 async fn read_content(mut file: &std::fs::File, size: u64, keep: &mut dyn Keep) -> Result<NewContent, ReadError> {

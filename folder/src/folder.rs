@@ -49,6 +49,13 @@ pub enum Progress {
     },
 }
 
+/// How a folder is worked on at this device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FolderOpts {
+    /// What `.gitignore` files say is ignored, too.
+    pub gitignore: bool,
+}
+
 /// A path that is not taken into snapshots, and why.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Skipped {
@@ -74,7 +81,7 @@ pub struct Entry {
     pub path: EntryPath,
     /// Its timeline.
     pub file: Addr,
-    /// `text`, `json` or `binary`: a hint, the frames decide.
+    /// `text`, `binary` or `link` (of earlier versions also `json`): a hint, the frames decide.
     pub kind: String,
     /// Whether it may be executed.
     pub exec: bool,
@@ -87,6 +94,7 @@ pub struct Folder {
     pub(crate) tree: Tree,
     pub(crate) first_frames: FirstFrames,
     tjp: Addr,
+    opts: FolderOpts,
     progress: Option<Box<dyn Fn(Progress) + Send + Sync>>,
 }
 
@@ -141,7 +149,7 @@ impl Folder {
 
     fn at(space: Arc<dyn Space>, root: &Path, tjp: Addr) -> Result<Self, FolderError> {
         let first_frames = FirstFrames::new(&tjp)?;
-        Ok(Self { space, tree: Tree::open(root)?, first_frames, tjp, progress: None })
+        Ok(Self { space, tree: Tree::open(root)?, first_frames, tjp, opts: FolderOpts::default(), progress: None })
     }
 
     /// Calls `hook` as long operations go on.
@@ -149,6 +157,16 @@ impl Folder {
     pub fn on_progress(mut self, hook: impl Fn(Progress) + Send + Sync + 'static) -> Self {
         self.progress = Some(Box::new(hook));
         self
+    }
+
+    /// Works on the folder in another way than the usual.
+    #[must_use]
+    pub fn with_opts(self, opts: FolderOpts) -> Self {
+        Self { opts, ..self }
+    }
+
+    pub(crate) fn opts(&self) -> FolderOpts {
+        self.opts
     }
 
     /// The folder's timeline: what other devices join.

@@ -13,7 +13,7 @@ pub(crate) type Node = Verified<IbGib>;
 pub(crate) const SHARDS: u16 = 256;
 
 /// Members of a file frame's data that make up its content; the last three only in frames of earlier versions.
-const CONTENT: [&str; 5] = ["text", "blob", "json", "order", "format"];
+const CONTENT: [&str; 6] = ["text", "blob", "link", "json", "order", "format"];
 
 /// The first frame of a new folder timeline.
 pub(crate) fn first_folder_frame(moment: &Moment) -> Result<Transformed, FolderError> {
@@ -91,6 +91,8 @@ pub(crate) enum NewContent {
     Text(String),
     /// A blob constant.
     Blob(Addr),
+    /// What a symbolic link says, spelled as paths are.
+    Link(String),
     Absent,
 }
 
@@ -100,6 +102,7 @@ impl NewContent {
         match self {
             Self::Text(_) | Self::Absent => "text",
             Self::Blob(_) => "binary",
+            Self::Link(_) => "link",
         }
     }
 }
@@ -112,6 +115,9 @@ pub(crate) fn edit_file(src: &Node, content: NewContent, moment: &Moment) -> Res
     match content {
         NewContent::Text(text) => {
             patch.insert("text", text);
+        }
+        NewContent::Link(target) => {
+            patch.insert("link", target);
         }
         NewContent::Blob(blob) => {
             // The relation first: no frame names a blob that it does not relate to.
@@ -257,7 +263,9 @@ mod tests {
         assert_eq!(keys(&text), ["text"]);
         let binary = next(&text, NewContent::Blob(blob.clone()));
         assert_eq!((keys(&binary), binary.rel8n_addrs("blob")), (vec!["blob"], vec![blob]));
-        let text = next(&binary, NewContent::Text(String::new()));
+        let link = next(&binary, NewContent::Link("../a".into()));
+        assert_eq!(keys(&link), ["link"]);
+        let text = next(&link, NewContent::Text(String::new()));
         assert_eq!(keys(&text), ["text"]);
         let gone = next(&text, NewContent::Absent);
         assert!(keys(&gone).is_empty());

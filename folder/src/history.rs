@@ -1,6 +1,6 @@
 //! Looking back: the log of a timeline, and what differs between two states of a file.
 
-use crate::content::{Content, KeepNothing, ReadError, node_at, read_file};
+use crate::content::{Content, KeepNothing, ReadError, link_text, node_at, read_file};
 use crate::error::FolderError;
 use crate::folder::Folder;
 use crate::path::EntryPath;
@@ -107,6 +107,7 @@ impl Folder {
             Content::Absent => Side::Absent,
             Content::Text(text) => Side::Text(text),
             Content::Blob(blob) => Side::Other(blob.addr.to_string()),
+            Content::Link(target) => Side::Text(link_text(&target)),
         })
     }
 

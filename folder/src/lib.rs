@@ -6,15 +6,16 @@
 //! old contents as new frames, [`Folder::conflicts`] and [`Folder::resolve`] settle what both sides changed, [`log`]
 //! and [`Folder::diff`] look back. A [`Watch`] tells when there is something to take.
 //!
-//! How it is kept: every file has a timeline of its own, whose frames hold a text, a JSON document, or the list of a
-//! binary file's chunks. Which files there are stands in 256 more timelines, the shards, by a hash of the path, so
+//! How it is kept: every file has a timeline of its own, whose frames hold a text (a JSON document is one), the list of a
+//! binary file's chunks, or what a symbolic link says. Which files there are stands in 256 more timelines, the shards, by a hash of the path, so
 //! that devices that add different files seldom edit the same frame. The first frames of both follow from the folder
 //! and the path alone: two devices that add the same file, without knowing of each other, edit one timeline.
 //!
 //! What it refuses to do:
 //! * to lose work: a checkout overwrites only what a snapshot holds ([`FolderError::Unsaved`]), and a file that is
 //!   saved at the very moment of the checkout stays;
-//! * to touch anything outside the folder: symbolic links are never followed, and names that could lead out, or mean
+//! * to touch anything outside the folder: symbolic links are never followed, those that lead outside not even made,
+//!   and names that could lead out, or mean
 //!   something else on another system, are refused one by one ([`PathProblem`]);
 //! * to talk to anybody: it knows no network and no identity, takes time and entropy from its caller ([`Moments`]),
 //!   prints nothing and reads no settings.
@@ -54,15 +55,18 @@ mod folder;
 mod frames;
 mod history;
 mod json;
+mod links;
 mod names;
 mod origin;
 mod path;
 mod record;
 mod resolving;
+mod rules;
 mod scan;
 mod snapshot;
 mod tree;
 mod undo;
+mod untrack;
 mod walk;
 mod watch;
 mod writer;
@@ -71,13 +75,14 @@ pub use checkout::{CheckoutOpts, CheckoutReport};
 pub use conflict::{Conflict, conflicts, new_conflicts};
 pub use content::TEXT_BYTES_MAX;
 pub use error::FolderError;
-pub use folder::{Entry, Folder, Moments, Progress, Refused, Skipped};
+pub use folder::{Entry, Folder, FolderOpts, Moments, Progress, Refused, Skipped};
 pub use history::{Diff, LogEntry, log};
 pub use ibgib::conflict::Resolution;
 pub use names::Twin;
 pub use origin::{ConflictOrigin, EditOrigin, conflict_origins};
 pub use path::{COMPONENT_BYTES_MAX, EntryPath, PATH_BYTES_MAX, PathProblem};
 pub use resolving::ResolutionReport;
+pub use rules::{RuleChange, Widened};
 pub use scan::{Change, ChangeKind, StatusReport};
 pub use snapshot::SnapshotReport;
 pub use undo::{UndoKind, UndoPlan, UndoReport};

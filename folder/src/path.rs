@@ -138,19 +138,7 @@ impl EntryPath {
     }
 
     fn decode(&self) -> Option<Vec<u8>> {
-        let mut out = Vec::with_capacity(self.0.len());
-        let mut rest = self.0.as_bytes();
-        while let Some((&b, tail)) = rest.split_first() {
-            rest = tail;
-            if b != b'%' {
-                out.push(b);
-                continue;
-            }
-            let digits = rest.get(..2).filter(|d| d.iter().all(u8::is_ascii_hexdigit))?;
-            out.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
-            rest = &rest[2..];
-        }
-        Some(out)
+        decode(&self.0)
     }
 }
 
@@ -177,7 +165,7 @@ pub(crate) fn is_control(name: &OsStr) -> bool {
     name == ".ibgib" || name == ".ibgib.new" || dotted(name.as_bytes())
 }
 
-fn encode(bytes: &[u8]) -> String {
+pub(crate) fn encode(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         out.push_str(&chunk.valid().replace('%', "%25"));
@@ -186,6 +174,23 @@ fn encode(bytes: &[u8]) -> String {
         }
     }
     out
+}
+
+/// The bytes that [`encode`] gives this text for, and others; `None` if a `%` is followed by no two digits.
+pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&b, tail)) = rest.split_first() {
+        rest = tail;
+        if b != b'%' {
+            out.push(b);
+            continue;
+        }
+        let digits = rest.get(..2).filter(|d| d.iter().all(u8::is_ascii_hexdigit))?;
+        out.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
+        rest = &rest[2..];
+    }
+    Some(out)
 }
 
 /// What a name is on file systems that ignore case and Unicode forms. Up and down again, because `ß` and `ſ` only

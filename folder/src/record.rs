@@ -106,7 +106,12 @@ impl Base {
         if let Some(s) = self.stat {
             let numbers = [s.size.to_string(), s.mtime.to_string(), s.ctime.to_string(), s.inode.to_string()];
             items.extend(numbers);
-            items.push(if s.exec { "x" } else { "-" }.into());
+            let kind = match s {
+                Stat { link: true, .. } => "l",
+                Stat { exec: true, .. } => "x",
+                _ => "-",
+            };
+            items.push(kind.into());
         }
         strings(items)
     }
@@ -122,6 +127,7 @@ impl Base {
                 ctime: ctime.parse().ok()?,
                 inode: inode.parse().ok()?,
                 exec: exec == "x",
+                link: exec == "l",
             }),
             _ => return None,
         };
@@ -146,7 +152,10 @@ mod tests {
 
     fn base(n: u8, inode: Option<u64>) -> Base {
         let addr = Addr::new("file", &format!("{n:064X}")).unwrap();
-        Base { addr, stat: inode.map(|inode| Stat { size: 3, mtime: 5, ctime: 6, inode, exec: true }) }
+        Base {
+            addr,
+            stat: inode.map(|inode| Stat { size: 3, mtime: 5, ctime: 6, inode, exec: inode != 9, link: inode == 9 }),
+        }
     }
 
     #[test]
@@ -157,6 +166,7 @@ mod tests {
             Record { base: base(1, Some(1)), at: None, next: Some(base(2, None)) },
             Record { base: base(1, Some(1)), at: EntryPath::from_key("/a b").ok(), next: Some(base(2, None)) },
             Record { base: base(1, Some(1)), at: EntryPath::from_key("/b").ok(), next: None },
+            Record { base: base(1, Some(9)), at: None, next: None },
         ] {
             assert_eq!(Record::from_bytes(&record.to_bytes()), Some(record));
         }
@@ -167,7 +177,7 @@ mod tests {
 
     #[test]
     fn the_inode_settles_a_cut_checkout() {
-        let found = |inode| OnDisk::File(Stat { size: 9, mtime: 9, ctime: 9, inode, exec: false });
+        let found = |inode| OnDisk::File(Stat { size: 9, mtime: 9, ctime: 9, inode, exec: false, link: false });
         let settled = |inode| {
             let mut record = Record { next: Some(base(2, Some(2))), ..Record::from(base(1, Some(1))) };
             assert!(record.settle(inode));
@@ -181,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_change_in_the_same_tick_is_never_clean() {
-        let stat = Stat { size: 3, mtime: 5, ctime: 6, inode: 1, exec: false };
+        let stat = Stat { size: 3, mtime: 5, ctime: 6, inode: 1, exec: false, link: false };
         assert_eq!(stat.settled(7), stat);
         let addr = base(1, None).addr;
         assert!(!Base { addr, stat: Some(stat.settled(6)) }.is_clean(OnDisk::File(stat)));

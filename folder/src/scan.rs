@@ -6,7 +6,9 @@ use crate::folder::{Folder, Moments, Progress, Skipped};
 use crate::frames::{NewContent, Node, edit_file};
 use crate::path::{EntryPath, fold};
 use crate::record::{Base, Record};
+use crate::rules;
 use crate::tree::{OnDisk, Stat};
+use crate::untrack::{self, UNTRACKED};
 use crate::walk::walk;
 use crate::writer::Writer;
 use ibgib::Addr;
@@ -128,10 +130,31 @@ impl Folder {
     }
 
     /// Compares every file with its record. Changed files become frames on the way if they are taken.
-    pub(crate) async fn scan(&self, taking: Option<Taking<'_, '_>>) -> Result<Scan, FolderError> {
+    pub(crate) async fn scan(&self, mut taking: Option<Taking<'_, '_>>) -> Result<Scan, FolderError> {
         let records = self.file_records().await?;
-        let walked = walk(self.tree.path())?;
-        let mut scan = Scan { skipped: walked.skipped, records, ..Scan::default() };
+        let mut walked = walk(self.tree.path(), self.opts())?;
+        let (agreed, news) = self.agree(&walked, &records).await?;
+        let untracked = self.untracked().await?;
+        let tracked = records.iter().filter(|(_, record)| record.base.stat.is_some());
+        let tracked: BTreeSet<EntryPath> = tracked.map(|(path, record)| record.on_disk(path).clone()).collect();
+        let kept_back = rules::keep_back(&mut walked, &agreed, |path| tracked.contains(path));
+        let mut skipped = std::mem::take(&mut walked.skipped);
+        skipped.extend(rules::skipped(kept_back));
+        let here: BTreeSet<EntryPath> =
+            untracked.iter().filter(|path| walked.files.contains_key(path)).cloned().collect();
+        for path in here.difference(&tracked) {
+            walked.files.remove(path);
+            skipped.push(Skipped { path: path.to_string(), reason: UNTRACKED.to_owned() });
+        }
+        if let Some(taking) = &mut taking {
+            if news {
+                rules::remember(taking.writer, &agreed);
+            }
+            if here != untracked {
+                untrack::remember(taking.writer, &here);
+            }
+        }
+        let mut scan = Scan { skipped, records, ..Scan::default() };
         let mut work: BTreeMap<EntryPath, OnDisk> = BTreeMap::new();
         for (path, record) in &scan.records {
             // What is not in the walk may be gone, or ignored since: tracked files stay tracked.
@@ -151,6 +174,12 @@ impl Folder {
                 work.insert(path.clone(), found);
             }
         }
+        let is_fine = |path: &EntryPath| match self.tree.read_link(path) {
+            Ok(Some(target)) => self.tree.link_problem(path, &target).is_none(),
+            _ => false,
+        };
+        let links = walked.files.iter().filter(|(path, stat)| stat.link && is_fine(path));
+        let links: Vec<EntryPath> = links.map(|(path, _)| path.clone()).collect();
         let standing: BTreeSet<&EntryPath> = scan.records.values().filter_map(|record| record.at.as_ref()).collect();
         for (path, stat) in walked.files {
             match scan.records.get(&path) {
@@ -181,7 +210,9 @@ impl Folder {
             match found {
                 OnDisk::File(_) => scanner.file(&path).await?,
                 OnDisk::Nothing | OnDisk::Directory => scanner.gone(&path).await?,
-                // A link in a file's place is not taken, and no reason to delete the file everywhere.
+                // A link to somewhere in the folder that is where its directory was is taken instead of it.
+                OnDisk::Blocked(_) if links.iter().any(|link| path.is_within(link)) => scanner.gone(&path).await?,
+                // What else is in its place is not taken, and no reason to delete the file everywhere.
                 OnDisk::Blocked(why) => scanner.skip(&path, why.into()),
             }
             // Of a file that was skipped, or that has grown meanwhile, other bytes were read than it had.

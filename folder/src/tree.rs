@@ -2,6 +2,7 @@
 //! symbolic link, so nothing outside the folder can be read or written whatever happens to the tree meanwhile.
 
 use crate::error::FolderError;
+use crate::links;
 use crate::path::EntryPath;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -14,6 +15,8 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 
 const CHANGED: &str = "changed while it was checked out";
+/// Why a file does not come where a link is that nobody expected.
+pub(crate) const LINK: &str = "a symbolic link";
 
 /// The root of a folder.
 #[derive(Debug)]
@@ -35,16 +38,19 @@ pub(crate) struct Stat {
     pub(crate) inode: u64,
     /// Whether the owner may execute it.
     pub(crate) exec: bool,
+    /// Whether it is a symbolic link, and not what it leads to.
+    pub(crate) link: bool,
 }
 
 /// What stands at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OnDisk {
     Nothing,
+    /// A regular file or a symbolic link.
     File(Stat),
     /// A directory.
     Directory,
-    /// A symbolic link or special file, there or on the way.
+    /// A special file, or a symbolic link on the way.
     Blocked(&'static str),
 }
 
@@ -120,6 +126,42 @@ impl Tree {
         Ok(file.metadata()?.is_file().then_some(file))
     }
 
+    /// What the symbolic link at `path` says; `None` if there is none.
+    pub(crate) fn read_link(&self, path: &EntryPath) -> io::Result<Option<Vec<u8>>> {
+        let (dir, name) = match self.parent(path, false) {
+            Ok(found) => found,
+            Err(Unreachable::Io(e)) => return Err(e),
+            Err(_) => return Ok(None),
+        };
+        match rustix::fs::readlinkat(&dir, &name, Vec::new()) {
+            Ok(target) => Ok(Some(target.into_bytes())),
+            Err(Errno::NOENT | Errno::INVAL) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Why a link at `path` that says `target` is not synced, if it is not.
+    pub(crate) fn link_problem(&self, path: &EntryPath, target: &[u8]) -> Option<links::Problem> {
+        let mut above = match links::leads_to(path, target) {
+            Ok(to) => to.and_then(|to| to.parent()),
+            Err(problem) => return Some(problem),
+        };
+        while let Some(dir) = above {
+            if matches!(self.look(&dir), Ok(OnDisk::File(Stat { link: true, .. }) | OnDisk::Blocked(_))) {
+                return Some(links::THROUGH);
+            }
+            above = dir.parent();
+        }
+        None
+    }
+
+    /// A new temporary link on the folder's file system.
+    pub(crate) fn tmp_link(&self, name: &str, target: &[u8]) -> io::Result<Stat> {
+        let at = self.tmp.join(name);
+        std::os::unix::fs::symlink(OsStr::from_bytes(target), &at)?;
+        Ok(stat_of(&std::fs::symlink_metadata(&at)?))
+    }
+
     /// A new temporary file on the folder's file system. `like` is the mode of the file it will replace.
     pub(crate) fn tmp_file(&self, name: &str, like: Option<u32>, exec: bool) -> io::Result<File> {
         let mut options = File::options();
@@ -156,6 +198,7 @@ impl Tree {
         match look_at(&dir, &last).map_err(|e| e.to_string())? {
             OnDisk::Directory => remove_empty(&dir, &last).map_err(|_| "a directory is in the way".to_owned())?,
             OnDisk::Blocked(why) => return Err(why.into()),
+            found @ OnDisk::File(Stat { link: true, .. }) if found != expected => return Err(LINK.into()),
             found if found != expected => return Err(CHANGED.into()),
             _ => {}
         }
@@ -177,6 +220,7 @@ impl Tree {
         match look_at(&dir, &name).map_err(|e| e.to_string())? {
             OnDisk::Nothing => return Ok(()),
             OnDisk::Blocked(why) => return Err(why.into()),
+            found @ OnDisk::File(Stat { link: true, .. }) if found != expected => return Err(LINK.into()),
             found if found != expected => return Err(CHANGED.into()),
             _ => {}
         }
@@ -220,7 +264,7 @@ impl Tree {
                 Ok(fd) => fd,
                 Err(Errno::NOENT) => return Err(Unreachable::Missing),
                 Err(Errno::LOOP | Errno::NOTDIR) => {
-                    let file = matches!(look_at(&dir, &component), Ok(OnDisk::File(_)));
+                    let file = matches!(look_at(&dir, &component), Ok(OnDisk::File(Stat { link: false, .. })));
                     return Err(if file {
                         Unreachable::FileOnTheWay
                     } else {
@@ -360,15 +404,15 @@ fn look_at(dir: impl AsFd, name: &OsStr) -> io::Result<OnDisk> {
         Err(e) => return Err(e.into()),
     };
     Ok(match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => OnDisk::File(Stat {
+        kind @ (FileType::RegularFile | FileType::Symlink) => OnDisk::File(Stat {
             size: u64::try_from(stat.st_size).unwrap_or(0),
             mtime: nanos(stat.st_mtime, stat.st_mtime_nsec as i64),
             ctime: nanos(stat.st_ctime, stat.st_ctime_nsec as i64),
             inode: stat.st_ino,
-            exec: stat.st_mode & 0o100 != 0,
+            exec: kind == FileType::RegularFile && stat.st_mode & 0o100 != 0,
+            link: kind == FileType::Symlink,
         }),
         FileType::Directory => OnDisk::Directory,
-        FileType::Symlink => OnDisk::Blocked("a symbolic link"),
         _ => OnDisk::Blocked("a special file"),
     })
 }
@@ -387,7 +431,8 @@ pub(crate) fn stat_of(meta: &std::fs::Metadata) -> Stat {
         mtime: nanos(meta.mtime(), meta.mtime_nsec()),
         ctime: nanos(meta.ctime(), meta.ctime_nsec()),
         inode: meta.ino(),
-        exec: meta.mode() & 0o100 != 0,
+        exec: !meta.is_symlink() && meta.mode() & 0o100 != 0,
+        link: meta.is_symlink(),
     }
 }
 

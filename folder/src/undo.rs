@@ -379,6 +379,7 @@ pub(crate) fn renew(content: Content) -> NewContent {
     match content {
         Content::Absent => NewContent::Absent,
         Content::Text(text) => NewContent::Text(text),
+        Content::Link(target) => NewContent::Link(target),
         Content::Blob(blob) => NewContent::Blob(blob.addr),
     }
 }

@@ -1,11 +1,15 @@
 //! Which files of the folder there are: the walk and the ignore rules.
 
-use crate::Skipped;
 use crate::error::FolderError;
+use crate::folder::{FolderOpts, Skipped};
 use crate::path::{EntryPath, is_control};
+use crate::rules::{self, Rules, Texts, unreadable};
 use crate::tree::{Stat, stat_of};
-use ignore::WalkBuilder;
+use rustix::fs::OFlags;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{DirEntry, File};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// What a walk found.
@@ -15,73 +19,120 @@ pub(crate) struct Walk {
     pub(crate) skipped: Vec<Skipped>,
     /// Where files may change: the directories that it went through, all but ignored ones, the root among them.
     pub(crate) dirs: BTreeSet<PathBuf>,
+    /// The ignore files that it went by.
+    pub(crate) rules: Texts,
 }
 
-/// Lists the regular files below `root` that no `.ibgibignore` excludes.
-pub(crate) fn walk(root: &Path) -> Result<Walk, FolderError> {
-    let mut builder = WalkBuilder::new(root);
-    builder
-        .standard_filters(false)
-        .parents(false)
-        .follow_links(false)
-        .add_custom_ignore_filename(".ibgibignore")
-        .filter_entry(|entry| entry.depth() == 0 || !is_control(entry.file_name()));
+/// Lists the regular files and the links below `root` that no ignore file leaves out.
+pub(crate) fn walk(root: &Path, opts: FolderOpts) -> Result<Walk, FolderError> {
     let mut out = Walk::default();
-    for entry in builder.build() {
-        let entry = match entry {
-            Ok(entry) => entry,
-            Err(error) => {
-                let (path, reason) = blame(&error, root);
-                if path.is_empty() {
-                    // The root itself cannot be read: an empty answer would look like a folder of deleted files.
-                    return Err(FolderError::Io { path: root.to_owned(), source: std::io::Error::other(reason) });
-                }
-                out.skipped.push(Skipped { path, reason });
+    let mut rules = Rules::default();
+    let mut todo: Vec<Option<EntryPath>> = vec![None];
+    while let Some(dir) = todo.pop() {
+        let at = dir.as_ref().map_or_else(|| root.to_owned(), |dir| on_disk(root, dir));
+        let listed = read_rules(&at, root, opts, &mut out, &mut rules).and_then(|()| std::fs::read_dir(&at));
+        let entries = match (listed, &dir) {
+            (Ok(entries), _) => entries,
+            // The root itself cannot be read: an empty answer would look like a folder of deleted files.
+            (Err(error), None) => return Err(FolderError::io(root)(error)),
+            // Gone since the directory above was read.
+            (Err(error), Some(_)) if error.kind() == io::ErrorKind::NotFound => continue,
+            (Err(error), Some(dir)) => {
+                out.skip(dir, error.to_string());
                 continue;
             }
         };
-        let kind = entry.file_type();
-        if kind.is_some_and(|k| k.is_dir()) {
-            out.dirs.insert(entry.path().to_owned());
-            continue;
-        }
-        let Some(path) = relative(entry.path(), root) else { continue };
-        let mut skip = |reason: String| out.skipped.push(Skipped { path: path.to_string(), reason });
-        match (kind, path.check()) {
-            // Names that are a danger elsewhere only are kept: what this disk holds must not be lost.
-            (_, Err(problem)) if !problem.is_unportable() => skip(problem.to_string()),
-            (Some(kind), _) if kind.is_symlink() => skip("a symbolic link".into()),
-            (Some(kind), _) if kind.is_file() => match entry.metadata() {
-                Ok(meta) => {
-                    out.files.insert(path, stat_of(&meta));
+        out.dirs.insert(at);
+        for entry in entries {
+            match entry {
+                Ok(entry) => out.entry(&entry, root, &rules, &mut todo),
+                Err(error) => {
+                    let path = dir.as_ref().map(ToString::to_string).unwrap_or_default();
+                    out.skipped.push(Skipped { path, reason: error.to_string() });
                 }
-                // Gone since the directory was read.
-                Err(error) if is_not_found(&error) => {}
-                Err(error) => skip(error.to_string()),
-            },
-            _ => skip("a special file".into()),
+            }
         }
     }
     Ok(out)
 }
 
+impl Walk {
+    fn skip(&mut self, path: &EntryPath, reason: String) {
+        self.skipped.push(Skipped { path: path.to_string(), reason });
+    }
+
+    fn entry(&mut self, entry: &DirEntry, root: &Path, rules: &Rules, todo: &mut Vec<Option<EntryPath>>) {
+        if is_control(&entry.file_name()) {
+            return;
+        }
+        let Some(path) = relative(&entry.path(), root) else { return };
+        let kind = match entry.file_type() {
+            Ok(kind) => kind,
+            Err(error) => return self.skip(&path, error.to_string()),
+        };
+        if rules.leaves_out(&path, kind.is_dir()) {
+            return;
+        }
+        if kind.is_dir() {
+            todo.push(Some(path));
+            return;
+        }
+        // Names that are a danger elsewhere only are kept: what this disk holds must not be lost.
+        if let Err(problem) = path.check()
+            && !problem.is_unportable()
+        {
+            return self.skip(&path, problem.to_string());
+        }
+        if !kind.is_file() && !kind.is_symlink() {
+            return self.skip(&path, "a special file".into());
+        }
+        match entry.metadata() {
+            Ok(meta) => drop(self.files.insert(path, stat_of(&meta))),
+            // Gone since the directory was read.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => self.skip(&path, error.to_string()),
+        }
+    }
+}
+
+/// Adds the rules of the ignore files in the directory `at`. One that cannot be read leaves nothing out, so nothing of
+/// its directory can be taken.
+fn read_rules(at: &Path, root: &Path, opts: FolderOpts, out: &mut Walk, rules: &mut Rules) -> io::Result<()> {
+    for name in rules::names(opts.gitignore) {
+        let file = at.join(name);
+        // A link would lead to rules outside; a pipe would be waited for.
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
+        let file = match File::options().read(true).custom_flags(flags.cast_signed()).open(&file) {
+            Ok(file) if file.metadata()?.is_file() => file,
+            Ok(_) => continue,
+            Err(error) if error.kind() == io::ErrorKind::NotFound || is_link(&file) => continue,
+            Err(error) => return Err(error),
+        };
+        let Some(path) = relative(&at.join(name), root) else { continue };
+        let mut text = Vec::new();
+        { file }.read_to_end(&mut text)?;
+        if let Some(why) = unreadable(&text) {
+            out.skip(&path, why);
+        }
+        rules.add(&path, &text);
+        out.rules.insert(path, text);
+    }
+    Ok(())
+}
+
+fn is_link(file: &Path) -> bool {
+    file.symlink_metadata().is_ok_and(|meta| meta.is_symlink())
+}
+
+fn on_disk(root: &Path, dir: &EntryPath) -> PathBuf {
+    let mut at = root.to_owned();
+    at.extend(dir.components());
+    at
+}
+
 fn relative(path: &Path, root: &Path) -> Option<EntryPath> {
     let path = path.strip_prefix(root).ok()?;
     (!path.as_os_str().is_empty()).then(|| EntryPath::from_relative(path))
-}
-
-fn is_not_found(error: &ignore::Error) -> bool {
-    error.io_error().is_some_and(|e| e.kind() == std::io::ErrorKind::NotFound)
-}
-
-fn blame(error: &ignore::Error, root: &Path) -> (String, String) {
-    match error {
-        ignore::Error::WithPath { path, err } => {
-            (relative(path, root).map(|p| p.to_string()).unwrap_or_default(), err.to_string())
-        }
-        ignore::Error::WithDepth { err, .. } | ignore::Error::WithLineNumber { err, .. } => blame(err, root),
-        other => (String::new(), other.to_string()),
-    }
 }
 
 #[cfg(test)]
@@ -121,15 +172,26 @@ mod tests {
         }
         std::os::unix::fs::symlink("keep.log", dir.path().join("link")).unwrap();
         std::os::unix::fs::symlink("sub", dir.path().join("linkdir")).unwrap();
-        let walk = walk(dir.path()).unwrap();
+        let walk = walk(dir.path(), FolderOpts::default()).unwrap();
         let files: Vec<&str> = walk.files.keys().map(EntryPath::as_str).collect();
         assert_eq!(
             files,
-            [".gitignore", ".hidden", ".ibgibignore", ".ignore", "keep.log", "sub/.ibgibignore", "sub/open", "sub/top"]
+            [
+                ".gitignore",
+                ".hidden",
+                ".ibgibignore",
+                ".ignore",
+                "keep.log",
+                "link",
+                "linkdir",
+                "sub/.ibgibignore",
+                "sub/open",
+                "sub/top"
+            ]
         );
         let mut skipped: Vec<&str> = walk.skipped.iter().map(|s| s.path.as_str()).collect();
         skipped.sort_unstable();
-        assert_eq!(skipped, [".GIT/hooks/evil", "link", "linkdir"]);
+        assert_eq!(skipped, [".GIT/hooks/evil"]);
         let dirs: Vec<&Path> = walk.dirs.iter().map(|d| d.strip_prefix(dir.path()).unwrap()).collect();
         assert_eq!(dirs, [Path::new(""), Path::new(".GIT"), Path::new(".GIT/hooks"), Path::new("sub")]);
     }

@@ -2,7 +2,7 @@
 
 use crate::checkout::CheckoutReport;
 use crate::error::FolderError;
-use crate::folder::Folder;
+use crate::folder::{Folder, FolderOpts};
 use crate::scan::Change;
 use crate::walk::{Walk, walk};
 use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind};
@@ -40,6 +40,7 @@ pub struct Watch {
     woken: bool,
     /// What the last checkout left for a snapshot.
     left: Vec<Change>,
+    opts: FolderOpts,
 }
 
 impl Watch {
@@ -64,7 +65,14 @@ impl Watch {
             let _ = tell.try_send(());
         });
         let (seen, watched, left) = (Walk::default(), BTreeSet::new(), Vec::new());
-        Self { root: root.to_owned(), watcher, events, moved, watched, seen, woken: false, left }
+        let opts = FolderOpts::default();
+        Self { root: root.to_owned(), watcher, events, moved, watched, seen, woken: false, left, opts }
+    }
+
+    /// As the folder is worked on.
+    #[must_use]
+    pub fn with_opts(self, opts: FolderOpts) -> Self {
+        Self { opts, ..self }
     }
 
     /// Why the system cannot watch the files, if it cannot ([`Watch::woken`] then never comes): whoever wants to know
@@ -79,7 +87,7 @@ impl Watch {
     /// The directory cannot be read.
     pub fn look(&mut self) -> Result<(), FolderError> {
         loop {
-            self.seen = walk(&self.root)?;
+            self.seen = walk(&self.root, self.opts)?;
             let Ok(watcher) = &mut self.watcher else { return Ok(()) };
             let moved = self.moved.swap(false, Ordering::Relaxed);
             for gone in self.watched.difference(&self.seen.dirs) {
@@ -134,7 +142,7 @@ impl Watch {
     /// # Errors
     /// The directory cannot be read.
     pub fn has_changed(&self) -> Result<bool, FolderError> {
-        Ok(walk(&self.root)?.files != self.seen.files)
+        Ok(walk(&self.root, self.opts)?.files != self.seen.files)
     }
 
     /// Waits for an event, and then until the whole folder is quiet: a program may save many files one after the

@@ -4,7 +4,7 @@ use super::syncing::{no_folder, once, which_folder};
 use crate::args::{self, Args};
 use crate::codes::Code;
 use crate::config::ConfigFile;
-use crate::device::{DIR, Device, Layout, lock, moment, parse_addr, start};
+use crate::device::{DIR, Device, GITIGNORE, Layout, lock, moment, parse_addr, start};
 use crate::error::{CliError, Exit};
 use crate::output::Output;
 use crate::report::Made;
@@ -28,6 +28,13 @@ enum Start {
     Unknown,
 }
 
+/// What a new device's `config.toml` says.
+#[derive(Clone, Copy)]
+struct Settings<'a> {
+    remote: Option<&'a str>,
+    gitignore: bool,
+}
+
 pub(crate) async fn init(args: &Args, out: &Output, init: &args::Init) -> Result<Exit, CliError> {
     let root = init.dir.clone().unwrap_or_else(|| start(args));
     let begin = match &init.join {
@@ -37,13 +44,20 @@ pub(crate) async fn init(args: &Args, out: &Output, init: &args::Init) -> Result
     if let Some(url) = &init.remote {
         WebSocketRemote::new(url, Limits::default().message_bytes_max)?;
     }
-    let made = make(args, &root, begin, init.remote.as_deref(), false).await?;
+    let settings = Settings { remote: init.remote.as_deref(), gitignore: init.gitignore };
+    let made = make(args, &root, begin, settings, false).await?;
     out.report(&Made { root, ..made })?;
     Ok(Exit::Done)
 }
 
 /// Makes `.ibgib/` beside its place and renames it in, so that a half-made one never stands there.
-async fn make(args: &Args, given: &Path, begin: Start, remote: Option<&str>, cloning: bool) -> Result<Made, CliError> {
+async fn make(
+    args: &Args,
+    given: &Path,
+    begin: Start,
+    settings: Settings<'_>,
+    cloning: bool,
+) -> Result<Made, CliError> {
     let new = !given.exists();
     fs::create_dir_all(given).map_err(|e| CliError::io(given, &e))?;
     let root = fs::canonicalize(given).map_err(|e| CliError::io(given, &e))?;
@@ -57,9 +71,9 @@ async fn make(args: &Args, given: &Path, begin: Start, remote: Option<&str>, clo
     // Whoever else has an account here reads neither the secret nor the store, whatever the umask says.
     let private = fs::DirBuilder::new().recursive(true).mode(0o700).create(&fresh.0);
     private.map_err(|e| CliError::io(&fresh.0, &e))?;
-    let result = fill(args, &root, &fresh, begin, remote).await;
+    let result = fill(args, &root, &fresh, begin, settings).await;
     let result = result.and_then(|(made, lock)| {
-        if let (true, Some(remote)) = (cloning, remote) {
+        if let (true, Some(remote)) = (cloning, settings.remote) {
             fs::write(fresh.cloning(), remote).map_err(|e| CliError::io(&fresh.cloning(), &e))?;
         }
         fs::rename(&fresh.0, &place)
@@ -83,7 +97,7 @@ async fn fill(
     root: &Path,
     fresh: &Layout,
     begin: Start,
-    remote: Option<&str>,
+    settings: Settings<'_>,
 ) -> Result<(Made, fs::File), CliError> {
     let held = lock(fresh)?;
     // What an init that was killed left behind.
@@ -96,8 +110,11 @@ async fn fill(
         fs::remove_dir_all(fresh.space()).map_err(|e| CliError::io(&fresh.space(), &e))?;
     }
     let mut config = ConfigFile::read(&fresh.config())?;
-    if let Some(remote) = remote {
+    if let Some(remote) = settings.remote {
         config.set("remote", remote);
+    }
+    if settings.gitignore {
+        config.turn_on(GITIGNORE);
     }
     config.write()?;
     let secret = secret::find_or_make(args, fresh, &mut config)?;
@@ -113,7 +130,7 @@ async fn fill(
         root: root.to_owned(),
         folder: folder.map(|f| f.tjp().clone()),
         identity: chain.tjp().clone(),
-        remote: remote.map(str::to_owned),
+        remote: settings.remote.map(str::to_owned),
     };
     Ok((made, held))
 }
@@ -152,7 +169,8 @@ pub(crate) async fn clone(args: &Args, out: &Output, clone: &args::Clone) -> Res
                 "clone into a new directory; to track what is there as part of the folder, use 'ibgib init --join'",
             ));
     }
-    let made = make(args, dir, begin, Some(&clone.url), true).await?;
+    let settings = Settings { remote: Some(&clone.url), gitignore: false };
+    let made = make(args, dir, begin, settings, true).await?;
     let dir = fs::canonicalize(dir).map_err(|e| CliError::io(dir, &e))?;
     out.say(&format!("identity: {}", made.identity));
     finish(args, out, clone, &dir, Device::at(dir.clone())?, &made.identity).await

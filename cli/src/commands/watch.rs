@@ -43,7 +43,7 @@ pub(super) async fn watch(args: &Args, out: &Output, mut device: Device, sync: &
     // Mistakes of the command line are told now.
     let folder = device.folder_tjp().await?;
     scope(args, &device, sync, folder).await?;
-    let root = device.root.clone();
+    let (root, opts) = (device.root.clone(), device.folder_opts());
     drop(device);
     out.say(&format!("watching {}; ctrl-c ends", root.display()));
     let mut watcher = Watcher {
@@ -52,7 +52,7 @@ pub(super) async fn watch(args: &Args, out: &Output, mut device: Device, sync: &
         sync,
         url,
         secret,
-        files: (!sync.no_snapshot).then(|| Watch::new(&root)),
+        files: (!sync.no_snapshot).then(|| Watch::new(&root).with_opts(opts)),
         root,
         told_blind: false,
         connection: SyncConnection::new(remote, limits),

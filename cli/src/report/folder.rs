@@ -63,7 +63,13 @@ pub(super) fn new_conflicts(n: u64) -> String {
 
 /// What a snapshot did not take.
 pub(super) fn left_out(all: &[Skipped]) -> String {
-    all.iter().map(|s| format!("skipped {}: {}\n", shown(&s.path), shown(&s.reason))).collect()
+    let mut text: String = all.iter().map(|s| format!("skipped {}: {}\n", shown(&s.path), shown(&s.reason))).collect();
+    if all.iter().any(|s| s.reason == "ignore_widened") {
+        text.push_str(
+            "rules of ignoring that came from elsewhere would let these leave this device: 'ibgib ignore list'\n",
+        );
+    }
+    text
 }
 
 /// New names that another kind of system cannot hold.
@@ -251,9 +257,7 @@ impl Report for FolderStatus {
         for c in &folder.status.changes {
             text.push_str(&format!("{:8} {}\n", c.change.as_str(), shown(&c.path)));
         }
-        for s in &folder.status.skipped {
-            text.push_str(&format!("skipped  {}: {}\n", shown(&s.path), shown(&s.reason)));
-        }
+        text.push_str(&left_out(&folder.status.skipped));
         match (folder.status.changes.is_empty(), folder.status.skipped.is_empty()) {
             (true, true) => text.push_str("clean\n"),
             // Of what cannot be read, nobody knows.

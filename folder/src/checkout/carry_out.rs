@@ -4,17 +4,21 @@ use super::{CheckoutReport, FileChange};
 use crate::content::{Content, node_at};
 use crate::error::FolderError;
 use crate::folder::{Folder, Progress, Refused};
-use crate::path::EntryPath;
+use crate::path::{EntryPath, decode};
 use crate::record::{Base, Record};
 use crate::tree::{OnDisk, Stat, stat_of, sync_one};
 use crate::writer::Writer;
 use std::collections::BTreeSet;
-use std::io::Write;
+use std::fs::File;
+use std::io::{self, Seek, Write};
 
 /// Files that are written before their records are committed and they are renamed in.
 const BATCH_FILES_MAX: usize = 512;
 /// Bytes, likewise.
 const BATCH_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// The smallest hole.
+const BLOCK_BYTES: usize = 4096;
 
 /// A change whose temporary file is ready.
 struct Ready {
@@ -52,6 +56,40 @@ enum NotReady {
 impl From<FolderError> for NotReady {
     fn from(error: FolderError) -> Self {
         Self::Folder(error)
+    }
+}
+
+/// A file being written, with holes where blocks of nothing but zeros come: a disk image does not grow to its full size.
+struct Sparse {
+    file: File,
+    /// Bytes that came so far.
+    end: u64,
+}
+
+impl Sparse {
+    fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        let is_hole = |block: &[u8]| block.len() == BLOCK_BYTES && block.iter().all(|b| *b == 0);
+        while !bytes.is_empty() {
+            // To the next end of a block of the file.
+            let left = BLOCK_BYTES - (self.end % BLOCK_BYTES as u64) as usize;
+            let (block, rest) = bytes.split_at(left.min(bytes.len()));
+            let mut some = block.len();
+            if is_hole(block) {
+                self.file.seek_relative(BLOCK_BYTES as i64)?;
+            } else {
+                // As many blocks at once as hold something.
+                some += rest.chunks(BLOCK_BYTES).take_while(|block| !is_hole(block)).map(<[u8]>::len).sum::<usize>();
+                self.file.write_all(&bytes[..some])?;
+            }
+            self.end += some as u64;
+            bytes = &bytes[some..];
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> io::Result<File> {
+        self.file.set_len(self.end)?;
+        Ok(self.file)
     }
 }
 
@@ -157,19 +195,26 @@ impl Folder {
             return Ok(None);
         }
         let tmp = format!("{}-{name}", std::process::id());
+        let content = Content::of(&*self.space, &node_at(&*self.space, &change.frame).await?).await?;
+        if let Content::Link(target) = &content {
+            let target = decode(target).unwrap_or_default();
+            // Now that what goes is gone: a directory may come where a link was.
+            if let Some(problem) = self.tree.link_problem(&change.at, &target) {
+                return Err(NotReady::Frame(problem.to_owned()));
+            }
+            let made = self.tree.tmp_link(&tmp, &target);
+            return Ok(Some((tmp, made.map_err(FolderError::io(self.tree.path()))?)));
+        }
         let like = matches!(change.found, OnDisk::File(_)).then(|| self.tree.mode(&change.at)).flatten();
         let made = self.tree.tmp_file(&tmp, like, change.entry.exec);
-        let mut file = made.map_err(FolderError::io(self.tree.path()))?;
-        let content = Content::of(&*self.space, &node_at(&*self.space, &change.frame).await?).await?;
-        let mut written = 0;
-        let mut write = |bytes: &[u8]| -> std::io::Result<()> {
-            file.write_all(bytes)?;
-            written += bytes.len() as u64;
-            wrote(written);
+        let mut file = Sparse { file: made.map_err(FolderError::io(self.tree.path()))?, end: 0 };
+        let mut write = |bytes: &[u8]| -> io::Result<()> {
+            file.write(bytes)?;
+            wrote(file.end);
             Ok(())
         };
         let meta = match content.read(&*self.space, &mut write).await {
-            Ok(()) => sync_one(&file).and_then(|()| file.metadata()),
+            Ok(()) => file.finish().and_then(|file| sync_one(&file).and_then(|()| file.metadata())),
             Err(FolderError::Sink(error)) => Err(error),
             Err(error) if error.bad_frame().is_some() => {
                 self.tree.drop_tmp(&tmp);
