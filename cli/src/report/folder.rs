@@ -64,12 +64,17 @@ pub(super) fn new_conflicts(n: u64) -> String {
 /// What a snapshot did not take.
 pub(super) fn left_out(all: &[Skipped]) -> String {
     let mut text: String = all.iter().map(|s| format!("skipped {}: {}\n", shown(&s.path), shown(&s.reason))).collect();
-    if all.iter().any(|s| s.reason == "ignore_widened") {
-        text.push_str(
-            "rules of ignoring that came from elsewhere would let these leave this device: 'ibgib ignore list'\n",
-        );
-    }
+    text.push_str(kept_back(all));
     text
+}
+
+/// What to do about files that rules from elsewhere would let go.
+fn kept_back(all: &[Skipped]) -> &'static str {
+    if all.iter().any(|s| s.reason == "ignore_widened") {
+        "rules of ignoring that came from elsewhere would let these leave this device: 'ibgib ignore list'\n"
+    } else {
+        ""
+    }
 }
 
 /// New names that another kind of system cannot hold.
@@ -257,7 +262,10 @@ impl Report for FolderStatus {
         for c in &folder.status.changes {
             text.push_str(&format!("{:8} {}\n", c.change.as_str(), shown(&c.path)));
         }
-        text.push_str(&left_out(&folder.status.skipped));
+        for s in &folder.status.skipped {
+            text.push_str(&format!("skipped  {}: {}\n", shown(&s.path), shown(&s.reason)));
+        }
+        text.push_str(kept_back(&folder.status.skipped));
         match (folder.status.changes.is_empty(), folder.status.skipped.is_empty()) {
             (true, true) => text.push_str("clean\n"),
             // Of what cannot be read, nobody knows.
