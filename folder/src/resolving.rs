@@ -110,7 +110,7 @@ impl Folder {
         Ok(match Content::of(&*self.space, &frame).await? {
             Content::Text(text) => Some(text),
             Content::Absent => Some(String::new()),
-            Content::Blob(_) => None,
+            Content::Blob(_) | Content::Link(_) => None,
         })
     }
 
