@@ -4,7 +4,21 @@
 //! What comes from syncing and from servers is told by the protocol's codes instead ([`ibgib_saga::codes`]).
 //! `docs/command.md` holds the same table; a test compares them.
 
-use crate::error::Exit;
+/// Exit codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    Done = 0,
+    Failed = 1,
+    Usage = 2,
+    /// Done, with new conflicts or refused paths.
+    Partly = 3,
+    Integrity = 4,
+    NotFound = 5,
+    Locked = 6,
+    Identity = 7,
+    Peer = 8,
+    Interrupted = 130,
+}
 
 macro_rules! codes {
     ($($name:ident = $text:literal, $exit:ident, $meaning:literal;)*) => {

@@ -98,6 +98,11 @@ impl ConfigFile {
         Ok(Self { path: path.to_owned(), document: document.into_mut() })
     }
 
+    /// Where it stands.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(crate) fn get(&self, key: &str) -> Option<String> {
         self.document.get(key).and_then(Item::as_str).map(str::to_owned)
     }

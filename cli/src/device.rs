@@ -5,11 +5,13 @@ use crate::codes::Code;
 use crate::config::{self, ConfigFile, Setting};
 use crate::error::CliError;
 use crate::output::{Output, show};
+use crate::report::short;
 use crate::secret;
 use ibgib::Addr;
 use ibgib::transform::Moment;
 use ibgib_folder::{EntryPath, Folder, FolderError, FolderOpts};
 use ibgib_keystone::Secret;
+use ibgib_peer::SecretSource;
 use ibgib_peer::entropy::{now_ms, random};
 use ibgib_spaces::{Commit, DurableSpace, Space};
 use rustix::fs::Access;
@@ -216,7 +218,12 @@ impl Device {
 
     /// The identity's secret.
     pub(crate) fn secret(&mut self, args: &Args) -> Result<Secret, CliError> {
-        secret::find(args, &self.layout, &mut self.config)
+        secret::find(args, &self.layout.secret(), &mut self.config)
+    }
+
+    /// As the engine asks for it.
+    pub(crate) fn secret_source(&mut self, args: &Args) -> Result<SecretSource, CliError> {
+        secret::source(args, self.layout.secret(), &mut self.config)
     }
 
     /// How the folder is worked on here.
@@ -256,11 +263,6 @@ impl Device {
         })?;
         Ok((!inside.as_os_str().is_empty()).then(|| EntryPath::from_relative(inside)))
     }
-}
-
-/// A device without a name, told by the digits that its identity begins with.
-pub(crate) fn short(identity: &Addr) -> String {
-    format!("device {}", identity.gib().chars().take(10).collect::<String>())
 }
 
 /// Resolves `.` and `..` by name, since what is named need not exist.

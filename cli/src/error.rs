@@ -1,6 +1,7 @@
 //! Failures, as scripts and people see them.
 
 use crate::codes::Code;
+pub(crate) use crate::codes::Exit;
 use ibgib_folder::FolderError;
 use ibgib_saga::{Code as Protocol, Misuse, Refusal, SagaError, SpaceFailure};
 use ibgib_server::ServeError;
@@ -8,22 +9,6 @@ use ibgib_spaces::settle::AdmitError;
 use ibgib_spaces::{BundleError, CommitError, SpaceError};
 use std::io;
 use std::path::Path;
-
-/// Exit codes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Exit {
-    Done = 0,
-    Failed = 1,
-    Usage = 2,
-    /// Done, with new conflicts or refused paths.
-    Partly = 3,
-    Integrity = 4,
-    NotFound = 5,
-    Locked = 6,
-    Identity = 7,
-    Peer = 8,
-    Interrupted = 130,
-}
 
 /// A failure: what scripts read, and what helps people.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -283,18 +268,23 @@ impl From<SagaError> for CliError {
 
 impl From<ServeError> for CliError {
     fn from(error: ServeError) -> Self {
-        let code = match &error {
+        // What is wrong with a door's address is wrong as it is with the server's own.
+        let cause = match &error {
+            ServeError::Door { why, .. } => &**why,
+            cause => cause,
+        };
+        let code = match cause {
             ServeError::PortInUse(_) => Code::PortInUse,
             ServeError::Permission(_) => Code::Permission,
             ServeError::PlainText(_) => Code::PlainText,
             _ => Code::Listen,
         };
-        let subject = match &error {
+        let subject = match cause {
             ServeError::PortInUse(a) | ServeError::Permission(a) | ServeError::PlainText(a) => a.to_string(),
             ServeError::Listen(a, _) => a.to_string(),
             _ => String::new(),
         };
-        let hint = match &error {
+        let hint = match cause {
             ServeError::PortInUse(_) => "stop what listens there, or choose another port (0 takes a free one)",
             ServeError::Permission(_) => "ports below 1024 need special rights",
             ServeError::PlainText(_) => "use --allow-plain-text inside a tunnel or in a network that you trust",

@@ -73,6 +73,11 @@ impl Style {
     }
 }
 
+/// A device without a name, told by the digits that its identity begins with.
+pub(crate) fn short(identity: &Addr) -> String {
+    format!("device {}", identity.gib().chars().take(10).collect::<String>())
+}
+
 fn paths(all: &[EntryPath]) -> Value {
     strings(all.iter().map(EntryPath::as_str))
 }

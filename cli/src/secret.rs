@@ -3,7 +3,6 @@
 use crate::args::Args;
 use crate::codes::Code;
 use crate::config::{ConfigFile, env};
-use crate::device::{Device, Layout};
 use crate::error::CliError;
 use argon2::{Algorithm, Argon2, Params, Version};
 use ibgib_keystone::Secret;
@@ -136,23 +135,23 @@ impl Origin {
     }
 }
 
-/// A device's secret.
-pub(crate) fn find(args: &Args, device: &Layout, config: &mut ConfigFile) -> Result<Secret, CliError> {
+/// The secret of a device that keeps its own, if it has one, in `file`.
+pub(crate) fn find(args: &Args, file: &Path, config: &mut ConfigFile) -> Result<Secret, CliError> {
     let text = match Origin::of(args).outside()? {
         Some(text) => text,
-        None => read_file(&device.secret())
+        None => read_file(file)
             .map_err(|e| e.hint("give the secret with --secret-file, IBGIB_SECRET_FILE or IBGIB_SECRET_COMMAND"))?,
     };
     derive(&text, config)
 }
 
-/// A new device's secret: the device gets a file with one of its own if none comes from outside.
-pub(crate) fn find_or_make(args: &Args, device: &Layout, config: &mut ConfigFile) -> Result<Secret, CliError> {
+/// A new device's secret: the device gets `file` with one of its own if none comes from outside.
+pub(crate) fn find_or_make(args: &Args, file: &Path, config: &mut ConfigFile) -> Result<Secret, CliError> {
     let text = match Origin::of(args).outside()? {
         Some(text) => text,
         None => {
             let text = Zeroizing::new(entropy::random_hex());
-            write_private(&device.secret(), text.as_bytes())?;
+            write_private(file, text.as_bytes())?;
             Zeroizing::new(text.as_bytes().to_vec())
         }
     };
@@ -168,14 +167,14 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
 /// A device's secret as the engine asks for it, at each connection. It is checked now, handed out once, and read
 /// again where it is kept when another connection needs it: nothing keeps it meanwhile. Only what may be had
 /// once ([`Origin::outside`]) is kept as long as the process.
-pub(crate) fn source(args: &Args, device: &mut Device) -> Result<SecretSource, CliError> {
-    let first = device.secret(args)?;
+pub(crate) fn source(args: &Args, own: PathBuf, config: &mut ConfigFile) -> Result<SecretSource, CliError> {
+    let first = find(args, &own, config)?;
     let file = match Origin::of(args) {
         Origin::File(file) if file.is_file() => file,
-        Origin::Device => device.layout.secret(),
+        Origin::Device => own,
         _ => return Ok(SecretSource::new(move || Ok(first.clone()))),
     };
-    let (first, config) = (Mutex::new(Some(first)), device.layout.config());
+    let (first, config) = (Mutex::new(Some(first)), config.path().to_owned());
     Ok(SecretSource::new(move || {
         let first = first.lock().unwrap_or_else(PoisonError::into_inner).take();
         let again = || derive(&read_file(&file)?, &mut ConfigFile::read(&config)?);

@@ -134,7 +134,7 @@ impl Door for DevTools {
             .route("/spaces/{space}/graph", get(views::graph))
             .route("/spaces/{space}/keystones", get(views::keystones))
             .route("/spaces/{space}/conflicts", get(views::conflicts).post(settle::settle))
-            .route("/spaces/{space}/names", get(names::list))
+            .route("/spaces/{space}/names", get(views::names))
             .route("/sagas", get(feed::sagas))
             .route("/events", get(feed::events))
             .fallback(|| async { ToolError::not_found("this path") })

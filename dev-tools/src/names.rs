@@ -1,16 +1,10 @@
 //! What people call a timeline: the path of a folder's file, the name that data gives itself.
 
-use crate::Shared;
-use crate::answer::{ToolError, answer, maybe};
-use crate::views::{Answer, named};
-use axum::extract::{Path, State};
-use ibgib::{Addr, IbGib, Value, Verified, object};
+use crate::answer::ToolError;
+use ibgib::{Addr, IbGib, Value, Verified};
 use ibgib_spaces::{Kind, Space};
 use std::collections::HashMap;
-use std::sync::Arc;
 
-/// Names of one answer.
-const NAMES_MAX: usize = 10_000;
 /// Nodes loaded at once.
 const BATCH: usize = 64;
 
@@ -28,6 +22,11 @@ pub(crate) struct Name {
 impl Names {
     pub(crate) fn of(&self, tjp: &Addr) -> Option<&Name> {
         self.0.get(tjp)
+    }
+
+    /// All of them, in any order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Addr, &Name)> {
+        self.0.iter()
     }
 
     /// Reads the tips of everything but files and shards first, then the shards, which hold the files' paths.
@@ -77,13 +76,4 @@ async fn frames<'a>(space: &dyn Space, tips: Vec<(&'a Addr, &Addr)>) -> Vec<(&'a
         out.extend(tips.iter().zip(nodes).filter_map(|((tjp, _), node)| Some((*tjp, node?))));
     }
     out
-}
-
-/// `GET spaces/{space}/names`.
-pub(crate) async fn list(State(shared): State<Arc<Shared>>, Path(space): Path<String>) -> Answer {
-    let names = Names::read(&*named(&shared, &space)?).await?;
-    let names = names.0.iter().take(NAMES_MAX).map(|(tjp, name)| {
-        object([("tjp", tjp.into()), ("name", name.name.as_str().into()), ("folder", maybe(name.folder.as_deref()))])
-    });
-    Ok(answer(&names.collect::<Vec<_>>().into()))
 }

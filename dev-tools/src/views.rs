@@ -20,6 +20,8 @@ use std::time::Instant;
 
 /// Entries of one answer, unless fewer are asked for.
 const LIST_MAX: usize = 500;
+/// Names of one answer.
+const NAMES_MAX: usize = 10_000;
 /// Nodes of one graph.
 const GRAPH_MAX: usize = 100_000;
 /// Nodes loaded at once.
@@ -118,6 +120,15 @@ pub(crate) async fn spaces(State(shared): State<Arc<Shared>>) -> Answer {
         ]));
     }
     Ok(answer(&out.into()))
+}
+
+/// `GET spaces/{space}/names`.
+pub(crate) async fn names(State(shared): State<Arc<Shared>>, Path(space): Path<String>) -> Answer {
+    let names = Names::read(&*named(&shared, &space)?).await?;
+    let names = names.iter().take(NAMES_MAX).map(|(tjp, name)| {
+        object([("tjp", tjp.into()), ("name", name.name.as_str().into()), ("folder", maybe(name.folder.as_deref()))])
+    });
+    Ok(answer(&names.collect::<Vec<_>>().into()))
 }
 
 /// `POST spaces/{space}/fsck`.

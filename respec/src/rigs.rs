@@ -32,7 +32,7 @@ impl Rig {
     /// runtime with one thread and a paused clock: then nothing but the seed decides what happens when.
     pub fn simulation(seed: &str, with_identity: bool, faults: Faults) -> Self {
         let (mut stage, host) = in_process(seed, with_identity);
-        stage.remote = Arc::new(Simulated::new(Innerspace::new(host), faults));
+        stage.remote = Arc::new(Simulated::new(Arc::new(Innerspace::new(host)), faults));
         Self { stage, server: None, _dir: None }
     }
 

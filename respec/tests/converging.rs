@@ -225,7 +225,7 @@ impl World {
         to: usize,
     ) -> impl Future<Output = Result<(), ibgib_saga::SagaError>> + use<> {
         let faults = Faults { seed: sync.seed, delay_ms_max: 50, cut_one_in: sync.cut_one_in, ..Faults::default() };
-        let remote = Arc::new(Simulated::new(Innerspace::new(Arc::clone(&self.hosts[to])), faults));
+        let remote = Arc::new(Simulated::new(Arc::new(Innerspace::new(Arc::clone(&self.hosts[to]))), faults));
         let direction = [Direction::Both, Direction::Both, Direction::Pull, Direction::Push][usize::from(sync.way)];
         let limits = Limits { idle_ms_max: 5_000, ..Limits::default() };
         let options = SyncOptions { direction, limits, ..SyncOptions::default() };
@@ -301,9 +301,15 @@ impl World {
         let deleted: HashSet<&String> = self.done.values().flat_map(|d| &d.deleted).collect();
         for line in self.done.values().flat_map(|d| &d.inserted) {
             let count = text.lines().filter(|l| l == line).count();
-            // A text that one side emptied and the other edited stands whole, and a conflict says so.
-            let emptied = |stone: &IbGib| ["base", "orphan"].iter().any(|side| stone.datum(side) == Some(&"".into()));
-            let back = count == 1 && stones.iter().any(|stone| emptied(stone));
+            // A text that one side emptied and the other edited stands whole, and a conflict says so: it tells the line.
+            let side = |stone: &IbGib, name| stone.datum(name).and_then(Value::as_str).map(str::to_owned);
+            let told = |stone: &IbGib| match [side(stone, "base"), side(stone, "orphan")] {
+                [Some(base), Some(orphan)] if base.is_empty() || orphan.is_empty() => {
+                    base.lines().chain(orphan.lines()).any(|told| told == line)
+                }
+                _ => false,
+            };
+            let back = count == 1 && stones.iter().any(|stone| told(stone));
             assert!(count == usize::from(!deleted.contains(line)) || back, "{line} in {text}");
         }
     }

@@ -28,50 +28,8 @@ use std::time::Duration;
 
 type Packets = Arc<Mutex<Vec<Packet>>>;
 
-/// A remote whose links go through somebody's hands.
-struct Between {
-    inner: Arc<dyn Remote>,
-    hands: Box<dyn Fn(Link) -> Link + Send + Sync>,
-}
-
-impl std::fmt::Debug for Between {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Between").field("inner", &self.inner).finish_non_exhaustive()
-    }
-}
-
-#[async_trait]
-impl Remote for Between {
-    async fn audience(&self) -> Result<String, SagaError> {
-        self.inner.audience().await
-    }
-    async fn identity_tip(&self, tjp: &Addr) -> Result<Option<Addr>, SagaError> {
-        self.inner.identity_tip(tjp).await
-    }
-    async fn keystone_frames(&self, tip: &Addr) -> Result<Vec<Verified<IbGib>>, SagaError> {
-        self.inner.keystone_frames(tip).await
-    }
-    async fn node(&self, addr: &Addr) -> Result<Option<Verified<IbGib>>, SagaError> {
-        self.inner.node(addr).await
-    }
-    async fn post_genesis_keystone(&self, genesis: &Verified<IbGib>) -> Result<(), SagaError> {
-        self.inner.post_genesis_keystone(genesis).await
-    }
-    async fn post_evolution(
-        &self,
-        tjp: &Addr,
-        frames: &[Verified<IbGib>],
-        session: Option<&Verified<IbGib>>,
-    ) -> Result<(), SagaError> {
-        self.inner.post_evolution(tjp, frames, session).await
-    }
-    async fn open(&self) -> Result<Link, SagaError> {
-        Ok((self.hands)(self.inner.open().await?))
-    }
-}
-
 /// Keeps what the sender sends.
-fn wiretap(inner: Arc<dyn Remote>, sent: Packets) -> Between {
+fn wiretap(inner: Arc<dyn Remote>, sent: Packets) -> Simulated {
     let hands = move |Link { tx, rx }: Link| {
         let (ours, mut theirs) = tokio::sync::mpsc::channel::<Packet>(16);
         let sent = Arc::clone(&sent);
@@ -85,14 +43,14 @@ fn wiretap(inner: Arc<dyn Remote>, sent: Packets) -> Between {
         });
         Link { tx: ours, rx }
     };
-    Between { inner, hands: Box::new(hands) }
+    Simulated::between(inner, hands)
 }
 
 /// What becomes of the list of an answer.
 type Change = fn(&mut Vec<String>);
 
 /// Changes what the receiver tells about the timelines, as a lying receiver would: digest and addresses fit.
-fn liar(inner: Arc<dyn Remote>, change: Change) -> Between {
+fn liar(inner: Arc<dyn Remote>, change: Change) -> Simulated {
     let hands = move |Link { tx, mut rx }: Link| {
         let (told, lies) = tokio::sync::mpsc::channel(16);
         tokio::spawn(async move {
@@ -126,7 +84,7 @@ fn liar(inner: Arc<dyn Remote>, change: Change) -> Between {
         });
         Link { tx, rx: lies }
     };
-    Between { inner, hands: Box::new(hands) }
+    Simulated::between(inner, hands)
 }
 
 fn turn_of(envelope: &Envelope) -> Turn {

@@ -250,7 +250,7 @@ async fn an_answer_that_nobody_takes_is_given_up() {
     space.commit(Commit { nodes, ..Commit::default() }).await.unwrap();
     let options = ServeOptions { write_ms_max: 200, graphs_max: 1, ..ServeOptions::default() };
     let server = server(space, options).await;
-    let addr = ibgib_peer::encode(root.addr().as_str());
+    let addr = root.addr().as_str().replace('^', "%5E");
     let get = format!("GET /api/v1/ibgibs/{addr}?getGraph=true HTTP/1.1\r\nhost: localhost\r\n\r\n");
     let mut unread = tokio::net::TcpStream::connect(server.address()).await.unwrap();
     unread.write_all(get.as_bytes()).await.unwrap();

@@ -16,6 +16,11 @@ const LOAD_BYTES: usize = 4 * 1024 * 1024;
 /// Nodes that are asked for at once, so that a question stays small however small the nodes are.
 pub(crate) const LOAD_NODES: usize = 1_024;
 
+/// Whether nodes at this address may travel as payload: keystones and transcripts move by their own rules.
+pub fn is_payload(addr: &Addr) -> bool {
+    !matches!(addr.ib().split(' ').next(), Some("keystone" | "saga" | "saga_msg" | "saga_context"))
+}
+
 /// Asks for nodes of the own space, in order: at least one, and as many as fit the bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Load {
@@ -247,8 +252,7 @@ impl<L: Line> Incoming<L> {
         }
         self.nodes_left -= 1;
         let node = Verified::parse(text).map_err(|e| SagaError::misbehaved(Breach::BadNode, e.to_string()))?;
-        let kind = node.ib.split(' ').next().unwrap_or("");
-        if matches!(kind, "keystone" | "saga" | "saga_msg" | "saga_context") || node.addr().is_primitive() {
+        if !is_payload(node.addr()) || node.addr().is_primitive() {
             return Err(SagaError::misbehaved(
                 Breach::PayloadKind,
                 format!("{} may not travel as payload: keystones and transcripts move by their own rules", node.addr()),

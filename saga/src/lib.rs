@@ -129,6 +129,7 @@ pub use ask::{
 pub use codes::{Blame, Code, Refusal};
 pub use error::{Breach, IdentityRefusal, Misuse, OwnIdentity, SagaError, SpaceFailure};
 pub use fingerprint::Fingerprint;
+pub use flow::is_payload;
 pub use limits::Limits;
 pub use plan::{Need, Plan, Planner};
 pub use receiver::{Receiver, ReceiverDone, ReceiverInput, ReceiverOutput};

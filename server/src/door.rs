@@ -33,6 +33,13 @@ pub trait Door: fmt::Debug + Send + Sync {
     /// What it answers. No path may be the server's own or another door's on the same listener.
     fn routes(&self) -> Router;
 
+    /// Makes ready what its routes need, once all addresses are bound and before anything is answered. An error says
+    /// what is not to be had: the server does not start then, and tells it with the door's name
+    /// ([`ServeError::Door`](crate::ServeError::Door)).
+    fn start(&self) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async { Ok(()) })
+    }
+
     /// Works beside the routes, from the server's start until `stop`; the server waits for it when it shuts down, for
     /// as long as it waits for connections.
     fn background(self: Arc<Self>, stop: CancellationToken) -> BoxFuture<'static, ()> {

@@ -26,25 +26,15 @@ pub enum ServeError {
     Door {
         /// Its name.
         name: &'static str,
-        /// What its address has.
+        /// What its address has, or [`ServeError::Start`].
         why: Box<Self>,
     },
+    /// What a door needs is not to be had.
+    #[error("{0}")]
+    Start(String),
     /// Listening failed otherwise.
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, std::io::Error),
-}
-
-impl ServeError {
-    /// The code for scripts.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::PortInUse(_) => "port_in_use",
-            Self::Permission(_) => "permission",
-            Self::PlainText(_) => "plain_text",
-            Self::Door { why, .. } => why.code(),
-            Self::Listen(..) => "listen",
-        }
-    }
 }
 
 /// An error answer: a code of the table with its status, and words.

@@ -104,7 +104,7 @@ impl Server {
     ///
     /// # Errors
     /// An address is taken, forbidden, or not loopback without [`ServeOptions::allow_plain_text`]. Nothing is served
-    /// then, also when only a door's address is not to be had ([`ServeError::Door`]).
+    /// then, also when only a door cannot start ([`ServeError::Door`]).
     pub async fn start(host: Arc<Host>, options: ServeOptions) -> Result<Self, ServeError> {
         let (listener, address) = bind(options.listen, options.allow_plain_text).await?;
         let mut apart = Vec::new();
@@ -121,6 +121,10 @@ impl Server {
                 }
             };
             urls.push((name, door.url(at)));
+        }
+        for Mount { door, .. } in &options.doors {
+            let refused = |why| ServeError::Door { name: door.name(), why: Box::new(ServeError::Start(why)) };
+            door.start().await.map_err(refused)?;
         }
         let stop = CancellationToken::new();
         let (recorder, metrics) = counters::recorder();

@@ -16,12 +16,14 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug)]
 struct Echo {
     name: &'static str,
+    /// What it lacks to start.
+    lacks: Option<&'static str>,
     ended: AtomicBool,
 }
 
 impl Echo {
     fn new(name: &'static str) -> Arc<Self> {
-        Arc::new(Self { name, ended: AtomicBool::new(false) })
+        Arc::new(Self { name, lacks: None, ended: AtomicBool::new(false) })
     }
 }
 
@@ -33,6 +35,10 @@ impl Door for Echo {
     fn routes(&self) -> Router {
         let name = self.name;
         Router::new().route(&format!("/{name}"), get(move || async move { format!("this is {name}") }))
+    }
+
+    fn start(&self) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async { self.lacks.map_or(Ok(()), |what| Err(what.to_owned())) })
     }
 
     fn background(self: Arc<Self>, stop: CancellationToken) -> BoxFuture<'static, ()> {
@@ -102,5 +108,19 @@ async fn a_door_that_cannot_start_stops_the_server() {
     assert!(
         matches!(&error, ServeError::Door { name: "echo", why } if matches!(**why, ServeError::PortInUse(at) if at == listen))
     );
-    assert_eq!(error.code(), "port_in_use");
+}
+
+#[tokio::test]
+async fn a_door_that_lacks_what_it_needs_says_so_and_nothing_is_served() {
+    let doors: Vec<Mount> = ["fine", "lacking"]
+        .map(|name| Echo { name, lacks: (name == "lacking").then_some("the chain"), ended: AtomicBool::new(false) })
+        .map(|echo| Mount::here(Arc::new(echo)))
+        .into();
+    let listen = TcpListener::bind(anywhere()).unwrap().local_addr().unwrap();
+    let error = Server::start(host(), ServeOptions { listen, doors, ..ServeOptions::default() }).await.unwrap_err();
+    assert!(
+        matches!(&error, ServeError::Door { name: "lacking", why } if matches!(&**why, ServeError::Start(what) if what == "the chain"))
+    );
+    assert_eq!(error.to_string(), "the door lacking cannot start: the chain");
+    assert!(TcpStream::connect(listen).await.is_err());
 }

@@ -46,24 +46,6 @@ pub enum SpaceError {
     Closed,
 }
 
-impl SpaceError {
-    /// The code for scripts and answers.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Corrupt { .. } => "corrupt",
-            Self::Missing { .. } => "missing",
-            Self::TooMany(_) => "too_many",
-            Self::Damaged(_) => "damaged",
-            Self::Full(_) => "disk_full",
-            Self::Locked(_) => "locked",
-            Self::Permission(_) => "permission",
-            Self::NotFound(_) => "no_store",
-            Self::Io(_) => "io",
-            Self::Closed => "closed",
-        }
-    }
-}
-
 /// Why a commit did not happen; nothing of it did.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -1,7 +1,8 @@
 //! Checks a whole space.
 
 use crate::error::SpaceError;
-use crate::space::{Follow, Space};
+use crate::space::Space;
+use crate::walk::Follow;
 use ibgib::Addr;
 use std::collections::HashSet;
 

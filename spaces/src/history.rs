@@ -1,8 +1,9 @@
 //! Questions about timelines of a space, loading the frames that [`History`] needs.
 
 use crate::error::SpaceError;
-use crate::space::{Follow, Space};
+use crate::space::Space;
 use crate::store::Nodes;
+use crate::walk::Follow;
 use ibgib::timeline::{Advance, History, HistoryError, Joined, Relation};
 use ibgib::{Addr, IbGib, Value, Verified};
 use std::collections::{HashMap, HashSet};

@@ -7,7 +7,8 @@
 
 use crate::error::{CommitError, SpaceError};
 use crate::fsck::{Fsck, fsck};
-use crate::space::{Commit, Space};
+use crate::rules::Commit;
+use crate::space::Space;
 use ibgib::{Addr, IbGib, Verified};
 use std::collections::HashSet;
 

@@ -4,7 +4,6 @@
 //! [conditions](Condition), which the store checks again inside its write.
 
 use crate::error::{CommitError, SpaceError};
-use crate::space::Commit;
 use crate::store::{Batch, Condition, Nodes, Records, Tips, View};
 use crate::tip::{Advance, Kind, Tip};
 use ibgib::{Addr, IbGib, Verified};
@@ -12,6 +11,22 @@ use std::collections::{HashMap, HashSet};
 
 /// Staged nodes read at once: only what they relate to is kept of them.
 const STAGED_BATCH: usize = 256;
+
+/// What one commit publishes, all or none.
+#[derive(Clone, Debug, Default)]
+pub struct Commit {
+    /// Nodes to add; those already there are no error.
+    pub nodes: Vec<Verified<IbGib>>,
+    /// Nodes to publish that were staged before: the owner they were staged for, and which.
+    pub publish: Option<(String, Vec<Addr>)>,
+    /// Tips to move.
+    pub tips: Vec<Advance>,
+    /// Local records to set (`Some`) or drop (`None`), in the same atomic write. Never synced.
+    pub records: Vec<(String, Option<Vec<u8>>)>,
+    /// Local records that must have these values (`None`: must not be there) for the commit to happen: a
+    /// compare-and-swap together with `records`, by which a lease is taken, renewed and handed on.
+    pub expect: Vec<(String, Option<Vec<u8>>)>,
+}
 
 /// A commit, beside what a store says about everything that it names.
 #[derive(Debug)]

@@ -23,7 +23,8 @@
 
 use crate::error::{CommitError, SpaceError};
 use crate::history::Loader;
-use crate::space::{Commit, Space};
+use crate::rules::Commit;
+use crate::space::Space;
 use crate::tip::Kind;
 use async_trait::async_trait;
 use ibgib::timeline::HistoryError;

@@ -1,32 +1,16 @@
 //! What a space can do for its users, and what it promises them.
 
 use crate::error::{CommitError, SpaceError};
-use crate::rules::Facts;
+use crate::rules::{Commit, Facts};
 use crate::store::{Nodes, Records, Scanned, Store, Tips, Written};
-use crate::tip::{Advance, Kind, Tip};
-use crate::walk;
+use crate::tip::{Kind, Tip};
+use crate::walk::{self, Follow};
 use async_trait::async_trait;
 use ibgib::{Addr, IbGib, Verified};
 use std::collections::HashSet;
 
 /// How often a commit is checked anew because something that it rests on changed between check and write.
 const COMMIT_TRIES: usize = 64;
-
-/// What one commit publishes, all or none.
-#[derive(Clone, Debug, Default)]
-pub struct Commit {
-    /// Nodes to add; those already there are no error.
-    pub nodes: Vec<Verified<IbGib>>,
-    /// Nodes to publish that were staged before: the owner they were staged for, and which.
-    pub publish: Option<(String, Vec<Addr>)>,
-    /// Tips to move.
-    pub tips: Vec<Advance>,
-    /// Local records to set (`Some`) or drop (`None`), in the same atomic write. Never synced.
-    pub records: Vec<(String, Option<Vec<u8>>)>,
-    /// Local records that must have these values (`None`: must not be there) for the commit to happen: a
-    /// compare-and-swap together with `records`, by which a lease is taken, renewed and handed on.
-    pub expect: Vec<(String, Option<Vec<u8>>)>,
-}
 
 /// What changed since a revision.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,18 +21,6 @@ pub struct Changes {
     pub tips: Vec<Tip>,
     /// The space was never at that revision (it was replaced, say): list the tips again.
     pub lagged: bool,
-}
-
-/// Which relations [`Space::reach`] follows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Follow {
-    /// All of them: the dependency graph.
-    All,
-    /// All of them, and from every living timeline met on to its tip: the live graph. Keystone and saga timelines
-    /// are not followed.
-    Live,
-    /// Only `past` and `graftorphan`: a timeline's history.
-    History,
 }
 
 /// Where ibgibs rest. Every [`Store`] is a space: what is here is made of the store's answers, in one way for all of

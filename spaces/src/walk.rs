@@ -2,7 +2,6 @@
 //! node, and put what they found in order afterwards, in memory.
 
 use crate::error::SpaceError;
-use crate::space::Follow;
 use crate::store::{Nodes, Tips, View};
 use crate::tip::Kind;
 use ibgib::{Addr, IbGib, Verified};
@@ -10,6 +9,18 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 /// Nodes read at once: few, since each may be as large as its limit.
 const BATCH: usize = 16;
+
+/// Which relations [`Space::reach`](crate::Space::reach) follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Follow {
+    /// All of them: the dependency graph.
+    All,
+    /// All of them, and from every living timeline met on to its tip: the live graph. Keystone and saga timelines
+    /// are not followed.
+    Live,
+    /// Only `past` and `graftorphan`: a timeline's history.
+    History,
+}
 
 /// [`Space::reach`](crate::Space::reach) over one moment.
 pub(crate) async fn reach(

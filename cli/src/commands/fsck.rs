@@ -5,7 +5,6 @@ use crate::codes::Code;
 use crate::device::Store;
 use crate::error::{CliError, Exit};
 use crate::output::Output;
-use crate::secret;
 use ibgib_peer::entropy::random_hex;
 use ibgib_peer::{SenderIdentity, SyncConnection, WebSocketRemote};
 use ibgib_saga::Limits;
@@ -53,7 +52,7 @@ async fn mend(args: &Args, store: &mut Store, from: &str) -> Result<u64, CliErro
     let identity = match store {
         Store::Bare(_) => None,
         Store::Device(device) => {
-            Some(SenderIdentity { tjp: device.identity().await?, secret: secret::source(args, device)? })
+            Some(SenderIdentity { tjp: device.identity().await?, secret: device.secret_source(args)? })
         }
     };
     let limits = Limits::default();

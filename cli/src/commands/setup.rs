@@ -117,7 +117,7 @@ async fn fill(
         config.turn_on(GITIGNORE);
     }
     config.write()?;
-    let secret = secret::find_or_make(args, fresh, &mut config)?;
+    let secret = secret::find_or_make(args, &fresh.secret(), &mut config)?;
     let space: Arc<dyn Space> = Arc::new(DurableSpace::create(&fresh.space())?);
     let chain = identity::create(&*space, &secret).await?;
     Device::set_identity(&*space, chain.tjp()).await?;

@@ -8,7 +8,6 @@ use crate::error::{CliError, Exit};
 use crate::output::Output;
 use crate::report::SyncReport;
 use crate::screen::Headway;
-use crate::secret;
 use ibgib::Addr;
 use ibgib_folder::{CheckoutOpts, CheckoutReport, Folder, FolderError, SnapshotReport};
 use ibgib_peer::{Progress, SenderIdentity, SyncConnection, Synced, WebSocketRemote, entropy};
@@ -29,7 +28,7 @@ pub(super) async fn once(
     let started = Instant::now();
     let url = server(&device, sync)?;
     let remote = Arc::new(WebSocketRemote::new(&url, Limits::default().message_bytes_max)?);
-    let identity = SenderIdentity { tjp: device.identity().await?, secret: secret::source(args, &mut device)? };
+    let identity = SenderIdentity { tjp: device.identity().await?, secret: device.secret_source(args)? };
     if !sync.dry_run && !repair::known(&*device.space).await?.is_empty() {
         mend(&device, out, &remote, &identity).await?;
     }

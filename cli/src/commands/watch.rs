@@ -11,7 +11,6 @@ use crate::device::{DIR, Device, Layout, lock_watch};
 use crate::error::{CliError, Exit};
 use crate::output::Output;
 use crate::report::SyncReport;
-use crate::secret;
 use ibgib::Addr;
 use ibgib_folder::Watch;
 use ibgib_peer::{SecretSource, SenderIdentity, SyncConnection, WebSocketRemote, entropy};
@@ -39,7 +38,7 @@ pub(super) async fn watch(args: &Args, out: &Output, mut device: Device, sync: &
     let url = server(&device, sync)?;
     let limits = Limits::default();
     let remote = Arc::new(WebSocketRemote::new(&url, limits.message_bytes_max)?);
-    let secret = secret::source(args, &mut device)?;
+    let secret = device.secret_source(args)?;
     // Mistakes of the command line are told now.
     let folder = device.folder_tjp().await?;
     scope(args, &device, sync, folder).await?;

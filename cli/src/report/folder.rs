@@ -1,7 +1,6 @@
 //! What was done with a folder's files.
 
-use super::{Report, Style, addr, count, list, paths, text};
-use crate::device::short;
+use super::{Report, Style, addr, count, list, paths, short, text};
 use crate::error::Exit;
 use crate::escape::{lines, shown};
 use ibgib::{Addr, Value, object, strings};

@@ -4,6 +4,8 @@ use async_trait::async_trait;
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_peer::{Link, Remote};
 use ibgib_saga::{Packet, SagaError};
+use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -25,23 +27,40 @@ pub struct Faults {
     pub repeat_one_in: u64,
 }
 
-/// A remote behind a link with faults.
-#[derive(Debug)]
-pub struct Simulated<R> {
-    inner: R,
-    faults: Faults,
-    links: AtomicU64,
+/// A remote whose links go through somebody's hands.
+pub struct Simulated {
+    inner: Arc<dyn Remote>,
+    hands: Box<dyn Fn(Link) -> Link + Send + Sync>,
 }
 
-impl<R: Remote> Simulated<R> {
+impl fmt::Debug for Simulated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Simulated").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+impl Simulated {
     /// Puts faults on the links of `inner`.
-    pub fn new(inner: R, faults: Faults) -> Self {
-        Self { inner, faults, links: AtomicU64::new(0) }
+    pub fn new(inner: Arc<dyn Remote>, faults: Faults) -> Self {
+        let links = AtomicU64::new(0);
+        Self::between(inner, move |Link { tx, rx }| {
+            let (ours, theirs) = Link::pair();
+            let link = links.fetch_add(1, Ordering::Relaxed);
+            let seed = |way: u64| (faults.seed ^ (2 * link + way + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)) | 1;
+            tokio::spawn(carry(theirs.rx, tx, Random(seed(0)), faults));
+            tokio::spawn(carry(rx, theirs.tx, Random(seed(1)), faults));
+            ours
+        })
+    }
+
+    /// Hands each link of `inner` to `hands`, which give the sender theirs instead.
+    pub fn between(inner: Arc<dyn Remote>, hands: impl Fn(Link) -> Link + Send + Sync + 'static) -> Self {
+        Self { inner, hands: Box::new(hands) }
     }
 }
 
 #[async_trait]
-impl<R: Remote> Remote for Simulated<R> {
+impl Remote for Simulated {
     async fn audience(&self) -> Result<String, SagaError> {
         self.inner.audience().await
     }
@@ -72,13 +91,7 @@ impl<R: Remote> Remote for Simulated<R> {
     }
 
     async fn open(&self) -> Result<Link, SagaError> {
-        let Link { tx, rx } = self.inner.open().await?;
-        let (ours, theirs) = Link::pair();
-        let link = self.links.fetch_add(1, Ordering::Relaxed);
-        let seed = |way: u64| (self.faults.seed ^ (2 * link + way + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)) | 1;
-        tokio::spawn(carry(theirs.rx, tx, Random(seed(0)), self.faults));
-        tokio::spawn(carry(rx, theirs.tx, Random(seed(1)), self.faults));
-        Ok(ours)
+        Ok((self.hands)(self.inner.open().await?))
     }
 }
 

@@ -1,6 +1,6 @@
 //! A connection that is kept from one sync to the next.
 
-use crate::desk::{MENDER, is_payload};
+use crate::desk::MENDER;
 use crate::entropy::random_hex;
 use crate::leads::Leads;
 use crate::peer::{Progress, SyncPeer};
@@ -8,7 +8,7 @@ use crate::remote::Remote;
 use crate::session::{SenderIdentity, SessionSigner};
 use crate::view::{commit_error, space_error};
 use ibgib::Addr;
-use ibgib_saga::{Direction, Limits, SagaError, Scope, SpaceFailure, Summary, SyncRequest};
+use ibgib_saga::{Direction, Limits, SagaError, Scope, SpaceFailure, Summary, SyncRequest, is_payload};
 use ibgib_spaces::{MemorySpace, Space, repair};
 use std::sync::Arc;
 

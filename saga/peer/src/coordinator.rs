@@ -43,6 +43,19 @@ impl Default for SyncOptions {
     }
 }
 
+impl SyncOptions {
+    /// What to ask of one saga, under an id of its own.
+    pub(crate) fn request(&self) -> SyncRequest {
+        SyncRequest {
+            saga_id: random_hex(),
+            scope: self.scope.clone(),
+            direction: self.direction,
+            skip_when_equal: self.skip_when_equal,
+            dry_run: self.dry_run,
+        }
+    }
+}
+
 impl std::fmt::Debug for SyncOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SyncOptions")
@@ -72,11 +85,6 @@ impl SyncSaga {
             Err(error) => Err(SagaError::defect(error.to_string())),
         }
     }
-
-    /// Ends it now; what was committed stays.
-    pub fn cancel(&self) {
-        self.task.abort();
-    }
 }
 
 /// Starts sagas for one space.
@@ -93,14 +101,8 @@ impl SyncSagaCoordinator {
 
     /// Starts a sync with `remote`: establish, connect, one saga, disconnect.
     pub fn sync(&self, remote: Arc<dyn Remote>, options: SyncOptions) -> SyncSaga {
-        let saga_id = random_hex();
-        let request = SyncRequest {
-            saga_id: saga_id.clone(),
-            scope: options.scope,
-            direction: options.direction,
-            skip_when_equal: options.skip_when_equal,
-            dry_run: options.dry_run,
-        };
+        let request = options.request();
+        let saga_id = request.saga_id.clone();
         let mut connection = SyncConnection::new(remote, options.limits).on_progress(options.progress);
         let space = Arc::clone(&self.space);
         let task = tokio::spawn(async move {

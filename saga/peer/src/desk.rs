@@ -1,10 +1,9 @@
-//! Desks: do on a space what the machines ask for. One for each side.
+//! Desks do on a space what the machines ask for. The sender's is here, with what both need; the receiver's is a job of
+//! the host.
 
-mod receiver;
 mod sender;
 
-pub(crate) use receiver::ReceiverDesk;
-pub(crate) use sender::{MENDER, SenderDesk};
+pub(crate) use sender::{MENDER, SenderDesk, add_transcript};
 
 use crate::view::space_error;
 use ibgib::{Addr, IbGib, Verified};
@@ -26,18 +25,17 @@ pub(crate) async fn resolve(space: &dyn Space, addr: &Addr) -> Result<Option<(Ad
 /// Nodes asked from a space at once: few, since each may be as large as its limit.
 const BATCH: usize = 8;
 
-/// Whether nodes at this address may travel as payload.
-pub(crate) fn is_payload(addr: &Addr) -> bool {
-    !matches!(addr.ib().split(' ').next(), Some("keystone" | "saga" | "saga_msg" | "saga_context"))
-}
-
 /// Why nodes that are all here are not taken all the same.
-fn stuck(addr: &Addr, from: &Addr) -> String {
+pub(crate) fn stuck(addr: &Addr, from: &Addr) -> String {
     format!("{from} relates to {addr}, which does not travel with data: nobody else could take it from here")
 }
 
 /// A prefix of `addrs`, at least one node and about `bytes_max` bytes.
-async fn load(space: &dyn Space, addrs: &[Addr], bytes_max: usize) -> Result<Vec<Verified<IbGib>>, SagaError> {
+pub(crate) async fn load(
+    space: &dyn Space,
+    addrs: &[Addr],
+    bytes_max: usize,
+) -> Result<Vec<Verified<IbGib>>, SagaError> {
     let mut out = Vec::new();
     let mut bytes = 0;
     for batch in addrs.chunks(BATCH) {

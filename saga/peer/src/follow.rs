@@ -1,13 +1,12 @@
 //! Syncing in one call, and staying in step.
 
-use crate::connection::Synced;
+use crate::connection::{SyncConnection, Synced};
 use crate::coordinator::{SyncOptions, SyncSagaCoordinator};
-use crate::entropy::{random, random_hex};
-use crate::peer::SyncPeer;
+use crate::entropy::random;
 use crate::remote::Remote;
-use crate::session::{SenderIdentity, SessionSigner};
+use crate::session::SenderIdentity;
 use crate::view::space_error;
-use ibgib_saga::{Blame, Code, SagaError, Scope, SyncRequest};
+use ibgib_saga::{Blame, Code, SagaError, Scope};
 use ibgib_spaces::Space;
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,7 +85,7 @@ type Tell = broadcast::Sender<Result<Synced, SagaError>>;
 
 async fn run(space: Arc<dyn Space>, remote: Arc<dyn Remote>, options: SyncOptions, tell: Tell) {
     let mut pause = PAUSE_FIRST;
-    while let Err(error) = connection(&space, &remote, &options, &tell, &mut pause).await {
+    while let Err(error) = stay(&space, &remote, &options, &tell, &mut pause).await {
         let blame = error.row().map(Code::blame);
         let ends = matches!(blame, Some(Blame::Identity | Blame::User)) || matches!(error, SagaError::OwnDefect(_));
         // Nobody may be listening.
@@ -101,41 +100,27 @@ async fn run(space: Arc<dyn Space>, remote: Arc<dyn Remote>, options: SyncOption
     }
 }
 
-/// One connection, until it fails.
-async fn connection(
+/// Over one connection, until the receiver fails.
+async fn stay(
     space: &Arc<dyn Space>,
     remote: &Arc<dyn Remote>,
     options: &SyncOptions,
     tell: &Tell,
     pause: &mut Duration,
 ) -> Result<(), SagaError> {
-    let (identity, limits) = (options.identity.clone(), options.limits.clone());
-    let mut peer = SyncPeer::new(Arc::clone(space), Arc::clone(remote), identity, limits);
-    if let Some(progress) = options.progress.clone() {
-        peer.on_progress(progress);
-    }
-    peer.establish_session_identity().await?;
-    peer.connect().await?;
-    let mut identity_bytes = peer.session().map_or(0, SessionSigner::identity_bytes);
+    let mut connection =
+        SyncConnection::new(Arc::clone(remote), options.limits.clone()).on_progress(options.progress.clone());
     let (mut every, mut first) = (PEEK_EVERY, true);
     loop {
-        let request = SyncRequest {
-            saga_id: random_hex(),
-            scope: options.scope.clone(),
-            direction: options.direction,
-            skip_when_equal: options.skip_when_equal,
-            dry_run: options.dry_run,
-        };
-        let summary = peer.sync(request).await?;
+        let synced = connection.sync(space, options.identity.clone(), options.request()).await?;
         *pause = PAUSE_FIRST;
-        let moved = !summary.timelines.is_empty();
+        let moved = !synced.summary.timelines.is_empty();
         every = if moved { PEEK_EVERY } else { (every * 2).min(PEEK_EVERY_MAX) };
         if moved || first {
-            let session = peer.session().map(|s| s.chain().tip().addr().clone());
-            let _ = tell.send(Ok(Synced { summary, session, identity_bytes }));
+            let _ = tell.send(Ok(synced));
         }
-        (first, identity_bytes) = (false, 0);
-        until_changed(space, &mut peer, &options.scope, every, moved).await?;
+        first = false;
+        until_changed(space, &mut connection, &options.scope, every, moved).await?;
     }
 }
 
@@ -143,26 +128,26 @@ async fn connection(
 /// receiver `at_once`.
 async fn until_changed(
     space: &Arc<dyn Space>,
-    peer: &mut SyncPeer,
+    connection: &mut SyncConnection,
     scope: &Scope,
     every: Duration,
     at_once: bool,
 ) -> Result<(), SagaError> {
     let mut revision = space.revision().await.map_err(space_error)?;
-    let ours = peer.fingerprint(scope).await?;
+    let ours = connection.fingerprint(&**space, scope.root()).await?;
     let mut wait = if at_once { Duration::ZERO } else { every };
     loop {
         tokio::select! {
             changed = space.changed(revision) => {
                 revision = changed.map_err(space_error)?;
                 // Signing moves the tips of identities, which are no reason to sync.
-                if peer.fingerprint(scope).await? != ours {
+                if connection.fingerprint(&**space, scope.root()).await? != ours {
                     sleep(QUIET).await;
                     return Ok(());
                 }
             }
             () = sleep(wait) => {
-                if !peer.glance(&ours, scope.root()).await? {
+                if !connection.is_equal(&ours, scope.root()).await? {
                     return Ok(());
                 }
                 wait = PEEK_EVERY;

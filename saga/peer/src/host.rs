@@ -2,9 +2,10 @@
 //!
 //! Each file is one job of [`Host`]: `policy` says who may come, `identities` takes what identities deliver, `sessions`
 //! knows whose a session is and which connection is its, `staging` drops what was left behind, `serve` drives one
-//! connection, `events` tells what happens; `limits` says what all peers together may cost, and `jobs` does what costs
-//! much.
+//! connection, `desk` does on the space what its machine asks for, `events` tells what happens; `limits` says what all peers
+//! together may cost, and `jobs` does what costs much.
 
+mod desk;
 mod events;
 mod identities;
 mod jobs;
@@ -18,7 +19,7 @@ mod staging;
 pub use events::{HostEvent, MessageEvent};
 pub use limits::HostLimits;
 pub use policy::Policy;
-pub(crate) use staging::{push_owner, staging_key};
+use staging::{push_owner, staging_key};
 
 use crate::desk::resolve;
 use crate::leads::Leads;

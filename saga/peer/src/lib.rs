@@ -63,7 +63,7 @@ pub use session::{
     SecretSource, SenderIdentity, SessionSigner, deliver_identity, establish_session_identity, refresh_identity,
 };
 pub use view::space_error;
-pub use websocket::{SYNC_PATH, WebSocketRemote, WebSocketWrapper, encode, link};
+pub use websocket::{SYNC_PATH, WebSocketRemote, WebSocketWrapper, link};
 
 /// What a program that syncs needs, in one line.
 pub mod prelude {

@@ -5,10 +5,10 @@ use crate::leads::Leads;
 use crate::link::Link;
 use crate::remote::Remote;
 use crate::session::{SenderIdentity, SessionSigner, establish_session_identity};
-use ibgib::{Addr, IbGib, Verified};
+use ibgib::Addr;
 use ibgib_saga::{
-    Envelope, Limits, Message, MsgType, Packet, SagaError, SagaStatus, Scope, Sender, SenderInput, SenderOutput,
-    Summary, SyncRequest,
+    Envelope, Limits, Message, MsgType, Packet, SagaError, SagaStatus, Sender, SenderInput, SenderOutput, Summary,
+    SyncRequest,
 };
 use ibgib_spaces::Space;
 use std::sync::Arc;
@@ -112,7 +112,7 @@ impl SyncPeer {
         }
     }
 
-    /// Asks, on an open and idle connection, whether the receiver's living tips, or those [under](Scope::Under) `root`,
+    /// Asks, on an open and idle connection, whether the receiver's living tips, or those [under](ibgib_saga::Scope::Under) `root`,
     /// have this fingerprint ([`ibgib_saga::Fingerprint`]). Costs one small message each way; nothing is read from the sender's space.
     ///
     /// # Errors
@@ -122,14 +122,6 @@ impl SyncPeer {
             Event::Glanced(equal) => Ok(equal),
             _ => Err(SagaError::defect("a glance ended as none can")),
         }
-    }
-
-    /// The fingerprint of what is in `scope` here, for [`SyncPeer::glance`].
-    ///
-    /// # Errors
-    /// When the space fails.
-    pub async fn fingerprint(&self, scope: &Scope) -> Result<String, SagaError> {
-        self.desk.leads.fingerprint(&*self.space, scope.root()).await
     }
 
     /// Uses what others found out about where tips lead.
@@ -145,33 +137,6 @@ impl SyncPeer {
             signer.set_space(Arc::clone(&space));
         }
         self.space = space;
-    }
-
-    /// Evolves S for a turn: claim {verb `sync`, target `context`}. `None` without a session identity.
-    ///
-    /// # Errors
-    /// As [`SessionSigner::sign_context`].
-    pub async fn sign_context(&mut self, context: &Addr) -> Result<Option<Verified<IbGib>>, SagaError> {
-        match &mut self.desk.signer {
-            None => Ok(None),
-            Some(signer) => signer.sign_context(context).await.map(Some),
-        }
-    }
-
-    /// Evolves S for connecting: claim {verb `connect`, target `challenge_uuid`}, solving the demanded challenges.
-    /// `None` without a session identity.
-    ///
-    /// # Errors
-    /// As [`SessionSigner::sign_context_connect`].
-    pub async fn sign_context_connect(
-        &mut self,
-        challenge_uuid: &str,
-        demanded: Vec<String>,
-    ) -> Result<Option<Verified<IbGib>>, SagaError> {
-        match &mut self.desk.signer {
-            None => Ok(None),
-            Some(signer) => signer.sign_context_connect(challenge_uuid, demanded).await.map(Some),
-        }
     }
 
     /// Says goodbye and closes the connection. Calling it again does nothing.

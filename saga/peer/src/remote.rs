@@ -35,39 +35,3 @@ pub trait Remote: fmt::Debug + Send + Sync {
     /// Opens a connection.
     async fn open(&self) -> Result<Link, SagaError>;
 }
-
-#[async_trait]
-impl<R: Remote + ?Sized> Remote for std::sync::Arc<R> {
-    async fn audience(&self) -> Result<String, SagaError> {
-        (**self).audience().await
-    }
-
-    async fn identity_tip(&self, tjp: &Addr) -> Result<Option<Addr>, SagaError> {
-        (**self).identity_tip(tjp).await
-    }
-
-    async fn keystone_frames(&self, tip: &Addr) -> Result<Vec<Verified<IbGib>>, SagaError> {
-        (**self).keystone_frames(tip).await
-    }
-
-    async fn node(&self, addr: &Addr) -> Result<Option<Verified<IbGib>>, SagaError> {
-        (**self).node(addr).await
-    }
-
-    async fn post_genesis_keystone(&self, genesis: &Verified<IbGib>) -> Result<(), SagaError> {
-        (**self).post_genesis_keystone(genesis).await
-    }
-
-    async fn post_evolution(
-        &self,
-        tjp: &Addr,
-        frames: &[Verified<IbGib>],
-        session: Option<&Verified<IbGib>>,
-    ) -> Result<(), SagaError> {
-        (**self).post_evolution(tjp, frames, session).await
-    }
-
-    async fn open(&self) -> Result<Link, SagaError> {
-        (**self).open().await
-    }
-}

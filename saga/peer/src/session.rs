@@ -317,7 +317,8 @@ async fn catch_up(
     let frames = remote.keystone_frames(&theirs).await?;
     let ours = chain.tip().addr().clone();
     let Some(at) = frames.iter().position(|f| *f.addr() == ours) else {
-        return Err(parted(space, remote, chain, frames).await?);
+        keep_branches(space, remote, chain, frames).await?;
+        return Err(forked(chain.tjp()));
     };
     let nodes = frames[at + 1..].to_vec();
     let (mut ahead, frames) = (chain.clone(), nodes.clone());
@@ -334,12 +335,12 @@ async fn catch_up(
 
 /// The receiver has frames of the identity that neither follow ours nor lead to them. If they hold, the identity was
 /// used in two places: both branches are kept here as evidence, and the receiver gets ours, to keep both, too.
-async fn parted(
+async fn keep_branches(
     space: &Arc<dyn Space>,
     remote: &dyn Remote,
     chain: &Chain,
     theirs: Vec<Verified<IbGib>>,
-) -> Result<SagaError, SagaError> {
+) -> Result<(), SagaError> {
     let foreign = |why: String| SagaError::PeerMisbehaved {
         breach: Breach::IdentityFrames,
         detail: format!("the receiver's frames of identity {} do not hold: {why}", chain.tjp()),
@@ -356,7 +357,7 @@ async fn parted(
     })?;
     if !proves_fork(our, &their) {
         // Nothing is held against the identity: whoever has seen its frames could have made this one.
-        return Ok(forked(chain.tjp()));
+        return Ok(());
     }
     let records = identity::fork_records(chain.tjp(), &past, &[our, &their]);
     space.commit(Commit { records, ..Commit::default() }).await.map_err(commit_error)?;
@@ -364,7 +365,7 @@ async fn parted(
         // Refusing it is what the receiver has to do.
         tracing::debug!(%error, "evidence delivered");
     }
-    Ok(forked(chain.tjp()))
+    Ok(())
 }
 
 /// Registers the identity's genesis when the receiver does not know it.

@@ -1,8 +1,7 @@
 //! What one saga can see of a space: what is committed, what is staged for it, and nodes just made.
 
-use crate::desk::is_payload;
 use ibgib::{Addr, IbGib, Verified};
-use ibgib_saga::{SagaError, SpaceFailure};
+use ibgib_saga::{SagaError, SpaceFailure, is_payload};
 use ibgib_spaces::history::Loader;
 use ibgib_spaces::{CommitError, Space, SpaceError};
 use std::collections::HashSet;

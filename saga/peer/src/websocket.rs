@@ -8,6 +8,7 @@ use futures_util::{SinkExt, StreamExt};
 use ibgib::{Addr, IbGib, Map, Mode, Value, Verified};
 use ibgib_saga::{Blame, Breach, Code, Misuse, Packet, Refusal, SUBPROTOCOL, SagaError};
 use ibgib_spaces::Kind;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -252,17 +253,11 @@ impl WebSocketRemote {
     }
 }
 
-/// Percent-encodes a path segment or query value (RFC 3986, unreserved characters kept).
-pub fn encode(text: &str) -> String {
-    let mut out = String::new();
-    for b in text.bytes() {
-        if b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~') {
-            out.push(char::from(b));
-        } else {
-            out.push_str(&format!("%{b:02X}"));
-        }
-    }
-    out
+/// What is escaped in a path segment or a query value: all but the unreserved characters of RFC 3986.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+fn encode(text: &str) -> PercentEncode<'_> {
+    utf8_percent_encode(text, ESCAPED)
 }
 
 fn bad_answer(why: impl ToString) -> SagaError {

@@ -3,7 +3,8 @@
 use super::lines::Hashing;
 use super::{BundleError, Bundled, NAME};
 use crate::error::SpaceError;
-use crate::space::{Follow, Space};
+use crate::space::Space;
+use crate::walk::Follow;
 use ibgib::{Addr, Value, object};
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;

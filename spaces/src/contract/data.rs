@@ -3,7 +3,8 @@
 use super::{Found, hold};
 use crate::error::CommitError;
 use crate::history::{self, Overlay};
-use crate::space::{Commit, Space};
+use crate::rules::Commit;
+use crate::space::Space;
 use crate::tip::{Advance, Tip};
 use ibgib::transform::{self, ForkOpts, Moment, Mut8Opts, TjpOpts, Transformed, linked};
 use ibgib::{Addr, IbGib, Map, Value, Verified, strings};

@@ -3,7 +3,8 @@
 use super::data::{born, has, misnamed, nodes, one, proof, refusal, stone, timeline};
 use super::{Held, hold, same};
 use crate::error::CommitError;
-use crate::space::{Commit, Space};
+use crate::rules::Commit;
+use crate::space::Space;
 use ibgib::IbGib;
 use std::sync::Arc;
 

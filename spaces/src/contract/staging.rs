@@ -3,7 +3,9 @@
 use super::data::{born, has, nodes, one, proof, refusal, stone, tip_of};
 use super::{Held, hold, same};
 use crate::error::CommitError;
-use crate::space::{Commit, Follow, Space};
+use crate::rules::Commit;
+use crate::space::Space;
+use crate::walk::Follow;
 use ibgib::Addr;
 use std::collections::HashSet;
 use std::sync::Arc;

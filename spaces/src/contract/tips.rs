@@ -3,8 +3,10 @@
 use super::data::{born, identity, nodes, one, proof, refusal, revoked, set, step, stone, timeline, tip_of};
 use super::{Found, Held, hold, same};
 use crate::error::CommitError;
-use crate::space::{Commit, Follow, Space};
+use crate::rules::Commit;
+use crate::space::Space;
 use crate::tip::{Advance, Kind};
+use crate::walk::Follow;
 use ibgib::{Addr, IbGib, Value};
 use std::collections::HashSet;
 use std::sync::Arc;

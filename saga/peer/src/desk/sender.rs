@@ -1,6 +1,6 @@
 //! The sender's desk.
 
-use super::{is_payload, load, stuck};
+use super::{load, stuck};
 use crate::leads::Leads;
 use crate::session::SessionSigner;
 use crate::view::{Publishable, View, commit_error, space_error};
@@ -10,7 +10,7 @@ use ibgib::{Addr, IbGib, Verified};
 use ibgib_keystone::KeystoneError;
 use ibgib_saga::{
     Action, Direction, Finish, Finished, Limits, Load, Misuse, OwnIdentity, OwnTips, ReceiverLine, SagaError, Scope,
-    SenderAnswer, SenderQuery, Status, TimelineSummary, TipPair, Turn,
+    SenderAnswer, SenderQuery, Status, TimelineSummary, TipPair, Turn, is_payload,
 };
 use ibgib_spaces::settle::{Draft, Led, Proposal, Settled, Unsettled, settle};
 use ibgib_spaces::{Advance, Commit, Follow, Kind, Space, repair};
@@ -296,7 +296,7 @@ fn happened(
 }
 
 /// Adds a saga's turns and its transcript's tip to a commit.
-pub(super) async fn add_transcript(
+pub(crate) async fn add_transcript(
     view: &mut View<'_>,
     commit: &mut Commit,
     transcript: &[Turn],

@@ -1,8 +1,8 @@
 //! Driving one connection: the machine, its desk, and whatever ends it.
 
+use super::desk::ReceiverDesk;
 use super::sessions::Live;
 use super::{Host, HostEvent, MessageEvent};
-use crate::desk::ReceiverDesk;
 use crate::link::Link;
 use ibgib_saga::{Packet, Receiver, ReceiverAnswer, ReceiverInput, ReceiverOutput, ReceiverQuery, SagaError};
 use std::sync::Arc;

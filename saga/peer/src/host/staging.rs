@@ -43,10 +43,10 @@ impl Host {
 const STAGING: &str = "staging/";
 
 /// Under what an identity's pushed nodes are staged.
-pub(crate) fn push_owner(identity: &Addr) -> String {
+pub(super) fn push_owner(identity: &Addr) -> String {
     format!("push/{identity}")
 }
 
-pub(crate) fn staging_key(owner: &str) -> String {
+pub(super) fn staging_key(owner: &str) -> String {
     format!("{STAGING}{owner}")
 }

@@ -1,9 +1,8 @@
 //! The receiver's desk.
 
-use super::sender::add_transcript;
-use super::{is_payload, load, resolve, stuck};
+use super::{Host, push_owner, staging_key};
+use crate::desk::{add_transcript, load, resolve, stuck};
 use crate::entropy::{OsEntropy, now_ms, random_hex};
-use crate::host::{Host, push_owner, staging_key};
 use crate::identity;
 use crate::session::Details;
 use crate::view::{Publishable, View, commit_error, space_error};
@@ -12,7 +11,7 @@ use ibgib::{Addr, IbGib, Verified};
 use ibgib_keystone::{Step, VERB_CONNECT};
 use ibgib_saga::{
     Audience, Breach, Committed, Evaluate, Evaluated, Fingerprint, IdentityRefusal, Load, Peek, Peeked, ReceiverAnswer,
-    ReceiverLine, ReceiverQuery, SagaError, SenderLine, Status, Turn,
+    ReceiverLine, ReceiverQuery, SagaError, SenderLine, Status, Turn, is_payload,
 };
 use ibgib_spaces::settle::Draft;
 use ibgib_spaces::{Advance, Commit, CommitError, Follow, Kind};
