@@ -46,6 +46,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod agreement;
 mod checkout;
 mod chunk;
 mod conflict;
@@ -71,6 +72,7 @@ mod walk;
 mod watch;
 mod writer;
 
+pub use agreement::{RuleChange, Widened};
 pub use checkout::{CheckoutOpts, CheckoutReport};
 pub use conflict::{Conflict, conflicts, new_conflicts};
 pub use content::TEXT_BYTES_MAX;
@@ -82,7 +84,6 @@ pub use names::Twin;
 pub use origin::{ConflictOrigin, EditOrigin, conflict_origins};
 pub use path::{COMPONENT_BYTES_MAX, EntryPath, PATH_BYTES_MAX, PathProblem};
 pub use resolving::ResolutionReport;
-pub use rules::{RuleChange, Widened};
 pub use scan::{Change, ChangeKind, StatusReport};
 pub use snapshot::SnapshotReport;
 pub use undo::{UndoKind, UndoPlan, UndoReport};

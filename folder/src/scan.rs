@@ -1,12 +1,12 @@
 //! What changed on disk since the last snapshot or checkout: one pass, shared by `status` and `snapshot`.
 
+use crate::agreement;
 use crate::content::{Content, Keep, KeepNothing, ReadError, node_at, read_file};
 use crate::error::FolderError;
 use crate::folder::{Folder, Moments, Progress, Skipped};
 use crate::frames::{NewContent, Node, edit_file};
 use crate::path::{EntryPath, fold};
 use crate::record::{Base, Record};
-use crate::rules;
 use crate::tree::{OnDisk, Stat};
 use crate::untrack::{self, UNTRACKED};
 use crate::walk::walk;
@@ -137,9 +137,9 @@ impl Folder {
         let untracked = self.untracked().await?;
         let tracked = records.iter().filter(|(_, record)| record.base.stat.is_some());
         let tracked: BTreeSet<EntryPath> = tracked.map(|(path, record)| record.on_disk(path).clone()).collect();
-        let kept_back = rules::keep_back(&mut walked, &agreed, |path| tracked.contains(path));
+        let kept_back = agreement::keep_back(&mut walked, &agreed, |path| tracked.contains(path));
         let mut skipped = std::mem::take(&mut walked.skipped);
-        skipped.extend(rules::skipped(kept_back));
+        skipped.extend(agreement::skipped(kept_back));
         let here: BTreeSet<EntryPath> =
             untracked.iter().filter(|path| walked.files.contains_key(path)).cloned().collect();
         for path in here.difference(&tracked) {
@@ -148,7 +148,7 @@ impl Folder {
         }
         if let Some(taking) = &mut taking {
             if news {
-                rules::remember(taking.writer, &agreed);
+                agreement::remember(taking.writer, &agreed);
             }
             if here != untracked {
                 untrack::remember(taking.writer, &here);
