@@ -4,7 +4,7 @@ mod rules;
 mod verified;
 
 pub use rules::VerifyError;
-pub use verified::Verified;
+pub use verified::{IDENTITY, Verified, is_followed};
 
 use crate::addr::{Addr, AddrError, GIB};
 use crate::canonical;

@@ -613,7 +613,8 @@ async fn what_a_cut_saga_staged_expires() {
     tokio::time::timeout(Duration::from_secs(60), swept).await.unwrap();
 }
 
-/// Data may relate to an identity; the identity itself never travels as data.
+/// Data may depend on an identity; the identity itself never travels as data. (By the relation `identity` nothing depends
+/// on it.)
 #[tokio::test(flavor = "multi_thread")]
 async fn a_timeline_that_relates_to_an_unknown_identity_fails_alone() {
     let (rig, mut play) = played().await;
@@ -629,7 +630,7 @@ async fn a_timeline_that_relates_to_an_unknown_identity_fails_alone() {
         };
         let moment = Moment { now_ms: now_ms(), random: random() };
         let first = transform::fork(&IbGib::primitive("note").unwrap(), &start, &moment).unwrap();
-        let add = vec![("identity".to_owned(), vec![keystone.clone()])];
+        let add = vec![("signer".to_owned(), vec![keystone.clone()])];
         let opts = Rel8Opts { add, dna: true, linked_rel8ns: linked(), ..Rel8Opts::default() };
         let next = transform::rel8(&first.frame, &opts, &moment).unwrap();
         (first.frame.addr().clone(), [first.nodes(), next.nodes()].concat())

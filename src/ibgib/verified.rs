@@ -9,6 +9,16 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
+/// The relation that names who made a frame: the first frame of a keystone. It says so and proves nothing.
+pub const IDENTITY: &str = "identity";
+
+/// Whether a node depends on what this relation names. Every other one it does: walks go on there, and the node may not
+/// be where that is not. An identity moves by its own rules, and is not needed to read what it made, so no walk, check or
+/// sync follows [`IDENTITY`].
+pub fn is_followed(relation: &str) -> bool {
+    relation != IDENTITY
+}
+
 /// A value that was checked: its address is recomputed and every strict rule holds. Only [`IbGib::verify`] makes
 /// one, so what was not checked cannot be stored, sent, transformed or merged. Immutable; a clone is a pointer.
 pub struct Verified<T> {
@@ -46,11 +56,12 @@ impl Verified<IbGib> {
         self.rel8n(name).filter_map(|text| text.parse().ok()).collect()
     }
 
-    /// Every address that this node relates to, primitives left out, in rel8ns order, without repeats.
+    /// Every address that this node depends on ([`is_followed`]), primitives left out, in rel8ns order, without repeats.
     pub fn targets(&self) -> Vec<Addr> {
         let mut seen = HashSet::new();
         let mut out = Vec::new();
-        for value in self.rel8ns.as_ref().and_then(Value::as_object).into_iter().flat_map(Map::values) {
+        let relations = self.rel8ns.as_ref().and_then(Value::as_object).into_iter().flat_map(Map::iter);
+        for (_, value) in relations.filter(|(name, _)| is_followed(name)) {
             for text in value.as_array().unwrap_or(&[]).iter().filter_map(Value::as_str) {
                 if let Ok(addr) = text.parse::<Addr>()
                     && !addr.is_primitive()

@@ -10,7 +10,7 @@ use super::sequence;
 use super::text::{self, TEXT_BYTES_MAX};
 use super::tree::{self, CONFLICTS_MAX, Path, Values};
 use crate::canonical::canonical_text;
-use crate::ibgib::IbGib;
+use crate::ibgib::{IDENTITY, IbGib};
 use crate::json::{Map, Mode, Value, pointer};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Members of data that merging sets by rules of their own.
 pub(super) const OWN_DATA: [&str; 5] = ["n", "timestamp", "timestampMs", "uuid", "isTjp"];
 /// Relations that merging sets by rules of their own.
-pub(super) const OWN_REL8NS: [&str; 5] = ["past", "dna", "tjp", "graftbase", "graftorphan"];
+pub(super) const OWN_REL8NS: [&str; 6] = ["past", "dna", "tjp", "graftbase", "graftorphan", IDENTITY];
 
 /// The path of data itself.
 pub(super) const DATA: &str = "/data";

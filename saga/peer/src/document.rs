@@ -4,6 +4,7 @@ use crate::entropy::{now_ms, random};
 use async_trait::async_trait;
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use ibgib::conflict::{self, Conflict, Resolution};
+use ibgib::ibgib::IDENTITY;
 use ibgib::json::pointer;
 use ibgib::timeline::HistoryError;
 use ibgib::transform::{self, ForkOpts, Moment, TjpOpts, TransformError, linked};
@@ -41,6 +42,7 @@ const FRAMES_MAX: usize = 1_000_000;
 pub struct Document {
     space: Arc<dyn Space>,
     tjp: Addr,
+    identity: Option<Addr>,
 }
 
 /// One state of a document.
@@ -53,6 +55,8 @@ pub struct Frame {
     /// When it was made, by the clock of the device that made it, as `Thu, 01 Jan 2026 00:00:00 GMT`. A merge has the
     /// time of one of its sides.
     pub timestamp: Option<String>,
+    /// Who made it, as it says; nothing checks that. A merge is nobody's.
+    pub identity: Option<Addr>,
     /// What the document says.
     pub data: Map,
     /// Conflicts that nobody has settled yet.
@@ -146,7 +150,7 @@ impl Document {
             nodes.extend(next.nodes());
         }
         admit(&**space, &nodes).await?;
-        Ok(Self { space: Arc::clone(space), tjp })
+        Ok(Self { space: Arc::clone(space), tjp, identity: None })
     }
 
     /// The document at an address that [`Document::address`] gave, here or on another device.
@@ -158,7 +162,7 @@ impl Document {
         if tip.kind != Kind::Living {
             return Err(DocumentError::NotADocument(address.clone()));
         }
-        Ok(Self { space: Arc::clone(space), tjp: tip.tjp })
+        Ok(Self { space: Arc::clone(space), tjp: tip.tjp, identity: None })
     }
 
     /// All documents of a space that were created with this `ib`, sorted by address.
@@ -167,7 +171,14 @@ impl Document {
     /// A failing space.
     pub async fn all(space: &Arc<dyn Space>, ib: &str) -> Result<Vec<Self>, DocumentError> {
         let tips = space.tips(Some(Kind::Living)).await?.into_iter().filter(|tip| tip.tjp.ib() == ib);
-        Ok(tips.map(|tip| Self { space: Arc::clone(space), tjp: tip.tjp }).collect())
+        Ok(tips.map(|tip| Self { space: Arc::clone(space), tjp: tip.tjp, identity: None }).collect())
+    }
+
+    /// The same document, whose edits through this handle say that `identity` made them: the address of a keystone's
+    /// first frame ([`Frame::identity`]).
+    #[must_use]
+    pub fn by(self, identity: Addr) -> Self {
+        Self { identity: Some(identity), ..self }
     }
 
     /// What names the document, on every device: the address of its first frame.
@@ -264,6 +275,7 @@ impl Document {
         let mut data = transform::content(&frame);
         change(&mut data);
         let Some(nodes) = revised(&frame, &data)? else { return Ok(frame.addr().clone()) };
+        let nodes = transform::attribute(nodes, self.identity.as_ref())?;
         admit(&*self.space, &nodes).await?;
         Ok(last(&nodes, &frame))
     }
@@ -349,6 +361,7 @@ impl Document {
         }
         let tip = self.tip().await?;
         let Some(nodes) = next(&tip)? else { return Ok(tip.addr().clone()) };
+        let nodes = transform::attribute(nodes, self.identity.as_ref())?;
         admit(&*self.space, &nodes).await?;
         Ok(last(&nodes, &tip))
     }
@@ -371,6 +384,7 @@ impl Frame {
             addr: node.addr().clone(),
             n: node.n().unwrap_or_default(),
             timestamp: node.datum("timestamp").and_then(Value::as_str).map(str::to_owned),
+            identity: node.rel8n_addrs(IDENTITY).pop(),
             data: transform::content(node),
             conflicts: node.rel8n("conflict").count(),
         }
@@ -407,6 +421,7 @@ where
     async fn draft(&self, draft: &mut Draft) -> Result<Addr, Halt> {
         let tip = self.document.tip().await?;
         let Some(nodes) = (self.next)(&tip)? else { return Err(Halt::Unchanged(tip.addr().clone())) };
+        let nodes = transform::attribute(nodes, self.document.identity.as_ref())?;
         let to = last(&nodes, &tip);
         let mut history = Loader::new(&*self.document.space, None);
         history.add(nodes.iter().chain([&tip]).cloned());
