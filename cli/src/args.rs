@@ -77,7 +77,7 @@ pub(crate) enum Command {
     /// Newest frames of timelines
     Tips(Tips),
     /// History of a file or a timeline, newest first
-    Log(Target),
+    Log(Log),
     /// One ibgib, or a file's bytes
     Show(Show),
     /// All ibgibs that one depends on, dependencies first
@@ -131,9 +131,16 @@ pub(crate) struct Init {
     /// Where [default: the directory given with -C, or .]
     #[arg(id = "device", value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
-    /// Join a folder of other devices: the address that their `ibgib status` shows
+    /// Join a folder of other devices: its name or address, or the beginning of either. The server given with --remote
+    /// is asked for it; without one its whole address is needed
     #[arg(long, value_name = "FOLDER")]
     pub(crate) join: Option<String>,
+    /// The new folder's name [default: the directory's]
+    #[arg(long, conflicts_with = "join")]
+    pub(crate) name: Option<String>,
+    /// The device's name, which others see beside its edits [default: the machine's]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) device_name: Option<String>,
     /// Server to sync with: http(s):// or ws(s)://
     #[arg(long, value_name = "URL")]
     pub(crate) remote: Option<String>,
@@ -149,9 +156,12 @@ pub(crate) struct Clone {
     /// The new device's directory
     #[arg(id = "device", value_name = "DIR")]
     pub(crate) dir: PathBuf,
-    /// Which folder; needed when the server has several
+    /// Which folder, by its name or address or the beginning of either; needed when the server has several
     #[arg(long)]
     pub(crate) folder: Option<String>,
+    /// The device's name, which others see beside its edits [default: the machine's]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) device_name: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -305,14 +315,20 @@ pub(crate) struct Tips {
     /// Which timelines
     #[arg(long, value_enum, default_value = "living")]
     pub(crate) kind: TipKind,
+    /// Only a folder and what it relates to; by its name or address or the beginning of either
+    #[arg(long, conflicts_with = "kind")]
+    pub(crate) folder: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Target {
+pub(crate) struct Log {
     /// A path, an address (`ib^gib`), or at least 8 digits that a gib starts with. A timeline's first frame stands
     /// for its newest
     #[arg(value_name = "PATH|ADDR", value_hint = ValueHint::AnyPath)]
     pub(crate) target: String,
+    /// What each frame changed in the file
+    #[arg(short, long)]
+    pub(crate) patch: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -8,6 +8,7 @@ mod fsck;
 mod help;
 mod identity;
 mod ignore;
+mod log;
 mod nodes;
 mod read;
 mod serve;
@@ -75,7 +76,7 @@ pub(crate) async fn run(args: &Args, out: &Output) -> Result<Exit, CliError> {
         Command::Conflicts => conflicts::conflicts(args, out).await,
         Command::Resolve(resolve) => conflicts::resolve(args, out, resolve).await,
         Command::Tips(tips) => read::tips(args, out, tips).await,
-        Command::Log(target) => read::log(args, out, target).await,
+        Command::Log(log) => log::log(args, out, log).await,
         Command::Show(show) => read::show(args, out, show).await,
         Command::Graph(graph) => read::graph(args, out, graph).await,
         Command::Fsck(options) => fsck::fsck(args, out, options).await,

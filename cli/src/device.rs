@@ -3,9 +3,8 @@
 use crate::args::Args;
 use crate::codes::Code;
 use crate::config::{self, ConfigFile, Setting};
-use crate::error::CliError;
+use crate::error::{CliError, Exit};
 use crate::output::{Output, show};
-use crate::report::short;
 use crate::secret;
 use ibgib::Addr;
 use ibgib::transform::Moment;
@@ -27,6 +26,8 @@ pub(crate) const DIR: &str = ".ibgib";
 pub(crate) const GITIGNORE: &str = "gitignore";
 /// The local record that names the device's identity.
 const IDENTITY: &str = "device/identity";
+/// The local record with what the device calls itself.
+const NAME: &str = "device/name";
 
 /// The parts of a device's directory.
 #[derive(Clone, Debug)]
@@ -98,6 +99,9 @@ fn find_root(args: &Args) -> Result<PathBuf, CliError> {
             .hint("make it a device with 'ibgib init', or clone one with 'ibgib clone URL DIR'")
     })
 }
+
+/// Bytes of the longest name of a folder or a device.
+const NAME_BYTES_MAX: usize = 255;
 
 /// How long a command waits for a lock that a watcher has: it gives it back after each sync.
 const WATCHER_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -205,13 +209,20 @@ impl Device {
         })
     }
 
-    /// What people are told of this device: the digits that its identity begins with.
-    pub(crate) async fn name(&self) -> String {
-        self.identity().await.map_or_else(|_| "this device".to_owned(), |identity| short(&identity))
-    }
-
     pub(crate) async fn set_identity(space: &dyn Space, identity: &Addr) -> Result<(), CliError> {
         let records = vec![(IDENTITY.to_owned(), Some(identity.as_str().as_bytes().to_vec()))];
+        space.commit(Commit { records, ..Commit::default() }).await?;
+        Ok(())
+    }
+
+    /// What the device calls itself; the machine's name if nobody named it.
+    pub(crate) async fn name(&self) -> Result<String, CliError> {
+        let record = self.space.record(NAME).await?;
+        Ok(record.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_else(host_name))
+    }
+
+    pub(crate) async fn set_name(space: &dyn Space, name: &str) -> Result<(), CliError> {
+        let records = vec![(NAME.to_owned(), Some(name.as_bytes().to_vec()))];
         space.commit(Commit { records, ..Commit::default() }).await?;
         Ok(())
     }
@@ -232,10 +243,15 @@ impl Device {
     }
 
     /// The folder, with its progress shown.
-    pub(crate) async fn folder(&self, out: &Output) -> Result<Folder, FolderError> {
+    pub(crate) async fn folder(&self, out: &Output) -> Result<Folder, CliError> {
         let screen = out.screen().clone();
         let folder = Folder::open(Arc::clone(&self.space), &self.root).await?;
-        Ok(folder.with_opts(self.folder_opts()).on_progress(move |p| show(&screen, &p)))
+        let folder = folder.with_opts(self.folder_opts()).on_progress(move |p| show(&screen, &p));
+        match self.identity().await {
+            Ok(identity) => Ok(folder.by(ibgib_folder::Device { identity, name: self.name().await? })),
+            Err(error) if error.exit == Exit::Identity => Ok(folder),
+            Err(error) => Err(error),
+        }
     }
 
     /// The folder's timeline, if the device has one.
@@ -263,6 +279,18 @@ impl Device {
         })?;
         Ok((!inside.as_os_str().is_empty()).then(|| EntryPath::from_relative(inside)))
     }
+}
+
+/// What the machine is called.
+pub(crate) fn host_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().trim().to_owned();
+    if name.is_empty() { "device".to_owned() } else { name }
+}
+
+/// A name as it was given.
+pub(crate) fn check_name(name: &str) -> Result<&str, CliError> {
+    let fits = !name.trim().is_empty() && name.len() <= NAME_BYTES_MAX && !name.chars().any(char::is_control);
+    if fits { Ok(name) } else { Err(CliError::usage(format!("{name:?} is no name")).about(name)) }
 }
 
 /// Resolves `.` and `..` by name, since what is named need not exist.

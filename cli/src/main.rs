@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "the command is what reads the environment")]
 
 mod args;
+mod brief;
 mod codes;
 mod commands;
 mod config;
@@ -10,6 +11,7 @@ mod confirm;
 mod device;
 mod error;
 mod escape;
+mod folders;
 mod output;
 mod pager;
 mod report;

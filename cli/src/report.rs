@@ -3,6 +3,7 @@
 mod folder;
 mod help;
 mod ignore;
+mod log;
 mod store;
 mod sync;
 mod undo;
@@ -12,6 +13,7 @@ pub(crate) use folder::{
 };
 pub(crate) use help::{Helped, ManPages};
 pub(crate) use ignore::{Ignored, Untracked};
+pub(crate) use log::LogLine;
 pub(crate) use store::{
     Addressed, BadLine, Checked, Exported, IdentityReport, Imported, Listening, Made, RuleError, Settings,
 };
@@ -71,11 +73,6 @@ impl Style {
             _ => Self::Plain,
         }
     }
-}
-
-/// A device without a name, told by the digits that its identity begins with.
-pub(crate) fn short(identity: &Addr) -> String {
-    format!("device {}", identity.gib().chars().take(10).collect::<String>())
 }
 
 fn paths(all: &[EntryPath]) -> Value {

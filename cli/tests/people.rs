@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{World, text};
+use common::{World, files, text};
 use ibgib::{Mode, Value};
 use std::collections::BTreeSet;
 use std::fs;
@@ -63,4 +63,109 @@ fn of_two_folders_on_one_server_each_device_gets_its_own_only() {
     assert!(data(&world, "laptop").is_superset(&photos));
     assert_eq!(server.stop(), Some(0));
     assert_eq!(world.tips("laptop"), world.run(&["--space", "server", "tips", "--json"]).ok().stdout);
+}
+
+#[test]
+fn folders_and_devices_have_names_and_a_mistyped_one_makes_nothing() {
+    let world = World::new();
+    let server = world.serve("server");
+    let url = server.url.as_str();
+    for (device, name) in [("notes", None), ("pictures", Some("Holiday photos"))] {
+        world.write(&format!("{device}/{device}.txt"), "x\n");
+        let name: Vec<&str> = name.into_iter().flat_map(|name| ["--name", name]).collect();
+        let made = world.run(&[&["init", device, "--remote", url, "--device-name", "desk"], &name[..]].concat()).ok();
+        assert!(made.stdout.contains("device:   desk"), "{}", made.stdout);
+        world.run(&["-C", device, "sync"]).ok();
+    }
+    let which = world.run(&["clone", url, "c"]).fails(2, "usage");
+    assert!(which.stderr.contains("notes (folder^") && which.stderr.contains("Holiday photos ("), "{}", which.stderr);
+    for wrong in ["notse", "", "folder^0123456789"] {
+        world.run(&["init", "d", "--join", wrong, "--remote", url]).fails(5, "not_found");
+        world.run(&["clone", url, "d", "--folder", wrong]).fails(5, "not_found");
+        assert!(!world.path("d").exists());
+    }
+    let unknown = format!("folder^{}", "A".repeat(64));
+    world.run(&["init", "d", "--join", &unknown, "--remote", url]).fails(5, "not_found");
+    assert!(!world.path("d").exists());
+    world.run(&["init", "d", "--join", "notes"]).fails(2, "usage");
+    world.run(&["init", "d", "--join", "notes", "--name", "other", "--remote", url]).fails(2, "usage");
+
+    world.run(&["clone", url, "album", "--folder", "Holiday", "--device-name", "wall"]).ok();
+    assert_eq!(files(&world.path("album")).into_keys().collect::<Vec<_>>(), ["pictures.txt"]);
+    let status = world.run(&["-C", "notes", "status", "--json"]).ok().json();
+    let digits = &text(&status, "folder")[..17];
+    world.run(&["init", "joined", "--join", digits, "--remote", url, "--device-name", "phone"]).ok();
+    world.run(&["-C", "joined", "sync"]).ok();
+    assert_eq!(files(&world.path("joined")).into_keys().collect::<Vec<_>>(), ["notes.txt"]);
+    assert!(world.run(&["-C", "joined", "status"]).ok().stdout.starts_with("folder notes (folder^"));
+
+    // A device writes itself in with its first edit, and not before: what only came moves nothing.
+    let quiet = world.run(&["-C", "joined", "sync", "--json"]).ok().json();
+    assert_eq!(quiet.get("saga"), Some(&Value::Null), "{quiet}");
+    world.write("joined/notes.txt", "x\ny\n");
+    world.run(&["-C", "joined", "sync"]).ok();
+    world.run(&["-C", "notes", "sync"]).ok();
+    let log = world.run(&["-C", "notes", "log", "notes.txt"]).ok().stdout;
+    assert!(log.lines().next().unwrap().contains("phone (unattested)  notes.txt"), "{log}");
+    assert_eq!(server.stop(), Some(0));
+    let of = |store: &[&str]| world.run(&[store, &["tips", "--folder", "notes", "--json"]].concat()).ok().stdout;
+    assert_eq!(of(&["-C", "notes"]), of(&["-C", "joined"]));
+    assert_eq!(of(&["-C", "notes"]), of(&["--space", "server"]));
+    assert_eq!(of(&["-C", "notes"]), world.tips("notes"));
+}
+
+#[test]
+fn a_log_names_devices_and_goes_on_under_earlier_names() {
+    let world = World::new();
+    let server = world.serve("server");
+    world.write("desk/draft.txt", "one, long enough to be known again\n");
+    world.run(&["init", "desk", "--name", "notes", "--remote", &server.url, "--device-name", "desk"]).ok();
+    world.run(&["-C", "desk", "sync"]).ok();
+    world.run(&["clone", &server.url, "phone", "--device-name", "phone"]).ok();
+    world.write("phone/draft.txt", "one, long enough to be known again\ntwo\n");
+    world.run(&["-C", "phone", "sync"]).ok();
+    world.run(&["-C", "desk", "sync"]).ok();
+    fs::create_dir(world.path("desk/done")).unwrap();
+    fs::rename(world.path("desk/draft.txt"), world.path("desk/done/final.txt")).unwrap();
+    world.run(&["-C", "desk", "sync"]).ok();
+    world.write("desk/done/final.txt", "one, long enough to be known again\ntwo\nthree\n");
+    world.run(&["-C", "desk", "sync"]).ok();
+    world.run(&["-C", "phone", "sync"]).ok();
+    for device in ["desk", "phone"] {
+        let lines = world.run(&["-C", device, "log", "done/final.txt", "-p", "--json"]).ok().lines();
+        let told = |line: &Value| format!("{} {}", text(line, "path"), line.get("device").unwrap());
+        let told: Vec<String> = lines.iter().map(told).collect();
+        let (new, old) = ("done/final.txt", "draft.txt");
+        let expected = [
+            format!("{new} \"desk\""),
+            format!("{new} \"desk\""),
+            format!("{old} \"phone\""),
+            format!("{old} \"desk\""),
+            format!("{old} null"),
+        ];
+        assert_eq!(told, expected, "{lines:?}");
+        assert!(text(&lines[0], "diff").contains("+three"));
+        assert_eq!(text(&lines[1], "diff"), "renamed from draft.txt\n");
+        assert!(text(&lines[2], "diff").contains("+two") && !text(&lines[2], "diff").contains("+one"));
+        assert!(text(&lines[0], "identity").starts_with("keystone^"));
+        assert_eq!(lines[0].get("attested"), Some(&Value::Bool(false)));
+    }
+    // What merges is nobody's; what each side did is theirs.
+    world.write("desk/done/final.txt", "ONE, long enough to be known again\ntwo\nthree\n");
+    world.write("phone/done/final.txt", "one, long enough to be known again\ntwo\nTHREE\n");
+    for device in ["desk", "phone", "desk"] {
+        world.run(&["-C", device, "sync"]).ok();
+    }
+    let lines = world.run(&["-C", "desk", "log", "done/final.txt", "--json"]).ok().lines();
+    assert_eq!((lines[0].get("identity"), lines[0].get("device")), (Some(&Value::Null), Some(&Value::Null)));
+    let mut both = [text(&lines[1], "device"), text(&lines[2], "device")];
+    both.sort_unstable();
+    assert_eq!(both, ["desk", "phone"]);
+    let shown = world.run(&["-C", "desk", "log", "done/final.txt"]).ok().stdout;
+    let digits = shown.lines().nth(1).unwrap().split_whitespace().last().unwrap().to_owned();
+    world.run(&["-C", "desk", "restore", "done/final.txt", "--at", &digits]).ok();
+    // The identity of the other device came with nothing, and is missed by nothing.
+    for device in ["desk", "phone"] {
+        world.fsck(&["-C", device]);
+    }
 }

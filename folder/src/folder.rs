@@ -87,6 +87,15 @@ pub struct Entry {
     pub exec: bool,
 }
 
+/// Who edits a folder here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// The first frame of its keystone.
+    pub identity: Addr,
+    /// What it is called.
+    pub name: String,
+}
+
 /// A working folder and the space that holds its timelines. One task uses it at a time; file access blocks the
 /// calling thread.
 pub struct Folder {
@@ -95,6 +104,8 @@ pub struct Folder {
     pub(crate) first_frames: FirstFrames,
     tjp: Addr,
     opts: FolderOpts,
+    /// Who edits here; edits are nobody's without it.
+    pub(crate) device: Option<Device>,
     progress: Option<Box<dyn Fn(Progress) + Send + Sync>>,
 }
 
@@ -149,7 +160,15 @@ impl Folder {
 
     fn at(space: Arc<dyn Space>, root: &Path, tjp: Addr) -> Result<Self, FolderError> {
         let first_frames = FirstFrames::new(&tjp)?;
-        Ok(Self { space, tree: Tree::open(root)?, first_frames, tjp, opts: FolderOpts::default(), progress: None })
+        Ok(Self {
+            space,
+            tree: Tree::open(root)?,
+            first_frames,
+            tjp,
+            opts: FolderOpts::default(),
+            device: None,
+            progress: None,
+        })
     }
 
     /// Calls `hook` as long operations go on.

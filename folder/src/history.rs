@@ -5,6 +5,7 @@ use crate::error::FolderError;
 use crate::folder::Folder;
 use crate::path::EntryPath;
 use crate::record::Record;
+use ibgib::ibgib::IDENTITY;
 use ibgib::{Addr, Value};
 use ibgib_spaces::{Follow, Space};
 use similar::TextDiff;
@@ -28,6 +29,10 @@ pub struct LogEntry {
     pub graftbase: Option<Addr>,
     /// The other branch.
     pub graftorphan: Option<Addr>,
+    /// Whether it is a merge, which nobody made.
+    pub merge: bool,
+    /// Who made it, as it says; nothing checks that.
+    pub identity: Option<Addr>,
 }
 
 /// Up to `limit` frames of the history of `start`, merged branches included, newest first.
@@ -48,6 +53,8 @@ pub async fn log(space: &dyn Space, start: &Addr, limit: usize) -> Result<Vec<Lo
             past: last("past"),
             graftbase: last("graftbase"),
             graftorphan: last("graftorphan"),
+            merge: last("graftbase").is_some() && last("graftbase") == last("past"),
+            identity: last(IDENTITY),
         });
     }
     out.sort_by(|a, b| (b.n, &b.addr).cmp(&(a.n, &a.addr)));

@@ -7,6 +7,7 @@ use crate::folder::Folder;
 use crate::frames::Node;
 use crate::undo;
 use ibgib::conflict::Resolution;
+use ibgib::ibgib::IDENTITY;
 use ibgib::{Addr, Value};
 use ibgib_spaces::{Follow, Space};
 use std::collections::{HashMap, HashSet};
@@ -19,6 +20,8 @@ const FRAMES_MAX: usize = 100_000;
 pub struct EditOrigin {
     /// The identity of the device that made it, where the frame names one.
     pub identity: Option<Addr>,
+    /// What the folder calls that device.
+    pub device: Option<String>,
     /// When it was made.
     pub timestamp: Option<String>,
     /// It was made by this device.
@@ -77,8 +80,15 @@ impl Folder {
         conflicts: &[Conflict],
         me: Option<&Addr>,
     ) -> Result<Vec<ConflictOrigin>, FolderError> {
-        let made = if conflicts.is_empty() { HashSet::new() } else { undo::made_here(&*self.space).await? };
-        origins(&*self.space, conflicts, me, &made).await
+        if conflicts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut out = origins(&*self.space, conflicts, me, &undo::made_here(&*self.space).await?).await?;
+        let names = self.names().await?;
+        for side in out.iter_mut().flat_map(|origin| [&mut origin.base, &mut origin.orphan]) {
+            side.device = side.identity.as_ref().and_then(|identity| names.device(identity)).map(str::to_owned);
+        }
+        Ok(out)
     }
 }
 
@@ -125,11 +135,12 @@ impl History {
             let only = mine.difference(others).filter_map(|addr| self.0.get(*addr));
             let newest = only.filter(|frame| !is_merge(frame)).max_by_key(|f| (f.n(), f.addr().clone()));
             newest.map_or_else(EditOrigin::default, |frame| {
-                let identity = frame.rel8n_addrs("identity").pop();
+                let identity = frame.rel8n_addrs(IDENTITY).pop();
                 EditOrigin {
                     here: made.contains(frame.addr()) || identity.is_some() && identity.as_ref() == me,
                     timestamp: frame.datum("timestamp").and_then(Value::as_str).map(str::to_owned),
                     identity,
+                    device: None,
                 }
             })
         };

@@ -84,6 +84,7 @@ impl Folder {
         let stones: Vec<Addr> = conflicts.iter().map(|conflict| conflict.stone.clone()).collect();
         let last = nodes.last().unwrap_or(&on).clone();
         nodes.extend(drop_conflicts(&last, &stones, &moments())?);
+        let nodes = self.attributed(nodes)?;
         let after = nodes.last().unwrap_or(&on).addr().clone();
         let mut writer = Writer::new(&*self.space);
         writer.edit(first.timeline.clone(), Some(&on), nodes);
@@ -127,6 +128,7 @@ impl Folder {
             return Ok(None);
         }
         let Some(nodes) = conflict.settled(&tip, resolution, &moments())? else { return Ok(None) };
+        let nodes = self.attributed(nodes)?;
         let after = nodes.last().unwrap_or(&tip).addr().clone();
         let mut writer = Writer::new(&*self.space);
         writer.edit(conflict.timeline.clone(), Some(&tip), nodes);

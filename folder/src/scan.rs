@@ -369,7 +369,7 @@ impl Scanner<'_, '_, '_> {
     /// Makes the frame; without a writer, answers the frame before.
     fn write(&mut self, known: &Known, content: NewContent) -> Result<Addr, FolderError> {
         let Some(taking) = &mut self.taking else { return Ok(known.at.addr.clone()) };
-        let edit = edit_file(&known.on, content, &(taking.moments)())?;
+        let edit = self.folder.attributed(edit_file(&known.on, content, &(taking.moments)())?)?;
         let after = edit.last().map_or_else(|| known.at.addr.clone(), |n| n.addr().clone());
         let tjp = known.on.tjp().unwrap_or_else(|| known.on.addr().clone());
         let nodes = known.first.iter().cloned().chain(edit).collect();

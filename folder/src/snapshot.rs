@@ -3,7 +3,7 @@
 use crate::content::node_at;
 use crate::error::FolderError;
 use crate::folder::{Folder, Listing, Moments, Skipped};
-use crate::frames::{EntryEdit, SHARDS, edit_folder, edit_shard, shard_of};
+use crate::frames::{EntryEdit, SHARDS, edit_folder, edit_shard, mutate, shard_of};
 use crate::path::EntryPath;
 use crate::record::Record;
 use crate::scan::{ChangeKind, Scan, Taking};
@@ -64,7 +64,7 @@ impl Folder {
         let first = listing.entries.is_empty();
         undo::note_snapshot(&mut writer, &*self.space, &scan, first, moments().now_ms).await?;
         writer.flush().await?;
-        self.relate_shards(&mut writer, moments).await?;
+        self.edit_own(!scan.taken.is_empty(), &mut writer, moments).await?;
 
         let mut report = SnapshotReport { merges: writer.merges, conflicts: writer.conflicts, ..Default::default() };
         for change in scan.changes() {
@@ -128,9 +128,12 @@ impl Folder {
             let first = self.first_frames.shard(number)?;
             let tjp = first.frame.addr().clone();
             match listing.shards.get(&number) {
-                Some(tip) => writer.edit(tjp, Some(tip), edit_shard(tip, &edits, &moments())?),
+                Some(tip) => {
+                    let edit = self.attributed(edit_shard(tip, &edits, &moments())?)?;
+                    writer.edit(tjp, Some(tip), edit);
+                }
                 None => {
-                    let edit = edit_shard(&first.frame, &edits, &moments())?;
+                    let edit = self.attributed(edit_shard(&first.frame, &edits, &moments())?)?;
                     writer.edit(tjp, None, first.nodes().into_iter().chain(edit).collect());
                 }
             }
@@ -139,9 +142,14 @@ impl Folder {
         Ok(())
     }
 
-    /// Relates the folder to the shards that it does not know yet. A folder that was joined and never synced has no
-    /// frame to build on; the snapshot after the first sync catches up.
-    async fn relate_shards(&self, writer: &mut Writer<'_>, moments: &mut Moments<'_>) -> Result<(), FolderError> {
+    /// Relates the folder to the shards that it does not know yet, and after an edit writes this device's name in. A
+    /// folder that was joined and never synced has no frame to build on; the snapshot after the first sync catches up.
+    async fn edit_own(
+        &self,
+        edited: bool,
+        writer: &mut Writer<'_>,
+        moments: &mut Moments<'_>,
+    ) -> Result<(), FolderError> {
         let Some(tip) = self.space.tip(self.tjp()).await? else { return Ok(()) };
         let tip = node_at(&*self.space, &tip.addr).await?;
         let known = tip.rel8n_addrs("shard");
@@ -152,8 +160,16 @@ impl Folder {
                 missing.push(addr);
             }
         }
+        let mut nodes = Vec::new();
         if !missing.is_empty() {
-            writer.edit(self.tjp().clone(), Some(&tip), edit_folder(&tip, missing, &moments())?);
+            nodes.extend(edit_folder(&tip, missing, &moments())?);
+        }
+        let on = nodes.last().unwrap_or(&tip).clone();
+        if let Some(patch) = self.introduction(&on).filter(|_| edited) {
+            mutate(&on, None, patch, &moments(), &mut nodes)?;
+        }
+        if !nodes.is_empty() {
+            writer.edit(self.tjp().clone(), Some(&tip), self.attributed(nodes)?);
         }
         writer.flush().await
     }

@@ -323,7 +323,7 @@ impl Folder {
             Err(error) if error.bad_frame().is_none() => return Err(error),
             _ => {}
         }
-        let nodes = edit_file(&on, renew(back.before.clone()), &moments())?;
+        let nodes = self.attributed(edit_file(&on, renew(back.before.clone()), &moments())?)?;
         Ok((on, nodes))
     }
 
@@ -352,7 +352,7 @@ impl Folder {
         let mut changed = Vec::new();
         if content != Content::of(&*self.space, &tip).await? {
             let moment = moments();
-            let edit = edit_file(&tip, renew(content), &moment)?;
+            let edit = self.attributed(edit_file(&tip, renew(content), &moment)?)?;
             let after = edit.last().unwrap_or(&tip).addr().clone();
             writer.edit(self.file_tjp(path)?, Some(&tip), edit);
             let noted = Noted { path: path.clone(), before: tip.addr().clone(), after, exec: None };

@@ -3,6 +3,7 @@
 use crate::args::{self, Args};
 use crate::device::{Device, Store, moment, parse_addr};
 use crate::error::{CliError, Exit};
+use crate::folders::Known;
 use crate::output::Output;
 use crate::report::{DiffReport, FileDiff, FolderStatus, TrackedStatus, partly};
 use ibgib::Addr;
@@ -112,7 +113,8 @@ pub(crate) async fn status(args: &Args, out: &Output) -> Result<Exit, CliError> 
             let status = folder.status().await?;
             let conflicts = folder.conflicts().await?.len();
             let tip = device.space.tip(&tjp).await?.map(|t| t.addr);
-            Some(TrackedStatus { tjp, tip, status, conflicts })
+            let known = Known { tjp, name: folder.names().await?.folder };
+            Some(TrackedStatus { known, tip, status, conflicts })
         }
     };
     out.report(&FolderStatus { remote: device.remote().map(|s| s.value), folder })?;

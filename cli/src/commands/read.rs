@@ -2,14 +2,16 @@
 
 use crate::args::{self, Args, ConfigAction, TipKind};
 use crate::config::{self, ConfigFile, Setting};
-use crate::device::{DIR, Layout, Named, Store, root, start};
+use crate::device::{DIR, Layout, Store, root, start};
 use crate::error::{CliError, Exit};
 use crate::escape::{lines, shown};
+use crate::folders::{at_home, choose};
 use crate::output::Output;
 use crate::report::Settings;
+use ibgib::Value;
 use ibgib::json::Spacing;
-use ibgib::{Addr, Value};
 use ibgib_folder::Folder;
+use ibgib_peer::tips_under;
 use ibgib_spaces::{Follow, Kind, SpaceError};
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -20,30 +22,22 @@ const BATCH: usize = 256;
 
 pub(crate) async fn tips(args: &Args, out: &Output, tips: &args::Tips) -> Result<Exit, CliError> {
     let store = Store::open(args)?;
+    let space = store.space();
+    if let Some(folder) = &tips.folder {
+        let folder = choose(&at_home(&**space).await?, folder, "the store")?;
+        for tip in tips_under(&**space, &folder).await? {
+            out.item(&tip)?;
+        }
+        return Ok(Exit::Done);
+    }
     let kind = match tips.kind {
         TipKind::Living => Some(Kind::Living),
         TipKind::Keystone => Some(Kind::Keystone),
         TipKind::Saga => Some(Kind::Saga),
         TipKind::All => None,
     };
-    for tip in store.space().tips(kind).await? {
+    for tip in space.tips(kind).await? {
         out.item(&tip)?;
-    }
-    Ok(Exit::Done)
-}
-
-/// A timeline's first frame stands for its newest.
-async fn newest(store: &Store, named: &Named) -> Result<Addr, CliError> {
-    let tip = store.space().tip(named.addr()).await?;
-    Ok(tip.map_or_else(|| named.addr().clone(), |t| t.addr))
-}
-
-pub(crate) async fn log(args: &Args, out: &Output, target: &args::Target) -> Result<Exit, CliError> {
-    let store = Store::open(args)?;
-    let named = store.resolve(args, &target.target).await?;
-    let from = newest(&store, &named).await?;
-    for entry in ibgib_folder::log(&**store.space(), &from, usize::MAX).await? {
-        out.item(&entry)?;
     }
     Ok(Exit::Done)
 }

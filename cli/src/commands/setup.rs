@@ -1,18 +1,19 @@
 //! `init` and `clone`: new devices.
 
-use super::syncing::{no_folder, once, which_folder};
+use super::syncing::{no_folder, once};
 use crate::args::{self, Args};
 use crate::codes::Code;
 use crate::config::ConfigFile;
-use crate::device::{DIR, Device, GITIGNORE, Layout, lock, moment, parse_addr, start};
+use crate::device::{DIR, Device, GITIGNORE, Layout, check_name, host_name, lock, moment, start};
 use crate::error::{CliError, Exit};
+use crate::folders::{Known, at_server, choose, unasked, which};
 use crate::output::Output;
 use crate::report::Made;
 use crate::secret;
 use ibgib::Addr;
 use ibgib_folder::Folder;
 use ibgib_peer::{Remote, WebSocketRemote, identity};
-use ibgib_saga::{Code as Protocol, Limits, Refusal, SagaError};
+use ibgib_saga::Limits;
 use ibgib_spaces::{DurableSpace, Space};
 use std::ffi::OsString;
 use std::fs;
@@ -22,32 +23,52 @@ use std::sync::Arc;
 
 /// The folder timeline of a new device.
 enum Start {
-    New,
+    /// With this name; else the directory's.
+    New(Option<String>),
     Join(Addr),
     /// The server tells once it lets us in.
     Unknown,
 }
 
-/// What a new device's `config.toml` says.
+/// How a new device is set up.
 #[derive(Clone, Copy)]
 struct Settings<'a> {
     remote: Option<&'a str>,
     gitignore: bool,
+    /// What it calls itself.
+    device: &'a str,
 }
 
 pub(crate) async fn init(args: &Args, out: &Output, init: &args::Init) -> Result<Exit, CliError> {
     let root = init.dir.clone().unwrap_or_else(|| start(args));
-    let begin = match &init.join {
-        Some(folder) => Start::Join(parse_addr(folder)?),
-        None => Start::New,
+    let name = init.name.as_deref().map(check_name).transpose()?.map(str::to_owned);
+    let device = device_name(init.device_name.as_deref())?;
+    let remote = match &init.remote {
+        Some(url) => Some(WebSocketRemote::new(url, Limits::default().message_bytes_max)?),
+        None => None,
     };
-    if let Some(url) = &init.remote {
-        WebSocketRemote::new(url, Limits::default().message_bytes_max)?;
-    }
-    let settings = Settings { remote: init.remote.as_deref(), gitignore: init.gitignore };
+    let begin = match (&init.join, remote) {
+        (None, _) => Start::New(name),
+        (Some(folder), None) => Start::Join(unasked(folder)?),
+        (Some(folder), Some(remote)) => Start::Join(ask(&remote, folder).await?),
+    };
+    let settings = Settings { remote: init.remote.as_deref(), gitignore: init.gitignore, device: &device };
     let made = make(args, &root, begin, settings, false).await?;
     out.report(&Made { root, ..made })?;
     Ok(Exit::Done)
+}
+
+fn device_name(given: Option<&str>) -> Result<String, CliError> {
+    given.map_or_else(|| Ok(host_name()), |name| check_name(name).map(str::to_owned))
+}
+
+/// The folder that is meant at a server, which must have it if it tells what it has.
+async fn ask(remote: &WebSocketRemote, folder: &str) -> Result<Addr, CliError> {
+    remote.audience().await?;
+    match at_server(remote).await? {
+        Some(all) => choose(&all, folder, remote.url()),
+        None => unasked(folder),
+    }
 }
 
 /// Makes `.ibgib/` beside its place and renames it in, so that a half-made one never stands there.
@@ -121,14 +142,26 @@ async fn fill(
     let space: Arc<dyn Space> = Arc::new(DurableSpace::create(&fresh.space())?);
     let chain = identity::create(&*space, &secret).await?;
     Device::set_identity(&*space, chain.tjp()).await?;
+    Device::set_name(&*space, settings.device).await?;
     let folder = match begin {
-        Start::New => Some(Folder::create(Arc::clone(&space), root, &mut moment).await?),
+        Start::New(name) => {
+            let me = ibgib_folder::Device { identity: chain.tjp().clone(), name: settings.device.to_owned() };
+            let folder = Folder::create(Arc::clone(&space), root, &mut moment).await?.by(me);
+            let directory = || root.file_name().map_or("folder".into(), |name| name.to_string_lossy().into_owned());
+            folder.set_name(&name.unwrap_or_else(directory), &mut moment).await?;
+            Some(folder)
+        }
         Start::Join(tjp) => Some(Folder::join(Arc::clone(&space), root, tjp).await?),
         Start::Unknown => None,
     };
+    let name = match &folder {
+        Some(folder) => folder.names().await?.folder,
+        None => None,
+    };
     let made = Made {
         root: root.to_owned(),
-        folder: folder.map(|f| f.tjp().clone()),
+        folder: folder.map(|f| Known { tjp: f.tjp().clone(), name }),
+        device: settings.device.to_owned(),
         identity: chain.tjp().clone(),
         remote: settings.remote.map(str::to_owned),
     };
@@ -146,17 +179,12 @@ pub(crate) async fn clone(args: &Args, out: &Output, clone: &args::Clone) -> Res
         return finish(args, out, clone, &dir, device, &identity).await;
     }
     let begin = match &clone.folder {
-        Some(folder) => Start::Join(parse_addr(folder)?),
-        None => match remote.tips_of("folder").await {
-            Ok(folders) => match &folders[..] {
-                [(folder, _)] => Start::Join(folder.clone()),
-                [] => {
-                    return Err(no_folder(&clone.url));
-                }
-                several => return Err(which_folder(several.iter().map(|(folder, _)| folder))),
-            },
-            Err(SagaError::PeerRefused { why: Refusal::Known(Protocol::ReadingNeedsIdentity), .. }) => Start::Unknown,
-            Err(error) => return Err(error.into()),
+        Some(folder) => Start::Join(ask(&remote, folder).await?),
+        None => match at_server(&remote).await?.as_deref() {
+            Some([only]) => Start::Join(only.tjp.clone()),
+            Some([]) => return Err(no_folder(&clone.url)),
+            Some(several) => return Err(which(several)),
+            None => Start::Unknown,
         },
     };
     // What a clone that was killed had begun to make is no content.
@@ -169,7 +197,8 @@ pub(crate) async fn clone(args: &Args, out: &Output, clone: &args::Clone) -> Res
                 "clone into a new directory; to track what is there as part of the folder, use 'ibgib init --join'",
             ));
     }
-    let settings = Settings { remote: Some(&clone.url), gitignore: false };
+    let device = device_name(clone.device_name.as_deref())?;
+    let settings = Settings { remote: Some(&clone.url), gitignore: false, device: &device };
     let made = make(args, dir, begin, settings, true).await?;
     let dir = fs::canonicalize(dir).map_err(|e| CliError::io(dir, &e))?;
     out.say(&format!("identity: {}", made.identity));

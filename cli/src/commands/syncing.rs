@@ -5,11 +5,12 @@ use crate::args::{self, Args};
 use crate::codes::Code;
 use crate::device::{Device, moment, parse_addr};
 use crate::error::{CliError, Exit};
+use crate::folders::{Known, choose, which};
 use crate::output::Output;
 use crate::report::SyncReport;
 use crate::screen::Headway;
 use ibgib::Addr;
-use ibgib_folder::{CheckoutOpts, CheckoutReport, Folder, FolderError, SnapshotReport};
+use ibgib_folder::{CheckoutOpts, CheckoutReport, Folder, SnapshotReport};
 use ibgib_peer::{Progress, SenderIdentity, SyncConnection, Synced, WebSocketRemote, entropy};
 use ibgib_saga::{Direction, Limits, Misuse, SagaError, SagaStatus, Scope, Summary, SyncRequest, TimelineSummary};
 use ibgib_spaces::{Kind, repair};
@@ -174,15 +175,14 @@ impl Line<'_> {
         let told = self.run(device, Scope::All, Direction::Both, true).await?.summary.timelines;
         let here = device.space.tips(Some(Kind::Living)).await?.into_iter().map(|tip| tip.tjp);
         let all: BTreeSet<Addr> = told.into_iter().map(|t| t.tjp).chain(here).filter(|t| t.ib() == "folder").collect();
+        // What they are called the server tells to nobody who only asks.
+        let all: Vec<Known> = all.into_iter().map(|tjp| Known { tjp, name: None }).collect();
         let folder = match &self.sync.folder {
-            Some(chosen) => {
-                let chosen = parse_addr(chosen)?;
-                all.get(&chosen).cloned().ok_or_else(|| CliError::not_found("folder", chosen.as_str()))?
-            }
-            None => match &all.iter().collect::<Vec<_>>()[..] {
+            Some(chosen) => choose(&all, chosen, self.url)?,
+            None => match &all[..] {
                 [] => return Err(no_folder(self.url)),
-                [folder] => (*folder).clone(),
-                _ => return Err(which_folder(all.iter())),
+                [folder] => folder.tjp.clone(),
+                several => return Err(which(several)),
             },
         };
         if !self.sync.dry_run {
@@ -316,20 +316,11 @@ pub(super) fn no_folder(url: &str) -> CliError {
         .hint("start one on another device with 'ibgib init' and sync it first")
 }
 
-/// The server has several folders.
-pub(super) fn which_folder<'a>(folders: impl Iterator<Item = &'a Addr>) -> CliError {
-    let all: Vec<&str> = folders.map(Addr::as_str).collect();
-    CliError::usage(format!("the server has several folders: {}", all.join(", ")))
-        .about(all.join(", "))
-        .hint("choose one with --folder")
-}
-
 /// Checks everything out but files with work that no snapshot holds.
 async fn check_out(device: &Device, out: &Output) -> Result<CheckoutReport, CliError> {
-    let folder = match device.folder(out).await {
-        Ok(folder) => folder,
-        Err(FolderError::Unbound) => return Ok(CheckoutReport::default()),
-        Err(error) => return Err(error.into()),
-    };
+    if device.folder_tjp().await?.is_none() {
+        return Ok(CheckoutReport::default());
+    }
+    let folder = device.folder(out).await?;
     Ok(folder.checkout(&CheckoutOpts { keep_unsaved: true, ..CheckoutOpts::default() }).await?)
 }

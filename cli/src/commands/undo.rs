@@ -22,7 +22,7 @@ async fn back(args: &Args, out: &Output, undo: &args::Undo, again: bool) -> Resu
     let device = Device::open(args)?;
     let folder = device.folder(out).await?;
     let plan = if again { folder.redo_plan().await? } else { folder.undo_plan().await? };
-    let mut told = Undone { plan, device: device.name().await, again, done: None };
+    let mut told = Undone { plan, device: device.name().await?, again, done: None };
     if undo.dry_run {
         out.report(&told)?;
         return Ok(Exit::Done);

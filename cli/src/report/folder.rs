@@ -1,8 +1,10 @@
 //! What was done with a folder's files.
 
-use super::{Report, Style, addr, count, list, paths, short, text};
+use super::{Report, Style, addr, count, list, paths, text};
+use crate::brief::nameless;
 use crate::error::Exit;
 use crate::escape::{lines, shown};
+use crate::folders::Known;
 use ibgib::{Addr, Value, object, strings};
 use ibgib_folder::{
     CheckoutReport, Conflict, ConflictOrigin, Diff, EditOrigin, EntryPath, Refused, Resolution, Skipped,
@@ -34,7 +36,11 @@ pub(crate) fn side_name(side: &EditOrigin) -> String {
     if side.here {
         return "yours".to_owned();
     }
-    let who = side.identity.as_ref().map_or_else(|| "another device".to_owned(), short);
+    let who = match (&side.device, &side.identity) {
+        (Some(name), _) => shown(name).to_string(),
+        (None, Some(identity)) => nameless(identity),
+        (None, None) => "another device".to_owned(),
+    };
     side.timestamp.as_ref().map_or(who.clone(), |when| format!("{who}, {}", shown(when)))
 }
 
@@ -222,7 +228,7 @@ pub(crate) struct FolderStatus {
 
 /// Of a device with a folder.
 pub(crate) struct TrackedStatus {
-    pub(crate) tjp: Addr,
+    pub(crate) known: Known,
     pub(crate) tip: Option<Addr>,
     pub(crate) status: StatusReport,
     pub(crate) conflicts: usize,
@@ -248,7 +254,7 @@ impl Report for FolderStatus {
             ("clean", folder.status.changes.is_empty().into()),
             ("changes", changes),
             ("conflicts", count(folder.conflicts)),
-            ("folder", (&folder.tjp).into()),
+            ("folder", (&folder.known.tjp).into()),
             ("tip", addr(folder.tip.as_ref())),
             ("remote", remote),
             ("skipped", skipped(&folder.status.skipped)),
@@ -257,7 +263,7 @@ impl Report for FolderStatus {
 
     fn to_text(&self) -> String {
         let Some(folder) = &self.folder else { return "no folder yet: 'ibgib sync' fetches it".to_owned() };
-        let mut text = format!("folder {}\nremote {}\n", folder.tjp, self.remote.as_deref().unwrap_or("none"));
+        let mut text = format!("folder {}\nremote {}\n", folder.known, self.remote.as_deref().unwrap_or("none"));
         for c in &folder.status.changes {
             text.push_str(&format!("{:8} {}\n", c.change.as_str(), shown(&c.path)));
         }
@@ -339,7 +345,7 @@ impl Report for ConflictReport {
             ("stone", (&c.stone).into()),
             ("file", text(c.file.as_ref().map(EntryPath::as_str))),
             ("yours", text(self.origin.yours().map(|side| if side == Resolution::Base { "base" } else { "orphan" }))),
-            ("device", told.identity.as_ref().map_or(Value::Null, |identity| short(identity).into())),
+            ("device", text(told.device.as_deref())),
             ("identity", addr(told.identity.as_ref())),
             ("timestamp", text(told.timestamp.as_deref())),
         ])

@@ -3,8 +3,8 @@
 use super::{Report, Style, addr, list, number, text};
 use crate::config::Setting;
 use crate::escape::shown;
+use crate::folders::Known;
 use ibgib::{Addr, Map, Mode, Value, object, strings};
-use ibgib_folder::LogEntry;
 use ibgib_keystone::Chain;
 use ibgib_peer::identity::Evidence;
 use ibgib_spaces::{Bundled, Fsck, Tip};
@@ -14,7 +14,9 @@ use std::path::PathBuf;
 pub(crate) struct Made {
     pub(crate) root: PathBuf,
     /// None while the server has not told which.
-    pub(crate) folder: Option<Addr>,
+    pub(crate) folder: Option<Known>,
+    /// What the device calls itself.
+    pub(crate) device: String,
     pub(crate) identity: Addr,
     pub(crate) remote: Option<String>,
 }
@@ -22,15 +24,16 @@ pub(crate) struct Made {
 impl Report for Made {
     fn to_json(&self) -> Value {
         object([
-            ("folder", addr(self.folder.as_ref())),
+            ("folder", addr(self.folder.as_ref().map(|folder| &folder.tjp))),
             ("identity", (&self.identity).into()),
             ("remote", text(self.remote.as_deref())),
         ])
     }
 
     fn to_text(&self) -> String {
-        let folder = self.folder.as_ref().map_or("none yet", Addr::as_str);
-        format!("{} is a device now\nfolder:   {folder}\nidentity: {}", shown(self.root.display()), self.identity)
+        let folder = self.folder.as_ref().map_or("none yet".to_owned(), Known::to_string);
+        let (root, device) = (shown(self.root.display()), shown(&self.device));
+        format!("{root} is a device now\nfolder:   {folder}\ndevice:   {device}\nidentity: {}", self.identity)
     }
 }
 
@@ -105,29 +108,6 @@ impl Report for Tip {
     fn to_text(&self) -> String {
         let n = self.n.map_or("-".to_owned(), |n| n.to_string());
         format!("{:8} n {n:>4}  {}  {}", self.kind, shown(&self.tjp), shown(&self.addr))
-    }
-}
-
-impl Report for LogEntry {
-    fn to_json(&self) -> Value {
-        object([
-            ("addr", (&self.addr).into()),
-            ("n", self.n.map_or(Value::Null, number)),
-            ("timestamp", text(self.timestamp.as_deref())),
-            ("past", addr(self.past.as_ref())),
-            ("graftbase", addr(self.graftbase.as_ref())),
-            ("graftorphan", addr(self.graftorphan.as_ref())),
-        ])
-    }
-
-    fn to_text(&self) -> String {
-        let n = self.n.map_or("-".to_owned(), |n| n.to_string());
-        let merge = self.graftorphan.as_ref().map_or(String::new(), |o| format!("  merges {}", shown(o)));
-        format!("n {n:>4}  {}  {}{merge}", shown(self.timestamp.as_deref().unwrap_or("-")), shown(&self.addr))
-    }
-
-    fn style(&self, line: &str) -> Style {
-        if line.starts_with("n ") { Style::Changed } else { Style::of_diff(line) }
     }
 }
 

@@ -102,6 +102,15 @@ impl Leads {
     }
 }
 
+/// The tips of a space's timelines that are [under](ibgib_saga::Scope::Under) `root`.
+///
+/// # Errors
+/// When the space fails.
+pub async fn tips_under(space: &dyn Space, root: &Addr) -> Result<Vec<Tip>, SagaError> {
+    let tips = space.tips(Some(Kind::Living)).await.map_err(space_error)?;
+    Leads::default().select(space, tips, Some(root)).await.map_err(space_error)
+}
+
 /// Frames, of which a damaged one is none.
 async fn one_by_one(space: &dyn Space, batch: &[Addr]) -> Result<Vec<Option<Verified<IbGib>>>, SpaceError> {
     let mut out = Vec::with_capacity(batch.len());

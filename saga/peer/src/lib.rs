@@ -56,6 +56,7 @@ pub use document::{Document, DocumentError, Frame, Frames};
 pub use follow::{Following, follow, sync};
 pub use host::{Host, HostEvent, HostLimits, HostOptions, MessageEvent, Policy};
 pub use innerspace::Innerspace;
+pub use leads::tips_under;
 pub use link::Link;
 pub use peer::{Progress, SyncPeer};
 pub use remote::Remote;

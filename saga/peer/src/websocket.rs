@@ -234,6 +234,19 @@ impl WebSocketRemote {
         if matches!(status, 200 | 201) { Ok(()) } else { Err(self.refusal(path, status, &text)) }
     }
 
+    /// The node at `addr`, if the server has it.
+    ///
+    /// # Errors
+    /// The server is not reachable or refuses.
+    pub async fn ibgib(&self, addr: &Addr) -> Result<Option<Verified<IbGib>>, SagaError> {
+        let text = self.get(&format!("/api/v1/ibgibs/{}", encode(addr.as_str()))).await?;
+        let node = text.map(|text| Verified::parse(&text).map_err(bad_answer)).transpose()?;
+        match node {
+            Some(node) if node.addr() != addr => Err(bad_answer(format!("{} instead of {addr}", node.addr()))),
+            node => Ok(node),
+        }
+    }
+
     /// Tips of timelines whose first frame's ib is `ib`: (timeline, tip).
     ///
     /// # Errors
