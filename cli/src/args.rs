@@ -72,8 +72,8 @@ pub(crate) enum Command {
     Redo(Undo),
     /// Show what differs between the disk and the store, or between two frames of a file
     Diff(Diff),
-    /// What a snapshot would take
-    Status,
+    /// What a snapshot would take, what the server does not have yet, and what waits there
+    Status(Status),
     /// Newest frames of timelines
     Tips(Tips),
     /// History of a file or a timeline, newest first
@@ -224,6 +224,32 @@ pub(crate) struct Sync {
     /// Give up after this many seconds; with --watch, on one sync
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) timeout: Option<u64>,
+}
+
+impl Sync {
+    /// As without a flag.
+    pub(crate) fn plain() -> Self {
+        Self {
+            url: None,
+            push: false,
+            pull: false,
+            only: Vec::new(),
+            all: false,
+            folder: None,
+            no_snapshot: false,
+            no_checkout: false,
+            dry_run: false,
+            watch: false,
+            timeout: None,
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Status {
+    /// Ask the server what waits there
+    #[arg(long)]
+    pub(crate) fetch: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -9,6 +9,7 @@ mod help;
 mod identity;
 mod ignore;
 mod log;
+mod moved;
 mod nodes;
 mod read;
 mod serve;
@@ -72,7 +73,7 @@ pub(crate) async fn run(args: &Args, out: &Output) -> Result<Exit, CliError> {
         Command::Undo(undo) => undo::undo(args, out, undo).await,
         Command::Redo(redo) => undo::redo(args, out, redo).await,
         Command::Diff(diff) => folder::diff(args, out, diff).await,
-        Command::Status => folder::status(args, out).await,
+        Command::Status(status) => folder::status(args, out, status).await,
         Command::Conflicts => conflicts::conflicts(args, out).await,
         Command::Resolve(resolve) => conflicts::resolve(args, out, resolve).await,
         Command::Tips(tips) => read::tips(args, out, tips).await,

@@ -8,6 +8,7 @@ mod codes;
 mod commands;
 mod config;
 mod confirm;
+mod contact;
 mod device;
 mod error;
 mod escape;

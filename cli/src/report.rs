@@ -17,7 +17,7 @@ pub(crate) use log::LogLine;
 pub(crate) use store::{
     Addressed, BadLine, Checked, Exported, IdentityReport, Imported, Listening, Made, RuleError, Settings,
 };
-pub(crate) use sync::SyncReport;
+pub(crate) use sync::{Moved, MovedFile, SyncReport};
 pub(crate) use undo::Undone;
 
 use ibgib::{Addr, Value, strings};

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{World, files, text};
+use common::{World, files, number, text};
 use ibgib::{Mode, Value};
 use std::collections::BTreeSet;
 use std::fs;
@@ -168,4 +168,46 @@ fn a_log_names_devices_and_goes_on_under_earlier_names() {
     for device in ["desk", "phone"] {
         world.fsck(&["-C", device]);
     }
+}
+
+#[test]
+fn status_tells_what_is_not_at_the_server_and_what_waits_there() {
+    let world = World::new();
+    let server = world.with_alice();
+    world.run(&["clone", &server.url, "bob"]).ok();
+    let status = |args: &[&str]| world.run(&[&["-C", "alice", "status", "--json"], args].concat()).ok().json();
+    let counts = |status: &Value| (number(status, &["unsent"]), number(status, &["waiting"]));
+    assert_eq!(counts(&status(&[])), (0, 0));
+    world.write("alice/notes.txt", "changed\n");
+    world.write("alice/new.txt", "new\n");
+    world.run(&["-C", "alice", "snapshot"]).ok();
+    assert_eq!(counts(&status(&[])), (2, 0));
+    let shown = world.run(&["-C", "alice", "status"]).ok().stdout;
+    assert!(shown.contains("unsent   new.txt\nunsent   notes.txt\n"), "{shown}");
+    world.write("bob/bob.txt", "bob\n");
+    world.run(&["-C", "bob", "sync"]).ok();
+    assert_eq!(counts(&status(&[])), (2, 0), "nobody asked");
+    assert_eq!(counts(&status(&["--fetch"])), (2, 1));
+    assert_eq!(counts(&status(&[])), (2, 1));
+    let tips = world.tips("alice");
+    let dry = world.run(&["-C", "alice", "sync", "--dry-run"]).ok().stdout;
+    for line in ["would send new.txt (added)", "would send notes.txt (modified)", "would receive bob.txt (added)"] {
+        assert!(dry.contains(line), "{dry}");
+    }
+    assert_eq!(world.tips("alice"), tips);
+    world.run(&["-C", "alice", "sync", "--push"]).ok();
+    assert_eq!(counts(&status(&[])), (0, 1));
+    let done = world.run(&["-C", "alice", "sync", "--json"]).ok().json();
+    let moved = done.get("files").unwrap().to_json();
+    assert_eq!(moved, r#"{"sent":[],"received":[{"path":"bob.txt","change":"added"}],"skipped":[]}"#);
+    assert_eq!(counts(&status(&[])), (0, 0));
+    assert!(status(&[]).get("asOf").unwrap().as_str().is_some());
+    let done = world.run(&["-C", "bob", "sync"]).ok().stdout;
+    assert!(done.contains("received new.txt (added)\nreceived notes.txt (modified)\n"), "{done}");
+    fs::remove_file(world.path("bob/notes.txt")).unwrap();
+    let done = world.run(&["-C", "bob", "sync"]).ok().stdout;
+    assert!(done.contains("sent notes.txt (deleted)\n"), "{done}");
+    let fresh = world.run(&["init", "fresh", "--json"]).ok();
+    assert!(fresh.stdout.contains("folder^"));
+    assert_eq!(world.run(&["-C", "fresh", "status", "--json"]).ok().json().get("waiting"), Some(&Value::Null));
 }

@@ -58,6 +58,7 @@ mod history;
 mod json;
 mod lineage;
 mod links;
+mod moved;
 mod names;
 mod origin;
 mod path;

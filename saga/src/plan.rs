@@ -70,6 +70,7 @@ impl Plan {
                 Relation::Diverged => None,
             },
             action: item.relation.into(),
+            new_there: item.theirs.is_none(),
             why: None,
         };
         self.items.iter().map(foresee).collect()

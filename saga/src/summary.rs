@@ -55,6 +55,8 @@ pub struct TimelineSummary {
     pub after: Option<Addr>,
     /// What happened.
     pub action: Action,
+    /// The receiver had nothing of it.
+    pub new_there: bool,
     /// Why it was refused.
     pub why: Option<String>,
 }

@@ -1,13 +1,16 @@
 //! Working on the folder's files.
 
+use super::syncing::look;
 use crate::args::{self, Args};
+use crate::contact::Contact;
 use crate::device::{Device, Store, moment, parse_addr};
 use crate::error::{CliError, Exit};
 use crate::folders::Known;
 use crate::output::Output;
 use crate::report::{DiffReport, FileDiff, FolderStatus, TrackedStatus, partly};
 use ibgib::Addr;
-use ibgib_folder::{ChangeKind, CheckoutOpts, FolderError};
+use ibgib_folder::{ChangeKind, CheckoutOpts, EntryPath, FolderError};
+use ibgib_spaces::Kind;
 
 pub(crate) async fn snapshot(args: &Args, out: &Output) -> Result<Exit, CliError> {
     let device = Device::open(args)?;
@@ -104,8 +107,15 @@ pub(crate) async fn diff(args: &Args, out: &Output, diff: &args::Diff) -> Result
     Ok(Exit::Done)
 }
 
-pub(crate) async fn status(args: &Args, out: &Output) -> Result<Exit, CliError> {
-    let device = Device::look(args)?;
+pub(crate) async fn status(args: &Args, out: &Output, status: &args::Status) -> Result<Exit, CliError> {
+    let device = if status.fetch {
+        let mut device = Device::open(args)?;
+        look(args, out, &mut device).await?;
+        device
+    } else {
+        Device::look(args)?
+    };
+    let contact = Contact::read(&*device.space).await?;
     let folder = match device.folder_tjp().await? {
         None => None,
         Some(tjp) => {
@@ -114,7 +124,12 @@ pub(crate) async fn status(args: &Args, out: &Output) -> Result<Exit, CliError> 
             let conflicts = folder.conflicts().await?.len();
             let tip = device.space.tip(&tjp).await?.map(|t| t.addr);
             let known = Known { tjp, name: folder.names().await?.folder };
-            Some(TrackedStatus { known, tip, status, conflicts })
+            let tips = device.space.tips(Some(Kind::Living)).await?;
+            let mut paths = folder.paths().await?;
+            let lacks = tips.iter().filter(|tip| !contact.has(&tip.tjp, &tip.addr));
+            let mut unsent: Vec<EntryPath> = lacks.filter_map(|tip| paths.remove(&tip.tjp)).collect();
+            unsent.sort();
+            Some(TrackedStatus { known, tip, status, conflicts, unsent, contact })
         }
     };
     out.report(&FolderStatus { remote: device.remote().map(|s| s.value), folder })?;

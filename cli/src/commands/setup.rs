@@ -236,19 +236,7 @@ async fn finish(
 ) -> Result<Exit, CliError> {
     out.say(&format!("if this is interrupted, 'ibgib -C {} sync' goes on", dir.display()));
     let layout = device.layout.clone();
-    let plain = args::Sync {
-        all: false,
-        folder: clone.folder.clone(),
-        url: None,
-        push: false,
-        pull: false,
-        only: Vec::new(),
-        no_snapshot: true,
-        no_checkout: false,
-        dry_run: false,
-        watch: false,
-        timeout: None,
-    };
+    let plain = args::Sync { no_snapshot: true, folder: clone.folder.clone(), ..args::Sync::plain() };
     match once(args, out, device, &plain).await {
         Ok(report) => {
             cloned(&layout)?;

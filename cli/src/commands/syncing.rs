@@ -1,8 +1,10 @@
 //! What a sync is made of: for the command that runs one, for a watcher, and for a clone.
 
 use super::conflicts::new_conflicts;
+use super::moved::moved;
 use crate::args::{self, Args};
 use crate::codes::Code;
+use crate::contact::Contact;
 use crate::device::{Device, moment, parse_addr};
 use crate::error::{CliError, Exit};
 use crate::folders::{Known, choose, which};
@@ -84,7 +86,21 @@ async fn round(
     let Exchanged { synced, taken } = done?;
     let files = bring(device, out, sync).await?;
     let conflicts = new_conflicts(device, out, &before).await?;
-    Ok(SyncReport { synced, taken, files, conflicts, took: started.elapsed(), dry_run: sync.dry_run })
+    let moved = moved(device, out, &synced.summary, &taken, sync.dry_run.then_some(&**remote)).await?;
+    Ok(SyncReport { synced, taken, files, moved, conflicts, took: started.elapsed(), dry_run: sync.dry_run })
+}
+
+/// Asks the server what differs, and moves nothing.
+pub(super) async fn look(args: &Args, out: &Output, device: &mut Device) -> Result<(), CliError> {
+    let sync = args::Sync { dry_run: true, ..args::Sync::plain() };
+    let url = server(device, &sync)?;
+    let limits = Limits::default();
+    let remote = Arc::new(WebSocketRemote::new(&url, limits.message_bytes_max)?);
+    let identity = SenderIdentity { tjp: device.identity().await?, secret: secret::source(args, device)? };
+    let mut connection = SyncConnection::new(remote, limits);
+    let done = exchange(args, out, device, &sync, &mut connection, identity, &url).await;
+    connection.close().await;
+    done.map(|_| ())
 }
 
 /// What a snapshot took and what went over the line.
@@ -136,8 +152,14 @@ pub(super) async fn exchange(
         }
     }
     let taken = take(device, out, sync).await?;
-    let scope = scope(args, device, sync, folder).await?;
+    let scope = scope(args, device, sync, folder.clone()).await?;
+    let whole = !matches!(scope, Scope::Only(_));
     let synced = line.run(device, scope, direction(sync), sync.dry_run).await?;
+    if let (Some(folder), true) = (&folder, whole) {
+        let tips = line.connection.tips(&*device.space, Some(folder)).await?;
+        let before = Contact::read(&*device.space).await?;
+        before.learn(&*device.space, &tips, &synced.summary, direction(sync), sync.dry_run).await?;
+    }
     Ok(Exchanged { synced: after(first, synced), taken })
 }
 

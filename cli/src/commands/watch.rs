@@ -5,6 +5,7 @@
 //! work beside a watcher.
 
 use super::conflicts::new_conflicts;
+use super::moved::moved;
 use super::syncing::{Exchanged, bring, exchange, scope, server};
 use crate::args::{self, Args};
 use crate::device::{DIR, Device, Layout, lock_watch};
@@ -14,7 +15,7 @@ use crate::report::SyncReport;
 use ibgib::Addr;
 use ibgib_folder::Watch;
 use ibgib_peer::{SecretSource, SenderIdentity, SyncConnection, WebSocketRemote, entropy};
-use ibgib_saga::Limits;
+use ibgib_saga::{Fingerprint, Limits};
 use ibgib_spaces::Kind;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -141,7 +142,8 @@ impl Watcher<'_> {
         let Exchanged { synced, taken } = done?;
         let files = bring(&device, self.out, self.sync).await?;
         self.folder = device.folder_tjp().await?.filter(|_| !self.sync.all);
-        self.fingerprint = self.connection.fingerprint(&*device.space, self.folder.as_ref()).await?;
+        let tips = self.connection.tips(&*device.space, self.folder.as_ref()).await?;
+        self.fingerprint = Fingerprint::of(tips.iter().map(|tip| (&tip.tjp, &tip.addr))).whole;
         let again = match &mut self.files {
             Some(watch) if device.folder_tjp().await?.is_some() => {
                 watch.after_checkout(&device.folder(self.out).await?, &files).await?
@@ -149,7 +151,8 @@ impl Watcher<'_> {
             _ => false,
         };
         let conflicts = new_conflicts(&device, self.out, &before).await?;
-        let report = SyncReport { synced, taken, files, conflicts, took: started.elapsed(), dry_run: false };
+        let moved = moved(&device, self.out, &synced.summary, &taken, None).await?;
+        let report = SyncReport { synced, taken, files, moved, conflicts, took: started.elapsed(), dry_run: false };
         if report.did_something() {
             self.out.report(&report)?;
             self.every = PEEK_EVERY;

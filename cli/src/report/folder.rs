@@ -1,7 +1,8 @@
 //! What was done with a folder's files.
 
-use super::{Report, Style, addr, count, list, paths, text};
+use super::{Report, Style, addr, count, list, number, paths, text};
 use crate::brief::nameless;
+use crate::contact::Contact;
 use crate::error::Exit;
 use crate::escape::{lines, shown};
 use crate::folders::Known;
@@ -232,6 +233,9 @@ pub(crate) struct TrackedStatus {
     pub(crate) tip: Option<Addr>,
     pub(crate) status: StatusReport,
     pub(crate) conflicts: usize,
+    /// Files that the server has no newest frame of.
+    pub(crate) unsent: Vec<EntryPath>,
+    pub(crate) contact: Contact,
 }
 
 impl Report for FolderStatus {
@@ -245,6 +249,9 @@ impl Report for FolderStatus {
                 ("folder", Value::Null),
                 ("tip", Value::Null),
                 ("remote", remote),
+                ("unsent", count(0)),
+                ("waiting", Value::Null),
+                ("asOf", Value::Null),
             ]);
         };
         let changes = list(&folder.status.changes, |c| {
@@ -257,6 +264,10 @@ impl Report for FolderStatus {
             ("folder", (&folder.known.tjp).into()),
             ("tip", addr(folder.tip.as_ref())),
             ("remote", remote),
+            ("unsent", count(folder.unsent.len())),
+            ("waiting", folder.contact.as_of.as_ref().map_or(Value::Null, |_| number(folder.contact.waiting))),
+            ("asOf", text(folder.contact.as_of.as_deref())),
+            ("unsentFiles", paths(&folder.unsent)),
             ("skipped", skipped(&folder.status.skipped)),
         ])
     }
@@ -276,6 +287,14 @@ impl Report for FolderStatus {
             // Of what cannot be read, nobody knows.
             (true, false) => text.push_str("clean, but for what is skipped\n"),
             _ => {}
+        }
+        for path in &folder.unsent {
+            text.push_str(&format!("unsent   {}\n", shown(path)));
+        }
+        match (&folder.contact.as_of, folder.contact.waiting) {
+            (None, _) => text.push_str("never synced\n"),
+            (Some(when), 0) => text.push_str(&format!("nothing waited at the server at {when}\n")),
+            (Some(when), n) => text.push_str(&format!("{n} file(s) waited at the server at {when}\n")),
         }
         if folder.conflicts > 0 {
             text.push_str(&format!("{} open conflict(s): 'ibgib conflicts' shows them\n", folder.conflicts));

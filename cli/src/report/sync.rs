@@ -2,13 +2,54 @@
 
 use super::folder::{checked_out, left_out, partly, refused, skipped, told_conflicts, twins, unportable};
 use super::{Report, addr, list, number, paths, text};
+use crate::brief::short;
 use crate::error::Exit;
 use crate::escape::shown;
-use ibgib::{Value, object};
-use ibgib_folder::{CheckoutReport, Conflict, ConflictOrigin, SnapshotReport};
+use ibgib::{Addr, Value, object};
+use ibgib_folder::{CheckoutReport, Conflict, ConflictOrigin, Skipped, SnapshotReport};
 use ibgib_peer::Synced;
 use ibgib_saga::Action;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
+
+/// A file that a sync sent or received.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct MovedFile {
+    pub(crate) path: String,
+    /// `added`, `modified`, `deleted` or `renamed`.
+    pub(crate) change: &'static str,
+}
+
+/// The files of one sync. Lists are sorted.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Moved {
+    pub(crate) sent: Vec<MovedFile>,
+    pub(crate) received: Vec<MovedFile>,
+    /// Left out of snapshots.
+    pub(crate) skipped: Vec<Skipped>,
+    /// Paths of files whose timelines were refused.
+    pub(crate) refused: HashMap<Addr, String>,
+}
+
+impl Moved {
+    fn to_json(&self) -> Value {
+        let files = |all: &[MovedFile]| {
+            list(all, |file| object([("path", file.path.as_str().into()), ("change", file.change.into())]))
+        };
+        object([("sent", files(&self.sent)), ("received", files(&self.received)), ("skipped", skipped(&self.skipped))])
+    }
+
+    fn to_text(&self, future: bool) -> String {
+        let (sent, received) = if future { ("would send", "would receive") } else { ("sent", "received") };
+        let lists = [(sent, &self.sent), (received, &self.received)];
+        let lines = lists.into_iter().flat_map(|(what, all)| all.iter().map(move |file| (what, file)));
+        lines.map(|(what, MovedFile { path, change })| format!("{what} {} ({change})\n", shown(path))).collect()
+    }
+}
+
+fn files(n: usize) -> String {
+    if n == 1 { "1 file".to_owned() } else { format!("{n} files") }
+}
 
 /// The snapshot, the saga and the checkout of one sync.
 pub(crate) struct SyncReport {
@@ -17,6 +58,7 @@ pub(crate) struct SyncReport {
     pub(crate) files: CheckoutReport,
     /// Conflicts that are new on this device, whoever merged.
     pub(crate) conflicts: Vec<(Conflict, ConflictOrigin)>,
+    pub(crate) moved: Moved,
     pub(crate) took: Duration,
     /// Nothing was done, it only tells what would be.
     pub(crate) dry_run: bool,
@@ -69,11 +111,12 @@ impl Report for SyncReport {
             ("conflicts", number(self.conflicts.len() as u64)),
             ("timelines", timelines),
             ("ms", number(u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX))),
+            ("files", self.moved.to_json()),
             ("dryRun", self.dry_run.into()),
             ("written", paths(&self.files.written)),
             ("removed", paths(&self.files.removed)),
             ("refused", refused(&self.files.refused)),
-            ("skipped", skipped(&self.taken.skipped)),
+            ("skipped", skipped(&self.moved.skipped)),
             ("unportable", paths(&self.taken.unportable)),
             ("twins", twins(&self.files.twins)),
         ])
@@ -82,25 +125,33 @@ impl Report for SyncReport {
     fn to_text(&self) -> String {
         let s = &self.synced.summary;
         let mut text = match &s.saga {
-            _ if self.dry_run => format!("{} timeline(s) differ\n", s.timelines.len()),
+            _ if self.dry_run && self.moved.sent.is_empty() && self.moved.received.is_empty() => {
+                "nothing would be sent or received\n".to_owned()
+            }
+            _ if self.dry_run => String::new(),
             None => "already equal\n".to_owned(),
             Some(_) => format!(
-                "{} turns, {} nodes sent, {} received, {} timeline(s), {} merge(s), {} ms\n",
-                s.turns,
-                s.nodes_sent,
-                s.nodes_received,
-                s.timelines.len(),
+                "{} sent, {} received, {} merge(s) in {} ms\n",
+                files(self.moved.sent.len()),
+                files(self.moved.received.len()),
                 s.merges,
                 self.took.as_millis()
             ),
         };
-        for t in s.timelines.iter().filter(|t| self.dry_run || t.action == Action::Refused) {
+        text.push_str(&self.moved.to_text(self.dry_run));
+        for t in s.timelines.iter().filter(|t| t.action == Action::Refused) {
             let why = t.why.as_ref().map_or(String::new(), |why| format!(": {why}"));
-            text.push_str(&format!("{:8} {}{}\n", t.action.as_str(), shown(&t.tjp), shown(why)));
+            let path = self.moved.refused.get(&t.tjp).cloned().unwrap_or_else(|| short(&t.tjp));
+            text.push_str(&format!("refused {}{}\n", shown(path), shown(why)));
         }
-        text + &left_out(&self.taken.skipped)
+        // What came from the server is told already; files may differ from the store for other reasons.
+        let told: HashSet<&str> = self.moved.received.iter().map(|file| file.path.as_str()).collect();
+        let mut rest = self.files.clone();
+        rest.written.retain(|path| !told.contains(path.as_str()));
+        rest.removed.retain(|path| !told.contains(path.as_str()));
+        text + &left_out(&self.moved.skipped)
             + &unportable(&self.taken.unportable)
-            + &checked_out(&self.files)
+            + &checked_out(&rest)
             + &told_conflicts(&self.conflicts)
     }
 }

@@ -9,7 +9,7 @@ use crate::session::{SenderIdentity, SessionSigner};
 use crate::view::{commit_error, space_error};
 use ibgib::Addr;
 use ibgib_saga::{Direction, Limits, SagaError, Scope, SpaceFailure, Summary, SyncRequest, is_payload};
-use ibgib_spaces::{MemorySpace, Space, repair};
+use ibgib_spaces::{MemorySpace, Space, Tip, repair};
 use std::sync::Arc;
 
 /// What a finished sync leaves.
@@ -172,13 +172,14 @@ impl SyncConnection {
         }
     }
 
-    /// The fingerprint of the living tips that a space has, or of those [under](Scope::Under) `root`, for
-    /// [`SyncConnection::is_equal`].
+    /// The living tips that a space has, or those [under](Scope::Under) `root`: their
+    /// [fingerprint](ibgib_saga::Fingerprint) is what [`SyncConnection::is_equal`] asks about. What syncs over this
+    /// connection found out about them is not read again.
     ///
     /// # Errors
     /// When the space fails.
-    pub async fn fingerprint(&self, space: &dyn Space, root: Option<&Addr>) -> Result<String, SagaError> {
-        self.leads.fingerprint(space, root).await
+    pub async fn tips(&self, space: &dyn Space, root: Option<&Addr>) -> Result<Vec<Tip>, SagaError> {
+        self.leads.tips(space, root).await
     }
 
     /// Says goodbye and closes the connection, if it is open.

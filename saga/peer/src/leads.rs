@@ -55,9 +55,14 @@ impl Leads {
 
     /// The fingerprint of a space's living tips, or of those under `root`.
     pub(crate) async fn fingerprint(&self, space: &dyn Space, root: Option<&Addr>) -> Result<String, SagaError> {
-        let tips = space.tips(Some(Kind::Living)).await.map_err(space_error)?;
-        let tips = self.select(space, tips, root).await.map_err(space_error)?;
+        let tips = self.tips(space, root).await?;
         Ok(Fingerprint::of(tips.iter().map(|tip| (&tip.tjp, &tip.addr))).whole)
+    }
+
+    /// A space's living tips, or those under `root`.
+    pub(crate) async fn tips(&self, space: &dyn Space, root: Option<&Addr>) -> Result<Vec<Tip>, SagaError> {
+        let tips = space.tips(Some(Kind::Living)).await.map_err(space_error)?;
+        self.select(space, tips, root).await.map_err(space_error)
     }
 
     /// What these frames relate to.
@@ -107,8 +112,7 @@ impl Leads {
 /// # Errors
 /// When the space fails.
 pub async fn tips_under(space: &dyn Space, root: &Addr) -> Result<Vec<Tip>, SagaError> {
-    let tips = space.tips(Some(Kind::Living)).await.map_err(space_error)?;
-    Leads::default().select(space, tips, Some(root)).await.map_err(space_error)
+    Leads::default().tips(space, Some(root)).await
 }
 
 /// Frames, of which a damaged one is none.

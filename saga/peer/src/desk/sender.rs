@@ -200,6 +200,7 @@ impl Proposal for Ending<'_> {
                 before: (*before).clone(),
                 after: (*before).clone(),
                 action: Action::Same,
+                new_there: matches!(status, Status::Unknown),
                 why: None,
             };
             let adopts = direction.adopts() && !matches!(status, Status::Refused(_));

@@ -1,0 +1,79 @@
+//! Which files a sync sent and received.
+
+use crate::brief::short;
+use crate::device::Device;
+use crate::error::CliError;
+use crate::output::Output;
+use crate::report::{Moved, MovedFile};
+use ibgib::Addr;
+use ibgib_folder::{EntryPath, SnapshotReport};
+use ibgib_peer::WebSocketRemote;
+use ibgib_saga::{Action, Summary};
+use std::collections::HashMap;
+
+/// What a sync moved, told by path. After a sync that only tells what it would do, also what a snapshot would take; the
+/// names of files that are not here yet are asked of the `server` then.
+pub(super) async fn moved(
+    device: &Device,
+    out: &Output,
+    summary: &Summary,
+    taken: &SnapshotReport,
+    server: Option<&WebSocketRemote>,
+) -> Result<Moved, CliError> {
+    let mut all = Moved { skipped: taken.skipped.clone(), ..Moved::default() };
+    if device.folder_tjp().await?.is_none() {
+        return Ok(all);
+    }
+    let folder = device.folder(out).await?;
+    let mut paths = if summary.timelines.is_empty() { HashMap::new() } else { folder.paths().await? };
+    if let Some(server) = server {
+        for line in summary.timelines.iter().filter(|line| line.tjp.ib() == "shard" && line.action == Action::Pulled) {
+            let Some(tip) = &line.after else { continue };
+            // A server that does not let itself be read leaves them without names.
+            if let Ok(Some(shard)) = server.ibgib(tip).await {
+                for (file, path) in folder.paths_in(&shard) {
+                    paths.entry(file).or_insert(path);
+                }
+            }
+        }
+        let status = folder.status().await?;
+        all.skipped = status.skipped;
+        all.sent.extend(
+            status.changes.into_iter().map(|c| MovedFile { path: c.path.to_string(), change: c.change.as_str() }),
+        );
+    }
+    let name =
+        |tjp: &Addr, paths: &HashMap<Addr, EntryPath>| paths.get(tjp).map_or_else(|| short(tjp), ToString::to_string);
+    for line in summary.timelines.iter().filter(|line| line.tjp.ib() == "file") {
+        let path = || name(&line.tjp, &paths);
+        if line.action == Action::Refused {
+            all.refused.insert(line.tjp.clone(), path());
+        }
+        let (before, after) = (line.before.as_ref(), line.after.as_ref());
+        if matches!(line.action, Action::Pushed | Action::Merged) {
+            let had = if line.new_there { None } else { before };
+            let deleted = folder.change_between(None, before).await?.is_none();
+            let change = match (deleted, had) {
+                (true, None) => None,
+                (true, Some(_)) => Some("deleted"),
+                (false, None) => Some("added"),
+                (false, Some(_)) => Some("modified"),
+            };
+            all.sent.extend(change.map(|change| MovedFile { path: path(), change }));
+        }
+        if matches!(line.action, Action::Pulled | Action::Merged) {
+            let change = match server {
+                // What is not here yet cannot be looked at.
+                Some(_) if before.is_none() => Some("added"),
+                Some(_) => Some("modified"),
+                None => folder.change_between(before, after).await?.map(|change| change.as_str()),
+            };
+            all.received.extend(change.map(|change| MovedFile { path: path(), change }));
+        }
+    }
+    for list in [&mut all.sent, &mut all.received] {
+        list.sort();
+        list.dedup_by(|a, b| a.path == b.path);
+    }
+    Ok(all)
+}
