@@ -103,7 +103,7 @@ fn is_paged(command: &Command) -> bool {
     matches!(
         command,
         Command::Diff(_)
-            | Command::Status
+            | Command::Status(_)
             | Command::Log(_)
             | Command::Show(args::Show { raw: false, .. })
             | Command::Graph(_)

@@ -1,6 +1,6 @@
 //! What is in a store, and what was brought into it or out of it.
 
-use super::{Report, Style, addr, list, number, text};
+use super::{Report, addr, list, number, text};
 use crate::config::Setting;
 use crate::escape::shown;
 use crate::folders::Known;

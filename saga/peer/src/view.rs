@@ -56,15 +56,9 @@ pub(crate) enum Publishable {
     },
 }
 
-/// The relation that names the keystone of whoever made an edit. It is no dependency.
-const BY_IDENTITY: &str = "identity";
-
-/// What a node relates to that does not travel as payload.
-fn stuck(node: &IbGib) -> Option<Addr> {
-    let relations = node.rel8ns.as_ref()?.as_object()?.iter().filter(|(name, _)| *name != BY_IDENTITY);
-    let texts = relations.filter_map(|(_, addrs)| addrs.as_array()).flatten().filter_map(ibgib::Value::as_str);
-    let mut addrs = texts.filter_map(|text| text.parse::<Addr>().ok());
-    addrs.find(|addr| !addr.is_primitive() && !is_payload(addr))
+/// What a node depends on that does not travel as payload.
+fn stuck(node: &Verified<IbGib>) -> Option<Addr> {
+    node.targets().into_iter().find(|addr| !is_payload(addr))
 }
 
 /// A space as one saga sees it.
