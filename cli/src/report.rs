@@ -83,6 +83,11 @@ fn count(n: usize) -> Value {
     number(n as u64)
 }
 
+/// So many of them, for people.
+fn plural(n: u64, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}
+
 fn number(n: u64) -> Value {
     Value::integer(n)
 }

@@ -204,9 +204,15 @@ fn status_tells_what_is_not_at_the_server_and_what_waits_there() {
     assert!(status(&[]).get("asOf").unwrap().as_str().is_some());
     let done = world.run(&["-C", "bob", "sync"]).ok().stdout;
     assert!(done.contains("received new.txt (added)\nreceived notes.txt (modified)\n"), "{done}");
-    fs::remove_file(world.path("bob/notes.txt")).unwrap();
-    let done = world.run(&["-C", "bob", "sync"]).ok().stdout;
-    assert!(done.contains("sent notes.txt (deleted)\n"), "{done}");
+    fs::rename(world.path("bob/notes.txt"), world.path("bob/renamed.txt")).unwrap();
+    for (flags, sent) in [(&["--dry-run"][..], "would send"), (&[], "sent")] {
+        let done = world.run(&[&["-C", "bob", "sync"], flags].concat()).ok().stdout;
+        assert!(done.contains(&format!("{sent} notes.txt (deleted)\n{sent} renamed.txt (added)\n")), "{done}");
+    }
+    for (flags, received) in [(&["--dry-run"][..], "would receive"), (&[], "received")] {
+        let done = world.run(&[&["-C", "alice", "sync"], flags].concat()).ok().stdout;
+        assert!(done.contains(&format!("{received} notes.txt (deleted)\n{received} renamed.txt (added)\n")), "{done}");
+    }
     let fresh = world.run(&["init", "fresh", "--json"]).ok();
     assert!(fresh.stdout.contains("folder^"));
     assert_eq!(world.run(&["-C", "fresh", "status", "--json"]).ok().json().get("waiting"), Some(&Value::Null));

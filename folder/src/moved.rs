@@ -3,6 +3,7 @@
 use crate::content::{Content, node_at};
 use crate::error::FolderError;
 use crate::folder::Folder;
+use crate::json;
 use crate::path::EntryPath;
 use crate::scan::ChangeKind;
 use ibgib::{Addr, IbGib, Map, Value};
@@ -35,6 +36,13 @@ impl Folder {
             Err(error) if error.bad_frame().is_some() => Ok(None),
             content => content.map(Some),
         }
+    }
+
+    /// Whether a frame of a file's timeline holds a file; the frame need not be here. One without a content tells that
+    /// the file was deleted.
+    pub fn holds_file(frame: &IbGib) -> bool {
+        ["blob", "text", "link"].iter().any(|member| frame.datum(member).is_some())
+            || frame.data.as_ref().and_then(json::text_of).is_some()
     }
 
     /// The paths that a frame of one of the folder's shards names, by their timelines: of a frame that is not here, say.

@@ -6,7 +6,7 @@ use crate::error::CliError;
 use crate::output::Output;
 use crate::report::{Moved, MovedFile};
 use ibgib::Addr;
-use ibgib_folder::{EntryPath, SnapshotReport};
+use ibgib_folder::{Change, ChangeKind, EntryPath, Folder, SnapshotReport};
 use ibgib_peer::WebSocketRemote;
 use ibgib_saga::{Action, Summary};
 use std::collections::HashMap;
@@ -38,9 +38,15 @@ pub(super) async fn moved(
         }
         let status = folder.status().await?;
         all.skipped = status.skipped;
-        all.sent.extend(
-            status.changes.into_iter().map(|c| MovedFile { path: c.path.to_string(), change: c.change.as_str() }),
-        );
+        for Change { path, change } in status.changes {
+            // As a sync tells it: by then it is one file that is gone and another that is new.
+            let (gone, change) = match change {
+                ChangeKind::Renamed { from } => (Some(from), "added"),
+                change => (None, change.as_str()),
+            };
+            all.sent.extend(gone.map(|from| MovedFile { path: from.to_string(), change: "deleted" }));
+            all.sent.push(MovedFile { path: path.to_string(), change });
+        }
     }
     let name =
         |tjp: &Addr, paths: &HashMap<Addr, EntryPath>| paths.get(tjp).map_or_else(|| short(tjp), ToString::to_string);
@@ -63,9 +69,7 @@ pub(super) async fn moved(
         }
         if matches!(line.action, Action::Pulled | Action::Merged) {
             let change = match server {
-                // What is not here yet cannot be looked at.
-                Some(_) if before.is_none() => Some("added"),
-                Some(_) => Some("modified"),
+                Some(server) => foreseen(&folder, server, before, after).await?,
                 None => folder.change_between(before, after).await?.map(|change| change.as_str()),
             };
             all.received.extend(change.map(|change| MovedFile { path: path(), change }));
@@ -76,4 +80,25 @@ pub(super) async fn moved(
         list.dedup_by(|a, b| a.path == b.path);
     }
     Ok(all)
+}
+
+/// What a file would become. Of one that is here the server is asked whether it was deleted; where it does not tell, and of
+/// others, it was not.
+async fn foreseen(
+    folder: &Folder,
+    server: &WebSocketRemote,
+    before: Option<&Addr>,
+    after: Option<&Addr>,
+) -> Result<Option<&'static str>, CliError> {
+    let (Some(before), Some(after)) = (before, after) else {
+        return Ok(Some(if before.is_none() { "added" } else { "modified" }));
+    };
+    let had = folder.change_between(None, Some(before)).await?.is_some();
+    let has = server.ibgib(after).await.ok().flatten().is_none_or(|frame| Folder::holds_file(&frame));
+    Ok(match (had, has) {
+        (false, false) => None,
+        (false, true) => Some("added"),
+        (true, true) => Some("modified"),
+        (true, false) => Some("deleted"),
+    })
 }

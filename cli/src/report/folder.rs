@@ -1,6 +1,6 @@
 //! What was done with a folder's files.
 
-use super::{Report, Style, addr, count, list, number, paths, text};
+use super::{Report, Style, addr, count, list, number, paths, plural, text};
 use crate::brief::nameless;
 use crate::contact::Contact;
 use crate::error::Exit;
@@ -268,6 +268,7 @@ impl Report for FolderStatus {
             ("waiting", folder.contact.as_of.as_ref().map_or(Value::Null, |_| number(folder.contact.waiting))),
             ("asOf", text(folder.contact.as_of.as_deref())),
             ("unsentFiles", paths(&folder.unsent)),
+            ("name", text(folder.known.name.as_deref())),
             ("skipped", skipped(&folder.status.skipped)),
         ])
     }
@@ -288,13 +289,15 @@ impl Report for FolderStatus {
             (true, false) => text.push_str("clean, but for what is skipped\n"),
             _ => {}
         }
-        for path in &folder.unsent {
-            text.push_str(&format!("unsent   {}\n", shown(path)));
-        }
         match (&folder.contact.as_of, folder.contact.waiting) {
-            (None, _) => text.push_str("never synced\n"),
-            (Some(when), 0) => text.push_str(&format!("nothing waited at the server at {when}\n")),
-            (Some(when), n) => text.push_str(&format!("{n} file(s) waited at the server at {when}\n")),
+            (None, _) => text.push_str("never synced: no server has anything of this folder from here\n"),
+            (Some(when), waiting) => {
+                for path in &folder.unsent {
+                    text.push_str(&format!("unsent   {}\n", shown(path)));
+                }
+                let waiting = if waiting == 0 { "nothing".to_owned() } else { plural(waiting, "file") };
+                text.push_str(&format!("{waiting} waited at the server on {}\n", shown(when)));
+            }
         }
         if folder.conflicts > 0 {
             text.push_str(&format!("{} open conflict(s): 'ibgib conflicts' shows them\n", folder.conflicts));
@@ -306,7 +309,7 @@ impl Report for FolderStatus {
         match line.split(' ').next() {
             Some("added") => Style::Added,
             Some("deleted") => Style::Removed,
-            Some("modified" | "renamed" | "skipped") => Style::Changed,
+            Some("modified" | "renamed" | "skipped" | "unsent") => Style::Changed,
             _ => Style::Plain,
         }
     }

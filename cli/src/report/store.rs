@@ -27,6 +27,8 @@ impl Report for Made {
             ("folder", addr(self.folder.as_ref().map(|folder| &folder.tjp))),
             ("identity", (&self.identity).into()),
             ("remote", text(self.remote.as_deref())),
+            ("name", text(self.folder.as_ref().and_then(|folder| folder.name.as_deref()))),
+            ("device", self.device.as_str().into()),
         ])
     }
 

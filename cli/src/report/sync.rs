@@ -1,7 +1,7 @@
 //! What one sync did.
 
 use super::folder::{checked_out, left_out, partly, refused, skipped, told_conflicts, twins, unportable};
-use super::{Report, addr, list, number, paths, text};
+use super::{Report, addr, list, number, paths, plural, text};
 use crate::brief::short;
 use crate::error::Exit;
 use crate::escape::shown;
@@ -16,9 +16,12 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct MovedFile {
     pub(crate) path: String,
-    /// `added`, `modified`, `deleted` or `renamed`.
+    /// `added`, `modified` or `deleted`.
     pub(crate) change: &'static str,
 }
+
+/// Files that people are told one by one.
+const TOLD_MAX: usize = 100;
 
 /// The files of one sync. Lists are sorted.
 #[derive(Clone, Debug, Default)]
@@ -42,13 +45,17 @@ impl Moved {
     fn to_text(&self, future: bool) -> String {
         let (sent, received) = if future { ("would send", "would receive") } else { ("sent", "received") };
         let lists = [(sent, &self.sent), (received, &self.received)];
-        let lines = lists.into_iter().flat_map(|(what, all)| all.iter().map(move |file| (what, file)));
-        lines.map(|(what, MovedFile { path, change })| format!("{what} {} ({change})\n", shown(path))).collect()
+        let mut text = String::new();
+        for (what, all) in lists {
+            for MovedFile { path, change } in all.iter().take(TOLD_MAX) {
+                text.push_str(&format!("{what} {} ({change})\n", shown(path)));
+            }
+            if let Some(more @ 1..) = all.len().checked_sub(TOLD_MAX) {
+                text.push_str(&format!("{what} {more} more: --json lists them\n"));
+            }
+        }
+        text
     }
-}
-
-fn files(n: usize) -> String {
-    if n == 1 { "1 file".to_owned() } else { format!("{n} files") }
 }
 
 /// The snapshot, the saga and the checkout of one sync.
@@ -131,10 +138,10 @@ impl Report for SyncReport {
             _ if self.dry_run => String::new(),
             None => "already equal\n".to_owned(),
             Some(_) => format!(
-                "{} sent, {} received, {} merge(s) in {} ms\n",
-                files(self.moved.sent.len()),
-                files(self.moved.received.len()),
-                s.merges,
+                "{} sent, {} received{} in {} ms\n",
+                plural(self.moved.sent.len() as u64, "file"),
+                plural(self.moved.received.len() as u64, "file"),
+                if s.merges > 0 { format!(", {}", plural(s.merges, "merge")) } else { String::new() },
                 self.took.as_millis()
             ),
         };
