@@ -183,6 +183,7 @@ impl Device {
         let layout = Layout(root.join(DIR));
         let config = ConfigFile::read(&layout.config())?;
         let user = config::user_path().map(|p| ConfigFile::read(&p)).transpose()?;
+        tracing::debug!(root = %root.display(), "opened the device");
         Ok(Self { root, layout, space: Arc::new(space), config, user, _lock: lock })
     }
 

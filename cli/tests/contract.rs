@@ -19,7 +19,7 @@ fn list<'a>(value: &'a Value, key: &str) -> Vec<&'a str> {
 fn init_makes_a_device_once_with_a_secret_only_its_owner_can_read() {
     let world = World::new();
     let made = world.run(&["init", "a", "--json"]).ok().json();
-    assert_eq!(keys(&made), ["folder", "identity", "remote"]);
+    assert_eq!(keys(&made), ["folder", "identity", "remote", "name", "device"]);
     assert!(text(&made, "folder").starts_with("folder^"));
     assert!(text(&made, "identity").starts_with("keystone"));
     let secret = fs::metadata(world.path("a/.ibgib/secret")).unwrap();

@@ -67,7 +67,7 @@ fn progress_goes_away_before_a_result_is_printed_however_narrow_the_terminal_is(
         assert!(seen.written.contains("reading "), "{}", seen.written);
         assert!(seen.written.contains("comparing"), "{}", seen.written);
         let text = seen.lines.concat();
-        assert!(text.contains(" nodes sent, 0 received"), "{columns}: {:?}", seen.lines);
+        assert!(text.contains(" sent, 0 files received"), "{columns}: {:?}", seen.lines);
         for word in ["reading", "comparing", "sending", "committing", "connecting"] {
             assert!(!text.contains(word), "{columns}: {word} stays on the screen: {:?}", seen.lines);
         }

@@ -276,6 +276,17 @@ impl Report for FolderStatus {
     fn to_text(&self) -> String {
         let Some(folder) = &self.folder else { return "no folder yet: 'ibgib sync' fetches it".to_owned() };
         let mut text = format!("folder {}\nremote {}\n", folder.known, self.remote.as_deref().unwrap_or("none"));
+        match (&folder.contact.as_of, folder.contact.waiting) {
+            (None, _) if self.remote.is_none() => {}
+            (None, _) => text.push_str("server was not asked yet\n"),
+            (Some(when), waiting) => {
+                let new = if waiting == 0 { "nothing new".to_owned() } else { plural(waiting, "new file") };
+                text.push_str(&format!("server had {new} on {}\n", shown(when)));
+                for path in &folder.unsent {
+                    text.push_str(&format!("unsent   {}\n", shown(path)));
+                }
+            }
+        }
         for c in &folder.status.changes {
             text.push_str(&format!("{:8} {}\n", c.change.as_str(), shown(&c.path)));
         }
@@ -288,16 +299,6 @@ impl Report for FolderStatus {
             // Of what cannot be read, nobody knows.
             (true, false) => text.push_str("clean, but for what is skipped\n"),
             _ => {}
-        }
-        match (&folder.contact.as_of, folder.contact.waiting) {
-            (None, _) => text.push_str("never synced: no server has anything of this folder from here\n"),
-            (Some(when), waiting) => {
-                for path in &folder.unsent {
-                    text.push_str(&format!("unsent   {}\n", shown(path)));
-                }
-                let waiting = if waiting == 0 { "nothing".to_owned() } else { plural(waiting, "file") };
-                text.push_str(&format!("{waiting} waited at the server on {}\n", shown(when)));
-            }
         }
         if folder.conflicts > 0 {
             text.push_str(&format!("{} open conflict(s): 'ibgib conflicts' shows them\n", folder.conflicts));
