@@ -3,7 +3,6 @@
 //! Two local records: `contact/state`, a line of JSON, and `contact/tips`, of each timeline of the folder the first bytes
 //! of its hash and of the tip's that both sides had.
 
-use crate::device::moment;
 use crate::error::CliError;
 use ibgib::{Addr, Mode, Value, object};
 use ibgib_saga::{Action, Direction, Summary};
@@ -64,6 +63,7 @@ impl Contact {
         summary: &Summary,
         direction: Direction,
         dry_run: bool,
+        now: String,
     ) -> Result<(), CliError> {
         let lines: HashMap<&Addr, Action> = summary.timelines.iter().map(|line| (&line.tjp, line.action)).collect();
         let settled = |action: Action| match (action, direction) {
@@ -87,7 +87,7 @@ impl Contact {
         let waits = |action: Action| matches!(action, Action::Pulled | Action::Merged | Action::Same);
         let files = summary.timelines.iter().filter(|line| line.tjp.ib() == "file" && !settled(line.action));
         self.waiting = files.filter(|line| waits(line.action)).count() as u64;
-        let state = object([("asOf", moment().timestamp().into()), ("waiting", Value::integer(self.waiting))]);
+        let state = object([("asOf", now.into()), ("waiting", Value::integer(self.waiting))]);
         let mut sorted: Vec<(Half, Half)> = self.tips.iter().map(|(tjp, tip)| (*tjp, *tip)).collect();
         sorted.sort_unstable();
         let mut records = vec![(STATE.to_owned(), Some(state.to_json().into_bytes()))];

@@ -1,35 +1,16 @@
 //! Which folder is meant: by its name, its address, or the beginning of either that no other folder has.
 
-use crate::brief::short;
+use crate::brief::Known;
 use crate::device::parse_addr;
 use crate::error::CliError;
-use crate::escape::shown;
 use ibgib::Addr;
 use ibgib_folder::Names;
 use ibgib_peer::WebSocketRemote;
 use ibgib_saga::{Code as Protocol, Refusal, SagaError};
 use ibgib_spaces::{Kind, Space};
-use std::fmt;
 
 /// Digits of a gib that may stand for all of it.
 const DIGITS_MIN: usize = 8;
-
-/// A folder that there is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Known {
-    pub(crate) tjp: Addr,
-    /// None when its frames say none, or cannot be read.
-    pub(crate) name: Option<String>,
-}
-
-impl fmt::Display for Known {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.name {
-            Some(name) => write!(f, "{} ({})", shown(name), short(&self.tjp)),
-            None => f.write_str(&short(&self.tjp)),
-        }
-    }
-}
 
 /// The folders of a server; `None` when it tells them to nobody who did not prove an identity.
 pub(crate) async fn at_server(remote: &WebSocketRemote) -> Result<Option<Vec<Known>>, CliError> {

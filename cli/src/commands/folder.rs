@@ -2,10 +2,10 @@
 
 use super::syncing::look;
 use crate::args::{self, Args};
+use crate::brief::Known;
 use crate::contact::Contact;
 use crate::device::{Device, Store, moment, parse_addr};
 use crate::error::{CliError, Exit};
-use crate::folders::Known;
 use crate::output::Output;
 use crate::report::{DiffReport, FileDiff, FolderStatus, TrackedStatus, partly};
 use ibgib::Addr;

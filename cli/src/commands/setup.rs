@@ -2,11 +2,12 @@
 
 use super::syncing::{no_folder, once};
 use crate::args::{self, Args};
+use crate::brief::Known;
 use crate::codes::Code;
 use crate::config::ConfigFile;
 use crate::device::{DIR, Device, GITIGNORE, Layout, check_name, host_name, lock, moment, start};
 use crate::error::{CliError, Exit};
-use crate::folders::{Known, at_server, choose, unasked, which};
+use crate::folders::{at_server, choose, unasked, which};
 use crate::output::Output;
 use crate::report::Made;
 use crate::secret;

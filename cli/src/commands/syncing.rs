@@ -3,11 +3,12 @@
 use super::conflicts::new_conflicts;
 use super::moved::moved;
 use crate::args::{self, Args};
+use crate::brief::Known;
 use crate::codes::Code;
 use crate::contact::Contact;
 use crate::device::{Device, moment, parse_addr};
 use crate::error::{CliError, Exit};
-use crate::folders::{Known, choose, which};
+use crate::folders::{choose, which};
 use crate::output::Output;
 use crate::report::SyncReport;
 use crate::screen::Headway;
@@ -96,7 +97,7 @@ pub(super) async fn look(args: &Args, out: &Output, device: &mut Device) -> Resu
     let url = server(device, &sync)?;
     let limits = Limits::default();
     let remote = Arc::new(WebSocketRemote::new(&url, limits.message_bytes_max)?);
-    let identity = SenderIdentity { tjp: device.identity().await?, secret: secret::source(args, device)? };
+    let identity = SenderIdentity { tjp: device.identity().await?, secret: device.secret_source(args)? };
     let mut connection = SyncConnection::new(remote, limits);
     let done = exchange(args, out, device, &sync, &mut connection, identity, &url).await;
     connection.close().await;
@@ -158,7 +159,8 @@ pub(super) async fn exchange(
     if let (Some(folder), true) = (&folder, whole) {
         let tips = line.connection.tips(&*device.space, Some(folder)).await?;
         let before = Contact::read(&*device.space).await?;
-        before.learn(&*device.space, &tips, &synced.summary, direction(sync), sync.dry_run).await?;
+        let now = moment().timestamp();
+        before.learn(&*device.space, &tips, &synced.summary, direction(sync), sync.dry_run, now).await?;
     }
     Ok(Exchanged { synced: after(first, synced), taken })
 }

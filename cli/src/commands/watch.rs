@@ -15,7 +15,7 @@ use crate::report::SyncReport;
 use ibgib::Addr;
 use ibgib_folder::Watch;
 use ibgib_peer::{SecretSource, SenderIdentity, SyncConnection, WebSocketRemote, entropy};
-use ibgib_saga::{Fingerprint, Limits};
+use ibgib_saga::Limits;
 use ibgib_spaces::Kind;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -142,8 +142,7 @@ impl Watcher<'_> {
         let Exchanged { synced, taken } = done?;
         let files = bring(&device, self.out, self.sync).await?;
         self.folder = device.folder_tjp().await?.filter(|_| !self.sync.all);
-        let tips = self.connection.tips(&*device.space, self.folder.as_ref()).await?;
-        self.fingerprint = Fingerprint::of(tips.iter().map(|tip| (&tip.tjp, &tip.addr))).whole;
+        self.fingerprint = self.connection.fingerprint(&*device.space, self.folder.as_ref()).await?;
         let again = match &mut self.files {
             Some(watch) if device.folder_tjp().await?.is_some() => {
                 watch.after_checkout(&device.folder(self.out).await?, &files).await?

@@ -1,11 +1,10 @@
 //! What was done with a folder's files.
 
 use super::{Report, Style, addr, count, list, number, paths, plural, text};
-use crate::brief::nameless;
+use crate::brief::{Known, nameless};
 use crate::contact::Contact;
 use crate::error::Exit;
 use crate::escape::{lines, shown};
-use crate::folders::Known;
 use ibgib::{Addr, Value, object, strings};
 use ibgib_folder::{
     CheckoutReport, Conflict, ConflictOrigin, Diff, EditOrigin, EntryPath, Refused, Resolution, Skipped,

@@ -1,9 +1,9 @@
 //! What is in a store, and what was brought into it or out of it.
 
 use super::{Report, addr, list, number, text};
+use crate::brief::Known;
 use crate::config::Setting;
 use crate::escape::shown;
-use crate::folders::Known;
 use ibgib::{Addr, Map, Mode, Value, object, strings};
 use ibgib_keystone::Chain;
 use ibgib_peer::identity::Evidence;

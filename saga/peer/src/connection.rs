@@ -172,9 +172,17 @@ impl SyncConnection {
         }
     }
 
-    /// The living tips that a space has, or those [under](Scope::Under) `root`: their
-    /// [fingerprint](ibgib_saga::Fingerprint) is what [`SyncConnection::is_equal`] asks about. What syncs over this
-    /// connection found out about them is not read again.
+    /// The fingerprint of the living tips that a space has, or of those [under](Scope::Under) `root`, for
+    /// [`SyncConnection::is_equal`].
+    ///
+    /// # Errors
+    /// When the space fails.
+    pub async fn fingerprint(&self, space: &dyn Space, root: Option<&Addr>) -> Result<String, SagaError> {
+        self.leads.fingerprint(space, root).await
+    }
+
+    /// The living tips that a space has, or those [under](Scope::Under) `root`. What syncs over this connection found
+    /// out about them is not read again.
     ///
     /// # Errors
     /// When the space fails.
