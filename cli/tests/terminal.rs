@@ -79,10 +79,10 @@ fn progress_goes_away_before_a_result_is_printed_however_narrow_the_terminal_is(
         }
         // Every line of the result stands there, wrapped where the terminal is narrow.
         for i in 0..60 {
-            let line = format!("wrote   dir {}/file {i}.txt", i % 7);
+            let line = format!("received dir {}/file {i}.txt", i % 7);
             assert!(text.contains(&line), "{columns}: {line} is lost: {:?}", seen.lines);
         }
-        assert!(text.contains("wrote   large.bin") && text.contains("identity: "), "{columns}: {:?}", seen.lines);
+        assert!(text.contains("received large.bin") && text.contains("identity: "), "{columns}: {:?}", seen.lines);
         assert_eq!(server.stop(), Some(0));
     }
 }
