@@ -4,6 +4,7 @@
 mod common;
 
 use common::{Server, World, text};
+use ibgib::Value;
 use ibgib_keystone::{Secret, config};
 use ibgib_peer::entropy::OsEntropy;
 use ibgib_peer::identity;
@@ -50,10 +51,13 @@ fn an_old_identity_is_refused_where_it_is_new_and_brought_over_where_it_is_known
     world.run(&["-C", "alice", "sync", &known.url]).ok();
 
     // The original judges it as it did.
+    let show = |addr: &str| world.run(&["-C", "alice", "show", addr, "--json"]).ok();
     let shown = world.run(&["-C", "alice", "identity", "show", "--json"]).ok().json();
-    for (name, addr) in [("prev.json", text(&shown, "identity")), ("next.json", text(&shown, "tip"))] {
-        world.write(name, &world.run(&["-C", "alice", "show", addr, "--json"]).ok().stdout);
-    }
+    let next = show(text(&shown, "tip"));
+    let told = next.json();
+    let past = told.get("rel8ns").and_then(|all| all.get("past")).and_then(Value::as_array).unwrap();
+    world.write("prev.json", &show(past.last().unwrap().as_str().unwrap()).stdout);
+    world.write("next.json", &next.stdout);
     world.run(&["keystone", "validate", "prev.json", "next.json", "--compat"]).ok();
 
     world.run(&["-C", "alice", "identity", "rotate"]).ok();
