@@ -7,9 +7,9 @@ use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use ibgib::{Map, Value, object};
+use ibgib_peer::Remote;
 use ibgib_peer::entropy::random_hex;
 use ibgib_peer::saga::{Code, Limits};
-use ibgib_peer::{Host, Remote};
 use ibgib_scenarios::Scenario;
 use ibgib_scenarios::faults::Faults;
 use ibgib_scenarios::play::{Check, Play, Played, Side, Stage};
@@ -235,7 +235,7 @@ async fn run(shared: &Shared, id: &str, steps: &[Step], name: &str) -> Result<Va
         let before = play.checks.len();
         let mut played = Ok(());
         if anew {
-            played = set_up(row, play, shared.stage.host()).await;
+            played = set_up(row, play).await;
             locked(&row.shown).passed[0] = played.is_ok();
         }
         if played.is_ok() {
@@ -305,12 +305,11 @@ fn label(id: &str) -> String {
 }
 
 /// Identity and documents; the identity is registered with the server, whatever its policy.
-async fn set_up(row: &Row, play: &mut Play, host: &Host) -> Played<()> {
+async fn set_up(row: &Row, play: &mut Play) -> Played<()> {
     row.scenario.setup(play).await?;
     let Some(identity) = play.identity.as_ref().map(|i| i.tjp.clone()) else { return Ok(()) };
     let genesis = play.stage.source.node(&identity).await?;
     let genesis = genesis.ok_or("the new identity is not in its space")?;
-    host.allow_also(identity.clone());
     play.stage.remote.post_genesis_keystone(&genesis).await?;
     let tip = play.stage.dest.tip(&identity).await?;
     play.check("the server has the identity's genesis", tip.is_some(), identity.to_string());
