@@ -10,10 +10,14 @@ use ibgib::timeline::HistoryError;
 use ibgib::transform::{self, ForkOpts, Moment, TjpOpts, TransformError, linked};
 use ibgib::{Addr, IbGib, Map, Value, Verified};
 use ibgib_spaces::history::Loader;
-use ibgib_spaces::settle::{self, AdmitError, Draft, Proposal, TRIES, Unsettled, admit};
+use ibgib_spaces::settle::{self, AdmitError, Draft, Proposal, Unsettled, admit};
 use ibgib_spaces::{CommitError, Follow, Kind, Space, SpaceError};
 use std::collections::HashSet;
 use std::sync::Arc;
+
+/// How often an edit is made anew because somebody else's came first. Each time one of the others came through, so that
+/// only endless writing by many can use this up.
+const EDIT_TRIES: u32 = 1_024;
 
 /// Frames of one history that are listed at most.
 const FRAMES_MAX: usize = 1_000_000;
@@ -346,24 +350,19 @@ impl Document {
         .await
     }
 
-    /// Commits the frames that `next` makes of the newest one, made anew while others commit theirs first; in the end
-    /// merged with theirs.
+    /// Commits the frames that `next` makes of the newest one, made anew while others commit theirs first. They are
+    /// never merged with theirs instead: two edits that count from the same number merge to one that counted once.
     async fn advance(
         &self,
         next: impl Fn(&Node) -> Result<Option<Vec<Node>>, DocumentError> + Send + Sync,
     ) -> Result<Addr, DocumentError> {
-        match settle::settle(&*self.space, TRIES, &Revision { document: self, next: &next }).await {
-            Ok(settled) => return Ok(settled.told),
-            Err(Unsettled::Draft(Halt::Unchanged(tip))) => return Ok(tip),
-            Err(Unsettled::Draft(Halt::Error(error))) => return Err(error),
-            Err(Unsettled::Commit(error)) => return Err(error.into()),
-            Err(Unsettled::Busy(_)) => {}
+        match settle::settle(&*self.space, EDIT_TRIES, &Revision { document: self, next: &next }).await {
+            Ok(settled) => Ok(settled.told),
+            Err(Unsettled::Draft(Halt::Unchanged(tip))) => Ok(tip),
+            Err(Unsettled::Draft(Halt::Error(error))) => Err(error),
+            Err(Unsettled::Commit(error)) => Err(error.into()),
+            Err(Unsettled::Busy(_)) => Err(DocumentError::Busy),
         }
-        let tip = self.tip().await?;
-        let Some(nodes) = next(&tip)? else { return Ok(tip.addr().clone()) };
-        let nodes = transform::attribute(nodes, self.identity.as_ref())?;
-        admit(&*self.space, &nodes).await?;
-        Ok(last(&nodes, &tip))
     }
 
     async fn tip(&self) -> Result<Node, DocumentError> {
