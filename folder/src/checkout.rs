@@ -12,7 +12,7 @@ use crate::record::{Base, Record};
 use crate::tree::{LINK, OnDisk, Stat};
 use crate::writer::Writer;
 use ibgib::Addr;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// What to check out, and how.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,6 +55,21 @@ struct FileChange {
     moves: bool,
 }
 
+/// Where files are to stand.
+#[derive(Default)]
+struct Places {
+    /// Those that do not stand under their own names.
+    twins: BTreeMap<EntryPath, Twin>,
+    /// Those that are deleted, looked for only where any names could meet.
+    gone: BTreeSet<EntryPath>,
+}
+
+impl Places {
+    fn of<'p>(&'p self, path: &'p EntryPath) -> &'p EntryPath {
+        self.twins.get(path).map_or(path, |twin| &twin.at)
+    }
+}
+
 impl Folder {
     /// Makes files equal to their tips (or to `opts.at`): writes what is new or changed, removes what was deleted,
     /// and prunes directories that this empties. Each file is written aside and renamed in.
@@ -74,8 +89,8 @@ impl Folder {
             report.refused.clone_from(&listing.refused);
         }
         let mut writer = Writer::new(&*self.space);
-        let twins = self.twins(&listing, &records).await?;
-        let changes = self.plan(opts, &listing, &twins, &mut records, &mut report, &mut writer).await?;
+        let places = self.places(&listing, &records).await?;
+        let changes = self.plan(opts, &listing, &places, &mut records, &mut report, &mut writer).await?;
         writer.flush().await?;
         self.carry_out(changes, &mut report, &mut writer).await?;
         report.written.sort_unstable();
@@ -83,7 +98,7 @@ impl Folder {
         report.refused.sort_unstable();
         let changed: Vec<&EntryPath> = report.written.iter().chain(&report.removed).collect();
         self.agree_to_checkout(&changed).await?;
-        report.twins = report.written.iter().filter_map(|path| twins.get(path).cloned()).collect();
+        report.twins = report.written.iter().filter_map(|path| places.twins.get(path).cloned()).collect();
         Ok(report)
     }
 
@@ -91,18 +106,20 @@ impl Folder {
         &self,
         opts: &CheckoutOpts,
         listing: &Listing,
-        twins: &BTreeMap<EntryPath, Twin>,
+        places: &Places,
         records: &mut BTreeMap<EntryPath, Record>,
         report: &mut CheckoutReport,
         writer: &mut Writer<'_>,
     ) -> Result<Vec<FileChange>, FolderError> {
         let mut changes = Vec::new();
         let mut unsaved = Vec::new();
-        // Where names that differ in case are one, a file that goes is found under the name of the one that comes.
-        let goes = |path: &EntryPath, record: &Record| twins.get(path).is_some_and(|t| t.at != *record.on_disk(path));
+        // A file that goes may be found under the name of one that comes.
+        let goes =
+            |path: &EntryPath, record: &Record| places.gone.contains(path) || places.of(path) != record.on_disk(path);
         let going = records.iter().filter(|(path, record)| record.base.stat.is_some() && goes(path, record));
         let going: HashMap<u64, String> =
             going.filter_map(|(p, r)| Some((r.base.stat?.inode, fold(r.on_disk(p).as_str())))).collect();
+        let known: HashSet<u64> = records.values().filter_map(|record| Some(record.base.stat?.inode)).collect();
         for entry in self.wanted(opts, listing).await? {
             let mut refuse = |reason: String| report.refused.push(Refused { path: entry.path.to_string(), reason });
             let tip = self.space.tip(&entry.file).await?.map(|t| t.addr);
@@ -111,8 +128,17 @@ impl Folder {
                 continue;
             };
             let record = records.get(&entry.path);
-            let to = twins.get(&entry.path).map_or(&entry.path, |twin| &twin.at).clone();
+            let mut to = places.of(&entry.path).clone();
             let from = record.filter(|r| r.base.stat.is_some()).map_or(&to, |r| r.on_disk(&entry.path)).clone();
+            // Its name is free for it again, but the user has made another file there, which no snapshot takes as long
+            // as this one has the name: this one stays where it stands until the user has given the other a name.
+            if from != to
+                && let Ok(OnDisk::File(stat)) = self.tree.look(&to)
+                && !known.contains(&stat.inode)
+                && matches!(self.tree.look(&from), Ok(OnDisk::File(_)))
+            {
+                to.clone_from(&from);
+            }
             let forbidden = entry.path.check().err().filter(|problem| !problem.is_unportable());
             let mut found = match &forbidden {
                 Some(_) => OnDisk::Nothing,
@@ -231,15 +257,11 @@ impl Folder {
 
     /// Which files stand under other names than their own. Only files that are there count, so their frames are
     /// looked at where any names could meet.
-    async fn twins(
-        &self,
-        listing: &Listing,
-        records: &BTreeMap<EntryPath, Record>,
-    ) -> Result<BTreeMap<EntryPath, Twin>, FolderError> {
+    async fn places(&self, listing: &Listing, records: &BTreeMap<EntryPath, Record>) -> Result<Places, FolderError> {
         if twins(listing.entries.keys()).is_empty() {
-            return Ok(BTreeMap::new());
+            return Ok(Places::default());
         }
-        let mut there = Vec::new();
+        let (mut there, mut gone) = (Vec::new(), BTreeSet::new());
         for entry in listing.entries.values() {
             if entry.path.check().is_err_and(|problem| !problem.is_unportable()) {
                 continue;
@@ -255,9 +277,11 @@ impl Folder {
             };
             if is_there {
                 there.push(&entry.path);
+            } else {
+                gone.insert(entry.path.clone());
             }
         }
-        Ok(twins(there))
+        Ok(Places { twins: twins(there), gone })
     }
 
     /// The entries that `opts` asks for.

@@ -156,7 +156,13 @@ impl Folder {
         }
         let mut scan = Scan { skipped, records, ..Scan::default() };
         let mut work: BTreeMap<EntryPath, OnDisk> = BTreeMap::new();
+        // Where files stand that have a twin.
+        let standing: BTreeSet<&EntryPath> = scan.records.values().filter_map(|record| record.at.as_ref()).collect();
         for (path, record) in &scan.records {
+            // A file that is gone may have left its name to a twin.
+            if record.base.stat.is_none() && standing.contains(path) {
+                continue;
+            }
             // What is not in the walk may be gone, or ignored since: tracked files stay tracked.
             let at = record.on_disk(path);
             let found = match walked.files.get(at) {
@@ -180,7 +186,6 @@ impl Folder {
         };
         let links = walked.files.iter().filter(|(path, stat)| stat.link && is_fine(path));
         let links: Vec<EntryPath> = links.map(|(path, _)| path.clone()).collect();
-        let standing: BTreeSet<&EntryPath> = scan.records.values().filter_map(|record| record.at.as_ref()).collect();
         for (path, stat) in walked.files {
             match scan.records.get(&path) {
                 _ if standing.contains(&path) => {}

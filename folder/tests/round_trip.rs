@@ -299,7 +299,7 @@ fn content() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(common::plays(24))]
 
     #[test]
     fn random_trees_round_trip(

@@ -1,5 +1,4 @@
 //! Names that some file systems take for one: the same of them stands on every device, whoever made which when.
-#![allow(clippy::disallowed_methods, reason = "the environment chooses how long it runs")]
 
 mod common;
 
@@ -104,6 +103,68 @@ async fn a_name_that_stands_elsewhere_is_not_taken_twice() {
     assert_eq!((bob.read("A"), bob.read(&beside(&bob, "a"))), ("big\n".to_owned(), "small\n".to_owned()));
 }
 
+#[tokio::test]
+async fn a_file_made_where_the_name_of_a_twin_was_free_is_left_alone() {
+    let alice = Device::new().await;
+    let bob = alice.joined().await;
+    alice.put("A", "big\n");
+    bob.put("a", "small\n");
+    alice.sync(&bob).await;
+    alice.sync(&bob).await;
+    let twin = beside(&bob, "a");
+    // The reason for the other name goes, and in the same moment somebody makes a file of that name.
+    std::fs::remove_file(bob.at("A")).unwrap();
+    bob.put("a", "another\n");
+    alice.put(&twin, "small\nand more\n");
+    alice.sync(&bob).await;
+    alice.sync(&bob).await;
+    assert_eq!(names(&alice), ["a"]);
+    assert_eq!((bob.read("a"), bob.read(&twin)), ("another\n".into(), "small\nand more\n".into()));
+    let skipped = bob.snapshot().await.skipped;
+    assert!(skipped[0].reason.contains("give one of the two another"), "{skipped:?}");
+    // As that says:
+    std::fs::rename(bob.at("a"), bob.at("b")).unwrap();
+    alice.sync(&bob).await;
+    alice.sync(&bob).await;
+    assert_same(&alice, &bob);
+    assert_eq!((bob.read("a"), bob.read("b")), ("small\nand more\n".into(), "another\n".into()));
+}
+
+#[tokio::test]
+async fn a_twin_that_has_the_name_of_a_file_that_is_gone_is_not_taken_for_it() {
+    let alice = Device::new().await;
+    let bob = alice.joined().await;
+    alice.put("D/x", "gone\n");
+    alice.snapshot().await;
+    std::fs::remove_file(alice.at("D/x")).unwrap();
+    // The directory is spelled `D`, so `d/x` stands in it.
+    bob.put("D/y", "why\n");
+    bob.put("d/x", "there\n");
+    alice.sync(&bob).await;
+    alice.sync(&bob).await;
+    assert!(alice.snapshot().await.is_clean());
+    assert_same(&alice, &bob);
+    assert_eq!(names(&alice), ["D/x", "D/y"]);
+    assert_eq!(alice.read("D/x"), "there\n");
+}
+
+#[tokio::test]
+async fn a_twin_takes_its_own_name_in_the_same_checkout_that_removes_the_other() {
+    let alice = Device::new().await;
+    let bob = alice.joined().await;
+    alice.put("D/x", "gone\n");
+    bob.put("D/y", "why\n");
+    bob.put("d/x", "there\n");
+    alice.sync(&bob).await;
+    alice.sync(&bob).await;
+    assert_eq!(names(&alice), ["D/x".to_owned(), beside(&alice, "D/x"), "D/y".to_owned()]);
+    std::fs::remove_file(bob.at("D/x")).unwrap();
+    alice.sync(&bob).await;
+    alice.sync(&bob).await;
+    assert_same(&alice, &bob);
+    assert_eq!((names(&alice), alice.read("D/x")), (vec!["D/x".to_owned(), "D/y".to_owned()], "there\n".to_owned()));
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Put(usize, usize),
@@ -124,11 +185,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    // The same plays each time; `PROPTEST_CASES` set plays random ones, as many.
-    #![proptest_config(match std::env::var_os("PROPTEST_CASES") {
-        Some(_) => ProptestConfig::default(),
-        None => ProptestConfig { cases: 24, rng_seed: proptest::test_runner::RngSeed::Fixed(7), ..ProptestConfig::default() },
-    })]
+    #![proptest_config(common::plays(24))]
 
     #[test]
     fn three_devices_end_equal_in_whatever_order(steps in proptest::collection::vec(step(), 1..40)) {

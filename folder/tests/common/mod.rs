@@ -5,6 +5,8 @@ use ibgib::transform::Moment;
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_folder::{CheckoutOpts, CheckoutReport, EntryPath, Folder, SnapshotReport};
 use ibgib_spaces::{Advance, Commit, Follow, Kind, MemorySpace, Space, history};
+use proptest::prelude::ProptestConfig;
+use proptest::test_runner::RngSeed;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -19,6 +21,15 @@ pub(crate) fn moments() -> impl FnMut() -> Moment + Send {
         let mut random = [0; 16];
         random[..8].copy_from_slice(&now_ms.to_le_bytes());
         Moment { now_ms, random }
+    }
+}
+
+/// The same `cases` random plays each time; with `PROPTEST_CASES` that many other ones.
+#[allow(clippy::disallowed_methods, reason = "the environment chooses how long it runs")]
+pub(crate) fn plays(cases: u32) -> ProptestConfig {
+    match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => ProptestConfig::default(),
+        None => ProptestConfig { cases, rng_seed: RngSeed::Fixed(7), ..ProptestConfig::default() },
     }
 }
 
