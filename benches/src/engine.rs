@@ -1,0 +1,182 @@
+//! The engine: the command `ibgib` as client and as server, durable on both sides, each signed.
+
+use crate::Res;
+use crate::measure::{self, Memory};
+use crate::peer::{Cost, Peer};
+use crate::proxy::Proxy;
+use crate::workload::{Revision, Shape};
+use ibgib::transform::{self, ForkOpts, Moment, TjpOpts, linked};
+use ibgib::{IbGib, Map, Mode, Value, Verified};
+use ibgib_spaces::{DurableSpace, settle::admit};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+use tokio::runtime::Runtime;
+
+pub(crate) struct Engine {
+    command: PathBuf,
+    runtime: Runtime,
+}
+
+/// Nodes put into the client's store at once.
+const BATCH: usize = 2_000;
+
+impl Engine {
+    pub(crate) fn new(command: &Path) -> Res<Self> {
+        Ok(Self { command: command.to_owned(), runtime: Runtime::new()? })
+    }
+
+    fn device(&self, dir: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.command);
+        command.arg("-C").arg(dir).arg("--quiet").args(arguments).stdout(Stdio::null());
+        command
+    }
+
+    /// Puts nodes into a device's store, as an embedding program would.
+    fn put(&self, device: &Path, nodes: impl Iterator<Item = Res<Vec<Verified<IbGib>>>>) -> Res<()> {
+        let space = DurableSpace::open(&device.join(".ibgib/space"))?;
+        let mut batch = Vec::new();
+        for document in nodes {
+            batch.extend(document?);
+            if batch.len() >= BATCH {
+                self.runtime.block_on(admit(&space, &batch))?;
+                batch.clear();
+            }
+        }
+        self.runtime.block_on(admit(&space, &batch))?;
+        Ok(())
+    }
+
+    fn sync(&self, device: &Path, server: &Server, proxy: &Proxy, space: &Path) -> Res<Cost> {
+        let (wire, served, spent) = (proxy.counts(), measure::cpu(server.0.id())?, measure::children_cpu()?);
+        let memory = Memory::watch(server.0.id());
+        let url = format!("http://127.0.0.1:{}", proxy.port);
+        let started = Instant::now();
+        let mut client = self.device(device, &["sync", "--all", &url]).spawn()?;
+        let client_memory = Memory::watch(client.id());
+        let ended = client.wait()?;
+        let wall = started.elapsed().as_secs_f64();
+        if !ended.success() {
+            return Err("ibgib sync failed".into());
+        }
+        let now = proxy.counts();
+        Ok(Cost {
+            wall,
+            cpu: [measure::children_cpu()? - spent, measure::cpu(server.0.id())? - served],
+            memory: [client_memory.most(), memory.most()],
+            wire: [now[0] - wire[0], now[1] - wire[1]],
+            disk: [measure::disk(&device.join(".ibgib/space"))?, measure::disk(space)?],
+        })
+    }
+}
+
+impl Peer for Engine {
+    fn name(&self) -> &'static str {
+        "ibgib"
+    }
+
+    fn run(&self, shape: &Shape, dir: &Path) -> Res<Vec<(&'static str, Cost)>> {
+        let (device, space) = (dir.join("device"), dir.join("server"));
+        std::fs::create_dir(&device)?;
+        let server = Server::start(&self.command, &space)?;
+        let proxy = Proxy::to(server.1)?;
+        if !self.device(&device, &["init"]).status()?.success() {
+            return Err("ibgib init failed".into());
+        }
+        let mut tips = Vec::new();
+        let documents = (0..shape.documents).map(|document| {
+            let nodes = document_of(document, shape.revisions)?;
+            tips.extend(nodes.last().cloned());
+            Ok(nodes)
+        });
+        self.put(&device, documents)?;
+        let mut out = vec![(shape.name, self.sync(&device, &server, &proxy, &space)?)];
+        if shape.name == "W1" {
+            out.push(("W2", self.sync(&device, &server, &proxy, &space)?));
+            let changed = tips.iter().enumerate().step_by((tips.len() / 10).max(1));
+            self.put(&device, changed.map(|(document, tip)| revised(tip, document, shape.revisions)))?;
+            out.push(("W3", self.sync(&device, &server, &proxy, &space)?));
+        }
+        Ok(out)
+    }
+}
+
+/// A server; it ends with this.
+struct Server(Child, u16);
+
+impl Server {
+    fn start(command: &Path, space: &Path) -> Res<Self> {
+        let mut serve = Command::new(command);
+        serve.arg("--space").arg(space).args([
+            "--json",
+            "--quiet",
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--policy",
+            "open",
+        ]);
+        let mut child = serve.stdout(Stdio::piped()).spawn()?;
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().ok_or("the server says nothing")?).read_line(&mut line)?;
+        let told = Value::parse(line.trim(), Mode::Compat)?;
+        let url = told.get("listening").and_then(Value::as_str).ok_or("the server does not say where it listens")?;
+        let port = url.rsplit_once(':').and_then(|(_, port)| port.trim_end_matches('/').parse().ok());
+        Ok(Self(child, port.ok_or("the server listens on no port")?))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn moment(document: usize, nth: usize) -> Moment {
+    let mut random = [7; 16];
+    random[..8].copy_from_slice(&(document as u64).to_le_bytes());
+    Moment { now_ms: 1_767_225_600_000 + nth as i64 * 1_000, random }
+}
+
+fn content(document: usize, revision: usize) -> Map {
+    let Revision { id, title, revision, text, by } = Revision::of(document, revision);
+    [
+        ("id", Value::from(id)),
+        ("title", title.into()),
+        ("revision", Value::integer(revision as u64)),
+        ("text", text.into()),
+        ("by", by.into()),
+    ]
+    .into_iter()
+    .collect()
+}
+
+fn revised(tip: &Verified<IbGib>, document: usize, revision: usize) -> Res<Vec<Verified<IbGib>>> {
+    let next = transform::revise(tip, &content(document, revision), &moment(document, revision + 1))?;
+    Ok(next.ok_or("a revision that changes nothing")?.nodes())
+}
+
+/// All nodes of a document, its tip last.
+fn document_of(document: usize, revisions: usize) -> Res<Vec<Verified<IbGib>>> {
+    let opts = ForkOpts {
+        dest_ib: Some("document".into()),
+        tjp: Some(TjpOpts { uuid: true, timestamp: true }),
+        dna: true,
+        n_counter: true,
+        linked_rel8ns: linked(),
+        ..ForkOpts::default()
+    };
+    let first = transform::fork(&IbGib::primitive("document")?, &opts, &moment(document, 0))?;
+    let (mut tip, mut nodes) = (first.frame.clone(), first.nodes());
+    for revision in 0..revisions {
+        let next = transform::revise(&tip, &content(document, revision), &moment(document, revision + 1))?;
+        let next = next.ok_or("a revision that changes nothing")?;
+        tip = next.frame.clone();
+        nodes.extend(next.nodes());
+    }
+    nodes.retain(|node| node.addr() != tip.addr());
+    nodes.push(tip);
+    Ok(nodes)
+}

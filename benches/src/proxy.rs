@@ -1,0 +1,72 @@
+//! A TCP proxy that counts the bytes of both directions.
+
+use crate::Res;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Listens on a port of its own for as long as the process lives, which ends with the measurement.
+pub(crate) struct Proxy {
+    pub(crate) port: u16,
+    /// Bytes to the server, and back.
+    counts: Arc<[AtomicU64; 2]>,
+}
+
+impl Proxy {
+    pub(crate) fn to(server: u16) -> Res<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0))?;
+        let port = listener.local_addr()?.port();
+        let counts = Arc::new([AtomicU64::new(0), AtomicU64::new(0)]);
+        let counting = Arc::clone(&counts);
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let Ok(server) = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], server))) else { continue };
+                // Small messages are not held back: nothing of the proxy's own is measured.
+                let (Ok(()), Ok(())) = (client.set_nodelay(true), server.set_nodelay(true)) else { continue };
+                let (Ok(from), Ok(to)) = (client.try_clone(), server.try_clone()) else { continue };
+                let (up, down) = (Arc::clone(&counting), Arc::clone(&counting));
+                std::thread::spawn(move || carry(from, to, &up[0]));
+                std::thread::spawn(move || carry(server, client, &down[1]));
+            }
+        });
+        Ok(Self { port, counts })
+    }
+
+    /// What went through until now.
+    pub(crate) fn counts(&self) -> [u64; 2] {
+        [0, 1].map(|i: usize| self.counts[i].load(Ordering::Relaxed))
+    }
+}
+
+fn carry(mut from: TcpStream, mut to: TcpStream, count: &AtomicU64) {
+    let mut buffer = vec![0; 256 * 1024];
+    while let Ok(read @ 1..) = from.read(&mut buffer) {
+        count.fetch_add(read as u64, Ordering::Relaxed);
+        if to.write_all(&buffer[..read]).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Write);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_directions_are_counted() {
+        let server = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let proxy = Proxy::to(server.local_addr().unwrap().port()).unwrap();
+        let mut client = TcpStream::connect(("127.0.0.1", proxy.port)).unwrap();
+        client.write_all(b"ask").unwrap();
+        let (mut served, _) = server.accept().unwrap();
+        let mut buffer = [0; 3];
+        served.read_exact(&mut buffer).unwrap();
+        served.write_all(b"answer").unwrap();
+        drop(served);
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).unwrap();
+        assert_eq!((&buffer, answer.as_slice(), proxy.counts()), (b"ask", &b"answer"[..], [3, 6]));
+    }
+}

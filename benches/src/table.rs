@@ -1,0 +1,69 @@
+//! Medians, for people and for programs.
+
+use crate::peer::Cost;
+use ibgib::{Value, object};
+use std::collections::BTreeMap;
+
+type Measured = BTreeMap<(String, String), Vec<Cost>>;
+
+fn median(costs: &[Cost], figure: impl Fn(&Cost) -> f64) -> f64 {
+    let mut all: Vec<f64> = costs.iter().map(figure).collect();
+    all.sort_by(f64::total_cmp);
+    all.get(all.len() / 2).copied().unwrap_or(0.0)
+}
+
+fn rows<'a>(measured: &'a Measured, peers: &'a [&str]) -> impl Iterator<Item = (&'a str, &'a str, &'a [Cost])> {
+    let workloads = measured.keys().map(|(workload, _)| workload.as_str()).collect::<std::collections::BTreeSet<_>>();
+    let pairs = workloads.into_iter().flat_map(|workload| peers.iter().map(move |peer| (workload, *peer)));
+    pairs.filter_map(|(workload, peer)| {
+        let costs = measured.get(&(workload.to_owned(), peer.to_owned()))?;
+        Some((workload, peer, costs.as_slice()))
+    })
+}
+
+pub(crate) fn text(measured: &Measured, peers: &[&str]) -> String {
+    let mut out = format!(
+        "{:<4}{:<10}{:>9}{:>16}{:>15}{:>20}{:>17}\n",
+        "", "", "wall s", "CPU s c + s", "memory MB", "wire kB up, down", "disk MB"
+    );
+    for (workload, peer, costs) in rows(measured, peers) {
+        let both = |figure: &dyn Fn(&Cost, usize) -> f64, scale: f64, digits: usize| {
+            let side = |i: usize| format!("{:.digits$}", median(costs, |cost| figure(cost, i)) / scale);
+            format!("{} + {}", side(0), side(1))
+        };
+        out += &format!(
+            "{workload:<4}{peer:<10}{:>9.3}{:>16}{:>15}{:>20}{:>17}\n",
+            median(costs, |cost| cost.wall),
+            both(&|cost, i| cost.cpu[i], 1.0, 2),
+            both(&|cost, i| cost.memory[i] as f64, 1e6, 0),
+            both(&|cost, i| cost.wire[i] as f64, 1e3, 1),
+            both(&|cost, i| cost.disk[i] as f64, 1e6, 1),
+        );
+    }
+    out
+}
+
+pub(crate) fn json(measured: &Measured, peers: &[&str]) -> String {
+    let mut out = String::new();
+    for (workload, peer, costs) in rows(measured, peers) {
+        let both = |figure: &dyn Fn(&Cost, usize) -> f64| {
+            Value::Array(vec![
+                Value::Number(median(costs, |cost| figure(cost, 0))),
+                Value::Number(median(costs, |cost| figure(cost, 1))),
+            ])
+        };
+        let row = object([
+            ("workload", workload.into()),
+            ("peer", peer.into()),
+            ("rounds", Value::integer(costs.len() as u64)),
+            ("wall", Value::Number(median(costs, |cost| cost.wall))),
+            ("cpu", both(&|cost, i| cost.cpu[i])),
+            ("memory", both(&|cost, i| cost.memory[i] as f64)),
+            ("wire", both(&|cost, i| cost.wire[i] as f64)),
+            ("disk", both(&|cost, i| cost.disk[i] as f64)),
+        ]);
+        out += &row.to_json();
+        out.push('\n');
+    }
+    out
+}
