@@ -218,6 +218,9 @@ pub(crate) struct Sync {
     /// Only tell what would be done (nothing is snapshot, sent, fetched or checked out)
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Send and take deletions also of more than half of the folder's files
+    #[arg(long)]
+    pub(crate) allow_mass_delete: bool,
     /// Stay, and sync whenever files or the server change, until interrupted (exit code 130)
     #[arg(long, conflicts_with = "dry_run")]
     pub(crate) watch: bool,
@@ -239,6 +242,7 @@ impl Sync {
             no_snapshot: false,
             no_checkout: false,
             dry_run: false,
+            allow_mass_delete: false,
             watch: false,
             timeout: None,
         }

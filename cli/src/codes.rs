@@ -52,6 +52,17 @@ macro_rules! codes {
     };
 }
 
+/// What ends a failure when the same command is run again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Passes {
+    /// Nothing.
+    Never,
+    /// Some time: somebody else was faster, or the disk or a directory is at fault.
+    InTime,
+    /// What people do about it in the folder.
+    ByHand,
+}
+
 codes! {
     Usage = "usage", Usage, "the command line asks for what cannot be";
     Interrupted = "interrupted", Interrupted, "SIGINT or SIGTERM; everything stored so far is safe";
@@ -69,6 +80,7 @@ codes! {
     ConfirmationNeeded = "confirmation_needed", Failed, "it asks first, and nobody said yes; nothing was done";
     FileExists = "file_exists", Failed, "the file is there already; nothing was written";
     NothingToRedo = "nothing_to_redo", Failed, "nothing was undone, or something was done since";
+    MassDelete = "mass_delete", Failed, "a sync would delete more than half of the folder's files; nothing was sent or taken";
     Exists = "exists", Failed, "the directory is a device already";
     NotEmpty = "not_empty", Failed, "a clone needs a new or empty directory";
     Bound = "bound", Failed, "the device has another folder already";
@@ -104,9 +116,13 @@ codes! {
 }
 
 impl Code {
-    /// Whether it may be over after a while: somebody else was faster, or the disk or a directory is at fault.
-    pub(crate) fn may_pass(self) -> bool {
-        matches!(self, Self::Busy | Self::Locked | Self::Unsaved | Self::Io | Self::Permission | Self::DiskFull)
+    /// What ends it.
+    pub(crate) fn passes(self) -> Passes {
+        match self {
+            Self::Busy | Self::Locked | Self::Unsaved | Self::Io | Self::Permission | Self::DiskFull => Passes::InTime,
+            Self::MassDelete => Passes::ByHand,
+            _ => Passes::Never,
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod bundle;
 mod conflicts;
+mod deletions;
 mod demo;
 mod folder;
 mod fsck;

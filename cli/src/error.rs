@@ -1,7 +1,7 @@
 //! Failures, as scripts and people see them.
 
 use crate::codes::Code;
-pub(crate) use crate::codes::Exit;
+pub(crate) use crate::codes::{Exit, Passes};
 use ibgib_folder::FolderError;
 use ibgib_saga::{Code as Protocol, Misuse, Refusal, SagaError, SpaceFailure};
 use ibgib_server::ServeError;
@@ -23,8 +23,8 @@ pub(crate) struct CliError {
     pub(crate) subject: Option<String>,
     /// The way out.
     pub(crate) hint: Option<String>,
-    /// It may be over after a while, without anybody doing anything about it.
-    pub(crate) may_pass: bool,
+    /// What ends it.
+    pub(crate) passes: Passes,
 }
 
 impl CliError {
@@ -35,7 +35,7 @@ impl CliError {
             message: message.into(),
             subject: None,
             hint: None,
-            may_pass: code.may_pass(),
+            passes: code.passes(),
         }
     }
 
@@ -261,7 +261,7 @@ impl From<SagaError> for CliError {
             message: error.to_string(),
             subject: None,
             hint: hint.map(str::to_owned),
-            may_pass,
+            passes: if may_pass { Passes::InTime } else { Passes::Never },
         }
     }
 }

@@ -4,7 +4,8 @@ mod common;
 
 use common::{Random, World, files, text};
 use std::fs;
-use std::process::Stdio;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -118,4 +119,31 @@ fn a_log_level_comes_from_a_file_and_a_frame_goes_with_a_path() {
     assert!(text(&error, "message").contains("line 1: 'log' is an integer"), "{error}");
     fs::write(world.path("a/.ibgib/config.toml"), config).unwrap();
     world.run(&["-C", "a", "checkout", "--at", "12345678"]).fails(2, "usage");
+}
+
+#[test]
+fn a_server_whose_disk_is_full_says_so_while_it_is_still_sent_to() {
+    let world = World::new();
+    let serve = world.command(&["serve", "--space", "server", "--policy", "open", "--listen", "127.0.0.1:0", "--json"]);
+    // No file of the server may grow beyond 8 MiB; being told so by a signal is switched off.
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' XFSZ; ulimit -f 16384; exec \"$0\" \"$@\""]).arg(serve.get_program());
+    command.args(serve.get_args()).current_dir(world.dir.path()).stdin(Stdio::null());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let url = line.split('"').nth(3).unwrap_or_else(|| panic!("{line:?}")).to_owned();
+    let mut state = 7u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    let bytes: Vec<u8> = (0..30_000_000).map(|_| next()).collect();
+    fs::create_dir(world.path("a")).unwrap();
+    fs::write(world.path("a/large.bin"), bytes).unwrap();
+    world.run(&["init", "a", "--remote", &url]).ok();
+    let error = world.run(&["-C", "a", "sync"]).fails(1, "disk_full").error();
+    assert!(text(&error, "hint").contains("the server's disk"), "{error}");
+    child.kill().unwrap();
+    child.wait().unwrap();
 }

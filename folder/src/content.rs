@@ -239,6 +239,6 @@ pub(crate) async fn node_at(space: &dyn Space, addr: &Addr) -> Result<Node, Fold
     node.ok_or_else(|| FolderError::NotFound(addr.clone()))
 }
 
-fn text_digest(text: &str) -> String {
+pub(crate) fn text_digest(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -18,7 +18,7 @@ const PLAIN: &str = "action addr admit admitted advance algo answer asked behavi
     direction done draft durable entropy envelope error evaluate evaluated event evidence expect facts failure \
     fault finish finished first following fork fsck gen hash head height hello history info innerspace \
     input item joined json keys kind led limits line load loader log map measure memory message misuse mode moment \
-    moments mount msg mut8 name need next nodes op options opts origin os output overlay own packet pair path \
+    moments mount moved msg mut8 name need next nodes op options opts origin os output overlay own packet pair path \
     peeked peer planner policy problem progress proposal query records refusal refused rel8 report request reserve \
     resolution reveal rule scanned scope secret serve server settled sign signed signer skipped snapshot \
     source spacing spending spent stage state status stub summary sync synced text throws told transformed type \

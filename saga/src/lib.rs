@@ -80,6 +80,7 @@
 //!                     direction: Direction::Push,
 //!                     skip_when_equal: true,
 //!                     dry_run: false,
+//!                     moves_max: None,
 //!                 }))),
 //!                 SenderOutput::Done(done) => summary = Some(done),
 //!                 SenderOutput::Glanced(_) => {}

@@ -59,6 +59,11 @@ impl Plan {
         self.items.values().any(|i| i.relation == Relation::Diverged)
     }
 
+    /// How many timelines differ of those that both sides have.
+    pub fn moves(&self) -> usize {
+        self.items.values().filter(|item| item.mine.is_some() && item.theirs.is_some()).count()
+    }
+
     /// What a saga would do to each timeline. Where it would merge, nobody knows yet what our tip will be.
     pub fn foreseen(&self) -> Vec<TimelineSummary> {
         let foresee = |(tjp, item): (&Addr, &Item)| TimelineSummary {

@@ -330,7 +330,7 @@ impl Sender {
 
     fn planned(&mut self, request: SyncRequest, plan: Plan) -> Result<State, SagaError> {
         let mut summary = Summary::default();
-        if request.dry_run {
+        if request.dry_run || request.moves_max.is_some_and(|max| plan.moves() > max) {
             summary.nodes_sent = plan.push.len() as u64;
             summary.nodes_received = plan.want.len() as u64;
             summary.timelines = plan.foreseen();

@@ -1,6 +1,7 @@
 //! What a sync is made of: for the command that runs one, for a watcher, and for a clone.
 
 use super::conflicts::new_conflicts;
+use super::deletions::{carry, check_disk};
 use super::moved::moved;
 use crate::args::{self, Args};
 use crate::brief::Known;
@@ -15,7 +16,9 @@ use crate::screen::Headway;
 use ibgib::Addr;
 use ibgib_folder::{CheckoutOpts, CheckoutReport, Folder, SnapshotReport};
 use ibgib_peer::{Progress, SenderIdentity, SyncConnection, Synced, WebSocketRemote, entropy};
-use ibgib_saga::{Direction, Limits, Misuse, SagaError, SagaStatus, Scope, Summary, SyncRequest, TimelineSummary};
+use ibgib_saga::{
+    Action, Direction, Limits, Misuse, SagaError, SagaStatus, Scope, Summary, SyncRequest, TimelineSummary,
+};
 use ibgib_spaces::{Kind, repair};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -123,6 +126,7 @@ pub(super) async fn exchange(
     identity: SenderIdentity,
     url: &str,
 ) -> Result<Exchanged, CliError> {
+    check_disk(device, out, sync).await?;
     let until = sync.timeout.map(|seconds| tokio::time::Instant::now() + Duration::from_secs(seconds));
     let mut line = Line { sync, url, connection, identity, until };
     let known = device.folder_tjp().await?;
@@ -155,7 +159,7 @@ pub(super) async fn exchange(
     let taken = take(device, out, sync).await?;
     let scope = scope(args, device, sync, folder.clone()).await?;
     let whole = !matches!(scope, Scope::Only(_));
-    let synced = line.run(device, scope, direction(sync), sync.dry_run).await?;
+    let synced = carry(device, out, &mut line, scope).await?;
     if let (Some(folder), true) = (&folder, whole) {
         let tips = line.connection.tips(&*device.space, Some(folder)).await?;
         let before = Contact::read(&*device.space).await?;
@@ -166,10 +170,10 @@ pub(super) async fn exchange(
 }
 
 /// A connection to the server, for one sync.
-struct Line<'a> {
-    sync: &'a args::Sync,
+pub(super) struct Line<'a> {
+    pub(super) sync: &'a args::Sync,
     url: &'a str,
-    connection: &'a mut SyncConnection,
+    pub(super) connection: &'a mut SyncConnection,
     identity: SenderIdentity,
     /// When the user gives up.
     until: Option<tokio::time::Instant>,
@@ -177,15 +181,27 @@ struct Line<'a> {
 
 impl Line<'_> {
     /// One saga.
-    async fn run(
+    pub(super) async fn run(
         &mut self,
         device: &mut Device,
         scope: Scope,
         direction: Direction,
         dry_run: bool,
     ) -> Result<Synced, CliError> {
+        self.ask(device, scope, direction, dry_run, None).await
+    }
+
+    /// As [`Line::run`]; only told where more than `moves_max` timelines differ of those that both sides have.
+    pub(super) async fn ask(
+        &mut self,
+        device: &mut Device,
+        scope: Scope,
+        direction: Direction,
+        dry_run: bool,
+        moves_max: Option<usize>,
+    ) -> Result<Synced, CliError> {
         let saga_id = entropy::random_hex();
-        let request = SyncRequest { saga_id, scope, direction, skip_when_equal: true, dry_run };
+        let request = SyncRequest { saga_id, scope, direction, skip_when_equal: true, dry_run, moves_max };
         let work = self.connection.sync(&device.space, Some(self.identity.clone()), request);
         let done = match self.until {
             None => work.await,
@@ -217,7 +233,7 @@ impl Line<'_> {
 }
 
 /// What two sagas of one sync did.
-fn after(first: Option<Synced>, then: Synced) -> Synced {
+pub(super) fn after(first: Option<Synced>, then: Synced) -> Synced {
     let Some(first) = first else { return then };
     let (a, b) = (first.summary, then.summary);
     let mut timelines: BTreeMap<Addr, TimelineSummary> =
@@ -225,6 +241,11 @@ fn after(first: Option<Synced>, then: Synced) -> Synced {
     for mut line in b.timelines {
         if let Some(earlier) = timelines.get(&line.tjp) {
             line.before = earlier.before.clone();
+            line.new_there = earlier.new_there;
+            if earlier.action == Action::Merged {
+                // What was merged here and then sent came from both.
+                line.action = Action::Merged;
+            }
         }
         timelines.insert(line.tjp.clone(), line);
     }
@@ -275,7 +296,7 @@ async fn take(device: &Device, out: &Output, sync: &args::Sync) -> Result<Snapsh
     Ok(device.folder(out).await?.snapshot(&mut moment).await?)
 }
 
-fn direction(sync: &args::Sync) -> Direction {
+pub(super) fn direction(sync: &args::Sync) -> Direction {
     match (sync.push, sync.pull) {
         (true, _) => Direction::Push,
         (_, true) => Direction::Pull,

@@ -9,7 +9,7 @@ use super::moved::moved;
 use super::syncing::{Exchanged, bring, exchange, scope, server};
 use crate::args::{self, Args};
 use crate::device::{DIR, Device, Layout, lock_watch};
-use crate::error::{CliError, Exit};
+use crate::error::{CliError, Exit, Passes};
 use crate::output::Output;
 use crate::report::SyncReport;
 use ibgib::Addr;
@@ -31,6 +31,11 @@ const PEEK_WAIT_MAX: Duration = Duration::from_secs(20);
 /// Pauses while the server is not reachable or something here fails, doubling.
 const PAUSE_FIRST: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Pause after a failure that people have to do something about, unless something changes here: each try costs
+/// signatures.
+const PAUSE_BY_HAND: Duration = Duration::from_secs(600);
+/// How often the store is looked at during that.
+const LOOK_EVERY: Duration = Duration::from_secs(3);
 /// Pause while another command has the device.
 const LOCKED: Duration = Duration::from_millis(50);
 
@@ -76,7 +81,7 @@ pub(super) async fn watch(args: &Args, out: &Output, mut device: Device, sync: &
         };
         let Err(error) = done else { continue };
         let away = error.exit == Exit::Peer;
-        if !away && !error.may_pass {
+        if !away && error.passes == Passes::Never {
             return Err(error);
         }
         if away {
@@ -86,9 +91,16 @@ pub(super) async fn watch(args: &Args, out: &Output, mut device: Device, sync: &
         let same = |before: &Trouble| before.away == away && (away || before.message == error.message);
         if !trouble.as_ref().is_some_and(same) {
             let until = if away { "it answers" } else { "it works" };
-            tracing::warn!("{}; trying again until {until}", error.message);
+            let hint =
+                error.hint.filter(|_| error.passes == Passes::ByHand).map_or(String::new(), |hint| format!("; {hint}"));
+            tracing::warn!("{}{hint}; trying again until {until}", error.message);
         }
+        let by_hand = error.passes == Passes::ByHand;
         trouble = Some(Trouble { away, message: error.message, pause });
+        if by_hand {
+            watcher.wait_here().await;
+            continue;
+        }
         // Many devices must not come back in one moment.
         let [jitter] = entropy::random::<1>();
         sleep(pause.mul_f64(0.75 + f64::from(jitter) / 512.0)).await;
@@ -204,6 +216,24 @@ impl Watcher<'_> {
                     self.every = PEEK_EVERY;
                     next = tokio::time::Instant::now() + self.every;
                 }
+            }
+        }
+    }
+
+    /// Waits until files or (by another command) the store changed, and no longer than [`PAUSE_BY_HAND`].
+    async fn wait_here(&mut self) {
+        // What the sync stored before it failed is no reason to try again at once.
+        let stored = self.store_time();
+        let end = tokio::time::Instant::now() + PAUSE_BY_HAND;
+        while tokio::time::Instant::now() < end && self.store_time() == stored {
+            tokio::select! {
+                () = woken(&mut self.files) => {
+                    // What cannot be looked at is told by the next try.
+                    if self.files.as_ref().is_some_and(|files| files.has_changed().unwrap_or(true)) {
+                        return;
+                    }
+                }
+                () = sleep(LOOK_EVERY) => {}
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::desk::MENDER;
 use crate::entropy::random_hex;
+use crate::guard::Guard;
 use crate::leads::Leads;
 use crate::peer::{Progress, SyncPeer};
 use crate::remote::Remote;
@@ -29,6 +30,7 @@ pub struct SyncConnection {
     remote: Arc<dyn Remote>,
     limits: Limits,
     progress: Option<Progress>,
+    guard: Option<Arc<dyn Guard>>,
     leads: Leads,
     open: Option<Open>,
 }
@@ -47,7 +49,7 @@ impl std::fmt::Debug for SyncConnection {
 impl SyncConnection {
     /// A connection that is not open yet.
     pub fn new(remote: Arc<dyn Remote>, limits: Limits) -> Self {
-        Self { remote, limits, progress: None, leads: Leads::default(), open: None }
+        Self { remote, limits, progress: None, guard: None, leads: Leads::default(), open: None }
     }
 
     /// Calls `progress` as sagas go on, on the connections that are made from now on.
@@ -55,6 +57,12 @@ impl SyncConnection {
     pub fn on_progress(mut self, progress: Option<Progress>) -> Self {
         self.progress = progress;
         self
+    }
+
+    /// Asks `guard` before anything that came is published, in the syncs from now on. One that it stops ends with
+    /// [`SagaError::Cancelled`].
+    pub fn set_guard(&mut self, guard: Option<Arc<dyn Guard>>) {
+        self.guard = guard;
     }
 
     /// One sync: over the open connection if `identity` made it, else, and when that one fails, over a new one,
@@ -127,6 +135,7 @@ impl SyncConnection {
             direction: Direction::Pull,
             skip_when_equal: true,
             dry_run: false,
+            moves_max: None,
         };
         self.once(space, Some(identity.clone()), request).await?;
         Ok(whole + repair::settle(&**space).await.map_err(commit_error)?)
@@ -141,8 +150,11 @@ impl SyncConnection {
         let who = identity.as_ref().map(|i| i.tjp.clone());
         if let Some(mut open) = self.open.take_if(|open| open.identity == who) {
             open.peer.set_space(Arc::clone(space));
-            if let Ok(summary) = open.peer.sync(request.clone()).await {
-                return Ok(self.keep(open, summary, 0));
+            open.peer.set_guard(self.guard.clone());
+            match open.peer.sync(request.clone()).await {
+                Ok(summary) => return Ok(self.keep(open, summary, 0)),
+                Err(SagaError::Cancelled) => return Err(SagaError::Cancelled),
+                Err(_) => {}
             }
             // It was cut meanwhile, or the server has an objection, which it will repeat.
             request.saga_id = random_hex();
@@ -153,6 +165,7 @@ impl SyncConnection {
         if let Some(progress) = self.progress.clone() {
             peer.on_progress(progress);
         }
+        peer.set_guard(self.guard.clone());
         peer.establish_session_identity().await?;
         peer.connect().await?;
         let summary = peer.sync(request).await?;

@@ -52,6 +52,7 @@ impl SyncOptions {
             direction: self.direction,
             skip_when_equal: self.skip_when_equal,
             dry_run: self.dry_run,
+            moves_max: None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The sender's peer: one connection to a receiver, told to establish, connect, sync and disconnect.
 
 use crate::desk::SenderDesk;
+use crate::guard::Guard;
 use crate::leads::Leads;
 use crate::link::Link;
 use crate::remote::Remote;
@@ -54,6 +55,7 @@ impl SyncPeer {
             signer: None,
             limits: limits.clone(),
             mends: false,
+            guard: None,
             leads: Leads::default(),
         };
         Self { space, remote, identity, machine: Sender::new(limits.clone()), desk, link: None, limits, progress: None }
@@ -124,6 +126,11 @@ impl SyncPeer {
         }
     }
 
+    /// Asks `guard` before anything that came is published.
+    pub(crate) fn set_guard(&mut self, guard: Option<Arc<dyn Guard>>) {
+        self.desk.guard = guard;
+    }
+
     /// Uses what others found out about where tips lead.
     pub(crate) fn share(&mut self, leads: &Leads) {
         self.desk.leads = leads.clone();
@@ -161,11 +168,13 @@ impl SyncPeer {
             }
             let mut next = None;
             let mut event = None;
+            let mut refused = None;
             while let Some(output) = self.machine.poll() {
                 match output {
                     SenderOutput::Send(packet) => {
-                        if let Err(refusal) = send(self.link.as_mut(), packet).await {
-                            next = Some(refusal);
+                        // What the peer said before it went is heard once; what follows has nobody to go to.
+                        if refused.is_none() {
+                            refused = send(self.link.as_mut(), packet).await.err();
                         }
                     }
                     SenderOutput::Ask(query) => next = Some(SenderInput::Answer(self.desk.answer(query).await)),
@@ -182,7 +191,7 @@ impl SyncPeer {
             if let Some(event) = event {
                 return Ok(event);
             }
-            if let Some(next) = next {
+            if let Some(next) = refused.or(next) {
                 input = next;
                 continue;
             }

@@ -42,8 +42,14 @@ fn write_down(out: &mut String, name: &str, connection: &Connection, ended: &End
 }
 
 fn request(scope: Scope, direction: Direction) -> SenderInput {
-    let request =
-        SyncRequest { saga_id: "0123456789abcdef".into(), scope, direction, skip_when_equal: false, dry_run: false };
+    let request = SyncRequest {
+        saga_id: "0123456789abcdef".into(),
+        scope,
+        direction,
+        skip_when_equal: false,
+        dry_run: false,
+        moves_max: None,
+    };
     SenderInput::Sync(Box::new(request))
 }
 

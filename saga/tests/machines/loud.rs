@@ -57,6 +57,7 @@ fn run(at: Option<usize>) -> (End, usize) {
                         direction: Direction::Both,
                         skip_when_equal: true,
                         dry_run: false,
+                        moves_max: None,
                     }))),
                     SenderOutput::Done(_) => return (End::Done, asked),
                     SenderOutput::Glanced(_) => panic!("nobody asked"),

@@ -1,6 +1,7 @@
 //! The sender's desk.
 
 use super::{load, stuck};
+use crate::guard::{Guard, Moved};
 use crate::leads::Leads;
 use crate::session::SessionSigner;
 use crate::view::{Publishable, View, commit_error, space_error};
@@ -29,6 +30,8 @@ pub(crate) struct SenderDesk {
     pub(crate) limits: Limits,
     /// The saga under way is for damaged nodes only.
     pub(crate) mends: bool,
+    /// Asked before anything that came is published.
+    pub(crate) guard: Option<Arc<dyn Guard>>,
     pub(crate) leads: Leads,
 }
 
@@ -153,7 +156,7 @@ impl SenderDesk {
 
     async fn finish(&self, finish: &Finish) -> Result<Finished, SagaError> {
         let offered = finish.offered.iter().map(|(tjp, mine)| (tjp, mine)).collect();
-        let ending = Ending { space: &*self.space, finish, offered };
+        let ending = Ending { space: &*self.space, finish, offered, guard: self.guard.as_deref() };
         match settle(&*self.space, self.limits.commit_tries_max, &ending).await {
             Ok(Settled { told: timelines, merges, conflicts, .. }) => {
                 self.space.unstage(OWNER).await.map_err(space_error)?;
@@ -172,6 +175,7 @@ struct Ending<'a> {
     finish: &'a Finish,
     /// Our tips as the saga was told them.
     offered: HashMap<&'a Addr, &'a Option<Addr>>,
+    guard: Option<&'a dyn Guard>,
 }
 
 /// What a saga brought, and what of it will be published.
@@ -190,7 +194,7 @@ impl Proposal for Ending<'_> {
         let staged = self.space.staged_addrs(OWNER).await.map_err(space_error)?.into_iter().collect();
         let mut brought = Brought { staged, published: HashSet::new() };
         let mut view = View::new(self.space, OWNER);
-        let mut timelines = Vec::new();
+        let (mut timelines, mut moves) = (Vec::new(), Vec::new());
         for ReceiverLine { tjp, status, tip } in statuses {
             let Some(before) = self.offered.get(tjp) else {
                 return Err(SagaError::defect(format!("{tjp} was not in the saga")));
@@ -206,6 +210,9 @@ impl Proposal for Ending<'_> {
             let adopts = direction.adopts() && !matches!(status, Status::Refused(_));
             match self.follow(&mut view, draft, &mut brought, tjp, tip.as_ref().filter(|_| adopts)).await? {
                 Ok(led) => {
+                    if let (Some(guard), Some(to)) = (self.guard, &led.tip) {
+                        moves.extend(self.moved(guard, &view, draft, tjp, to).await?);
+                    }
                     (summary.action, summary.why) =
                         happened(status, *direction, before.as_ref(), led.tip.as_ref(), led.merges > 0);
                     summary.after = led.tip.or_else(|| (*before).clone());
@@ -218,6 +225,9 @@ impl Proposal for Ending<'_> {
             timelines.push(summary);
             view.history.forget();
         }
+        if self.guard.is_some_and(|guard| !guard.allows(&moves)) {
+            return Err(SagaError::Cancelled);
+        }
         timelines.sort_by(|a, b| a.tjp.cmp(&b.tjp));
         draft.commit.publish = Some((OWNER.to_owned(), brought.published.into_iter().collect()));
         add_transcript(&mut view, &mut draft.commit, transcript).await?;
@@ -226,6 +236,31 @@ impl Proposal for Ending<'_> {
 }
 
 impl Ending<'_> {
+    /// What the guard makes of our tip of a timeline and of the one that it is led to; none where it stays.
+    async fn moved(
+        &self,
+        guard: &dyn Guard,
+        view: &View<'_>,
+        draft: &Draft,
+        tjp: &Addr,
+        to: &Addr,
+    ) -> Result<Option<Moved>, SagaError> {
+        let before = self.space.tip(tjp).await.map_err(space_error)?.map(|tip| tip.addr);
+        if before.as_ref() == Some(to) {
+            return Ok(None);
+        }
+        let before = match before {
+            Some(before) => self.space.node(&before).await.map_err(space_error)?.and_then(|frame| guard.holds(&frame)),
+            None => None,
+        };
+        let after = match view.get(to).await? {
+            Some(frame) => guard.holds(&frame),
+            // A merge that the draft has just made.
+            None => draft.commit.nodes.iter().rev().find(|node| node.addr() == to).and_then(|node| guard.holds(node)),
+        };
+        Ok(Some(Moved { tjp: tjp.clone(), before, after }))
+    }
+
     /// Leads our tip of one timeline to the receiver's, merging if ours moved meanwhile. Inside, what fails only this
     /// timeline: nothing of it stays in the draft.
     async fn follow(

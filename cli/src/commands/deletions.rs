@@ -1,0 +1,138 @@
+//! Stopping a sync that would delete more than half of a folder's files.
+
+use super::syncing::{Line, after, direction};
+use crate::args;
+use crate::codes::Code;
+use crate::device::Device;
+use crate::error::CliError;
+use crate::output::Output;
+use ibgib::{Addr, IbGib, Verified};
+use ibgib_folder::{DELETIONS_MIN, Folder, content_word, count_deleted, is_mass_delete};
+use ibgib_peer::{Guard, Moved, Synced};
+use ibgib_saga::{Action, Direction, Scope, Summary};
+use std::collections::HashSet;
+use std::sync::{Arc, OnceLock};
+
+/// Which way deletions go.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    ToServer,
+    Here,
+}
+
+/// Fails when so many files are gone from the disk that nobody may have meant it: then not even a snapshot is taken.
+pub(super) async fn check_disk(device: &Device, out: &Output, sync: &args::Sync) -> Result<(), CliError> {
+    let sends = direction(sync).offers() && !sync.no_snapshot && !sync.dry_run;
+    if sync.allow_mass_delete || !sends || device.folder_tjp().await?.is_none() {
+        return Ok(());
+    }
+    match device.folder(out).await?.mass_deleted().await? {
+        Some((deleted, of)) => Err(mass_delete(Way::ToServer, deleted, of)),
+        None => Ok(()),
+    }
+}
+
+/// One saga, unless it would carry too many deletions. Only where so many timelines differ that it could, what it would
+/// do is looked at first; and what comes is taken then, and looked at, before anything goes.
+pub(super) async fn carry(
+    device: &mut Device,
+    out: &Output,
+    line: &mut Line<'_>,
+    scope: Scope,
+) -> Result<Synced, CliError> {
+    let (sync, way) = (line.sync, direction(line.sync));
+    if sync.allow_mass_delete || sync.dry_run || device.folder_tjp().await?.is_none() {
+        return line.run(device, scope, way, sync.dry_run).await;
+    }
+    let looked = line.ask(device, scope.clone(), way, false, Some(DELETIONS_MIN - 1)).await?;
+    if looked.summary.saga.is_some() || looked.summary.timelines.is_empty() {
+        return Ok(looked);
+    }
+    let folder = device.folder(out).await?;
+    let files: HashSet<Addr> = folder.entries().await?.into_iter().map(|entry| entry.file).collect();
+    let here = folder.count().await?;
+    if way.offers() {
+        check_sent(&folder, &files, here, &looked.summary).await?;
+    }
+    if !way.adopts() {
+        return line.run(device, scope, way, false).await;
+    }
+    let guard = Arc::new(Taken { files, here, stopped: OnceLock::new() });
+    line.connection.set_guard(Some(Arc::clone(&guard) as _));
+    let mut done = line.run(device, scope.clone(), Direction::Pull, false).await;
+    if let (Ok(first), Direction::Both) = (&done, way) {
+        let first = first.clone();
+        done = line.run(device, scope, way, false).await.map(|then| after(Some(first), then));
+    }
+    line.connection.set_guard(None);
+    match (done, guard.stopped.get()) {
+        (Err(_), Some(deleted)) => Err(mass_delete(Way::Here, *deleted, here)),
+        (done, _) => done,
+    }
+}
+
+/// Fails when what would be sent deletes too much at the server.
+async fn check_sent(folder: &Folder, files: &HashSet<Addr>, here: usize, summary: &Summary) -> Result<(), CliError> {
+    let (mut moves, mut gone, mut new) = (Vec::new(), 0, 0);
+    for line in summary.timelines.iter().filter(|line| line.action == Action::Pushed && files.contains(&line.tjp)) {
+        let Some(tip) = &line.before else { continue };
+        let (before, now) = folder.words_at(tip).await?;
+        match (&now, line.new_there) {
+            (None, true) => continue,
+            (None, false) => gone += 1,
+            (Some(_), true) => new += 1,
+            (Some(_), false) => continue,
+        }
+        moves.push((before, now));
+    }
+    let deleted = count_deleted(moves.iter().map(|(before, now)| (before.as_deref(), now.as_deref())));
+    // What the server has.
+    let of = here.saturating_sub(new) + gone;
+    if is_mass_delete(deleted, of) { Err(mass_delete(Way::ToServer, deleted, of)) } else { Ok(()) }
+}
+
+/// Counts what a saga would delete here, and stops it when that is too much.
+#[derive(Debug)]
+struct Taken {
+    /// The timelines of the folder's files.
+    files: HashSet<Addr>,
+    /// Files that there are here.
+    here: usize,
+    /// How many it would have deleted.
+    stopped: OnceLock<usize>,
+}
+
+impl Guard for Taken {
+    fn holds(&self, frame: &Verified<IbGib>) -> Option<String> {
+        content_word(frame)
+    }
+
+    fn allows(&self, moves: &[Moved]) -> bool {
+        // What is no file of the folder yet is none that it loses, but may be one that has another name.
+        let counted = moves.iter().filter(|moved| moved.before.is_none() || self.files.contains(&moved.tjp));
+        let deleted = count_deleted(counted.map(|moved| (moved.before.as_deref(), moved.after.as_deref())));
+        if !is_mass_delete(deleted, self.here) {
+            return true;
+        }
+        // Told once: what follows is the same saga.
+        let _ = self.stopped.set(deleted);
+        false
+    }
+}
+
+/// The failure that names what would be deleted, where, and what to do.
+fn mass_delete(way: Way, deleted: usize, of: usize) -> CliError {
+    let (message, hint) = match way {
+        Way::ToServer => (
+            format!("{deleted} of {of} files were deleted here; nothing was sent to the server or taken from it"),
+            "if that is meant: 'ibgib sync --allow-mass-delete'. If not: 'ibgib checkout' brings back the files, or \
+             'ibgib undo' if a snapshot has taken the deletion",
+        ),
+        Way::Here => (
+            format!("the server has deletions of {deleted} of {of} files; nothing was taken from it or sent to it"),
+            "if that is meant: 'ibgib sync --allow-mass-delete'. If not: 'ibgib undo' on the device that deleted them, \
+             and sync there",
+        ),
+    };
+    CliError::new(Code::MassDelete, message).hint(hint)
+}

@@ -1,0 +1,27 @@
+//! Stopping a saga before it publishes more than its user may have meant.
+
+use ibgib::{Addr, IbGib, Verified};
+use std::fmt;
+
+/// Looks at what a saga brought, before any of it is published here. A saga that it stops ends with
+/// [`ibgib_saga::SagaError::Cancelled`], as if its caller had stopped it, which he did: the receiver keeps what it was
+/// sent, and here everything stays as it was.
+pub trait Guard: fmt::Debug + Send + Sync {
+    /// What a frame holds of that which the guard watches over, in a word that is equal for equal contents; `None` if
+    /// it holds nothing.
+    fn holds(&self, frame: &Verified<IbGib>) -> Option<String>;
+
+    /// Whether these timelines may move.
+    fn allows(&self, moves: &[Moved]) -> bool;
+}
+
+/// A timeline that a saga is about to move, with what the guard made of its frames.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// The timeline.
+    pub tjp: Addr,
+    /// What its tip holds now.
+    pub before: Option<String>,
+    /// What the one to come holds.
+    pub after: Option<String>,
+}
