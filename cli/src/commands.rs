@@ -9,6 +9,7 @@ mod fsck;
 mod help;
 mod identity;
 mod ignore;
+mod line;
 mod log;
 mod moved;
 mod nodes;

@@ -1,6 +1,6 @@
 //! Stopping a sync that would delete more than half of a folder's files.
 
-use super::syncing::{Line, after, direction};
+use super::line::{Line, after, direction};
 use crate::args;
 use crate::codes::Code;
 use crate::device::Device;

@@ -1,6 +1,7 @@
 //! `init` and `clone`: new devices.
 
-use super::syncing::{no_folder, once};
+use super::line::no_folder;
+use super::syncing::once;
 use crate::args::{self, Args};
 use crate::brief::Known;
 use crate::codes::Code;

@@ -1,0 +1,142 @@
+//! A connection to the server, for one sync.
+
+use crate::args;
+use crate::brief::Known;
+use crate::codes::Code;
+use crate::device::Device;
+use crate::error::{CliError, Exit};
+use crate::folders::{choose, which};
+use ibgib::Addr;
+use ibgib_folder::Folder;
+use ibgib_peer::{SenderIdentity, SyncConnection, Synced, entropy};
+use ibgib_saga::{Action, Direction, Misuse, SagaError, Scope, Summary, SyncRequest, TimelineSummary};
+use ibgib_spaces::Kind;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// A connection to the server, for one sync.
+pub(super) struct Line<'a> {
+    pub(super) sync: &'a args::Sync,
+    pub(super) url: &'a str,
+    pub(super) connection: &'a mut SyncConnection,
+    pub(super) identity: SenderIdentity,
+    /// When the user gives up.
+    pub(super) until: Option<tokio::time::Instant>,
+}
+
+impl Line<'_> {
+    /// One saga.
+    pub(super) async fn run(
+        &mut self,
+        device: &mut Device,
+        scope: Scope,
+        direction: Direction,
+        dry_run: bool,
+    ) -> Result<Synced, CliError> {
+        self.ask(device, scope, direction, dry_run, None).await
+    }
+
+    /// As [`Line::run`]; only told where more than `moves_max` timelines differ of those that both sides have.
+    pub(super) async fn ask(
+        &mut self,
+        device: &mut Device,
+        scope: Scope,
+        direction: Direction,
+        dry_run: bool,
+        moves_max: Option<usize>,
+    ) -> Result<Synced, CliError> {
+        let saga_id = entropy::random_hex();
+        let request = SyncRequest { saga_id, scope, direction, skip_when_equal: true, dry_run, moves_max };
+        let work = self.connection.sync(&device.space, Some(self.identity.clone()), request);
+        let done = match self.until {
+            None => work.await,
+            Some(until) => tokio::time::timeout_at(until, work).await.unwrap_or(Err(SagaError::TimedOut)),
+        };
+        reached(device, self.sync, self.url, done)
+    }
+
+    /// The folder of a device that was cloned before the server let it in: learned now, and the device's from now on.
+    pub(super) async fn find_folder(&mut self, device: &mut Device) -> Result<Addr, CliError> {
+        let told = self.run(device, Scope::All, Direction::Both, true).await?.summary.timelines;
+        let here = device.space.tips(Some(Kind::Living)).await?.into_iter().map(|tip| tip.tjp);
+        let all: BTreeSet<Addr> = told.into_iter().map(|t| t.tjp).chain(here).filter(|t| t.ib() == "folder").collect();
+        // What they are called the server tells to nobody who only asks.
+        let all: Vec<Known> = all.into_iter().map(|tjp| Known { tjp, name: None }).collect();
+        let folder = match &self.sync.folder {
+            Some(chosen) => choose(&all, chosen, self.url)?,
+            None => match &all[..] {
+                [] => return Err(no_folder(self.url)),
+                [folder] => folder.tjp.clone(),
+                several => return Err(which(several)),
+            },
+        };
+        if !self.sync.dry_run {
+            Folder::join(Arc::clone(&device.space), &device.root, folder.clone()).await?;
+        }
+        Ok(folder)
+    }
+}
+
+/// What two sagas of one sync did.
+pub(super) fn after(first: Option<Synced>, then: Synced) -> Synced {
+    let Some(first) = first else { return then };
+    let (a, b) = (first.summary, then.summary);
+    let mut timelines: BTreeMap<Addr, TimelineSummary> =
+        a.timelines.into_iter().map(|line| (line.tjp.clone(), line)).collect();
+    for mut line in b.timelines {
+        if let Some(earlier) = timelines.get(&line.tjp) {
+            line.before = earlier.before.clone();
+            line.new_there = earlier.new_there;
+            if earlier.action == Action::Merged {
+                // What was merged here and then sent came from both.
+                line.action = Action::Merged;
+            }
+        }
+        timelines.insert(line.tjp.clone(), line);
+    }
+    let summary = Summary {
+        saga: b.saga.or(a.saga),
+        turns: a.turns + b.turns,
+        nodes_sent: a.nodes_sent + b.nodes_sent,
+        nodes_received: a.nodes_received + b.nodes_received,
+        bytes_sent: a.bytes_sent + b.bytes_sent,
+        bytes_received: a.bytes_received + b.bytes_received,
+        merges: a.merges + b.merges,
+        conflicts: a.conflicts + b.conflicts,
+        timelines: timelines.into_values().collect(),
+    };
+    let identity_bytes = first.identity_bytes + then.identity_bytes;
+    Synced { summary, session: then.session.or(first.session), identity_bytes }
+}
+
+pub(super) fn direction(sync: &args::Sync) -> Direction {
+    match (sync.push, sync.pull) {
+        (true, _) => Direction::Push,
+        (_, true) => Direction::Pull,
+        _ => Direction::Both,
+    }
+}
+
+/// Remembers the server that the command line names, for the next time. One that answered is a space server, also if
+/// it refused. If nobody answered, its name may be mistyped, so it is remembered only where no other is; what
+/// turned out to be no space server, or cannot be spoken to, never is.
+fn reached<T>(device: &mut Device, sync: &args::Sync, url: &str, done: Result<T, SagaError>) -> Result<T, CliError> {
+    let no_server = matches!(done, Err(SagaError::PeerNoServer(_) | SagaError::User(Misuse::Url(_) | Misuse::Tls(_))));
+    let done = done.map_err(CliError::from);
+    let right = match &done {
+        Err(_) if no_server => false,
+        Err(error) if error.exit == Exit::Peer => device.remote().is_none(),
+        _ => true,
+    };
+    if right && sync.url.is_some() && !sync.dry_run {
+        device.remember(url)?;
+    }
+    done.map_err(|error| error.about_if_none(url))
+}
+
+/// The server has none.
+pub(super) fn no_folder(url: &str) -> CliError {
+    CliError::new(Code::NoFolder, format!("{url} has no folder yet"))
+        .about(url)
+        .hint("start one on another device with 'ibgib init' and sync it first")
+}
