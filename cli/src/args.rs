@@ -35,6 +35,9 @@ pub(crate) struct Args {
     /// Colours: on a terminal, unless NO_COLOR is set; or whatever is said here
     #[arg(long, value_enum, value_name = "WHEN", default_value = "auto", global = true, help_heading = "Everywhere")]
     pub(crate) color: When,
+    /// File with the certificates (PEM) of the authorities that may vouch for https servers; remembered for the server
+    #[arg(long, value_name = "FILE", global = true, help_heading = "Everywhere")]
+    pub(crate) ca: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -519,12 +522,28 @@ pub(crate) struct Serve {
     /// a server on loopback answers to this machine's own names only
     #[arg(long = "name", value_name = "NAME")]
     pub(crate) names: Vec<String>,
+    /// The server's certificate and those between it and its authority, in PEM; read again on SIGHUP
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The certificate's private key, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// `self`: a certificate of the server's own, around a key that is made once and kept with the space; clients
+    /// remember the key
+    #[arg(long, value_enum, conflicts_with_all = ["tls_cert", "tls_key"])]
+    pub(crate) tls: Option<TlsKind>,
     /// Listen beyond this machine although nothing is encrypted
     #[arg(long)]
     pub(crate) allow_plain_text: bool,
     /// Serve the developer tools page too; on loopback only, and only for whoever has the address that is printed
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["tls", "tls_cert"])]
     pub(crate) dev_tools: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum TlsKind {
+    #[value(name = "self")]
+    Own,
 }
 
 #[derive(Debug, clap::Args)]

@@ -108,6 +108,7 @@ codes! {
     IdentitySecret = "identity_secret", Identity, "the identity's secret cannot be had";
 
     PortInUse = "port_in_use", Failed, "something listens on the port already";
+    Certificate = "certificate", Failed, "the certificate of `serve`, or its key, cannot be used";
     PlainText = "plain_text", Usage, "listening beyond this machine without encryption was not asked for";
     Listen = "listen", Failed, "the address cannot be listened on";
     Signals = "signals", Failed, "the system gives no signals";

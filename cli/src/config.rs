@@ -19,6 +19,12 @@ const KEYS: &[(&str, Kind)] = &[
     ("passphrase.lanes", Kind::Number),
 ];
 
+/// The table of a `config.toml` with what is known of servers: a table of each, by its URL.
+pub(crate) const SERVERS: &str = "servers";
+
+/// What is known of a server.
+const SERVER_KEYS: [&str; 3] = ["key", "space", "ca"];
+
 /// What a key holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -95,6 +101,21 @@ impl ConfigFile {
                 return Err(bad(item.span(), &why));
             }
         }
+        let wrong = |name: &str, item: &Item, wanted: &str| {
+            Err(bad(item.span(), &format!("'{name}' is {}, not {wanted}", a(item.type_name()))))
+        };
+        if let Some(servers) = document.get(SERVERS) {
+            let Some(table) = servers.as_table_like() else { return wrong(SERVERS, servers, "a table") };
+            for (url, server) in table.iter() {
+                let name = format!("{SERVERS}.\"{url}\"");
+                let Some(members) = server.as_table_like() else { return wrong(&name, server, "a table") };
+                for key in SERVER_KEYS {
+                    if let Some(item) = members.get(key).filter(|item| !item.is_str()) {
+                        return wrong(&format!("{name}.{key}"), item, "a string");
+                    }
+                }
+            }
+        }
         Ok(Self { path: path.to_owned(), document: document.into_mut() })
     }
 
@@ -122,6 +143,22 @@ impl ConfigFile {
 
     pub(crate) fn in_table(&self, table: &str, key: &str) -> Option<String> {
         self.document.get(table)?.get(key)?.as_str().map(str::to_owned)
+    }
+
+    /// A member of the table `[outer."inner"]`.
+    pub(crate) fn in_tables(&self, outer: &str, inner: &str, key: &str) -> Option<String> {
+        self.document.get(outer)?.get(inner)?.get(key)?.as_str().map(str::to_owned)
+    }
+
+    /// Sets a member of the table `[outer."inner"]`.
+    pub(crate) fn set_in_tables(&mut self, outer: &str, inner: &str, key: &str, text: &str) {
+        let mut implicit = Table::new();
+        implicit.set_implicit(true);
+        let outer = self.document.entry(outer).or_insert(Item::Table(implicit));
+        if outer.get(inner).is_none() {
+            outer[inner] = Item::Table(Table::new());
+        }
+        outer[inner][key] = value(text);
     }
 
     pub(crate) fn set(&mut self, key: &str, text: &str) {
@@ -180,6 +217,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn tables_of_servers_are_kept_as_they_are_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        for text in ["", "remote = 'a'\n", "[servers]\n", "servers = { 'http://a' = { space = 'x' } }\n"] {
+            fs::write(&path, text).unwrap();
+            let mut config = ConfigFile::read(&path).unwrap();
+            for (url, key) in [("http://a", "key"), ("https://b:1", "ca")] {
+                config.set_in_tables(SERVERS, url, key, "told");
+            }
+            config.write().unwrap();
+            let config = ConfigFile::read(&path).unwrap();
+            assert_eq!(config.in_tables(SERVERS, "http://a", "key").as_deref(), Some("told"), "{text}");
+            assert_eq!(config.in_tables(SERVERS, "https://b:1", "ca").as_deref(), Some("told"), "{text}");
+            let before = text.contains("space").then_some("x");
+            assert_eq!(config.in_tables(SERVERS, "http://a", "space").as_deref(), before, "{text}");
+        }
+    }
+
+    #[test]
     fn a_file_that_cannot_be_used_is_told_with_line_and_key() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("config.toml");
@@ -195,6 +251,9 @@ mod tests {
             ("[passphrase]\nlanes = -1\n", "line 2:", "'passphrase.lanes' is an integer, not a number from 0"),
             ("remote = 'a'\nlog = \n", "line 2:", ""),
             ("remote\n", "line 1:", ""),
+            ("servers = 3\n", "line 1:", "'servers' is an integer, not a table"),
+            ("[servers]\n'http://a' = 3\n", "line 2:", "'servers.\"http://a\"' is an integer, not a table"),
+            ("[servers.'http://a']\nkey = 3\n", "line 2:", "'servers.\"http://a\".key' is an integer, not a string"),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.message.contains(line) && error.message.contains(what), "{text:?}: {}", error.message);

@@ -223,6 +223,11 @@ impl From<SagaError> for CliError {
             Some(Protocol::Unreachable) => {
                 Some("is the server running, and is the URL right? Nothing was lost; sync again later")
             }
+            Some(Protocol::TlsRequired) => Some("write https:// instead of http:// (wss:// instead of ws://)"),
+            Some(Protocol::NoTls) => Some(
+                "is the URL right? A server that is meant to speak plain text, on this machine or in a network that you \
+                 trust, is called http://",
+            ),
             Some(Protocol::NoServer) => Some("is the URL right, and does a proxy in front pass on /api/v1?"),
             Some(Protocol::Cut | Protocol::Timeout | Protocol::Shutdown) => {
                 Some("what was committed stays; run 'ibgib sync' again to go on")
@@ -238,6 +243,13 @@ impl From<SagaError> for CliError {
             Some(Protocol::IdentityWrongSecret) => Some("the secret is not the one that this identity was made with"),
             Some(Protocol::IdentityRevoked | Protocol::IdentityForked) => {
                 Some("make a new identity with 'ibgib identity new'")
+            }
+            Some(Protocol::ServerChanged) => Some(
+                "somebody may stand between you and the server; if its owner says that it was replaced, remove its table \
+                 under [servers] in .ibgib/config.toml",
+            ),
+            Some(Protocol::ServerUntrusted) => {
+                Some("if its authority is one that this machine does not know, name its certificate with --ca FILE")
             }
             Some(Protocol::Busy) => Some("others were syncing the same timelines; run the command again"),
             Some(Protocol::DiskFull) if matches!(error, SagaError::PeerRefused { .. }) => {
@@ -277,17 +289,22 @@ impl From<ServeError> for CliError {
             ServeError::PortInUse(_) => Code::PortInUse,
             ServeError::Permission(_) => Code::Permission,
             ServeError::PlainText(_) => Code::PlainText,
+            ServeError::Tls { .. } => Code::Certificate,
             _ => Code::Listen,
         };
         let subject = match cause {
             ServeError::PortInUse(a) | ServeError::Permission(a) | ServeError::PlainText(a) => a.to_string(),
             ServeError::Listen(a, _) => a.to_string(),
+            ServeError::Tls { path, .. } => path.display().to_string(),
             _ => String::new(),
         };
         let hint = match cause {
             ServeError::PortInUse(_) => "stop what listens there, or choose another port (0 takes a free one)",
             ServeError::Permission(_) => "ports below 1024 need special rights",
-            ServeError::PlainText(_) => "use --allow-plain-text inside a tunnel or in a network that you trust",
+            ServeError::PlainText(_) => {
+                "use --tls self, or --allow-plain-text inside a tunnel or in a network that you trust"
+            }
+            ServeError::Tls { .. } => "give the certificate and its key in PEM, or use --tls self",
             _ => "choose another address with --listen",
         };
         Self::new(code, error.to_string()).about(subject).hint(hint)

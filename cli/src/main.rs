@@ -15,6 +15,7 @@ mod escape;
 mod folders;
 mod output;
 mod pager;
+mod remote;
 mod report;
 mod screen;
 mod secret;

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Done, Random, Server, World, files, number, text, times};
+use common::{Done, NODES, Random, Server, World, damage, files, number, text, times};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -243,23 +243,6 @@ fn a_damaged_store_is_told_and_never_believed() {
     fs::write(&store, &whole).unwrap();
     world.fsck(&["-C", "alice"]);
     world.run(&["--space", "nothing", "tips"]).fails(5, "no_store");
-}
-
-const NODES: redb::TableDefinition<'_, [u8; 32], &[u8]> = redb::TableDefinition::new("nodes");
-
-/// Damages a closed store: what it keeps of a node becomes what `change` makes of it, or goes.
-fn damage(store: &Path, addr: &str, change: impl Fn(Vec<u8>) -> Option<Vec<u8>>) {
-    let db = redb::Database::open(store).unwrap();
-    let txn = db.begin_write().unwrap();
-    {
-        let mut nodes = txn.open_table(NODES).unwrap();
-        let key: [u8; 32] = hex::decode(&addr.split('^').nth(1).unwrap()[..64]).unwrap().try_into().unwrap();
-        let old = nodes.remove(key).unwrap().unwrap().value().to_vec();
-        if let Some(new) = change(old) {
-            nodes.insert(key, &new[..]).unwrap();
-        }
-    }
-    txn.commit().unwrap();
 }
 
 #[test]

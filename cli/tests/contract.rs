@@ -684,9 +684,9 @@ fn the_first_server_named_is_remembered_while_it_is_away_and_a_good_one_is_not_g
     let world = World::new();
     world.run(&["init", "fresh"]).ok();
     for (url, exit, code, kept) in [
-        ("https://x.invalid", 1, "tls_unsupported", None),
+        ("ftp://x.invalid", 2, "url", None),
         ("http://127.0.0.1:4", 8, "unreachable", Some("http://127.0.0.1:4")),
-        ("https://x.invalid", 1, "tls_unsupported", Some("http://127.0.0.1:4")),
+        ("ftp://x.invalid", 2, "url", Some("http://127.0.0.1:4")),
         ("http://127.0.0.1:5", 8, "unreachable", Some("http://127.0.0.1:4")),
     ] {
         world.run(&["-C", "fresh", "sync", url]).fails(exit, code);

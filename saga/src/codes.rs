@@ -95,8 +95,11 @@ codes! {
     Unasked = "unasked", 400, Peer, "an answer for a timeline that was not asked, or a second one";
     NotCommitted = "not_committed", 400, Peer, "a last turn answered without a commit";
     IdentityFrames = "identity_frames", 400, Peer, "the receiver's frames of our identity do not hold";
+    TlsRequired = "tls_required", 400, Peer, "the server speaks TLS, and plain text came";
     Incompatible = "incompatible", 500, Peer, "another version of the protocol";
 
+    ServerChanged = "server_changed", 500, Identity, "the server is not the one that is known at its URL";
+    ServerUntrusted = "server_untrusted", 500, Identity, "nobody trusted vouches for the server's certificate";
     IdentityRequired = "identity_required", 422, Identity, "the receiver syncs with identities only";
     IdentityNotAllowed = "identity_not_allowed", 403, Identity, "the identity is not on the allow-list";
     IdentityUnknown = "identity_unknown", 404, Identity, "the identity is not here";
@@ -157,6 +160,7 @@ codes! {
     Cancelled = "cancelled", 500, Moment, "the caller stopped it";
     Unreachable = "unreachable", 500, Moment, "the server is not reachable";
     NoServer = "no_server", 500, Peer, "something else than a space server answers";
+    NoTls = "no_tls", 500, Peer, "what answers speaks no TLS";
 
     DiskFull = "disk_full", 507, Own, "no room on the disk";
     Corrupt = "corrupt", 500, Own, "a stored node does not have its address";
@@ -174,7 +178,6 @@ codes! {
     Internal = "internal", 500, Own, "a defect of the program";
 
     Url = "url", 500, User, "no URL of a server";
-    TlsUnsupported = "tls_unsupported", 500, User, "the URL needs TLS, which is not built yet";
     NotLiving = "not_living", 500, User, "keystones and transcripts cannot be synced by name";
     AlreadyConnected = "already_connected", 500, User, "the connection was opened before";
     NotIdle = "not_idle", 500, User, "the connection is not open and idle";

@@ -43,6 +43,34 @@ pub enum SagaError {
     /// Something answers at this URL, but no space server.
     #[error("{0} is not what a space server answers")]
     PeerNoServer(String),
+    /// The server at this URL is not the one that is known there.
+    #[error("the server at {url} is not the one that is known there: its {what} was {known} and is {shown}")]
+    PeerChanged {
+        /// Where the server should be.
+        url: String,
+        /// What tells them apart: `key` or `space`.
+        what: &'static str,
+        /// What is known of it.
+        known: String,
+        /// What it shows now.
+        shown: String,
+    },
+    /// Nobody who is trusted vouches for the certificate of the server at this URL.
+    #[error("the certificate of {url} is not trusted: {why}")]
+    PeerUntrusted {
+        /// Where the server should be.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// TLS was wanted of what answers at this URL, and did not come to be.
+    #[error("what answers at {url} does not speak TLS 1.3: {why}")]
+    PeerNoTls {
+        /// Where the server should be.
+        url: String,
+        /// What TLS says.
+        why: String,
+    },
     /// Our identity cannot sign or may no longer.
     #[error(transparent)]
     OwnIdentity(#[from] OwnIdentity),
@@ -109,6 +137,9 @@ impl SagaError {
             Self::PeerIncompatible(_) => Code::Incompatible,
             Self::PeerUnreachable { .. } => Code::Unreachable,
             Self::PeerNoServer(_) => Code::NoServer,
+            Self::PeerChanged { .. } => Code::ServerChanged,
+            Self::PeerUntrusted { .. } => Code::ServerUntrusted,
+            Self::PeerNoTls { .. } => Code::NoTls,
             Self::OwnIdentity(why) => why.code(),
             Self::OwnSpace { failure, .. } => failure.code(),
             Self::OwnDefect(_) => Code::Internal,
@@ -144,7 +175,7 @@ impl SagaError {
     /// Whether proving identity failed, the peer's or ours; a receiver may refuse an identity after connecting, too.
     pub fn is_identity(&self) -> bool {
         match self {
-            Self::PeerIdentity(_) => true,
+            Self::PeerIdentity(_) | Self::PeerChanged { .. } | Self::PeerUntrusted { .. } => true,
             Self::PeerRefused { auth: true, .. } => true,
             Self::PeerRefused { why: Refusal::Known(code), .. } => code.blame() == Blame::Identity,
             Self::OwnIdentity(why) => why.code().blame() == Blame::Identity,
@@ -450,11 +481,8 @@ impl SpaceFailure {
 #[non_exhaustive]
 pub enum Misuse {
     /// The text is no URL of a server.
-    #[error("{0:?} is not a URL like http://HOST:PORT or ws://HOST:PORT")]
+    #[error("{0:?} is not a URL like https://HOST:PORT or http://HOST:PORT")]
     Url(String),
-    /// The URL needs TLS, which is not built yet.
-    #[error("{0} needs TLS, which this client does not speak yet: use http:// or a local tunnel")]
-    Tls(String),
     /// Keystones and transcripts cannot be synced by name.
     #[error("{addr} belongs to a {kind} timeline, which moves by its own rules")]
     NotLiving {
@@ -476,7 +504,6 @@ impl Misuse {
     pub fn code(&self) -> Code {
         match self {
             Self::Url(_) => Code::Url,
-            Self::Tls(_) => Code::TlsUnsupported,
             Self::NotLiving { .. } => Code::NotLiving,
             Self::AlreadyConnected => Code::AlreadyConnected,
             Self::NotIdle => Code::NotIdle,

@@ -43,6 +43,12 @@ pub(crate) fn router(state: &Arc<State>, doors: impl Iterator<Item = Router>) ->
     whole(doors.fold(guarded(api, state), Router::merge))
 }
 
+/// What is answered to plain text where TLS is spoken, whatever was asked.
+pub(crate) fn plain_router() -> Router {
+    let told = "this server speaks TLS: call it by a URL that begins with https";
+    Router::new().fallback(move || async move { ApiError::new(Code::TlsRequired, told) })
+}
+
 /// A door's routes on a listener of its own.
 pub(crate) fn door_router(state: &Arc<State>, door: Router) -> Router {
     let metrics = Router::new().route("/metrics", get(metrics::render)).with_state(Arc::clone(state));

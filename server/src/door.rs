@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 ///         axum::Router::new().route("/hello", axum::routing::get(|| async { "hello" }))
 ///     }
 /// }
-/// assert_eq!(Hello.url(([127, 0, 0, 1], 80).into()), "http://127.0.0.1:80");
+/// assert_eq!(Hello.url("http", ([127, 0, 0, 1], 80).into()), "http://127.0.0.1:80");
 /// ```
 pub trait Door: fmt::Debug + Send + Sync {
     /// Its name on the command line and in what the server tells about itself.
@@ -50,9 +50,9 @@ pub trait Door: fmt::Debug + Send + Sync {
     /// Sets its counters, with the macros of the crate `metrics`; called for each `GET /metrics`.
     fn metrics(&self) {}
 
-    /// Where it is reached when its listener has this address.
-    fn url(&self, at: SocketAddr) -> String {
-        format!("http://{at}")
+    /// Where it is reached when its listener has this address and speaks `http` or `https`.
+    fn url(&self, scheme: &str, at: SocketAddr) -> String {
+        format!("{scheme}://{at}")
     }
 }
 

@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 use ibgib::{Addr, Map, Value, VerifyError};
 use ibgib_peer::saga::{Code, IdentityRefusal, SagaError};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// Why a server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -18,9 +19,17 @@ pub enum ServeError {
     Permission(SocketAddr),
     /// Plain text would leave this machine.
     #[error(
-        "{0} is not a loopback address, and connections are not encrypted: listen on loopback behind a tunnel, or allow plain text explicitly"
+        "{0} is not a loopback address, and connections are not encrypted: use TLS, listen on loopback behind a tunnel, or allow plain text explicitly"
     )]
     PlainText(SocketAddr),
+    /// The certificate or its key cannot be used.
+    #[error("{}: {why}", .path.display())]
+    Tls {
+        /// The file at fault.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A door could not start.
     #[error("the door {name} cannot start: {why}")]
     Door {

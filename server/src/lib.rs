@@ -17,8 +17,8 @@
 //! connection.
 //!
 //! [`Server::start`] listens, [`ServeOptions`] says where and with which limits. Other protocols come in as a [`Door`]:
-//! routes of their own, on the same listener or on another. What is not in here: what an identity may do (that is the
-//! host's policy), TLS (use a tunnel), and anything durable (that is the space's).
+//! routes of their own, on the same listener or on another. With a [`Certificate`] everything is TLS 1.3. What is not in
+//! here: what an identity may do (that is the host's policy), and anything durable (that is the space's).
 //!
 //! ```
 //! use ibgib_peer::{Host, HostOptions};
@@ -47,8 +47,10 @@ mod serve;
 mod slow;
 mod socket;
 mod state;
+mod tls;
 mod waiting;
 
 pub use door::{Door, Mount};
 pub use error::ServeError;
 pub use serve::{ServeOptions, Server};
+pub use tls::Certificate;

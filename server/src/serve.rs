@@ -8,20 +8,25 @@ use crate::places::Places;
 use crate::rates::Rate;
 use crate::slow::{self, Patient};
 use crate::state::State;
+use crate::tls::{Certificate, Tls};
 use crate::waiting::{Entered, Waiting};
 use axum::Router;
 use axum::extract::ConnectInfo;
 use futures_util::future::join_all;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use ibgib_peer::Host;
 use ibgib_peer::entropy::now_ms;
+use ibgib_peer::{Host, ServerKey};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -30,6 +35,8 @@ use tokio_util::task::TaskTracker;
 pub struct ServeOptions {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Speak TLS 1.3 with this certificate, on every listener; `None`: plain text.
+    pub tls: Option<Certificate>,
     /// Plain text off loopback, which anybody on the way can read and change.
     pub allow_plain_text: bool,
     /// TCP connections that speak HTTP at once; one more is closed at once. A WebSocket no longer counts here.
@@ -70,6 +77,7 @@ impl Default for ServeOptions {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 7070)),
+            tls: None,
             allow_plain_text: false,
             http_connections_max: 8_192,
             http_connections_per_address_max: 1_024,
@@ -94,6 +102,7 @@ impl Default for ServeOptions {
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
+    tls: Option<Arc<Tls>>,
     doors: Vec<(&'static str, String)>,
     stop: CancellationToken,
     task: JoinHandle<()>,
@@ -103,10 +112,12 @@ impl Server {
     /// Listens and serves `host` and the doors in the background.
     ///
     /// # Errors
-    /// An address is taken, forbidden, or not loopback without [`ServeOptions::allow_plain_text`]. Nothing is served
-    /// then, also when only a door cannot start ([`ServeError::Door`]).
+    /// An address is taken, forbidden, or not loopback without TLS or [`ServeOptions::allow_plain_text`]; the
+    /// certificate cannot be used. Nothing is served then, also when only a door cannot start ([`ServeError::Door`]).
     pub async fn start(host: Arc<Host>, options: ServeOptions) -> Result<Self, ServeError> {
-        let (listener, address) = bind(options.listen, options.allow_plain_text).await?;
+        let tls = options.tls.clone().map(Tls::new).transpose()?.map(Arc::new);
+        let may_leave = options.allow_plain_text || tls.is_some();
+        let (listener, address) = bind(options.listen, may_leave).await?;
         let mut apart = Vec::new();
         let mut urls = Vec::new();
         for Mount { door, listen } in &options.doors {
@@ -114,13 +125,13 @@ impl Server {
             let at = match listen {
                 None => address,
                 Some(listen) => {
-                    let bound = bind(*listen, options.allow_plain_text).await;
+                    let bound = bind(*listen, may_leave).await;
                     let (listener, at) = bound.map_err(|why| ServeError::Door { name, why: Box::new(why) })?;
                     apart.push((listener, Arc::clone(door)));
                     at
                 }
             };
-            urls.push((name, door.url(at)));
+            urls.push((name, door.url(scheme(tls.as_ref()), at)));
         }
         for Mount { door, .. } in &options.doors {
             let refused = |why| ServeError::Door { name: door.name(), why: Box::new(ServeError::Start(why)) };
@@ -146,14 +157,15 @@ impl Server {
         let here = options.doors.iter().filter(|mount| mount.listen.is_none()).map(|mount| mount.door.routes());
         let mut listeners = vec![(listener, api::router(&state, here))];
         listeners.extend(apart.into_iter().map(|(listener, door)| (listener, api::door_router(&state, door.routes()))));
+        let certificate = tls.clone();
         let task = tokio::spawn(async move {
             let sweeping = tokio::spawn(sweep(Arc::clone(&host), options.staging_ms_max));
             let counting = tokio::spawn(async move { counters::watch(&host, recorder).await });
-            serve(&state, listeners, &options).await;
+            serve(&state, listeners, certificate.as_ref(), &options).await;
             counting.abort();
             sweeping.abort();
         });
-        Ok(Self { address, doors: urls, stop, task })
+        Ok(Self { address, tls, doors: urls, stop, task })
     }
 
     /// Where it listens.
@@ -161,9 +173,25 @@ impl Server {
         self.address
     }
 
-    /// `http://HOST:PORT`
+    /// `http://HOST:PORT`, or with TLS `https://HOST:PORT`.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", scheme(self.tls.as_ref()), self.address)
+    }
+
+    /// The key of the server's certificate, which clients may know it by; `None` without TLS.
+    ///
+    /// # Errors
+    /// The certificate cannot be read, which starting would have told.
+    pub fn key(&self) -> Result<Option<ServerKey>, ServeError> {
+        self.tls.as_ref().map(|tls| tls.key()).transpose()
+    }
+
+    /// Reads the certificate again, for the connections that are made from now on; answers whether there is one.
+    ///
+    /// # Errors
+    /// It cannot be used; the old one stays in use.
+    pub fn reload_certificate(&self) -> Result<bool, ServeError> {
+        self.tls.as_ref().map_or(Ok(false), |tls| tls.reload().map(|()| true))
     }
 
     /// The doors and their URLs, in the order in which they were mounted.
@@ -179,13 +207,17 @@ impl Server {
     }
 }
 
-async fn bind(listen: SocketAddr, allow_plain_text: bool) -> Result<(TcpListener, SocketAddr), ServeError> {
-    if !listen.ip().is_loopback() && !allow_plain_text {
+fn scheme(tls: Option<&Arc<Tls>>) -> &'static str {
+    if tls.is_some() { "https" } else { "http" }
+}
+
+async fn bind(listen: SocketAddr, may_leave: bool) -> Result<(TcpListener, SocketAddr), ServeError> {
+    if !listen.ip().is_loopback() && !may_leave {
         return Err(ServeError::PlainText(listen));
     }
     let listener = TcpListener::bind(listen).await.map_err(|error| match error.kind() {
-        std::io::ErrorKind::AddrInUse => ServeError::PortInUse(listen),
-        std::io::ErrorKind::PermissionDenied => ServeError::Permission(listen),
+        io::ErrorKind::AddrInUse => ServeError::PortInUse(listen),
+        io::ErrorKind::PermissionDenied => ServeError::Permission(listen),
         _ => ServeError::Listen(listen, error),
     })?;
     let address = listener.local_addr().map_err(|e| ServeError::Listen(listen, e))?;
@@ -205,11 +237,11 @@ async fn sweep(host: Arc<Host>, staging_ms_max: u64) {
 }
 
 /// Serves until a stop is asked for, then waits for what is under way.
-async fn serve(state: &State, listeners: Vec<(TcpListener, Router)>, options: &ServeOptions) {
+async fn serve(state: &State, listeners: Vec<(TcpListener, Router)>, tls: Option<&Arc<Tls>>, options: &ServeOptions) {
     for door in &state.doors {
         state.tasks.spawn(Arc::clone(door).background(state.stop.clone()));
     }
-    join_all(listeners.into_iter().map(|(listener, router)| accept(state, listener, router, options))).await;
+    join_all(listeners.into_iter().map(|(listener, router)| accept(state, listener, router, tls, options))).await;
     state.tasks.close();
     let most = Duration::from_millis(options.shutdown_ms_max);
     if tokio::time::timeout(most, state.tasks.wait()).await.is_err() {
@@ -217,7 +249,7 @@ async fn serve(state: &State, listeners: Vec<(TcpListener, Router)>, options: &S
     }
 }
 
-async fn accept(state: &State, listener: TcpListener, router: Router, options: &ServeOptions) {
+async fn accept(state: &State, listener: TcpListener, router: Router, tls: Option<&Arc<Tls>>, options: &ServeOptions) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -239,7 +271,55 @@ async fn accept(state: &State, listener: TcpListener, router: Router, options: &
         let ms = Duration::from_millis;
         let limits =
             Times { head: ms(options.header_ms_max), body: ms(options.body_ms_max), write: ms(options.write_ms_max) };
-        state.tasks.spawn(speak(stream, peer, router.clone(), limits, state.stop.clone(), entered));
+        // Small messages must not wait for more to come.
+        let _ = stream.set_nodelay(true);
+        let (router, stop) = (router.clone(), state.stop.clone());
+        match tls.cloned() {
+            None => {
+                let stream = Either::Left(Patient::new(stream, limits.write));
+                state.tasks.spawn(speak(stream, peer, router, limits, stop, entered));
+            }
+            Some(tls) => {
+                state.tasks.spawn(shake_hands(stream, peer, router, tls, limits, stop, entered));
+            }
+        }
+    }
+}
+
+/// A connection in plain text or over TLS.
+type Line = Either<Patient, Box<TlsStream<Patient>>>;
+
+/// Speaks TLS on a connection. One that brings plain text is told so, in plain text.
+async fn shake_hands(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    tls: Arc<Tls>,
+    times: Times,
+    stop: CancellationToken,
+    entered: Entered,
+) {
+    let shaking = async {
+        let mut first = [0];
+        stream.peek(&mut first).await?;
+        let stream = Patient::new(stream, times.write);
+        // The first letter of a method of HTTP; TLS begins with 22.
+        if first[0].is_ascii_uppercase() {
+            return Ok((Either::Left(stream), api::plain_router()));
+        }
+        let stream = TlsAcceptor::from(Arc::clone(&tls.config)).accept(stream).await?;
+        Ok::<(Line, Router), io::Error>((Either::Right(Box::new(stream)), router))
+    };
+    let shaken = tokio::select! {
+        shaken = tokio::time::timeout(times.head, shaking) => shaken,
+        // It makes room.
+        () = entered.cut.cancelled() => return,
+        () = stop.cancelled() => return,
+    };
+    match shaken {
+        Ok(Ok((line, router))) => speak(line, peer, router, times, stop, entered).await,
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "no TLS came to be"),
+        Err(_) => tracing::debug!(%peer, "TLS took too long"),
     }
 }
 
@@ -252,14 +332,7 @@ struct Times {
 }
 
 /// Speaks HTTP on one connection until it ends or becomes a WebSocket.
-async fn speak(
-    stream: TcpStream,
-    peer: SocketAddr,
-    router: Router,
-    times: Times,
-    stop: CancellationToken,
-    entered: Entered,
-) {
+async fn speak(line: Line, peer: SocketAddr, router: Router, times: Times, stop: CancellationToken, entered: Entered) {
     let (cut, entered) = (entered.cut.clone(), Arc::new(entered));
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
@@ -271,14 +344,10 @@ async fn speak(
             response
         }
     });
-    // Small messages must not wait for more to come.
-    let _ = stream.set_nodelay(true);
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(times.head);
     builder.max_buf_size(64 * 1024);
-    let mut connection = std::pin::pin!(
-        builder.serve_connection(TokioIo::new(Patient::new(stream, times.write)), service).with_upgrades()
-    );
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(line), service).with_upgrades());
     // `GracefulShutdown` of hyper-util takes no HTTP/1 connection that can be upgraded.
     let served = tokio::select! {
         served = connection.as_mut() => served,

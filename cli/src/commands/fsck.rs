@@ -5,8 +5,9 @@ use crate::codes::Code;
 use crate::device::Store;
 use crate::error::{CliError, Exit};
 use crate::output::Output;
+use crate::remote;
 use ibgib_peer::entropy::random_hex;
-use ibgib_peer::{SenderIdentity, SyncConnection, WebSocketRemote};
+use ibgib_peer::{SenderIdentity, SyncConnection};
 use ibgib_saga::Limits;
 use ibgib_spaces::{bundle, repair};
 use std::fs::File;
@@ -56,9 +57,13 @@ async fn mend(args: &Args, store: &mut Store, from: &str) -> Result<u64, CliErro
         }
     };
     let limits = Limits::default();
-    let remote = Arc::new(WebSocketRemote::new(from, limits.message_bytes_max)?);
-    let mut connection = SyncConnection::new(remote, limits);
+    let known = if let Store::Device(device) = store { Some(&device.config) } else { None };
+    let remote = Arc::new(remote::remote(args, known, from)?);
+    let mut connection = SyncConnection::new(Arc::clone(&remote) as _, limits);
     let mended = connection.mend(store.space(), identity).await;
     connection.close().await;
+    if let (Store::Device(device), Some(_)) = (store, remote.met()) {
+        remote::remember(args, &mut device.config, &remote)?;
+    }
     mended.map_err(|error| CliError::from(error).about_if_none(from))
 }

@@ -6,10 +6,10 @@ use crate::confirm::confirm;
 use crate::device::Device;
 use crate::error::{CliError, Exit};
 use crate::output::Output;
+use crate::remote;
 use crate::report::IdentityReport;
 use ibgib_keystone::Chain;
 use ibgib_peer::{WebSocketRemote, deliver_identity, identity, refresh_identity};
-use ibgib_saga::Limits;
 
 pub(crate) async fn new(args: &Args, out: &Output) -> Result<Exit, CliError> {
     let mut device = Device::open(args)?;
@@ -27,13 +27,14 @@ pub(crate) async fn show(args: &Args, out: &Output) -> Result<Exit, CliError> {
 
 pub(crate) async fn rotate(args: &Args, out: &Output) -> Result<Exit, CliError> {
     let mut device = Device::open(args)?;
-    let mut chain = newest(&device).await?;
+    let mut chain = newest(args, &device).await?;
     // Rotating again delivers what the server may not know yet.
     if !chain.binds() {
         let secret = device.secret(args)?;
         chain = identity::rotate(&*device.space, chain.tjp(), &secret).await?;
     }
     deliver(
+        args,
         &device,
         &chain,
         "the identity is brought over here, but the server does not know yet; the next sync tells it",
@@ -44,7 +45,7 @@ pub(crate) async fn rotate(args: &Args, out: &Output) -> Result<Exit, CliError> 
 
 pub(crate) async fn revoke(args: &Args, out: &Output, reason: &str, yes: bool) -> Result<Exit, CliError> {
     let mut device = Device::open(args)?;
-    let mut chain = newest(&device).await?;
+    let mut chain = newest(args, &device).await?;
     // Revoking again delivers what the server may not know yet.
     if !chain.is_revoked() {
         let what = format!("identity {} would be ended for ever", chain.tjp());
@@ -54,6 +55,7 @@ pub(crate) async fn revoke(args: &Args, out: &Output, reason: &str, yes: bool) -
         chain = identity::revoke(&*device.space, chain.tjp(), &secret, reason).await?;
     }
     deliver(
+        args,
         &device,
         &chain,
         "the identity is revoked here, but the server does not know yet; run 'ibgib identity revoke' again",
@@ -62,16 +64,14 @@ pub(crate) async fn revoke(args: &Args, out: &Output, reason: &str, yes: bool) -
     tell(&device, out, chain).await
 }
 
-fn server(device: &Device) -> Result<Option<WebSocketRemote>, CliError> {
-    let url = device.remote().map(|remote| remote.value);
-    let remote = url.map(|url| WebSocketRemote::new(&url, Limits::default().message_bytes_max));
-    Ok(remote.transpose()?)
+fn server(args: &Args, device: &Device) -> Result<Option<WebSocketRemote>, CliError> {
+    device.remote().map(|setting| remote::remote(args, Some(&device.config), &setting.value)).transpose()
 }
 
 /// The identity with what its server knows of it, if that can be had: delivering what is signed then tells what is wrong.
-async fn newest(device: &Device) -> Result<Chain, CliError> {
+async fn newest(args: &Args, device: &Device) -> Result<Chain, CliError> {
     let chain = load(device).await?;
-    let Some(remote) = server(device)? else { return Ok(chain) };
+    let Some(remote) = server(args, device)? else { return Ok(chain) };
     match refresh_identity(&device.space, &remote, chain.tjp()).await {
         Ok(newest) => Ok(newest),
         Err(error) => {
@@ -81,10 +81,13 @@ async fn newest(device: &Device) -> Result<Chain, CliError> {
     }
 }
 
-async fn deliver(device: &Device, chain: &Chain, otherwise: &str) -> Result<(), CliError> {
-    let Some(remote) = server(device)? else { return Ok(()) };
-    let delivered = deliver_identity(&device.space, &remote, chain.tjp()).await;
-    delivered.map_err(|error| CliError::from(error).hint(otherwise))
+async fn deliver(args: &Args, device: &Device, chain: &Chain, otherwise: &str) -> Result<(), CliError> {
+    let Some(remote) = server(args, device)? else { return Ok(()) };
+    deliver_identity(&device.space, &remote, chain.tjp()).await.map_err(|error| {
+        let error = CliError::from(error);
+        let hint = error.hint.as_ref().map_or_else(|| otherwise.to_owned(), |hint| format!("{otherwise}; {hint}"));
+        error.hint(hint)
+    })
 }
 
 async fn load(device: &Device) -> Result<Chain, CliError> {

@@ -1,23 +1,51 @@
 //! A connection to the server, for one sync.
 
-use crate::args;
+use crate::args::{self, Args};
 use crate::brief::Known;
 use crate::codes::Code;
 use crate::device::Device;
 use crate::error::{CliError, Exit};
 use crate::folders::{choose, which};
+use crate::remote;
 use ibgib::Addr;
 use ibgib_folder::Folder;
-use ibgib_peer::{SenderIdentity, SyncConnection, Synced, entropy};
-use ibgib_saga::{Action, Direction, Misuse, SagaError, Scope, Summary, SyncRequest, TimelineSummary};
+use ibgib_peer::{SenderIdentity, SyncConnection, Synced, WebSocketRemote, entropy};
+use ibgib_saga::{Action, Code as Protocol, Direction, SagaError, Scope, Summary, SyncRequest, TimelineSummary};
 use ibgib_spaces::Kind;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+/// The server of a sync.
+#[derive(Debug)]
+pub(super) struct Target {
+    /// As it was named.
+    pub(super) url: String,
+    pub(super) remote: Arc<WebSocketRemote>,
+}
+
+impl Target {
+    pub(super) fn of(args: &Args, device: &Device, sync: &args::Sync) -> Result<Self, CliError> {
+        let url = server(device, sync)?;
+        let remote = Arc::new(remote::remote(args, Some(&device.config), &url)?);
+        Ok(Self { url, remote })
+    }
+}
+
+/// The server to sync with.
+fn server(device: &Device, sync: &args::Sync) -> Result<String, CliError> {
+    match (&sync.url, device.remote()) {
+        (Some(url), _) => Ok(url.clone()),
+        (None, Some(setting)) => Ok(setting.value),
+        (None, None) => Err(CliError::usage("no server to sync with")
+            .hint("name it once: 'ibgib sync http://HOST:PORT'; it is remembered")),
+    }
+}
+
 /// A connection to the server, for one sync.
 pub(super) struct Line<'a> {
+    pub(super) args: &'a Args,
     pub(super) sync: &'a args::Sync,
-    pub(super) url: &'a str,
+    pub(super) target: &'a Target,
     pub(super) connection: &'a mut SyncConnection,
     pub(super) identity: SenderIdentity,
     /// When the user gives up.
@@ -52,7 +80,7 @@ impl Line<'_> {
             None => work.await,
             Some(until) => tokio::time::timeout_at(until, work).await.unwrap_or(Err(SagaError::TimedOut)),
         };
-        reached(device, self.sync, self.url, done)
+        reached(self.args, device, self.sync, self.target, done)
     }
 
     /// The folder of a device that was cloned before the server let it in: learned now, and the device's from now on.
@@ -63,9 +91,9 @@ impl Line<'_> {
         // What they are called the server tells to nobody who only asks.
         let all: Vec<Known> = all.into_iter().map(|tjp| Known { tjp, name: None }).collect();
         let folder = match &self.sync.folder {
-            Some(chosen) => choose(&all, chosen, self.url)?,
+            Some(chosen) => choose(&all, chosen, &self.target.url)?,
             None => match &all[..] {
-                [] => return Err(no_folder(self.url)),
+                [] => return Err(no_folder(&self.target.url)),
                 [folder] => folder.tjp.clone(),
                 several => return Err(which(several)),
             },
@@ -119,17 +147,30 @@ pub(super) fn direction(sync: &args::Sync) -> Direction {
 
 /// Remembers the server that the command line names, for the next time. One that answered is a space server, also if
 /// it refused. If nobody answered, its name may be mistyped, so it is remembered only where no other is; what
-/// turned out to be no space server, or cannot be spoken to, never is.
-fn reached<T>(device: &mut Device, sync: &args::Sync, url: &str, done: Result<T, SagaError>) -> Result<T, CliError> {
-    let no_server = matches!(done, Err(SagaError::PeerNoServer(_) | SagaError::User(Misuse::Url(_) | Misuse::Tls(_))));
+/// turned out to be no space server, or cannot be spoken to, never is. Whoever answered is known by it from now on.
+fn reached<T>(
+    args: &Args,
+    device: &mut Device,
+    sync: &args::Sync,
+    target: &Target,
+    done: Result<T, SagaError>,
+) -> Result<T, CliError> {
+    let Target { url, remote } = target;
+    let unspoken = matches!(
+        done.as_ref().err().and_then(SagaError::row),
+        Some(Protocol::NoServer | Protocol::NoTls | Protocol::TlsRequired | Protocol::ServerUntrusted)
+    );
     let done = done.map_err(CliError::from);
     let right = match &done {
-        Err(_) if no_server => false,
+        Err(_) if unspoken => false,
         Err(error) if error.exit == Exit::Peer => device.remote().is_none(),
         _ => true,
     };
     if right && sync.url.is_some() && !sync.dry_run {
         device.remember(url)?;
+    }
+    if remote.met().is_some() {
+        remote::remember(args, &mut device.config, remote)?;
     }
     done.map_err(|error| error.about_if_none(url))
 }

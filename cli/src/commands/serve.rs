@@ -1,15 +1,15 @@
 //! `serve`.
 
-use crate::args::{self, Args, PolicyKind};
+use crate::args::{self, Args, PolicyKind, TlsKind};
 use crate::codes::Code;
 use crate::error::{CliError, Exit};
 use crate::output::Output;
-use crate::report::Listening;
+use crate::report::Told;
 use crate::secret;
 use ibgib::Addr;
 use ibgib_dev_tools::DevTools;
 use ibgib_peer::{Host, HostOptions, Policy};
-use ibgib_server::{Mount, ServeOptions, Server};
+use ibgib_server::{Certificate, Mount, ServeOptions, Server};
 use ibgib_spaces::DurableSpace;
 use std::collections::HashSet;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -24,6 +24,7 @@ pub(crate) async fn serve(args: &Args, out: &Output, serve: &args::Serve) -> Res
     };
     let mut options = ServeOptions {
         listen: listen(&serve.listen)?,
+        tls: certificate(serve, dir),
         allow_plain_text: serve.allow_plain_text,
         names: serve.names.clone(),
         ..ServeOptions::default()
@@ -47,24 +48,20 @@ pub(crate) async fn serve(args: &Args, out: &Output, serve: &args::Serve) -> Res
     let mut int = catch(SignalKind::interrupt())?;
     let server = Server::start(Arc::clone(&host), options).await?;
     let url = server.url();
-    out.item(&Listening { member: "listening", word: "listening", url: url.clone() })?;
+    out.item(&Told { member: "listening", word: "listening", text: url.clone() })?;
+    if let Some(key) = server.key()? {
+        out.item(&Told { member: "key", word: "key", text: key.to_string() })?;
+    }
     if let Some(tools) = &tools {
         tools.listening(&url);
         tools.stored_in(dir);
         let url = tools.page().unwrap_or_default();
-        out.item(&Listening { member: "dev_tools", word: "dev-tools", url })?;
+        out.item(&Told { member: "dev_tools", word: "dev-tools", text: url })?;
     }
     tracing::info!(space = %dir.display(), %url, id = host.space().id(), "serving");
     loop {
         tokio::select! {
-            _ = hangup.recv() => match self::policy(serve) {
-                Ok(policy) => {
-                    host.set_policy(policy);
-                    tracing::info!("allow-list read again");
-                }
-                // The old list stays in force.
-                Err(error) => tracing::error!(%error, "the allow-list could not be read again"),
-            },
+            _ = hangup.recv() => read_again(&server, &host, serve),
             _ = term.recv() => break,
             _ = int.recv() => break,
         }
@@ -91,6 +88,31 @@ fn token(dir: &Path) -> Result<String, CliError> {
     let token = ibgib_dev_tools::new_token();
     secret::write_private(&path, token.as_bytes())?;
     Ok(token)
+}
+
+/// What can change while serving: the certificate and the allow-list. What cannot be read stays as it was.
+fn read_again(server: &Server, host: &Host, serve: &args::Serve) {
+    match server.reload_certificate() {
+        Ok(false) => {}
+        Ok(true) => tracing::info!("certificate read again"),
+        Err(error) => tracing::error!(%error, "the certificate could not be read again"),
+    }
+    match policy(serve) {
+        Ok(policy) => {
+            host.set_policy(policy);
+            tracing::info!("allow-list read again");
+        }
+        Err(error) => tracing::error!(%error, "the allow-list could not be read again"),
+    }
+}
+
+/// What the options say about TLS.
+fn certificate(serve: &args::Serve, dir: &Path) -> Option<Certificate> {
+    match (serve.tls, &serve.tls_cert, &serve.tls_key) {
+        (Some(TlsKind::Own), ..) => Some(Certificate::Own { dir: dir.to_owned() }),
+        (None, Some(chain), Some(key)) => Some(Certificate::Files { chain: chain.clone(), key: key.clone() }),
+        _ => None,
+    }
 }
 
 fn listen(text: &str) -> Result<SocketAddr, CliError> {

@@ -10,12 +10,12 @@ use crate::device::{DIR, Device, GITIGNORE, Layout, check_name, host_name, lock,
 use crate::error::{CliError, Exit};
 use crate::folders::{at_server, choose, unasked, which};
 use crate::output::Output;
+use crate::remote;
 use crate::report::Made;
 use crate::secret;
 use ibgib::Addr;
 use ibgib_folder::Folder;
 use ibgib_peer::{Remote, WebSocketRemote, identity};
-use ibgib_saga::Limits;
 use ibgib_spaces::{DurableSpace, Space};
 use std::ffi::OsString;
 use std::fs;
@@ -35,7 +35,8 @@ enum Start {
 /// How a new device is set up.
 #[derive(Clone, Copy)]
 struct Settings<'a> {
-    remote: Option<&'a str>,
+    /// The URL as it was given, and the server there.
+    remote: Option<(&'a str, &'a WebSocketRemote)>,
     gitignore: bool,
     /// What it calls itself.
     device: &'a str,
@@ -46,15 +47,16 @@ pub(crate) async fn init(args: &Args, out: &Output, init: &args::Init) -> Result
     let name = init.name.as_deref().map(check_name).transpose()?.map(str::to_owned);
     let device = device_name(init.device_name.as_deref())?;
     let remote = match &init.remote {
-        Some(url) => Some(WebSocketRemote::new(url, Limits::default().message_bytes_max)?),
+        Some(url) => Some(remote::remote(args, None, url)?),
         None => None,
     };
-    let begin = match (&init.join, remote) {
+    let begin = match (&init.join, &remote) {
         (None, _) => Start::New(name),
         (Some(folder), None) => Start::Join(unasked(folder)?),
-        (Some(folder), Some(remote)) => Start::Join(ask(&remote, folder).await?),
+        (Some(folder), Some(remote)) => Start::Join(ask(remote, folder).await?),
     };
-    let settings = Settings { remote: init.remote.as_deref(), gitignore: init.gitignore, device: &device };
+    let settings =
+        Settings { remote: init.remote.as_deref().zip(remote.as_ref()), gitignore: init.gitignore, device: &device };
     let made = make(args, &root, begin, settings, false).await?;
     out.report(&Made { root, ..made })?;
     Ok(Exit::Done)
@@ -96,8 +98,8 @@ async fn make(
     private.map_err(|e| CliError::io(&fresh.0, &e))?;
     let result = fill(args, &root, &fresh, begin, settings).await;
     let result = result.and_then(|(made, lock)| {
-        if let (true, Some(remote)) = (cloning, settings.remote) {
-            fs::write(fresh.cloning(), remote).map_err(|e| CliError::io(&fresh.cloning(), &e))?;
+        if let (true, Some((url, _))) = (cloning, settings.remote) {
+            fs::write(fresh.cloning(), url).map_err(|e| CliError::io(&fresh.cloning(), &e))?;
         }
         fs::rename(&fresh.0, &place)
             .and_then(|()| fs::File::open(&root)?.sync_all())
@@ -133,8 +135,9 @@ async fn fill(
         fs::remove_dir_all(fresh.space()).map_err(|e| CliError::io(&fresh.space(), &e))?;
     }
     let mut config = ConfigFile::read(&fresh.config())?;
-    if let Some(remote) = settings.remote {
-        config.set("remote", remote);
+    if let Some((url, remote)) = settings.remote {
+        config.set("remote", url);
+        remote::remember(args, &mut config, remote)?;
     }
     if settings.gitignore {
         config.turn_on(GITIGNORE);
@@ -165,18 +168,19 @@ async fn fill(
         folder: folder.map(|f| Known { tjp: f.tjp().clone(), name }),
         device: settings.device.to_owned(),
         identity: chain.tjp().clone(),
-        remote: settings.remote.map(str::to_owned),
+        remote: settings.remote.map(|(url, _)| url.to_owned()),
     };
     Ok((made, held))
 }
 
 pub(crate) async fn clone(args: &Args, out: &Output, clone: &args::Clone) -> Result<Exit, CliError> {
-    let remote = WebSocketRemote::new(&clone.url, Limits::default().message_bytes_max)?;
     let dir = &clone.dir;
+    let begun = begun(clone)?;
+    let device = begun.clone().map(Device::at).transpose()?;
+    let remote = remote::remote(args, device.as_ref().map(|device| &device.config), &clone.url)?;
     // Whether it is a space server at all, before its answers are taken for one's.
     remote.audience().await?;
-    if let Some(dir) = begun(clone)? {
-        let device = Device::at(dir.clone())?;
+    if let (Some(dir), Some(device)) = (begun, device) {
         let identity = device.identity().await?;
         return finish(args, out, clone, &dir, device, &identity).await;
     }
@@ -200,7 +204,7 @@ pub(crate) async fn clone(args: &Args, out: &Output, clone: &args::Clone) -> Res
             ));
     }
     let device = device_name(clone.device_name.as_deref())?;
-    let settings = Settings { remote: Some(&clone.url), gitignore: false, device: &device };
+    let settings = Settings { remote: Some((&clone.url, &remote)), gitignore: false, device: &device };
     let made = make(args, dir, begin, settings, true).await?;
     let dir = fs::canonicalize(dir).map_err(|e| CliError::io(dir, &e))?;
     out.say(&format!("identity: {}", made.identity));

@@ -2,7 +2,7 @@
 
 use super::conflicts::new_conflicts;
 use super::deletions::{carry, check_disk};
-use super::line::{Line, after, direction};
+use super::line::{Line, Target, after, direction};
 use super::moved::moved;
 use crate::args::{self, Args};
 use crate::codes::Code;
@@ -29,21 +29,20 @@ pub(super) async fn once(
     sync: &args::Sync,
 ) -> Result<SyncReport, CliError> {
     let started = Instant::now();
-    let url = server(&device, sync)?;
-    let remote = Arc::new(WebSocketRemote::new(&url, Limits::default().message_bytes_max)?);
+    let target = Target::of(args, &device, sync)?;
     let identity = SenderIdentity { tjp: device.identity().await?, secret: device.secret_source(args)? };
     if !sync.dry_run && !repair::known(&*device.space).await?.is_empty() {
-        mend(&device, out, &remote, &identity).await?;
+        mend(&device, out, &target.remote, &identity).await?;
     }
-    let done = round(args, out, &mut device, sync, (&url, &remote, &identity), started).await;
+    let done = round(args, out, &mut device, sync, (&target, &identity), started).await;
     match done {
         // What is damaged here the server may have whole.
         Err(error) if error.exit == Exit::Integrity && !sync.dry_run => {
             repair::check(&*device.space).await?;
-            if mend(&device, out, &remote, &identity).await? == 0 {
+            if mend(&device, out, &target.remote, &identity).await? == 0 {
                 return Err(error);
             }
-            round(args, out, &mut device, sync, (&url, &remote, &identity), started).await
+            round(args, out, &mut device, sync, (&target, &identity), started).await
         }
         done => done,
     }
@@ -73,14 +72,15 @@ async fn round(
     out: &Output,
     device: &mut Device,
     sync: &args::Sync,
-    (url, remote, identity): (&str, &Arc<WebSocketRemote>, &SenderIdentity),
+    (target, identity): (&Target, &SenderIdentity),
     started: Instant,
 ) -> Result<SyncReport, CliError> {
     let before = device.space.tips(Some(Kind::Living)).await?;
     let screen = out.screen().clone();
     let progress: Progress = Arc::new(move |status| headway(status).iter().for_each(|headway| screen.show(headway)));
+    let remote = &target.remote;
     let mut connection = SyncConnection::new(Arc::clone(remote) as _, Limits::default()).on_progress(Some(progress));
-    let done = exchange(args, out, device, sync, &mut connection, identity.clone(), url).await;
+    let done = exchange(args, out, device, sync, &mut connection, identity.clone(), target).await;
     connection.close().await;
     out.screen().clear();
     let Exchanged { synced, taken } = done?;
@@ -93,12 +93,10 @@ async fn round(
 /// Asks the server what differs, and moves nothing.
 pub(super) async fn look(args: &Args, out: &Output, device: &mut Device) -> Result<(), CliError> {
     let sync = args::Sync { dry_run: true, ..args::Sync::plain() };
-    let url = server(device, &sync)?;
-    let limits = Limits::default();
-    let remote = Arc::new(WebSocketRemote::new(&url, limits.message_bytes_max)?);
+    let target = Target::of(args, device, &sync)?;
     let identity = SenderIdentity { tjp: device.identity().await?, secret: device.secret_source(args)? };
-    let mut connection = SyncConnection::new(remote, limits);
-    let done = exchange(args, out, device, &sync, &mut connection, identity, &url).await;
+    let mut connection = SyncConnection::new(Arc::clone(&target.remote) as _, Limits::default());
+    let done = exchange(args, out, device, &sync, &mut connection, identity, &target).await;
     connection.close().await;
     done.map(|_| ())
 }
@@ -120,11 +118,11 @@ pub(super) async fn exchange(
     sync: &args::Sync,
     connection: &mut SyncConnection,
     identity: SenderIdentity,
-    url: &str,
+    target: &Target,
 ) -> Result<Exchanged, CliError> {
     check_disk(device, out, sync).await?;
     let until = sync.timeout.map(|seconds| tokio::time::Instant::now() + Duration::from_secs(seconds));
-    let mut line = Line { sync, url, connection, identity, until };
+    let mut line = Line { args, sync, target, connection, identity, until };
     let known = device.folder_tjp().await?;
     let folder = match known {
         None if !sync.all => Some(line.find_folder(device).await?),
@@ -177,16 +175,6 @@ fn headway(status: SagaStatus) -> Option<Headway> {
         _ => return None,
     };
     Some(Headway { doing, things: "nodes", done: status.nodes, of: status.of, bytes: status.bytes, bytes_of: 0 })
-}
-
-/// The server to sync with.
-pub(super) fn server(device: &Device, sync: &args::Sync) -> Result<String, CliError> {
-    match (&sync.url, device.remote()) {
-        (Some(url), _) => Ok(url.clone()),
-        (None, Some(setting)) => Ok(setting.value),
-        (None, None) => Err(CliError::usage("no server to sync with")
-            .hint("name it once: 'ibgib sync http://HOST:PORT'; it is remembered")),
-    }
 }
 
 /// The snapshot that comes first.

@@ -5,8 +5,9 @@
 //! work beside a watcher.
 
 use super::conflicts::new_conflicts;
+use super::line::Target;
 use super::moved::moved;
-use super::syncing::{Exchanged, bring, exchange, scope, server};
+use super::syncing::{Exchanged, bring, exchange, scope};
 use crate::args::{self, Args};
 use crate::device::{DIR, Device, Layout, lock_watch};
 use crate::error::{CliError, Exit, Passes};
@@ -14,7 +15,7 @@ use crate::output::Output;
 use crate::report::SyncReport;
 use ibgib::Addr;
 use ibgib_folder::Watch;
-use ibgib_peer::{SecretSource, SenderIdentity, SyncConnection, WebSocketRemote, entropy};
+use ibgib_peer::{SecretSource, SenderIdentity, SyncConnection, entropy};
 use ibgib_saga::Limits;
 use ibgib_spaces::Kind;
 use std::path::PathBuf;
@@ -41,9 +42,8 @@ const LOCKED: Duration = Duration::from_millis(50);
 
 pub(super) async fn watch(args: &Args, out: &Output, mut device: Device, sync: &args::Sync) -> Result<Exit, CliError> {
     let _alone = lock_watch(&device.layout)?;
-    let url = server(&device, sync)?;
-    let limits = Limits::default();
-    let remote = Arc::new(WebSocketRemote::new(&url, limits.message_bytes_max)?);
+    let target = Target::of(args, &device, sync)?;
+    let connection = SyncConnection::new(Arc::clone(&target.remote) as _, Limits::default());
     let secret = device.secret_source(args)?;
     // Mistakes of the command line are told now.
     let folder = device.folder_tjp().await?;
@@ -55,12 +55,12 @@ pub(super) async fn watch(args: &Args, out: &Output, mut device: Device, sync: &
         args,
         out,
         sync,
-        url,
+        target,
         secret,
         files: (!sync.no_snapshot).then(|| Watch::new(&root).with_opts(opts)),
         root,
         told_blind: false,
-        connection: SyncConnection::new(remote, limits),
+        connection,
         fingerprint: String::new(),
         folder: None,
         stored: None,
@@ -71,7 +71,7 @@ pub(super) async fn watch(args: &Args, out: &Output, mut device: Device, sync: &
         let done = match watcher.round().await {
             Ok(again) => {
                 match trouble.take() {
-                    Some(Trouble { away: true, .. }) => tracing::warn!(url = watcher.url, "the server is back"),
+                    Some(Trouble { away: true, .. }) => tracing::warn!(url = watcher.target.url, "the server is back"),
                     Some(_) => tracing::warn!("it works again"),
                     None => {}
                 }
@@ -120,7 +120,7 @@ struct Watcher<'a> {
     args: &'a Args,
     out: &'a Output,
     sync: &'a args::Sync,
-    url: String,
+    target: Target,
     secret: SecretSource,
     /// None when no snapshots are taken: then nobody wants to know of the files.
     files: Option<Watch>,
@@ -150,7 +150,7 @@ impl Watcher<'_> {
         let before = device.space.tips(Some(Kind::Living)).await?;
         let identity = SenderIdentity { tjp: device.identity().await?, secret: self.secret.clone() };
         let (args, out, connection) = (self.args, self.out, &mut self.connection);
-        let done = exchange(args, out, &mut device, self.sync, connection, identity, &self.url).await;
+        let done = exchange(args, out, &mut device, self.sync, connection, identity, &self.target).await;
         let Exchanged { synced, taken } = done?;
         let files = bring(&device, self.out, self.sync).await?;
         self.folder = device.folder_tjp().await?.filter(|_| !self.sync.all);

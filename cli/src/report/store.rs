@@ -278,21 +278,21 @@ impl Report for Checked {
     }
 }
 
-/// Where something of the server listens.
-pub(crate) struct Listening {
+/// Something that a server tells about itself when it is ready: where it listens, say.
+pub(crate) struct Told {
     /// The JSON member.
     pub(crate) member: &'static str,
     /// The first word of the line.
     pub(crate) word: &'static str,
-    pub(crate) url: String,
+    pub(crate) text: String,
 }
 
-impl Report for Listening {
+impl Report for Told {
     fn to_json(&self) -> Value {
-        object([(self.member, self.url.as_str().into())])
+        object([(self.member, self.text.as_str().into())])
     }
 
     fn to_text(&self) -> String {
-        format!("{} {}", self.word, self.url)
+        format!("{} {}", self.word, self.text)
     }
 }

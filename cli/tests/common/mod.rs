@@ -235,6 +235,24 @@ pub(crate) fn files(dir: &Path) -> BTreeMap<String, String> {
     out
 }
 
+/// Nodes in the file of a store.
+pub(crate) const NODES: redb::TableDefinition<'_, [u8; 32], &[u8]> = redb::TableDefinition::new("nodes");
+
+/// Damages a closed store: what it keeps of a node becomes what `change` makes of it, or goes.
+pub(crate) fn damage(store: &Path, addr: &str, change: impl Fn(Vec<u8>) -> Option<Vec<u8>>) {
+    let db = redb::Database::open(store).unwrap();
+    let txn = db.begin_write().unwrap();
+    {
+        let mut nodes = txn.open_table(NODES).unwrap();
+        let key: [u8; 32] = hex::decode(&addr.split('^').nth(1).unwrap()[..64]).unwrap().try_into().unwrap();
+        let old = nodes.remove(key).unwrap().unwrap().value().to_vec();
+        if let Some(new) = change(old) {
+            nodes.insert(key, &new[..]).unwrap();
+        }
+    }
+    txn.commit().unwrap();
+}
+
 /// How often a random test does what it does: as the variable says, else `or` times.
 pub(crate) fn times(variable: &str, or: usize) -> usize {
     std::env::var(variable).map_or(or, |told| told.parse().unwrap_or_else(|e| panic!("{variable}: {e}")))

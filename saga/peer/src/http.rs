@@ -1,12 +1,15 @@
-//! The HTTP client for what a remote asks outside a connection. It speaks plain HTTP/1.1, keeps idle connections for the
-//! next question, follows no redirects and uses no proxy.
+//! The HTTP client for what a remote asks outside a connection. It speaks HTTP/1.1, plain or over TLS, keeps idle
+//! connections for the next question, follows no redirects and uses no proxy.
 
+use crate::tls;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::{Method, Request, Uri, header};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::{ClientConfig, Error as TlsError};
 use std::error::Error;
 use std::time::Duration;
 
@@ -16,12 +19,19 @@ const CALL_MAX: Duration = Duration::from_secs(120);
 
 /// Asks servers; clones share their connections.
 #[derive(Clone, Debug)]
-pub(crate) struct HttpClient(Client<HttpConnector, Full<Bytes>>);
+pub(crate) enum HttpClient {
+    /// To a URL with `http://`.
+    Plain(Client<HttpConnector, Full<Bytes>>),
+    /// To a URL with `https://`.
+    Tls(Client<HttpsConnector<HttpConnector>, Full<Bytes>>),
+}
 
 /// Why there is no answer.
 pub(crate) enum HttpError {
     /// The server cannot be reached or went away; the innermost cause.
     Unreachable(String),
+    /// TLS did not come to be, or broke.
+    Tls(TlsError),
     /// The answer is longer than the limit.
     TooLarge,
     /// The answer was given up in the middle, for this reason.
@@ -29,11 +39,21 @@ pub(crate) enum HttpError {
 }
 
 impl HttpClient {
-    pub(crate) fn new() -> Self {
+    /// A client for `http://`, or with the settings of TLS for `https://`.
+    pub(crate) fn new(tls: Option<ClientConfig>) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT_MAX));
         connector.set_nodelay(true);
-        Self(Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector))
+        connector.enforce_http(tls.is_none());
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder.pool_timer(TokioTimer::new());
+        match tls {
+            None => Self::Plain(builder.build(connector)),
+            Some(tls) => {
+                let https = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1();
+                Self::Tls(builder.build(https.wrap_connector(connector)))
+            }
+        }
     }
 
     /// Gets, or with a body posts JSON; answers status and body, of which at most `bytes_max` are read.
@@ -65,14 +85,18 @@ impl HttpClient {
         if body.is_some() {
             request = request.method(Method::POST).header(header::CONTENT_TYPE, "application/json");
         }
-        let request = request.body(Full::from(body.unwrap_or_default())).map_err(|e| unreachable(&e))?;
+        let request = request.body(Full::from(body.unwrap_or_default())).map_err(|e| failed(&e))?;
         let answer = async {
-            let response = self.0.request(request).await.map_err(|e| unreachable(&e))?;
+            let response = match self {
+                Self::Plain(client) => client.request(request).await,
+                Self::Tls(client) => client.request(request).await,
+            };
+            let response = response.map_err(|e| failed(&e))?;
             let status = response.status().as_u16();
             let (mut body, mut read) = (response.into_body(), 0);
             while let Some(frame) = body.frame().await {
                 // Trailers say nothing that is asked here.
-                let Ok(data) = frame.map_err(|e| unreachable(&e))?.into_data() else { continue };
+                let Ok(data) = frame.map_err(|e| failed(&e))?.into_data() else { continue };
                 read += data.len();
                 if read > bytes_max {
                     return Err(HttpError::TooLarge);
@@ -94,13 +118,20 @@ pub(crate) fn is_url(text: &str) -> bool {
     !authority.host().is_empty() && (!after_host.contains(':') || authority.port_u16().is_some())
 }
 
+fn failed(error: &(dyn Error + 'static)) -> HttpError {
+    match tls::cause(error) {
+        Some(tls) => HttpError::Tls(tls.clone()),
+        None => HttpError::Unreachable(innermost(error)),
+    }
+}
+
 /// The innermost cause, which says what happened rather than that something did.
-fn unreachable(error: &dyn Error) -> HttpError {
+fn innermost(error: &dyn Error) -> String {
     let mut inner = error;
     while let Some(next) = inner.source() {
         inner = next;
     }
-    HttpError::Unreachable(inner.to_string())
+    inner.to_string()
 }
 
 #[cfg(test)]

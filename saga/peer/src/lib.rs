@@ -46,6 +46,7 @@ mod peer;
 mod remote;
 mod session;
 mod signing;
+mod tls;
 mod view;
 mod websocket;
 
@@ -65,6 +66,7 @@ pub use remote::Remote;
 pub use session::{
     SecretSource, SenderIdentity, SessionSigner, deliver_identity, establish_session_identity, refresh_identity,
 };
+pub use tls::{AuthorityError, ServerKey, ServerKeyError, Trust};
 pub use view::space_error;
 pub use websocket::{SYNC_PATH, WebSocketRemote, WebSocketWrapper, link};
 

@@ -3,12 +3,15 @@
 use crate::http::{HttpClient, HttpError, is_url};
 use crate::link::{Link, QUEUE_MAX};
 use crate::remote::Remote;
+use crate::tls::{self, Trust};
 use async_trait::async_trait;
 use futures_util::{SinkExt, StreamExt};
 use ibgib::{Addr, IbGib, Map, Mode, Value, Verified};
 use ibgib_saga::{Blame, Breach, Code, Misuse, Packet, Refusal, SUBPROTOCOL, SagaError};
 use ibgib_spaces::Kind;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
+use rustls::ClientConfig;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -16,7 +19,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream};
 
 /// Path of the WebSocket endpoint.
 pub const SYNC_PATH: &str = "/api/v1/sync";
@@ -136,16 +139,45 @@ impl WebSocketWrapper for WebSocketStream<MaybeTlsStream<TcpStream>> {
 pub struct WebSocketRemote {
     base: String,
     http: HttpClient,
+    /// For `https://` and `wss://`.
+    tls: Option<Arc<ClientConfig>>,
+    trust: Trust,
+    /// The space that is expected there; another one is refused.
+    space: Option<String>,
+    /// The space that answered.
+    met: Arc<OnceLock<String>>,
     message_bytes_max: usize,
 }
 
 impl WebSocketRemote {
-    /// Reaches the server at `url`: `http://` or `ws://`. `https://` and `wss://` are taken, and refused with
-    /// `tls_unsupported` once they are used: TLS is not built yet.
+    /// Reaches the server at `url`: `http://` or `ws://`, or with TLS 1.3 `https://` or `wss://`. Of its certificate the
+    /// authorities of this machine decide, or else it is taken the first time ([`Trust::default`]).
     ///
     /// # Errors
     /// `url` when the text is no such URL.
     pub fn new(url: &str, message_bytes_max: usize) -> Result<Self, SagaError> {
+        Self::trusting(url, Trust::default(), message_bytes_max)
+    }
+
+    /// As [`WebSocketRemote::new`], but `trust` decides about the server's certificate.
+    ///
+    /// # Errors
+    /// `url` when the text is no such URL.
+    pub fn trusting(url: &str, trust: Trust, message_bytes_max: usize) -> Result<Self, SagaError> {
+        let base = Self::base(url)?;
+        let tls = match base.starts_with("https") {
+            true => Some(trust.client().map_err(|e| SagaError::defect(format!("TLS: {e}")))?),
+            false => None,
+        };
+        let http = HttpClient::new(tls.clone());
+        Ok(Self { base, http, tls: tls.map(Arc::new), trust, space: None, met: Arc::default(), message_bytes_max })
+    }
+
+    /// The base URL of a server that is called so: what [`WebSocketRemote::url`] answers.
+    ///
+    /// # Errors
+    /// `url` when the text is no such URL.
+    pub fn base(url: &str) -> Result<String, SagaError> {
         let bad = || SagaError::from(Misuse::Url(url.to_owned()));
         let (scheme, rest) = url.split_once("://").ok_or_else(bad)?;
         let scheme = match scheme.to_ascii_lowercase().as_str() {
@@ -158,10 +190,25 @@ impl WebSocketRemote {
             return Err(bad());
         }
         let base = format!("{scheme}://{rest}");
-        if !is_url(&base) {
-            return Err(bad());
-        }
-        Ok(Self { base, http: HttpClient::new(), message_bytes_max })
+        if is_url(&base) { Ok(base) } else { Err(bad()) }
+    }
+
+    /// Expects this space behind the URL, as an earlier connection or an invite told it; [`Remote::audience`] refuses
+    /// another one.
+    #[must_use]
+    pub fn expecting(mut self, space: Option<String>) -> Self {
+        self.space = space;
+        self
+    }
+
+    /// The space that answered [`Remote::audience`].
+    pub fn met(&self) -> Option<&str> {
+        self.met.get().map(String::as_str)
+    }
+
+    /// What decides about the server's certificate, and what it saw.
+    pub fn trust(&self) -> &Trust {
+        &self.trust
     }
 
     /// The server's base URL.
@@ -191,16 +238,10 @@ impl WebSocketRemote {
         SagaError::PeerRefused { why, message, auth: about_identity || matches!(status, 401 | 403) }
     }
 
-    fn check_scheme(&self) -> Result<(), SagaError> {
-        match self.base.starts_with("https") {
-            true => Err(Misuse::Tls(self.base.clone()).into()),
-            false => Ok(()),
-        }
-    }
-
     fn failed(&self, error: HttpError, name: &'static str, limit: usize) -> SagaError {
         match error {
             HttpError::Unreachable(why) => self.unreachable(why),
+            HttpError::Tls(error) => tls::failure(&self.base, &error),
             HttpError::TooLarge => SagaError::Limit { name, limit: limit as u64 },
             HttpError::Unwanted(why) => bad_answer(why),
         }
@@ -208,7 +249,6 @@ impl WebSocketRemote {
 
     /// Gets what is at `path`, or posts `body` there.
     async fn call(&self, path: &str, body: Option<String>) -> Result<(u16, String), SagaError> {
-        self.check_scheme()?;
         let answer = self.http.call(&format!("{}{path}", self.base), body, ANSWER_BYTES_MAX).await;
         let (status, body) = answer.map_err(|error| self.failed(error, "answer_bytes_max", ANSWER_BYTES_MAX))?;
         let text = String::from_utf8(body).map_err(|_| SagaError::PeerMisbehaved {
@@ -316,7 +356,13 @@ impl Remote for WebSocketRemote {
         let text = self.get("/api/v1/health").await?.unwrap_or_default();
         let value = Value::parse(&text, Mode::Strict).unwrap_or(Value::Null);
         let id = value.get("space").and_then(Value::as_str).filter(|id| id.len() == 64);
-        id.map(str::to_owned).ok_or_else(|| SagaError::PeerNoServer(format!("{}/api/v1/health", self.base)))
+        let id = id.ok_or_else(|| SagaError::PeerNoServer(format!("{}/api/v1/health", self.base)))?;
+        let known = self.space.as_deref().unwrap_or_else(|| self.met.get_or_init(|| id.to_owned()));
+        if known != id {
+            let (known, shown) = (known.to_owned(), id.to_owned());
+            return Err(SagaError::PeerChanged { url: self.base.clone(), what: "space", known, shown });
+        }
+        Ok(self.met.get_or_init(|| id.to_owned()).clone())
     }
 
     async fn identity_tip(&self, tjp: &Addr) -> Result<Option<Addr>, SagaError> {
@@ -328,7 +374,6 @@ impl Remote for WebSocketRemote {
 
     async fn keystone_frames(&self, tip: &Addr) -> Result<Vec<Verified<IbGib>>, SagaError> {
         let path = format!("/api/v1/ibgibs/{}?getGraph=true", encode(tip.as_str()));
-        self.check_scheme()?;
         let (mut keystone, mut other) = (Keystone::default(), Vec::new());
         let take = |status, piece: &[u8]| match status {
             200 => keystone.take(piece),
@@ -383,7 +428,8 @@ impl Remote for WebSocketRemote {
         let config = WebSocketConfig::default()
             .max_message_size(Some(self.message_bytes_max + 1024))
             .max_frame_size(Some(self.message_bytes_max + 1024));
-        let connecting = tokio_tungstenite::connect_async_with_config(request, Some(config), true);
+        let connector = self.tls.clone().map_or(Connector::Plain, Connector::Rustls);
+        let connecting = tokio_tungstenite::connect_async_tls_with_config(request, Some(config), true, Some(connector));
         match tokio::time::timeout(Duration::from_secs(10), connecting).await {
             Err(_) => Err(SagaError::TimedOut),
             Ok(Err(tungstenite::Error::Http(response))) => {
@@ -391,7 +437,10 @@ impl Remote for WebSocketRemote {
                     response.body().as_ref().map(|b| String::from_utf8_lossy(b).into_owned()).unwrap_or_default();
                 Err(self.refusal(SYNC_PATH, response.status().as_u16(), &text))
             }
-            Ok(Err(error)) => Err(self.unreachable(error.to_string())),
+            Ok(Err(error)) => Err(match tls::cause(&error) {
+                Some(tls) => tls::failure(&self.base, tls),
+                None => self.unreachable(error.to_string()),
+            }),
             Ok(Ok((socket, _))) => Ok(link(socket)),
         }
     }
