@@ -176,19 +176,20 @@ pub(crate) async fn press(
     let step = STEPS.into_iter().find(|s| s.as_str() == step);
     let step = step.ok_or_else(|| ToolError::not_found("such a step"))?;
     shared.rows.find(&id)?;
-    // A page that is closed meanwhile must not leave a step half done.
-    let pressed = tokio::spawn(async move { run(&shared, &id, &[step], step.as_str()).await });
-    Ok(answer(&joined(pressed.await)?))
+    to_its_end(async move { run(&shared, &id, &[step], step.as_str()).await }).await
 }
 
 /// `POST fullsync`: all three steps of row 3B.
 pub(crate) async fn fullsync(State(shared): State<Arc<Shared>>) -> Result<Response, ToolError> {
-    let pressed = tokio::spawn(async move { run(&shared, "3b", &STEPS, "fullsync").await });
-    Ok(answer(&joined(pressed.await)?))
+    to_its_end(async move { run(&shared, "3b", &STEPS, "fullsync").await }).await
 }
 
-fn joined(pressed: Result<Result<Value, ToolError>, tokio::task::JoinError>) -> Result<Value, ToolError> {
-    pressed.unwrap_or_else(|e| Err(ToolError::new(Code::Internal, e.to_string())))
+/// A page that is closed meanwhile must not leave a step half done.
+async fn to_its_end(
+    pressed: impl Future<Output = Result<Value, ToolError>> + Send + 'static,
+) -> Result<Response, ToolError> {
+    let ended = tokio::spawn(pressed).await.map_err(|e| ToolError::new(Code::Internal, e.to_string()))?;
+    Ok(answer(&ended?))
 }
 
 /// What a row's sender reaches the rows' server with.

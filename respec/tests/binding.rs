@@ -128,7 +128,7 @@ async fn a_restored_store_asks_and_skips_before_it_signs() {
     let space: Arc<dyn Space> = Arc::new(DurableSpace::open(&place).unwrap());
     for n in 1..=2 {
         // A session that has signed is not used again.
-        establish(&space, &a, &me).await.unwrap().sign_context_connect("challenge", Vec::new()).await.unwrap();
+        establish(&space, &a, &me).await.unwrap().sign_context_connect(&*space, "challenge", Vec::new()).await.unwrap();
         assert_eq!(used(&space, &me).await, n);
     }
     let restored: Arc<dyn Space> = Arc::new(DurableSpace::open(&backup).unwrap());

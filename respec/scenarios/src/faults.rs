@@ -31,6 +31,7 @@ pub struct Faults {
 pub struct Simulated {
     inner: Arc<dyn Remote>,
     hands: Box<dyn Fn(Link) -> Link + Send + Sync>,
+    registers: Box<dyn Fn(&Addr) + Send + Sync>,
 }
 
 impl fmt::Debug for Simulated {
@@ -40,8 +41,11 @@ impl fmt::Debug for Simulated {
 }
 
 impl Simulated {
-    /// Puts faults on the links of `inner`.
+    /// Puts faults on the links of `inner`; without any, its links are as they are.
     pub fn new(inner: Arc<dyn Remote>, faults: Faults) -> Self {
+        if (Faults { seed: faults.seed, ..Faults::default() }) == faults {
+            return Self::between(inner, |link| link);
+        }
         let links = AtomicU64::new(0);
         Self::between(inner, move |Link { tx, rx }| {
             let (ours, theirs) = Link::pair();
@@ -55,7 +59,15 @@ impl Simulated {
 
     /// Hands each link of `inner` to `hands`, which give the sender theirs instead.
     pub fn between(inner: Arc<dyn Remote>, hands: impl Fn(Link) -> Link + Send + Sync + 'static) -> Self {
-        Self { inner, hands: Box::new(hands) }
+        Self { inner, hands: Box::new(hands), registers: Box::new(|_| {}) }
+    }
+
+    /// Tells `hook` of each identity just before it registers, so that a receiver that does not take everybody can be
+    /// told to let it in.
+    #[must_use]
+    pub fn before_registering(mut self, hook: impl Fn(&Addr) + Send + Sync + 'static) -> Self {
+        self.registers = Box::new(hook);
+        self
     }
 }
 
@@ -78,6 +90,7 @@ impl Remote for Simulated {
     }
 
     async fn post_genesis_keystone(&self, genesis: &Verified<IbGib>) -> Result<(), SagaError> {
+        (self.registers)(genesis.addr());
         self.inner.post_genesis_keystone(genesis).await
     }
 

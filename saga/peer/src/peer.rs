@@ -17,7 +17,6 @@ use std::time::Duration;
 
 /// One sender's connection to one receiver.
 pub struct SyncPeer {
-    space: Arc<dyn Space>,
     remote: Arc<dyn Remote>,
     identity: Option<SenderIdentity>,
     machine: Sender,
@@ -51,14 +50,14 @@ impl SyncPeer {
         limits: Limits,
     ) -> Self {
         let desk = SenderDesk {
-            space: Arc::clone(&space),
+            space,
             signer: None,
             limits: limits.clone(),
             mends: false,
             guard: None,
             leads: Leads::default(),
         };
-        Self { space, remote, identity, machine: Sender::new(limits.clone()), desk, link: None, limits, progress: None }
+        Self { remote, identity, machine: Sender::new(limits.clone()), desk, link: None, limits, progress: None }
     }
 
     /// Calls `progress` as the saga goes on.
@@ -78,7 +77,7 @@ impl SyncPeer {
     /// As [`establish_session_identity`].
     pub async fn establish_session_identity(&mut self) -> Result<(), SagaError> {
         if let Some(identity) = &self.identity {
-            self.desk.signer = Some(establish_session_identity(&self.space, &*self.remote, identity).await?);
+            self.desk.signer = Some(establish_session_identity(&self.desk.space, &*self.remote, identity).await?);
         }
         Ok(())
     }
@@ -139,11 +138,7 @@ impl SyncPeer {
     /// Goes on with this space from now on: the same store, closed and opened again between two sagas, or a
     /// stand-in while it is closed.
     pub(crate) fn set_space(&mut self, space: Arc<dyn Space>) {
-        self.desk.space = Arc::clone(&space);
-        if let Some(signer) = &mut self.desk.signer {
-            signer.set_space(Arc::clone(&space));
-        }
-        self.space = space;
+        self.desk.space = space;
     }
 
     /// Says goodbye and closes the connection. Calling it again does nothing.

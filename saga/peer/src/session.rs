@@ -46,10 +46,10 @@ pub struct SenderIdentity {
     pub secret: SecretSource,
 }
 
-/// Signs for one session identity. Every frame is durable in the sender's space before it is handed out.
+/// Signs for one session identity. Every frame is durable in the sender's space, the one in which the session was made,
+/// before it is handed out.
 #[derive(Debug)]
 pub struct SessionSigner {
-    space: Arc<dyn Space>,
     /// S's own, derived once: the long-term secret is not needed any more.
     secret: Secret,
     signing: Signing,
@@ -118,10 +118,6 @@ impl SessionSigner {
         &self.chain
     }
 
-    pub(crate) fn set_space(&mut self, space: Arc<dyn Space>) {
-        self.space = space;
-    }
-
     /// Bytes of the frames that were delivered for this session: I's new ones and S's genesis.
     pub fn identity_bytes(&self) -> u64 {
         self.identity_bytes
@@ -131,8 +127,8 @@ impl SessionSigner {
     ///
     /// # Errors
     /// `binding_exhausted` when the pool cannot bind this target; `identity_…`; or the space fails.
-    pub async fn sign_context(&mut self, context: &Addr) -> Result<Verified<IbGib>, SagaError> {
-        self.evolve(VERB_SYNC, context.as_str(), Vec::new(), false).await
+    pub async fn sign_context(&mut self, space: &dyn Space, context: &Addr) -> Result<Verified<IbGib>, SagaError> {
+        self.evolve(space, VERB_SYNC, context.as_str(), Vec::new(), false).await
     }
 
     /// Evolves S with the claim {verb `connect`, target `challenge_uuid`}, solving the demanded challenges.
@@ -141,21 +137,23 @@ impl SessionSigner {
     /// `identity_…`; or the space fails.
     pub async fn sign_context_connect(
         &mut self,
+        space: &dyn Space,
         challenge_uuid: &str,
         demanded: Vec<String>,
     ) -> Result<Verified<IbGib>, SagaError> {
-        self.evolve(VERB_CONNECT, challenge_uuid, demanded, true).await
+        self.evolve(space, VERB_CONNECT, challenge_uuid, demanded, true).await
     }
 
     async fn evolve(
         &mut self,
+        space: &dyn Space,
         verb: &str,
         target: &str,
         demanded: Vec<String>,
         connecting: bool,
     ) -> Result<Verified<IbGib>, SagaError> {
         let claim = self.details.claim(verb, target);
-        let signed = self.signing.sign(&*self.space, &self.chain, &self.secret, claim, demanded).await?;
+        let signed = self.signing.sign(space, &self.chain, &self.secret, claim, demanded).await?;
         let frame = signed.frame.clone();
         let commit = Commit {
             nodes: vec![signed.frame],
@@ -164,7 +162,7 @@ impl SessionSigner {
             records: if connecting { vec![(self.pending_key.clone(), None)] } else { Vec::new() },
             ..Commit::default()
         };
-        self.space.commit(commit).await.map_err(commit_error)?;
+        space.commit(commit).await.map_err(commit_error)?;
         self.chain = signed.chain;
         Ok(frame)
     }
@@ -236,7 +234,6 @@ pub async fn establish_session_identity(
     let known = register(space, remote, &chain, known).await?;
     let identity_bytes = deliver(space, remote, &i1.chain, &known, Some(&session)).await?;
     Ok(SessionSigner {
-        space: Arc::clone(space),
         secret: s_secret,
         signing: Signing::passing(trees),
         details,
@@ -291,7 +288,6 @@ async fn reuse(
         return Ok(None);
     }
     Ok(Some(SessionSigner {
-        space: Arc::clone(space),
         secret: session_secret(&sender.secret.read()?, &details.salt, &details.session_id),
         signing: Signing::passing(Vec::new()),
         details,

@@ -43,16 +43,20 @@ impl SenderDesk {
     async fn try_answer(&mut self, query: SenderQuery) -> Result<SenderAnswer, SagaError> {
         match query {
             SenderQuery::SignConnect { challenge_uuid, demanded } => {
-                let frame = self.signer()?.sign_context_connect(&challenge_uuid, demanded).await?;
+                let (signer, space) = self.signer()?;
+                let frame = signer.sign_context_connect(space, &challenge_uuid, demanded).await?;
                 Ok(SenderAnswer::SignConnect(frame))
             }
-            SenderQuery::SignTurn(target) => match self.signer()?.sign_context(&target).await {
-                Ok(frame) => Ok(SenderAnswer::SignTurn(Some(frame))),
-                Err(SagaError::OwnIdentity(OwnIdentity::Key(KeystoneError::BindingExhausted))) => {
-                    Ok(SenderAnswer::SignTurn(None))
+            SenderQuery::SignTurn(target) => {
+                let (signer, space) = self.signer()?;
+                match signer.sign_context(space, &target).await {
+                    Ok(frame) => Ok(SenderAnswer::SignTurn(Some(frame))),
+                    Err(SagaError::OwnIdentity(OwnIdentity::Key(KeystoneError::BindingExhausted))) => {
+                        Ok(SenderAnswer::SignTurn(None))
+                    }
+                    Err(error) => Err(error),
                 }
-                Err(error) => Err(error),
-            },
+            }
             SenderQuery::Tips(scope) => self.tips(scope).await.map(SenderAnswer::Tips),
             SenderQuery::Compare(pairs) => self.compare(pairs).await.map(SenderAnswer::Compare),
             SenderQuery::Candidates { starts, stops } => {
@@ -85,8 +89,10 @@ impl SenderDesk {
         }
     }
 
-    fn signer(&mut self) -> Result<&mut SessionSigner, SagaError> {
-        self.signer.as_mut().ok_or_else(|| OwnIdentity::NoSession.into())
+    /// Who signs, and where its frames rest.
+    fn signer(&mut self) -> Result<(&mut SessionSigner, &dyn Space), SagaError> {
+        let signer = self.signer.as_mut().ok_or(OwnIdentity::NoSession)?;
+        Ok((signer, &*self.space))
     }
 
     async fn tips(&mut self, scope: Scope) -> Result<OwnTips, SagaError> {
@@ -178,6 +184,13 @@ struct Ending<'a> {
     guard: Option<&'a dyn Guard>,
 }
 
+/// How one timeline's tip followed the receiver's.
+enum Followed {
+    Led(Led),
+    /// This timeline alone fails, and nothing of it is in the draft.
+    Refused(String),
+}
+
 /// What a saga brought, and what of it will be published.
 struct Brought {
     staged: HashSet<Addr>,
@@ -209,7 +222,7 @@ impl Proposal for Ending<'_> {
             };
             let adopts = direction.adopts() && !matches!(status, Status::Refused(_));
             match self.follow(&mut view, draft, &mut brought, tjp, tip.as_ref().filter(|_| adopts)).await? {
-                Ok(led) => {
+                Followed::Led(led) => {
                     if let (Some(guard), Some(to)) = (self.guard, &led.tip) {
                         moves.extend(self.moved(guard, &view, draft, tjp, to).await?);
                     }
@@ -217,7 +230,7 @@ impl Proposal for Ending<'_> {
                         happened(status, *direction, before.as_ref(), led.tip.as_ref(), led.merges > 0);
                     summary.after = led.tip.or_else(|| (*before).clone());
                 }
-                Err(why) => {
+                Followed::Refused(why) => {
                     summary.action = Action::Refused;
                     summary.why = Some(why);
                 }
@@ -261,8 +274,7 @@ impl Ending<'_> {
         Ok(Some(Moved { tjp: tjp.clone(), before, after }))
     }
 
-    /// Leads our tip of one timeline to the receiver's, merging if ours moved meanwhile. Inside, what fails only this
-    /// timeline: nothing of it stays in the draft.
+    /// Leads our tip of one timeline to the receiver's, merging if ours moved meanwhile.
     async fn follow(
         &self,
         view: &mut View<'_>,
@@ -270,37 +282,38 @@ impl Ending<'_> {
         brought: &mut Brought,
         tjp: &Addr,
         theirs: Option<&Addr>,
-    ) -> Result<Result<Led, String>, SagaError> {
+    ) -> Result<Followed, SagaError> {
         let mine = self.space.tip(tjp).await.map_err(space_error)?.map(|t| t.addr);
         let Some(theirs) = theirs.filter(|theirs| mine.as_ref() != Some(*theirs)) else {
-            return Ok(Ok(Led { tip: mine, merges: 0 }));
+            return Ok(Followed::Led(Led { tip: mine, merges: 0 }));
         };
         let Some(node) = view.get(theirs).await? else {
-            return Ok(Err(format!("the receiver did not send {theirs}")));
+            return Ok(Followed::Refused(format!("the receiver did not send {theirs}")));
         };
         let node_tjp = node.tjp();
         if node_tjp.as_ref().is_some_and(|t| t != tjp || Kind::of(t) != Kind::Living) {
-            return Ok(Err(format!("the receiver answers {theirs}, which belongs to another timeline")));
+            let why = format!("the receiver answers {theirs}, which belongs to another timeline");
+            return Ok(Followed::Refused(why));
         }
         let addrs = match view.publishable(theirs, &brought.staged, &brought.published).await? {
             Publishable::All(addrs) => addrs,
             Publishable::Lacks { addr, from } => {
-                return Ok(Err(format!("{addr}, to which {from} relates, did not come")));
+                return Ok(Followed::Refused(format!("{addr}, to which {from} relates, did not come")));
             }
-            Publishable::Stuck { addr, from } => return Ok(Err(stuck(&addr, &from))),
+            Publishable::Stuck { addr, from } => return Ok(Followed::Refused(stuck(&addr, &from))),
         };
         let led = if node_tjp.is_some() {
             let heads = std::slice::from_ref(theirs);
             match draft.lead(&mut view.history, tjp, mine.as_ref(), heads).await {
                 Ok(led) => led,
-                Err(error) => return Ok(Err(error.to_string())),
+                Err(error) => return Ok(Followed::Refused(error.to_string())),
             }
         } else {
             // A constant has no tip to move.
             Led { tip: Some(theirs.clone()), merges: 0 }
         };
         brought.published.extend(addrs);
-        Ok(Ok(led))
+        Ok(Followed::Led(led))
     }
 }
 

@@ -237,13 +237,13 @@ impl ReceiverDesk {
                 SenderLine::Want(addr) => wants.push(addr),
                 SenderLine::Constant(addr) => {
                     let status = match self.constant(&view, &addr, &staged, &mut plan).await? {
-                        Ok(true) => Status::Related(Relation::Same),
-                        Ok(false) => Status::Unknown,
-                        Err(_) if !evaluate.commit || evaluate.is_init => {
+                        Constant::Here => Status::Related(Relation::Same),
+                        Constant::Planned => Status::Unknown,
+                        Constant::Refused(_) if !evaluate.commit || evaluate.is_init => {
                             complete = false;
                             Status::Unknown
                         }
-                        Err(why) => Status::Refused(why),
+                        Constant::Refused(why) => Status::Refused(why),
                     };
                     refused |= matches!(status, Status::Refused(_));
                     statuses.push(ReceiverLine { tip: Some(addr.clone()), tjp: addr, status });
@@ -331,27 +331,28 @@ impl ReceiverDesk {
         Ok(Evaluated { statuses, send, commit, merges, conflicts })
     }
 
-    /// `Ok(true)`: already here; `Ok(false)`: planned to be published; `Err`: it or something under it is missing.
     async fn constant(
         &self,
         view: &View<'_>,
         addr: &Addr,
         staged: &HashSet<Addr>,
         plan: &mut Plan,
-    ) -> Result<Result<bool, String>, SagaError> {
+    ) -> Result<Constant, SagaError> {
         if !is_payload(addr) {
-            return Ok(Err("keystones and transcripts move by their own rules".into()));
+            return Ok(Constant::Refused("keystones and transcripts move by their own rules".into()));
         }
         if self.host.space().has(std::slice::from_ref(addr)).await.map_err(space_error)? == [true] {
-            return Ok(Ok(true));
+            return Ok(Constant::Here);
         }
         match view.publishable(addr, staged, &plan.publish).await? {
             Publishable::All(addrs) => {
                 plan.publish.extend(addrs);
-                Ok(Ok(false))
+                Ok(Constant::Planned)
             }
-            Publishable::Lacks { addr, from } => Ok(Err(format!("{addr} is missing, {from} relates to it"))),
-            Publishable::Stuck { addr, from } => Ok(Err(stuck(&addr, &from))),
+            Publishable::Lacks { addr, from } => {
+                Ok(Constant::Refused(format!("{addr} is missing, {from} relates to it")))
+            }
+            Publishable::Stuck { addr, from } => Ok(Constant::Refused(stuck(&addr, &from))),
         }
     }
 
@@ -451,6 +452,15 @@ impl ReceiverDesk {
             Err(error) => Err(commit_error(error)),
         }
     }
+}
+
+/// How a constant that the sender names stands here.
+enum Constant {
+    Here,
+    /// The plan publishes it.
+    Planned,
+    /// It or something under it is missing, or does not travel.
+    Refused(String),
 }
 
 enum Found {
