@@ -142,7 +142,7 @@ pub fn settle(
 mod tests {
     use super::*;
     use crate::timeline::History;
-    use crate::transform::{ForkOpts, TjpOpts, fork, linked, revise};
+    use crate::transform::{ForkOpts, fork, revise};
 
     fn moment(now_ms: i64) -> Moment {
         Moment { now_ms, random: [7; 16] }
@@ -150,15 +150,7 @@ mod tests {
 
     /// A merge frame of edits that both wrote member `v` (`left`, `right`; `None` takes it away), and its conflict.
     fn merged(before: Option<Value>, left: Option<Value>, right: Option<Value>) -> (Node, Conflict) {
-        let tjp = Some(TjpOpts { uuid: true, timestamp: true });
-        let opts = ForkOpts {
-            dest_ib: Some("note".into()),
-            tjp,
-            dna: true,
-            n_counter: true,
-            linked_rel8ns: linked(),
-            ..ForkOpts::default()
-        };
+        let opts = ForkOpts::timeline("note");
         let first = fork(&IbGib::primitive("note").unwrap(), &opts, &moment(0)).unwrap();
         let mut history = History::new();
         history.insert(first.frame.clone());

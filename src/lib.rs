@@ -20,8 +20,8 @@
 //! [`transform`], [`merge`], [`timeline`], [`conflict`], [`compat`].
 //!
 //! ```
-//! use ibgib::timeline::{History, Relation};
-//! use ibgib::transform::{ForkOpts, Moment, Mut8Opts, TjpOpts, fork, mut8};
+//! use ibgib::timeline::{History, Ancestry};
+//! use ibgib::transform::{ForkOpts, Moment, Mut8Opts, fork, mut8};
 //! use ibgib::{IbGib, Verified};
 //!
 //! // A constant: its address follows from what it says.
@@ -31,9 +31,7 @@
 //!
 //! // A timeline: a first frame, and an edit of it.
 //! let moment = Moment { now_ms: 1_767_225_600_000, random: [7; 16] };
-//! let tjp = Some(TjpOpts { uuid: true, timestamp: true });
-//! let opts = ForkOpts { dest_ib: Some("note".into()), tjp, dna: true, n_counter: true, ..ForkOpts::default() };
-//! let first = fork(&IbGib::primitive("note")?, &opts, &moment)?.frame;
+//! let first = fork(&IbGib::primitive("note")?, &ForkOpts::timeline("note"), &moment)?.frame;
 //! let patch = Some([("text", "hello")].into_iter().collect());
 //! let next = mut8(&first, &Mut8Opts { patch, dna: true, ..Mut8Opts::default() }, &moment)?.frame;
 //!
@@ -41,7 +39,7 @@
 //! let mut history = History::new();
 //! history.insert(first.clone());
 //! history.insert(next.clone());
-//! assert_eq!(history.relate(first.addr(), next.addr())?, Relation::Behind);
+//! assert_eq!(history.ancestry(first.addr(), next.addr())?, Ancestry::Behind);
 //! assert_eq!(history.advance(Some(first.addr()), next.addr())?.to(), next.addr());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

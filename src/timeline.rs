@@ -49,9 +49,9 @@ impl Advance {
     }
 }
 
-/// How a tip x stands to a tip y.
+/// How a tip x stands to a tip y: which of them has the other's edits behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Relation {
+pub enum Ancestry {
     /// They are one frame.
     Same,
     /// y covers x: x moves to y.
@@ -149,27 +149,27 @@ impl History {
     ///
     /// # Errors
     /// [`HistoryError::Need`]; [`HistoryError::Broken`] for frames that break the rules, or tips of two timelines.
-    pub fn relate(&mut self, x: &Addr, y: &Addr) -> Result<Relation, HistoryError> {
+    pub fn ancestry(&mut self, x: &Addr, y: &Addr) -> Result<Ancestry, HistoryError> {
         if x == y {
-            return Ok(Relation::Same);
+            return Ok(Ancestry::Same);
         }
         self.run(|h| {
             h.same_timeline(x, y)?;
             let paint = h.paint(std::slice::from_ref(x), std::slice::from_ref(y))?;
-            h.relation(x, y, &paint)
+            h.ancestry_by(x, y, &paint)
         })
     }
 
     /// The tip that a sync of `x` and `y` leaves on both sides, in whichever order they are given.
     ///
     /// # Errors
-    /// As [`History::relate`]; [`HistoryError::NotLiving`] when they diverged and have no dna.
+    /// As [`History::ancestry`]; [`HistoryError::NotLiving`] when they diverged and have no dna.
     pub fn join(&mut self, x: &Addr, y: &Addr) -> Result<Joined, HistoryError> {
         let one = |tip: &Addr| Joined { tip: tip.clone(), nodes: Vec::new(), conflicts: 0 };
-        match self.relate(x, y)? {
-            Relation::Same | Relation::Behind => return Ok(one(y)),
-            Relation::Ahead => return Ok(one(x)),
-            Relation::Diverged => {}
+        match self.ancestry(x, y)? {
+            Ancestry::Same | Ancestry::Behind => return Ok(one(y)),
+            Ancestry::Ahead => return Ok(one(x)),
+            Ancestry::Diverged => {}
         }
         for tip in [x, y] {
             if self.places.get(tip).is_some_and(|place| !place.has_dna) {
@@ -190,7 +190,7 @@ impl History {
     /// Proves that a tip may move from `from` (`None`: the timeline is new) to `to`.
     ///
     /// # Errors
-    /// As [`History::relate`]; [`HistoryError::NotCovered`].
+    /// As [`History::ancestry`]; [`HistoryError::NotCovered`].
     pub fn advance(&mut self, from: Option<&Addr>, to: &Addr) -> Result<Advance, HistoryError> {
         let tjp = self.run(|h| {
             let tjp = h.place(to)?.tjp.clone();
@@ -200,7 +200,7 @@ impl History {
                 Some(from) => {
                     h.same_timeline(from, to)?;
                     let paint = h.paint(std::slice::from_ref(to), std::slice::from_ref(from))?;
-                    let covered = from == to || h.relation(to, from, &paint)? == Relation::Ahead;
+                    let covered = from == to || h.ancestry_by(to, from, &paint)? == Ancestry::Ahead;
                     if !covered {
                         return Ok(Err(HistoryError::NotCovered { from: from.clone(), to: to.clone() }));
                     }
@@ -257,7 +257,7 @@ impl History {
         // A frame that merges what covers each other is not one that we make.
         self.same_timeline(base, orphan)?;
         let paint = self.paint(std::slice::from_ref(base), std::slice::from_ref(orphan))?;
-        if self.relation(base, orphan, &paint)? != Relation::Diverged {
+        if self.ancestry_by(base, orphan, &paint)? != Ancestry::Diverged {
             return Ok(false);
         }
         let made = self.merge(base, orphan)?;

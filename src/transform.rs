@@ -94,6 +94,21 @@ pub struct ForkOpts {
     pub linked_rel8ns: Vec<String>,
 }
 
+impl ForkOpts {
+    /// For the first frame of a new timeline: unique by a uuid and the time, its frames counted, each with its dna, so
+    /// that they merge.
+    pub fn timeline(ib: impl Into<String>) -> Self {
+        Self {
+            dest_ib: Some(ib.into()),
+            dna: true,
+            n_counter: true,
+            tjp: Some(TjpOpts { uuid: true, timestamp: true }),
+            linked_rel8ns: linked(),
+            ..Self::default()
+        }
+    }
+}
+
 /// What makes a timeline unique.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TjpOpts {

@@ -7,7 +7,7 @@
 //! What each merge holds is compared with the model in `tests/model.rs`.
 #![allow(clippy::disallowed_methods, reason = "the environment chooses how long and with which seed it runs")]
 
-use ibgib::timeline::{History, HistoryError, Relation};
+use ibgib::timeline::{Ancestry, History, HistoryError};
 use ibgib::transform::{ForkOpts, Moment, Mut8Opts, TjpOpts, fork, linked, mut8};
 use ibgib::{Addr, IbGib, Map, Value, Verified};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -179,7 +179,7 @@ impl World {
         }
         for tip in [x, y] {
             if *tip != joined.tip {
-                assert_eq!(self.history.relate(tip, &joined.tip), Ok(Relation::Behind));
+                assert_eq!(self.history.ancestry(tip, &joined.tip), Ok(Ancestry::Behind));
                 self.history.advance(Some(tip), &joined.tip).unwrap();
             }
         }

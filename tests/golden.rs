@@ -5,7 +5,7 @@
 //! by hand only, and only when every case holds; look at what changed before you commit it.
 #![allow(clippy::disallowed_methods, reason = "the environment says when the vectors are written anew")]
 
-use ibgib::timeline::{History, HistoryError, Relation};
+use ibgib::timeline::{Ancestry, History, HistoryError};
 use ibgib::{Addr, IbGib, Map, Mode, Value, Verified};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/merge.json");
@@ -757,10 +757,10 @@ fn claims_to_be_a_merge() -> Value {
     let (base, orphan) = if a.gib() > b.gib() { (a, b) } else { (b, a) };
     let graft = [("graftbase", vec![base.as_str()]), ("graftorphan", vec![orphan.as_str()])];
     let claims = c.frame(&base, "doc", r#"{"a":9,"b":0}"#, &graft);
-    assert_eq!(c.history.relate(&orphan, &claims), Ok(Relation::Diverged));
+    assert_eq!(c.history.ancestry(&orphan, &claims), Ok(Ancestry::Diverged));
     assert!(matches!(c.history.advance(Some(&orphan), &claims), Err(HistoryError::NotCovered { .. })));
     let tip = c.join(&claims, &orphan);
-    assert_eq!(c.history.relate(&orphan, &tip), Ok(Relation::Behind));
+    assert_eq!(c.history.ancestry(&orphan, &tip), Ok(Ancestry::Behind));
     let b = c.get(&orphan).datum("b").unwrap().to_json();
     c.holds(&tip, &format!(r#"{{"a":9,"b":{b}}}"#), &c.conflicts(&tip).iter().map(String::as_str).collect::<Vec<_>>());
     c.told()

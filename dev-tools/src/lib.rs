@@ -31,9 +31,9 @@ mod feed;
 mod guard;
 mod names;
 mod rows;
+mod rows_server;
 mod sender;
 mod settle;
-mod stage;
 mod views;
 
 use answer::ToolError;
@@ -47,7 +47,7 @@ use ibgib_peer::Host;
 use ibgib_peer::entropy::random_hex;
 use ibgib_server::Door;
 use rows::Rows;
-use stage::Stage;
+use rows_server::RowsServer;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -65,7 +65,7 @@ pub(crate) struct Shared {
     pub(crate) url: OnceLock<String>,
     pub(crate) store: OnceLock<PathBuf>,
     pub(crate) rows: Rows,
-    pub(crate) stage: Stage,
+    pub(crate) rows_server: RowsServer,
     pub(crate) feed: Arc<Feed>,
     pub(crate) started_ms: i64,
 }
@@ -87,12 +87,12 @@ impl DevTools {
     pub fn new(host: Arc<Host>, token: String) -> Self {
         let feed = Feed::new();
         feed.follow(views::SERVER, &host);
-        let stage = Stage::new(host.limits().clone());
-        feed.follow(stage::NAME, stage.host());
+        let rows_server = RowsServer::new(host.limits().clone());
+        feed.follow(rows_server::NAME, rows_server.host());
         let started_ms = ibgib_peer::entropy::now_ms();
         let rows = Rows::new();
         let (url, store) = (OnceLock::new(), OnceLock::new());
-        Self { shared: Arc::new(Shared { host, token, url, store, rows, stage, feed, started_ms }) }
+        Self { shared: Arc::new(Shared { host, token, url, store, rows, rows_server, feed, started_ms }) }
     }
 
     /// Tells where the server listens. The first call counts.
@@ -154,7 +154,7 @@ impl Door for DevTools {
         Box::pin(async move {
             stop.cancelled().await;
             self.shared.feed.close();
-            self.shared.stage.close().await;
+            self.shared.rows_server.close().await;
         })
     }
 }

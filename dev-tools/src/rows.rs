@@ -1,5 +1,5 @@
 //! The rows: one per scenario, three presses each, every row with a sender and a space of its own. They all sync with
-//! the rows' server ([`crate::stage`]).
+//! the rows' server ([`crate::rows_server`]).
 
 use crate::answer::{ToolError, answer, maybe, number, parse};
 use crate::{Shared, sender};
@@ -12,7 +12,7 @@ use ibgib_peer::entropy::random_hex;
 use ibgib_peer::saga::{Code, Limits};
 use ibgib_scenarios::Scenario;
 use ibgib_scenarios::faults::Faults;
-use ibgib_scenarios::play::{Check, Play, Played, Side, Stage};
+use ibgib_scenarios::play::{Check, Play, Played, Scene, Side};
 use ibgib_spaces::{MemorySpace, Space};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -194,9 +194,9 @@ async fn to_its_end(
 
 /// What a row's sender reaches the rows' server with.
 async fn remote(shared: &Shared) -> Result<Arc<dyn Remote>, ToolError> {
-    let url = shared.stage.url().await?;
+    let url = shared.rows_server.url().await?;
     let faults = *locked(&shared.rows.faults);
-    Ok(sender::remote(shared.stage.host(), &url, faults)?)
+    Ok(sender::remote(shared.rows_server.host(), &url, faults)?)
 }
 
 /// Runs steps of one row, stopping at the first that fails.
@@ -218,21 +218,21 @@ async fn run(shared: &Shared, id: &str, steps: &[Step], name: &str) -> Result<Va
         let anew = *step == Step::Setup || (*step == Step::Sync && locked(&row.shown).results[at].is_some());
         if anew {
             let source: Arc<dyn Space> = Arc::new(MemorySpace::new(space_name(id)));
-            let stage = Stage {
+            let scene = Scene {
                 source: Arc::clone(&source),
-                dest: Arc::clone(shared.stage.host().space()),
+                dest: Arc::clone(shared.rows_server.host().space()),
                 remote: remote(shared).await?,
                 with_identity: true,
                 seed: random_hex(),
-                limits: Limits { idle_ms_max: IDLE_MS_MAX, ..shared.stage.host().limits().clone() },
+                limits: Limits { idle_ms_max: IDLE_MS_MAX, ..shared.rows_server.host().limits().clone() },
             };
-            *held = Some(Play::new(stage));
+            *held = Some(Play::new(scene));
             *locked(&row.shown) = Shown { source: Some(source), ..Shown::default() };
         }
         let Some(play) = held.as_mut() else {
             return Err(ToolError::new(Code::NotReady, "press setup first"));
         };
-        play.stage.remote = remote(shared).await?;
+        play.scene.remote = remote(shared).await?;
         let before = play.checks.len();
         let mut played = Ok(());
         if anew {
@@ -309,13 +309,13 @@ fn label(id: &str) -> String {
 async fn set_up(row: &Row, play: &mut Play) -> Played<()> {
     row.scenario.setup(play).await?;
     let Some(identity) = play.identity.as_ref().map(|i| i.tjp.clone()) else { return Ok(()) };
-    let genesis = play.stage.source.node(&identity).await?;
+    let genesis = play.scene.source.node(&identity).await?;
     let genesis = genesis.ok_or("the new identity is not in its space")?;
-    play.stage.remote.post_genesis_keystone(&genesis).await?;
-    let tip = play.stage.dest.tip(&identity).await?;
+    play.scene.remote.post_genesis_keystone(&genesis).await?;
+    let tip = play.scene.dest.tip(&identity).await?;
     play.check("the server has the identity's genesis", tip.is_some(), identity.to_string());
     for (name, doc) in play.docs.clone() {
-        let here = play.stage.source.has(std::slice::from_ref(&doc)).await? == [true];
+        let here = play.scene.source.has(std::slice::from_ref(&doc)).await? == [true];
         let side = if here { "the sender" } else { "the server" };
         play.check(format!("{name} is made on {side}"), true, doc.to_string());
     }
@@ -370,7 +370,7 @@ async fn debug_state(id: &str, play: Option<&Play>) -> Value {
     let identity = play.and_then(|p| p.identity.as_ref());
     let mut evolved = None;
     if let (Some(play), Some(identity)) = (play, identity) {
-        evolved = play.stage.source.tip(&identity.tjp).await.ok().flatten().map(|t| t.addr.to_string());
+        evolved = play.scene.source.tip(&identity.tjp).await.ok().flatten().map(|t| t.addr.to_string());
     }
     let mut state = Map::new();
     state.insert("row", id);

@@ -2,7 +2,7 @@
 
 use crate::answer::{ToolError, address, answer, maybe, ms, number};
 use crate::names::Names;
-use crate::{Shared, stage};
+use crate::{Shared, rows_server};
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::header;
@@ -34,7 +34,7 @@ type Params = Query<HashMap<String, String>>;
 
 /// All spaces by name, the server's first, then what the rows sync with.
 fn all(shared: &Shared) -> Vec<(String, Arc<dyn Space>)> {
-    let hosts = [(SERVER, &shared.host), (stage::NAME, shared.stage.host())];
+    let hosts = [(SERVER, &shared.host), (rows_server::NAME, shared.rows_server.host())];
     let mut out: Vec<_> = hosts.map(|(name, host)| (name.to_owned(), Arc::clone(host.space()))).into();
     out.extend(shared.rows.spaces());
     out

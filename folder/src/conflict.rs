@@ -203,7 +203,7 @@ const LINK: &str = "/data/link";
 mod tests {
     use super::*;
     use crate::writer::Writer;
-    use ibgib::transform::{ForkOpts, TjpOpts, fork, linked, revise};
+    use ibgib::transform::{ForkOpts, fork, revise};
     use ibgib::{IbGib, Map};
     use ibgib_spaces::MemorySpace;
     use std::sync::Arc;
@@ -217,14 +217,7 @@ mod tests {
             let space: Arc<dyn Space> = Arc::new(MemorySpace::new("alice"));
             let dir = tempfile::tempdir().unwrap();
             let folder = Folder::create(Arc::clone(&space), dir.path(), &mut || moment(1)).await.unwrap();
-            let opts = ForkOpts {
-                dest_ib: Some("list".into()),
-                tjp: Some(TjpOpts { uuid: true, timestamp: true }),
-                dna: true,
-                n_counter: true,
-                linked_rel8ns: linked(),
-                ..ForkOpts::default()
-            };
+            let opts = ForkOpts::timeline("list");
             let first = fork(&IbGib::primitive("list").unwrap(), &opts, &moment(2)).unwrap();
             let tjp = first.frame.addr().clone();
             let list = |middle: &str| vec![Value::from("first"), Value::from(middle), Value::from("last")];

@@ -4,13 +4,13 @@ mod common;
 
 use common::{Device, assert_same, moments, path, texts};
 use ibgib_folder::{CheckoutOpts, Folder, Resolution};
-use ibgib_spaces::fault::{FaultSpace, Op, Plan};
+use ibgib_spaces::fault::{FaultPlan, FaultSpace, Op};
 use ibgib_spaces::{MemorySpace, Space};
 use std::sync::Arc;
 
 /// A space whose commits fail after the first few, as if the process had died there.
 fn dying_after(commits: u64, space: &Arc<dyn Space>) -> Arc<dyn Space> {
-    Arc::new(FaultSpace::new(Arc::clone(space), Plan::default().after(Op::Commit, commits)))
+    Arc::new(FaultSpace::new(Arc::clone(space), FaultPlan::default().after(Op::Commit, commits)))
 }
 
 async fn two(files: &[(&str, &str)]) -> (Device, Device) {

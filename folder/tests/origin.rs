@@ -2,24 +2,31 @@
 
 mod common;
 
-use common::{Device, moments, path};
+use common::{Device, moments, path, tree};
 use ibgib_folder::{Resolution, UndoKind};
-use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
-fn exec(alice: &Device) -> u32 {
-    std::fs::metadata(alice.at("a.txt")).unwrap().permissions().mode() & 0o100
+fn exec(alice: &Device) -> bool {
+    tree(alice.dir.path())[Path::new("a.txt")].1
+}
+
+/// Two devices of one folder that have not synced since each wrote its own words into notes.txt.
+async fn edited_apart(old: [&str; 2], alices: [&str; 2], bobs: [&str; 2]) -> (Device, Device) {
+    let text = |[two, four]: [&str; 2]| format!("one\n\n{two}\n\nthree\n\n{four}\n");
+    let alice = Device::new().await;
+    alice.put("notes.txt", text(old));
+    alice.snapshot().await;
+    let bob = alice.joined().await;
+    for (device, words) in [(&alice, alices), (&bob, bobs)] {
+        device.put("notes.txt", text(words));
+        device.snapshot().await;
+    }
+    (alice, bob)
 }
 
 #[tokio::test]
 async fn each_device_tells_its_own_side_from_the_others() {
-    let alice = Device::new().await;
-    alice.put("notes.txt", "one\n\nold\n\nthree\n");
-    alice.snapshot().await;
-    let bob = alice.joined().await;
-    alice.put("notes.txt", "one\n\nALICE\n\nthree\n");
-    bob.put("notes.txt", "one\n\nBOB\n\nthree\n");
-    alice.snapshot().await;
-    bob.snapshot().await;
+    let (alice, bob) = edited_apart(["old", "four"], ["ALICE", "four"], ["BOB", "four"]).await;
     alice.pull(&bob).await;
     bob.pull(&alice).await;
     let conflicts = alice.folder.conflicts().await.unwrap();
@@ -55,25 +62,18 @@ async fn what_was_undone_is_built_on_and_done_again() {
     let plan = alice.folder.undo_plan().await.unwrap();
     assert_eq!((plan.kind, plan.first, plan.files.len()), (UndoKind::Snapshot, false, 1));
     alice.folder.undo(false, &mut moments()).await.unwrap();
-    assert_eq!((alice.read("a.txt").as_str(), exec(&alice)), ("one\n", 0));
+    assert_eq!((alice.read("a.txt").as_str(), exec(&alice)), ("one\n", false));
     let first = alice.folder.tip(&path("a.txt")).await.unwrap();
     alice.folder.redo(false, &mut moments()).await.unwrap();
-    assert_eq!((alice.read("a.txt").as_str(), exec(&alice)), ("two\n", 0o100));
+    assert_eq!((alice.read("a.txt").as_str(), exec(&alice)), ("two\n", true));
     alice.folder.undo(false, &mut moments()).await.unwrap();
-    assert_eq!((alice.read("a.txt").as_str(), exec(&alice)), ("one\n", 0));
+    assert_eq!((alice.read("a.txt").as_str(), exec(&alice)), ("one\n", false));
     assert_ne!(alice.folder.tip(&path("a.txt")).await.unwrap(), first, "new frames, each time");
 }
 
 #[tokio::test]
 async fn settling_is_taken_back_at_once_and_done_again() {
-    let alice = Device::new().await;
-    alice.put("notes.txt", "one\n\nold\n\nthree\n\nfour\n");
-    alice.snapshot().await;
-    let bob = alice.joined().await;
-    alice.put("notes.txt", "one\n\nALICE\n\nthree\n\nALICE 4\n");
-    bob.put("notes.txt", "one\n\nBOB\n\nthree\n\nBOB 4\n");
-    alice.snapshot().await;
-    bob.snapshot().await;
+    let (alice, bob) = edited_apart(["old", "four"], ["ALICE", "ALICE 4"], ["BOB", "BOB 4"]).await;
     let before = alice.space.tips(None).await.unwrap();
     alice.pull(&bob).await;
     alice.checkout().await;
@@ -101,14 +101,7 @@ async fn settling_is_taken_back_at_once_and_done_again() {
 
 #[tokio::test]
 async fn a_text_of_ones_own_settles_all_conflicts_of_a_file() {
-    let alice = Device::new().await;
-    alice.put("notes.txt", "one\n\nold\n\nthree\n");
-    alice.snapshot().await;
-    let bob = alice.joined().await;
-    alice.put("notes.txt", "one\n\nALICE\n\nthree\n");
-    bob.put("notes.txt", "one\n\nBOB\n\nthree\n");
-    alice.snapshot().await;
-    bob.snapshot().await;
+    let (alice, bob) = edited_apart(["old", "four"], ["ALICE", "four"], ["BOB", "four"]).await;
     alice.pull(&bob).await;
     alice.checkout().await;
     let merged = alice.read("notes.txt");

@@ -1,6 +1,6 @@
 //! Each target takes some thousand inputs: good ones with a few bytes changed. The same ones run every time.
 
-use ibgib::transform::{ForkOpts, Moment, TjpOpts, fork, linked};
+use ibgib::transform::{ForkOpts, Moment, fork};
 use ibgib::{IbGib, object};
 use ibgib_fuzz::TARGETS;
 use ibgib_keystone::{Entropy, Secret, config, genesis};
@@ -25,16 +25,7 @@ impl Entropy for Counter {
 /// Inputs that mean something to some target.
 fn seeds() -> Vec<Vec<u8>> {
     let moment = Moment { now_ms: 1_767_225_600_123, random: [7; 16] };
-    let tjp = Some(TjpOpts { uuid: true, timestamp: true });
-    let linked_rel8ns = linked();
-    let opts = ForkOpts {
-        dest_ib: Some("note".into()),
-        tjp,
-        dna: true,
-        n_counter: true,
-        linked_rel8ns,
-        ..ForkOpts::default()
-    };
+    let opts = ForkOpts::timeline("note");
     let note = fork(&IbGib::primitive("note").unwrap(), &opts, &moment).unwrap();
     let stone =
         IbGib { ib: "stone".into(), data: Some(object([("v", true.into())])), ..IbGib::default() }.seal().unwrap();

@@ -5,18 +5,18 @@ use ibgib_keystone::strategy::hash_reveal::NAME;
 use ibgib_peer::{Host, HostOptions, Innerspace, WebSocketRemote};
 use ibgib_saga::Limits;
 use ibgib_scenarios::faults::{Faults, Simulated};
-use ibgib_scenarios::play::{Played, Stage};
+use ibgib_scenarios::play::{Played, Scene};
 use ibgib_server::{ServeOptions, Server};
 use ibgib_spaces::{DurableSpace, MemorySpace, Space};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tempfile::TempDir;
 
-/// A stage and what has to live as long.
+/// A scene and what has to live as long.
 #[derive(Debug)]
 pub struct Rig {
     /// Where to play.
-    pub stage: Stage,
+    pub scene: Scene,
     server: Option<Server>,
     _dir: Option<TempDir>,
 }
@@ -24,16 +24,16 @@ pub struct Rig {
 impl Rig {
     /// Two memory spaces in this process.
     pub fn innerspace(seed: &str, with_identity: bool) -> Self {
-        let (stage, _) = in_process(seed, with_identity);
-        Self { stage, server: None, _dir: None }
+        let (scene, _) = in_process(seed, with_identity);
+        Self { scene, server: None, _dir: None }
     }
 
     /// As [`Rig::innerspace`], over a link that delays every message by a time that the seed chooses. Meant for a
     /// runtime with one thread and a paused clock: then nothing but the seed decides what happens when.
     pub fn simulation(seed: &str, with_identity: bool, faults: Faults) -> Self {
-        let (mut stage, host) = in_process(seed, with_identity);
-        stage.remote = Arc::new(Simulated::new(Arc::new(Innerspace::new(host)), faults));
-        Self { stage, server: None, _dir: None }
+        let (mut scene, host) = in_process(seed, with_identity);
+        scene.remote = Arc::new(Simulated::new(Arc::new(Innerspace::new(host)), faults));
+        Self { scene, server: None, _dir: None }
     }
 
     /// A server on a free loopback port, with stores on disk on both sides.
@@ -48,7 +48,7 @@ impl Rig {
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let server = Server::start(host, ServeOptions { listen, ..ServeOptions::default() }).await?;
         let remote = WebSocketRemote::new(&server.url(), Limits::default().message_bytes_max)?;
-        let stage = Stage {
+        let scene = Scene {
             source,
             dest,
             remote: Arc::new(remote),
@@ -56,7 +56,7 @@ impl Rig {
             seed: seed.to_owned(),
             limits: Limits::default(),
         };
-        Ok(Self { stage, server: Some(server), _dir: Some(dir) })
+        Ok(Self { scene, server: Some(server), _dir: Some(dir) })
     }
 
     /// The server's base URL, where there is one.
@@ -72,12 +72,12 @@ impl Rig {
     }
 }
 
-fn in_process(seed: &str, with_identity: bool) -> (Stage, Arc<Host>) {
+fn in_process(seed: &str, with_identity: bool) -> (Scene, Arc<Host>) {
     let source: Arc<dyn Space> = Arc::new(MemorySpace::new("source"));
     let dest: Arc<dyn Space> = Arc::new(MemorySpace::new("dest"));
     let host = Host::new(Arc::clone(&dest), options(!with_identity));
     let remote = Arc::new(Innerspace::new(Arc::clone(&host)));
-    (Stage { source, dest, remote, with_identity, seed: seed.to_owned(), limits: Limits::default() }, host)
+    (Scene { source, dest, remote, with_identity, seed: seed.to_owned(), limits: Limits::default() }, host)
 }
 
 /// The seed's rows make identities of the original's strategy.

@@ -10,7 +10,7 @@ use ibgib_peer::{
     identity, refresh_identity, sync,
 };
 use ibgib_saga::SagaError;
-use ibgib_spaces::fault::{FaultSpace, Op, Plan, When};
+use ibgib_spaces::fault::{FaultPlan, FaultSpace, Op, When};
 use ibgib_spaces::{DurableSpace, MemorySpace, Space};
 use std::path::Path;
 use std::sync::Arc;
@@ -143,7 +143,7 @@ async fn a_leaf_that_was_taken_for_a_frame_that_came_to_nothing_is_not_taken_aga
     let inner = memory("here");
     let me = sender(&identity::create(&*inner, &secret()).await.unwrap());
     // The leaf is set aside, then the frame that it signed cannot be stored.
-    let plan = Plan::default().nth(Op::Commit, 2, When::Before);
+    let plan = FaultPlan::default().nth(Op::Commit, 2, When::Before);
     let failing: Arc<dyn Space> = Arc::new(FaultSpace::new(Arc::clone(&inner), plan));
     let a = server("a", &[]);
     establish(&failing, &a, &me).await.unwrap_err();

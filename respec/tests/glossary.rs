@@ -26,8 +26,8 @@ const PLAIN: &str = "action addr admit admitted advance algo answer asked behavi
 
 /// Names that two crates share: a tip's move as a timeline proves it and as a space takes it; a conflict as a stone tells
 /// it and as a folder shows it; what a signature and what a plan needs; what a transform and a keystone of the original
-/// throw; what a saga and what a bundle will do; what a saga and what a folder is at.
-const SHARED: [&str; 6] = ["Advance", "Conflict", "Need", "Plan", "Progress", "Throws"];
+/// throw; what a saga and what a folder is at.
+const SHARED: [&str; 5] = ["Advance", "Conflict", "Need", "Progress", "Throws"];
 
 fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))

@@ -1,7 +1,7 @@
 //! A hostile sender against a real server: whatever it sends ends in a typed refusal, and nothing of it is applied.
 
 use async_trait::async_trait;
-use ibgib::transform::{self, ForkOpts, Moment, Rel8Opts, TjpOpts, linked};
+use ibgib::transform::{self, ForkOpts, Moment, Rel8Opts, linked};
 use ibgib::{Addr, IbGib, Mode, Value, Verified};
 use ibgib_keystone::strategy::lms::Reserved;
 use ibgib_keystone::{Claim, Secret, SignOpts, config, need};
@@ -129,14 +129,14 @@ async fn a_receiver_that_answers_for_too_few_or_too_many_timelines_is_refused() 
     ];
     for (rule, change) in cases {
         let (rig, mut play) = played().await;
-        let remote: Arc<dyn Remote> = Arc::new(liar(Arc::clone(&play.stage.remote), change));
-        let before = play.stage.source.tips(Some(Kind::Living)).await.unwrap();
-        let done = SyncSagaCoordinator::new(Arc::clone(&play.stage.source)).sync(remote, options(&play)).done().await;
+        let remote: Arc<dyn Remote> = Arc::new(liar(Arc::clone(&play.scene.remote), change));
+        let before = play.scene.source.tips(Some(Kind::Living)).await.unwrap();
+        let done = SyncSagaCoordinator::new(Arc::clone(&play.scene.source)).sync(remote, options(&play)).done().await;
         match done {
             Ok(_) => assert_eq!(rule, ""),
             Err(error) => {
                 assert_eq!(error.code(), rule, "{error}");
-                assert_eq!(play.stage.source.tips(Some(Kind::Living)).await.unwrap(), before);
+                assert_eq!(play.scene.source.tips(Some(Kind::Living)).await.unwrap(), before);
             }
         }
         still_serves(&mut play).await;
@@ -160,7 +160,7 @@ async fn refusal(mut link: Link) -> (MsgType, String) {
 
 async fn played() -> (Rig, Play) {
     let rig = Rig::websocket("hostile").await.unwrap();
-    let mut play = Play::new(rig.stage.clone());
+    let mut play = Play::new(rig.scene.clone());
     play.make_identity("a secret of the hostile tests", None).await.unwrap();
     play.make(Side::Source, "alpha", data([("title", "first".into())])).await.unwrap();
     (rig, play)
@@ -173,7 +173,7 @@ async fn still_serves(play: &mut Play) {
     for check in &play.checks {
         assert!(check.passed, "{}: {}", check.sentence, check.evidence);
     }
-    assert!(fsck(&*play.stage.dest).await.unwrap().is_clean());
+    assert!(fsck(&*play.scene.dest).await.unwrap().is_clean());
 }
 
 fn options(play: &Play) -> SyncOptions {
@@ -183,7 +183,7 @@ fn options(play: &Play) -> SyncOptions {
 #[tokio::test(flavor = "multi_thread")]
 async fn garbage_and_oversized_messages_end_the_connection_only() {
     let (rig, mut play) = played().await;
-    let before = play.stage.dest.count().await.unwrap();
+    let before = play.scene.dest.count().await.unwrap();
     let hello = Envelope::new(MsgType::Hello, [("versions", ibgib::strings(["another.protocol"]))]).packet();
     let big = |n: usize| Packet::Text("x".repeat(n));
     for (packet, expected) in [
@@ -196,15 +196,15 @@ async fn garbage_and_oversized_messages_end_the_connection_only() {
         (hello, "incompatible"),
         (big(65 * 1024), "limit"),
     ] {
-        let link = play.stage.remote.open().await.unwrap();
+        let link = play.scene.remote.open().await.unwrap();
         link.tx.send(packet).await.unwrap();
         assert_eq!(refusal(link).await, (MsgType::AuthFail, expected.to_owned()));
     }
     // Above the socket's own limit nobody reads on to answer.
-    let link = play.stage.remote.open().await.unwrap();
+    let link = play.scene.remote.open().await.unwrap();
     let _ = link.tx.send(big(100 * 1024 * 1024)).await;
     assert_eq!(refusal(link).await.1, "closed");
-    assert_eq!(play.stage.dest.count().await.unwrap(), before);
+    assert_eq!(play.scene.dest.count().await.unwrap(), before);
     still_serves(&mut play).await;
     rig.close().await;
 }
@@ -213,21 +213,21 @@ async fn garbage_and_oversized_messages_end_the_connection_only() {
 async fn a_replayed_connect_proof_and_a_replayed_saga_are_refused() {
     let (rig, mut play) = played().await;
     let sent: Packets = Arc::default();
-    let tapped = Arc::new(wiretap(Arc::clone(&play.stage.remote), Arc::clone(&sent)));
-    let coordinator = SyncSagaCoordinator::new(Arc::clone(&play.stage.source));
+    let tapped = Arc::new(wiretap(Arc::clone(&play.scene.remote), Arc::clone(&sent)));
+    let coordinator = SyncSagaCoordinator::new(Arc::clone(&play.scene.source));
     coordinator.sync(tapped, options(&play)).done().await.unwrap();
     let sent = std::mem::take(&mut *sent.lock().unwrap());
     assert!(sent.len() > 3);
 
-    let count = play.stage.dest.count().await.unwrap();
-    let link = play.stage.remote.open().await.unwrap();
+    let count = play.scene.dest.count().await.unwrap();
+    let link = play.scene.remote.open().await.unwrap();
     for packet in sent {
         // Refused on the way, so not all of it may leave.
         let _ = link.tx.send(packet).await;
     }
     let (kind, code) = refusal(link).await;
     assert_eq!(kind, MsgType::AuthFail, "{code}");
-    assert_eq!(play.stage.dest.count().await.unwrap(), count);
+    assert_eq!(play.scene.dest.count().await.unwrap(), count);
     still_serves(&mut play).await;
     rig.close().await;
 }
@@ -240,7 +240,7 @@ async fn another_identitys_session_cannot_be_used() {
     let s = theirs.session().unwrap().chain().clone();
 
     // Mallory has an identity of his own and names the other's session, which he has seen go by.
-    let link = play.stage.remote.open().await.unwrap();
+    let link = play.scene.remote.open().await.unwrap();
     let hello = |session: Value| {
         let versions = ibgib::strings([ibgib_saga::SUBPROTOCOL]);
         Envelope::new(MsgType::Hello, [("session", session), ("versions", versions)]).packet()
@@ -266,11 +266,11 @@ async fn another_identitys_session_cannot_be_used() {
     assert_eq!(kind, MsgType::AuthFail);
 
     // A session that nobody introduced is unknown.
-    let link = play.stage.remote.open().await.unwrap();
+    let link = play.scene.remote.open().await.unwrap();
     link.tx.send(hello(own.chain.tip().addr().into())).await.unwrap();
     assert_eq!(refusal(link).await.0, MsgType::AuthFail);
     // Nor does a server talk to nobody.
-    let link = play.stage.remote.open().await.unwrap();
+    let link = play.scene.remote.open().await.unwrap();
     link.tx.send(hello(Value::Null)).await.unwrap();
     assert_eq!(refusal(link).await.0, MsgType::AuthFail);
     still_serves(&mut play).await;
@@ -294,20 +294,20 @@ async fn flipped_bits_cut_lines_and_repeated_messages_never_apply_half_a_saga() 
             corrupt_one_in: one_in(1),
             repeat_one_in: one_in(2),
         };
-        let remote = Arc::new(Simulated::new(Arc::clone(&play.stage.remote), faults));
-        let coordinator = SyncSagaCoordinator::new(Arc::clone(&play.stage.source));
+        let remote = Arc::new(Simulated::new(Arc::clone(&play.scene.remote), faults));
+        let coordinator = SyncSagaCoordinator::new(Arc::clone(&play.scene.source));
         if coordinator.sync(remote, options(&play)).done().await.is_err() {
             refused += 1;
         }
-        for space in [&play.stage.source, &play.stage.dest] {
+        for space in [&play.scene.source, &play.scene.dest] {
             assert!(fsck(&**space).await.unwrap().is_clean(), "seed {seed}");
         }
     }
     assert!(refused > 5, "the faults did something");
-    let done = SyncSagaCoordinator::new(Arc::clone(&play.stage.source));
-    done.sync(Arc::clone(&play.stage.remote), options(&play)).done().await.unwrap();
+    let done = SyncSagaCoordinator::new(Arc::clone(&play.scene.source));
+    done.sync(Arc::clone(&play.scene.remote), options(&play)).done().await.unwrap();
     let living = Some(Kind::Living);
-    assert_eq!(play.stage.source.tips(living).await.unwrap(), play.stage.dest.tips(living).await.unwrap());
+    assert_eq!(play.scene.source.tips(living).await.unwrap(), play.scene.dest.tips(living).await.unwrap());
     still_serves(&mut play).await;
     rig.close().await;
 }
@@ -378,13 +378,13 @@ impl View for DisguisedView<'_> {
 #[tokio::test(flavor = "multi_thread")]
 async fn keystone_frames_in_the_payload_are_refused() {
     let (rig, mut play) = played().await;
-    let other = identity::create(&*play.stage.source, &Secret::new(b"somebody else's".to_vec())).await.unwrap();
-    let keystone = play.stage.source.tip(other.tjp()).await.unwrap().unwrap();
-    let evil: Arc<dyn Space> = Arc::new(Disguised { inner: Arc::clone(&play.stage.source), keystone });
-    let done = SyncSagaCoordinator::new(evil).sync(Arc::clone(&play.stage.remote), options(&play)).done().await;
-    let there = play.stage.dest.has(std::slice::from_ref(other.tjp())).await.unwrap();
+    let other = identity::create(&*play.scene.source, &Secret::new(b"somebody else's".to_vec())).await.unwrap();
+    let keystone = play.scene.source.tip(other.tjp()).await.unwrap().unwrap();
+    let evil: Arc<dyn Space> = Arc::new(Disguised { inner: Arc::clone(&play.scene.source), keystone });
+    let done = SyncSagaCoordinator::new(evil).sync(Arc::clone(&play.scene.remote), options(&play)).done().await;
+    let there = play.scene.dest.has(std::slice::from_ref(other.tjp())).await.unwrap();
     assert_eq!(there, [false], "{done:?}");
-    assert!(fsck(&*play.stage.dest).await.unwrap().is_clean());
+    assert!(fsck(&*play.scene.dest).await.unwrap().is_clean());
     still_serves(&mut play).await;
     rig.close().await;
 }
@@ -394,10 +394,10 @@ async fn stale_and_forked_identities_are_told_apart() {
     let (rig, mut play) = played().await;
     play.sync().await.unwrap();
     let sender = play.identity.clone().unwrap();
-    let chain = identity::load_chain(&*play.stage.source, &sender.tjp).await.unwrap().unwrap();
-    let frames = identity::frames(&*play.stage.source, &sender.tjp).await.unwrap().unwrap();
+    let chain = identity::load_chain(&*play.scene.source, &sender.tjp).await.unwrap().unwrap();
+    let frames = identity::frames(&*play.scene.source, &sender.tjp).await.unwrap().unwrap();
     // The same body twice changes nothing.
-    play.stage.remote.post_evolution(&sender.tjp, &frames[1..], None).await.unwrap();
+    play.scene.remote.post_evolution(&sender.tjp, &frames[1..], None).await.unwrap();
 
     // A copy of the device as it was before signs on the same frame.
     let (mut old, _) = ibgib_keystone::Chain::replay(frames[..1].to_vec()).unwrap();
@@ -408,9 +408,9 @@ async fn stale_and_forked_identities_are_told_apart() {
     let stamped = reaimed.data.as_mut().and_then(Value::as_object_mut).unwrap();
     stamped.insert("timestamp", "Thu, 01 Jan 2026 00:00:00 GMT");
     let reaimed = reaimed.seal().unwrap();
-    let error = play.stage.remote.post_evolution(&sender.tjp, &[reaimed], None).await.unwrap_err();
+    let error = play.scene.remote.post_evolution(&sender.tjp, &[reaimed], None).await.unwrap_err();
     assert_eq!(error.code(), "identity_invalid");
-    assert_eq!(identity::evidence(&*play.stage.dest, &sender.tjp).await.unwrap(), []);
+    assert_eq!(identity::evidence(&*play.scene.dest, &sender.tjp).await.unwrap(), []);
 
     let mut other: Vec<Verified<IbGib>> = Vec::new();
     while other.len() < 2 {
@@ -423,16 +423,16 @@ async fn stale_and_forked_identities_are_told_apart() {
         old = signed.chain;
     }
     // Its second frame alone leads nowhere that the server knows: stale, with the tip to go on from.
-    let error = play.stage.remote.post_evolution(&sender.tjp, &other[1..], None).await.unwrap_err();
+    let error = play.scene.remote.post_evolution(&sender.tjp, &other[1..], None).await.unwrap_err();
     assert_eq!(error.code(), "identity_stale");
     assert!(error.to_string().contains(chain.tip().addr().as_str()), "{error}");
     // Its first one shows two frames on one past.
-    let error = play.stage.remote.post_evolution(&sender.tjp, &other[..1], None).await.unwrap_err();
+    let error = play.scene.remote.post_evolution(&sender.tjp, &other[..1], None).await.unwrap_err();
     assert_eq!(error.code(), "identity_forked");
-    let evidence = identity::evidence(&*play.stage.dest, &sender.tjp).await.unwrap();
+    let evidence = identity::evidence(&*play.scene.dest, &sender.tjp).await.unwrap();
     let shown: HashSet<&Addr> = evidence.iter().map(|e| &e.frame).collect();
     assert_eq!(shown, HashSet::from([other[0].addr(), frames[1].addr()]));
-    assert_eq!(play.stage.dest.tip(&sender.tjp).await.unwrap().unwrap().addr, *chain.tip().addr());
+    assert_eq!(play.scene.dest.tip(&sender.tjp).await.unwrap().unwrap().addr, *chain.tip().addr());
     let error = play.sync().await.unwrap_err();
     assert!(error.to_string().contains("two"), "{error}");
     rig.close().await;
@@ -442,20 +442,20 @@ async fn stale_and_forked_identities_are_told_apart() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frame_that_binds_nothing_marks_nobody_as_forked() {
     let rig = Rig::websocket("hash-reveal").await.unwrap();
-    let mut play = Play::new(rig.stage.clone());
+    let mut play = Play::new(rig.scene.clone());
     let pools = config::identity_pools(&config::random_salts(&mut OsEntropy));
     play.make_identity("a secret of the hostile tests", Some(&pools)).await.unwrap();
     play.make(Side::Source, "alpha", data([("title", "first".into())])).await.unwrap();
     play.sync().await.unwrap();
     let sender = play.identity.clone().unwrap();
-    let frames = identity::frames(&*play.stage.source, &sender.tjp).await.unwrap().unwrap();
+    let frames = identity::frames(&*play.scene.source, &sender.tjp).await.unwrap().unwrap();
     let old = ibgib_keystone::Chain::replay(frames[..1].to_vec()).unwrap().0;
     let claim = Claim { verb: "sync".into(), target: "something^else".into(), ..Claim::default() };
     let secret = sender.secret.read().unwrap();
     let other = ibgib_keystone::sign(&old, &secret, &claim, SignOpts::default(), now_ms(), &mut OsEntropy).unwrap();
-    let error = play.stage.remote.post_evolution(&sender.tjp, &[other.frame], None).await.unwrap_err();
+    let error = play.scene.remote.post_evolution(&sender.tjp, &[other.frame], None).await.unwrap_err();
     assert_eq!(error.code(), "identity_stale");
-    assert_eq!(identity::evidence(&*play.stage.dest, &sender.tjp).await.unwrap(), []);
+    assert_eq!(identity::evidence(&*play.scene.dest, &sender.tjp).await.unwrap(), []);
     still_serves(&mut play).await;
     rig.close().await;
 }
@@ -466,12 +466,12 @@ async fn a_wrong_secret_is_noticed_before_anything_is_sent() {
     let tjp = play.identity.as_ref().unwrap().tjp.clone();
     let secret = SecretSource::new(|| Ok(Secret::new(b"not the secret".to_vec())));
     let identity = Some(SenderIdentity { tjp: tjp.clone(), secret });
-    let coordinator = SyncSagaCoordinator::new(Arc::clone(&play.stage.source));
-    let done = coordinator.sync(Arc::clone(&play.stage.remote), SyncOptions { identity, ..options(&play) });
+    let coordinator = SyncSagaCoordinator::new(Arc::clone(&play.scene.source));
+    let done = coordinator.sync(Arc::clone(&play.scene.remote), SyncOptions { identity, ..options(&play) });
     assert_eq!(done.done().await.unwrap_err().code(), "identity_wrong_secret");
-    assert_eq!(play.stage.source.tip(&tjp).await.unwrap().unwrap().n, Some(0));
+    assert_eq!(play.scene.source.tip(&tjp).await.unwrap().unwrap().n, Some(0));
     let unknown: Arc<dyn Space> = Arc::new(MemorySpace::new("empty"));
-    let done = SyncSagaCoordinator::new(unknown).sync(Arc::clone(&play.stage.remote), options(&play)).done().await;
+    let done = SyncSagaCoordinator::new(unknown).sync(Arc::clone(&play.scene.remote), options(&play)).done().await;
     assert_eq!(done.unwrap_err().code(), "identity_unknown");
     rig.close().await;
 }
@@ -544,14 +544,14 @@ async fn registering_answers_the_newest_frame_or_what_is_wrong_with_the_genesis(
     let (rig, mut play) = played().await;
     play.sync().await.unwrap();
     let tjp = play.identity.as_ref().unwrap().tjp.clone();
-    let genesis = play.stage.source.node(&tjp).await.unwrap().unwrap();
+    let genesis = play.scene.source.node(&tjp).await.unwrap().unwrap();
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let post = async |body: String| {
         let answer = client.post(format!("{}/api/v1/keystones", rig.url().unwrap())).body(body).send().await.unwrap();
         (answer.status().as_u16(), Value::parse(&answer.text().await.unwrap(), Mode::Strict).unwrap())
     };
     let (status, answer) = post(genesis.to_json()).await;
-    let tip = play.stage.dest.tip(&tjp).await.unwrap().unwrap().addr;
+    let tip = play.scene.dest.tip(&tjp).await.unwrap().unwrap().addr;
     assert_ne!(tip, tjp);
     assert_eq!((status, answer.get("tip").and_then(Value::as_str)), (201, Some(tip.as_str())), "{answer}");
 
@@ -573,7 +573,7 @@ async fn what_a_cut_saga_staged_expires() {
     let dest: Arc<dyn Space> = Arc::new(MemorySpace::new("dest"));
     let host = Host::new(Arc::clone(&dest), HostOptions::default());
     let remote: Arc<dyn Remote> = Arc::new(Innerspace::new(Arc::clone(&host)));
-    let mut play = Play::new(play::Stage {
+    let mut play = Play::new(play::Scene {
         source: Arc::new(MemorySpace::new("source")),
         dest: Arc::clone(&dest),
         remote: Arc::clone(&remote),
@@ -592,7 +592,7 @@ async fn what_a_cut_saga_staged_expires() {
         play.edit(Side::Source, "note", data([("text", text.into())])).await.unwrap();
         let faults = Faults { seed, cut_one_in: 5, ..Faults::default() };
         let cut = Arc::new(Simulated::new(Arc::clone(&remote), faults));
-        let _ = SyncSagaCoordinator::new(Arc::clone(&play.stage.source)).sync(cut, options(&play)).done().await;
+        let _ = SyncSagaCoordinator::new(Arc::clone(&play.scene.source)).sync(cut, options(&play)).done().await;
         assert!(seed < 200, "no line was cut where it matters");
     }
     let day = 24 * 3_600_000;
@@ -618,16 +618,9 @@ async fn what_a_cut_saga_staged_expires() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_timeline_that_depends_on_an_identity_fails_alone() {
     let (rig, mut play) = played().await;
-    let other = identity::create(&*play.stage.source, &Secret::new(b"somebody else's".to_vec())).await.unwrap();
+    let other = identity::create(&*play.scene.source, &Secret::new(b"somebody else's".to_vec())).await.unwrap();
     let related = |ib: &str, relation: &str, keystone: &Addr| {
-        let start = ForkOpts {
-            dest_ib: Some(ib.into()),
-            tjp: Some(TjpOpts { uuid: true, timestamp: true }),
-            dna: true,
-            n_counter: true,
-            linked_rel8ns: linked(),
-            ..ForkOpts::default()
-        };
+        let start = ForkOpts::timeline(ib);
         let moment = Moment { now_ms: now_ms(), random: random() };
         let first = transform::fork(&IbGib::primitive("note").unwrap(), &start, &moment).unwrap();
         let add = vec![(relation.to_owned(), vec![keystone.clone()])];
@@ -636,16 +629,18 @@ async fn a_timeline_that_depends_on_an_identity_fails_alone() {
         (first.frame.addr().clone(), [first.nodes(), next.nodes()].concat())
     };
     let (refused, nodes) = related("refused", "signer", other.tjp());
-    admit(&*play.stage.source, &nodes).await.unwrap();
+    admit(&*play.scene.source, &nodes).await.unwrap();
     let (fine, nodes) = related("fine", "identity", other.tjp());
-    admit(&*play.stage.source, &nodes).await.unwrap();
+    admit(&*play.scene.source, &nodes).await.unwrap();
 
-    let coordinator = SyncSagaCoordinator::new(Arc::clone(&play.stage.source));
-    let synced = coordinator.sync(Arc::clone(&play.stage.remote), options(&play)).done().await.unwrap();
-    let action = |tjp: &Addr| synced.summary.timelines.iter().find(|t| t.tjp == *tjp).unwrap().action;
-    assert_eq!((action(&refused), action(&fine)), (Action::Refused, Action::Pushed));
+    let coordinator = SyncSagaCoordinator::new(Arc::clone(&play.scene.source));
+    let synced = coordinator.sync(Arc::clone(&play.scene.remote), options(&play)).done().await.unwrap();
+    let of = |tjp: &Addr| synced.summary.timelines.iter().find(|t| t.tjp == *tjp).unwrap();
+    assert_eq!((of(&refused).action, of(&fine).action), (Action::Refused, Action::Pushed));
+    let why = of(&refused).why.clone().unwrap();
+    assert!(why.contains(other.tjp().as_str()) && why.contains("does not travel"), "{why}");
     // Of a refused timeline nothing is there.
-    assert_eq!(play.stage.dest.has(&[refused, fine.clone()]).await.unwrap(), [false, true]);
+    assert_eq!(play.scene.dest.has(&[refused, fine.clone()]).await.unwrap(), [false, true]);
 
     // Another space, which does not know that identity either, gets what names it as its maker.
     let empty: Arc<dyn Space> = Arc::new(MemorySpace::new("empty"));
@@ -653,7 +648,7 @@ async fn a_timeline_that_depends_on_an_identity_fails_alone() {
     let secret = SecretSource::new(|| Ok(Secret::new(b"a third one".to_vec())));
     let identity = Some(SenderIdentity { tjp: me.tjp().clone(), secret });
     let coordinator = SyncSagaCoordinator::new(Arc::clone(&empty));
-    let pulled = coordinator.sync(Arc::clone(&play.stage.remote), SyncOptions { identity, ..options(&play) });
+    let pulled = coordinator.sync(Arc::clone(&play.scene.remote), SyncOptions { identity, ..options(&play) });
     let pulled = pulled.done().await.unwrap().summary;
     let action = |tjp: &Addr| pulled.timelines.iter().find(|t| t.tjp == *tjp).unwrap().action;
     assert_eq!(action(&fine), Action::Pulled);
@@ -753,8 +748,8 @@ async fn lists_of_all_connections_share_one_budget() {
 async fn limits_of_a_saga_are_told_by_name() {
     let (rig, play) = played().await;
     let limits = Limits { message_bytes_max: 512, ..Limits::default() };
-    let done = SyncSagaCoordinator::new(Arc::clone(&play.stage.source))
-        .sync(Arc::clone(&play.stage.remote), SyncOptions { limits, ..options(&play) })
+    let done = SyncSagaCoordinator::new(Arc::clone(&play.scene.source))
+        .sync(Arc::clone(&play.scene.remote), SyncOptions { limits, ..options(&play) })
         .done()
         .await;
     assert_eq!(done.unwrap_err().code(), "limit");

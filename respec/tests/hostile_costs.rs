@@ -1,15 +1,11 @@
 //! What strangers can make a server do: little, and nothing that keeps others waiting.
 
-use ibgib::transform::{self, ForkOpts, Moment, Rel8Opts, TjpOpts, linked};
 use ibgib::{Addr, IbGib, Value, Verified};
 use ibgib_keystone::{Chain, Claim, Secret, SignOpts};
-use ibgib_peer::entropy::{OsEntropy, now_ms, random};
-use ibgib_peer::{Host, HostLimits, HostOptions, SyncOptions, SyncSagaCoordinator};
-use ibgib_respec::rigs::Rig;
-use ibgib_saga::{Action, Limits};
-use ibgib_scenarios::play::Play;
+use ibgib_peer::entropy::{OsEntropy, now_ms};
+use ibgib_peer::{Host, HostLimits, HostOptions};
+use ibgib_saga::Limits;
 use ibgib_server::{ServeOptions, Server};
-use ibgib_spaces::settle::admit;
 use ibgib_spaces::{Commit, MemorySpace, Space};
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,44 +94,6 @@ async fn memory_for_identities_is_bounded_in_bytes() {
     let long = ibgib_keystone::genesis(&secret, &pools, Some(details), now_ms(), &mut OsEntropy).unwrap();
     let error = host.post_genesis_keystone(&long.frame).await.unwrap_err();
     assert!(error.code() == "limit" && error.to_string().contains("identity_frame_bytes_max"), "{error}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_frame_that_cannot_travel_on_is_refused_and_blocks_nothing_else() {
-    let rig = Rig::websocket("costs").await.unwrap();
-    let mut play = Play::new(rig.stage.clone());
-    play.make_identity("a secret of the costs", None).await.unwrap();
-    let keystone = play.identity.as_ref().unwrap().tjp.clone();
-    let timeline = |ib: &str, relation: &str| {
-        let start = ForkOpts {
-            dest_ib: Some(ib.into()),
-            tjp: Some(TjpOpts { uuid: true, timestamp: true }),
-            dna: true,
-            n_counter: true,
-            linked_rel8ns: linked(),
-            ..ForkOpts::default()
-        };
-        let moment = Moment { now_ms: now_ms(), random: random() };
-        let first = transform::fork(&IbGib::primitive("note").unwrap(), &start, &moment).unwrap();
-        let add = vec![(relation.to_owned(), vec![keystone.clone()])];
-        let opts = Rel8Opts { add, dna: true, linked_rel8ns: linked(), ..Rel8Opts::default() };
-        let next = transform::rel8(&first.frame, &opts, &moment).unwrap();
-        (first.frame.addr().clone(), [first.nodes(), next.nodes()].concat())
-    };
-    let (poisoned, nodes) = timeline("poisoned", "friend");
-    admit(&*play.stage.source, &nodes).await.unwrap();
-    let (signed, nodes) = timeline("signed", "identity");
-    admit(&*play.stage.source, &nodes).await.unwrap();
-
-    let options = SyncOptions { identity: play.identity.clone(), ..SyncOptions::default() };
-    let coordinator = SyncSagaCoordinator::new(Arc::clone(&play.stage.source));
-    let synced = coordinator.sync(Arc::clone(&play.stage.remote), options).done().await.unwrap();
-    let of = |tjp: &Addr| synced.summary.timelines.iter().find(|t| t.tjp == *tjp).unwrap();
-    assert_eq!((of(&poisoned).action, of(&signed).action), (Action::Refused, Action::Pushed));
-    let why = of(&poisoned).why.clone().unwrap();
-    assert!(why.contains(keystone.as_str()) && why.contains("does not travel"), "{why}");
-    assert_eq!(play.stage.dest.has(&[poisoned, signed]).await.unwrap(), [false, true]);
-    rig.close().await;
 }
 
 async fn server(space: Arc<dyn Space>, options: ServeOptions) -> Server {

@@ -5,7 +5,7 @@ use ibgib::{Addr, Verified};
 use ibgib_keystone::{Chain, Claim, Secret, SignOpts, Signed, config};
 use ibgib_peer::entropy::{OsEntropy, now_ms};
 use ibgib_peer::identity::{create_with_pools, load_chain};
-use ibgib_spaces::fault::{FaultSpace, Op, Plan};
+use ibgib_spaces::fault::{FaultPlan, FaultSpace, Op};
 use ibgib_spaces::{Advance, Commit, MemorySpace, Space};
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ async fn use_it(space: &dyn Space, chain: &Chain, secret: &Secret, target: &str)
 
 #[tokio::test]
 async fn an_identity_used_often_is_not_replayed_from_its_beginning() {
-    let space = FaultSpace::new(Arc::new(MemorySpace::new("m")), Plan::default());
+    let space = FaultSpace::new(Arc::new(MemorySpace::new("m")), FaultPlan::default());
     let secret = Secret::new(b"a secret that is used a lot".to_vec());
     let mut chain = create(&space, &secret).await;
     let tjp: Addr = chain.tjp().clone();

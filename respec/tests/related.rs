@@ -120,14 +120,14 @@ macro_rules! on_rigs {
                 let mut builder = tokio::runtime::Builder::new_current_thread();
                 builder.enable_all().start_paused(true).build().unwrap().block_on(async {
                     let rig = Rig::simulation("related", false, faults);
-                    super::$name(&mut Play::new(rig.stage.clone())).await.unwrap();
+                    super::$name(&mut Play::new(rig.scene.clone())).await.unwrap();
                     rig.close().await;
                 });
             }
             #[tokio::test]
             async fn websocket() {
                 let rig = Rig::websocket("related").await.unwrap();
-                let mut play = Play::new(rig.stage.clone());
+                let mut play = Play::new(rig.scene.clone());
                 super::$name(&mut play).await.unwrap();
                 drop(play);
                 rig.close().await;

@@ -19,7 +19,7 @@ fn real<T>(work: impl Future<Output = T>) -> T {
 
 async fn play(phase: &str, rig: Rig) -> (Vec<Check>, Vec<String>) {
     let scenario = find(phase).unwrap();
-    let mut play = Play::new(rig.stage.clone());
+    let mut play = Play::new(rig.scene.clone());
     run(&*scenario, &mut play).await.unwrap_or_else(|e| panic!("{phase}: {e}"));
     for check in &play.checks {
         assert!(check.passed, "{phase}: {}: {}", check.sentence, check.evidence);

@@ -11,7 +11,7 @@ use crate::summary::TimelineSummary;
 use crate::wire::peek::{Peek, Peeked};
 use crate::wire::stream::{ReceiverLine, SenderLine};
 use crate::wire::turn::Turn;
-use ibgib::timeline::Relation;
+use ibgib::timeline::Ancestry;
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_keystone::{Chain, Step};
 
@@ -58,8 +58,8 @@ pub enum SenderAnswer {
     SignTurn(Option<Verified<IbGib>>),
     /// What is in scope.
     Tips(OwnTips),
-    /// In the order asked: how the first of the two relates to the second; `None` when only the receiver can tell.
-    Compare(Vec<Option<Relation>>),
+    /// In the order asked: how the first of the two stands to the second; `None` when only the receiver can tell.
+    Compare(Vec<Option<Ancestry>>),
     /// Addresses, dependencies first.
     Candidates(Vec<Addr>),
     /// A part of the addresses asked about.

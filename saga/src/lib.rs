@@ -16,7 +16,7 @@
 //! Two machines in a toy world: the sender has one note, which is no timeline, and the receiver has nothing.
 //!
 //! ```
-//! use ibgib::timeline::Relation;
+//! use ibgib::timeline::Ancestry;
 //! use ibgib::{Addr, IbGib, Verified, object};
 //! use ibgib_saga::*;
 //! use std::collections::{HashMap, VecDeque};
@@ -32,7 +32,7 @@
 //!         let constants = addrs.into_iter().map(|a| (a.clone(), here.contains_key(&a))).collect();
 //!         SenderAnswer::Tips(OwnTips { constants, ..OwnTips::default() })
 //!     }
-//!     SenderQuery::Compare(pairs) => SenderAnswer::Compare(pairs.iter().map(|_| Some(Relation::Same)).collect()),
+//!     SenderQuery::Compare(pairs) => SenderAnswer::Compare(pairs.iter().map(|_| Some(Ancestry::Same)).collect()),
 //!     SenderQuery::Candidates { starts, .. } => SenderAnswer::Candidates(starts),
 //!     SenderQuery::Load(load) => SenderAnswer::Load(load.addrs.iter().map(|a| here[a].clone()).collect()),
 //!     SenderQuery::Finish(_) => SenderAnswer::Finish(Finished::default()),

@@ -1,7 +1,7 @@
 //! What a saga would do, found out before it opens: a value that asks (its own side and, by peeks, the receiver) until
 //! every timeline in scope is known to be a push, a pull or diverged, and every node that has to travel is named.
 //!
-//! One round: how do our tips relate to the receiver's, and where we cannot tell, does it have ours? What lies under
+//! One round: how do our tips stand to the receiver's, and where we cannot tell, does it have ours? What lies under
 //! our tips that it may lack, and which of that has it? What lies under its tips, and which of that do we lack? What is
 //! listed may belong to timelines that we only now hear of: they make another round.
 
@@ -16,7 +16,7 @@ use crate::summary::TimelineSummary;
 use crate::wire::peek::{Peek, Peeked};
 use asking::{Asking, More, address_bytes, batches};
 use ibgib::Addr;
-use ibgib::timeline::Relation;
+use ibgib::timeline::Ancestry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// What a saga would do.
@@ -43,20 +43,20 @@ pub struct Item {
     pub mine: Option<Addr>,
     /// The receiver's tip.
     pub theirs: Option<Addr>,
-    /// How ours relates to the receiver's.
-    pub relation: Relation,
+    /// How ours stands to the receiver's.
+    pub ancestry: Ancestry,
 }
 
 impl Plan {
     /// Whether a saga would move nothing.
     pub fn is_idle(&self) -> bool {
-        let same = self.items.values().all(|i| i.relation == Relation::Same);
+        let same = self.items.values().all(|i| i.ancestry == Ancestry::Same);
         same && self.constants_known && self.want.is_empty() && self.push.is_empty()
     }
 
     /// Whether there is a timeline in which both sides have edits that the other lacks.
     pub fn has_diverged(&self) -> bool {
-        self.items.values().any(|i| i.relation == Relation::Diverged)
+        self.items.values().any(|i| i.ancestry == Ancestry::Diverged)
     }
 
     /// How many timelines differ of those that both sides have.
@@ -69,12 +69,12 @@ impl Plan {
         let foresee = |(tjp, item): (&Addr, &Item)| TimelineSummary {
             tjp: tjp.clone(),
             before: item.mine.clone(),
-            after: match item.relation {
-                Relation::Same | Relation::Ahead => item.mine.clone(),
-                Relation::Behind => item.theirs.clone(),
-                Relation::Diverged => None,
+            after: match item.ancestry {
+                Ancestry::Same | Ancestry::Ahead => item.mine.clone(),
+                Ancestry::Behind => item.theirs.clone(),
+                Ancestry::Diverged => None,
             },
-            action: item.relation.into(),
+            action: item.ancestry.into(),
             new_there: item.theirs.is_none(),
             why: None,
         };
@@ -111,7 +111,7 @@ enum Ours {
     Tips,
     /// What do we have of timelines that we only now heard of? With the receiver's tips.
     LateTips(HashMap<Addr, Addr>),
-    /// How do these relate, as far as our side can tell?
+    /// How do these stand to each other, as far as our side can tell?
     Compare(Vec<TipPair>),
     /// What lies under our tips, down to what the receiver has?
     Candidates(Wanted),
@@ -128,7 +128,7 @@ enum Theirs {
     /// What are the tips of these?
     Tips { mine: BTreeMap<Addr, Option<Addr>> },
     /// Does the receiver have our tip, where we do not have its? `None` is what we cannot tell.
-    Unsure { round: Vec<(TipPair, Option<Relation>)>, asked: Vec<Addr> },
+    Unsure { round: Vec<(TipPair, Option<Ancestry>)>, asked: Vec<Addr> },
     /// Which of the candidates does it have already?
     Has { wanted: Wanted, candidates: Vec<Addr> },
     /// What lies under its tips?
@@ -302,8 +302,8 @@ impl Planner {
         self.ask(SenderQuery::Compare(round.clone()), Ours::Compare(round))
     }
 
-    fn compared(&mut self, round: Vec<(TipPair, Option<Relation>)>) -> Need {
-        let unsure = round.iter().filter(|(_, relation)| relation.is_none());
+    fn compared(&mut self, round: Vec<(TipPair, Option<Ancestry>)>) -> Need {
+        let unsure = round.iter().filter(|(_, ancestry)| ancestry.is_none());
         let asked: Vec<Addr> = unsure.filter_map(|(pair, _)| pair.mine.clone()).collect();
         let peeks = batches(asked.clone(), address_bytes).into_iter().map(Peek::Has);
         match Asking::begin(peeks) {
@@ -313,25 +313,25 @@ impl Planner {
     }
 
     /// Every timeline of this round is known to be a push, a pull or diverged: ask for what may have to travel.
-    fn sure(&mut self, round: Vec<(TipPair, Option<Relation>)>) -> Need {
+    fn sure(&mut self, round: Vec<(TipPair, Option<Ancestry>)>) -> Need {
         let (pushes, pulls) = (self.direction.offers(), self.direction.adopts() && !self.plan.takes_all);
         let (mut starts, mut stops, mut wanted) = (Vec::new(), Vec::new(), Vec::new());
-        for (TipPair { tjp, mine, theirs }, relation) in round {
-            let relation = relation.unwrap_or_else(|| {
+        for (TipPair { tjp, mine, theirs }, ancestry) in round {
+            let ancestry = ancestry.unwrap_or_else(|| {
                 let has = mine.as_ref().is_some_and(|mine| self.their_has.contains(mine));
-                if has { Relation::Behind } else { Relation::Diverged }
+                if has { Ancestry::Behind } else { Ancestry::Diverged }
             });
-            if pushes && matches!(relation, Relation::Ahead | Relation::Diverged) {
+            if pushes && matches!(ancestry, Ancestry::Ahead | Ancestry::Diverged) {
                 starts.extend(mine.clone());
                 stops.extend(theirs.clone());
             }
             if pulls
-                && matches!(relation, Relation::Behind | Relation::Diverged)
+                && matches!(ancestry, Ancestry::Behind | Ancestry::Diverged)
                 && let Some(theirs) = &theirs
             {
-                wanted.push((theirs.clone(), mine.clone().filter(|_| relation == Relation::Behind)));
+                wanted.push((theirs.clone(), mine.clone().filter(|_| ancestry == Ancestry::Behind)));
             }
-            self.plan.items.insert(tjp, Item { mine, theirs, relation });
+            self.plan.items.insert(tjp, Item { mine, theirs, ancestry });
         }
         if self.late_rounds == 0 && pushes {
             starts.extend(self.plan.constants.iter().cloned());

@@ -1,9 +1,9 @@
 //! What a saga did, told at its end.
 
 use ibgib::Addr;
-use ibgib::timeline::Relation;
+use ibgib::timeline::Ancestry;
 
-/// What a saga did to one timeline. Before it, that is a [`Relation`] of our tip to the receiver's; afterwards one of
+/// What a saga did to one timeline. Before it, that is the [`Ancestry`] of our tip and the receiver's; afterwards one of
 /// these words, which the command and the page print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -32,14 +32,14 @@ impl Action {
     }
 }
 
-impl From<Relation> for Action {
+impl From<Ancestry> for Action {
     /// What a saga will do about it, if it goes well.
-    fn from(ours_to_theirs: Relation) -> Self {
+    fn from(ours_to_theirs: Ancestry) -> Self {
         match ours_to_theirs {
-            Relation::Same => Self::Same,
-            Relation::Ahead => Self::Pushed,
-            Relation::Behind => Self::Pulled,
-            Relation::Diverged => Self::Merged,
+            Ancestry::Same => Self::Same,
+            Ancestry::Ahead => Self::Pushed,
+            Ancestry::Behind => Self::Pulled,
+            Ancestry::Diverged => Self::Merged,
         }
     }
 }

@@ -1,12 +1,12 @@
 //! A space that fails on purpose, to see whether its caller goes on rightly.
 //!
 //! ```
-//! use ibgib_spaces::fault::{FaultSpace, Op, Plan, When};
+//! use ibgib_spaces::fault::{FaultSpace, Op, FaultPlan, When};
 //! use ibgib_spaces::{Commit, MemorySpace, Space};
 //! use std::sync::Arc;
 //!
 //! # tokio::runtime::Runtime::new().unwrap().block_on(async {
-//! let plan = Plan::default().nth(Op::Commit, 1, When::After);
+//! let plan = FaultPlan::default().nth(Op::Commit, 1, When::After);
 //! let space = FaultSpace::new(Arc::new(MemorySpace::new("m")), plan);
 //! assert!(space.commit(Commit::default()).await.is_err());
 //! assert_eq!(space.revision().await.unwrap(), 1); // it was told as failed, and happened
@@ -44,15 +44,15 @@ pub enum When {
 /// Which calls fail. The same plan fails the same calls, whatever runs side by side: what happens to the n-th call of
 /// an operation follows from seed, operation and n.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Plan {
+pub struct FaultPlan {
     nth: Vec<(Op, u64, When)>,
     one_in: Vec<(Op, u64)>,
     after: Vec<(Op, u64)>,
     seed: u64,
 }
 
-impl Plan {
-    /// Fails nothing yet; `seed` decides for [`Plan::one_in`].
+impl FaultPlan {
+    /// Fails nothing yet; `seed` decides for [`FaultPlan::one_in`].
     pub fn seeded(seed: u64) -> Self {
         Self { seed, ..Self::default() }
     }
@@ -104,14 +104,14 @@ fn mix(n: u64) -> u64 {
 #[derive(Debug)]
 pub struct FaultSpace {
     inner: Arc<dyn Space>,
-    plan: Plan,
+    plan: FaultPlan,
     calls: [AtomicU64; 3],
     faults: AtomicU64,
 }
 
 impl FaultSpace {
     /// Fails calls to `inner` as planned.
-    pub fn new(inner: Arc<dyn Space>, plan: Plan) -> Self {
+    pub fn new(inner: Arc<dyn Space>, plan: FaultPlan) -> Self {
         Self { inner, plan, calls: Default::default(), faults: AtomicU64::new(0) }
     }
 

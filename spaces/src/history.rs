@@ -4,7 +4,7 @@ use crate::error::SpaceError;
 use crate::space::Space;
 use crate::store::Nodes;
 use crate::walk::Follow;
-use ibgib::timeline::{Advance, History, HistoryError, Joined, Relation};
+use ibgib::timeline::{Advance, Ancestry, History, HistoryError, Joined};
 use ibgib::{Addr, IbGib, Value, Verified};
 use std::collections::{HashMap, HashSet};
 
@@ -89,13 +89,13 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// As [`History::relate`].
+    /// As [`History::ancestry`].
     ///
     /// # Errors
-    /// As [`History::relate`], but never `Need` or `Paused`; a frame that cannot be had is `Broken`.
-    pub async fn relate(&mut self, x: &Addr, y: &Addr) -> Result<Relation, HistoryError> {
+    /// As [`History::ancestry`], but never `Need` or `Paused`; a frame that cannot be had is `Broken`.
+    pub async fn ancestry(&mut self, x: &Addr, y: &Addr) -> Result<Ancestry, HistoryError> {
         loop {
-            match self.history.relate(x, y) {
+            match self.history.ancestry(x, y) {
                 Err(HistoryError::Need(addrs)) => self.load(addrs).await?,
                 Err(HistoryError::Paused) => tokio::task::yield_now().await,
                 other => return other,
@@ -233,9 +233,9 @@ fn loader<'a>(space: &'a dyn Space, overlay: &Overlay) -> Loader<'a> {
 /// How tip `x` stands to tip `y`.
 ///
 /// # Errors
-/// As [`Loader::relate`].
-pub async fn relate(space: &dyn Space, overlay: &Overlay, x: &Addr, y: &Addr) -> Result<Relation, HistoryError> {
-    loader(space, overlay).relate(x, y).await
+/// As [`Loader::ancestry`].
+pub async fn ancestry(space: &dyn Space, overlay: &Overlay, x: &Addr, y: &Addr) -> Result<Ancestry, HistoryError> {
+    loader(space, overlay).ancestry(x, y).await
 }
 
 /// The tip that two tips lead to.

@@ -7,14 +7,13 @@
 //!
 //! ```
 //! use ibgib_spaces::{MemorySpace, Space, settle};
-//! use ibgib::transform::{ForkOpts, Moment, TjpOpts, fork, linked};
+//! use ibgib::transform::{ForkOpts, Moment, fork};
 //! use ibgib::IbGib;
 //!
 //! # tokio::runtime::Runtime::new().unwrap().block_on(async {
 //! let space = MemorySpace::new("doc");
-//! let tjp = Some(TjpOpts { uuid: true, timestamp: true });
-//! let opts = ForkOpts { dest_ib: Some("note".into()), tjp, dna: true, n_counter: true, linked_rel8ns: linked(), ..ForkOpts::default() };
-//! let note = fork(&IbGib::primitive("root").unwrap(), &opts, &Moment { now_ms: 0, random: [1; 16] }).unwrap();
+//! let moment = Moment { now_ms: 0, random: [1; 16] };
+//! let note = fork(&IbGib::primitive("root").unwrap(), &ForkOpts::timeline("note"), &moment).unwrap();
 //! let admitted = settle::admit(&space, &note.nodes()).await.unwrap();
 //! assert_eq!((admitted.tips, admitted.merges), (1, 0));
 //! assert_eq!(space.tips(None).await.unwrap()[0].addr, *note.frame.addr());

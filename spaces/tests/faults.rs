@@ -4,14 +4,14 @@ mod common;
 
 use common::{born, newest, number, set, step};
 use ibgib::{Addr, IbGib, Verified};
-use ibgib_spaces::fault::{FaultSpace, Op, Plan, When};
+use ibgib_spaces::fault::{FaultPlan, FaultSpace, Op, When};
 use ibgib_spaces::history::advance;
 use ibgib_spaces::settle::admit;
 use ibgib_spaces::{Advance, Commit, CommitError, Follow, MemorySpace, Space, SpaceError, contract, fsck};
 use std::collections::HashSet;
 use std::sync::Arc;
 
-fn faulty(plan: Plan) -> FaultSpace {
+fn faulty(plan: FaultPlan) -> FaultSpace {
     FaultSpace::new(Arc::new(MemorySpace::new("inside")), plan)
 }
 
@@ -57,7 +57,7 @@ async fn add_one(space: &dyn Space, tjp: &Addr) {
 
 #[tokio::test]
 async fn a_commit_that_failed_before_it_happened_left_nothing() {
-    let space = faulty(Plan::default().nth(Op::Commit, 1, When::Before));
+    let space = faulty(FaultPlan::default().nth(Op::Commit, 1, When::Before));
     let first = born("note");
     let commit = step(&space, None, &first).await;
     let failed = space.commit(commit.clone()).await;
@@ -70,7 +70,7 @@ async fn a_commit_that_failed_before_it_happened_left_nothing() {
 
 #[tokio::test]
 async fn a_commit_that_failed_after_it_happened_is_recognised_by_its_tip() {
-    let space = faulty(Plan::default().nth(Op::Commit, 1, When::After));
+    let space = faulty(FaultPlan::default().nth(Op::Commit, 1, When::After));
     let first = born("note");
     let commit = step(&space, None, &first).await;
     assert!(matches!(space.commit(commit.clone()).await, Err(CommitError::Space(_))));
@@ -82,7 +82,7 @@ async fn a_commit_that_failed_after_it_happened_is_recognised_by_its_tip() {
 #[tokio::test]
 async fn who_retries_counts_right_whatever_fails() {
     for seed in 0..20 {
-        let space = faulty(Plan::seeded(seed).one_in(Op::Commit, 2).one_in(Op::Read, 5));
+        let space = faulty(FaultPlan::seeded(seed).one_in(Op::Commit, 2).one_in(Op::Read, 5));
         let first = counter(&space).await;
         for _ in 0..25 {
             add_one(&space, first.addr()).await;
@@ -98,7 +98,7 @@ async fn who_retries_counts_right_whatever_fails() {
 #[tokio::test]
 async fn admitting_again_after_an_unknown_result_adds_nothing_twice() {
     for when in [When::Before, When::After] {
-        let space = faulty(Plan::default().nth(Op::Commit, 2, when));
+        let space = faulty(FaultPlan::default().nth(Op::Commit, 2, when));
         let first = born("note");
         admit(&space, &first.nodes()).await.unwrap();
         // Edits of one frame by two devices: admitting them makes a merge frame.
@@ -119,7 +119,7 @@ async fn admitting_again_after_an_unknown_result_adds_nothing_twice() {
 async fn the_same_seed_fails_the_same_calls() {
     let mut seen = Vec::new();
     for _ in 0..2 {
-        let space = faulty(Plan::seeded(7).one_in(Op::Commit, 3));
+        let space = faulty(FaultPlan::seeded(7).one_in(Op::Commit, 3));
         let mut failed = Vec::new();
         for _ in 0..60 {
             failed.push(space.commit(Commit::default()).await.is_err());
@@ -135,5 +135,5 @@ async fn the_same_seed_fails_the_same_calls() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_plan_without_faults_keeps_the_contract() {
-    contract::all(async || Arc::new(faulty(Plan::default())) as _).await.unwrap();
+    contract::all(async || Arc::new(faulty(FaultPlan::default())) as _).await.unwrap();
 }

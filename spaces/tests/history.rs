@@ -5,7 +5,7 @@ mod common;
 use common::{born, set, step};
 use ibgib::Verified;
 use ibgib::timeline::History;
-use ibgib_spaces::fault::{FaultSpace, Op, Plan};
+use ibgib_spaces::fault::{FaultPlan, FaultSpace, Op};
 use ibgib_spaces::history::Loader;
 use ibgib_spaces::{MemorySpace, Space, Store};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ const FRAMES: usize = 1_000;
 
 /// A first frame, committed, and frames after it that are only staged.
 async fn staged() -> (FaultSpace, Vec<Verified<ibgib::IbGib>>) {
-    let space = FaultSpace::new(Arc::new(MemorySpace::new("m")), Plan::default());
+    let space = FaultSpace::new(Arc::new(MemorySpace::new("m")), FaultPlan::default());
     let first = born("note");
     space.commit(step(&space, None, &first).await).await.unwrap();
     let mut frames = vec![first.frame];

@@ -1,7 +1,7 @@
 //! Which frames lie under one of two tips and which under both.
 
 use super::run::{Blocked, Known};
-use super::{History, Relation};
+use super::{Ancestry, History};
 use crate::addr::Addr;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -84,7 +84,7 @@ impl History {
     }
 
     /// How x stands to y, by what painting them found.
-    pub(super) fn relation(&self, x: &Addr, y: &Addr, paint: &Paint) -> Known<Relation> {
+    pub(super) fn ancestry_by(&self, x: &Addr, y: &Addr, paint: &Paint) -> Known<Ancestry> {
         let has_edit = |frames: &[Addr]| -> Known<bool> {
             for addr in frames {
                 if !self.is_merge(addr)? {
@@ -94,11 +94,11 @@ impl History {
             Ok(false)
         };
         Ok(match (has_edit(&paint.only_x)?, has_edit(&paint.only_y)?) {
-            (true, true) => Relation::Diverged,
-            (true, false) => Relation::Ahead,
-            (false, true) => Relation::Behind,
-            (false, false) if self.key(x)? > self.key(y)? => Relation::Ahead,
-            (false, false) => Relation::Behind,
+            (true, true) => Ancestry::Diverged,
+            (true, false) => Ancestry::Ahead,
+            (false, true) => Ancestry::Behind,
+            (false, false) if self.key(x)? > self.key(y)? => Ancestry::Ahead,
+            (false, false) => Ancestry::Behind,
         })
     }
 }

@@ -49,7 +49,7 @@ pub struct Triggered {
 
 /// An appointment, as its user may see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found<'a> {
+pub enum AppointmentState<'a> {
     /// It waits.
     Watched(&'a Appointment),
     /// It was triggered.
@@ -257,12 +257,12 @@ impl Tower {
     ///
     /// # Errors
     /// [`Refusal::NotAUser`], [`Refusal::Expired`], [`Refusal::NotFound`].
-    pub fn get_appointment(&self, locator: Locator, signature: &str) -> Result<Found<'_>, Refusal> {
+    pub fn get_appointment(&self, locator: Locator, signature: &str) -> Result<AppointmentState<'_>, Refusal> {
         let message = signature::get_appointment_message(&locator);
         let (user, _) = self.watcher.authenticate(&message, signature, self.height())?;
         let id = AppointmentId { user, locator };
-        let tracker = self.responder.tracker(&id).filter(|t| t.owner == Some(user)).map(Found::Responded);
-        self.watcher.appointment(&id).map(Found::Watched).or(tracker).ok_or(Refusal::NotFound)
+        let tracker = self.responder.tracker(&id).filter(|t| t.owner == Some(user)).map(AppointmentState::Responded);
+        self.watcher.appointment(&id).map(AppointmentState::Watched).or(tracker).ok_or(Refusal::NotFound)
     }
 
     /// A user's subscription, and the locators of his appointments, triggered ones included.

@@ -5,7 +5,7 @@ use ibgib_tower::gatekeeper::Terms;
 use ibgib_tower::responder::{Penalty, Send};
 use ibgib_tower::sealed::{Dialect, Locator, seal};
 use ibgib_tower::signature::{self, SecretKey};
-use ibgib_tower::tower::{Accepted, Added, Found, Tower};
+use ibgib_tower::tower::{Accepted, Added, AppointmentState, Tower};
 use ibgib_tower::transaction::{Transaction, Txid};
 use ibgib_tower::watcher::{AppointmentId, Refusal, Request};
 use proptest::prelude::*;
@@ -48,7 +48,7 @@ impl User {
         AppointmentId { user: self.0.id(), locator: Locator::of(&dispute, self.1) }
     }
 
-    fn get<'a>(&self, tower: &'a Tower, dispute: Txid) -> Result<Found<'a>, Refusal> {
+    fn get<'a>(&self, tower: &'a Tower, dispute: Txid) -> Result<AppointmentState<'a>, Refusal> {
         let locator = Locator::of(&dispute, self.1);
         tower.get_appointment(locator, &self.0.sign(&signature::get_appointment_message(&locator)))
     }
@@ -174,10 +174,10 @@ fn a_breach_is_answered_within_its_block_and_followed_to_the_end() {
         let before = user.slots(&tower);
         let accepted = node.add(&mut tower, user.seal(dispute.txid(), penalty.raw())).unwrap();
         assert_eq!((accepted.slots, accepted.start_block), (before - 1, 7));
-        assert!(matches!(user.get(&tower, dispute.txid()), Ok(Found::Watched(_))));
+        assert!(matches!(user.get(&tower, dispute.txid()), Ok(AppointmentState::Watched(_))));
         step(&mut node, &mut tower, vec![dispute.txid()]);
         assert!(node.waiting.contains_key(&penalty.txid()));
-        assert!(matches!(user.get(&tower, dispute.txid()), Ok(Found::Responded(_))));
+        assert!(matches!(user.get(&tower, dispute.txid()), Ok(AppointmentState::Responded(_))));
         let again = node.add(&mut tower, user.seal(dispute.txid(), penalty.raw()));
         assert_eq!(again, Err(Refusal::AlreadyTriggered));
         step(&mut node, &mut tower, vec![penalty.txid()]);

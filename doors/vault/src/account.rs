@@ -133,12 +133,12 @@ pub struct AccountRow {
     /// Raised by each change of the password.
     pub epoch: u64,
     /// The link that is still to be opened; none once verified.
-    pub link: Option<Link>,
+    pub link: Option<EmailLink>,
 }
 
 /// A link in an e-mail.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Link {
+pub struct EmailLink {
     /// 64 hex digits.
     pub token: String,
     /// Until when it works, in milliseconds since 1970.
@@ -426,8 +426,8 @@ pub fn sign_up(
     }
 }
 
-fn new_link(token: [u8; 32], now_ms: i64) -> Link {
-    Link { token: hex::encode(token), expires_ms: now_ms + VERIFY_MS }
+fn new_link(token: [u8; 32], now_ms: i64) -> EmailLink {
+    EmailLink { token: hex::encode(token), expires_ms: now_ms + VERIFY_MS }
 }
 
 /// A new link for an account that is not verified; the old one works no more.

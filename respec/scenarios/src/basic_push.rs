@@ -35,7 +35,7 @@ impl Scenario for BasicPush {
         let tip = play.tip(Side::Dest, "alpha").await?;
         play.check("the tip and all its frames arrive", tip.n() == Some(3), tip.addr().to_string());
         let pushed = play.runs[0].summary();
-        let inline = pushed.nodes_received == 0 && (!play.stage.with_identity || pushed.turns == 2);
+        let inline = pushed.nodes_received == 0 && (!play.scene.with_identity || pushed.turns == 2);
         let evidence = format!("{} turns", pushed.turns);
         play.check("a small push takes one turn", inline, evidence);
         play.check_end().await

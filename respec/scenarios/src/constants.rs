@@ -22,7 +22,7 @@ impl Scenario for Constants {
     async fn setup(&self, play: &mut Play) -> Played<()> {
         play.make_identity("test-sender-secret-phase4", None).await?;
         // Equal constants are one: this play's must not be there from another.
-        let of = play.stage.seed.clone();
+        let of = play.scene.seed.clone();
         let data = |value: u32| data([("value", value.into()), ("of", of.as_str().into())]);
         let leaf = play.make_constant(Side::Source, "leaf", data(1), &[]).await?;
         play.make_constant(Side::Source, "root", data(2), &[("to", &leaf)]).await?;

@@ -36,7 +36,7 @@ impl Scenario for DeepUpdates {
         let mut at = Some(play.tip(Side::Dest, "alpha").await?.addr().clone());
         let mut frames = 0;
         while let Some(addr) = at {
-            let frame = play.stage.dest.node(&addr).await?.ok_or("a frame is missing")?;
+            let frame = play.scene.dest.node(&addr).await?.ok_or("a frame is missing")?;
             frames += 1;
             at = frame.past();
         }

@@ -1,15 +1,15 @@
 //! The scenarios: what each phase's buttons on the developer tools page and each phase's tests do, told once.
 //!
 //! * A [`Scenario`] is three steps: setup, sync, check. [`all`] lists them, [`run`] plays one.
-//! * [`play::Play`] is what its steps are told with, [`play::Stage`] where it is played: two spaces and a way between.
+//! * [`play::Play`] is what its steps are told with, [`play::Scene`] where it is played: two spaces and a way between.
 //! * [`faults::Simulated`] makes that way a bad one.
 //!
-//! This crate starts no server, opens no file and makes no space, so that the command can carry it: the stage comes
-//! from the caller. The stages that tests use are the rigs of `ibgib-respec`.
+//! This crate starts no server, opens no file and makes no space, so that the command can carry it: the scene comes
+//! from the caller. The scenes that tests use are the rigs of `ibgib-respec`.
 //!
 //! ```
 //! use ibgib_peer::{Host, HostOptions, Innerspace};
-//! use ibgib_scenarios::play::{Play, Stage};
+//! use ibgib_scenarios::play::{Play, Scene};
 //! use ibgib_spaces::{MemorySpace, Space};
 //! use std::sync::Arc;
 //!
@@ -18,7 +18,7 @@
 //! let dest: Arc<dyn Space> = Arc::new(MemorySpace::new("dest"));
 //! let remote = Arc::new(Innerspace::new(Host::new(Arc::clone(&dest), HostOptions::default())));
 //! let (seed, limits) = ("doc".to_owned(), ibgib_saga::Limits::default());
-//! let mut play = Play::new(Stage { source, dest, remote, with_identity: true, seed, limits });
+//! let mut play = Play::new(Scene { source, dest, remote, with_identity: true, seed, limits });
 //! let scenario = ibgib_scenarios::find("basic-push").unwrap();
 //! ibgib_scenarios::run(&*scenario, &mut play).await.unwrap();
 //! assert!(play.checks.iter().all(|check| check.passed));

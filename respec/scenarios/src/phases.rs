@@ -48,18 +48,18 @@ impl Scenario for Establish {
     async fn check(&self, play: &mut Play) -> Played<()> {
         let s = play.session()?.chain().tjp().clone();
         let identity = play.identity.as_ref().ok_or("no identity")?.tjp.clone();
-        let local = play.stage.source.has(std::slice::from_ref(&s)).await? == [true];
+        let local = play.scene.source.has(std::slice::from_ref(&s)).await? == [true];
         play.check("creates sessionIdentity genesis (S) locally", local, s.to_string());
 
-        let i1 = play.stage.source.tip(&identity).await?.ok_or("I is gone")?;
-        let frame = play.stage.source.node(&i1.addr).await?.ok_or("I1 is gone")?;
+        let i1 = play.scene.source.tip(&identity).await?.ok_or("I is gone")?;
+        let frame = play.scene.source.node(&i1.addr).await?.ok_or("I1 is gone")?;
         let proof = frame.datum("proofs").and_then(Value::as_array).and_then(|p| p.first());
         let claim = |key: &str| proof.and_then(|p| p.get("claim")?.get(key)?.as_str());
         let claimed = i1.n == Some(1) && claim("verb") == Some("sync") && claim("target") == Some(s.as_str());
         play.check("evolves senderIdentity (I → I1) with sync claim", claimed, i1.addr.to_string());
 
-        let there = play.stage.dest.has(&[i1.addr.clone(), s.clone()]).await? == [true, true];
-        let registered = play.stage.dest.tip(&s).await?.is_some_and(|t| t.addr == s);
+        let there = play.scene.dest.has(&[i1.addr.clone(), s.clone()]).await? == [true, true];
+        let registered = play.scene.dest.tip(&s).await?.is_some_and(|t| t.addr == s);
         play.check("posts I1 and S to destSpace (receiver)", there && registered, format!("{} {s}", i1.addr));
         Ok(())
     }
@@ -99,7 +99,7 @@ impl Scenario for Connect {
         let pools = chain.pools();
         let used: Vec<usize> = pools.iter().filter(|p| p.verbs == ["connect"]).map(|p| p.used).collect();
         play.check("connect pool is depleted by exactly one challenge", used == [1], format!("{used:?} used"));
-        let there = play.stage.dest.tip(chain.tjp()).await?;
+        let there = play.scene.dest.tip(chain.tjp()).await?;
         let registered = there.is_some_and(|t| t.addr == *chain.tip().addr() && t.n == Some(1));
         play.check(
             "the proof frame is registered as S's tip on the receiver",
@@ -140,11 +140,11 @@ impl Scenario for PingPong {
     }
 
     async fn check(&self, play: &mut Play) -> Played<()> {
-        if play.stage.with_identity {
+        if play.scene.with_identity {
             // Init at 0, the connect handshake at 1, one signed sync context at 2.
             let turns = play.runs.first().map_or(0, |r| r.summary().turns);
             let session = play.runs.first().and_then(|r| r.synced.session.clone()).ok_or("no session")?;
-            let tip = play.stage.source.node(&session).await?.ok_or("S is gone")?;
+            let tip = play.scene.source.node(&session).await?.ok_or("S is gone")?;
             let evolved = tip.n() == Some(2) && turns == 2;
             let evidence = format!("S.data.n = {}", tip.n().map_or("none".into(), |n| n.to_string()));
             play.check("sessionIdentity evolved the expected number of times", evolved, evidence.clone());

@@ -1,6 +1,6 @@
 //! What a scenario is told with: people who make, edit and relate documents on two sides, sync, and look.
 
-use ibgib::transform::{self, ForkOpts, Moment, Mut8Opts, Rel8Opts, TjpOpts, linked};
+use ibgib::transform::{self, ForkOpts, Moment, Mut8Opts, Rel8Opts, linked};
 use ibgib::{Addr, IbGib, Map, Value, Verified};
 use ibgib_keystone::{PoolConfig, Secret};
 use ibgib_peer::{
@@ -21,7 +21,7 @@ pub type Played<T> = Result<T, PlayError>;
 
 /// Where a scenario is played.
 #[derive(Clone, Debug)]
-pub struct Stage {
+pub struct Scene {
     /// The sender's space.
     pub source: Arc<dyn Space>,
     /// The receiver's space, looked into directly.
@@ -79,7 +79,7 @@ impl SyncRun {
 /// A scenario being played.
 pub struct Play {
     /// Where.
-    pub stage: Stage,
+    pub scene: Scene,
     /// The sender's identity, once made.
     pub identity: Option<SenderIdentity>,
     /// The connection of the phases that go step by step.
@@ -105,9 +105,9 @@ fn no(what: &str) -> PlayError {
 
 impl Play {
     /// An empty play.
-    pub fn new(stage: Stage) -> Self {
+    pub fn new(scene: Scene) -> Self {
         Self {
-            stage,
+            scene,
             identity: None,
             peer: None,
             docs: BTreeMap::new(),
@@ -120,15 +120,15 @@ impl Play {
     /// A side's space.
     pub fn space(&self, side: Side) -> &Arc<dyn Space> {
         match side {
-            Side::Source => &self.stage.source,
-            Side::Dest => &self.stage.dest,
+            Side::Source => &self.scene.source,
+            Side::Dest => &self.scene.dest,
         }
     }
 
     /// Time and entropy that the seed repeats, one second on at each look.
     pub fn moment(&mut self) -> Moment {
         self.ticks += 1;
-        let hash = Sha256::digest(format!("{}/{}", self.stage.seed, self.ticks));
+        let hash = Sha256::digest(format!("{}/{}", self.scene.seed, self.ticks));
         let mut random = [0; 16];
         random.copy_from_slice(&hash[..16]);
         Moment { now_ms: 1_767_225_600_000 + 1_000 * i64::try_from(self.ticks).unwrap_or(0), random }
@@ -139,13 +139,13 @@ impl Play {
     /// # Errors
     /// When the space fails.
     pub async fn make_identity(&mut self, secret: &str, pools: Option<&[PoolConfig]>) -> Played<()> {
-        if !self.stage.with_identity {
+        if !self.scene.with_identity {
             return Ok(());
         }
         let secret = Secret::new(secret.as_bytes().to_vec());
         let chain = match pools {
-            Some(pools) => identity::create_with_pools(&*self.stage.source, &secret, pools).await?,
-            None => identity::create(&*self.stage.source, &secret).await?,
+            Some(pools) => identity::create_with_pools(&*self.scene.source, &secret, pools).await?,
+            None => identity::create(&*self.scene.source, &secret).await?,
         };
         let secret = SecretSource::new(move || Ok(secret.clone()));
         self.identity = Some(SenderIdentity { tjp: chain.tjp().clone(), secret });
@@ -157,14 +157,7 @@ impl Play {
     /// # Errors
     /// When the space fails.
     pub async fn make(&mut self, side: Side, name: &'static str, data: Map) -> Played<Addr> {
-        let opts = ForkOpts {
-            dest_ib: Some(name.to_owned()),
-            tjp: Some(TjpOpts { uuid: true, timestamp: true }),
-            dna: true,
-            n_counter: true,
-            linked_rel8ns: linked(),
-            ..ForkOpts::default()
-        };
+        let opts = ForkOpts::timeline(name);
         let first = transform::fork(&IbGib::primitive(name)?, &opts, &self.moment())?;
         admit(&**self.space(side), &first.nodes()).await?;
         let tjp = first.frame.addr().clone();
@@ -239,8 +232,8 @@ impl Play {
 
     /// A connection to go step by step with.
     pub fn new_peer(&self) -> SyncPeer {
-        let (source, remote) = (Arc::clone(&self.stage.source), Arc::clone(&self.stage.remote));
-        SyncPeer::new(source, remote, self.identity.clone(), self.stage.limits.clone())
+        let (source, remote) = (Arc::clone(&self.scene.source), Arc::clone(&self.scene.remote));
+        SyncPeer::new(source, remote, self.identity.clone(), self.scene.limits.clone())
     }
 
     /// Syncs all documents of the play, counting what was missing.
@@ -256,11 +249,11 @@ impl Play {
             identity: self.identity.clone(),
             scope: Scope::Only(docs.clone()),
             direction: Direction::Both,
-            limits: self.stage.limits.clone(),
+            limits: self.scene.limits.clone(),
             ..SyncOptions::default()
         };
-        let coordinator = SyncSagaCoordinator::new(Arc::clone(&self.stage.source));
-        let synced = coordinator.sync(Arc::clone(&self.stage.remote), options).done().await?;
+        let coordinator = SyncSagaCoordinator::new(Arc::clone(&self.scene.source));
+        let synced = coordinator.sync(Arc::clone(&self.scene.remote), options).done().await?;
         let after = self.live(Side::Source, &docs).await?;
         let made = after.iter().filter(|a| !source.contains(*a) && !dest.contains(*a)).count();
         self.runs.push(SyncRun { synced, missing_at_dest, missing_at_source, made });
@@ -355,10 +348,10 @@ impl Play {
 
     async fn check_identities(&mut self, session: Option<Addr>) -> Played<()> {
         let (Some(identity), Some(session)) = (self.identity.clone(), session) else { return Ok(()) };
-        let i1 = self.stage.source.tip(&identity.tjp).await?.ok_or("the identity is gone")?.addr;
+        let i1 = self.scene.source.tip(&identity.tjp).await?.ok_or("the identity is gone")?.addr;
         for (sentence, space) in [
-            ("sender durable space has I (evolved frame)", &self.stage.source.clone()),
-            ("receiver durable space has I (evolved frame)", &self.stage.dest.clone()),
+            ("sender durable space has I (evolved frame)", &self.scene.source.clone()),
+            ("receiver durable space has I (evolved frame)", &self.scene.dest.clone()),
         ] {
             let has = space.has(std::slice::from_ref(&i1)).await? == [true];
             self.check(sentence, has, i1.to_string());
@@ -390,7 +383,7 @@ impl Play {
         let mut out = Vec::new();
         for doc in self.docs.values() {
             let tip = |t: Option<ibgib_spaces::Tip>| t.map(|t| t.addr);
-            out.push((tip(self.stage.source.tip(doc).await?), tip(self.stage.dest.tip(doc).await?)));
+            out.push((tip(self.scene.source.tip(doc).await?), tip(self.scene.dest.tip(doc).await?)));
         }
         Ok(out)
     }

@@ -7,7 +7,7 @@ use ibgib::conflict::{self, Conflict, Resolution};
 use ibgib::ibgib::IDENTITY;
 use ibgib::json::pointer;
 use ibgib::timeline::HistoryError;
-use ibgib::transform::{self, ForkOpts, Moment, TjpOpts, TransformError, linked};
+use ibgib::transform::{self, ForkOpts, Moment, TransformError};
 use ibgib::{Addr, IbGib, Map, Value, Verified};
 use ibgib_spaces::history::Loader;
 use ibgib_spaces::settle::{self, AdmitError, Draft, Proposal, Unsettled, admit};
@@ -135,14 +135,7 @@ impl Document {
     /// # Errors
     /// [`DocumentError::Name`]; [`DocumentError::Data`], also for an `ib` that no node may have; a failing space.
     pub async fn create(space: &Arc<dyn Space>, ib: &str, data: impl Into<Map>) -> Result<Self, DocumentError> {
-        let opts = ForkOpts {
-            dest_ib: Some(ib.to_owned()),
-            tjp: Some(TjpOpts { uuid: true, timestamp: true }),
-            dna: true,
-            n_counter: true,
-            linked_rel8ns: linked(),
-            ..ForkOpts::default()
-        };
+        let opts = ForkOpts::timeline(ib);
         let parent = IbGib::primitive(ib).map_err(TransformError::from)?;
         let first = transform::fork(&parent, &opts, &moment())?;
         let tjp = first.frame.addr().clone();

@@ -76,8 +76,8 @@ impl Play {
         self
     }
 
-    fn compared(self, relations: &[Option<Relation>]) -> Self {
-        self.answer(SenderAnswer::Compare(relations.to_vec()))
+    fn compared(self, ancestries: &[Option<Ancestry>]) -> Self {
+        self.answer(SenderAnswer::Compare(ancestries.to_vec()))
     }
 
     fn candidates(self, numbers: &[usize]) -> Self {
@@ -96,9 +96,9 @@ impl Play {
     }
 }
 
-const AHEAD: Option<Relation> = Some(Relation::Ahead);
-const BEHIND: Option<Relation> = Some(Relation::Behind);
-const DIVERGED: Option<Relation> = Some(Relation::Diverged);
+const AHEAD: Option<Ancestry> = Some(Ancestry::Ahead);
+const BEHIND: Option<Ancestry> = Some(Ancestry::Behind);
+const DIVERGED: Option<Ancestry> = Some(Ancestry::Diverged);
 
 #[test]
 fn equal_fingerprints_end_it() {
@@ -140,8 +140,8 @@ fn what_differs_is_pushed_pulled_or_merged() {
     assert_eq!(*items, [(tip("c", 9), Some(tip("c", 3))), (tip("d", 9), None), (tip("f", 1), None)]);
     let plan = play.peeked(listed(&[7, 8, 7], &[])).lacking(&[7, 8]).plan();
     assert_eq!((plan.push.clone(), plan.want.clone()), (nodes(&[1, 3]), nodes(&[7, 8])));
-    let relations: Vec<Relation> = plan.items.values().map(|i| i.relation).collect();
-    assert_eq!(relations, [AHEAD, BEHIND, DIVERGED, AHEAD, BEHIND].map(Option::unwrap));
+    let ancestries: Vec<Ancestry> = plan.items.values().map(|i| i.ancestry).collect();
+    assert_eq!(ancestries, [AHEAD, BEHIND, DIVERGED, AHEAD, BEHIND].map(Option::unwrap));
     assert!(plan.has_diverged() && !plan.is_idle());
     let after: Vec<_> = plan.foreseen().into_iter().map(|s| (s.action.as_str(), s.after)).collect();
     assert_eq!(after[0], ("pushed", Some(tip("b", 2))));
@@ -158,8 +158,8 @@ fn where_we_cannot_tell_the_receiver_tells_whether_it_has_our_tip() {
     assert_eq!(*asked, [tip("a", 1), tip("b", 1)]);
     let play = play.peeked(bits(&[true, false])).candidates(&[]).peeked(Peeked::default());
     let plan = play.lacking(&[]).plan();
-    let relations: Vec<Relation> = plan.items.values().map(|i| i.relation).collect();
-    assert_eq!(relations, [Relation::Behind, Relation::Diverged]);
+    let ancestries: Vec<Ancestry> = plan.items.values().map(|i| i.ancestry).collect();
+    assert_eq!(ancestries, [Ancestry::Behind, Ancestry::Diverged]);
 }
 
 #[test]
@@ -225,7 +225,7 @@ fn timelines_that_are_heard_of_late_make_another_round() {
     let plan = play.plan();
     assert_eq!(plan.want, nodes(&[1, 2]));
     assert_eq!(plan.items[&tjp("a")].theirs, Some(tip("a", 2)));
-    assert_eq!(plan.items[&tjp("b")].relation, Relation::Behind);
+    assert_eq!(plan.items[&tjp("b")].ancestry, Ancestry::Behind);
 
     let mut play = start(&Limits { late_rounds_max: 0, ..Limits::default() });
     let error = play.planner.answer(SenderAnswer::Lacking(nodes(&[1]))).unwrap_err();

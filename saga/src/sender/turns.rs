@@ -11,7 +11,7 @@ use crate::transcript::Transcript;
 use crate::wire::message::{Message, TurnRequest};
 use crate::wire::stream::{Measure, ReceiverLine, SenderLine};
 use crate::wire::turn::{Asked, Stage, Turn};
-use ibgib::timeline::Relation;
+use ibgib::timeline::Ancestry;
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_keystone::KeystoneError;
 use std::collections::HashSet;
@@ -188,7 +188,7 @@ impl Saga {
     fn lines(&self, init: bool) -> Vec<SenderLine> {
         let timelines = self.plan.items.iter().map(|(tjp, item)| {
             // Without offering, our tip still says how far we are where the receiver is ahead.
-            let tells = self.direction.offers() || item.relation == Relation::Behind;
+            let tells = self.direction.offers() || item.ancestry == Ancestry::Behind;
             SenderLine::Timeline {
                 tjp: tjp.clone(),
                 tip: item.mine.clone().filter(|_| tells),

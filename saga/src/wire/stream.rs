@@ -6,7 +6,7 @@
 
 use super::members::{DecodeError, Members, Problem};
 use crate::error::{Breach, SagaError};
-use ibgib::timeline::Relation;
+use ibgib::timeline::Ancestry;
 use ibgib::{Addr, Map, Mode, Value, object};
 use sha2::{Digest, Sha256};
 
@@ -90,8 +90,8 @@ pub struct ReceiverLine {
 /// How a timeline stands at the receiver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// The receiver's tip, before the saga, relates so to the one that the sender named.
-    Related(Relation),
+    /// The receiver has it: how its tip, before the saga, stood to the one that the sender named.
+    Known(Ancestry),
     /// The receiver did not know the timeline, or lacked the constant.
     Unknown,
     /// This one fails, and why; the others go on.
@@ -102,10 +102,10 @@ impl Status {
     /// The text on the wire.
     pub fn as_str(&self) -> &'static str {
         match self {
-            Self::Related(Relation::Same) => "same",
-            Self::Related(Relation::Behind) => "behind",
-            Self::Related(Relation::Ahead) => "ahead",
-            Self::Related(Relation::Diverged) => "diverged",
+            Self::Known(Ancestry::Same) => "same",
+            Self::Known(Ancestry::Behind) => "behind",
+            Self::Known(Ancestry::Ahead) => "ahead",
+            Self::Known(Ancestry::Diverged) => "diverged",
             Self::Unknown => "unknown",
             Self::Refused(_) => "refused",
         }
@@ -127,10 +127,10 @@ impl Line for ReceiverLine {
 
     fn read(members: Members<'_>) -> Result<Self, DecodeError> {
         let status = match members.text("status")? {
-            "same" => Status::Related(Relation::Same),
-            "behind" => Status::Related(Relation::Behind),
-            "ahead" => Status::Related(Relation::Ahead),
-            "diverged" => Status::Related(Relation::Diverged),
+            "same" => Status::Known(Ancestry::Same),
+            "behind" => Status::Known(Ancestry::Behind),
+            "ahead" => Status::Known(Ancestry::Ahead),
+            "diverged" => Status::Known(Ancestry::Diverged),
             "unknown" => Status::Unknown,
             "refused" => Status::Refused(members.text("why")?.to_owned()),
             other => return Err(members.error("status", Problem::Invalid(format!("unknown status {other:?}")))),

@@ -1,6 +1,6 @@
 //! A toy world for the machines: two spaces in memory, whose timelines only ever grow at their end.
 
-use ibgib::timeline::Relation;
+use ibgib::timeline::Ancestry;
 use ibgib::{Addr, IbGib, Map, Value, Verified, object, strings};
 use ibgib_keystone::{Chain, Claim, Entropy, Secret, SignOpts, VERB_CONNECT, VERB_SYNC, config};
 use ibgib_saga::{
@@ -125,13 +125,13 @@ impl World {
         out
     }
 
-    fn relate(&self, mine: &Addr, theirs: &Addr) -> Relation {
+    fn ancestry(&self, mine: &Addr, theirs: &Addr) -> Ancestry {
         let under = |a: &Addr, b: &Addr| self.reach(std::slice::from_ref(b), &HashSet::new(), false).contains(a);
         match (mine == theirs, under(theirs, mine), under(mine, theirs)) {
-            (true, ..) => Relation::Same,
-            (_, true, _) => Relation::Ahead,
-            (_, _, true) => Relation::Behind,
-            _ => Relation::Diverged,
+            (true, ..) => Ancestry::Same,
+            (_, true, _) => Ancestry::Ahead,
+            (_, _, true) => Ancestry::Behind,
+            _ => Ancestry::Diverged,
         }
     }
 
@@ -176,11 +176,11 @@ impl World {
                 pairs
                     .iter()
                     .map(|pair| match (&pair.mine, &pair.theirs) {
-                        (a, b) if a == b => Some(Relation::Same),
-                        (Some(_), None) => Some(Relation::Ahead),
-                        (None, _) => Some(Relation::Behind),
+                        (a, b) if a == b => Some(Ancestry::Same),
+                        (Some(_), None) => Some(Ancestry::Ahead),
+                        (None, _) => Some(Ancestry::Behind),
                         (Some(_), Some(theirs)) if !self.nodes.contains_key(theirs) => None,
-                        (Some(mine), Some(theirs)) => Some(self.relate(mine, theirs)),
+                        (Some(mine), Some(theirs)) => Some(self.ancestry(mine, theirs)),
                     })
                     .collect(),
             ),
@@ -276,29 +276,29 @@ impl World {
                 SenderLine::Want(addr) => send.push(addr),
                 SenderLine::Constant(addr) => {
                     let here = self.nodes.contains_key(&addr);
-                    let status = if here { Status::Related(Relation::Same) } else { Status::Unknown };
+                    let status = if here { Status::Known(Ancestry::Same) } else { Status::Unknown };
                     commit &= self.knows(&addr);
                     statuses.push(ReceiverLine { tip: Some(addr.clone()), tjp: addr, status });
                 }
                 SenderLine::Timeline { tjp, tip, .. } => {
                     let mine = self.tips.get(&tjp).cloned();
                     let status = match (&mine, &tip) {
-                        (Some(_), None) => Status::Related(Relation::Ahead),
+                        (Some(_), None) => Status::Known(Ancestry::Ahead),
                         (_, Some(tip)) if !self.knows(tip) => {
                             commit = false;
-                            if mine.is_some() { Status::Related(Relation::Behind) } else { Status::Unknown }
+                            if mine.is_some() { Status::Known(Ancestry::Behind) } else { Status::Unknown }
                         }
                         (None, _) => Status::Unknown,
-                        (Some(mine), Some(tip)) => match self.relate(mine, tip) {
-                            Relation::Diverged if evaluate.is_init => {
+                        (Some(mine), Some(tip)) => match self.ancestry(mine, tip) {
+                            Ancestry::Diverged if evaluate.is_init => {
                                 commit = false;
-                                Status::Related(Relation::Diverged)
+                                Status::Known(Ancestry::Diverged)
                             }
-                            Relation::Diverged => Status::Refused("this world does not merge".to_owned()),
-                            relation => Status::Related(relation),
+                            Ancestry::Diverged => Status::Refused("this world does not merge".to_owned()),
+                            ancestry => Status::Known(ancestry),
                         },
                     };
-                    let takes = commit && matches!(status, Status::Related(Relation::Behind) | Status::Unknown);
+                    let takes = commit && matches!(status, Status::Known(Ancestry::Behind) | Status::Unknown);
                     let tip = if takes { tip } else { mine };
                     self.planned.extend(tip.clone().filter(|_| takes).map(|tip| (tjp.clone(), tip)));
                     statuses.push(ReceiverLine { tjp, status, tip });

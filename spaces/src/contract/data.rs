@@ -6,7 +6,7 @@ use crate::history::{self, Overlay};
 use crate::rules::Commit;
 use crate::space::Space;
 use crate::tip::{Advance, Tip};
-use ibgib::transform::{self, ForkOpts, Moment, Mut8Opts, TjpOpts, Transformed, linked};
+use ibgib::transform::{self, ForkOpts, Moment, Mut8Opts, Transformed, linked};
 use ibgib::{Addr, IbGib, Map, Value, Verified, strings};
 use ibgib_keystone::{Entropy, Secret, Signed, config};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -44,14 +44,7 @@ fn moment() -> Moment {
 
 /// The first frame of a timeline.
 pub(super) fn born(ib: &str) -> Result<Transformed, Found> {
-    let opts = ForkOpts {
-        dest_ib: Some(ib.to_owned()),
-        tjp: Some(TjpOpts { uuid: true, timestamp: true }),
-        dna: true,
-        n_counter: true,
-        linked_rel8ns: linked(),
-        ..ForkOpts::default()
-    };
+    let opts = ForkOpts::timeline(ib);
     Ok(transform::fork(&IbGib::primitive("root")?, &opts, &moment())?)
 }
 

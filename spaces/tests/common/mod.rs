@@ -1,7 +1,7 @@
 //! Timelines made without clock and entropy, and how a careful caller edits them.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
-use ibgib::transform::{self, ForkOpts, Moment, Mut8Opts, TjpOpts, Transformed, linked};
+use ibgib::transform::{self, ForkOpts, Moment, Mut8Opts, Transformed, linked};
 use ibgib::{Addr, IbGib, Map, Value, Verified};
 use ibgib_spaces::history::{Overlay, advance};
 use ibgib_spaces::{Advance, Commit, Space};
@@ -14,14 +14,7 @@ fn moment(seed: u64) -> Moment {
 
 /// The first frame of a timeline.
 pub(crate) fn born(ib: &str) -> Transformed {
-    let opts = ForkOpts {
-        dest_ib: Some(ib.to_owned()),
-        tjp: Some(TjpOpts { uuid: true, timestamp: true }),
-        dna: true,
-        n_counter: true,
-        linked_rel8ns: linked(),
-        ..ForkOpts::default()
-    };
+    let opts = ForkOpts::timeline(ib);
     transform::fork(&IbGib::primitive("root").unwrap(), &opts, &moment(0)).unwrap()
 }
 

@@ -6,7 +6,7 @@ use crate::leads::Leads;
 use crate::session::SessionSigner;
 use crate::view::{Publishable, View, commit_error, space_error};
 use async_trait::async_trait;
-use ibgib::timeline::Relation;
+use ibgib::timeline::Ancestry;
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_keystone::KeystoneError;
 use ibgib_saga::{
@@ -141,7 +141,7 @@ impl SenderDesk {
         Ok(OwnTips { tips, constants, empty: false })
     }
 
-    async fn compare(&self, pairs: Vec<TipPair>) -> Result<Vec<Option<Relation>>, SagaError> {
+    async fn compare(&self, pairs: Vec<TipPair>) -> Result<Vec<Option<Ancestry>>, SagaError> {
         let mut view = View::new(&*self.space, OWNER);
         let mut out = Vec::with_capacity(pairs.len());
         let theirs: Vec<Addr> = pairs.iter().filter_map(|pair| pair.theirs.clone()).collect();
@@ -149,10 +149,12 @@ impl SenderDesk {
         let known: HashSet<Addr> = theirs.into_iter().zip(known).filter(|(_, k)| *k).map(|(a, _)| a).collect();
         for TipPair { mine, theirs, .. } in pairs {
             out.push(match (mine, theirs) {
-                (a, b) if a == b => Some(Relation::Same),
-                (Some(_), None) => Some(Relation::Ahead),
-                (None, _) => Some(Relation::Behind),
-                (Some(mine), Some(theirs)) if known.contains(&theirs) => view.history.relate(&mine, &theirs).await.ok(),
+                (a, b) if a == b => Some(Ancestry::Same),
+                (Some(_), None) => Some(Ancestry::Ahead),
+                (None, _) => Some(Ancestry::Behind),
+                (Some(mine), Some(theirs)) if known.contains(&theirs) => {
+                    view.history.ancestry(&mine, &theirs).await.ok()
+                }
                 (Some(_), Some(_)) => None,
             });
             view.history.forget();
@@ -327,9 +329,9 @@ fn happened(
 ) -> (Action, Option<String>) {
     let took_ours = match status {
         Status::Refused(why) => return (Action::Refused, Some(why.clone())),
-        Status::Related(Relation::Diverged) if direction.adopts() => return (Action::Merged, None),
+        Status::Known(Ancestry::Diverged) if direction.adopts() => return (Action::Merged, None),
         // The receiver merged, and we do not take what it made.
-        Status::Related(relation) => matches!(relation, Relation::Behind | Relation::Diverged),
+        Status::Known(ancestry) => matches!(ancestry, Ancestry::Behind | Ancestry::Diverged),
         Status::Unknown => before.is_some(),
     };
     let action = if merged_here {

@@ -6,7 +6,7 @@ use crate::entropy::{OsEntropy, now_ms, random_hex};
 use crate::identity;
 use crate::session::Details;
 use crate::view::{Publishable, View, commit_error, space_error};
-use ibgib::timeline::Relation;
+use ibgib::timeline::Ancestry;
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_keystone::{Step, VERB_CONNECT};
 use ibgib_saga::{
@@ -237,7 +237,7 @@ impl ReceiverDesk {
                 SenderLine::Want(addr) => wants.push(addr),
                 SenderLine::Constant(addr) => {
                     let status = match self.constant(&view, &addr, &staged, &mut plan).await? {
-                        Constant::Here => Status::Related(Relation::Same),
+                        Constant::Here => Status::Known(Ancestry::Same),
                         Constant::Planned => Status::Unknown,
                         Constant::Refused(_) if !evaluate.commit || evaluate.is_init => {
                             complete = false;
@@ -256,13 +256,13 @@ impl ReceiverDesk {
                     let found = self.timeline(&mut view, &tjp, tip.as_ref(), mine.as_ref(), &staged, &mut plan).await?;
                     let mut answer = mine.clone();
                     let status = match found {
-                        Found::Status(status) => status,
-                        Found::Forward(status, advance) => {
+                        Verdict::Status(status) => status,
+                        Verdict::Forward(status, advance) => {
                             answer = Some(advance.to().clone());
                             plan.draft.commit.tips.push(advance.into());
                             status
                         }
-                        Found::Diverged(addrs) => {
+                        Verdict::Diverged(addrs) => {
                             diverged = true;
                             if evaluate.commit && !evaluate.is_init {
                                 let heads = tip.as_slice();
@@ -270,20 +270,20 @@ impl ReceiverDesk {
                                     Ok(led) => {
                                         plan.publish.extend(addrs);
                                         answer = led.tip;
-                                        Status::Related(Relation::Diverged)
+                                        Status::Known(Ancestry::Diverged)
                                     }
                                     Err(error) => Status::Refused(error.to_string()),
                                 }
                             } else {
-                                Status::Related(Relation::Diverged)
+                                Status::Known(Ancestry::Diverged)
                             }
                         }
                         // On `init` the nodes may simply not have been sent yet.
-                        Found::Lacking(_) if evaluate.is_init || !evaluate.commit => {
+                        Verdict::Lacking(_) if evaluate.is_init || !evaluate.commit => {
                             complete = false;
-                            if mine.is_some() { Status::Related(Relation::Behind) } else { Status::Unknown }
+                            if mine.is_some() { Status::Known(Ancestry::Behind) } else { Status::Unknown }
                         }
-                        Found::Lacking(why) | Found::Refused(why) => Status::Refused(why),
+                        Verdict::Lacking(why) | Verdict::Refused(why) => Status::Refused(why),
                     };
                     let is_refused = matches!(status, Status::Refused(_));
                     refused |= is_refused;
@@ -364,48 +364,48 @@ impl ReceiverDesk {
         mine: Option<&Addr>,
         staged: &HashSet<Addr>,
         plan: &mut Plan,
-    ) -> Result<Found, SagaError> {
+    ) -> Result<Verdict, SagaError> {
         if Kind::of(tjp) != Kind::Living {
-            return Ok(Found::Refused("keystones and transcripts move by their own rules".into()));
+            return Ok(Verdict::Refused("keystones and transcripts move by their own rules".into()));
         }
         let Some(tip) = tip else {
             // A constant may be asked for under its own address.
-            return Ok(Found::Status(if mine.is_some() { Status::Related(Relation::Ahead) } else { Status::Unknown }));
+            return Ok(Verdict::Status(if mine.is_some() { Status::Known(Ancestry::Ahead) } else { Status::Unknown }));
         };
         if mine == Some(tip) {
-            return Ok(Found::Status(Status::Related(Relation::Same)));
+            return Ok(Verdict::Status(Status::Known(Ancestry::Same)));
         }
         let Some(node) = view.get(tip).await? else {
-            return Ok(Found::Lacking(format!("{tip} was not sent")));
+            return Ok(Verdict::Lacking(format!("{tip} was not sent")));
         };
         if node.tjp().as_ref() != Some(tjp) {
-            return Ok(Found::Refused(format!("{tip} is not a frame of {tjp}")));
+            return Ok(Verdict::Refused(format!("{tip} is not a frame of {tjp}")));
         }
         let addrs = match view.publishable(tip, staged, &plan.publish).await? {
             Publishable::All(addrs) => addrs,
             Publishable::Lacks { addr, from } => {
-                return Ok(Found::Lacking(format!("{addr} is missing, {from} relates to it")));
+                return Ok(Verdict::Lacking(format!("{addr} is missing, {from} relates to it")));
             }
-            Publishable::Stuck { addr, from } => return Ok(Found::Refused(stuck(&addr, &from))),
+            Publishable::Stuck { addr, from } => return Ok(Verdict::Refused(stuck(&addr, &from))),
         };
-        let relation = match mine {
-            None => Ok(Relation::Behind),
-            Some(mine) => view.history.relate(mine, tip).await,
+        let ancestry = match mine {
+            None => Ok(Ancestry::Behind),
+            Some(mine) => view.history.ancestry(mine, tip).await,
         };
-        match relation {
-            Err(error) => Ok(Found::Refused(error.to_string())),
-            Ok(Relation::Same) => Ok(Found::Status(Status::Related(Relation::Same))),
-            Ok(Relation::Ahead) => {
+        match ancestry {
+            Err(error) => Ok(Verdict::Refused(error.to_string())),
+            Ok(Ancestry::Same) => Ok(Verdict::Status(Status::Known(Ancestry::Same))),
+            Ok(Ancestry::Ahead) => {
                 plan.publish.extend(addrs);
-                Ok(Found::Status(Status::Related(Relation::Ahead)))
+                Ok(Verdict::Status(Status::Known(Ancestry::Ahead)))
             }
-            Ok(Relation::Diverged) => Ok(Found::Diverged(addrs)),
-            Ok(Relation::Behind) => match view.history.advance(mine, tip).await {
-                Err(error) => Ok(Found::Refused(error.to_string())),
+            Ok(Ancestry::Diverged) => Ok(Verdict::Diverged(addrs)),
+            Ok(Ancestry::Behind) => match view.history.advance(mine, tip).await {
+                Err(error) => Ok(Verdict::Refused(error.to_string())),
                 Ok(advance) => {
                     plan.publish.extend(addrs);
-                    let status = if mine.is_some() { Status::Related(Relation::Behind) } else { Status::Unknown };
-                    Ok(Found::Forward(status, advance))
+                    let status = if mine.is_some() { Status::Known(Ancestry::Behind) } else { Status::Unknown };
+                    Ok(Verdict::Forward(status, advance))
                 }
             },
         }
@@ -463,7 +463,8 @@ enum Constant {
     Refused(String),
 }
 
-enum Found {
+/// How a timeline that the sender names stands here.
+enum Verdict {
     Status(Status),
     Forward(Status, ibgib::timeline::Advance),
     /// With the nodes that its merge needs published.

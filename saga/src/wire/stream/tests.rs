@@ -16,8 +16,8 @@ fn every_line_is_read_as_it_was_written() {
     for line in senders {
         assert_eq!(SenderLine::parse(&line.to_json()).unwrap(), line);
     }
-    let relations = [Relation::Same, Relation::Behind, Relation::Ahead, Relation::Diverged].map(Status::Related);
-    for status in relations.into_iter().chain([Status::Unknown, Status::Refused("why".into())]) {
+    let known = [Ancestry::Same, Ancestry::Behind, Ancestry::Ahead, Ancestry::Diverged].map(Status::Known);
+    for status in known.into_iter().chain([Status::Unknown, Status::Refused("why".into())]) {
         for tip in [None, Some(addr())] {
             let line = ReceiverLine { tjp: addr(), status: status.clone(), tip };
             assert_eq!(ReceiverLine::parse(&line.to_json()).unwrap(), line);

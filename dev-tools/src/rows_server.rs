@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 pub(crate) const NAME: &str = "rows";
 
 /// The rows' server. It listens from the first press on.
-pub(crate) struct Stage {
+pub(crate) struct RowsServer {
     host: Arc<Host>,
     server: Mutex<Serving>,
 }
@@ -26,7 +26,7 @@ enum Serving {
     Closed,
 }
 
-impl Stage {
+impl RowsServer {
     pub(crate) fn new(limits: Limits) -> Self {
         // Only the rows' own identities are let in, each as it registers.
         let policy = Policy::Allow(HashSet::new());
