@@ -4,8 +4,8 @@
 //! them in commits that happen whole or not at all. It refuses what would leave it with gaps or lies: a node whose graph
 //! is not there, a tip that moves without a proof, a move from where the tip no longer is.
 //!
-//! * [`Space`] is what its users call. [`MemorySpace`] keeps it in memory, [`DurableSpace`] in one embedded file (feature
-//!   `redb`, on by default).
+//! * [`Space`] is what its users call. [`MemorySpace`] keeps it in memory, [`DurableSpace`] in one embedded file, and
+//!   [`SegmentSpace`] in an append-only log, which takes less room and time (feature `redb`, on by default, for both).
 //! * A [`Store`] is what keeps the bytes: whoever writes one, small as it is, has a space. The [`rules`] are the same
 //!   over all of them, and the [`contract`] checks the promises on any.
 //! * [`history`] relates, merges and advances timelines; [`settle`] is how everybody commits who races with others for
@@ -39,6 +39,8 @@ mod memory;
 mod redb;
 pub mod repair;
 pub mod rules;
+#[cfg(feature = "redb")]
+mod segments;
 pub mod settle;
 mod space;
 pub mod store;
@@ -52,6 +54,8 @@ pub use error::{CommitError, SpaceError};
 pub use fsck::{Fsck, fsck};
 pub use memory::MemorySpace;
 pub use rules::Commit;
+#[cfg(feature = "redb")]
+pub use segments::SegmentSpace;
 pub use space::{Changes, Space};
 pub use store::{Store, View};
 pub use tip::{Advance, Kind, Tip};

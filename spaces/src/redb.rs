@@ -20,6 +20,8 @@ mod view;
 mod write;
 
 pub use file::FILE;
+pub(crate) use tables::fail;
+pub(crate) use view::Table as LazyTable;
 
 use crate::error::SpaceError;
 use crate::store::{Batch, Store, View, Written};

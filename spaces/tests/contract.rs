@@ -1,6 +1,6 @@
-//! Both spaces keep every promise of the contract, one test each, and the durable one keeps what it has.
+//! All spaces keep every promise of the contract, one test each, and the durable ones keep what they have.
 
-use ibgib_spaces::{Commit, DurableSpace, MemorySpace, Space, SpaceError, Store, contract, each_promise};
+use ibgib_spaces::{Commit, DurableSpace, MemorySpace, SegmentSpace, Space, SpaceError, Store, contract, each_promise};
 use std::sync::{Arc, Barrier};
 use std::task::{Context, Poll, Waker};
 
@@ -29,6 +29,19 @@ macro_rules! durable {
     };
 }
 
+macro_rules! segments {
+    ($($promise:ident,)*) => {
+        mod segments {
+            use super::*;
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $promise() {
+                let dir = tempfile::tempdir().unwrap();
+                contract::$promise(Arc::new(SegmentSpace::create(dir.path()).unwrap())).await.unwrap();
+            })*
+        }
+    };
+}
+
 macro_rules! names {
     ($($promise:ident,)*) => {
         const NAMES: &[&str] = &[$(stringify!($promise)),*];
@@ -37,6 +50,7 @@ macro_rules! names {
 
 each_promise!(memory);
 each_promise!(durable);
+each_promise!(segments);
 each_promise!(names);
 
 #[test]
@@ -90,5 +104,29 @@ fn of_those_who_make_one_store_at_once_one_has_it_and_the_others_are_locked_out(
         drop(ours);
         let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, [ibgib_spaces::FILE]);
+    }
+}
+
+#[test]
+fn of_those_who_make_one_log_at_once_one_has_it_and_the_others_are_locked_out() {
+    for _ in 0..60 {
+        let dir = tempfile::tempdir().unwrap();
+        let start = Barrier::new(4);
+        let opened: Vec<_> = std::thread::scope(|scope| {
+            let come = || {
+                start.wait();
+                SegmentSpace::open_or_create(dir.path())
+            };
+            let all: Vec<_> = (0..4).map(|_| scope.spawn(come)).collect();
+            all.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        let (ours, others): (Vec<_>, Vec<_>) = opened.into_iter().partition(Result::is_ok);
+        assert_eq!((ours.len(), others.len()), (1, 3));
+        assert!(others.iter().all(|other| matches!(other, Err(SpaceError::Locked(_)))), "{others:?}");
+        drop(ours);
+        let mut names: Vec<_> =
+            std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["index.redb", "log"]);
     }
 }

@@ -4,7 +4,7 @@ mod common;
 
 use common::{Random, born, newest, number, set, step};
 use ibgib::Addr;
-use ibgib_spaces::{Commit, DurableSpace, Follow, Space, SpaceError, Store, fsck};
+use ibgib_spaces::{Commit, DurableSpace, Follow, SegmentSpace, Space, SpaceError, fsck};
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -22,18 +22,17 @@ fn child_dir() -> Option<PathBuf> {
 
 /// Commits until it is killed. Each commit moves the tip, sets a record to the frame's count, publishes a stone
 /// staged just before, and stages one that nobody publishes.
-async fn commit_for_ever(dir: &Path) {
-    let space = DurableSpace::open_or_create(dir).unwrap();
+async fn commit_for_ever(space: &dyn Space) {
     let first = born("counter");
     let tjp = first.frame.addr().clone();
     if space.tip(&tjp).await.unwrap().is_none() {
-        space.commit(step(&space, None, &first).await).await.unwrap();
+        space.commit(step(space, None, &first).await).await.unwrap();
     }
     loop {
-        let now = newest(&space, &tjp).await;
+        let now = newest(space, &tjp).await;
         let count = number(&now, "count") + 1;
         let next = set(&now, "count", count);
-        let mut commit = step(&space, Some(now.addr()), &next).await;
+        let mut commit = step(space, Some(now.addr()), &next).await;
         let (staged, never) = (born(&format!("staged {count}")).dnas, born(&format!("never {count}")).dnas);
         space.stage("child", &staged).await.unwrap();
         space.stage("nobody", &never).await.unwrap();
@@ -48,9 +47,9 @@ async fn commit_for_ever(dir: &Path) {
 
 /// Starts this test as a child, kills it after `lines` acknowledged commits and a little more, and answers what it
 /// acknowledged: revision, count, address.
-fn run_and_kill(dir: &Path, lines: usize, more: Duration) -> Vec<(u64, u32, Addr)> {
+fn run_and_kill(test: &str, dir: &Path, lines: usize, more: Duration) -> Vec<(u64, u32, Addr)> {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "what_was_acknowledged_outlives_a_kill", "--nocapture"])
+        .args(["--exact", test, "--nocapture"])
         .env(DIR, dir)
         .stdout(Stdio::piped())
         .spawn()
@@ -83,7 +82,7 @@ fn run_and_kill(dir: &Path, lines: usize, more: Duration) -> Vec<(u64, u32, Addr
     acknowledged
 }
 
-async fn check(space: &DurableSpace, tjp: &Addr, acknowledged: &[(u64, u32, Addr)]) {
+async fn check(space: &dyn Space, tjp: &Addr, acknowledged: &[(u64, u32, Addr)]) {
     let report = fsck(space).await.unwrap();
     assert!(report.is_clean(), "{report:?}");
     let tip = newest(space, tjp).await;
@@ -112,36 +111,61 @@ async fn check(space: &DurableSpace, tjp: &Addr, acknowledged: &[(u64, u32, Addr
     assert_eq!(changes.tips.iter().map(|t| &t.addr).collect::<Vec<_>>(), [tip.addr()]);
 }
 
-#[tokio::test]
-async fn what_was_acknowledged_outlives_a_kill() {
-    if let Some(dir) = child_dir() {
-        return commit_for_ever(&dir).await;
-    }
+/// Kills a child of this test again and again, and looks at what it left.
+async fn kill_often(test: &str, open: impl Fn(&Path) -> Box<dyn Space>) {
     let dir = tempfile::tempdir().unwrap();
     let tjp = born("counter").frame.addr().clone();
     let mut random = Random(20);
     let mut all = Vec::new();
     for _ in 0..KILLS {
         let more = Duration::from_micros(random.below(4000) as u64);
-        all.extend(run_and_kill(dir.path(), 1 + random.below(6), more));
-        let space = DurableSpace::open(dir.path()).unwrap();
-        check(&space, &tjp, &all).await;
+        all.extend(run_and_kill(test, dir.path(), 1 + random.below(6), more));
+        check(&*open(dir.path()), &tjp, &all).await;
     }
     // And it goes on.
-    let space = DurableSpace::open(dir.path()).unwrap();
-    let now = newest(&space, &tjp).await;
+    let space = open(dir.path());
+    let now = newest(&*space, &tjp).await;
     let next = set(&now, "count", number(&now, "count") + 1);
-    let commit = step(&space, Some(now.addr()), &next).await;
+    let commit = step(&*space, Some(now.addr()), &next).await;
     space.commit(Commit { records: Vec::new(), ..commit }).await.unwrap();
     assert!(all.len() as u64 >= KILLS);
 }
 
 #[tokio::test]
+async fn what_was_acknowledged_outlives_a_kill() {
+    match child_dir() {
+        Some(dir) => commit_for_ever(&DurableSpace::open_or_create(&dir).unwrap()).await,
+        None => {
+            let open = |dir: &Path| Box::new(DurableSpace::open(dir).unwrap()) as _;
+            kill_often("what_was_acknowledged_outlives_a_kill", open).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_the_log_acknowledged_outlives_a_kill() {
+    match child_dir() {
+        Some(dir) => commit_for_ever(&SegmentSpace::open_or_create(&dir).unwrap()).await,
+        None => {
+            let open = |dir: &Path| Box::new(SegmentSpace::open(dir).unwrap()) as _;
+            kill_often("what_the_log_acknowledged_outlives_a_kill", open).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_open_store_is_locked_and_a_killed_ones_lock_is_gone() {
-    let dir = tempfile::tempdir().unwrap();
-    run_and_kill(dir.path(), 1, Duration::ZERO);
-    let space = DurableSpace::open(dir.path()).unwrap();
+    let (dir, log) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    run_and_kill("what_was_acknowledged_outlives_a_kill", dir.path(), 1, Duration::ZERO);
+    run_and_kill("what_the_log_acknowledged_outlives_a_kill", log.path(), 1, Duration::ZERO);
+    let (space, segments) = (DurableSpace::open(dir.path()).unwrap(), SegmentSpace::open(log.path()).unwrap());
     assert!(matches!(DurableSpace::open(dir.path()), Err(SpaceError::Locked(_))));
-    drop(space);
+    assert!(matches!(SegmentSpace::open(log.path()), Err(SpaceError::Locked(_))));
+    assert!(matches!(SegmentSpace::open_read_only(log.path()), Err(SpaceError::Locked(_))));
+    drop((space, segments));
     DurableSpace::open(dir.path()).unwrap();
+    let reader = SegmentSpace::open_read_only(log.path()).unwrap();
+    assert!(matches!(SegmentSpace::open(log.path()), Err(SpaceError::Locked(_))));
+    drop(reader);
+    SegmentSpace::open(log.path()).unwrap();
 }

@@ -18,7 +18,7 @@ pub(super) const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::ne
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 
 /// Any failure of the engine.
-pub(super) fn fail(error: impl Into<redb::Error>) -> SpaceError {
+pub(crate) fn fail(error: impl Into<redb::Error>) -> SpaceError {
     match error.into() {
         redb::Error::Io(e) => match e.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {

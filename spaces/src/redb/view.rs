@@ -137,17 +137,17 @@ impl View for DurableView {
 }
 
 /// A table that is opened when it is first needed: most views need one or two.
-struct Table<K: redb::Key + 'static, V: redb::Value + 'static> {
+pub(crate) struct Table<K: redb::Key + 'static, V: redb::Value + 'static> {
     definition: TableDefinition<'static, K, V>,
     opened: OnceLock<ReadOnlyTable<K, V>>,
 }
 
 impl<K: redb::Key + 'static, V: redb::Value + 'static> Table<K, V> {
-    fn new(definition: TableDefinition<'static, K, V>) -> Self {
+    pub(crate) fn new(definition: TableDefinition<'static, K, V>) -> Self {
         Self { definition, opened: OnceLock::new() }
     }
 
-    fn open(&self, txn: &ReadTransaction) -> Result<&ReadOnlyTable<K, V>, SpaceError> {
+    pub(crate) fn open(&self, txn: &ReadTransaction) -> Result<&ReadOnlyTable<K, V>, SpaceError> {
         if let Some(table) = self.opened.get() {
             return Ok(table);
         }

@@ -1,0 +1,255 @@
+//! The durable space over an append-only log: what is written is added to a file and is durable once that is on the disk,
+//! and an index beside it tells where each node stands.
+//!
+//! * `log/` is the store ([`log`], [`block`], [`record`]): nodes in the order in which they came, compressed beside the
+//!   frames before them, and for each write what it committed.
+//! * `index.redb` follows from it ([`index`]). It is brought to the disk now and then only: what it lacks is read from the
+//!   log when the store is opened, and all of it, when it is lost or damaged.
+//! * What is staged is in the log, and in memory where it stands ([`staged`]).
+//!
+//! Writers that come at the same time are written together: one wait for the disk serves all of them.
+
+mod block;
+mod bytes;
+mod core;
+mod index;
+mod log;
+mod record;
+mod staged;
+mod view;
+
+use self::core::{Core, Job};
+use crate::error::SpaceError;
+use crate::store::{Batch, Store, View, Written};
+use async_trait::async_trait;
+use ibgib::{IbGib, Verified};
+use std::fmt;
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use tokio::sync::{oneshot, watch};
+
+/// A space in an append-only log, durable when a commit returns.
+pub struct SegmentSpace {
+    id: String,
+    opened: Arc<Opened>,
+    revision: watch::Sender<u64>,
+}
+
+impl fmt::Debug for SegmentSpace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SegmentSpace").field("path", &self.path()).finish_non_exhaustive()
+    }
+}
+
+impl SegmentSpace {
+    /// Makes a store in `dir`, which is made if it is not there.
+    ///
+    /// # Errors
+    /// [`SpaceError::Io`] when there is one already; or the file system refuses.
+    pub fn create(dir: &Path) -> Result<Self, SpaceError> {
+        match lay_out(dir)? {
+            true => Self::open(dir),
+            false => Err(SpaceError::Io(format!("{} is there already", dir.join(core::LOG).display()))),
+        }
+    }
+
+    /// Opens the store in `dir`.
+    ///
+    /// # Errors
+    /// [`SpaceError::NotFound`], [`SpaceError::Locked`] while another process has it open, [`SpaceError::Damaged`],
+    /// [`SpaceError::Permission`].
+    pub fn open(dir: &Path) -> Result<Self, SpaceError> {
+        Self::open_with(dir, true)
+    }
+
+    /// Opens the store in `dir` only to read, where it cannot be written to. Others may read it meanwhile, too.
+    ///
+    /// # Errors
+    /// As [`SegmentSpace::open`]; [`SpaceError::Damaged`] when a process that was killed left it and nobody has opened
+    /// it for writing since.
+    pub fn open_read_only(dir: &Path) -> Result<Self, SpaceError> {
+        Self::open_with(dir, false)
+    }
+
+    /// Opens the store in `dir`, making it if there is none.
+    ///
+    /// # Errors
+    /// As [`SegmentSpace::open`] and [`SegmentSpace::create`].
+    pub fn open_or_create(dir: &Path) -> Result<Self, SpaceError> {
+        match Self::open(dir) {
+            Err(SpaceError::NotFound(_)) => {
+                lay_out(dir)?;
+                Self::open(dir)
+            }
+            other => other,
+        }
+    }
+
+    fn open_with(dir: &Path, to_write: bool) -> Result<Self, SpaceError> {
+        let (core, revision) = guarded(dir, || Core::open(dir, to_write))?;
+        let id = hex::encode(core.id());
+        let core = RwLock::new(Ok(Arc::new(core)));
+        let opened = Opened { dir: dir.to_owned(), core, opening: Mutex::new(()) };
+        Ok(Self { id, opened: Arc::new(opened), revision: watch::Sender::new(revision) })
+    }
+
+    /// The store's folder.
+    pub fn path(&self) -> &Path {
+        &self.opened.dir
+    }
+
+    async fn core(&self) -> Result<Arc<Core>, SpaceError> {
+        match self.opened.core() {
+            Some(core) => Ok(core),
+            None => {
+                let opened = Arc::clone(&self.opened);
+                blocking(move || opened.core_again()).await
+            }
+        }
+    }
+
+    /// Writing, on a thread for blocking work: it waits for other writers and for the disk.
+    async fn writing<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Core) -> Result<T, SpaceError> + Send + 'static,
+    ) -> Result<T, SpaceError> {
+        let (opened, core) = (Arc::clone(&self.opened), self.core().await?);
+        blocking(move || opened.work(&core, || work(&core))).await
+    }
+}
+
+#[async_trait]
+impl Store for SegmentSpace {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    async fn view(&self) -> Result<Box<dyn View + '_>, SpaceError> {
+        let core = self.core().await?;
+        Ok(Box::new(view::SegmentView::new(Arc::clone(&self.opened), core)?))
+    }
+
+    async fn write(&self, batch: Batch) -> Result<Written, SpaceError> {
+        let (done, told) = oneshot::channel();
+        self.writing(move |core| {
+            core.queue(Job { batch, done });
+            core.write_queued()
+        })
+        .await?;
+        // Whoever came first may have written this batch along with its own.
+        let written = told.await.unwrap_or(Err(SpaceError::Closed))?;
+        if let Written::Done(revision) = written {
+            // Whoever committed later may have told it earlier.
+            self.revision.send_if_modified(|r| {
+                let newer = revision > *r;
+                *r = (*r).max(revision);
+                newer
+            });
+        }
+        Ok(written)
+    }
+
+    async fn stage(&self, owner: &str, nodes: &[Verified<IbGib>]) -> Result<(), SpaceError> {
+        let (owner, nodes) = (owner.to_owned(), nodes.to_vec());
+        self.writing(move |core| core.stage(&owner, &nodes)).await
+    }
+
+    async fn unstage(&self, owner: &str) -> Result<(), SpaceError> {
+        let owner = owner.to_owned();
+        self.writing(move |core| core.unstage(&owner)).await
+    }
+
+    async fn changed(&self, since: u64) -> Result<u64, SpaceError> {
+        let mut revision = self.revision.subscribe();
+        let now = revision.wait_for(|r| *r > since).await.map_err(|_| SpaceError::Closed)?;
+        Ok(*now)
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SpaceError> + Send + 'static,
+) -> Result<T, SpaceError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(SpaceError::Closed))
+}
+
+/// The files, open or to be opened again: after a write failed (a full disk) nothing more is written until then, since
+/// only the log on the disk tells what happened.
+struct Opened {
+    dir: PathBuf,
+    /// Once it failed only whether it is still in use.
+    core: RwLock<Result<Arc<Core>, Weak<()>>>,
+    /// Held by whoever opens the files again.
+    opening: Mutex<()>,
+}
+
+impl Opened {
+    fn core(&self) -> Option<Arc<Core>> {
+        self.core.read().unwrap_or_else(PoisonError::into_inner).as_ref().ok().cloned()
+    }
+
+    /// The open files, opened again if they have to be. Blocks.
+    fn core_again(&self) -> Result<Arc<Core>, SpaceError> {
+        let _alone = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = match &*self.core.read().unwrap_or_else(PoisonError::into_inner) {
+            Ok(core) => return Ok(Arc::clone(core)),
+            Err(failed) => Weak::clone(failed),
+        };
+        // The files are locked until everybody who was using them has got his own error.
+        if failed.strong_count() > 0 {
+            return Err(SpaceError::Io("an earlier write failed; try again".into()));
+        }
+        let (core, _) = guarded(&self.dir, || Core::open(&self.dir, true))?;
+        let core = Arc::new(core);
+        *self.core.write().unwrap_or_else(PoisonError::into_inner) = Ok(Arc::clone(&core));
+        tracing::info!(path = %self.dir.display(), "the store was opened again after a failure");
+        Ok(core)
+    }
+
+    /// Does work; a panic of the index's engine is an error of this work. After a failure the files are opened again for
+    /// whoever comes next.
+    fn work<T>(&self, core: &Arc<Core>, work: impl FnOnce() -> Result<T, SpaceError>) -> Result<T, SpaceError> {
+        let done = guarded(&self.dir, work);
+        if core.has_failed() || matches!(done, Err(SpaceError::Full(_) | SpaceError::Io(_))) {
+            let mut now = self.core.write().unwrap_or_else(PoisonError::into_inner);
+            if now.as_ref().is_ok_and(|now| Arc::ptr_eq(now, core)) {
+                *now = Err(core.in_use());
+            }
+        }
+        done
+    }
+}
+
+/// Runs code of the index's engine; a panic is a damaged store, not the end of the process.
+fn guarded<T>(dir: &Path, work: impl FnOnce() -> Result<T, SpaceError>) -> Result<T, SpaceError> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(SpaceError::Damaged(format!("{}: the index could not go on", dir.display()))))
+}
+
+/// Lays an empty store out in `dir`, unless there is one. Answers whether it is ours: of those who come at once, one makes
+/// it.
+fn lay_out(dir: &Path) -> Result<bool, SpaceError> {
+    static NTH: AtomicU64 = AtomicU64::new(0);
+    let failed = |e: std::io::Error| log::io_error(dir, &e);
+    core::private_dir(dir).map_err(failed)?;
+    let place = dir.join(core::LOG);
+    if place.exists() {
+        return Ok(false);
+    }
+    // A power cut meanwhile must not leave half a store under its name.
+    let nth = NTH.fetch_add(1, Ordering::Relaxed);
+    let fresh = dir.join(format!(".{}.{}.{nth}", core::LOG, std::process::id()));
+    let _ = fs::remove_dir_all(&fresh);
+    core::private_dir(&fresh).map_err(failed)?;
+    let mut id = [0; 32];
+    getrandom::fill(&mut id).map_err(|e| SpaceError::Io(e.to_string()))?;
+    let made = log::Log::create(&fresh, id).map(drop);
+    // A folder never takes the place of one that has something in it.
+    let named = made.map(|()| fs::rename(&fresh, &place).is_ok());
+    let _ = fs::remove_dir_all(&fresh);
+    let ours = named?;
+    fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
+    if ours || place.exists() { Ok(ours) } else { Err(SpaceError::Io(format!("{} cannot be made", place.display()))) }
+}

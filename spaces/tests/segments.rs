@@ -1,0 +1,325 @@
+//! What the log promises when something goes wrong: the power goes in the middle of a write, the index is lost, late or
+//! damaged, the disk loses what it had.
+
+mod common;
+
+use common::{Random, born, newest, number, set, step};
+use ibgib::{Addr, IbGib, Verified};
+use ibgib_spaces::{Commit, CommitError, Follow, SegmentSpace, Space, SpaceError, Store, Tip, fsck, repair};
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const INDEX: &str = "index.redb";
+const SEGMENT: &str = "log/00000000.log";
+/// Where the first record of a segment stands, and how long the head of a record is.
+const FIRST: usize = 64;
+const HEAD: usize = 24;
+
+/// All that a store answers.
+#[derive(Clone, Debug, PartialEq)]
+struct State {
+    revision: u64,
+    count: u64,
+    nodes: Vec<Addr>,
+    tips: Vec<Tip>,
+    records: Vec<(String, Vec<u8>)>,
+    moved: Vec<Vec<Tip>>,
+    staged: BTreeMap<&'static str, Vec<Addr>>,
+}
+
+const OWNERS: [&str; 2] = ["one", "two"];
+
+async fn state(space: &dyn Space) -> State {
+    let revision = space.revision().await.unwrap();
+    let scanned = space.scan(None, usize::MAX).await.unwrap();
+    let nodes: Vec<Addr> = scanned.into_iter().map(|entry| entry.node.unwrap().addr().clone()).collect();
+    let mut moved = Vec::new();
+    for since in 0..=revision {
+        moved.push(space.changes(since).await.unwrap().tips);
+    }
+    let mut staged = BTreeMap::new();
+    for owner in OWNERS {
+        let mut addrs = space.staged_addrs(owner).await.unwrap();
+        addrs.sort();
+        assert!(space.staged(owner, &addrs).await.unwrap().iter().all(Option::is_some));
+        staged.insert(owner, addrs);
+    }
+    let (tips, records) = (space.tips(None).await.unwrap(), space.records("").await.unwrap());
+    State { revision, count: space.count().await.unwrap(), nodes, tips, records, moved, staged }
+}
+
+/// Edits, records, staged nodes that are published, forgotten, or left: whatever a random number says. After each step
+/// `look` is called.
+async fn play(space: &dyn Space, seed: u64, steps: usize, mut look: impl AsyncFnMut(&dyn Space)) {
+    let mut random = Random(seed);
+    let mut tjps: Vec<Addr> = Vec::new();
+    look(space).await;
+    for nth in 0..steps {
+        match random.below(7) {
+            0 | 1 => {
+                let first = born(&format!("note {nth}"));
+                space.commit(step(space, None, &first).await).await.unwrap();
+                tjps.push(first.frame.addr().clone());
+            }
+            2 | 3 if !tjps.is_empty() => {
+                let now = newest(space, &tjps[random.below(tjps.len())]).await;
+                let next = set(&now, "text", format!("{} of step {nth}", "some words ".repeat(random.below(40))));
+                let mut commit = step(space, Some(now.addr()), &next).await;
+                commit.records = vec![(format!("step/{}", random.below(5)), Some(vec![nth as u8; random.below(900)]))];
+                space.commit(commit).await.unwrap();
+            }
+            4 => {
+                let key = format!("step/{}", random.below(5));
+                space.commit(Commit { records: vec![(key, None)], ..Commit::default() }).await.unwrap();
+            }
+            5 => {
+                let nodes: Vec<Verified<IbGib>> =
+                    (0..1 + random.below(40)).flat_map(|i| born(&format!("staged {nth} {i}")).nodes()).collect();
+                space.stage(OWNERS[random.below(2)], &nodes).await.unwrap();
+            }
+            _ => {
+                let owner = OWNERS[random.below(2)];
+                let mut staged = space.staged_addrs(owner).await.unwrap();
+                if random.below(3) == 0 {
+                    space.unstage(owner).await.unwrap();
+                } else if !staged.is_empty() {
+                    // A graph is whole: frames of first generation need their dna only.
+                    staged.retain(|addr| addr.ib() == "fork" || random.below(2) == 0);
+                    space.commit(Commit { publish: Some((owner.into(), staged)), ..Commit::default() }).await.unwrap();
+                }
+            }
+        }
+        look(space).await;
+    }
+}
+
+/// The places of a segment's records, and where the last ends.
+fn records(log: &[u8]) -> Vec<usize> {
+    let (mut at, mut out) = (FIRST, vec![FIRST]);
+    while log.get(at..at + 4) == Some(b"ibRc") {
+        at += HEAD + u32::from_le_bytes(log[at + 4..at + 8].try_into().unwrap()) as usize;
+        out.push(at);
+    }
+    out
+}
+
+fn fresh() -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let space = dir.path().join("space");
+    (dir, space)
+}
+
+/// A store with this log and, if any, this index.
+fn laid_out(dir: &Path, log: &[u8], index: Option<&[u8]>) {
+    let _ = fs::remove_dir_all(dir);
+    fs::create_dir_all(dir.join("log")).unwrap();
+    fs::write(dir.join(SEGMENT), log).unwrap();
+    if let Some(index) = index {
+        fs::write(dir.join(INDEX), index).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_store_is_the_same_when_it_is_opened_again_with_and_without_its_index() {
+    for seed in 0..6 {
+        let (_dir, dir) = fresh();
+        let space = SegmentSpace::create(&dir).unwrap();
+        play(&space, seed, 60, async |_| {}).await;
+        let (id, before) = (space.id().to_owned(), state(&space).await);
+        drop(space);
+        for index in ["as it was", "lost", "damaged", "empty"] {
+            match index {
+                "lost" => fs::remove_file(dir.join(INDEX)).unwrap(),
+                "damaged" => {
+                    let mut bytes = fs::read(dir.join(INDEX)).unwrap();
+                    bytes[..4096].fill(0x5a);
+                    fs::write(dir.join(INDEX), bytes).unwrap();
+                }
+                "empty" => fs::write(dir.join(INDEX), b"").unwrap(),
+                _ => {}
+            }
+            let space = SegmentSpace::open(&dir).unwrap();
+            assert_eq!((space.id(), &state(&space).await), (id.as_str(), &before), "seed {seed}, index {index}");
+            assert!(fsck(&space).await.unwrap().is_clean());
+        }
+        let reader = SegmentSpace::open_read_only(&dir).unwrap();
+        assert_eq!(state(&reader).await, before);
+    }
+}
+
+/// The power goes at every point of the log: what is there then is what was there after the last whole record.
+#[tokio::test]
+async fn wherever_the_log_is_torn_it_ends_with_the_last_whole_record() {
+    let (_dir, dir) = fresh();
+    let space = SegmentSpace::create(&dir).unwrap();
+    // After each step: how long the log is, what the store answers, and the index as it is on the disk.
+    let mut states: Vec<(usize, State, Vec<u8>)> = Vec::new();
+    play(&space, 11, 40, async |space| {
+        let log = fs::read(dir.join(SEGMENT)).unwrap();
+        let end = *records(&log).last().unwrap();
+        states.push((end, state(space).await, fs::read(dir.join(INDEX)).unwrap()));
+    })
+    .await;
+    let log = fs::read(dir.join(SEGMENT)).unwrap();
+    drop(space);
+    let (_again, again) = fresh();
+    let mut random = Random(5);
+    let places = records(&log);
+    for (nth, window) in places.windows(2).enumerate() {
+        let (start, end) = (window[0], window[1]);
+        for torn in [0, 1, HEAD - 1, HEAD, HEAD + random.below(end - start - HEAD), end - start - 1] {
+            let mut bytes = log[..start + torn].to_vec();
+            // The rest of what was being written never came, or only zeros did.
+            bytes.resize(start + torn + random.below(2) * 5_000, 0);
+            // Where it ended with zeros anyway, it is whole.
+            let whole = if bytes.get(..end) == Some(&log[..end]) { end } else { start };
+            // A step may be there in part: then some of what it staged is staged.
+            let at = states.iter().rposition(|(len, ..)| *len <= whole).unwrap();
+            let (len, expected, index) = &states[at];
+            laid_out(&again, &bytes, (nth % 2 == 0).then_some(index));
+            let space = SegmentSpace::open(&again).unwrap();
+            let mut found = state(&space).await;
+            if whole > *len {
+                found.staged = expected.staged.clone();
+            }
+            assert_eq!(&found, expected, "record {nth}, cut at {torn}");
+            assert!(fsck(&space).await.unwrap().is_clean());
+            // And it goes on.
+            let first = born("after");
+            space.commit(step(&space, None, &first).await).await.unwrap();
+            let after = state(&space).await;
+            assert_eq!(after.revision, expected.revision + 1);
+            drop(space);
+            assert_eq!(state(&SegmentSpace::open(&again).unwrap()).await, after);
+        }
+    }
+    assert!(places.len() > 40, "{} records are too few", places.len());
+}
+
+/// What was told to be durable and is lost is told, not left out.
+#[tokio::test]
+async fn a_hole_in_what_was_durable_is_told() {
+    let (_dir, dir) = fresh();
+    let space = SegmentSpace::create(&dir).unwrap();
+    play(&space, 3, 30, async |_| {}).await;
+    drop(space);
+    let (log, index) = (fs::read(dir.join(SEGMENT)).unwrap(), fs::read(dir.join(INDEX)).unwrap());
+    let places = records(&log);
+    let hole = places[places.len() / 2];
+    let mut damaged = log.clone();
+    damaged[hole + HEAD] ^= 1;
+    laid_out(&dir, &damaged, None);
+    assert!(matches!(SegmentSpace::open(&dir), Err(SpaceError::Damaged(_))));
+    // The log is shorter than what the index knows of it.
+    laid_out(&dir, &log[..places[places.len() - 2]], Some(&index));
+    let told = SegmentSpace::open(&dir).unwrap_err();
+    assert!(matches!(&told, SpaceError::Damaged(why) if why.contains(INDEX)), "{told}");
+    fs::remove_file(dir.join(INDEX)).unwrap();
+    assert!(fsck(&SegmentSpace::open(&dir).unwrap()).await.unwrap().is_clean());
+    // A segment in the middle that is not there, or another store's.
+    laid_out(&dir, &log, None);
+    fs::write(dir.join("log/00000001.log"), &log).unwrap();
+    assert!(matches!(SegmentSpace::open(&dir), Err(SpaceError::Damaged(_))));
+    // One that was being made when the power went.
+    for torn in [&[][..], &[0; 64], &log[..30]] {
+        fs::write(dir.join("log/00000001.log"), torn).unwrap();
+        assert!(SegmentSpace::open(&dir).is_ok());
+        assert!(!dir.join("log/00000001.log").exists());
+    }
+}
+
+/// Bits that flip while the store is closed: whatever is answered has its address, and a good copy takes the place of what
+/// is damaged.
+#[tokio::test]
+async fn damaged_blocks_are_told_and_mended() {
+    let (_dir, dir) = fresh();
+    let space = SegmentSpace::create(&dir).unwrap();
+    play(&space, 8, 50, async |_| {}).await;
+    let before = state(&space).await;
+    let nodes: Vec<Verified<IbGib>> =
+        space.scan(None, usize::MAX).await.unwrap().into_iter().map(|entry| entry.node.unwrap()).collect();
+    drop(space);
+    let (log, index) = (fs::read(dir.join(SEGMENT)).unwrap(), fs::read(dir.join(INDEX)).unwrap());
+    let places = records(&log);
+    let mut told = 0;
+    // The last record is looked at when the store is opened.
+    for window in places[..places.len() - 1].windows(2).filter(|window| log[window[0] + 12] == 1) {
+        let mut damaged = log.clone();
+        damaged[window[0] + HEAD + (window[1] - window[0] - HEAD) / 2] ^= 0x10;
+        laid_out(&dir, &damaged, Some(&index));
+        // A block of what is still staged is read when the store is opened.
+        let Ok(space) = SegmentSpace::open(&dir) else { continue };
+        let found = repair::check(&space).await.unwrap();
+        told += found.corrupt.len();
+        if found.is_clean() {
+            continue;
+        }
+        repair::mend(&space, "mender", &nodes).await.unwrap();
+        assert!(fsck(&space).await.unwrap().is_clean());
+        assert_eq!(state(&space).await.nodes, before.nodes);
+        drop(space);
+        fs::remove_file(dir.join(INDEX)).unwrap();
+    }
+    assert!(told > 10, "only {told} nodes were told");
+}
+
+/// One text, edited often: the history takes little more than the text, and every frame is read back.
+#[tokio::test]
+async fn a_history_of_a_large_text_takes_little_more_than_the_text() {
+    let (_dir, dir) = fresh();
+    let space = SegmentSpace::create(&dir).unwrap();
+    let mut random = Random(1);
+    let mut lines: Vec<String> = (0..2_000).map(|n| format!("line {n}: {}", random.below(1 << 40))).collect();
+    let first = born("text");
+    let tjp = first.frame.addr().clone();
+    space.commit(step(&space, None, &first).await).await.unwrap();
+    for nth in 0..100 {
+        lines[random.below(2_000)] = format!("line of edit {nth}");
+        let now = newest(&space, &tjp).await;
+        let next = set(&now, "text", lines.join("\n"));
+        space.commit(step(&space, Some(now.addr()), &next).await).await.unwrap();
+    }
+    let tip = [space.tip(&tjp).await.unwrap().unwrap().addr];
+    drop(space);
+    let (text, log) = (lines.join("\n").len() as u64, fs::metadata(dir.join(SEGMENT)).unwrap().len());
+    assert!(log < 6 * text, "{log} bytes for a text of {text}");
+    let space = SegmentSpace::open(&dir).unwrap();
+    let history = space.reach(&tip, Follow::History, &HashSet::new(), usize::MAX).await.unwrap();
+    assert_eq!(history.len(), 101);
+    assert!(fsck(&space).await.unwrap().is_clean());
+}
+
+/// Writers that come together are written together, and each is told of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn writers_that_come_together_each_have_their_revision() {
+    let (_dir, dir) = fresh();
+    let space = std::sync::Arc::new(SegmentSpace::create(&dir).unwrap());
+    let counter = born("counter");
+    space.commit(step(&*space, None, &counter).await).await.unwrap();
+    let mut tasks = Vec::new();
+    for nth in 0..16 {
+        let (space, first) = (space.clone(), counter.frame.clone());
+        tasks.push(tokio::spawn(async move {
+            let own = born(&format!("own {nth}"));
+            let mut revisions = vec![space.commit(step(&*space, None, &own).await).await.unwrap()];
+            // Of those who move one tip from where it is one wins.
+            let next = set(&first, "count", nth);
+            match space.commit(step(&*space, Some(first.addr()), &next).await).await {
+                Ok(revision) => revisions.push(revision),
+                Err(CommitError::TipsMoved(_)) => {}
+                Err(error) => panic!("{error}"),
+            }
+            revisions
+        }));
+    }
+    let mut revisions = Vec::new();
+    for task in tasks {
+        revisions.extend(task.await.unwrap());
+    }
+    revisions.sort_unstable();
+    assert_eq!(revisions, (2..=18).collect::<Vec<u64>>());
+    assert_eq!(space.revision().await.unwrap(), 18);
+    let now = newest(&*space, counter.frame.addr()).await;
+    assert!(number(&now, "count") < 16 && now.n() == Some(1));
+}
