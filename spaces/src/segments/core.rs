@@ -42,7 +42,7 @@ pub(super) struct Job {
 struct Unsure<'a>(&'a AtomicBool);
 
 impl Unsure<'_> {
-    fn is_done(self) {
+    fn settle(self) {
         std::mem::forget(self);
     }
 }
@@ -426,7 +426,7 @@ impl Core {
         let unsure = Unsure(&self.failed);
         let written = self.write_all(index, &mut writer, &batches);
         if written.is_ok() {
-            unsure.is_done();
+            unsure.settle();
         }
         drop(writer);
         match written {
