@@ -15,7 +15,7 @@ pub(crate) use help::{Helped, ManPages};
 pub(crate) use ignore::{Ignored, Untracked};
 pub(crate) use log::LogLine;
 pub(crate) use store::{
-    Addressed, BadLine, Checked, Exported, IdentityReport, Imported, Made, RuleError, Settings, Told,
+    Addressed, BadLine, Checked, Exported, IdentityReport, Imported, Listening, Made, RuleError, Settings, Told,
 };
 pub(crate) use sync::{Moved, MovedFile, SyncReport};
 pub(crate) use undo::Undone;

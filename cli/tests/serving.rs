@@ -18,16 +18,19 @@ fn signal(child: &Child, name: &str) {
 #[test]
 fn the_first_line_tells_where_and_a_signal_ends_it_in_time() {
     let world = World::new();
-    for name in ["-TERM", "-INT"] {
+    for (name, doors) in [("-TERM", &[][..]), ("-INT", &["--dev-tools"])] {
         let mut child = world
-            .command(&[&OPEN[..], &["--listen", "127.0.0.1:0", "--json"]].concat())
+            .command(&[&OPEN[..], &["--listen", "127.0.0.1:0", "--json"], doors].concat())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
         let mut line = String::new();
         std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut line).unwrap();
-        let url = text(&ibgib::Value::parse(line.trim(), ibgib::Mode::Strict).unwrap(), "listening").to_owned();
+        let first = ibgib::Value::parse(line.trim(), ibgib::Mode::Strict).unwrap();
+        let url = text(&first, "listening").to_owned();
+        let page = (!doors.is_empty()).then(|| ("dev-tools", format!("{url}/dev-tools/")));
+        assert_eq!(first.get("doors"), Some(&ibgib::Value::Object(page.into_iter().collect())), "{first:?}");
         let address = url.strip_prefix("http://").unwrap();
         assert!(!address.ends_with(":0"), "{address}");
         // A client that never finishes its request does not keep the server.

@@ -49,6 +49,7 @@ use ibgib_server::Door;
 use rows::Rows;
 use rows_server::RowsServer;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use tokio_util::sync::CancellationToken;
@@ -115,6 +116,10 @@ impl DevTools {
 impl Door for DevTools {
     fn name(&self) -> &'static str {
         "dev-tools"
+    }
+
+    fn url(&self, scheme: &str, at: SocketAddr) -> String {
+        format!("{scheme}://{at}/dev-tools/")
     }
 
     /// All under `/dev-tools`.

@@ -4,7 +4,7 @@ use crate::args::{self, Args, PolicyKind, TlsKind};
 use crate::codes::Code;
 use crate::error::{CliError, Exit};
 use crate::output::Output;
-use crate::report::Told;
+use crate::report::{Listening, Told};
 use crate::secret;
 use ibgib::Addr;
 use ibgib_dev_tools::DevTools;
@@ -48,7 +48,7 @@ pub(crate) async fn serve(args: &Args, out: &Output, serve: &args::Serve) -> Res
     let mut int = catch(SignalKind::interrupt())?;
     let server = Server::start(Arc::clone(&host), options).await?;
     let url = server.url();
-    out.item(&Told { member: "listening", word: "listening", text: url.clone() })?;
+    out.item(&Listening { url: url.clone(), doors: server.doors().to_vec() })?;
     if let Some(key) = server.key()? {
         out.item(&Told { member: "key", word: "key", text: key.to_string() })?;
     }

@@ -278,7 +278,25 @@ impl Report for Checked {
     }
 }
 
-/// Something that a server tells about itself when it is ready: where it listens, say.
+/// Where a server listens, and where its doors are. For people each door has a line of its own.
+pub(crate) struct Listening {
+    pub(crate) url: String,
+    /// Names and addresses.
+    pub(crate) doors: Vec<(&'static str, String)>,
+}
+
+impl Report for Listening {
+    fn to_json(&self) -> Value {
+        let doors = self.doors.iter().map(|(name, url)| (*name, url.as_str())).collect();
+        object([("listening", self.url.as_str().into()), ("doors", Value::Object(doors))])
+    }
+
+    fn to_text(&self) -> String {
+        format!("listening {}", self.url)
+    }
+}
+
+/// Something that a server tells about itself when it is ready: its key, say.
 pub(crate) struct Told {
     /// The JSON member.
     pub(crate) member: &'static str,
