@@ -41,7 +41,7 @@ fn main() {
         let mut trees = vec![Arc::new(tree)];
         trees.extend(pools[1..].iter().map(|pool| Arc::new(first_tree(pool, &secret).unwrap().finish())));
         let now = 1_767_225_600_000;
-        let born = genesis_with_trees(&secret, &pools, &trees, None, now, &mut Counter(0)).unwrap();
+        let born = genesis_with_trees(&secret, &pools, &trees, None, None, now, &mut Counter(0)).unwrap();
         let (mut chain, mut verifier) = (born.chain, Chain::from_genesis(born.frame.clone()).unwrap().0);
         let salt = "sync-000102030405060708090a0b0c0d0e0f".to_owned();
         let mut reserved = Reserved::open(TreeName { salt, number: 0 }, 0);

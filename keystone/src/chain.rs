@@ -2,6 +2,7 @@
 
 use crate::claim;
 use crate::error::{Rule, ValidateError};
+use crate::recovery::{Recoveries, is_recovery_pool};
 use crate::rules::{self, Expect, check_genesis, check_place, check_proof, id_of, one};
 use crate::secret::{Entropy, choose};
 use crate::strategy::lms::leaf_used_twice;
@@ -68,6 +69,7 @@ pub struct Chain {
     tip: Verified<IbGib>,
     /// `pool id / challenge id`
     spent: HashSet<String>,
+    recoveries: Recoveries,
 }
 
 fn spent_key(pool_id: &str, id: &str) -> String {
@@ -83,7 +85,8 @@ impl Chain {
         check_genesis(&frame)?;
         let tjp = frame.addr().clone();
         let step = Step { tjp: tjp.clone(), from: None, to: tjp.clone() };
-        Ok((Self { tjp, tip: frame, spent: HashSet::new() }, step))
+        let chain = Self { tjp, tip: frame, spent: HashSet::new(), recoveries: Recoveries::default() };
+        Ok((chain, step))
     }
 
     /// Validates all frames of an identity, genesis first.
@@ -102,11 +105,12 @@ impl Chain {
     }
 
     /// A state that nobody has checked here; see [`crate::danger`].
-    pub(crate) fn unchecked(tip: Verified<IbGib>, spent: HashSet<String>) -> Option<Self> {
-        Some(Self { tjp: tip.tjp()?, tip, spent })
+    pub(crate) fn unchecked(tip: Verified<IbGib>, spent: HashSet<String>, recoveries: Recoveries) -> Option<Self> {
+        Some(Self { tjp: tip.tjp()?, tip, spent, recoveries })
     }
 
-    /// What [`crate::danger::resume`] needs beside the newest frame: every challenge spent so far, in order. It grows
+    /// What [`crate::danger::resume`] needs beside the newest frame and [`Chain::recoveries`]: every challenge spent so far,
+    /// in order. It grows
     /// with the chain, so a store that keeps it does so now and then rather than at every step.
     pub fn checkpoint(&self) -> Vec<&str> {
         let mut spent: Vec<&str> = self.spent.iter().map(String::as_str).collect();
@@ -122,6 +126,9 @@ impl Chain {
         check_place(&self.tjp, &self.tip, next)?;
         let (pool, used) = check_proof(&self.tip, next, expect, &|pool_id, id| self.is_spent(pool_id, id))?;
         let from = self.tip.addr().clone();
+        if is_recovery_pool(&pool) {
+            self.recoveries = Recoveries { count: self.recoveries.count + 1, n: next.n().unwrap_or(0) };
+        }
         if !pool.strategy().binds() {
             self.spent.extend(used.iter().map(|id| spent_key(pool.id(), id)));
         }
@@ -161,6 +168,11 @@ impl Chain {
     /// The newest frame's number.
     pub fn n(&self) -> u64 {
         self.tip.n().unwrap_or(0)
+    }
+
+    /// How often it was taken back, and when last.
+    pub fn recoveries(&self) -> Recoveries {
+        self.recoveries
     }
 
     /// Whether the newest frame revokes the identity.

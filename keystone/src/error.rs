@@ -18,6 +18,8 @@ pub enum Rule {
     Revoked,
     /// A revocation and a claim to revoke the frame before come together, with one proof.
     Revocation,
+    /// A frame that takes an identity back is about the frame before and brings new pools only, with a way to do it again.
+    Recovery,
     /// Pools are readable, and full in a genesis.
     Pools,
     /// No two pools have one id.
@@ -65,6 +67,7 @@ impl Rule {
             Self::Proofs => "proofs",
             Self::Revoked => "revoked",
             Self::Revocation => "revocation",
+            Self::Recovery => "recovery",
             Self::Pools => "pools",
             Self::PoolRepeated => "pool_repeated",
             Self::ClaimIncomplete => "claim_incomplete",

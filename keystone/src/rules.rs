@@ -2,8 +2,9 @@
 
 use crate::claim::{Claim, Proof, Solution, proofs};
 use crate::error::{Rule, ValidateError};
+use crate::recovery;
 use crate::strategy::{Context, Pool, Spent, Strategy, by_name};
-use crate::{IB, VERB_MANAGE, VERB_REVOKE};
+use crate::{IB, VERB_MANAGE, VERB_RECOVER, VERB_REVOKE};
 use ibgib::{Addr, IbGib, Value, Verified};
 use std::collections::{BTreeSet, HashSet};
 
@@ -83,6 +84,13 @@ fn check_new_pools(all: &mut Checks, pools: &[Value]) {
     all.check(kinds.len() < 2, Rule::Pools, "one strategy", kinds.join(", "));
 }
 
+/// The rules of pools that take the place of all that there were.
+pub(crate) fn check_all_new(pools: &[Value]) -> Result<(), Errors> {
+    let mut all = Checks::default();
+    check_new_pools(&mut all, pools);
+    all.done()
+}
+
 /// The strategy of a frame's pools, told by the first that can be read.
 pub(crate) fn strategy_of(frame: &IbGib) -> Option<&'static dyn Strategy> {
     pools(frame).iter().find_map(|pool| Pool::parse(pool).ok()).map(|pool| pool.strategy())
@@ -160,10 +168,11 @@ pub(crate) fn check_proof(
     if let Some(demanded) = expect.demanded.as_ref().filter(|d| **d != proof.demanded) {
         return Err(one(Rule::Demand, demanded.join(", "), proof.demanded.join(", ")));
     }
-    let left = if rotates(tip, next, claim) {
-        let mut all = Checks::default();
-        check_new_pools(&mut all, pools(next));
-        all.done()?;
+    let left = if claim.verb == VERB_RECOVER {
+        recovery::check(tip, next, &proof, &pool)?;
+        None
+    } else if rotates(tip, next, claim) {
+        check_all_new(pools(next))?;
         None
     } else {
         Some(pool_left(tip, next, &pool)?)

@@ -7,8 +7,8 @@ use crate::rules::{self, Expect};
 use crate::secret::{Entropy, Secret};
 use crate::strategy::PoolConfig;
 use crate::strategy::lms::{Leaf, Need, Tree};
-use crate::strategy::{Context, Keys, Request};
-use crate::{IB, VERB_MANAGE, VERB_REVOKE};
+use crate::strategy::{Context, Keys, Pool, Request};
+use crate::{IB, VERB_MANAGE, VERB_RECOVER, VERB_REVOKE};
 use ibgib::transform::Moment;
 use ibgib::{IbGib, Map, Value, Verified, object, strings};
 use std::sync::Arc;
@@ -48,10 +48,11 @@ pub fn genesis(
     now_ms: i64,
     entropy: &mut dyn Entropy,
 ) -> Result<Signed, KeystoneError> {
-    genesis_with_trees(secret, configs, &[], details, now_ms, entropy)
+    genesis_with_trees(secret, configs, &[], None, details, now_ms, entropy)
 }
 
-/// As [`genesis`], with trees that were built before: see [`crate::strategy::lms::first_tree`].
+/// As [`genesis`], with trees that were built before (see [`crate::strategy::lms::first_tree`]), and with a pool by which
+/// the identity can be taken back (see [`crate::recovery_pool`]).
 ///
 /// # Errors
 /// [`KeystoneError::Config`].
@@ -59,11 +60,13 @@ pub fn genesis_with_trees(
     secret: &Secret,
     configs: &[PoolConfig],
     trees: &[Arc<Tree>],
+    recovery: Option<&Pool>,
     details: Option<Value>,
     now_ms: i64,
     entropy: &mut dyn Entropy,
 ) -> Result<Signed, KeystoneError> {
-    let pools = fill(secret, configs, trees, entropy)?;
+    let mut pools = fill(secret, configs, trees, entropy)?;
+    pools.extend(recovery.map(Pool::to_value));
     let mut random = [0; 16];
     entropy.fill(&mut random);
     let moment = Moment { now_ms, random };
@@ -111,7 +114,7 @@ pub fn sign(
 }
 
 /// Replaces all pools of an identity by those of a stronger strategy, signed by the pool for `manage`. From then on only
-/// the new pools sign.
+/// the new pools sign; with `recovery` the identity can be taken back from then on.
 ///
 /// # Errors
 /// [`KeystoneError`]; nothing is made then. [`KeystoneError::Invalid`] when the strategy would not become stronger.
@@ -119,13 +122,40 @@ pub fn rotate(
     chain: &Chain,
     secret: &Secret,
     configs: &[PoolConfig],
+    recovery: Option<&Pool>,
     opts: SignOpts,
     now_ms: i64,
     entropy: &mut dyn Entropy,
 ) -> Result<Signed, KeystoneError> {
     let claim = Claim { verb: VERB_MANAGE.into(), target: chain.tip().addr().to_string(), ..Claim::default() };
-    let pools = fill(secret, configs, &opts.trees, entropy)?;
+    let mut pools = fill(secret, configs, &opts.trees, entropy)?;
+    pools.extend(recovery.map(Pool::to_value));
     evolve(chain, secret, &claim, opts, Change::Pools(pools), now_ms, entropy)
+}
+
+/// Takes an identity back: all pools are replaced by these, made from a new secret, and by `recovery`, the pool that can do
+/// it the next time. `chain` may stand at any frame of the identity, an earlier one than its tip, too; the frame made
+/// goes before whatever else follows that one.
+///
+/// # Errors
+/// [`KeystoneError`]; nothing is made then. [`KeystoneError::NoPool`] when the identity has no recovery pool,
+/// [`KeystoneError::WrongSecret`] when `recovery_secret` is not the one that it was made from.
+pub fn recover(
+    chain: &Chain,
+    recovery_secret: &Secret,
+    (secret, configs): (&Secret, &[PoolConfig]),
+    recovery: &Pool,
+    opts: SignOpts,
+    now_ms: i64,
+    entropy: &mut dyn Entropy,
+) -> Result<Signed, KeystoneError> {
+    if !chain.has_recovery() {
+        return Err(KeystoneError::NoPool(VERB_RECOVER.to_owned()));
+    }
+    let claim = Claim { verb: VERB_RECOVER.into(), target: chain.tip().addr().to_string(), ..Claim::default() };
+    let mut pools = fill(secret, configs, &opts.trees, entropy)?;
+    pools.push(recovery.to_value());
+    evolve(chain, recovery_secret, &claim, opts, Change::Pools(pools), now_ms, entropy)
 }
 
 /// Ends an identity: the last frame, after which none is valid.

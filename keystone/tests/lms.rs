@@ -10,8 +10,8 @@ use ibgib_keystone::strategy::lms::{
     Height, LmsConfig, NextTree, ReserveFirst, Reserved, Tree, TreeName, Width, first_tree, leaf_used_twice,
 };
 use ibgib_keystone::{
-    Chain, Claim, Expect, KeystoneError, PoolConfig, Secret, SignOpts, Signed, ValidateError, config, demand,
-    equivocation, genesis, genesis_with_trees, need, proves_fork, revoke, rotate, sign,
+    Chain, Claim, Expect, KeystoneError, PoolConfig, Recoveries, Secret, SignOpts, Signed, ValidateError, config,
+    demand, equivocation, genesis, genesis_with_trees, need, proves_fork, revoke, rotate, sign,
 };
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -88,7 +88,7 @@ fn a_tree_signs_until_the_next_one_follows() {
     assert_eq!((replayed.n(), step.to(), replayed.is_revoked()), (71, last.frame.addr(), true));
     assert_eq!(counts(&replayed), [(26, 70), (31, 1)]);
     assert_eq!(replayed.checkpoint(), Vec::<&str>::new(), "the pools tell what was spent");
-    let resumed = resume(frames[40].clone(), []).unwrap();
+    let resumed = resume(frames[40].clone(), [], Recoveries::default()).unwrap();
     assert_eq!(refused(&resumed, &frames[40]), "n");
     resumed.clone().advance(&frames[41], &Expect::default()).unwrap();
 }
@@ -266,7 +266,7 @@ mod trees {
         let configs = [pool("sync", NextTree::Follows), pool("revoke", NextTree::Never)];
         let trees: Vec<Arc<Tree>> =
             configs.iter().map(|config| Arc::new(first_tree(config, &secret()).unwrap().finish())).collect();
-        let born = genesis_with_trees(&secret(), &configs, &trees, None, NOW, &mut Seeded(2)).unwrap();
+        let born = genesis_with_trees(&secret(), &configs, &trees, None, None, NOW, &mut Seeded(2)).unwrap();
         assert_eq!(born.frame, small().frame);
         let kept = SignOpts { trees, ..opts(&born.chain, "sync", &[]).unwrap() };
         assert_eq!(signed_with(&born.chain, "note^gib", kept).frame, next(&born.chain, "note^gib").frame);
@@ -499,7 +499,7 @@ mod attacks {
     fn an_identity_comes_over_to_signatures_that_bind_and_not_back() {
         let (old, verbs) = (identity(), ["sync", "manage", "revoke"]);
         let rotated = |chain: &Chain, pools: &[PoolConfig]| {
-            rotate(chain, &secret(), pools, opts(chain, "manage", &[]).unwrap(), NOW, &mut Seeded(5))
+            rotate(chain, &secret(), pools, None, opts(chain, "manage", &[]).unwrap(), NOW, &mut Seeded(5))
         };
         let pools = verbs.map(|verb| pool(verb, NextTree::Follows));
         let over = rotated(&old.chain, &pools).unwrap();

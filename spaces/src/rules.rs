@@ -175,7 +175,9 @@ impl<'a> Facts<'a> {
                 (Kind::Keystone, Advance::Timeline(_)) => {
                     return refused(tjp, "a keystone moves by validated steps only");
                 }
-                (Kind::Living | Kind::Saga, Advance::Keystone(_)) => return refused(tjp, "it is not a keystone"),
+                (Kind::Living | Kind::Saga, Advance::Keystone(_) | Advance::Recovery(_)) => {
+                    return refused(tjp, "it is not a keystone");
+                }
                 _ => {}
             }
             let Some(n) = self.number(to) else { return refused(tjp, "the new tip is not here") };

@@ -54,7 +54,7 @@ pub struct Tip {
 }
 
 /// Proof that a tip may move, from the tip it starts at to the tip it leads to: compare-and-swap. Made only by the
-/// ancestry check or by validated keystone steps.
+/// ancestry check, by validated keystone steps, or by judging two validated branches of a keystone.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Advance {
@@ -62,6 +62,8 @@ pub enum Advance {
     Timeline(ibgib::timeline::Advance),
     /// From validated keystone steps.
     Keystone(ibgib_keystone::Step),
+    /// From a recovery: an identity moves to another branch, which was taken back.
+    Recovery(ibgib_keystone::Recovery),
 }
 
 impl Advance {
@@ -70,6 +72,7 @@ impl Advance {
         match self {
             Self::Timeline(a) => a.tjp(),
             Self::Keystone(s) => s.tjp(),
+            Self::Recovery(r) => r.tjp(),
         }
     }
 
@@ -78,6 +81,7 @@ impl Advance {
         match self {
             Self::Timeline(a) => a.from(),
             Self::Keystone(s) => s.from(),
+            Self::Recovery(r) => Some(r.from()),
         }
     }
 
@@ -86,6 +90,7 @@ impl Advance {
         match self {
             Self::Timeline(a) => a.to(),
             Self::Keystone(s) => s.to(),
+            Self::Recovery(r) => r.to(),
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::entropy::{OsEntropy, now_ms};
 use crate::signing::{Act, Signing, aside, first_trees, tree_records};
 use crate::view::{self, space_error};
 use ibgib::{Addr, IbGib, Mode, Value, Verified};
-use ibgib_keystone::{Chain, Expect, Secret, Signed, ValidateError, config, danger};
+use ibgib_keystone::{Chain, Expect, Recoveries, Secret, Signed, ValidateError, config, danger};
 use ibgib_saga::{OwnIdentity, SagaError};
 use ibgib_spaces::{Advance, Commit, CommitError, Follow, Space};
 use std::collections::HashSet;
@@ -55,8 +55,8 @@ const CHECKPOINT_EVERY: usize = 64;
 /// Frames read at once while replaying.
 const BATCH: usize = 32;
 
-/// The record that keeps a keystone's state at a validated frame: a JSON array of the frame's address and every
-/// challenge spent.
+/// The record that keeps a keystone's state at a validated frame: a JSON array of the frame's address, the two numbers of
+/// its recoveries if there were any, and every challenge spent.
 fn checkpoint_key(tjp: &Addr) -> String {
     format!("chain/{tjp}")
 }
@@ -137,7 +137,13 @@ fn replayed(mut chain: Option<Chain>, frames: &[Verified<IbGib>]) -> Result<Opti
 }
 
 async fn keep(space: &dyn Space, chain: &Chain) -> Result<(), SagaError> {
-    let text = ibgib::strings(std::iter::once(chain.tip().addr().as_str()).chain(chain.checkpoint())).to_json();
+    let Recoveries { count, n } = chain.recoveries();
+    let mut items: Vec<Value> = vec![chain.tip().addr().into()];
+    if count > 0 {
+        items.extend([Value::from(count), Value::integer(n)]);
+    }
+    items.extend(chain.checkpoint().into_iter().map(Value::from));
+    let text = Value::Array(items).to_json();
     let records = vec![(checkpoint_key(chain.tjp()), Some(text.into_bytes()))];
     space.commit(Commit { records, ..Commit::default() }).await.map(drop).map_err(commit_error)
 }
@@ -147,10 +153,15 @@ async fn kept(space: &dyn Space, tjp: &Addr) -> Result<Option<Chain>, SagaError>
     let Some(bytes) = space.record(&checkpoint_key(tjp)).await.map_err(space_error)? else { return Ok(None) };
     let Ok(text) = String::from_utf8(bytes) else { return Ok(None) };
     let Ok(Value::Array(items)) = Value::parse(&text, Mode::Strict) else { return Ok(None) };
-    let mut texts = items.into_iter().filter_map(|item| item.as_str().map(str::to_owned));
+    let mut numbers = items.iter().filter_map(Value::as_u53);
+    let recoveries = match (numbers.next(), numbers.next()) {
+        (Some(count), Some(n)) => Recoveries { count: u32::try_from(count).unwrap_or(u32::MAX), n },
+        _ => Recoveries::default(),
+    };
+    let mut texts = items.iter().filter_map(|item| item.as_str().map(str::to_owned));
     let Some(addr) = texts.next().and_then(|addr| addr.parse::<Addr>().ok()) else { return Ok(None) };
     let tip = space.node(&addr).await.map_err(space_error)?;
-    Ok(tip.and_then(|tip| danger::resume(tip, texts)).filter(|chain| chain.tjp() == tjp))
+    Ok(tip.and_then(|tip| danger::resume(tip, texts, recoveries)).filter(|chain| chain.tjp() == tjp))
 }
 
 /// Makes an identity with the pools sync, manage and revoke, whose signatures bind what they sign, and stores it.
@@ -172,7 +183,7 @@ pub async fn create_with_pools(
     pools: &[ibgib_keystone::PoolConfig],
 ) -> Result<Chain, SagaError> {
     let trees = first_trees(secret, pools).await?;
-    let signed = ibgib_keystone::genesis_with_trees(secret, pools, &trees, None, now_ms(), &mut OsEntropy)?;
+    let signed = ibgib_keystone::genesis_with_trees(secret, pools, &trees, None, None, now_ms(), &mut OsEntropy)?;
     let (nodes, tips) = (vec![signed.frame], vec![Advance::Keystone(signed.step)]);
     let commit = Commit { nodes, tips, records: tree_records(&trees), ..Commit::default() };
     space.commit(commit).await.map_err(commit_error)?;

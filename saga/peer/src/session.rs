@@ -219,7 +219,7 @@ pub async fn establish_session_identity(
     let pools = if chain.binds() { config::binding_session_pools(&salts) } else { config::session_pools(&salts) };
     let trees = first_trees(&s_secret, &pools).await?;
     let named = Some(details.to_value());
-    let s = ibgib_keystone::genesis_with_trees(&s_secret, &pools, &trees, named, now_ms(), &mut OsEntropy)?;
+    let s = ibgib_keystone::genesis_with_trees(&s_secret, &pools, &trees, None, named, now_ms(), &mut OsEntropy)?;
     let claim = details.claim(VERB_SYNC, s.frame.addr().as_str());
     let i1 = signing.sign(&**space, &chain, &secret, claim, Vec::new()).await?;
     drop(secret);

@@ -98,7 +98,9 @@ impl Signing {
         let signed = aside(move || match act {
             Act::Claim(claim) => ibgib_keystone::sign(&before, &secret, &claim, opts, now_ms(), &mut OsEntropy),
             Act::Revoke(reason) => ibgib_keystone::revoke(&before, &secret, &reason, opts, now_ms(), &mut OsEntropy),
-            Act::Rotate(pools) => ibgib_keystone::rotate(&before, &secret, &pools, opts, now_ms(), &mut OsEntropy),
+            Act::Rotate(pools) => {
+                ibgib_keystone::rotate(&before, &secret, &pools, None, opts, now_ms(), &mut OsEntropy)
+            }
         });
         let signed = signed.await??;
         // Only now it is known that the secret is the right one, so that the trees are the identity's.
