@@ -12,6 +12,7 @@ mod jobs;
 mod limits;
 mod lists;
 mod policy;
+mod recovery;
 mod serve;
 mod sessions;
 mod staging;

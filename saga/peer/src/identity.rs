@@ -1,10 +1,10 @@
 //! Identities in a space: making, loading, revoking.
 
-use crate::entropy::{OsEntropy, now_ms};
+use crate::entropy::{OsEntropy, now_ms, random_hex};
 use crate::signing::{Act, Signing, aside, first_trees, tree_records};
 use crate::view::{self, space_error};
 use ibgib::{Addr, IbGib, Mode, Value, Verified};
-use ibgib_keystone::{Chain, Expect, Recoveries, Secret, Signed, ValidateError, config, danger};
+use ibgib_keystone::{Chain, Expect, Pool, PoolConfig, Recoveries, Secret, Signed, ValidateError, config, danger};
 use ibgib_saga::{OwnIdentity, SagaError};
 use ibgib_spaces::{Advance, Commit, CommitError, Follow, Space};
 use std::collections::HashSet;
@@ -92,6 +92,14 @@ pub(crate) async fn successor(space: &dyn Space, tip: Addr, past: &Addr) -> Resu
     Ok(None)
 }
 
+/// The validated state of a keystone at one of its frames.
+///
+/// # Errors
+/// As [`load_chain`].
+pub(crate) async fn chain_at(space: &dyn Space, tjp: &Addr, frame: Addr) -> Result<Chain, SagaError> {
+    Ok(replay(space, tjp, frame).await?.0)
+}
+
 /// Replays from the genesis, or from where this space validated before, to `frame`; with how many frames that took.
 async fn replay(space: &dyn Space, tjp: &Addr, frame: Addr) -> Result<(Chain, usize), SagaError> {
     let invalid = |why: String| SagaError::from(OwnIdentity::Damaged { identity: tjp.clone(), why });
@@ -173,17 +181,39 @@ pub async fn create(space: &dyn Space, secret: &Secret) -> Result<Chain, SagaErr
     create_with_pools(space, secret, &pools).await
 }
 
+/// As [`create`], for an identity that can be taken back ([`recover`](crate::recover)) with a second secret, which is kept
+/// away from every device.
+///
+/// # Errors
+/// When the space fails.
+pub async fn create_with_recovery(space: &dyn Space, secret: &Secret, recovery: &Secret) -> Result<Chain, SagaError> {
+    let pools = config::binding_identity_pools(&config::random_salts(&mut OsEntropy));
+    made(space, secret, &pools, Some(new_recovery_pool(recovery).await?)).await
+}
+
+/// A pool by which an identity can be taken back with this secret.
+pub(crate) async fn new_recovery_pool(recovery: &Secret) -> Result<Pool, SagaError> {
+    let (secret, salt) = (recovery.clone(), format!("recovery-{}", &random_hex()[..32]));
+    Ok(aside(move || ibgib_keystone::recovery_pool(&secret, &salt, &mut OsEntropy)).await??)
+}
+
 /// As [`create`], with pools of the caller's.
 ///
 /// # Errors
 /// When the pools are not acceptable or the space fails.
-pub async fn create_with_pools(
+pub async fn create_with_pools(space: &dyn Space, secret: &Secret, pools: &[PoolConfig]) -> Result<Chain, SagaError> {
+    made(space, secret, pools, None).await
+}
+
+async fn made(
     space: &dyn Space,
     secret: &Secret,
-    pools: &[ibgib_keystone::PoolConfig],
+    pools: &[PoolConfig],
+    recovery: Option<Pool>,
 ) -> Result<Chain, SagaError> {
     let trees = first_trees(secret, pools).await?;
-    let signed = ibgib_keystone::genesis_with_trees(secret, pools, &trees, None, None, now_ms(), &mut OsEntropy)?;
+    let (recovery, now) = (recovery.as_ref(), now_ms());
+    let signed = ibgib_keystone::genesis_with_trees(secret, pools, &trees, recovery, None, now, &mut OsEntropy)?;
     let (nodes, tips) = (vec![signed.frame], vec![Advance::Keystone(signed.step)]);
     let commit = Commit { nodes, tips, records: tree_records(&trees), ..Commit::default() };
     space.commit(commit).await.map_err(commit_error)?;
@@ -200,13 +230,15 @@ pub async fn revoke(space: &dyn Space, tjp: &Addr, secret: &Secret, reason: &str
 }
 
 /// Brings an identity over to signatures that bind what they sign: a frame that the pool for `manage` signs, with new
-/// pools. It has to be delivered to the servers that know the identity.
+/// pools, of which one lets it be taken back with the secret `recovery`. It has to be delivered to the servers that know the
+/// identity.
 ///
 /// # Errors
 /// `identity_invalid` when its signatures bind already, and others of `identity_…`; or the space fails.
-pub async fn rotate(space: &dyn Space, tjp: &Addr, secret: &Secret) -> Result<Chain, SagaError> {
+pub async fn rotate(space: &dyn Space, tjp: &Addr, secret: &Secret, recovery: &Secret) -> Result<Chain, SagaError> {
     let pools = config::binding_identity_pools(&config::random_salts(&mut OsEntropy));
-    evolve(space, tjp, secret, Act::Rotate(pools)).await
+    let recovery = new_recovery_pool(recovery).await?;
+    evolve(space, tjp, secret, Act::Rotate { pools, recovery }).await
 }
 
 async fn evolve(space: &dyn Space, tjp: &Addr, secret: &Secret, act: Act) -> Result<Chain, SagaError> {

@@ -43,6 +43,7 @@ mod innerspace;
 mod leads;
 mod link;
 mod peer;
+mod recovery;
 mod remote;
 mod session;
 mod signing;
@@ -62,6 +63,7 @@ pub use innerspace::Innerspace;
 pub use leads::tips_under;
 pub use link::Link;
 pub use peer::{Progress, SyncPeer};
+pub use recovery::{is_ended, recover};
 pub use remote::Remote;
 pub use session::{
     SecretSource, SenderIdentity, SessionSigner, deliver_identity, establish_session_identity, refresh_identity,

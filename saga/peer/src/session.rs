@@ -2,11 +2,14 @@
 
 use crate::entropy::{OsEntropy, now_ms, random, random_hex};
 use crate::identity::{self, commit_error, forked_key};
+use crate::recovery::{ended_records, is_ended, newest_common};
 use crate::remote::Remote;
 use crate::signing::{Act, Signing, aside, first_trees, is_untouched};
 use crate::view::space_error;
 use ibgib::{Addr, IbGib, Map, Value, Verified};
-use ibgib_keystone::{Chain, Claim, Expect, Secret, VERB_CONNECT, VERB_SYNC, config, proves_fork, session_secret};
+use ibgib_keystone::{
+    Chain, Claim, Expect, Secret, Standing, VERB_CONNECT, VERB_SYNC, config, proves_fork, session_secret,
+};
 use ibgib_saga::{Breach, IdentityRefusal, OwnIdentity, SagaError};
 use ibgib_spaces::{Advance, Commit, Space};
 use std::fmt;
@@ -307,14 +310,16 @@ async fn catch_up(
 ) -> Result<Option<Addr>, SagaError> {
     let Some(theirs) = known else { return Ok(None) };
     if space.has(std::slice::from_ref(&theirs)).await.map_err(space_error)? == [true] {
-        return Ok(Some(theirs));
+        return newest_common(&**space, chain, theirs).await.map(Some);
     }
     // A restored backup: the identity has signed elsewhere what this space does not know.
     let frames = remote.keystone_frames(&theirs).await?;
     let ours = chain.tip().addr().clone();
     let Some(at) = frames.iter().position(|f| *f.addr() == ours) else {
-        keep_branches(space, remote, chain, frames).await?;
-        return Err(forked(chain.tjp()));
+        return match judge_branches(space, remote, chain, frames).await? {
+            Some(known) => Ok(Some(known)),
+            None => Err(forked(chain.tjp())),
+        };
     };
     let nodes = frames[at + 1..].to_vec();
     let (mut ahead, frames) = (chain.clone(), nodes.clone());
@@ -329,39 +334,51 @@ async fn catch_up(
     Ok(Some(theirs))
 }
 
-/// The receiver has frames of the identity that neither follow ours nor lead to them. If they hold, the identity was
-/// used in two places: both branches are kept here as evidence, and the receiver gets ours, to keep both, too.
-async fn keep_branches(
+/// The receiver has frames of the identity that neither follow ours nor lead to them. If one of the branches was taken
+/// back it stands: ours goes to the receiver, from the frame on that is answered, or theirs is taken over here. If none was
+/// and theirs holds, the identity was used in two places: both branches are kept here as evidence, and the receiver
+/// gets ours, to keep both, too; the answer is `None`.
+async fn judge_branches(
     space: &Arc<dyn Space>,
     remote: &dyn Remote,
-    chain: &Chain,
+    chain: &mut Chain,
     theirs: Vec<Verified<IbGib>>,
-) -> Result<(), SagaError> {
+) -> Result<Option<Addr>, SagaError> {
+    let tjp = chain.tjp().clone();
     let foreign = |why: String| SagaError::PeerMisbehaved {
         breach: Breach::IdentityFrames,
-        detail: format!("the receiver's frames of identity {} do not hold: {why}", chain.tjp()),
+        detail: format!("the receiver's frames of identity {tjp} do not hold: {why}"),
     };
-    let ours = identity::frames(&**space, chain.tjp()).await?.unwrap_or_default();
+    let ours = identity::frames(&**space, &tjp).await?.unwrap_or_default();
     let common = ours.iter().zip(&theirs).take_while(|(a, b)| a.addr() == b.addr()).count();
     let (Some(past), Some(our), Some(their)) = (common.checked_sub(1), ours.get(common), theirs.get(common)) else {
         return Err(foreign("they are not this identity's".into()));
     };
-    let (past, their) = (ours[past].addr().clone(), their.clone());
-    aside(move || Chain::replay(theirs)).await?.map_err(|errors| {
+    let (past, their, nodes) = (ours[past].addr().clone(), their.clone(), theirs[common..].to_vec());
+    let (branch, _) = aside(move || Chain::replay(theirs)).await?.map_err(|errors| {
         let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
         foreign(all.join("; "))
     })?;
-    if !proves_fork(our, &their) {
+    let records = match chain.judge(our, &branch, &their) {
+        Some(Standing::This) => return Ok(Some(past)),
+        Some(Standing::Other(recovery)) => {
+            let records = vec![(forked_key(&tjp), None)];
+            let commit = Commit { nodes, tips: vec![Advance::Recovery(recovery)], records, ..Commit::default() };
+            space.commit(commit).await.map_err(commit_error)?;
+            *chain = branch;
+            return Ok(Some(chain.tip().addr().clone()));
+        }
+        Some(Standing::Neither) => ended_records(&tjp, &past, &[our, &their]),
+        Some(Standing::Unknown) if proves_fork(our, &their) => identity::fork_records(&tjp, &past, &[our, &their]),
         // Nothing is held against the identity: whoever has seen its frames could have made this one.
-        return Ok(());
-    }
-    let records = identity::fork_records(chain.tjp(), &past, &[our, &their]);
+        Some(Standing::Unknown) | None => return Ok(None),
+    };
     space.commit(Commit { records, ..Commit::default() }).await.map_err(commit_error)?;
-    if let Err(error) = remote.post_evolution(chain.tjp(), std::slice::from_ref(our), None).await {
+    if let Err(error) = remote.post_evolution(&tjp, std::slice::from_ref(our), None).await {
         // Refusing it is what the receiver has to do.
         tracing::debug!(%error, "evidence delivered");
     }
-    Ok(())
+    if is_ended(&**space, &tjp).await? { Err(OwnIdentity::Revoked(tjp).into()) } else { Ok(None) }
 }
 
 /// Registers the identity's genesis when the receiver does not know it.

@@ -7,7 +7,9 @@
 use crate::entropy::{OsEntropy, now_ms};
 use crate::view::{commit_error, space_error};
 use ibgib_keystone::strategy::lms::{self, Leaf, Need, Reserved, Tree, TreeName};
-use ibgib_keystone::{Chain, Claim, KeystoneError, PoolConfig, Secret, SignOpts, Signed, VERB_MANAGE, VERB_REVOKE};
+use ibgib_keystone::{
+    Chain, Claim, KeystoneError, Pool, PoolConfig, Secret, SignOpts, Signed, VERB_MANAGE, VERB_RECOVER, VERB_REVOKE,
+};
 use ibgib_saga::{OwnIdentity, SagaError};
 use ibgib_spaces::{Commit, CommitError, Space};
 use std::sync::Arc;
@@ -27,8 +29,17 @@ pub(crate) enum Act {
     Claim(Claim),
     /// The end of the identity, for this reason.
     Revoke(String),
-    /// Other pools.
-    Rotate(Vec<PoolConfig>),
+    /// Other pools, and one by which the identity can be taken back.
+    Rotate {
+        pools: Vec<PoolConfig>,
+        recovery: Pool,
+    },
+    /// The identity is taken back: with pools of this secret, and the pool that can do it the next time.
+    Recover {
+        secret: Secret,
+        pools: Vec<PoolConfig>,
+        next: Pool,
+    },
 }
 
 impl Act {
@@ -36,7 +47,8 @@ impl Act {
         match self {
             Self::Claim(claim) => &claim.verb,
             Self::Revoke(_) => VERB_REVOKE,
-            Self::Rotate(_) => VERB_MANAGE,
+            Self::Rotate { .. } => VERB_MANAGE,
+            Self::Recover { .. } => VERB_RECOVER,
         }
     }
 }
@@ -68,7 +80,12 @@ impl Signing {
 
     /// Some leaves may have been used by somebody who has told no server: skips a range of them.
     pub(crate) fn skip_some(&mut self) {
-        self.skip = SKIPPED;
+        self.skip(SKIPPED);
+    }
+
+    /// Skips so many leaves.
+    pub(crate) fn skip(&mut self, leaves: u32) {
+        self.skip = leaves;
     }
 
     /// Signs on an identity's tip. Nothing is stored but which leaf was taken: whoever calls it commits the frame before
@@ -89,7 +106,12 @@ impl Signing {
             opts.trees.clone_from(&self.trees);
             opts.leaf = Some(self.leaf(space, chain, need).await?);
         }
-        if let Act::Rotate(pools) = &act {
+        let fresh = match &act {
+            Act::Rotate { pools, .. } => Some((secret, pools)),
+            Act::Recover { secret, pools, .. } => Some((secret, pools)),
+            Act::Claim(_) | Act::Revoke(_) => None,
+        };
+        if let Some((secret, pools)) = fresh {
             let trees = first_trees(secret, pools).await?;
             built.extend(trees.iter().cloned());
             opts.trees.extend(trees);
@@ -98,8 +120,13 @@ impl Signing {
         let signed = aside(move || match act {
             Act::Claim(claim) => ibgib_keystone::sign(&before, &secret, &claim, opts, now_ms(), &mut OsEntropy),
             Act::Revoke(reason) => ibgib_keystone::revoke(&before, &secret, &reason, opts, now_ms(), &mut OsEntropy),
-            Act::Rotate(pools) => {
-                ibgib_keystone::rotate(&before, &secret, &pools, None, opts, now_ms(), &mut OsEntropy)
+            Act::Rotate { pools, recovery } => {
+                let recovery = Some(&recovery);
+                ibgib_keystone::rotate(&before, &secret, &pools, recovery, opts, now_ms(), &mut OsEntropy)
+            }
+            Act::Recover { secret: new, pools, next } => {
+                let new = (&new, &pools[..]);
+                ibgib_keystone::recover(&before, &secret, new, &next, opts, now_ms(), &mut OsEntropy)
             }
         });
         let signed = signed.await??;

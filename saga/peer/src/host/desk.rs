@@ -124,6 +124,7 @@ impl ReceiverDesk {
             return Err(IdentityRefusal::SessionUsed.into());
         };
         self.host.check_standing(&identity).await?;
+        self.host.check_introduced(chain.tip(), &identity).await?;
         let demanded = ibgib_keystone::demand(&chain, VERB_CONNECT, self.host.limits().connect_demands, &mut OsEntropy);
         self.owner = push_owner(&identity);
         self.identity = Some(identity);

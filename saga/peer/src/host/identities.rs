@@ -1,5 +1,6 @@
 //! What identities deliver: their genesis, their frames, and proof that one was forked.
 
+use super::recovery::may_take_back;
 use super::{Host, HostEvent};
 use crate::identity::{self, forked_key};
 use crate::signing::aside;
@@ -90,7 +91,11 @@ impl Host {
         frames.iter().chain(session).try_for_each(|frame| self.check_size(frame))?;
         let tip = self.space.tip(tjp).await.map_err(space_error)?;
         let tip = tip.ok_or_else(|| IdentityRefusal::Unknown(tjp.clone()))?;
-        self.check_unforked(tjp).await?;
+        self.check_not_ended(tjp).await?;
+        let takes_back = may_take_back(frames);
+        if !takes_back {
+            self.check_unforked(tjp).await?;
+        }
         if let Some(session) = session {
             self.is_for_us(session)?;
         }
@@ -100,29 +105,41 @@ impl Host {
         let seen = |frame: &IbGib, has: bool| has && frame.n() <= tip.n;
         let fresh: Vec<&Verified<IbGib>> =
             frames.iter().zip(&has).filter(|(f, h)| !seen(f, **h)).map(|(f, _)| f).collect();
-        if let Some(first) = fresh.first() {
-            if first.past().as_ref() != Some(&tip.addr) {
-                return Err(self.not_next(&tip, first).await?.into());
-            }
-            if self.kept(&tip).is_none() {
-                self.check_alone(&tip.addr, first).await?;
-            }
-        }
-        let mut commit = Commit::default();
-        let mut chain = self.chain(&tip).await?;
+        let fresh: Vec<Verified<IbGib>> = fresh.into_iter().cloned().collect();
         let mut of_the_last = Expect::default();
         if let Some(session) = session {
             of_the_last.verb = Some(VERB_SYNC.to_owned());
             of_the_last.target = Some(session.addr().to_string());
         }
-        let fresh: Vec<Verified<IbGib>> = fresh.into_iter().cloned().collect();
-        let taken = aside(move || {
-            let step = chain.advance_all(&fresh, &of_the_last);
-            step.map(|step| (chain, fresh, step))
-        });
-        let (chain, fresh, step) = taken.await?.map_err(|e| IdentityRefusal::invalid(&e))?;
+        let mut commit = Commit::default();
+        let follows = fresh.first().is_none_or(|first| first.past().as_ref() == Some(&tip.addr));
+        let branch = match follows {
+            true => None,
+            false if takes_back => self.taken_back(&tip, &fresh, &of_the_last).await?,
+            false => None,
+        };
+        let chain = match (branch, fresh.first()) {
+            (Some((chain, recovery)), _) => {
+                commit.tips.push(Advance::Recovery(recovery));
+                chain
+            }
+            (None, Some(first)) if !follows => return Err(self.not_next(&tip, first).await?.into()),
+            (None, first) => {
+                if let Some(first) = first.filter(|_| self.kept(&tip).is_none()) {
+                    self.check_alone(&tip.addr, first).await?;
+                }
+                let (mut chain, fresh) = (self.chain(&tip).await?, fresh.clone());
+                let taken = aside(move || chain.advance_all(&fresh, &of_the_last).map(|step| (chain, step)));
+                let (chain, step) = taken.await?.map_err(|e| IdentityRefusal::invalid(&e))?;
+                commit.tips.extend(step.map(Advance::Keystone));
+                chain
+            }
+        };
         commit.nodes.extend(fresh);
-        commit.tips.extend(step.map(Advance::Keystone));
+        if takes_back {
+            // Whatever was held against the identity is of before.
+            commit.records.push((forked_key(tjp), None));
+        }
         if let Some(session) = session {
             self.introduce(&chain, frames.last(), session, &mut commit).await?;
         }
@@ -131,6 +148,10 @@ impl Host {
         }
         match self.space.commit(commit).await {
             Ok(_) => {
+                if takes_back {
+                    // Whoever has a connection may have had the old secret.
+                    self.cut(tjp);
+                }
                 self.tell(HostEvent::Evolved(tjp.clone()));
                 let tip = chain.tip().addr().clone();
                 self.chains().keep(chain, self.host_limits.kept_identities_bytes_max);
@@ -162,7 +183,7 @@ impl Host {
 
     /// An identity's validated state. Replaying it costs work for every frame, and asking for it nothing: what was
     /// replayed is kept.
-    async fn chain(&self, tip: &Tip) -> Result<Chain, SagaError> {
+    pub(super) async fn chain(&self, tip: &Tip) -> Result<Chain, SagaError> {
         if let Some(chain) = self.kept(tip) {
             return Ok(chain);
         }
@@ -187,10 +208,13 @@ impl Host {
         if before.tjp().as_ref() != Some(tjp) {
             return Ok(stale);
         }
-        let second = frame.clone();
-        if aside(move || danger::validate_alone(&before, &second, &Expect::default())).await?.is_err() {
+        let (second, first) = (frame.clone(), before.clone());
+        if aside(move || danger::validate_alone(&first, &second, &Expect::default())).await?.is_err() {
             let detail = "the frame does not hold, and its past has another successor".into();
             return Ok(IdentityRefusal::Invalid { rule: None, detail });
+        }
+        if self.was_taken_back_after(tip, &before).await? {
+            return Ok(stale);
         }
         let (space, next, at) = (Arc::clone(&self.space), tip.addr.clone(), past.clone());
         let first = self.jobs.run(async move { identity::successor(&*space, next, &at).await }).await?;

@@ -65,6 +65,7 @@ impl Host {
     /// Whether an identity may go on: known, allowed, not revoked, not forked.
     pub(crate) async fn check_standing(&self, tjp: &Addr) -> Result<(), SagaError> {
         self.check_allowed(tjp)?;
+        self.check_not_ended(tjp).await?;
         self.check_unforked(tjp).await?;
         let tip = self.space.tip(tjp).await.map_err(space_error)?;
         let Some(tip) = tip else { return Err(IdentityRefusal::Unknown(tjp.clone()).into()) };
