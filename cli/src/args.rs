@@ -181,6 +181,13 @@ pub(crate) enum IdentityAction {
     Show,
     /// Bring an identity that older versions made over to signatures that bind what they sign, here and at the server
     Rotate,
+    /// Take the identity back from whoever has its secret, here and at the server: the device gets a new one. Lifts what
+    /// was held against the identity, and a revocation
+    Recover {
+        /// The recovery secret, which was made with the identity ('-' for stdin) [default: .ibgib/recovery]
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        recovery_secret_file: Option<PathBuf>,
+    },
     /// End the identity for ever, here and at the server; asks first
     Revoke {
         /// Why, for whoever looks at it later

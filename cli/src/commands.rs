@@ -61,6 +61,9 @@ pub(crate) async fn run(args: &Args, out: &Output) -> Result<Exit, CliError> {
             IdentityAction::New => identity::new(args, out).await,
             IdentityAction::Show => identity::show(args, out).await,
             IdentityAction::Rotate => identity::rotate(args, out).await,
+            IdentityAction::Recover { recovery_secret_file } => {
+                identity::recover(args, out, recovery_secret_file.as_deref()).await
+            }
             IdentityAction::Revoke { reason, yes } => identity::revoke(args, out, reason, *yes).await,
         },
         Command::Snapshot => folder::snapshot(args, out).await,

@@ -43,6 +43,10 @@ impl Layout {
     pub(crate) fn secret(&self) -> PathBuf {
         self.0.join("secret")
     }
+    /// The secret by which the identity is taken back, until its owner has put it elsewhere.
+    pub(crate) fn recovery(&self) -> PathBuf {
+        self.0.join("recovery")
+    }
     pub(crate) fn lock(&self) -> PathBuf {
         self.0.join("lock")
     }
@@ -231,6 +235,11 @@ impl Device {
     /// The identity's secret.
     pub(crate) fn secret(&mut self, args: &Args) -> Result<Secret, CliError> {
         secret::find(args, &self.layout.secret(), &mut self.config)
+    }
+
+    /// The secret by which a new identity of this device can be taken back.
+    pub(crate) fn recovery_secret(&self) -> Result<Secret, CliError> {
+        secret::recovery(&self.layout.recovery())
     }
 
     /// As the engine asks for it.

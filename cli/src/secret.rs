@@ -158,6 +158,42 @@ pub(crate) fn find_or_make(args: &Args, file: &Path, config: &mut ConfigFile) ->
     derive(&text, config)
 }
 
+/// The recovery secret that stands in `file`; one is made when none is there.
+pub(crate) fn recovery(file: &Path) -> Result<Secret, CliError> {
+    if !file.exists() {
+        write_private(file, entropy::random_hex().as_bytes())?;
+    }
+    read_recovery(file)
+}
+
+/// A recovery secret: 64 hex digits in a file, or on stdin for `-`.
+pub(crate) fn read_recovery(file: &Path) -> Result<Secret, CliError> {
+    let text = if file == Path::new("-") { read_all(std::io::stdin(), "stdin")? } else { read_file(file)? };
+    let mut bytes = Zeroizing::new([0; 32]);
+    let read = hex::decode_to_slice(text.trim_ascii(), &mut *bytes);
+    read.map_err(|_| bad(format!("what stands in {} is no recovery secret, which has 64 hex digits", file.display())))?;
+    Ok(Secret::new(bytes.to_vec()))
+}
+
+/// A new secret of the device's own, beside `file` until it takes its place: the path, and the secret.
+pub(crate) fn make_beside(args: &Args, file: &Path) -> Result<(PathBuf, Secret), CliError> {
+    if !matches!(Origin::of(args), Origin::Device) {
+        return Err(CliError::usage("the device's secret comes from elsewhere, so that no new one can take its place")
+            .hint("run it without --secret-file, IBGIB_SECRET_FILE and IBGIB_SECRET_COMMAND"));
+    }
+    let fresh = file.with_extension("new");
+    // Of a recovery that was killed.
+    match fs::remove_file(&fresh) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(CliError::io(&fresh, &e)),
+        _ => {}
+    }
+    let text = Zeroizing::new(entropy::random_hex());
+    write_private(&fresh, text.as_bytes())?;
+    let mut bytes = Zeroizing::new([0; 32]);
+    hex::decode_to_slice(text.as_bytes(), &mut *bytes).map_err(|e| bad(e.to_string()))?;
+    Ok((fresh, Secret::new(bytes.to_vec())))
+}
+
 /// Writes a new file that only its owner may read.
 pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
     let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);

@@ -8,13 +8,16 @@ use crate::error::{CliError, Exit};
 use crate::output::Output;
 use crate::remote;
 use crate::report::IdentityReport;
+use crate::secret;
 use ibgib_keystone::Chain;
 use ibgib_peer::{WebSocketRemote, deliver_identity, identity, refresh_identity};
+use std::fs;
+use std::path::Path;
 
 pub(crate) async fn new(args: &Args, out: &Output) -> Result<Exit, CliError> {
     let mut device = Device::open(args)?;
     let secret = device.secret(args)?;
-    let chain = identity::create(&*device.space, &secret).await?;
+    let chain = identity::create_with_recovery(&*device.space, &secret, &device.recovery_secret()?).await?;
     Device::set_identity(&*device.space, chain.tjp()).await?;
     tell(&device, out, chain).await
 }
@@ -31,13 +34,43 @@ pub(crate) async fn rotate(args: &Args, out: &Output) -> Result<Exit, CliError> 
     // Rotating again delivers what the server may not know yet.
     if !chain.binds() {
         let secret = device.secret(args)?;
-        chain = identity::rotate(&*device.space, chain.tjp(), &secret).await?;
+        let recovery = device.recovery_secret()?;
+        chain = identity::rotate(&*device.space, chain.tjp(), &secret, &recovery).await?;
     }
     deliver(
         args,
         &device,
         &chain,
         "the identity is brought over here, but the server does not know yet; the next sync tells it",
+    )
+    .await?;
+    tell(&device, out, chain).await
+}
+
+pub(crate) async fn recover(args: &Args, out: &Output, file: Option<&Path>) -> Result<Exit, CliError> {
+    let device = Device::open(args)?;
+    let own = device.layout.recovery();
+    let recovery = secret::read_recovery(file.unwrap_or(&own)).map_err(|error| {
+        error.hint("give the recovery secret, which was made with the identity, with --recovery-secret-file")
+    })?;
+    let chain = newest(args, &device).await?;
+    // Kept beside the old one until the identity is taken back with it. A kill in between leaves a secret that does not
+    // fit: taking the identity back once more mends that, since it does not need the old one.
+    let (fresh, secret) = secret::make_beside(args, &device.layout.secret())?;
+    let taken_back = ibgib_peer::recover(&*device.space, chain.tjp(), &recovery, &secret).await;
+    let chain = taken_back.map_err(|error| {
+        // The first error is the one to tell.
+        let _ = fs::remove_file(&fresh);
+        CliError::from(error)
+    })?;
+    let place = device.layout.secret();
+    let placed = fs::rename(&fresh, &place).and_then(|()| fs::File::open(&device.layout.0)?.sync_all());
+    placed.map_err(|e| CliError::io(&place, &e))?;
+    deliver(
+        args,
+        &device,
+        &chain,
+        "the identity is taken back here, but the server does not know yet; the next sync tells it",
     )
     .await?;
     tell(&device, out, chain).await
@@ -98,6 +131,7 @@ async fn load(device: &Device) -> Result<Chain, CliError> {
 
 async fn tell(device: &Device, out: &Output, chain: Chain) -> Result<Exit, CliError> {
     let evidence = identity::evidence(&*device.space, chain.tjp()).await?;
-    out.report(&IdentityReport { chain, evidence })?;
+    let recovery_here = chain.has_recovery() && device.layout.recovery().exists();
+    out.report(&IdentityReport { chain, evidence, recovery_here })?;
     Ok(Exit::Done)
 }

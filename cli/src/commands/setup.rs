@@ -126,7 +126,7 @@ async fn fill(
 ) -> Result<(Made, fs::File), CliError> {
     let held = lock(fresh)?;
     // What an init that was killed left behind.
-    for path in [fresh.config(), fresh.secret()] {
+    for path in [fresh.config(), fresh.secret(), fresh.recovery()] {
         if path.exists() {
             fs::remove_file(&path).map_err(|e| CliError::io(&path, &e))?;
         }
@@ -145,7 +145,8 @@ async fn fill(
     config.write()?;
     let secret = secret::find_or_make(args, &fresh.secret(), &mut config)?;
     let space: Arc<dyn Space> = Arc::new(DurableSpace::create(&fresh.space())?);
-    let chain = identity::create(&*space, &secret).await?;
+    let recovery = secret::recovery(&fresh.recovery())?;
+    let chain = identity::create_with_recovery(&*space, &secret, &recovery).await?;
     Device::set_identity(&*space, chain.tjp()).await?;
     Device::set_name(&*space, settings.device).await?;
     let folder = match begin {

@@ -35,7 +35,10 @@ impl Report for Made {
     fn to_text(&self) -> String {
         let folder = self.folder.as_ref().map_or("none yet".to_owned(), Known::to_string);
         let (root, device) = (shown(self.root.display()), shown(&self.device));
-        format!("{root} is a device now\nfolder:   {folder}\ndevice:   {device}\nidentity: {}", self.identity)
+        format!(
+            "{root} is a device now\nfolder:   {folder}\ndevice:   {device}\nidentity: {}\nrecovery: {root}/.ibgib/recovery takes the identity back from a thief; move it to where none of this device finds it",
+            self.identity
+        )
     }
 }
 
@@ -44,6 +47,8 @@ pub(crate) struct IdentityReport {
     pub(crate) chain: Chain,
     /// Frames that prove that it was signed with elsewhere.
     pub(crate) evidence: Vec<Evidence>,
+    /// Whether the recovery secret still lies on the device.
+    pub(crate) recovery_here: bool,
 }
 
 fn strategy(chain: &Chain) -> &'static str {
@@ -66,6 +71,7 @@ impl Report for IdentityReport {
             ("n", number(self.chain.n())),
             ("revoked", self.chain.is_revoked().into()),
             ("strategy", strategy(&self.chain).into()),
+            ("recovery", self.chain.has_recovery().into()),
             ("pools", pools),
         ]
         .into_iter()
@@ -86,6 +92,12 @@ impl Report for IdentityReport {
         let mut text = format!("identity {}\nnewest   {} (n {}{state})\n", chain.tjp(), chain.tip().addr(), chain.n());
         let binds = if chain.binds() { "" } else { ", which binds nothing: see 'ibgib identity rotate'" };
         text.push_str(&format!("strategy {}{binds}\n", strategy(chain)));
+        let recovery = match (chain.has_recovery(), self.recovery_here) {
+            (false, _) => "none: whoever gets the secret has the identity for good",
+            (true, true) => "with .ibgib/recovery: move that file to where no thief of this device finds it",
+            (true, false) => "with the secret that was made with the identity: 'ibgib identity recover'",
+        };
+        text.push_str(&format!("recovery {recovery}\n"));
         for p in chain.pools() {
             let verbs = if p.verbs.is_empty() { "any verb".to_owned() } else { p.verbs.join(", ") };
             text.push_str(&format!("pool     {}: {} left, {} used\n", shown(verbs), p.left, p.used));

@@ -184,6 +184,9 @@ pub async fn establish_session_identity(
     let audience = remote.audience().await?;
     let mut chain =
         identity::load_chain(&**space, &sender.tjp).await?.ok_or_else(|| OwnIdentity::Unknown(sender.tjp.clone()))?;
+    if is_ended(&**space, &sender.tjp).await? {
+        return Err(OwnIdentity::Revoked(sender.tjp.clone()).into());
+    }
     if space.record(&forked_key(&sender.tjp)).await.map_err(space_error)?.is_some() {
         return Err(forked(&sender.tjp));
     }
