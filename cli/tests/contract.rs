@@ -381,15 +381,15 @@ fn an_identity_is_shown_replaced_and_revoked() {
     let first = run(&["show"]).ok().json();
     let pools = first.get("pools").unwrap().as_array().unwrap();
     let verbs: Vec<&str> = pools.iter().flat_map(|p| list(p, "verbs")).collect();
-    assert_eq!(verbs, ["sync", "manage", "revoke"]);
+    assert_eq!(verbs, ["sync", "manage", "revoke", "recover"]);
     assert!(number(&first, &["n"]) > 0 && number(&pools[0], &["used"]) > 0);
     let second = run(&["new"]).ok().json();
-    assert_eq!(keys(&second), ["identity", "tip", "n", "revoked", "strategy", "pools"]);
+    assert_eq!(keys(&second), ["identity", "tip", "n", "revoked", "strategy", "recovery", "pools"]);
     assert_ne!(text(&first, "identity"), text(&second, "identity"));
     assert_eq!(number(&second, &["n"]), 0);
     world.run(&["-C", "alice", "sync"]).ok();
     let revoked = run(&["revoke", "--yes", "--reason", "lost"]).ok().json();
-    assert_eq!(keys(&revoked), ["identity", "tip", "n", "revoked", "strategy", "pools"]);
+    assert_eq!(keys(&revoked), ["identity", "tip", "n", "revoked", "strategy", "recovery", "pools"]);
     assert_eq!(revoked.get("revoked"), Some(&Value::Bool(true)));
     assert_eq!(text(&revoked, "identity"), text(&second, "identity"));
     run(&["revoke"]).ok();
@@ -583,7 +583,7 @@ fn keystone_frames_validate_in_order_and_for_what_they_claim() {
     let world = World::new();
     let _server = world.with_alice();
     let identity = world.run(&["-C", "alice", "identity", "show", "--json"]).ok().json();
-    assert_eq!(keys(&identity), ["identity", "tip", "n", "revoked", "strategy", "pools"]);
+    assert_eq!(keys(&identity), ["identity", "tip", "n", "revoked", "strategy", "recovery", "pools"]);
     for pool in identity.get("pools").unwrap().as_array().unwrap() {
         assert_eq!(keys(pool), ["id", "verbs", "left", "used"]);
     }

@@ -59,5 +59,17 @@
 //! | a leaf used twice, by a copy, a backup or a thief | cannot be prevented; two frames prove it | `a_leaf_that_signs_twice_gives_the_identity_away` |
 //! | a tree kept on disk tampered with | its root is compared, and it is built anew | `a_tree_that_was_tampered_with_is_built_anew` |
 //!
+//! # Undone by a recovery
+//!
+//! Whoever has a device's secret acts as the identity until it is taken back ([`crate::recover`]). Tests are in
+//! `tests/recovery.rs`, and with servers in the command's `tests/recovery.rs`.
+//!
+//! | attack | what undoes it | test |
+//! |---|---|---|
+//! | a thief signs, or revokes the identity | a recovery goes before every other frame on its past | `a_recovery_goes_before_every_other_frame_on_the_same_one` |
+//! | a thief forks the identity | the branch that was taken back stands | `a_fork_is_lifted_at_every_server` |
+//! | a recovery forged, re-aimed, with pools of the thief's | the whole frame is signed by a secret that the device does not have | `nobody_else_takes_it_back`, `no_member_of_a_recovery_can_be_changed_…` |
+//! | the recovery secret stolen, too | cannot be undone: two recoveries end the identity | `of_several_recoveries_the_deepest_stands_and_two_on_one_frame_end_…` |
+//!
 //! A leaf that signs twice lets others forge with that leaf; that is why [`crate::strategy::lms::Reserved`] sets leaves
 //! aside durably first. Whoever has the secret is the identity: nothing here helps against that.

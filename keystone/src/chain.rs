@@ -2,7 +2,6 @@
 
 use crate::claim;
 use crate::error::{Rule, ValidateError};
-use crate::recovery::{Recoveries, is_recovery_pool};
 use crate::rules::{self, Expect, check_genesis, check_place, check_proof, id_of, one};
 use crate::secret::{Entropy, choose};
 use crate::strategy::lms::leaf_used_twice;
@@ -59,6 +58,15 @@ pub struct PoolState {
     pub left: usize,
     /// Challenges spent or skipped so far.
     pub used: usize,
+}
+
+/// How often an identity was taken back, and the number of the frame that did it last. The greater one stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Recoveries {
+    /// How often.
+    pub count: u32,
+    /// The last such frame's number; 0 when there is none.
+    pub n: u64,
 }
 
 /// The validated state of one identity: its newest frame and every challenge it ever spent, as far as
@@ -126,7 +134,7 @@ impl Chain {
         check_place(&self.tjp, &self.tip, next)?;
         let (pool, used) = check_proof(&self.tip, next, expect, &|pool_id, id| self.is_spent(pool_id, id))?;
         let from = self.tip.addr().clone();
-        if is_recovery_pool(&pool) {
+        if rules::is_recovery_pool(&pool) {
             self.recoveries = Recoveries { count: self.recoveries.count + 1, n: next.n().unwrap_or(0) };
         }
         if !pool.strategy().binds() {

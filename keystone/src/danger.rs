@@ -2,9 +2,8 @@
 //! crate proves what it takes from the genesis on.
 
 use crate::IB;
-use crate::chain::Chain;
+use crate::chain::{Chain, Recoveries};
 use crate::error::ValidateError;
-use crate::recovery::Recoveries;
 use crate::rules::Expect;
 use ibgib::{IbGib, Verified};
 use std::collections::HashSet;

@@ -48,10 +48,10 @@ mod secret;
 mod sign;
 pub mod strategy;
 
-pub use chain::{Chain, PoolState, Step, demand, equivocation, is_bound, proves_fork};
+pub use chain::{Chain, PoolState, Recoveries, Step, demand, equivocation, is_bound, proves_fork};
 pub use claim::{Claim, Proof, Solution};
 pub use error::{KeystoneError, Rule, ValidateError};
-pub use recovery::{Recoveries, Recovery, Standing, is_recovery, recovery_pool};
+pub use recovery::{Recovery, Standing, is_recovery, recovery_pool};
 pub use rules::Expect;
 pub use secret::{Entropy, Secret, session_secret};
 pub use sign::{SignOpts, Signed, genesis, genesis_with_trees, need, recover, revoke, rotate, sign};

@@ -2,7 +2,6 @@
 
 use crate::claim::{Claim, Proof, Solution, proofs};
 use crate::error::{Rule, ValidateError};
-use crate::recovery;
 use crate::strategy::{Context, Pool, Spent, Strategy, by_name};
 use crate::{IB, VERB_MANAGE, VERB_RECOVER, VERB_REVOKE};
 use ibgib::{Addr, IbGib, Value, Verified};
@@ -169,7 +168,7 @@ pub(crate) fn check_proof(
         return Err(one(Rule::Demand, demanded.join(", "), proof.demanded.join(", ")));
     }
     let left = if claim.verb == VERB_RECOVER {
-        recovery::check(tip, next, &proof, &pool)?;
+        check_recovery(tip, next, &proof, &pool)?;
         None
     } else if rotates(tip, next, claim) {
         check_all_new(pools(next))?;
@@ -250,5 +249,36 @@ fn check_revocation(
             Err(one(Rule::Revocation, "the frame's own proof", "another"))
         }
         Some(_) => Ok(()),
+    }
+}
+
+/// Whether a pool is for taking the identity back, and for nothing else.
+pub(crate) fn is_recovery_pool(pool: &Pool) -> bool {
+    pool.config().allowed_verbs() == [VERB_RECOVER] && pool.strategy().binds()
+}
+
+/// The rules of a recovery frame beside those of its proof: about the frame before, by a pool for that alone, with new
+/// pools, of which one is the next recovery pool.
+fn check_recovery(tip: &Verified<IbGib>, next: &Verified<IbGib>, proof: &Proof, pool: &Pool) -> Result<(), Errors> {
+    if !is_recovery_pool(pool) {
+        return Err(one(Rule::Verb, "a pool for recover alone", pool.config().allowed_verbs().join(", ")));
+    }
+    if proof.claim.target != tip.addr().as_str() {
+        return Err(one(Rule::Recovery, tip.addr().to_string(), &proof.claim.target));
+    }
+    let (before, after) = (pools(tip), pools(next));
+    if let Some(kept) = after.iter().find(|new| before.iter().any(|old| id_of(old) == id_of(new))) {
+        return Err(one(Rule::Recovery, "new pools only", id_of(kept)));
+    }
+    check_all_new(after)?;
+    let read: Vec<Pool> = after.iter().filter_map(|pool| Pool::parse(pool).ok()).collect();
+    let next_ones = read.iter().filter(|pool| is_recovery_pool(pool)).count();
+    if next_ones != 1 || read.len() < 2 {
+        let got = format!("{next_ones} of {}", read.len());
+        return Err(one(Rule::Recovery, "one recovery pool and others", got));
+    }
+    match read.iter().all(|pool| pool.strategy().binds()) {
+        true => Ok(()),
+        false => Err(one(Rule::Recovery, "pools that bind what they sign", "others")),
     }
 }

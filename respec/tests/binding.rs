@@ -19,6 +19,10 @@ fn secret() -> Secret {
     Secret::new(b"thirty-two bytes that nobody has".to_vec())
 }
 
+fn recovery() -> Secret {
+    Secret::new(b"a secret that is kept elsewhere".to_vec())
+}
+
 fn memory(name: &str) -> Arc<dyn Space> {
     Arc::new(MemorySpace::new(name))
 }
@@ -90,10 +94,13 @@ async fn servers_take_what_binds_nothing_only_where_it_is_allowed() {
     establish(&here, &open, &old).await.unwrap();
 
     // What is there already goes on, comes over, and goes on.
-    identity::rotate(&*here, &old.tjp, &secret()).await.unwrap();
+    identity::rotate(&*here, &old.tjp, &secret(), &recovery()).await.unwrap();
     let signer = establish(&here, &open, &old).await.unwrap();
     assert!(newest(&here, &old).await.binds() && signer.chain().binds());
-    assert_eq!(identity::rotate(&*here, &old.tjp, &secret()).await.unwrap_err().code(), "identity_invalid");
+    assert_eq!(
+        identity::rotate(&*here, &old.tjp, &secret(), &recovery()).await.unwrap_err().code(),
+        "identity_invalid"
+    );
 }
 
 #[tokio::test]
