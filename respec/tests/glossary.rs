@@ -20,7 +20,7 @@ const PLAIN: &str = "action addr admit admitted advance algo answer asked behavi
     input item joined json keys kind led limits line load loader log map measure memory message misuse mode moment \
     moments mount moved msg mut8 name need next nodes op options opts origin os output overlay own packet pair path \
     peeked peer planner policy problem progress proposal query records refusal refused rel8 report request reserve \
-    resolution reveal rule scanned scope secret serve server settled sign signed signer skipped snapshot \
+    resolution reveal rule scanned scope serve server settled sign signed signer skipped snapshot \
     source spacing spending spent stage state status stub summary sync synced text throws told transformed type \
     unchecked undo unsettled validate value verified verify watch websocket when width wrapper written";
 
