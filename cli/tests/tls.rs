@@ -73,6 +73,7 @@ fn another_space_behind_a_known_url_is_refused() {
     move_server(&world, "alice", &server.url, &other.url);
     let done = world.run(&["-C", "alice", "sync"]).fails(7, "server_changed");
     assert!(text(&done.error(), "message").contains("space"), "{}", done.stderr);
+    world.run(&["-C", "alice", "identity", "revoke", "--yes"]).fails(7, "server_changed");
     drop(other);
     assert_eq!(world.run(&["--space", "other", "tips", "--kind", "all"]).ok().stdout, "");
 }

@@ -10,7 +10,7 @@ use crate::remote;
 use crate::report::IdentityReport;
 use crate::secret;
 use ibgib_keystone::Chain;
-use ibgib_peer::{WebSocketRemote, deliver_identity, identity, refresh_identity};
+use ibgib_peer::{Remote, WebSocketRemote, deliver_identity, identity, refresh_identity};
 use std::fs;
 use std::path::Path;
 
@@ -116,7 +116,12 @@ async fn newest(args: &Args, device: &Device) -> Result<Chain, CliError> {
 
 async fn deliver(args: &Args, device: &Device, chain: &Chain, otherwise: &str) -> Result<(), CliError> {
     let Some(remote) = server(args, device)? else { return Ok(()) };
-    deliver_identity(&device.space, &remote, chain.tjp()).await.map_err(|error| {
+    let delivered = async {
+        // Whether it is the server that is known here.
+        remote.audience().await?;
+        deliver_identity(&device.space, &remote, chain.tjp()).await
+    };
+    delivered.await.map_err(|error| {
         let error = CliError::from(error);
         let hint = error.hint.as_ref().map_or_else(|| otherwise.to_owned(), |hint| format!("{otherwise}; {hint}"));
         error.hint(hint)
