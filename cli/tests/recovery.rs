@@ -80,7 +80,7 @@ fn a_fork_is_lifted_at_every_server() {
 #[test]
 fn a_secret_that_does_not_fit_changes_nothing() {
     let world = World::new();
-    let _server = stolen(&world);
+    let server = stolen(&world);
     let before = world.read("alice/.ibgib/secret");
     let args = ["-C", "alice", "identity", "recover"];
     let missing = world.run(&args).fails(7, "identity_secret");
@@ -96,6 +96,10 @@ fn a_secret_that_does_not_fit_changes_nothing() {
     assert!(!world.path("alice/.ibgib/secret.new").exists());
     world.run(&["-C", "alice", "sync"]).ok();
     assert!(world.run(&["-C", "alice", "identity", "show"]).ok().stdout.contains("ibgib identity recover"));
+    // Nor does one that fits while the server cannot be asked.
+    server.kill();
+    recover(&world, "alice").fails(8, "unreachable");
+    assert_eq!(world.read("alice/.ibgib/secret"), before);
 }
 
 #[test]

@@ -3,11 +3,12 @@
 
 use ibgib::{IbGib, Value, Verified};
 use ibgib_keystone::strategy::hash_reveal;
-use ibgib_keystone::{Chain, PoolConfig, Secret, config, genesis};
+use ibgib_keystone::strategy::lms::Reserved;
+use ibgib_keystone::{Chain, Claim, PoolConfig, Secret, SignOpts, Signed, config, genesis, need, sign};
 use ibgib_peer::entropy::{OsEntropy, now_ms};
 use ibgib_peer::{
-    Host, HostOptions, Innerspace, Remote, SecretSource, SenderIdentity, SessionSigner, establish_session_identity,
-    identity, refresh_identity, sync,
+    Host, HostOptions, Innerspace, Remote, SecretSource, SenderIdentity, SessionSigner, deliver_identity,
+    establish_session_identity, identity, recover, refresh_identity, sync,
 };
 use ibgib_saga::SagaError;
 use ibgib_spaces::fault::{FaultPlan, FaultSpace, Op, When};
@@ -157,4 +158,38 @@ async fn a_leaf_that_was_taken_for_a_frame_that_came_to_nothing_is_not_taken_aga
     assert_eq!(used(&inner, &me).await, 0);
     establish(&inner, &a, &me).await.unwrap();
     assert_eq!(used(&inner, &me).await, 2);
+}
+
+/// A frame on the chain's newest one, with this leaf.
+fn signed(chain: &Chain, target: &str, leaf: u32) -> Signed {
+    let need = need(chain, "sync", &[]).unwrap().unwrap();
+    let mut reserved = Reserved::open(need.tree, 0);
+    reserved.stored(leaf + 1);
+    let opts = SignOpts { leaf: Some(reserved.take(leaf).unwrap()), ..SignOpts::default() };
+    let claim = Claim { verb: "sync".into(), target: target.into(), ..Claim::default() };
+    sign(chain, &secret(), &claim, opts, now_ms(), &mut OsEntropy).unwrap()
+}
+
+#[tokio::test]
+async fn a_recovery_of_the_past_lifts_no_later_fork() {
+    let (here, a) = (memory("here"), server("a", &[]));
+    let me = sender(&identity::create_with_recovery(&*here, &secret(), &recovery()).await.unwrap());
+    establish(&here, &a, &me).await.unwrap();
+    let back = recover(&*here, &me.tjp, &recovery(), &secret()).await.unwrap();
+    deliver_identity(&here, &a, &me.tjp).await.unwrap();
+
+    // The new secret is stolen, too.
+    let (owner, thief) = (signed(&back, "the owner's", 0), signed(&back, "the thief's", 1));
+    let more = signed(&owner.chain, "more", 2);
+    let post = async |frames: &[Verified<IbGib>]| {
+        a.post_evolution(&me.tjp, frames, None).await.map_err(|e| e.code().to_owned())
+    };
+    post(std::slice::from_ref(&owner.frame)).await.unwrap();
+    assert_eq!(post(std::slice::from_ref(&thief.frame)).await.unwrap_err(), "identity_forked");
+    let again = [back.tip().clone(), owner.frame.clone(), more.frame.clone()];
+    assert_eq!(post(&again).await.unwrap_err(), "identity_forked");
+    // A new one does.
+    recover(&*here, &me.tjp, &recovery(), &secret()).await.unwrap();
+    deliver_identity(&here, &a, &me.tjp).await.unwrap();
+    establish(&here, &a, &me).await.unwrap();
 }

@@ -53,6 +53,13 @@ pub(crate) async fn recover(args: &Args, out: &Output, file: Option<&Path>) -> R
     let recovery = secret::read_recovery(file.unwrap_or(&own)).map_err(|error| {
         error.hint("give the recovery secret, which was made with the identity, with --recovery-secret-file")
     })?;
+    // Two recoveries on one frame end the identity: its server is asked first whether there is one that is not known here.
+    if let Some(remote) = server(args, &device)? {
+        remote.audience().await.map_err(|error| {
+            CliError::from(error)
+                .hint("the server has to be asked first, since two recoveries that do not know of each other end the identity")
+        })?;
+    }
     let chain = newest(args, &device).await?;
     // Kept beside the old one until the identity is taken back with it. A kill in between leaves a secret that does not
     // fit: taking the identity back once more mends that, since it does not need the old one.

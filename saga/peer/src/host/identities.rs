@@ -92,10 +92,6 @@ impl Host {
         let tip = self.space.tip(tjp).await.map_err(space_error)?;
         let tip = tip.ok_or_else(|| IdentityRefusal::Unknown(tjp.clone()))?;
         self.check_not_ended(tjp).await?;
-        let takes_back = may_take_back(frames);
-        if !takes_back {
-            self.check_unforked(tjp).await?;
-        }
         if let Some(session) = session {
             self.is_for_us(session)?;
         }
@@ -103,9 +99,13 @@ impl Host {
         let has = self.space.has(&addrs).await.map_err(space_error)?;
         // A frame that is here but lies above the tip came without one, in a bundle; it still has to be taken.
         let seen = |frame: &IbGib, has: bool| has && frame.n() <= tip.n;
-        let fresh: Vec<&Verified<IbGib>> =
-            frames.iter().zip(&has).filter(|(f, h)| !seen(f, **h)).map(|(f, _)| f).collect();
-        let fresh: Vec<Verified<IbGib>> = fresh.into_iter().cloned().collect();
+        let fresh: Vec<Verified<IbGib>> =
+            frames.iter().zip(&has).filter(|(f, h)| !seen(f, **h)).map(|(f, _)| f.clone()).collect();
+        // A recovery that is here already lifts nothing that came to light after it.
+        let takes_back = may_take_back(&fresh);
+        if !takes_back {
+            self.check_unforked(tjp).await?;
+        }
         let mut of_the_last = Expect::default();
         if let Some(session) = session {
             of_the_last.verb = Some(VERB_SYNC.to_owned());
