@@ -346,6 +346,8 @@ pub(crate) enum TipKind {
     Keystone,
     /// Transcripts of sagas
     Saga,
+    /// What a server's doors keep
+    Door,
     /// All of them
     All,
 }

@@ -89,7 +89,7 @@ codes! {
     BadAnswer = "bad_answer", 400, Peer, "an HTTP answer that cannot be read";
     OutOfTurn = "out_of_turn", 400, Peer, "a message that may not come now";
     OtherSession = "other_session", 400, Peer, "a turn that names another session identity";
-    PayloadKind = "payload_kind", 400, Peer, "a keystone or a transcript among the nodes";
+    PayloadKind = "payload_kind", 400, Peer, "a keystone, a transcript or a row of a door among the nodes";
     PayloadOutside = "payload_outside", 400, Peer, "a node that belongs to nothing named";
     Unanswered = "unanswered", 400, Peer, "a timeline without an answer";
     Unasked = "unasked", 400, Peer, "an answer for a timeline that was not asked, or a second one";

@@ -16,9 +16,10 @@ const LOAD_BYTES: usize = 4 * 1024 * 1024;
 /// Nodes that are asked for at once, so that a question stays small however small the nodes are.
 pub(crate) const LOAD_NODES: usize = 1_024;
 
-/// Whether nodes at this address may travel as payload: keystones and transcripts move by their own rules.
+/// Whether nodes at this address may travel as payload: keystones and transcripts move by their own rules, and
+/// what a server's doors keep is its own.
 pub fn is_payload(addr: &Addr) -> bool {
-    !matches!(addr.ib().split(' ').next(), Some("keystone" | "saga" | "saga_msg" | "saga_context"))
+    !matches!(addr.ib().split(' ').next(), Some("keystone" | "saga" | "saga_msg" | "saga_context" | "door_row"))
 }
 
 /// Asks for nodes of the own space, in order: at least one, and as many as fit the bytes.

@@ -43,6 +43,7 @@ pub mod guard;
 mod metrics;
 mod places;
 mod rates;
+pub mod rows;
 mod serve;
 mod slow;
 mod socket;

@@ -3,9 +3,10 @@
 use axum::Router;
 use axum::routing::get;
 use futures_util::future::BoxFuture;
-use ibgib_peer::{Host, HostOptions};
+use ibgib_peer::{Host, HostOptions, Policy};
+use ibgib_server::rows::{Edits, Rows, Table};
 use ibgib_server::{Door, Mount, ServeError, ServeOptions, Server};
-use ibgib_spaces::MemorySpace;
+use ibgib_spaces::{Kind, MemorySpace, Space};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -123,4 +124,30 @@ async fn a_door_that_lacks_what_it_needs_says_so_and_nothing_is_served() {
     );
     assert_eq!(error.to_string(), "the door lacking cannot start: the chain");
     assert!(TcpStream::connect(listen).await.is_err());
+}
+
+#[tokio::test]
+async fn what_a_door_keeps_is_read_by_nobody_else() {
+    const ACCOUNTS: Table = Table::history("account");
+    // Where everybody may read everything.
+    let space: Arc<dyn Space> = Arc::new(MemorySpace::new("doors"));
+    let host = Host::new(Arc::clone(&space), HostOptions { policy: Policy::Open, ..HostOptions::default() });
+    let rows = Rows::new(Arc::clone(&space), "hello");
+    let mut edits = Edits::default();
+    edits.set(&rows.one::<String>(ACCOUNTS, "a").await.unwrap(), "secret").unwrap();
+    assert!(rows.write(edits).await.unwrap());
+    let server = Server::start(host, ServeOptions { listen: anywhere(), ..ServeOptions::default() }).await.unwrap();
+
+    let tip = space.tips(None).await.unwrap().remove(0);
+    assert_eq!(tip.kind, Kind::Door);
+    for addr in [&tip.tjp, &tip.addr] {
+        let addr = addr.as_str().replace(' ', "%20").replace('^', "%5E");
+        for path in ["ibgibs/{}", "ibgibs/{}?getGraph=true", "tips/{}"] {
+            let (status, text) = answer(&server.url(), &format!("/api/v1/{}", path.replace("{}", &addr))).await;
+            assert_eq!(status, 404, "{path}: {text}");
+        }
+    }
+    let (status, text) = answer(&server.url(), "/api/v1/tips?ib=door_row%20hello%20account").await;
+    assert!(status == 200 && !text.contains(tip.tjp.gib()), "{text}");
+    server.shutdown().await;
 }

@@ -175,7 +175,7 @@ impl<'a> Facts<'a> {
                 (Kind::Keystone, Advance::Timeline(_)) => {
                     return refused(tjp, "a keystone moves by validated steps only");
                 }
-                (Kind::Living | Kind::Saga, Advance::Keystone(_) | Advance::Recovery(_)) => {
+                (Kind::Living | Kind::Saga | Kind::Door, Advance::Keystone(_) | Advance::Recovery(_)) => {
                     return refused(tjp, "it is not a keystone");
                 }
                 _ => {}

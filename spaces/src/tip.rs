@@ -12,24 +12,29 @@ pub enum Kind {
     Keystone,
     /// The transcript of a saga.
     Saga,
+    /// A row of a server's door: this space's own, never synced.
+    Door,
 }
 
 impl Kind {
-    /// The kind of the timeline that `tjp` starts: the first word of its ib is `keystone`, `saga`, or anything else.
+    /// The kind of the timeline that `tjp` starts: the first word of its ib is `keystone`, `saga`, `door_row`, or
+    /// anything else.
     pub fn of(tjp: &Addr) -> Self {
         match tjp.ib().split(' ').next() {
             Some("keystone") => Self::Keystone,
             Some("saga") => Self::Saga,
+            Some("door_row") => Self::Door,
             _ => Self::Living,
         }
     }
 
-    /// `living`, `keystone` or `saga`.
+    /// `living`, `keystone`, `saga` or `door`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Living => "living",
             Self::Keystone => "keystone",
             Self::Saga => "saga",
+            Self::Door => "door",
         }
     }
 }

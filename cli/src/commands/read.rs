@@ -34,6 +34,7 @@ pub(crate) async fn tips(args: &Args, out: &Output, tips: &args::Tips) -> Result
         TipKind::Living => Some(Kind::Living),
         TipKind::Keystone => Some(Kind::Keystone),
         TipKind::Saga => Some(Kind::Saga),
+        TipKind::Door => Some(Kind::Door),
         TipKind::All => None,
     };
     for tip in space.tips(kind).await? {

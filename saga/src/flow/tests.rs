@@ -117,8 +117,8 @@ fn a_stream_that_is_not_what_was_announced_is_refused() {
 }
 
 #[test]
-fn identities_and_transcripts_do_not_travel_as_payload() {
-    for ib in ["keystone", "saga", "saga_msg x", "saga_context"] {
+fn identities_transcripts_and_rows_of_doors_do_not_travel_as_payload() {
+    for ib in ["keystone", "saga", "saga_msg x", "saga_context", "door_row x y"] {
         let node = IbGib { ib: ib.into(), data: Some(object([("n", 1u32.into())])), ..IbGib::default() };
         let node = [node.seal().unwrap()];
         let limits = Limits::default();

@@ -49,6 +49,7 @@ pub(super) fn kind_code(kind: Kind) -> u8 {
         Kind::Living => 0,
         Kind::Keystone => 1,
         Kind::Saga => 2,
+        Kind::Door => 3,
     }
 }
 
@@ -57,6 +58,7 @@ fn kind_of(code: u8) -> Result<Kind, SpaceError> {
         0 => Ok(Kind::Living),
         1 => Ok(Kind::Keystone),
         2 => Ok(Kind::Saga),
+        3 => Ok(Kind::Door),
         _ => Err(SpaceError::Damaged(format!("unknown kind {code} of a timeline"))),
     }
 }
