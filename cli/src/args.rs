@@ -141,6 +141,9 @@ pub(crate) struct Init {
     /// The new folder's name [default: the directory's]
     #[arg(long, conflicts_with = "join")]
     pub(crate) name: Option<String>,
+    /// What the new folder keeps of files beside their content, on all devices
+    #[arg(long, value_name = "WHAT", value_delimiter = ',', conflicts_with = "join")]
+    pub(crate) keep: Vec<Kept>,
     /// The device's name, which others see beside its edits [default: the machine's]
     #[arg(long, value_name = "NAME")]
     pub(crate) device_name: Option<String>,
@@ -150,6 +153,14 @@ pub(crate) struct Init {
     /// Ignore what .gitignore files say, too
     #[arg(long)]
     pub(crate) gitignore: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kept {
+    /// When they were last changed
+    Times,
+    /// Who may read, write and execute them; never that group and others may write
+    Modes,
 }
 
 #[derive(Debug, clap::Args)]

@@ -7,6 +7,7 @@ use ibgib::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
+use std::time::{Duration, UNIX_EPOCH};
 
 fn mode(world: &World, path: &str) -> u32 {
     fs::symlink_metadata(world.path(path)).unwrap().permissions().mode() & 0o777
@@ -85,6 +86,32 @@ fn a_sync_tells_what_it_skipped_and_version_control_is_left_out() {
     assert!(world.run(&["-C", "alice", "sync"]).ok().stdout.contains("skipped pipe: a special file"));
     world.run(&["clone", &server.url, "bob"]).ok();
     assert_eq!(files(&world.path("bob")).into_keys().collect::<Vec<_>>(), ["notes.txt"]);
+}
+
+#[test]
+fn times_and_permissions_travel_where_the_folder_says_so() {
+    let world = World::new();
+    let server = world.serve("server");
+    world.run(&["init", "alice", "--remote", &server.url, "--keep", "times,modes"]).ok();
+    world.write("alice/photo.txt", "of long ago\n");
+    let photo = fs::File::options().append(true).open(world.path("alice/photo.txt")).unwrap();
+    let taken = UNIX_EPOCH + Duration::from_millis(946_684_800_123);
+    photo.set_modified(taken).unwrap();
+    photo.set_permissions(fs::Permissions::from_mode(0o600)).unwrap();
+    world.run(&["-C", "alice", "sync"]).ok();
+    world.run(&["clone", &server.url, "bob"]).ok();
+    assert_eq!(fs::metadata(world.path("bob/photo.txt")).unwrap().modified().unwrap(), taken);
+    assert_eq!(mode(&world, "bob/photo.txt"), 0o600);
+    // Permissions alone are worth a sync, both ways.
+    fs::set_permissions(world.path("bob/photo.txt"), fs::Permissions::from_mode(0o644)).unwrap();
+    world.run(&["-C", "bob", "sync"]).ok();
+    world.run(&["-C", "alice", "sync"]).ok();
+    assert_eq!(mode(&world, "alice/photo.txt"), 0o644);
+    assert_eq!(fs::metadata(world.path("alice/photo.txt")).unwrap().modified().unwrap(), taken);
+    let quiet = world.run(&["-C", "alice", "sync", "--json"]).ok().json();
+    assert_eq!(quiet.get("saga"), Some(&Value::Null), "{quiet}");
+    // Whoever joins a folder does not decide what it keeps.
+    world.run(&["init", "carol", "--join", "alice", "--keep", "times"]).expect(2);
 }
 
 #[test]

@@ -105,8 +105,11 @@ fn folders_and_devices_have_names_and_a_mistyped_one_makes_nothing() {
     world.write("joined/notes.txt", "x\ny\n");
     world.run(&["-C", "joined", "sync"]).ok();
     world.run(&["-C", "notes", "sync"]).ok();
-    let log = world.run(&["-C", "notes", "log", "notes.txt"]).ok().stdout;
-    assert!(log.lines().next().unwrap().contains("phone (unattested)  notes.txt"), "{log}");
+    let log = world.run(&["-C", "notes", "log", "notes.txt"]).ok();
+    assert!(log.stdout.lines().next().unwrap().contains("GMT  phone  notes.txt"), "{}", log.stdout);
+    assert!(log.stdout.lines().last().unwrap().starts_with("n    0  begins here  notes.txt"), "{}", log.stdout);
+    // That nothing has checked the names is said once.
+    assert_eq!(log.stderr.matches("unattested").count(), 1, "{}", log.stderr);
     assert_eq!(server.stop(), Some(0));
     let of = |store: &[&str]| world.run(&[store, &["tips", "--folder", "notes", "--json"]].concat()).ok().stdout;
     assert_eq!(of(&["-C", "notes"]), of(&["-C", "joined"]));

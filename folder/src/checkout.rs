@@ -113,6 +113,7 @@ impl Folder {
     ) -> Result<Vec<FileChange>, FolderError> {
         let mut changes = Vec::new();
         let mut unsaved = Vec::new();
+        let keeping = self.keeping().await?;
         // A file that goes may be found under the name of one that comes.
         let goes =
             |path: &EntryPath, record: &Record| places.gone.contains(path) || places.of(path) != record.on_disk(path);
@@ -160,13 +161,13 @@ impl Folder {
                 && let Some(record) = record
                 && record.base.addr == frame
             {
-                let exec = record.base.stat.is_none_or(|stat| stat.link || stat.exec == entry.exec);
-                if record.base.is_clean(found) && exec {
+                let fits = record.base.stat.is_none_or(|stat| keeping.fits(&stat, &entry));
+                if record.base.is_clean(found) && fits {
                     continue;
                 }
                 // The file is at its tip; what the user made of it since is the next snapshot's.
                 let asked = opts.force || !opts.paths.is_empty() || opts.at.is_some();
-                if !asked && exec && found != OnDisk::Nothing {
+                if !asked && fits && found != OnDisk::Nothing {
                     continue;
                 }
             }
@@ -236,7 +237,7 @@ impl Folder {
                 }
                 OnDisk::File(stat) => {
                     let now = self.tree.now()?;
-                    if (stat.link || stat.exec == entry.exec) && self.holds(&to, &content).await? {
+                    if keeping.fits(&stat, &entry) && self.holds(&to, &content).await? {
                         let base = Base { addr: frame, stat: Some(stat.settled(now)) };
                         note(&entry.path, &to, base, records, writer);
                     } else if opts.force || self.is_saved(&to, found, &before, Some(&content)).await? {

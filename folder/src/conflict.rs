@@ -175,7 +175,7 @@ impl Conflict {
                 Ok(blob) => NewContent::Blob(blob),
                 Err(_) => return Ok(None),
             };
-            let mut nodes = edit_file(tip, content, moment)?;
+            let mut nodes = edit_file(tip, content, None, moment)?;
             let on = nodes.last().unwrap_or(tip).clone();
             nodes.extend(drop_conflicts(&on, std::slice::from_ref(&self.stone), moment)?);
             return Ok(Some(nodes));
@@ -188,7 +188,7 @@ impl Conflict {
             && let Some(frame) = nodes.last().filter(|frame| frame.datum("blob").is_some()).cloned()
             && let Some(text) = frame.datum("text").and_then(Value::as_str)
         {
-            nodes.extend(edit_file(&frame, NewContent::Text(text.to_owned()), moment)?);
+            nodes.extend(edit_file(&frame, NewContent::Text(text.to_owned()), None, moment)?);
         }
         Ok(Some(nodes))
     }

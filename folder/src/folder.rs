@@ -6,7 +6,7 @@ use crate::error::FolderError;
 use crate::frames::{self, FirstFrames, Node, SHARDS, shard_of};
 use crate::path::EntryPath;
 use crate::record::{PREFIX, Record};
-use crate::tree::{OnDisk, Tree};
+use crate::tree::{MODE, OnDisk, Tree};
 use crate::writer::Writer;
 use ibgib::transform::Moment;
 use ibgib::{Addr, Value};
@@ -85,6 +85,8 @@ pub struct Entry {
     pub kind: String,
     /// Whether it may be executed.
     pub exec: bool,
+    /// Its permissions, where the folder keeps those.
+    pub mode: Option<u16>,
 }
 
 /// Who edits a folder here.
@@ -283,7 +285,8 @@ impl Folder {
         }
         let kind = value.get("kind").and_then(Value::as_str).unwrap_or("text").to_owned();
         let exec = value.get("exec").and_then(Value::as_bool).unwrap_or(false);
-        Ok(Entry { path, file, kind, exec })
+        let mode = value.get("mode").and_then(Value::as_str).and_then(|mode| u16::from_str_radix(mode, 8).ok());
+        Ok(Entry { path, file, kind, exec, mode: mode.map(|mode| mode & MODE) })
     }
 
     /// All file records, checkouts that were cut settled by what is on disk.

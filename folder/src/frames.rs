@@ -1,6 +1,7 @@
 //! The frames of a folder: how each timeline starts, and how an edit is written.
 
 use crate::error::FolderError;
+use crate::keeping::retime;
 use crate::path::EntryPath;
 use ibgib::transform::{self, ForkOpts, Moment, Mut8Opts, Rel8Opts, TjpOpts, Transformed, linked};
 use ibgib::{Addr, IbGib, Map, Value, Verified, object};
@@ -108,7 +109,14 @@ impl NewContent {
 }
 
 /// Frames that give the file at frame `src` a content, dependencies first; the last is the new frame.
-pub(crate) fn edit_file(src: &Node, content: NewContent, moment: &Moment) -> Result<Vec<Node>, FolderError> {
+///
+/// `time` is the file's modification time in milliseconds since 1970, where the folder keeps those.
+pub(crate) fn edit_file(
+    src: &Node,
+    content: NewContent,
+    time: Option<i64>,
+    moment: &Moment,
+) -> Result<Vec<Node>, FolderError> {
     let mut nodes = Vec::new();
     let mut src = src.clone();
     let mut patch = Map::new();
@@ -131,19 +139,29 @@ pub(crate) fn edit_file(src: &Node, content: NewContent, moment: &Moment) -> Res
         NewContent::Absent => {}
     }
     let goes = |key: &&str| !patch.contains_key(key) && src.datum(key).is_some();
-    let remove: Map = CONTENT.iter().filter(|k| goes(k)).map(|k| (*k, "")).collect();
+    let mut remove: Map = CONTENT.iter().filter(|k| goes(k)).map(|k| (*k, "")).collect();
+    retime(&src, time, &mut remove, &mut patch);
     let remove = (!remove.is_empty()).then_some(remove);
     mutate(&src, remove, patch, moment, &mut nodes)?;
     Ok(nodes)
 }
 
 /// One entry's change.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct EntryEdit {
     /// The file's timeline, when the entry is new.
     pub(crate) file: Option<Addr>,
     pub(crate) kind: Option<&'static str>,
     pub(crate) exec: Option<bool>,
+    /// Permissions, where the folder keeps them.
+    pub(crate) mode: Option<u16>,
+}
+
+impl EntryEdit {
+    /// Whether nothing is to be changed.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Frames that change entries of the shard at frame `src`, dependencies first; the last is the new frame.
@@ -169,6 +187,9 @@ pub(crate) fn edit_shard(
         }
         if let Some(exec) = edit.exec {
             entry.insert("exec", exec);
+        }
+        if let Some(mode) = edit.mode {
+            entry.insert("mode", format!("{mode:03o}"));
         }
         entries.insert(path.key(), entry);
     }
@@ -251,7 +272,7 @@ mod tests {
     fn contents_replace_each_other() {
         let first = first_frames().file(&EntryPath::from_key("/x.json").unwrap()).unwrap().frame;
         let blob = Addr::new("blob", &"A".repeat(64)).unwrap();
-        let next = |src: &Node, content| edit_file(src, content, &MOMENT).unwrap().pop().unwrap();
+        let next = |src: &Node, content| edit_file(src, content, None, &MOMENT).unwrap().pop().unwrap();
         let keys = |node: &Node| {
             let data = node.data.as_ref().and_then(Value::as_object).unwrap();
             CONTENT.into_iter().filter(|k| data.contains_key(k)).collect::<Vec<_>>()

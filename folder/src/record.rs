@@ -95,7 +95,8 @@ impl Base {
     /// Whether the file certainly still has this frame's content.
     pub(crate) fn is_clean(&self, found: OnDisk) -> bool {
         match (found, self.stat) {
-            (OnDisk::File(now), Some(then)) => now == then,
+            // Other permissions would show in the ctime; an earlier version's record does not tell them.
+            (OnDisk::File(now), Some(then)) => Stat { mode: then.mode, ..now } == then,
             (OnDisk::Nothing, None) => true,
             _ => false,
         }
@@ -112,6 +113,9 @@ impl Base {
                 _ => "-",
             };
             items.push(kind.into());
+            if !s.link {
+                items.push(format!("{:03o}", s.mode));
+            }
         }
         strings(items)
     }
@@ -121,12 +125,20 @@ impl Base {
         let (addr, rest) = items.split_first()?;
         let stat = match *rest {
             [] => None,
-            [size, mtime, ctime, inode, exec] => Some(Stat {
+            [size, mtime, ctime, inode, exec, ref mode @ ..] => Some(Stat {
                 size: size.parse().ok()?,
                 mtime: mtime.parse().ok()?,
                 ctime: ctime.parse().ok()?,
                 inode: inode.parse().ok()?,
                 exec: exec == "x",
+                // Records of earlier versions tell no permissions: the usual ones.
+                mode: match (mode, exec) {
+                    ([mode], _) => u16::from_str_radix(mode, 8).ok()?,
+                    ([], "x") => 0o755,
+                    ([], "-") => 0o644,
+                    ([], _) => 0,
+                    _ => return None,
+                },
                 link: exec == "l",
             }),
             _ => return None,
@@ -154,7 +166,15 @@ mod tests {
         let addr = Addr::new("file", &format!("{n:064X}")).unwrap();
         Base {
             addr,
-            stat: inode.map(|inode| Stat { size: 3, mtime: 5, ctime: 6, inode, exec: inode != 9, link: inode == 9 }),
+            stat: inode.map(|inode| Stat {
+                size: 3,
+                mtime: 5,
+                ctime: 6,
+                inode,
+                exec: inode != 9,
+                mode: if inode == 9 { 0 } else { 0o750 },
+                link: inode == 9,
+            }),
         }
     }
 
@@ -170,6 +190,8 @@ mod tests {
         ] {
             assert_eq!(Record::from_bytes(&record.to_bytes()), Some(record));
         }
+        let old = br#"[["file^0000000000000000000000000000000000000000000000000000000000000001","3","5","6","1","x"]]"#;
+        assert_eq!(Record::from_bytes(old).unwrap().base.stat.unwrap().mode, 0o755);
         for bad in ["", "[]", "[[]]", "[[\"x\"]]", "{}", "[[1,2]]", "[\"/a\"]"] {
             assert_eq!(Record::from_bytes(bad.as_bytes()), None, "{bad}");
         }
@@ -177,7 +199,8 @@ mod tests {
 
     #[test]
     fn the_inode_settles_a_cut_checkout() {
-        let found = |inode| OnDisk::File(Stat { size: 9, mtime: 9, ctime: 9, inode, exec: false, link: false });
+        let found =
+            |inode| OnDisk::File(Stat { size: 9, mtime: 9, ctime: 9, inode, exec: false, mode: 0o644, link: false });
         let settled = |inode| {
             let mut record = Record { next: Some(base(2, Some(2))), ..Record::from(base(1, Some(1))) };
             assert!(record.settle(inode));
@@ -191,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_change_in_the_same_tick_is_never_clean() {
-        let stat = Stat { size: 3, mtime: 5, ctime: 6, inode: 1, exec: false, link: false };
+        let stat = Stat { size: 3, mtime: 5, ctime: 6, inode: 1, exec: false, mode: 0o644, link: false };
         assert_eq!(stat.settled(7), stat);
         let addr = base(1, None).addr;
         assert!(!Base { addr, stat: Some(stat.settled(6)) }.is_clean(OnDisk::File(stat)));

@@ -79,7 +79,7 @@ impl Folder {
         self.ensure_saved(&files).await?;
         let mut nodes = Vec::new();
         if !matches!(Content::of(&*self.space, &on).await?, Content::Text(now) if now == text) {
-            nodes = edit_file(&on, NewContent::Text(text), &moments())?;
+            nodes = edit_file(&on, NewContent::Text(text), None, &moments())?;
         }
         let stones: Vec<Addr> = conflicts.iter().map(|conflict| conflict.stone.clone()).collect();
         let last = nodes.last().unwrap_or(&on).clone();

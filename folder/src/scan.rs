@@ -5,9 +5,10 @@ use crate::content::{Content, Keep, KeepNothing, ReadError, node_at, read_file};
 use crate::error::FolderError;
 use crate::folder::{Folder, Moments, Progress, Skipped};
 use crate::frames::{NewContent, Node, edit_file};
+use crate::keeping::Keeping;
 use crate::path::{EntryPath, fold};
 use crate::record::{Base, Record};
-use crate::tree::{OnDisk, Stat};
+use crate::tree::{MODE, OnDisk, Stat};
 use crate::untrack::{self, UNTRACKED};
 use crate::walk::walk;
 use crate::writer::Writer;
@@ -20,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub enum ChangeKind {
     /// It is new.
     Added,
-    /// Its content or its executable bit is another.
+    /// Its content is another, or what it may be used for.
     Modified,
     /// It is gone.
     Deleted,
@@ -79,8 +80,8 @@ pub(crate) struct Scan {
     pub(crate) skipped: Vec<Skipped>,
     /// The records as they are after the scan.
     pub(crate) records: BTreeMap<EntryPath, Record>,
-    /// Files whose record must wait for their entry, which tells others the new executable bit: until then it has
-    /// the other bit, so that the file still looks changed if the snapshot is killed in between.
+    /// Files whose record must wait for their entry, which tells others the new executable bit (and permissions): until
+    /// then it has others, so that the file still looks changed if the snapshot is killed in between.
     pub(crate) waiting: Vec<EntryPath>,
     /// Kinds of the contents that changed.
     pub(crate) kinds: BTreeMap<EntryPath, &'static str>,
@@ -154,6 +155,7 @@ impl Folder {
                 untrack::remember(taking.writer, &here);
             }
         }
+        let keeping = self.keeping().await?;
         let mut scan = Scan { skipped, records, ..Scan::default() };
         let mut work: BTreeMap<EntryPath, OnDisk> = BTreeMap::new();
         // Where files stand that have a twin.
@@ -205,7 +207,7 @@ impl Folder {
         let size = |found: &OnDisk| if let OnDisk::File(stat) = found { stat.size } else { 0 };
         let (of, bytes_of) = (work.len(), work.values().map(size).sum());
         let mut scanner =
-            Scanner { folder: self, taking, scan, now, headway: Headway { done: 0, of, bytes: 0, bytes_of } };
+            Scanner { folder: self, taking, scan, keeping, now, headway: Headway { done: 0, of, bytes: 0, bytes_of } };
         for (path, found) in work {
             let bytes = scanner.headway.bytes + size(&found);
             // A control directory of another program, tracked by an earlier version: left as it is.
@@ -257,6 +259,7 @@ struct Scanner<'f, 'a, 's> {
     folder: &'f Folder,
     taking: Option<Taking<'a, 's>>,
     scan: Scan,
+    keeping: Keeping,
     now: i128,
     headway: Headway,
 }
@@ -318,7 +321,7 @@ impl Scanner<'_, '_, '_> {
         let known = self.known(path).await?;
         let stat = Some(fresh.stat.settled(self.now));
         if fresh.is(&known.content) {
-            if known.at.stat.is_some_and(|then| then.exec != fresh.stat.exec) {
+            if known.at.stat.is_some_and(|then| self.keeping.differ(&then, &fresh.stat)) {
                 self.take(path, ChangeKind::Modified, &known, known.at.addr.clone(), None);
             }
             self.remember(path, known.at.addr.clone(), stat, &known);
@@ -327,7 +330,8 @@ impl Scanner<'_, '_, '_> {
         let change = if known.content.is_absent() { ChangeKind::Added } else { ChangeKind::Modified };
         self.scan.kinds.insert(path.clone(), fresh.content.kind());
         let digest = fresh.digest();
-        let after = self.write(&known, fresh.content)?;
+        let time = self.keeping.time(&fresh.stat).filter(|_| !fresh.stat.link);
+        let after = self.write(&known, fresh.content, time)?;
         self.take(path, change, &known, after.clone(), digest);
         self.remember(path, after, stat, &known);
         Ok(())
@@ -338,7 +342,7 @@ impl Scanner<'_, '_, '_> {
         if known.at.stat.is_none() {
             return Ok(());
         }
-        let after = self.write(&known, NewContent::Absent)?;
+        let after = self.write(&known, NewContent::Absent, None)?;
         self.take(path, ChangeKind::Deleted, &known, after.clone(), known.content.digest());
         self.remember(path, after, None, &known);
         Ok(())
@@ -372,9 +376,9 @@ impl Scanner<'_, '_, '_> {
     }
 
     /// Makes the frame; without a writer, answers the frame before.
-    fn write(&mut self, known: &Known, content: NewContent) -> Result<Addr, FolderError> {
+    fn write(&mut self, known: &Known, content: NewContent, time: Option<i64>) -> Result<Addr, FolderError> {
         let Some(taking) = &mut self.taking else { return Ok(known.at.addr.clone()) };
-        let edit = self.folder.attributed(edit_file(&known.on, content, &(taking.moments)())?)?;
+        let edit = self.folder.attributed(edit_file(&known.on, content, time, &(taking.moments)())?)?;
         let after = edit.last().map_or_else(|| known.at.addr.clone(), |n| n.addr().clone());
         let tjp = known.on.tjp().unwrap_or_else(|| known.on.addr().clone());
         let nodes = known.first.iter().cloned().chain(edit).collect();
@@ -402,9 +406,10 @@ impl Scanner<'_, '_, '_> {
         if let Some(stat) = &mut now.base.stat
             && known.first.is_empty()
             && self.scan.taken.contains_key(path)
-            && known.at.stat.is_none_or(|then| then.exec != stat.exec)
+            && known.at.stat.is_none_or(|then| self.keeping.differ(&then, stat))
         {
             stat.exec = !stat.exec;
+            stat.mode ^= MODE;
             self.scan.waiting.push(path.clone());
         }
         taking.writer.record(Record::key(path), Some(now.to_bytes()));

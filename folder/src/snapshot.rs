@@ -4,6 +4,7 @@ use crate::content::node_at;
 use crate::error::FolderError;
 use crate::folder::{Folder, Listing, Moments, Skipped};
 use crate::frames::{EntryEdit, SHARDS, edit_folder, edit_shard, mutate, shard_of};
+use crate::keeping::Keeping;
 use crate::path::EntryPath;
 use crate::record::Record;
 use crate::scan::{ChangeKind, Scan, Taking};
@@ -56,7 +57,7 @@ impl Folder {
         // Files first: a shard relates to them.
         writer.flush().await?;
         let listing = self.listing().await?;
-        let edits = self.entry_edits(&scan, &listing)?;
+        let edits = self.entry_edits(&scan, &listing, self.keeping().await?)?;
         self.write_entries(edits, &listing, &mut writer, moments).await?;
         for path in &scan.waiting {
             writer.record(Record::key(path), scan.records.get(path).map(Record::to_bytes));
@@ -83,11 +84,13 @@ impl Folder {
     }
 
     /// What entries must say after the scan: every file here has one (also if an earlier snapshot was killed before
-    /// it wrote them), and the executable bit follows the disk where the disk changed it.
+    /// it wrote them), and the executable bit, and where the folder keeps
+    /// them the permissions, follow the disk where the disk changed them.
     fn entry_edits(
         &self,
         scan: &Scan,
         listing: &Listing,
+        keeping: Keeping,
     ) -> Result<BTreeMap<u8, BTreeMap<EntryPath, EntryEdit>>, FolderError> {
         let mut out: BTreeMap<u8, BTreeMap<EntryPath, EntryEdit>> = BTreeMap::new();
         for (path, record) in &scan.records {
@@ -96,21 +99,23 @@ impl Folder {
             let edit = match listing.entries.get(path) {
                 None => {
                     let file = Some(self.file_tjp(path)?);
-                    EntryEdit { file, kind: Some(kind.unwrap_or("text")), exec: Some(stat.exec) }
+                    let mode = (keeping.modes && !stat.link).then_some(stat.mode);
+                    EntryEdit { file, kind: Some(kind.unwrap_or("text")), exec: Some(stat.exec), mode }
                 }
                 Some(entry) => {
                     let taken = scan.taken.get(path);
                     // A file that is back may be executable or not, whatever it was when it was deleted.
-                    let before = taken.map(|t| t.before.stat.map(|then| then.exec));
-                    let changed = before.is_some_and(|before| before != Some(stat.exec));
+                    let changed = taken.is_some_and(|t| t.before.stat.is_none_or(|then| keeping.differ(&then, &stat)));
                     EntryEdit {
                         file: None,
                         kind: kind.filter(|k| *k != entry.kind),
                         exec: (changed && entry.exec != stat.exec).then_some(stat.exec),
+                        mode: (changed && keeping.modes && !stat.link && entry.mode != Some(stat.mode))
+                            .then_some(stat.mode),
                     }
                 }
             };
-            if edit != (EntryEdit { file: None, kind: None, exec: None }) {
+            if !edit.is_empty() {
                 out.entry(shard_of(path)).or_default().insert(path.clone(), edit);
             }
         }

@@ -38,9 +38,14 @@ pub(crate) struct Stat {
     pub(crate) inode: u64,
     /// Whether the owner may execute it.
     pub(crate) exec: bool,
+    /// Its permissions ([`MODE`]); 0 of a link.
+    pub(crate) mode: u16,
     /// Whether it is a symbolic link, and not what it leads to.
     pub(crate) link: bool,
 }
+
+/// The permissions that folders keep: never that group and others may write, or a peer could open files to everybody.
+pub(crate) const MODE: u16 = 0o755;
 
 /// What stands at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,13 +167,13 @@ impl Tree {
         Ok(stat_of(&std::fs::symlink_metadata(&at)?))
     }
 
-    /// A new temporary file on the folder's file system. `like` is the mode of the file it will replace.
-    pub(crate) fn tmp_file(&self, name: &str, like: Option<u32>, exec: bool) -> io::Result<File> {
+    /// A new temporary file on the folder's file system, with these permissions; without, with the usual ones.
+    pub(crate) fn tmp_file(&self, name: &str, mode: Option<u32>, exec: bool) -> io::Result<File> {
         let mut options = File::options();
         // The process's umask narrows this.
         options.write(true).create_new(true).mode(if exec { 0o777 } else { 0o666 });
         let file = options.open(self.tmp.join(name))?;
-        if let Some(mode) = like {
+        if let Some(mode) = mode {
             file.set_permissions(std::fs::Permissions::from_mode(with_exec(mode, exec)))?;
         }
         Ok(file)
@@ -410,6 +415,7 @@ fn look_at(dir: impl AsFd, name: &OsStr) -> io::Result<OnDisk> {
             ctime: nanos(stat.st_ctime, stat.st_ctime_nsec as i64),
             inode: stat.st_ino,
             exec: kind == FileType::RegularFile && stat.st_mode & 0o100 != 0,
+            mode: if kind == FileType::RegularFile { kept(stat.st_mode) } else { 0 },
             link: kind == FileType::Symlink,
         }),
         FileType::Directory => OnDisk::Directory,
@@ -432,6 +438,7 @@ pub(crate) fn stat_of(meta: &std::fs::Metadata) -> Stat {
         ctime: nanos(meta.ctime(), meta.ctime_nsec()),
         inode: meta.ino(),
         exec: !meta.is_symlink() && meta.mode() & 0o100 != 0,
+        mode: if meta.is_symlink() { 0 } else { kept(meta.mode()) },
         link: meta.is_symlink(),
     }
 }
@@ -440,9 +447,16 @@ fn nanos(seconds: i64, nanos: i64) -> i128 {
     i128::from(seconds) * 1_000_000_000 + i128::from(nanos)
 }
 
-/// Whoever may read may execute, or nobody.
-fn with_exec(mode: u32, exec: bool) -> u32 {
+fn kept(mode: u32) -> u16 {
+    (mode & u32::from(MODE)) as u16
+}
+
+/// Whoever may read may execute, or nobody; as it is, if the owner may already or must not anyway.
+pub(crate) fn with_exec(mode: u32, exec: bool) -> u32 {
     let mode = mode & 0o777;
+    if (mode & 0o100 != 0) == exec {
+        return mode;
+    }
     if exec { mode | 0o100 | ((mode & 0o444) >> 2) } else { mode & !0o111 }
 }
 

@@ -292,7 +292,7 @@ impl Folder {
             let entry = listing.entries.get(&file.path);
             let flipped = file.exec.filter(|exec| entry.is_some_and(|e| e.exec != *exec));
             if flipped.is_some() {
-                let edit = EntryEdit { file: None, kind: None, exec: flipped };
+                let edit = EntryEdit { exec: flipped, ..EntryEdit::default() };
                 entries.entry(shard_of(&file.path)).or_default().insert(file.path.clone(), edit);
             }
             let exec = entry.map(|entry| entry.exec);
@@ -323,7 +323,7 @@ impl Folder {
             Err(error) if error.bad_frame().is_none() => return Err(error),
             _ => {}
         }
-        let nodes = self.attributed(edit_file(&on, renew(back.before.clone()), &moments())?)?;
+        let nodes = self.attributed(edit_file(&on, renew(back.before.clone()), None, &moments())?)?;
         Ok((on, nodes))
     }
 
@@ -352,7 +352,7 @@ impl Folder {
         let mut changed = Vec::new();
         if content != Content::of(&*self.space, &tip).await? {
             let moment = moments();
-            let edit = self.attributed(edit_file(&tip, renew(content), &moment)?)?;
+            let edit = self.attributed(edit_file(&tip, renew(content), None, &moment)?)?;
             let after = edit.last().unwrap_or(&tip).addr().clone();
             writer.edit(self.file_tjp(path)?, Some(&tip), edit);
             let noted = Noted { path: path.clone(), before: tip.addr().clone(), after, exec: None };

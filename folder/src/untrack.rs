@@ -55,7 +55,7 @@ impl Folder {
                 continue;
             }
             let on = node_at(&*self.space, &record.base.addr).await?;
-            let edit = self.attributed(edit_file(&on, NewContent::Absent, &moments())?)?;
+            let edit = self.attributed(edit_file(&on, NewContent::Absent, None, &moments())?)?;
             writer.edit(self.file_tjp(path)?, Some(&on), edit);
             // A file without a record is nobody's but the user's: no checkout removes it.
             writer.record(Record::key(path), None);

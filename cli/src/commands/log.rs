@@ -24,6 +24,7 @@ pub(crate) async fn log(args: &Args, out: &Output, log: &args::Log) -> Result<Ex
             let diff = if log.patch { patch(folder, &frame).await? } else { None };
             line(out, &names, LogLine { path: Some(frame.path), diff, ..LogLine::of(frame.entry) })?;
         }
+        unattested(out, &names);
         return Ok(Exit::Done);
     }
     let from = newest(&store, &named).await?;
@@ -44,7 +45,15 @@ pub(crate) async fn log(args: &Args, out: &Output, log: &args::Log) -> Result<Ex
         };
         line(out, &names, LogLine { path: path.clone(), diff, ..LogLine::of(entry) })?;
     }
+    unattested(out, &names);
     Ok(Exit::Done)
+}
+
+/// Says once what is true of every name in a log.
+fn unattested(out: &Output, names: &Names) {
+    if !names.devices.is_empty() {
+        out.say("devices are told as the frames name them (unattested: nothing checks that)");
+    }
 }
 
 /// A timeline's first frame stands for its newest.

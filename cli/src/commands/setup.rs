@@ -14,7 +14,7 @@ use crate::remote;
 use crate::report::Made;
 use crate::secret;
 use ibgib::Addr;
-use ibgib_folder::Folder;
+use ibgib_folder::{Folder, Keeping};
 use ibgib_peer::{Remote, WebSocketRemote, identity};
 use ibgib_spaces::{DurableSpace, Space};
 use std::ffi::OsString;
@@ -25,8 +25,8 @@ use std::sync::Arc;
 
 /// The folder timeline of a new device.
 enum Start {
-    /// With this name; else the directory's.
-    New(Option<String>),
+    /// With this name, else the directory's; what it keeps of files.
+    New(Option<String>, Keeping),
     Join(Addr),
     /// The server tells once it lets us in.
     Unknown,
@@ -51,7 +51,10 @@ pub(crate) async fn init(args: &Args, out: &Output, init: &args::Init) -> Result
         None => None,
     };
     let begin = match (&init.join, &remote) {
-        (None, _) => Start::New(name),
+        (None, _) => {
+            let keep = |what| init.keep.contains(&what);
+            Start::New(name, Keeping { times: keep(args::Kept::Times), modes: keep(args::Kept::Modes) })
+        }
         (Some(folder), None) => Start::Join(unasked(folder)?),
         (Some(folder), Some(remote)) => Start::Join(ask(remote, folder).await?),
     };
@@ -150,11 +153,14 @@ async fn fill(
     Device::set_identity(&*space, chain.tjp()).await?;
     Device::set_name(&*space, settings.device).await?;
     let folder = match begin {
-        Start::New(name) => {
+        Start::New(name, keeping) => {
             let me = ibgib_folder::Device { identity: chain.tjp().clone(), name: settings.device.to_owned() };
             let folder = Folder::create(Arc::clone(&space), root, &mut moment).await?.by(me);
             let directory = || root.file_name().map_or("folder".into(), |name| name.to_string_lossy().into_owned());
             folder.set_name(&name.unwrap_or_else(directory), &mut moment).await?;
+            if keeping != Keeping::default() {
+                folder.set_keeping(keeping, &mut moment).await?;
+            }
             Some(folder)
         }
         Start::Join(tjp) => Some(Folder::join(Arc::clone(&space), root, tjp).await?),

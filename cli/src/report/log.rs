@@ -25,8 +25,8 @@ impl LogLine {
     /// Who made it: what the frame says, which nothing has checked.
     fn who(&self) -> String {
         match (&self.device, &self.entry.identity) {
-            (Some(device), _) => format!("{} (unattested)", shown(device)),
-            (None, Some(identity)) => format!("{} (unattested)", nameless(identity)),
+            (Some(device), _) => shown(device).to_string(),
+            (None, Some(identity)) => nameless(identity),
             (None, None) if self.entry.merge => "merge".to_owned(),
             (None, None) => "-".to_owned(),
         }
@@ -59,8 +59,12 @@ impl Report for LogLine {
         let n = e.n.map_or("-".to_owned(), |n| n.to_string());
         let path = self.path.as_ref().map_or(String::new(), |path| format!("  {}", shown(path)));
         let merge = e.graftorphan.as_ref().filter(|_| e.merge).map_or(String::new(), |o| format!("  of {}", digits(o)));
-        let (when, who) = (shown(e.timestamp.as_deref().unwrap_or("-")), self.who());
-        let line = format!("n {n:>4}  {when}  {who}{path}  {}{merge}", digits(&e.addr));
+        let made = match &e.timestamp {
+            // The same on every device, so that nobody made it and it has no time.
+            None if e.past.is_none() => "begins here".to_owned(),
+            when => format!("{}  {}", shown(when.as_deref().unwrap_or("-")), self.who()),
+        };
+        let line = format!("n {n:>4}  {made}{path}  {}{merge}", digits(&e.addr));
         match &self.diff {
             Some(diff) => format!("{line}\n{}", lines(diff)),
             None => line,

@@ -4,6 +4,7 @@ use super::{CheckoutReport, FileChange};
 use crate::content::{Content, node_at};
 use crate::error::FolderError;
 use crate::folder::{Folder, Progress, Refused};
+use crate::keeping::{Keeping, time_of};
 use crate::path::{EntryPath, decode};
 use crate::record::{Base, Record};
 use crate::tree::{OnDisk, Stat, stat_of, sync_one};
@@ -104,6 +105,7 @@ impl Folder {
         // A file may stand where a directory comes and the other way round: removals go first.
         changes.sort_by(|a, b| (!a.remove, &a.at).cmp(&(!b.remove, &b.at)));
         let of = changes.len();
+        let keeping = self.keeping().await?;
         let (mut done, mut name, mut total) = (0, 0, 0);
         // Files that could not leave the name that they had do not come under another.
         let mut stuck: BTreeSet<EntryPath> = BTreeSet::new();
@@ -120,7 +122,7 @@ impl Folder {
                     continue;
                 }
                 let wrote = |bytes| self.tell(Progress::Written { done, of, bytes: total + bytes });
-                let prepared = self.prepare(&change, name, &wrote).await;
+                let prepared = self.prepare(&change, name, keeping, &wrote).await;
                 match prepared {
                     Ok(tmp) => {
                         let ready = Ready { change, tmp };
@@ -189,13 +191,15 @@ impl Folder {
         &self,
         change: &FileChange,
         name: u64,
+        keeping: Keeping,
         wrote: &(dyn Fn(u64) + Send + Sync),
     ) -> Result<Option<(String, Stat)>, NotReady> {
         if change.remove {
             return Ok(None);
         }
         let tmp = format!("{}-{name}", std::process::id());
-        let content = Content::of(&*self.space, &node_at(&*self.space, &change.frame).await?).await?;
+        let frame = node_at(&*self.space, &change.frame).await?;
+        let content = Content::of(&*self.space, &frame).await?;
         if let Content::Link(target) = &content {
             let target = decode(target).unwrap_or_default();
             // Now that what goes is gone: a directory may come where a link was.
@@ -206,7 +210,7 @@ impl Folder {
             return Ok(Some((tmp, made.map_err(FolderError::io(self.tree.path()))?)));
         }
         let like = matches!(change.found, OnDisk::File(_)).then(|| self.tree.mode(&change.at)).flatten();
-        let made = self.tree.tmp_file(&tmp, like, change.entry.exec);
+        let made = self.tree.tmp_file(&tmp, keeping.mode(&change.entry).map(u32::from).or(like), change.entry.exec);
         let mut file = Sparse { file: made.map_err(FolderError::io(self.tree.path()))?, end: 0 };
         let mut write = |bytes: &[u8]| -> io::Result<()> {
             file.write(bytes)?;
@@ -214,7 +218,13 @@ impl Folder {
             Ok(())
         };
         let meta = match content.read(&*self.space, &mut write).await {
-            Ok(()) => file.finish().and_then(|file| sync_one(&file).and_then(|()| file.metadata())),
+            Ok(()) => file.finish().and_then(|file| {
+                if let Some(time) = time_of(&frame).filter(|_| keeping.times) {
+                    file.set_modified(time)?;
+                }
+                sync_one(&file)?;
+                file.metadata()
+            }),
             Err(FolderError::Sink(error)) => Err(error),
             Err(error) if error.bad_frame().is_some() => {
                 self.tree.drop_tmp(&tmp);
