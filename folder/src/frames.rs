@@ -1,8 +1,8 @@
 //! The frames of a folder: how each timeline starts, and how an edit is written.
 
 use crate::error::FolderError;
-use crate::keeping::retime;
 use crate::path::EntryPath;
+use crate::times::retime;
 use ibgib::transform::{self, ForkOpts, Moment, Mut8Opts, Rel8Opts, TjpOpts, Transformed, linked};
 use ibgib::{Addr, IbGib, Map, Value, Verified, object};
 use sha2::{Digest, Sha256};

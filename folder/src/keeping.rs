@@ -1,24 +1,17 @@
 //! What a folder keeps of its files beside their content: modification times and permissions, where it says so.
 //!
-//! The folder's own timeline says it for all devices, in `keep`. A time stands in the file's frames, as a member of
-//! `mtime` named by its milliseconds since 1970: when two devices edited a file, the merge has both members, nobody is
-//! asked, and the later time counts. A file whose time alone is another has no new frame. Permissions stand in the
-//! file's entry; two devices that change them differently are in conflict.
+//! The folder's own timeline says it for all devices, in `keep`. Times stand in the files' frames ([`crate::times`]); a
+//! file whose time alone is another has no new frame. Permissions stand in the file's entry; two devices that change them
+//! differently are in conflict.
 
 use crate::content::node_at;
 use crate::error::FolderError;
 use crate::folder::{Entry, Folder, Moments};
-use crate::frames::{Node, mutate};
+use crate::frames::mutate;
+use crate::times::MS_MAX;
 use crate::tree::{Stat, with_exec};
 use crate::writer::Writer;
 use ibgib::{IbGib, Map, Value, object};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-/// The member of a file frame's data that holds times.
-pub(crate) const MTIME: &str = "mtime";
-
-/// Milliseconds around 1970 that a time may be away from it: a hundred thousand years.
-const MS_MAX: u64 = 100_000 * 366 * 24 * 3_600_000;
 
 /// What a folder keeps of its files beside their content.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,38 +50,6 @@ impl Keeping {
     pub(crate) fn differ(self, then: &Stat, now: &Stat) -> bool {
         then.exec != now.exec || (self.modes && then.mode != now.mode)
     }
-}
-
-/// The latest time that a frame of a file tells.
-pub(crate) fn time_of(frame: &IbGib) -> Option<SystemTime> {
-    let times = frame.datum(MTIME).and_then(Value::as_object)?;
-    let ms = times.keys().filter_map(|key| key.parse::<i64>().ok()).filter(|ms| ms.unsigned_abs() <= MS_MAX).max()?;
-    let away = Duration::from_millis(ms.unsigned_abs());
-    if ms < 0 { UNIX_EPOCH.checked_sub(away) } else { UNIX_EPOCH.checked_add(away) }
-}
-
-/// What an edit of a frame removes and patches so that it tells this time, or none.
-pub(crate) fn retime(src: &Node, time: Option<i64>, remove: &mut Map, patch: &mut Map) {
-    let old = src.datum(MTIME);
-    let Some(time) = time.map(|ms| ms.to_string()) else {
-        if old.is_some() {
-            remove.insert(MTIME, "");
-        }
-        return;
-    };
-    match old {
-        Some(Value::Object(old)) => {
-            let gone: Map = old.keys().filter(|key| *key != time).map(|key| (key, "")).collect();
-            if !gone.is_empty() {
-                remove.insert(MTIME, gone);
-            }
-        }
-        Some(_) => {
-            remove.insert(MTIME, "");
-        }
-        None => {}
-    }
-    patch.insert(MTIME, object([(&time, true.into())]));
 }
 
 impl Folder {

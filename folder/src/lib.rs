@@ -70,6 +70,7 @@ mod resolving;
 mod rules;
 mod scan;
 mod snapshot;
+mod times;
 mod tree;
 mod undo;
 mod untrack;
