@@ -93,9 +93,18 @@ impl IbGib {
 
     /// The ibgib as JSON text.
     pub fn to_json(&self) -> String {
+        self.print(self.gib.as_deref())
+    }
+
+    /// The ibgib as JSON text without its gib, which follows from the rest: [`IbGib::seal`] finds it again.
+    pub fn to_json_without_gib(&self) -> String {
+        self.print(None)
+    }
+
+    fn print(&self, gib: Option<&str>) -> String {
         let mut out = String::from("{\"ib\":");
         write_string(&self.ib, &mut out);
-        if let Some(gib) = &self.gib {
+        if let Some(gib) = gib {
             out.push_str(",\"gib\":");
             write_string(gib, &mut out);
         }
@@ -157,8 +166,11 @@ impl IbGib {
     /// # Errors
     /// As [`IbGib::verify`], but never [`VerifyError::WrongGib`].
     pub fn seal(mut self) -> Result<Verified<Self>, VerifyError> {
-        self.gib = Some(self.computed_gib()?);
-        self.verify()
+        let gib = self.computed_gib()?;
+        let addr = Addr::new(&self.ib, &gib)?;
+        self.gib = Some(gib);
+        self.check_content()?;
+        Ok(Verified::new(self, addr))
     }
 
     /// Checks every strict rule and the address.
@@ -174,6 +186,16 @@ impl IbGib {
             }
             return Ok(Verified::new(self, addr));
         }
+        self.check_content()?;
+        let computed = self.computed_gib()?;
+        if computed != gib {
+            return Err(VerifyError::WrongGib { stated: gib, computed });
+        }
+        Ok(Verified::new(self, addr))
+    }
+
+    /// Every strict rule but the address; parts that say nothing are left out, which changes no hash.
+    fn check_content(&mut self) -> Result<(), VerifyError> {
         let empty = |v: &Option<Value>| matches!(v, Some(Value::Object(m)) if m.is_empty());
         if empty(&self.data) {
             self.data = None;
@@ -181,11 +203,6 @@ impl IbGib {
         if empty(&self.rel8ns) {
             self.rel8ns = None;
         }
-        rules::check(&self)?;
-        let computed = self.computed_gib()?;
-        if computed != gib {
-            return Err(VerifyError::WrongGib { stated: gib, computed });
-        }
-        Ok(Verified::new(self, addr))
+        rules::check(self)
     }
 }

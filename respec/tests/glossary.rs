@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Library crates, each with the folder of its sources.
-const CRATES: [&str; 7] =
-    ["src", "keystone/src", "spaces/src", "saga/src", "saga/peer/src", "server/src", "folder/src"];
+const CRATES: [&str; 8] =
+    ["src", "blocks/src", "keystone/src", "spaces/src", "saga/src", "saga/peer/src", "server/src", "folder/src"];
 
 /// Words that were given up, since each had meant several things or none that a newcomer could guess.
 const GIVEN_UP: [&str; 9] = ["birth", "cradle", "did", "eyes", "found", "mould", "place", "stop", "thing"];
@@ -15,10 +15,10 @@ const GIVEN_UP: [&str; 9] = ["birth", "cradle", "did", "eyes", "found", "mould",
 /// Words of public types that are no terms of this project. A word that is one belongs into the glossary instead.
 const PLAIN: &str = "action addr admit admitted advance algo answer asked behavior blame breach builder bundled \
     change changes checkout code committed condition config connect connection contract coordinator decode diff \
-    direction done draft durable entropy envelope error evaluate evaluated event evidence expect facts failure \
-    fault finish finished first following fork fsck gen hash head height hello history info innerspace \
+    direction done draft durable encoding entropy envelope error evaluate evaluated event evidence expect facts failure \
+    fault finish finished first following fork fsck gen hash head height hello history info in innerspace \
     input item joined json keys kind led limits line load loader log map measure memory message misuse mode moment \
-    moments mount moved msg mut8 name need next nodes op options opts origin os output overlay own packet pair path \
+    moments mount moved msg mut8 name need next nodes op options opts origin os out output overlay own packet pair path \
     peeked peer planner policy problem progress proposal query records refusal refused rel8 report request reserve \
     resolution reveal rule scanned scope serve server settled sign signed signer skipped snapshot \
     source spacing spending spent stage state status stub summary sync synced text throws told transformed type \

@@ -13,7 +13,8 @@ use ibgib_peer::{
 use ibgib_respec::rigs::Rig;
 use ibgib_saga::wire::message::TurnRequest;
 use ibgib_saga::{
-    Action, Asked, Envelope, Failure, Limits, Measure, Message, MsgType, Packet, SagaError, Stage, Turn, TurnLink,
+    Action, Asked, Encoding, Envelope, Failure, Limits, Measure, Message, MsgType, Packet, SagaError, Stage, Turn,
+    TurnLink,
 };
 use ibgib_scenarios::faults::{Faults, Simulated};
 use ibgib_scenarios::play::{self, Play, Side, data};
@@ -49,10 +50,19 @@ fn wiretap(inner: Arc<dyn Remote>, sent: Packets) -> Simulated {
 /// What becomes of the list of an answer.
 type Change = fn(&mut Vec<String>);
 
-/// Changes what the receiver tells about the timelines, as a lying receiver would: digest and addresses fit.
+/// Changes what the receiver tells about the timelines, as a lying receiver would: digest and addresses fit. It speaks
+/// the version whose streams are lines.
 fn liar(inner: Arc<dyn Remote>, change: Change) -> Simulated {
     let hands = move |Link { tx, mut rx }: Link| {
         let (told, lies) = tokio::sync::mpsc::channel(16);
+        let (heard, mut said) = tokio::sync::mpsc::channel(16);
+        tokio::spawn(async move {
+            while let Some(packet) = said.recv().await {
+                if tx.send(older(packet)).await.is_err() {
+                    return;
+                }
+            }
+        });
         tokio::spawn(async move {
             let (mut answer, mut stream) = (None, Vec::new());
             while let Some(packet) = rx.recv().await {
@@ -82,9 +92,17 @@ fn liar(inner: Arc<dyn Remote>, change: Change) -> Simulated {
                 }
             }
         });
-        Link { tx, rx: lies }
+        Link { tx: heard, rx: lies }
     };
     Simulated::between(inner, hands)
+}
+
+/// What a sender of the older version would have said.
+fn older(packet: Packet) -> Packet {
+    match packet {
+        Packet::Text(text) => Packet::Text(text.replace("\"ibgib.saga.v2\",", "")),
+        packet => packet,
+    }
 }
 
 fn turn_of(envelope: &Envelope) -> Turn {
@@ -688,7 +706,7 @@ async fn what_earlier_turns_of_a_saga_brought_counts_for_its_limits() {
     let options = HostOptions { limits, allow_anonymous: true, ..HostOptions::default() };
     let space = Arc::new(MemorySpace::new("limited"));
     let mut link = Innerspace::new(Host::new(space, options)).open().await.unwrap();
-    let versions = ibgib::strings([ibgib_saga::SUBPROTOCOL]);
+    let versions = ibgib::strings([Encoding::Lines.subprotocol()]);
     link.tx.send(Envelope::new(MsgType::Hello, [("versions", versions)]).packet()).await.unwrap();
     link.rx.recv().await.unwrap();
     let mut before = None;
@@ -806,7 +824,7 @@ async fn open_server(
 }
 
 fn hello_of_nobody() -> Envelope {
-    Envelope::new(MsgType::Hello, [("versions", ibgib::strings([ibgib_saga::SUBPROTOCOL]))])
+    Envelope::new(MsgType::Hello, [("versions", ibgib::strings([Encoding::Lines.subprotocol()]))])
 }
 
 async fn closed(events: &mut tokio::sync::broadcast::Receiver<HostEvent>) -> Option<SagaError> {

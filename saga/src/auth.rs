@@ -8,7 +8,7 @@
 use crate::ask::Audience;
 use crate::error::{IdentityRefusal, SagaError};
 use crate::wire::message::{ConnectChallenge, Hello, Message, MsgType};
-use crate::wire::packet::SUBPROTOCOL;
+use crate::wire::packet::Encoding;
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_keystone::{Chain, Expect, Step, VERB_CONNECT, VERB_SYNC};
 
@@ -27,7 +27,10 @@ impl Prove {
     /// Begins with the session identity's newest frame, or without identity.
     pub(crate) fn begin(session: Option<Addr>) -> (Self, Message) {
         let state = if session.is_some() { Self::AwaitChallenge } else { Self::AwaitOk };
-        (state, Message::Hello(Hello { session, versions: vec![SUBPROTOCOL.to_owned()] }))
+        (
+            state,
+            Message::Hello(Hello { session, versions: Encoding::ALL.map(|way| way.subprotocol().to_owned()).into() }),
+        )
     }
 
     /// The message that may come now.
@@ -86,14 +89,17 @@ impl Check {
         }
     }
 
-    /// Whom the peer says it is.
-    pub(crate) fn greeted(hello: &Hello, allow_anonymous: bool) -> Result<Greeted, SagaError> {
-        if !hello.versions.iter().any(|v| v == SUBPROTOCOL) {
-            return Err(SagaError::PeerIncompatible(format!("we speak {SUBPROTOCOL} only")));
-        }
+    /// Whom the peer says it is, and the best version that it speaks.
+    pub(crate) fn greeted(hello: &Hello, allow_anonymous: bool) -> Result<(Greeted, Encoding), SagaError> {
+        let Some(encoding) = Encoding::best(hello.versions.iter().map(String::as_str)) else {
+            let ours = Encoding::ALL.map(Encoding::subprotocol).join(" and ");
+            return Err(SagaError::PeerIncompatible(format!(
+                "we speak {ours} only; the newer program is needed there"
+            )));
+        };
         match &hello.session {
-            Some(addr) => Ok(Greeted::Session(addr.clone())),
-            None if allow_anonymous => Ok(Greeted::Nobody),
+            Some(addr) => Ok((Greeted::Session(addr.clone()), encoding)),
+            None if allow_anonymous => Ok((Greeted::Nobody, encoding)),
             None => Err(IdentityRefusal::Required.into()),
         }
     }

@@ -83,6 +83,7 @@ codes! {
     BadTurn = "bad_turn", 400, Peer, "a turn that does not follow the turn before";
     BadList = "bad_list", 400, Peer, "a line of a turn's list that may not stand there";
     BadChunk = "bad_chunk", 400, Peer, "a chunk that cannot be read, or more or less than announced";
+    BadBlock = "bad_block", 400, Peer, "a block of a turn's stream that cannot be read";
     BadDigest = "bad_digest", 400, Peer, "a turn's stream is not what its message announced";
     BadNode = "bad_node", 400, Peer, "a node that does not hold";
     BadPeek = "bad_peek", 400, Peer, "a peek or its answer that cannot be read";

@@ -2,6 +2,7 @@
 
 use crate::codes::{Blame, Code, Refusal};
 use ibgib::Addr;
+use ibgib_blocks::BlockError;
 use ibgib_keystone::{KeystoneError, Rule, ValidateError};
 
 /// Why a saga or a connection ended before its end.
@@ -205,6 +206,7 @@ pub enum Breach {
     BadTurn,
     BadList,
     BadChunk,
+    BadBlock(BlockError),
     BadDigest,
     BadNode,
     BadPeek,
@@ -227,6 +229,7 @@ impl Breach {
             Self::BadTurn => Code::BadTurn,
             Self::BadList => Code::BadList,
             Self::BadChunk => Code::BadChunk,
+            Self::BadBlock(_) => Code::BadBlock,
             Self::BadDigest => Code::BadDigest,
             Self::BadNode => Code::BadNode,
             Self::BadPeek => Code::BadPeek,

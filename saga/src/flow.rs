@@ -1,13 +1,15 @@
 //! A turn's stream under way, the same for both sides: [`Outgoing`] asks for nodes in portions and cuts what goes out
 //! into chunks; [`Incoming`] checks each chunk as it arrives against what the turn announced and against the limits.
-//! A chunk is one flag byte (1 = the last one) and bytes of the stream.
+//! A chunk is one flag byte (1 = the last one) and bytes of the stream: [blocks](crate::wire::blocks), or JSON Lines, the
+//! list's before the nodes.
 
 use crate::error::{Breach, SagaError};
 use crate::limits::Limits;
-use crate::wire::packet::Packet;
+use crate::wire::blocks::{Block, BlockReader, BlockWriter};
+use crate::wire::packet::{Encoding, Packet};
 use crate::wire::stream::Line;
 use crate::wire::turn::Turn;
-use ibgib::{Addr, IbGib, Verified};
+use ibgib::{Addr, IbGib, Mode, Verified, VerifyError};
 use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
 
@@ -31,15 +33,25 @@ pub struct Load {
     pub bytes_max: usize,
 }
 
-/// A turn's stream on its way out: first the list, then nodes as they are loaded.
+/// A turn's stream on its way out: nodes as they are loaded, and the list.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     buffer: Vec<u8>,
     ready: Vec<Packet>,
     chunk_bytes: usize,
+    writing: Writing,
     /// Nodes still to load and send.
     rest: VecDeque<Addr>,
     nodes: u64,
+}
+
+/// How a stream is written.
+#[derive(Debug)]
+enum Writing {
+    /// As blocks, and the lines that come after the nodes.
+    Blocks(Box<BlockWriter>, Vec<String>),
+    /// As lines, those of the list first.
+    Lines,
 }
 
 /// What a stream on its way out needs next.
@@ -55,17 +67,20 @@ pub(crate) enum Next {
 }
 
 impl Outgoing {
-    pub(crate) fn new<L: Line>(lines: &[L], payload: Vec<Addr>, limits: &Limits) -> Self {
+    pub(crate) fn new<L: Line>(lines: &[L], payload: Vec<Addr>, limits: &Limits, encoding: Encoding) -> Self {
+        let texts = lines.iter().map(Line::to_json);
         let mut out = Self {
             buffer: Vec::new(),
             ready: Vec::new(),
             // One byte of a message is the flag.
             chunk_bytes: limits.chunk_bytes.min(limits.message_bytes_max - 1).max(1),
+            writing: Writing::Lines,
             rest: payload.into(),
             nodes: 0,
         };
-        for line in lines {
-            out.push_line(&line.to_json());
+        match encoding {
+            Encoding::Blocks => out.writing = Writing::Blocks(Box::default(), texts.collect()),
+            Encoding::Lines => texts.for_each(|line| out.push(&[line.as_bytes(), b"\n"])),
         }
         out
     }
@@ -80,23 +95,32 @@ impl Outgoing {
                 return Err(SagaError::defect("nodes came in another order than asked"));
             }
             self.nodes += 1;
-            self.push_line(&node.to_json());
+            match &mut self.writing {
+                Writing::Blocks(blocks, _) => {
+                    let ended = blocks.node(node)?;
+                    self.push_block(ended);
+                }
+                Writing::Lines => self.push(&[node.to_json().as_bytes(), b"\n"]),
+            }
         }
         Ok(())
     }
 
     /// Packets that can go out now, and what is needed then.
-    pub(crate) fn send(&mut self) -> (Vec<Packet>, Next) {
-        if self.rest.is_empty() {
-            self.cut(1);
-        }
-        let next = if self.rest.is_empty() {
-            Next::Sent { nodes: self.nodes }
-        } else {
+    pub(crate) fn send(&mut self) -> Result<(Vec<Packet>, Next), SagaError> {
+        if !self.rest.is_empty() {
             let addrs = self.rest.iter().take(LOAD_NODES).cloned().collect();
-            Next::Load(Load { addrs, bytes_max: LOAD_BYTES })
-        };
-        (std::mem::take(&mut self.ready), next)
+            return Ok((std::mem::take(&mut self.ready), Next::Load(Load { addrs, bytes_max: LOAD_BYTES })));
+        }
+        if let Writing::Blocks(mut blocks, lines) = std::mem::replace(&mut self.writing, Writing::Lines) {
+            for line in &lines {
+                let ended = blocks.line(line)?;
+                self.push_block(ended);
+            }
+            self.push(&[&blocks.end()?.unwrap_or_default()]);
+        }
+        self.cut(1);
+        Ok((std::mem::take(&mut self.ready), Next::Sent { nodes: self.nodes }))
     }
 
     /// Nodes that were sent, and of how many.
@@ -104,13 +128,21 @@ impl Outgoing {
         (self.nodes, self.nodes + self.rest.len() as u64)
     }
 
-    fn push_line(&mut self, line: &str) {
-        self.buffer.extend_from_slice(line.as_bytes());
-        self.buffer.push(b'\n');
+    fn push(&mut self, parts: &[&[u8]]) {
+        parts.iter().for_each(|part| self.buffer.extend_from_slice(part));
         while self.buffer.len() >= self.chunk_bytes {
             let rest = self.buffer.split_off(self.chunk_bytes);
             self.cut(0);
             self.buffer = rest;
+        }
+    }
+
+    /// A block goes out at once: who receives it unpacks it while the next one is made.
+    fn push_block(&mut self, block: Option<Vec<u8>>) {
+        let Some(block) = block else { return };
+        self.push(&[&block]);
+        if !self.buffer.is_empty() {
+            self.cut(0);
         }
     }
 
@@ -133,7 +165,7 @@ pub(crate) struct Received {
 /// A turn's stream on its way in, checked as it arrives.
 #[derive(Debug)]
 pub(crate) struct Incoming<L> {
-    buffer: Vec<u8>,
+    reading: Reading,
     lines_left: u64,
     nodes_left: u64,
     list_hash: Sha256,
@@ -148,9 +180,22 @@ pub(crate) struct Incoming<L> {
     ended: bool,
 }
 
+/// How a stream is read.
+#[derive(Debug)]
+enum Reading {
+    Blocks(Box<BlockReader>),
+    /// With the line that is not whole yet.
+    Lines(Vec<u8>),
+}
+
 impl<L: Line> Incoming<L> {
     /// Expects what the turn announces; `before`: what the saga's earlier turns brought, which counts too.
-    pub(crate) fn expect(turn: &Turn, limits: &Limits, before: Received) -> Result<Self, SagaError> {
+    pub(crate) fn expect(
+        turn: &Turn,
+        limits: &Limits,
+        before: Received,
+        encoding: Encoding,
+    ) -> Result<Self, SagaError> {
         let (lines, nodes) = (turn.list().count, turn.payload().count);
         if lines > limits.list_max {
             return Err(SagaError::Limit { name: "list_max", limit: limits.list_max });
@@ -158,8 +203,12 @@ impl<L: Line> Incoming<L> {
         if nodes > limits.nodes_max.saturating_sub(before.nodes) {
             return Err(SagaError::Limit { name: "nodes_max", limit: limits.nodes_max });
         }
+        let reading = match encoding {
+            Encoding::Blocks => Reading::Blocks(Box::default()),
+            Encoding::Lines => Reading::Lines(Vec::new()),
+        };
         Ok(Self {
-            buffer: Vec::new(),
+            reading,
             lines_left: lines,
             nodes_left: nodes,
             list_hash: Sha256::new(),
@@ -184,28 +233,27 @@ impl<L: Line> Incoming<L> {
             return Err(SagaError::misbehaved(Breach::BadChunk, "a chunk after the last one"));
         }
         let mut nodes = Vec::new();
-        let mut from = 0;
-        for (i, b) in rest.iter().enumerate() {
-            if *b == b'\n' {
-                let end = &rest[from..i];
-                if self.buffer.is_empty() {
-                    self.line(end, &mut nodes, limits)?;
-                } else {
-                    let mut whole = std::mem::take(&mut self.buffer);
-                    whole.extend_from_slice(end);
-                    self.line(&whole, &mut nodes, limits)?;
+        let is_whole = match &mut self.reading {
+            Reading::Blocks(reader) => {
+                // Out of the way while its texts are taken.
+                let mut reader = std::mem::take(reader);
+                reader.push(rest);
+                while let Some(block) = reader.block(limits)? {
+                    self.block(&mut reader, block, &mut nodes, limits)?;
                 }
-                from = i + 1;
+                let is_whole = reader.is_empty();
+                self.reading = Reading::Blocks(reader);
+                is_whole
             }
-        }
-        self.buffer.extend_from_slice(&rest[from..]);
-        if self.buffer.len() > limits.node_bytes_max {
-            return Err(SagaError::Limit { name: "node_bytes_max", limit: limits.node_bytes_max as u64 });
-        }
+            Reading::Lines(buffer) => {
+                let buffer = std::mem::take(buffer);
+                self.read_lines(buffer, rest, &mut nodes, limits)?
+            }
+        };
         if *flag == 1 {
             self.ended = true;
             let left = self.lines_left + self.nodes_left;
-            if left > 0 || !self.buffer.is_empty() {
+            if left > 0 || !is_whole {
                 return Err(SagaError::misbehaved(Breach::BadChunk, format!("the stream ended {left} lines early")));
             }
             let list = hex::encode(std::mem::take(&mut self.list_hash).finalize());
@@ -222,9 +270,13 @@ impl<L: Line> Incoming<L> {
         (self.received.nodes, self.received.nodes + self.nodes_left)
     }
 
-    /// Bytes of lines and of names of nodes that are in memory.
+    /// Bytes of lines, of names of nodes and of what blocks are read with that are in memory.
     pub(crate) fn held_bytes(&self) -> u64 {
-        self.list_bytes + self.name_bytes
+        let reading = match &self.reading {
+            Reading::Blocks(reader) => reader.held_bytes(),
+            Reading::Lines(_) => 0,
+        };
+        self.list_bytes + self.name_bytes + reading
     }
 
     /// Whether everything has arrived.
@@ -232,27 +284,82 @@ impl<L: Line> Incoming<L> {
         self.ended
     }
 
-    fn line(&mut self, bytes: &[u8], nodes: &mut Vec<Verified<IbGib>>, limits: &Limits) -> Result<(), SagaError> {
-        let text = std::str::from_utf8(bytes).map_err(|e| SagaError::misbehaved(Breach::BadChunk, e.to_string()))?;
-        if bytes.len() > limits.node_bytes_max {
-            return Err(SagaError::Limit { name: "node_bytes_max", limit: limits.node_bytes_max as u64 });
-        }
-        if self.lines_left > 0 {
-            self.lines_left -= 1;
-            self.list_bytes += bytes.len() as u64;
-            if self.list_bytes > limits.list_bytes_max {
-                return Err(SagaError::Limit { name: "list_bytes_max", limit: limits.list_bytes_max });
+    /// Takes lines, of which `buffer` has the beginning of the first; answers whether the last one is whole.
+    fn read_lines(
+        &mut self,
+        mut buffer: Vec<u8>,
+        mut bytes: &[u8],
+        nodes: &mut Vec<Verified<IbGib>>,
+        limits: &Limits,
+    ) -> Result<bool, SagaError> {
+        while let Some(end) = bytes.iter().position(|b| *b == b'\n') {
+            buffer.extend_from_slice(&bytes[..end]);
+            bytes = &bytes[end + 1..];
+            let text = std::str::from_utf8(&buffer);
+            let text = text.map_err(|e| SagaError::misbehaved(Breach::BadChunk, e.to_string()))?;
+            check_length(buffer.len(), limits)?;
+            if self.lines_left > 0 {
+                self.line(text, limits)?;
+            } else {
+                nodes.push(self.node(text, limits)?);
             }
-            self.list_hash.update(bytes);
-            self.list_hash.update(b"\n");
-            self.lines.push(L::parse(text)?);
-            return Ok(());
+            buffer.clear();
         }
+        buffer.extend_from_slice(bytes);
+        check_length(buffer.len(), limits)?;
+        let is_whole = buffer.is_empty();
+        self.reading = Reading::Lines(buffer);
+        Ok(is_whole)
+    }
+
+    /// Takes a block: nodes, then lines.
+    fn block(
+        &mut self,
+        reader: &mut BlockReader,
+        mut block: Block,
+        nodes: &mut Vec<Verified<IbGib>>,
+        limits: &Limits,
+    ) -> Result<(), SagaError> {
+        while let Some(text) = reader.text(&mut block, limits)? {
+            if self.nodes_left == 0 && self.lines_left > 0 {
+                self.line(&text, limits)?;
+                continue;
+            }
+            let node = self.node(&text, limits)?;
+            reader.learn(&node);
+            nodes.push(node);
+        }
+        reader.end(block);
+        Ok(())
+    }
+
+    fn line(&mut self, text: &str, limits: &Limits) -> Result<(), SagaError> {
+        self.lines_left -= 1;
+        self.list_bytes += text.len() as u64;
+        if self.list_bytes > limits.list_bytes_max {
+            return Err(SagaError::Limit { name: "list_bytes_max", limit: limits.list_bytes_max });
+        }
+        self.list_hash.update(text.as_bytes());
+        self.list_hash.update(b"\n");
+        self.lines.push(L::parse(text)?);
+        Ok(())
+    }
+
+    fn node(&mut self, text: &str, limits: &Limits) -> Result<Verified<IbGib>, SagaError> {
         if self.nodes_left == 0 {
-            return Err(SagaError::misbehaved(Breach::BadChunk, "more lines than announced"));
+            return Err(SagaError::misbehaved(Breach::BadChunk, "more than announced"));
         }
         self.nodes_left -= 1;
-        let node = Verified::parse(text).map_err(|e| SagaError::misbehaved(Breach::BadNode, e.to_string()))?;
+        let (node, bytes) = match self.reading {
+            Reading::Blocks(_) => without_gib(text).map(|node| {
+                // What it is kept with.
+                let gib = ",\"gib\":\"\"".len() + node.addr().gib().len();
+                (node, text.len() + gib)
+            }),
+            Reading::Lines(_) => Verified::parse(text).map(|node| (node, text.len())),
+        }
+        .map_err(|e| SagaError::misbehaved(Breach::BadNode, e.to_string()))?;
+        check_length(bytes, limits)?;
         if !is_payload(node.addr()) || node.addr().is_primitive() {
             return Err(SagaError::misbehaved(
                 Breach::PayloadKind,
@@ -260,7 +367,7 @@ impl<L: Line> Incoming<L> {
             ));
         }
         self.received.nodes += 1;
-        self.received.bytes += bytes.len() as u64;
+        self.received.bytes += bytes as u64;
         if self.received.bytes > limits.staged_bytes_max {
             return Err(SagaError::Limit { name: "staged_bytes_max", limit: limits.staged_bytes_max });
         }
@@ -268,9 +375,24 @@ impl<L: Line> Incoming<L> {
         self.node_hash.update(b"\n");
         self.name_bytes += node.addr().as_str().len() as u64;
         self.payload.push(node.addr().clone());
-        nodes.push(node);
-        Ok(())
+        Ok(node)
     }
+}
+
+/// A node whose gib was left out: the address that it is announced by proves it.
+fn without_gib(text: &str) -> Result<Verified<IbGib>, VerifyError> {
+    let node = IbGib::parse(text, Mode::Strict)?;
+    if node.gib.is_some() {
+        return Err(VerifyError::UnknownField("gib".into()));
+    }
+    node.seal()
+}
+
+fn check_length(bytes: usize, limits: &Limits) -> Result<(), SagaError> {
+    if bytes > limits.node_bytes_max {
+        return Err(SagaError::Limit { name: "node_bytes_max", limit: limits.node_bytes_max as u64 });
+    }
+    Ok(())
 }
 
 #[cfg(test)]

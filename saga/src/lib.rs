@@ -138,7 +138,7 @@ pub use request::{Direction, Scope, SyncRequest};
 pub use sender::{SagaStatus, Sender, SenderInput, SenderOutput};
 pub use summary::{Action, Summary, TimelineSummary};
 pub use wire::message::{Envelope, Failure, Message, MsgType};
-pub use wire::packet::{Packet, SUBPROTOCOL};
+pub use wire::packet::{Encoding, Packet, SUBPROTOCOL};
 pub use wire::peek::{Peek, Peeked};
 pub use wire::stream::{Measure, ReceiverLine, SenderLine, Status};
 pub use wire::turn::{Asked, Stage, Told, Turn, TurnLink, validate_context_and_saga_frame, validate_return_context};

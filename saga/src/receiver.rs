@@ -7,7 +7,7 @@ use crate::auth::{Check, Greeted, Proven};
 use crate::error::{Breach, SagaError};
 use crate::limits::Limits;
 use crate::wire::message::{Envelope, Failure, Message, MsgType};
-use crate::wire::packet::Packet;
+use crate::wire::packet::{Encoding, Packet};
 use std::collections::VecDeque;
 use turns::{Saga, Turning};
 
@@ -59,6 +59,8 @@ pub struct Receiver {
     allow_anonymous: bool,
     state: State,
     out: VecDeque<ReceiverOutput>,
+    /// The best that the peer speaks.
+    encoding: Encoding,
 }
 
 #[derive(Debug)]
@@ -80,7 +82,8 @@ type Peer = Option<Proven>;
 impl Receiver {
     /// A receiver for one connection. Without identity only in process: a server never allows it.
     pub fn new(limits: Limits, allow_anonymous: bool) -> Self {
-        Self { limits, allow_anonymous, state: State::Connecting(Check::AwaitHello), out: VecDeque::new() }
+        let state = State::Connecting(Check::AwaitHello);
+        Self { limits, allow_anonymous, state, out: VecDeque::new(), encoding: Encoding::Lines }
     }
 
     /// What the machine wants next; `None` when it waits.
@@ -190,7 +193,9 @@ impl Receiver {
                 Ok(State::Closed)
             }
             (State::Connecting(Check::AwaitHello), Message::Hello(hello)) => {
-                match Check::greeted(&hello, self.allow_anonymous)? {
+                let (greeted, encoding) = Check::greeted(&hello, self.allow_anonymous)?;
+                self.encoding = encoding;
+                match greeted {
                     Greeted::Nobody => Ok(self.connected(None)),
                     Greeted::Session(addr) => {
                         self.ask(ReceiverQuery::Session(addr));
@@ -234,17 +239,17 @@ impl Receiver {
                 self.received(peer, saga, incoming)
             }
             (State::Saga(peer, saga, Turning::Evaluating(trial)), ReceiverAnswer::Evaluate(evaluated)) => {
-                Ok(self.evaluated(peer, saga, trial, evaluated))
+                self.evaluated(peer, saga, trial, evaluated)
             }
             (State::Saga(peer, saga, Turning::Committing(_, answer)), ReceiverAnswer::Commit(Committed::Durable)) => {
-                Ok(self.respond(peer, saga, *answer))
+                self.respond(peer, saga, *answer)
             }
             (State::Saga(peer, saga, Turning::Committing(trial, _)), ReceiverAnswer::Commit(Committed::Moved)) => {
                 self.evaluate(peer, saga, trial)
             }
             (State::Saga(peer, saga, Turning::Sending(mut outgoing)), ReceiverAnswer::Load(nodes)) => {
                 outgoing.loaded(&nodes)?;
-                Ok(self.go_on_sending(peer, saga, outgoing))
+                self.go_on_sending(peer, saga, outgoing)
             }
             (state, answer) => {
                 let question = answer.question();
@@ -262,7 +267,7 @@ impl Receiver {
     }
 
     fn connected(&mut self, peer: Peer) -> State {
-        self.send(&Message::ConnectOk);
+        self.send(&Message::ConnectOk(self.encoding));
         self.out.push_back(ReceiverOutput::Connected);
         State::Idle(peer, None)
     }

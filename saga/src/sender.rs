@@ -12,7 +12,7 @@ use crate::request::SyncRequest;
 use crate::summary::Summary;
 use crate::transcript::Transcript;
 use crate::wire::message::{ConnectChallenge, Envelope, Failure, Message, MsgType};
-use crate::wire::packet::Packet;
+use crate::wire::packet::{Encoding, Packet};
 use crate::wire::peek::Peek;
 use ibgib::Addr;
 use std::collections::VecDeque;
@@ -64,6 +64,8 @@ pub struct Sender {
     /// The session identity's timeline, if the connection has one.
     session: Option<Addr>,
     traffic: Traffic,
+    /// What the receiver chose.
+    encoding: Encoding,
 }
 
 /// How far a sender has come, for whoever waits for it.
@@ -115,8 +117,8 @@ struct Planning {
 impl Sender {
     /// A sender that has not connected.
     pub fn new(limits: Limits) -> Self {
-        let traffic = Traffic::default();
-        Self { limits, state: State::Closed, out: VecDeque::new(), session: None, traffic }
+        let (traffic, encoding) = (Traffic::default(), Encoding::Lines);
+        Self { limits, state: State::Closed, out: VecDeque::new(), session: None, traffic, encoding }
     }
 
     /// What the machine wants next; `None` when it waits.
@@ -230,7 +232,8 @@ impl Sender {
                 self.ask(SenderQuery::SignConnect { challenge_uuid, demanded });
                 Ok(State::Connecting(Prove::Signing))
             }
-            (State::Connecting(_), Message::ConnectOk) => {
+            (State::Connecting(_), Message::ConnectOk(encoding)) => {
+                self.encoding = encoding;
                 self.out.push_back(SenderOutput::Connected);
                 Ok(State::Idle)
             }
@@ -249,7 +252,7 @@ impl Sender {
             }
             (State::Saga(mut saga, Turning::Waiting), Message::SyncFrameResponse(turn)) => {
                 saga.transcript.follows(&turn)?;
-                let incoming = Incoming::expect(&turn, &self.limits, saga.received)?;
+                let incoming = Incoming::expect(&turn, &self.limits, saga.received, self.encoding)?;
                 saga.transcript.add(*turn);
                 Ok(State::Saga(saga, Turning::Receiving(Box::new(incoming))))
             }
@@ -280,7 +283,7 @@ impl Sender {
             (State::Saga(saga, Turning::Signing(draft)), SenderAnswer::SignTurn(None)) => self.redraft(saga, *draft),
             (State::Saga(saga, Turning::Sending(mut outgoing)), SenderAnswer::Load(nodes)) => {
                 outgoing.loaded(&nodes)?;
-                Ok(self.go_on_sending(saga, outgoing))
+                self.go_on_sending(saga, outgoing)
             }
             (State::Saga(saga, Turning::Staging(incoming)), SenderAnswer::Stage) => self.received(saga, incoming),
             (State::Finishing(mut summary), SenderAnswer::Finish(Finished { timelines, merges, conflicts })) => {

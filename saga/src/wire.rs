@@ -4,12 +4,14 @@
 //! * [`message`]: the control messages, a struct per kind.
 //! * [`peek`]: the questions before a saga, and their answers.
 //! * [`turn`]: a turn of a saga, three ibgibs.
+//! * `blocks`: how lines and nodes are written so that they take few bytes.
 //! * [`stream`]: the lines of a turn's list, and what a turn announces of its stream.
 //!
 //! Reading is strict: every member that a kind has must be there, and be what it should be, or the message is
 //! refused by an error that names the member. Members that a kind does not have are ignored, so that later versions
 //! may add some.
 
+pub(crate) mod blocks;
 pub(crate) mod members;
 pub mod message;
 pub mod packet;

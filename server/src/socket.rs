@@ -11,7 +11,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use ibgib_peer::WebSocketWrapper;
-use ibgib_peer::saga::{Code, Envelope, MsgType, Packet, SUBPROTOCOL};
+use ibgib_peer::saga::{Code, Encoding, Envelope, MsgType, Packet};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -120,8 +120,8 @@ fn switched(headers: &HeaderMap, key: &HeaderValue) -> Result<Response, ApiError
     out.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     out.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
     let asked = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
-    if asked.flat_map(|value| value.split(',')).any(|name| name.trim() == SUBPROTOCOL) {
-        out.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+    if let Some(best) = Encoding::best(asked.flat_map(|value| value.split(',')).map(str::trim)) {
+        out.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(best.subprotocol()));
     }
     Ok(response)
 }

@@ -10,7 +10,6 @@
 //! Writers that come at the same time are written together: one wait for the disk serves all of them.
 
 mod block;
-mod bytes;
 mod core;
 mod index;
 mod log;

@@ -13,10 +13,11 @@ use std::sync::OnceLock;
 /// Crate, its folder, and what of this workspace it may import. Rows of crates that are not there yet keep their place.
 const MAY_IMPORT: &[(&str, &str, &[&str])] = &[
     ("ibgib", ".", &[]),
+    ("ibgib-blocks", "blocks", &[]),
     ("ibgib-keystone", "keystone", &["ibgib"]),
-    ("ibgib-spaces", "spaces", &["ibgib", "ibgib-keystone"]),
+    ("ibgib-spaces", "spaces", &["ibgib", "ibgib-blocks", "ibgib-keystone"]),
     ("ibgib-postgres", "spaces/postgres", &["ibgib", "ibgib-keystone", "ibgib-spaces"]),
-    ("ibgib-saga", "saga", &["ibgib", "ibgib-keystone"]),
+    ("ibgib-saga", "saga", &["ibgib", "ibgib-blocks", "ibgib-keystone"]),
     ("ibgib-peer", "saga/peer", &["ibgib", "ibgib-spaces", "ibgib-keystone", "ibgib-saga"]),
     ("ibgib-folder", "folder", &["ibgib", "ibgib-spaces"]),
     ("ibgib-server", "server", &["ibgib", "ibgib-spaces", "ibgib-keystone", "ibgib-saga", "ibgib-peer"]),
@@ -91,7 +92,7 @@ const MAY_TEST_WITH: &[(&str, &[&str])] = &[
 ];
 
 /// These read no clock, file, socket, environment or entropy, so that they run in a browser and under simulation.
-const PURE: [&str; 3] = ["ibgib", "ibgib-keystone", "ibgib-saga"];
+const PURE: [&str; 4] = ["ibgib", "ibgib-blocks", "ibgib-keystone", "ibgib-saga"];
 
 /// Crates that would bring clock, files, sockets or entropy into a pure one.
 const IMPURE: [&str; 9] = ["tokio", "getrandom", "rand", "redb", "hyper", "axum", "tempfile", "async-trait", "rustix"];

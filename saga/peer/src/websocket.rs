@@ -7,7 +7,7 @@ use crate::tls::{self, Trust};
 use async_trait::async_trait;
 use futures_util::{SinkExt, StreamExt};
 use ibgib::{Addr, IbGib, Map, Mode, Value, Verified};
-use ibgib_saga::{Blame, Breach, Code, Misuse, Packet, Refusal, SUBPROTOCOL, SagaError};
+use ibgib_saga::{Blame, Breach, Code, Encoding, Misuse, Packet, Refusal, SagaError};
 use ibgib_spaces::Kind;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use rustls::ClientConfig;
@@ -424,7 +424,9 @@ impl Remote for WebSocketRemote {
     async fn open(&self) -> Result<Link, SagaError> {
         let url = format!("ws{}{SYNC_PATH}", self.base.trim_start_matches("http"));
         let mut request = url.into_client_request().map_err(|e| self.unreachable(e.to_string()))?;
-        request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static(SUBPROTOCOL));
+        let offered = HeaderValue::from_str(&Encoding::ALL.map(Encoding::subprotocol).join(", "));
+        let offered = offered.map_err(|e| SagaError::defect(e.to_string()))?;
+        request.headers_mut().insert("sec-websocket-protocol", offered);
         let config = WebSocketConfig::default()
             .max_message_size(Some(self.message_bytes_max + 1024))
             .max_frame_size(Some(self.message_bytes_max + 1024));

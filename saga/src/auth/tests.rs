@@ -54,7 +54,7 @@ fn prove(name: &str, target: &str) -> Proven {
     let (prove, hello) = Prove::begin(Some(own.tip().addr().clone()));
     assert_eq!((prove, prove.expects()), (Prove::AwaitChallenge, Some(MsgType::ConnectChallenge)));
     let Message::Hello(hello) = hello else { panic!("{hello:?}") };
-    assert_eq!(Check::greeted(&hello, false).unwrap(), Greeted::Session(own.tip().addr().clone()));
+    assert_eq!(Check::greeted(&hello, false).unwrap().0, Greeted::Session(own.tip().addr().clone()));
     let (open, asked) = challenge(&own, target);
     let (_, frame) = sign(&own, name, VERB_CONNECT, &asked.challenge_uuid, asked.demanded);
     let (prove, proof) = Prove::signed(frame);
@@ -76,10 +76,18 @@ fn who_comes_without_identity_is_let_in_only_where_that_is_allowed() {
     let (prove, hello) = Prove::begin(None);
     assert_eq!(prove.expects(), Some(MsgType::ConnectOk));
     let Message::Hello(hello) = hello else { panic!("{hello:?}") };
-    assert_eq!(Check::greeted(&hello, true).unwrap(), Greeted::Nobody);
+    assert_eq!(Check::greeted(&hello, true).unwrap(), (Greeted::Nobody, Encoding::Blocks));
     assert_eq!(Check::greeted(&hello, false).unwrap_err(), IdentityRefusal::Required.into());
-    let other = Hello { session: None, versions: vec!["another.protocol".into()] };
-    assert!(matches!(Check::greeted(&other, true), Err(SagaError::PeerIncompatible(_))));
+    let speaking = |versions: &[&str]| {
+        let versions = versions.iter().map(|name| (*name).to_owned()).collect();
+        Check::greeted(&Hello { session: None, versions }, true)
+    };
+    let older = speaking(&["another.protocol", "ibgib.saga.v1"]).unwrap();
+    assert_eq!(older, (Greeted::Nobody, Encoding::Lines));
+    match speaking(&["another.protocol"]) {
+        Err(SagaError::PeerIncompatible(hint)) => assert!(hint.contains("ibgib.saga.v2"), "{hint}"),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]

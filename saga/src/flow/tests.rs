@@ -20,12 +20,18 @@ fn turn(lines: &[SenderLine], payload: &[Addr]) -> Turn {
 }
 
 /// All chunks of a stream whose nodes are loaded a few at a time.
-fn sent(lines: &[SenderLine], nodes: &[Verified<IbGib>], limits: &Limits, at_once: usize) -> Vec<Vec<u8>> {
-    let mut outgoing = Outgoing::new(lines, addrs(nodes), limits);
+fn sent(
+    lines: &[SenderLine],
+    nodes: &[Verified<IbGib>],
+    limits: &Limits,
+    at_once: usize,
+    encoding: Encoding,
+) -> Vec<Vec<u8>> {
+    let mut outgoing = Outgoing::new(lines, addrs(nodes), limits, encoding);
     let mut rest = nodes;
     let mut out = Vec::new();
     loop {
-        let (packets, next) = outgoing.send();
+        let (packets, next) = outgoing.send().unwrap();
         out.extend(packets.into_iter().map(|p| match p {
             Packet::Binary(bytes) => bytes,
             Packet::Text(text) => panic!("{text}"),
@@ -45,8 +51,13 @@ fn sent(lines: &[SenderLine], nodes: &[Verified<IbGib>], limits: &Limits, at_onc
     }
 }
 
-fn take(turn: &Turn, chunks: &[Vec<u8>], limits: &Limits) -> Result<Incoming<SenderLine>, SagaError> {
-    let mut incoming = Incoming::expect(turn, limits, Received::default())?;
+fn take(
+    turn: &Turn,
+    chunks: &[Vec<u8>],
+    limits: &Limits,
+    encoding: Encoding,
+) -> Result<Incoming<SenderLine>, SagaError> {
+    let mut incoming = Incoming::expect(turn, limits, Received::default(), encoding)?;
     for chunk in chunks {
         incoming.chunk(chunk, limits)?;
     }
@@ -65,13 +76,15 @@ proptest! {
         let limits = Limits { chunk_bytes, ..Limits::default() };
         let nodes: Vec<_> = sizes.iter().enumerate().map(|(i, bytes)| node(i, *bytes)).collect();
         let lines: Vec<_> = (0..wants).map(|i| SenderLine::Want(node(i, 1_000).addr().clone())).collect();
-        let chunks = sent(&lines, &nodes, &limits, at_once);
-        prop_assert!(chunks.iter().all(|c| c.len() <= chunk_bytes + 1));
-        let incoming = take(&turn(&lines, &addrs(&nodes)), &chunks, &limits).unwrap();
-        prop_assert!(incoming.is_complete());
-        prop_assert_eq!(&incoming.lines, &lines);
-        prop_assert_eq!(incoming.payload, addrs(&nodes));
-        prop_assert_eq!(incoming.received.nodes, nodes.len() as u64);
+        for encoding in Encoding::ALL {
+            let chunks = sent(&lines, &nodes, &limits, at_once, encoding);
+            prop_assert!(chunks.iter().all(|c| c.len() <= chunk_bytes + 1));
+            let incoming = take(&turn(&lines, &addrs(&nodes)), &chunks, &limits, encoding).unwrap();
+            prop_assert!(incoming.is_complete());
+            prop_assert_eq!(&incoming.lines, &lines);
+            prop_assert_eq!(incoming.payload, addrs(&nodes));
+            prop_assert_eq!(incoming.received.nodes, nodes.len() as u64);
+        }
     }
 }
 
@@ -80,8 +93,8 @@ fn a_shell_that_loads_nothing_or_something_else_is_told_so() {
     let nodes = [node(0, 1), node(1, 1)];
     let wrong: [&[Verified<IbGib>]; 3] = [&[], &nodes[1..], &[nodes[0].clone(), nodes[0].clone()]];
     for loaded in wrong {
-        let mut outgoing = Outgoing::new::<SenderLine>(&[], addrs(&nodes), &Limits::default());
-        assert!(matches!(outgoing.send().1, Next::Load(_)));
+        let mut outgoing = Outgoing::new::<SenderLine>(&[], addrs(&nodes), &Limits::default(), Encoding::Blocks);
+        assert!(matches!(outgoing.send().unwrap().1, Next::Load(_)));
         assert_eq!(outgoing.loaded(loaded).unwrap_err().code(), "internal");
     }
 }
@@ -91,7 +104,7 @@ fn a_stream_that_is_not_what_was_announced_is_refused() {
     let limits = Limits::default();
     let (a, b) = (node(0, 5), node(1, 5));
     let lines = [SenderLine::Want(b.addr().clone())];
-    let good = sent(&lines, std::slice::from_ref(&a), &limits, 1).concat();
+    let good = sent(&lines, std::slice::from_ref(&a), &limits, 1, Encoding::Lines).concat();
     let text =
         |lines: &[&str]| [&[1u8][..], lines.iter().map(|l| format!("{l}\n")).collect::<String>().as_bytes()].concat();
     let want = format!("{{\"want\":\"{}\"}}", b.addr());
@@ -109,11 +122,63 @@ fn a_stream_that_is_not_what_was_announced_is_refused() {
         (vec![text(&[&want, &a.to_json().replace("xxxxx", "xxxxy")])], "bad_node"),
     ];
     let turn = turn(&lines, &addrs(std::slice::from_ref(&a)));
-    assert!(take(&turn, std::slice::from_ref(&good), &limits).unwrap().is_complete());
+    assert!(take(&turn, std::slice::from_ref(&good), &limits, Encoding::Lines).unwrap().is_complete());
     for (chunks, rule) in cases {
-        let error = take(&turn, &chunks, &limits).expect_err(&format!("{rule}: {chunks:?}"));
+        let error = take(&turn, &chunks, &limits, Encoding::Lines).expect_err(&format!("{rule}: {chunks:?}"));
         assert_eq!(error.code(), rule, "{error}");
     }
+}
+
+#[test]
+fn blocks_that_are_not_what_was_announced_are_refused() {
+    let limits = Limits::default();
+    let (a, b) = (node(0, 5), node(1, 5));
+    let want = |node: &Verified<IbGib>| SenderLine::Want(node.addr().clone());
+    let lines = [want(&b)];
+    let turn = turn(&lines, &addrs(std::slice::from_ref(&a)));
+    let blocks = |lines: &[SenderLine], nodes: &[&Verified<IbGib>]| {
+        let nodes: Vec<_> = nodes.iter().map(|node| (*node).clone()).collect();
+        sent(lines, &nodes, &limits, nodes.len().max(1), Encoding::Blocks).concat()
+    };
+    let text = |texts: &[&str]| {
+        let mut writer = BlockWriter::default();
+        texts.iter().for_each(|text| drop(writer.line(text).unwrap()));
+        [vec![1], writer.end().unwrap().unwrap()].concat()
+    };
+    let good = blocks(&lines, &[&a]);
+    assert!(take(&turn, std::slice::from_ref(&good), &limits, Encoding::Blocks).unwrap().is_complete());
+    let line = lines[0].to_json();
+    let cases: [(Vec<Vec<u8>>, &str); 12] = [
+        (vec![vec![]], "bad_chunk"),
+        (vec![good.clone(), vec![1]], "bad_chunk"),
+        (vec![blocks(&lines, &[])], "bad_node"),
+        (vec![blocks(&[], &[&a])], "bad_chunk"),
+        (vec![good[..good.len() - 1].to_vec()], "bad_chunk"),
+        (vec![blocks(&lines, &[&a, &b])], "bad_list"),
+        (vec![blocks(&[want(&b), want(&b)], &[&a])], "bad_chunk"),
+        (vec![blocks(&lines, &[&b])], "bad_digest"),
+        (vec![blocks(&[want(&a)], &[&a])], "bad_digest"),
+        (vec![text(&[&a.to_json(), &line])], "bad_node"),
+        (vec![text(&[&a.to_json_without_gib().replace("xxxxx", "xxxxy"), &line])], "bad_digest"),
+        (vec![vec![0, 7]], "bad_block"),
+    ];
+    for (chunks, rule) in cases {
+        let error = take(&turn, &chunks, &limits, Encoding::Blocks).expect_err(&format!("{rule}: {chunks:?}"));
+        assert_eq!(error.code(), rule, "{error}");
+    }
+}
+
+#[test]
+fn what_follows_from_the_rest_does_not_travel() {
+    let mut nodes = vec![node(0, 200)];
+    for n in 1..100 {
+        let past = ibgib::strings([nodes[n - 1].addr().as_str()]);
+        let frame = IbGib { rel8ns: Some(object([("past", past)])), gib: None, ..(*node(n, 200)).clone() };
+        nodes.push(frame.seal().unwrap());
+    }
+    let bytes = |encoding| sent(&[], &nodes, &Limits::default(), 100, encoding).concat().len();
+    let (blocks, lines) = (bytes(Encoding::Blocks), bytes(Encoding::Lines));
+    assert!(blocks < 1_000 && lines > 40_000, "{blocks} bytes of blocks, {lines} of lines");
 }
 
 #[test]
@@ -122,8 +187,11 @@ fn identities_transcripts_and_rows_of_doors_do_not_travel_as_payload() {
         let node = IbGib { ib: ib.into(), data: Some(object([("n", 1u32.into())])), ..IbGib::default() };
         let node = [node.seal().unwrap()];
         let limits = Limits::default();
-        let error = take(&turn(&[], &addrs(&node)), &sent(&[], &node, &limits, 1), &limits).unwrap_err();
-        assert_eq!(error.code(), "payload_kind", "{ib}");
+        for encoding in Encoding::ALL {
+            let chunks = sent(&[], &node, &limits, 1, encoding);
+            let error = take(&turn(&[], &addrs(&node)), &chunks, &limits, encoding).unwrap_err();
+            assert_eq!(error.code(), "payload_kind", "{ib}");
+        }
     }
 }
 
@@ -132,7 +200,6 @@ fn every_limit_of_a_stream_holds() {
     let nodes = [node(0, 100), node(1, 100)];
     let lines = [SenderLine::Want(nodes[0].addr().clone()), SenderLine::Want(nodes[1].addr().clone())];
     let turn = turn(&lines, &addrs(&nodes));
-    let chunks = sent(&lines, &nodes, &Limits::default(), 2);
     let cases = [
         ("list_max", Limits { list_max: 1, ..Limits::default() }),
         ("list_bytes_max", Limits { list_bytes_max: 100, ..Limits::default() }),
@@ -140,14 +207,17 @@ fn every_limit_of_a_stream_holds() {
         ("node_bytes_max", Limits { node_bytes_max: 20, ..Limits::default() }),
         ("staged_bytes_max", Limits { staged_bytes_max: 300, ..Limits::default() }),
     ];
-    for (name, limits) in cases {
-        match take(&turn, &chunks, &limits) {
-            Err(SagaError::Limit { name: crossed, .. }) => assert_eq!(crossed, name),
-            other => panic!("{name}: {other:?}"),
+    for encoding in Encoding::ALL {
+        let chunks = sent(&lines, &nodes, &Limits::default(), 2, encoding);
+        for (name, limits) in &cases {
+            match take(&turn, &chunks, limits, encoding) {
+                Err(SagaError::Limit { name: crossed, .. }) => assert_eq!(crossed, *name),
+                other => panic!("{name}: {other:?}"),
+            }
         }
     }
     // What earlier turns brought counts.
     let limits = Limits { nodes_max: 3, ..Limits::default() };
     let before = Received { nodes: 2, bytes: 0 };
-    assert!(Incoming::<SenderLine>::expect(&turn, &limits, before).is_err());
+    assert!(Incoming::<SenderLine>::expect(&turn, &limits, before, Encoding::Blocks).is_err());
 }

@@ -77,7 +77,7 @@ impl Receiver {
             let step = proven.turn(&frame, turn.context().addr())?;
             saga.signed(frame, step)?;
         }
-        let incoming = Incoming::expect(&turn, &self.limits, saga.received)?;
+        let incoming = Incoming::expect(&turn, &self.limits, saga.received, self.encoding)?;
         saga.transcript.add(turn);
         saga.told.turns += 1;
         Ok(State::Saga(peer, saga, Turning::Receiving(Box::new(incoming))))
@@ -134,7 +134,13 @@ impl Receiver {
         Ok(State::Saga(peer, saga, Turning::Evaluating(trial)))
     }
 
-    pub(super) fn evaluated(&mut self, peer: Peer, saga: Box<Saga>, trial: Box<Trial>, evaluated: Evaluated) -> State {
+    pub(super) fn evaluated(
+        &mut self,
+        peer: Peer,
+        saga: Box<Saga>,
+        trial: Box<Trial>,
+        evaluated: Evaluated,
+    ) -> Result<State, SagaError> {
         let Evaluated { statuses, send, commit, merges, conflicts } = evaluated;
         let told = Told { merges, conflicts };
         let stage = if commit { Stage::Commit(told) } else { Stage::Ack(told) };
@@ -150,32 +156,37 @@ impl Receiver {
             session_frames: saga.session_frames.clone(),
             step: saga.step.clone(),
         });
-        State::Saga(peer, saga, Turning::Committing(trial, Box::new(answer)))
+        Ok(State::Saga(peer, saga, Turning::Committing(trial, Box::new(answer))))
     }
 
-    pub(super) fn respond(&mut self, peer: Peer, mut saga: Box<Saga>, answer: Answer) -> State {
+    pub(super) fn respond(&mut self, peer: Peer, mut saga: Box<Saga>, answer: Answer) -> Result<State, SagaError> {
         let Answer { turn, lines, payload } = answer;
         saga.transcript.add(turn.clone());
         self.send(&Message::SyncFrameResponse(Box::new(turn)));
-        let outgoing = Outgoing::new(&lines, payload, &self.limits);
+        let outgoing = Outgoing::new(&lines, payload, &self.limits, self.encoding);
         self.go_on_sending(peer, saga, outgoing)
     }
 
-    pub(super) fn go_on_sending(&mut self, peer: Peer, mut saga: Box<Saga>, mut outgoing: Outgoing) -> State {
-        let (packets, next) = outgoing.send();
+    pub(super) fn go_on_sending(
+        &mut self,
+        peer: Peer,
+        mut saga: Box<Saga>,
+        mut outgoing: Outgoing,
+    ) -> Result<State, SagaError> {
+        let (packets, next) = outgoing.send()?;
         self.out.extend(packets.into_iter().map(ReceiverOutput::Send));
         match next {
             Next::Load(load) => {
                 self.ask(ReceiverQuery::Load(load));
-                return State::Saga(peer, saga, Turning::Sending(outgoing));
+                return Ok(State::Saga(peer, saga, Turning::Sending(outgoing)));
             }
             Next::Sent { nodes } => saga.told.nodes_sent += nodes,
         }
         if !matches!(saga.transcript.last().map(Turn::stage), Some(Stage::Commit(_))) {
-            return State::Idle(peer, Some(saga));
+            return Ok(State::Idle(peer, Some(saga)));
         }
         self.out.push_back(ReceiverOutput::Done(saga.told));
-        State::Idle(peer, None)
+        Ok(State::Idle(peer, None))
     }
 }
 

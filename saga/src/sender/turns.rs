@@ -106,7 +106,7 @@ impl Sender {
         draft: Draft,
         signed: Option<Verified<IbGib>>,
     ) -> Result<State, SagaError> {
-        let mut outgoing = Outgoing::new(&draft.lines, draft.payload, &self.limits);
+        let mut outgoing = Outgoing::new(&draft.lines, draft.payload, &self.limits, self.encoding);
         if !draft.loaded.is_empty() {
             outgoing.loaded(&draft.loaded)?;
         }
@@ -115,15 +115,15 @@ impl Sender {
         // The session identity's number: one for connecting, one for each turn.
         saga.summary.turns = 1 + saga.transcript.sender_turns();
         self.send(&Message::SyncFrameRequest(Box::new(request)));
-        Ok(self.go_on_sending(saga, outgoing))
+        self.go_on_sending(saga, outgoing)
     }
 
-    pub(super) fn go_on_sending(&mut self, mut saga: Box<Saga>, mut outgoing: Outgoing) -> State {
-        let (packets, next) = outgoing.send();
+    pub(super) fn go_on_sending(&mut self, mut saga: Box<Saga>, mut outgoing: Outgoing) -> Result<State, SagaError> {
+        let (packets, next) = outgoing.send()?;
         for packet in packets {
             self.push(packet);
         }
-        match next {
+        Ok(match next {
             Next::Load(load) => {
                 self.ask(SenderQuery::Load(load));
                 State::Saga(saga, Turning::Sending(outgoing))
@@ -132,7 +132,7 @@ impl Sender {
                 saga.summary.nodes_sent += nodes;
                 State::Saga(saga, Turning::Waiting)
             }
-        }
+        })
     }
 
     pub(super) fn chunk(

@@ -3,7 +3,7 @@
 //! reads it into a [`Message`], whose members are all there and of their types.
 
 use super::members::{DecodeError, Members};
-use super::packet::{Packet, SUBPROTOCOL};
+use super::packet::{Encoding, Packet};
 use super::peek::{Peek, Peeked};
 use super::turn::Turn;
 use crate::codes::Refusal;
@@ -86,8 +86,8 @@ pub enum Message {
     ConnectChallenge(ConnectChallenge),
     /// Sender: the session identity's frame that solves the challenge.
     ConnectProof(Verified<IbGib>),
-    /// Receiver: the connection is an active sync session.
-    ConnectOk,
+    /// Receiver: the connection is an active sync session, in which lists and nodes travel so.
+    ConnectOk(Encoding),
     /// Sender: asks for knowledge; moves nothing.
     Peek(Peek),
     /// Receiver: a page of the answer to a peek.
@@ -170,7 +170,7 @@ impl Message {
             Self::Hello(_) => MsgType::Hello,
             Self::ConnectChallenge(_) => MsgType::ConnectChallenge,
             Self::ConnectProof(_) => MsgType::ConnectProof,
-            Self::ConnectOk => MsgType::ConnectOk,
+            Self::ConnectOk(_) => MsgType::ConnectOk,
             Self::Peek(_) => MsgType::Peek,
             Self::PeekOk(_) => MsgType::PeekOk,
             Self::SyncFrameRequest(_) => MsgType::SyncFrameRequest,
@@ -206,7 +206,9 @@ impl Message {
                 ],
             ),
             Self::ConnectProof(proof) => Envelope::new(kind, [("proof", proof.to_value())]),
-            Self::ConnectOk => Envelope::new(kind, [("version", SUBPROTOCOL.into()), ("features", features())]),
+            Self::ConnectOk(encoding) => {
+                Envelope::new(kind, [("version", encoding.subprotocol().into()), ("features", features())])
+            }
             Self::Peek(peek) => Envelope { kind, body: peek.members().into_iter().collect() },
             Self::PeekOk(page) => Envelope::new(kind, page.members()),
             Self::SyncFrameRequest(request) => {
@@ -292,7 +294,11 @@ impl Envelope {
                 ConnectChallenge::read(members).map(Message::ConnectChallenge).map_err(message)
             }
             MsgType::ConnectProof => frame("proof").map(Message::ConnectProof),
-            MsgType::ConnectOk => members.text("version").map(|_| Message::ConnectOk).map_err(message),
+            MsgType::ConnectOk => {
+                let version = members.text("version").map_err(message)?;
+                let unknown = || SagaError::PeerIncompatible(format!("it speaks {version}, which was not offered"));
+                Encoding::best([version]).map(Message::ConnectOk).ok_or_else(unknown)
+            }
             MsgType::Peek => Peek::read(members).map(Message::Peek).map_err(peek),
             MsgType::PeekOk => Peeked::read(members).map(Message::PeekOk).map_err(peek),
             MsgType::SyncFrameRequest => {

@@ -1,7 +1,36 @@
 //! What a transport carries: text for control messages, bytes for the lists and nodes of a turn.
 
-/// The WebSocket subprotocol and protocol version that we speak.
-pub const SUBPROTOCOL: &str = "ibgib.saga.v1";
+/// The WebSocket subprotocol and protocol version that we speak best.
+pub const SUBPROTOCOL: &str = Encoding::Blocks.subprotocol();
+
+/// How the lists and nodes of turns travel. Each way is a version of the protocol, with a name of its own; everything
+/// else, and all that is signed, is the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Encoding {
+    /// As compressed blocks without what follows from the rest.
+    Blocks,
+    /// As JSON Lines: the older way.
+    Lines,
+}
+
+impl Encoding {
+    /// Every way, the better ones first.
+    pub const ALL: [Self; 2] = [Self::Blocks, Self::Lines];
+
+    /// The WebSocket subprotocol, and what `hello` and `connect_ok` call the version.
+    pub const fn subprotocol(self) -> &'static str {
+        match self {
+            Self::Blocks => "ibgib.saga.v2",
+            Self::Lines => "ibgib.saga.v1",
+        }
+    }
+
+    /// The best way among those that a peer names.
+    pub fn best<'a>(named: impl IntoIterator<Item = &'a str>) -> Option<Self> {
+        let named: Vec<&str> = named.into_iter().collect();
+        Self::ALL.into_iter().find(|way| named.contains(&way.subprotocol()))
+    }
+}
 
 /// One encoded message; every transport carries exactly these, the in-process one too.
 #[derive(Clone, Debug, PartialEq, Eq)]

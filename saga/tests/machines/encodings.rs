@@ -1,7 +1,10 @@
 //! The bytes on the wire, pinned: whatever the machines say in these conversations is written down in
-//! `golden/wire.txt`, long messages as their beginning and hash. A change here is a change of the protocol.
+//! `golden/wire.txt`, long messages as their beginning and hash, streams as JSON Lines. A change here is a change of the
+//! protocol. `golden/blocks.txt` has the same of streams in blocks, unpacked: how well they are packed may change.
 
 use crate::toy::{Connection, Ended, World, constant, frame};
+use ibgib_blocks::{COMMON, In, unpack};
+use ibgib_keystone::Chain;
 use ibgib_saga::{Direction, Limits, Packet, Scope, SenderInput, SyncRequest};
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
@@ -53,6 +56,11 @@ fn request(scope: Scope, direction: Direction) -> SenderInput {
     SenderInput::Sync(Box::new(request))
 }
 
+/// A sender that speaks the older version, to a receiver that speaks both.
+fn older(limits: &Limits, session: Option<Chain>) -> Connection {
+    Connection { is_older: true, ..Connection::new(limits, session) }
+}
+
 #[test]
 fn every_byte_on_the_wire_is_as_written_down() {
     let mut out = String::new();
@@ -66,7 +74,7 @@ fn every_byte_on_the_wire_is_as_written_down() {
     let (mut from, mut to) = (World::default(), World::default());
     from.put_all(&[&tjp, &next, &leaf, &other]);
     let session = from.make_session();
-    let mut connection = Connection::new(&limits, Some(session));
+    let mut connection = older(&limits, Some(session));
     let ended = connection.connect(&mut from, &mut to);
     write_down(&mut out, "connecting with a session identity", &connection, &ended);
     connection.told.clear();
@@ -85,7 +93,7 @@ fn every_byte_on_the_wire_is_as_written_down() {
     let (mut from, mut to) = (World::default(), World::default());
     from.put_all(&[&tjp, &next, &leaf, &other]);
     to.put(&tjp);
-    let mut connection = Connection::new(&Limits { message_bytes_max: 20_000, ..small.clone() }, None);
+    let mut connection = older(&Limits { message_bytes_max: 20_000, ..small.clone() }, None);
     connection.connect(&mut from, &mut to);
     let ended = connection.drive(request(Scope::All, Direction::Both), &mut from, &mut to);
     write_down(&mut out, "a larger push has a turn of its own", &connection, &ended);
@@ -95,7 +103,7 @@ fn every_byte_on_the_wire_is_as_written_down() {
     let (mut from, mut to) = (World::default(), World::default());
     to.put_all(&[&tjp, &next, &leaf, &other]);
     from.put(&tjp);
-    let mut connection = Connection::new(&small, None);
+    let mut connection = older(&small, None);
     connection.connect(&mut from, &mut to);
     let scope = Scope::Only(vec![other.addr().clone(), tjp.addr().clone()]);
     let ended = connection.drive(request(scope, Direction::Pull), &mut from, &mut to);
@@ -107,7 +115,7 @@ fn every_byte_on_the_wire_is_as_written_down() {
     let theirs = frame("note", "another second", Some(&tjp), &[]);
     from.put_all(&[&tjp, &next, &leaf]);
     to.put_all(&[&tjp, &theirs]);
-    let mut connection = Connection::new(&limits, None);
+    let mut connection = older(&limits, None);
     connection.connect(&mut from, &mut to);
     let scope = Scope::Only(vec![leaf.addr().clone(), tjp.addr().clone()]);
     let ended = connection.drive(request(scope, Direction::Both), &mut from, &mut to);
@@ -116,16 +124,16 @@ fn every_byte_on_the_wire_is_as_written_down() {
     // Refusals: of one who has no identity, of a question out of turn, of a wait that was too long.
     let (mut from, mut to) = (World::default(), World::default());
     let session = from.make_session();
-    let mut connection = Connection::new(&limits, Some(session.clone()));
+    let mut connection = older(&limits, Some(session.clone()));
     connection.session = None;
     let ended = connection.connect(&mut from, &mut to);
     write_down(&mut out, "no identity", &connection, &ended);
-    let mut connection = Connection::new(&limits, None);
+    let mut connection = older(&limits, None);
     connection.connect(&mut from, &mut to);
     connection.told.clear();
     let ended = connection.drive(SenderInput::TimedOut, &mut from, &mut to);
     write_down(&mut out, "timed out", &connection, &ended);
-    let mut connection = Connection::new(&limits, None);
+    let mut connection = older(&limits, None);
     connection.connect(&mut from, &mut to);
     connection.told.clear();
     let ended = connection.drive(SenderInput::Packet(Packet::Text("{}".into())), &mut from, &mut to);
@@ -136,5 +144,81 @@ fn every_byte_on_the_wire_is_as_written_down() {
     assert!(
         out == include_str!("../golden/wire.txt"),
         "the wire changed: compare saga/tests/golden/wire.txt with {path}"
+    );
+}
+
+/// The blocks of a stream, unpacked.
+fn unpacked(stream: &[u8]) -> String {
+    let (mut rest, mut before, mut out) = (In(stream), COMMON.to_vec(), String::new());
+    while let Some(method) = rest.byte() {
+        let [hashes, content, packed] = [(); 3].map(|()| rest.count().unwrap());
+        for hash in rest.take(32 * hashes).unwrap().chunks(32) {
+            writeln!(out, "  hash {}", hex::encode(hash)).unwrap();
+        }
+        let packed = rest.take(packed).unwrap();
+        before = if method == 1 { unpack(packed, content, &before).unwrap() } else { packed.to_vec() };
+        let mut texts = In(&before);
+        while let Some(text) = texts.text() {
+            writeln!(out, "  text {text:?}").unwrap();
+        }
+        assert!(texts.0.is_empty());
+    }
+    out
+}
+
+#[test]
+fn blocks_are_as_written_down_and_say_what_lines_say() {
+    let mut out = String::new();
+    let tjp = frame("note", "first", None, &[]);
+    let next = frame("note", "second", Some(&tjp), &[]);
+    let leaf = constant("leaf", "with \"quotes\" and ünïcode");
+    let other = frame("other", "relates", None, &[("leaf", leaf.addr()), ("note", tjp.addr())]);
+    for (name, inline_bytes_max) in [("a small push travels with init", 100_000), ("a larger push has its turn", 10)] {
+        let limits = Limits { inline_bytes_max, chunk_bytes: 200, ..Limits::default() };
+        let (mut from, mut to) = (World::default(), World::default());
+        from.put_all(&[&tjp, &next, &leaf, &other]);
+        to.put(&tjp);
+        let mut ends = Vec::new();
+        for is_older in [false, true] {
+            let mut world = to.clone();
+            let mut connection = Connection { is_older, ..Connection::new(&limits, None) };
+            connection.connect(&mut from.clone(), &mut world);
+            let Ended::Done(summary) =
+                connection.drive(request(Scope::All, Direction::Both), &mut from.clone(), &mut world)
+            else {
+                panic!("{name}")
+            };
+            if !is_older {
+                writeln!(out, "# {name}").unwrap();
+                let mut stream = Vec::new();
+                for (way, packet) in &connection.told {
+                    match packet {
+                        Packet::Text(text) => writeln!(out, "{way} {}", shown(text)).unwrap(),
+                        Packet::Binary(bytes) => {
+                            stream.extend_from_slice(&bytes[1..]);
+                            if bytes[0] == 1 {
+                                write!(out, "{way} stream\n{}", unpacked(&std::mem::take(&mut stream))).unwrap();
+                            }
+                        }
+                    }
+                }
+            }
+            let nodes: Vec<String> = world.nodes.values().map(|node| node.to_json()).collect();
+            // Turns are signed: they are the same, however their streams travel.
+            let says = |(way, packet): &(&'static str, Packet)| match packet {
+                Packet::Text(text) if text.contains("\"sagaFrame\"") => Some(format!("{way} {text}")),
+                _ => None,
+            };
+            let turns: Vec<String> = connection.told.iter().filter_map(says).collect();
+            ends.push((nodes, world.tips, turns, summary.turns));
+        }
+        assert_eq!(ends[0], ends[1], "{name}");
+        assert_eq!(ends[0].1, from.tips);
+    }
+    let path = concat!(env!("CARGO_TARGET_TMPDIR"), "/blocks.txt");
+    std::fs::write(path, &out).unwrap();
+    assert!(
+        out == include_str!("../golden/blocks.txt"),
+        "the wire changed: compare saga/tests/golden/blocks.txt with {path}"
     );
 }

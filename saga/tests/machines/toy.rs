@@ -315,6 +315,8 @@ pub(crate) struct Connection {
     pub(crate) receiver: Receiver,
     pub(crate) session: Option<Chain>,
     pub(crate) told: Vec<(&'static str, Packet)>,
+    /// The sender is of the older version, which knows no blocks.
+    pub(crate) is_older: bool,
 }
 
 /// How an input to the sender ended.
@@ -329,7 +331,7 @@ pub(crate) enum Ended {
 impl Connection {
     pub(crate) fn new(limits: &Limits, session: Option<Chain>) -> Self {
         let receiver = Receiver::new(limits.clone(), session.is_none());
-        Self { sender: Sender::new(limits.clone()), receiver, session, told: Vec::new() }
+        Self { sender: Sender::new(limits.clone()), receiver, session, told: Vec::new(), is_older: false }
     }
 
     pub(crate) fn connect(&mut self, from: &mut World, to: &mut World) -> Ended {
@@ -346,7 +348,12 @@ impl Connection {
                 self.sender.handle(input);
                 while let Some(output) = self.sender.poll() {
                     match output {
-                        SenderOutput::Send(packet) => {
+                        SenderOutput::Send(mut packet) => {
+                            if self.is_older
+                                && let Packet::Text(text) = &mut packet
+                            {
+                                *text = text.replace("\"ibgib.saga.v2\",", "");
+                            }
                             self.told.push((">", packet.clone()));
                             to_receiver.push_back(ReceiverInput::Packet(packet));
                         }

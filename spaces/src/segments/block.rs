@@ -6,14 +6,11 @@
 //! block is compressed with an earlier one as dictionary, which it has to be read with: at most [`NODES_MAX`] nodes are
 //! read for one.
 
-use super::bytes::{In, Out};
 use super::log::Pos;
+pub(super) use ibgib_blocks::Key;
+use ibgib_blocks::{BlockError, COMMON, In, Out, expand, pack, squeeze, unpack};
 use std::collections::HashMap;
 use std::sync::Arc;
-use zstd::bulk::{Compressor, Decompressor};
-use zstd::zstd_safe::CParameter;
-
-pub(super) type Key = [u8; 32];
 
 /// Nodes that have to be read for one, at most.
 pub(super) const NODES_MAX: usize = 32;
@@ -21,20 +18,6 @@ pub(super) const NODES_MAX: usize = 32;
 const TEXT_BYTES: usize = 256 * 1024;
 /// Bytes of texts that a block may have when it is read: one node of the largest size, and marks.
 const CONTENT_BYTES_MAX: usize = 64 * 1024 * 1024;
-const LEVEL: i32 = 3;
-/// Longer contents need a window that reaches back to the frame before.
-const WINDOW_BYTES: usize = 512 * 1024;
-
-/// What the dictionary of a block without another one is: what frames and dna usually say.
-const COMMON: &[u8] = b"{\"ib\":\"fork\",\"gib\":\"\x01\x00\",\"data\":{\"destIb\":\"\",\"dna\":true,\"nCounter\":true,\"tjp\":{\"uuid\":true,\
-\"timestamp\":true},\"linkedRel8ns\":[\"past\",\"dna\"],\"type\":\"fork\"},\"rel8ns\":{\"ancestor\":[\"fork^gib\"]}}\
-{\"ib\":\"file\",\"gib\":\"\x01\x00\",\"data\":{\"n\":0,\"uuid\":\"\",\"isTjp\":true,\"timestamp\":\"Thu, 01 Jan 2026 00:00:00 GMT\",\
-\"timestampMs\":0},\"rel8ns\":{\"ancestor\":[\"file^gib\"],\"dna\":[\"fork^\x01\x01\"]}}\
-{\"ib\":\"mut8\",\"gib\":\"\x01\x00\",\"data\":{\"dataToAddOrPatch\":{\"text\":\"\"},\"dna\":true,\"nCounter\":true,\
-\"linkedRel8ns\":[\"past\",\"dna\"],\"type\":\"mut8\"},\"rel8ns\":{\"ancestor\":[\"mut8^gib\"]}}\
-{\"ib\":\"file\",\"gib\":\"\x01\x00.\x02\x00\",\"data\":{\"n\":1,\"uuid\":\"\",\"text\":\"\",\"timestamp\":\"Sat, 28 Feb 2026 01:21:53 GMT\",\
-\"timestampMs\":},\"rel8ns\":{\"ancestor\":[\"file^gib\"],\"dna\":[\"mut8^\x01\x01\"],\"past\":[\"file^\x01\x02.\x02\x00\"],\
-\"tjp\":[\"file^\x02\x00\"],\"identity\":[\"keystone^\x02\x01\"]}}";
 
 /// In a text: a hash of this block, counted back from the node's own; one by its place; the same in lowercase digits; and
 /// those of the block that is the dictionary. JSON text has none of these bytes.
@@ -112,12 +95,7 @@ impl Block {
         }
         let content = content.0;
         let dictionary = base.map_or(COMMON, |(_, block)| block.content.as_slice());
-        let mut compressor = Compressor::with_dictionary(LEVEL, dictionary).ok()?;
-        let reach = content.len() + dictionary.len();
-        if reach > WINDOW_BYTES {
-            compressor.set_parameter(CParameter::WindowLog(reach.next_power_of_two().trailing_zeros().min(27))).ok()?;
-        }
-        let packed = compressor.compress(&content).ok()?;
+        let packed = pack(&content, dictionary)?;
         let chain = nodes.len() + base.map_or(0, |(_, block)| block.chain);
         let mut out = Out::default();
         out.bytes(owner.as_bytes());
@@ -144,8 +122,8 @@ impl Block {
     /// Reads a block whose dictionary is there.
     pub(super) fn read(head: &Head<'_>, spans: &[usize], base: Option<&Self>) -> Option<Self> {
         let dictionary = base.map_or(COMMON, |block| block.content.as_slice());
-        let content = Decompressor::with_dictionary(dictionary).ok()?.decompress(head.packed, head.content_len).ok()?;
-        if content.len() != head.content_len || head.chain != head.count + base.map_or(0, |block| block.chain) {
+        let content = unpack(head.packed, head.content_len, dictionary).ok()?;
+        if head.chain != head.count + base.map_or(0, |block| block.chain) {
             return None;
         }
         let mut at = 0;
@@ -178,24 +156,17 @@ impl Block {
     /// The text of its nth node.
     pub(super) fn text(&self, nth: usize) -> Option<String> {
         let (start, end) = *self.spans.get(nth)?;
-        let mut rest = In(self.content.get(start..end)?);
-        let mut out: Vec<u8> = Vec::with_capacity(2 * (end - start));
-        while !rest.0.is_empty() {
-            let plain = rest.0.iter().position(|b| *b <= BASE_LOWER).unwrap_or(rest.0.len());
-            out.extend_from_slice(rest.take(plain)?);
-            let Some(mark) = rest.byte() else { break };
+        let hash = |mark: u8, rest: &mut In<'_>| {
             let place = rest.count()?;
             let hash = match mark {
                 BACK => self.hashes.get(nth.checked_sub(place)?)?,
                 UPPER | LOWER => self.hashes.get(place)?,
-                BASE_UPPER | BASE_LOWER => self.base_hashes.get(place)?,
-                _ => return None,
+                _ => self.base_hashes.get(place)?,
             };
-            let digits: &[u8; 16] =
-                if matches!(mark, LOWER | BASE_LOWER) { b"0123456789abcdef" } else { b"0123456789ABCDEF" };
-            out.extend(hash.iter().flat_map(|b| [digits[usize::from(b >> 4)], digits[usize::from(b & 15)]]));
-        }
-        String::from_utf8(out).ok()
+            Some((*hash, matches!(mark, LOWER | BASE_LOWER)))
+        };
+        let squeezed = self.content.get(start..end)?;
+        expand(squeezed, usize::MAX, |mark, rest| hash(mark, rest).ok_or(BlockError::Hash)).ok()
     }
 }
 
@@ -221,36 +192,7 @@ impl<'a> Head<'a> {
 impl Hashes<'_> {
     /// Writes a text with marks in the place of hashes.
     fn squeeze(&mut self, nth: usize, text: &[u8], out: &mut Out) {
-        let (mut from, mut run, mut lower, mut upper) = (0, 0, false, false);
-        for (i, byte) in text.iter().enumerate() {
-            match byte {
-                b'0'..=b'9' => run += 1,
-                // A hash is written in one case; where the case changes the next one may begin.
-                b'A'..=b'F' => {
-                    (run, lower) = (if lower { 1 } else { run + 1 }, false);
-                    upper = true;
-                }
-                b'a'..=b'f' => {
-                    (run, upper) = (if upper { 1 } else { run + 1 }, false);
-                    lower = true;
-                }
-                _ => run = 0,
-            }
-            if run == 0 {
-                (lower, upper) = (false, false);
-            }
-            if run == 64 {
-                let mut hash = [0; 32];
-                let digits = &text[i - 63..=i];
-                if hex::decode_to_slice(digits, &mut hash).is_ok() {
-                    out.0.extend_from_slice(&text[from..i - 63]);
-                    self.mark(nth, hash, lower, out);
-                    from = i + 1;
-                }
-                (run, lower, upper) = (0, false, false);
-            }
-        }
-        out.0.extend_from_slice(&text[from..]);
+        squeeze(text, out, |hash, lower, out| self.mark(nth, hash, lower, out));
     }
 
     fn mark(&mut self, nth: usize, hash: Key, lower: bool, out: &mut Out) {

@@ -1,9 +1,9 @@
 //! What the log says besides blocks: batches, and that staged nodes are forgotten.
 
-use super::bytes::{In, Out};
 use super::log::Pos;
 use crate::store::Batch;
 use crate::tip::{Kind, Tip};
+use ibgib_blocks::{In, Out, pack, unpack};
 
 /// A block of nodes: [`Head`](super::block::Head).
 pub(super) const BLOCK: u8 = 1;
@@ -67,7 +67,7 @@ impl Change {
             }
             len => {
                 payload.number(len as u64);
-                payload.0.extend_from_slice(&zstd::bulk::compress(&plain, 3).ok()?);
+                payload.0.extend_from_slice(&pack(&plain, &[])?);
             }
         }
         Some(payload.0)
@@ -80,7 +80,7 @@ impl Change {
             0 => payload,
             len if len > CHANGE_BYTES_MAX => return None,
             len => {
-                inflated = zstd::bulk::decompress(payload.0, len).ok()?;
+                inflated = unpack(payload.0, len, &[]).ok()?;
                 In(&inflated)
             }
         };

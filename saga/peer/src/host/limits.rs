@@ -7,7 +7,8 @@ pub struct HostLimits {
     pub kept_identities_bytes_max: usize,
     /// One frame of an identity, or a session's genesis.
     pub identity_frame_bytes_max: usize,
-    /// Lists of turns that are coming in or are evaluated, with the names of their nodes, of all connections.
+    /// Lists of turns that are coming in or are evaluated, with the names of their nodes and what their blocks are read
+    /// with, of all connections.
     pub lists_bytes_max: u64,
     /// Jobs for peers that cost much (replaying an identity, evaluating a turn) at once.
     pub jobs_max: usize,

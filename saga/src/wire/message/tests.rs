@@ -28,14 +28,15 @@ fn told() -> Stage {
 fn samples() -> Vec<Message> {
     let failure = Failure { code: "busy".into(), message: "later".into() };
     vec![
-        Message::Hello(Hello { session: Some(addr()), versions: vec![SUBPROTOCOL.into()] }),
+        Message::Hello(Hello { session: Some(addr()), versions: vec![Encoding::Blocks.subprotocol().into()] }),
         Message::ConnectChallenge(ConnectChallenge {
             challenge_uuid: "uuid".into(),
             demanded: vec!["id".into()],
             expires_ms: 10,
         }),
         Message::ConnectProof(node("keystone")),
-        Message::ConnectOk,
+        Message::ConnectOk(Encoding::Blocks),
+        Message::ConnectOk(Encoding::Lines),
         Message::Peek(Peek::Equal("00".into(), None)),
         Message::Peek(Peek::Equal("00".into(), Some(addr()))),
         Message::Peek(Peek::Buckets(vec![String::new(); 256], None)),

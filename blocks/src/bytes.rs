@@ -1,12 +1,15 @@
-//! Numbers, texts and bytes one after the other, as records hold them.
+//! Numbers, texts and bytes one after the other, as blocks and records hold them.
 
 /// Writes them.
 #[derive(Debug, Default)]
-pub(super) struct Out(pub(super) Vec<u8>);
+pub struct Out(
+    /// What was written.
+    pub Vec<u8>,
+);
 
 impl Out {
     /// A number, small ones in few bytes (LEB128).
-    pub(super) fn number(&mut self, mut n: u64) {
+    pub fn number(&mut self, mut n: u64) {
         while n >= 0x80 {
             self.0.push(n as u8 | 0x80);
             n >>= 7;
@@ -14,7 +17,8 @@ impl Out {
         self.0.push(n as u8);
     }
 
-    pub(super) fn bytes(&mut self, bytes: &[u8]) {
+    /// Bytes, after how many they are.
+    pub fn bytes(&mut self, bytes: &[u8]) {
         self.number(bytes.len() as u64);
         self.0.extend_from_slice(bytes);
     }
@@ -22,10 +26,14 @@ impl Out {
 
 /// Reads them; every answer is `None` where the bytes are too few or no number.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct In<'a>(pub(super) &'a [u8]);
+pub struct In<'a>(
+    /// What is left.
+    pub &'a [u8],
+);
 
 impl<'a> In<'a> {
-    pub(super) fn number(&mut self) -> Option<u64> {
+    /// A number.
+    pub fn number(&mut self) -> Option<u64> {
         let mut n = 0;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -38,28 +46,32 @@ impl<'a> In<'a> {
     }
 
     /// A number that counts something in memory.
-    pub(super) fn count(&mut self) -> Option<usize> {
+    pub fn count(&mut self) -> Option<usize> {
         usize::try_from(self.number()?).ok()
     }
 
-    pub(super) fn byte(&mut self) -> Option<u8> {
+    /// One byte.
+    pub fn byte(&mut self) -> Option<u8> {
         let (first, rest) = self.0.split_first()?;
         self.0 = rest;
         Some(*first)
     }
 
-    pub(super) fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+    /// So many bytes.
+    pub fn take(&mut self, len: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(len)?;
         self.0 = rest;
         Some(taken)
     }
 
-    pub(super) fn bytes(&mut self) -> Option<&'a [u8]> {
+    /// Bytes, after how many they are.
+    pub fn bytes(&mut self) -> Option<&'a [u8]> {
         let len = self.count()?;
         self.take(len)
     }
 
-    pub(super) fn text(&mut self) -> Option<&'a str> {
+    /// A text, after how many bytes it has.
+    pub fn text(&mut self) -> Option<&'a str> {
         std::str::from_utf8(self.bytes()?).ok()
     }
 }
