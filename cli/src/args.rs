@@ -1,5 +1,6 @@
 //! What can be said on the command line.
 
+use crate::doors::DoorArgs;
 use clap::{Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
@@ -558,6 +559,8 @@ pub(crate) struct Serve {
     /// Serve the developer tools page too; on loopback only, and only for whoever has the address that is printed
     #[arg(long, conflicts_with_all = ["tls", "tls_cert"])]
     pub(crate) dev_tools: bool,
+    #[command(flatten)]
+    pub(crate) doors: DoorArgs,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

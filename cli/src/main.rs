@@ -10,6 +10,7 @@ mod config;
 mod confirm;
 mod contact;
 mod device;
+mod doors;
 mod error;
 mod escape;
 mod folders;

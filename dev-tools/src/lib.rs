@@ -143,6 +143,7 @@ impl Door for DevTools {
             .route("/sagas", get(feed::sagas))
             .route("/events", get(feed::events))
             .fallback(|| async { ToolError::not_found("this path") })
+            .layer(axum::middleware::map_response(ibgib_server::as_api_error))
             .layer(axum::middleware::from_fn_with_state(Arc::clone(&self.shared), guard::token))
             .with_state(Arc::clone(&self.shared));
         let mut page = Router::new()

@@ -19,7 +19,7 @@ const PLAIN: &str = "action addr admit admitted advance algo answer asked behavi
     fault finish finished first following fork fsck gen hash head height hello history info in innerspace \
     input item joined json keys kind led limits line load loader log map measure memory message misuse mode moment \
     moments mount moved msg mut8 name need next nodes op options opts origin os out output overlay own packet pair path \
-    peeked peer planner policy problem progress proposal query records refusal refused rel8 report request reserve \
+    peeked peer planner policy problem progress proposal query rate records refusal refused rel8 report request reserve \
     resolution reveal rule scanned scope serve server settled sign signed signer skipped snapshot \
     source spacing spending spent stage state status stub summary sync synced text throws told transformed type \
     unchecked undo unsettled validate value verified verify watch websocket when width wrapper written";

@@ -10,7 +10,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, State as Extract};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use futures_util::stream;
 use ibgib::{Addr, IbGib, Map, Mode, Value, Verified};
 use ibgib_peer::saga::Code;
@@ -36,6 +36,8 @@ pub(crate) fn router(state: &Arc<State>, doors: impl Iterator<Item = Router>) ->
         .route("/api/v1/tips", get(tips))
         .route(ibgib_peer::SYNC_PATH, get(socket::upgrade))
         .route("/api/v1/openapi.json", get(openapi))
+        // A door may answer for other versions, never for this one.
+        .route("/api/v1/{*path}", any(no_path))
         .route("/metrics", get(metrics::render))
         .layer(DefaultBodyLimit::max(state.body_bytes_max))
         .with_state(Arc::clone(state));
@@ -56,20 +58,25 @@ pub(crate) fn door_router(state: &Arc<State>, door: Router) -> Router {
 }
 
 fn guarded(routes: Router, state: &Arc<State>) -> Router {
+    let routes = routes.layer(axum::middleware::map_response(as_api_error));
     routes.layer(axum::middleware::from_fn_with_state(Arc::clone(state), guard::check))
 }
 
 fn whole(routes: Router) -> Router {
-    let routes = routes.fallback(|| async { ApiError::not_found("this path") });
-    let routes = routes.method_not_allowed_fallback(|| async {
-        ApiError::new(Code::MethodNotAllowed, "this path takes another method")
-    });
-    routes.layer(axum::middleware::map_response(as_api_error))
+    routes.fallback(no_path).method_not_allowed_fallback(other_method)
 }
 
-/// What the framework refuses on its own (a body that is too large, a request that is no WebSocket handshake) looks
-/// like every other error.
-async fn as_api_error(response: Response) -> Response {
+async fn no_path() -> ApiError {
+    ApiError::not_found("this path")
+}
+
+async fn other_method() -> ApiError {
+    ApiError::new(Code::MethodNotAllowed, "this path takes another method")
+}
+
+/// Makes what the framework refuses on its own (a body that is too large, a request that is no WebSocket handshake) look
+/// like every other error of the API: a layer for routes of a door that speaks like it.
+pub async fn as_api_error(response: Response) -> Response {
     let status = response.status();
     let is_text = response.headers().get(header::CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"text/plain"));
     if !is_text || !(status.is_client_error() || status.is_server_error()) {

@@ -51,7 +51,9 @@ mod state;
 mod tls;
 mod waiting;
 
+pub use api::as_api_error;
 pub use door::{Door, Mount};
 pub use error::ServeError;
+pub use rates::Rate;
 pub use serve::{ServeOptions, Server};
 pub use tls::Certificate;

@@ -143,7 +143,7 @@ impl Server {
             host: Arc::clone(&host),
             places: Places::new(options.connections_max, options.connections_per_address_max),
             waiting: Waiting::new(options.http_connections_max, options.http_connections_per_address_max),
-            registering: Rate::new(options.registered_bytes_max, options.registered_bytes_per_second),
+            registering: Rate::new(options.registered_bytes_max, options.registered_bytes_per_second as f64),
             graphs: Arc::new(Semaphore::new(options.graphs_max.clamp(1, Semaphore::MAX_PERMITS))),
             names: options.names.clone(),
             stop: stop.clone(),

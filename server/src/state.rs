@@ -6,6 +6,7 @@ use crate::rates::Rate;
 use crate::waiting::Waiting;
 use ibgib_peer::Host;
 use metrics_exporter_prometheus::{PrometheusHandle, PrometheusRecorder};
+use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +17,7 @@ pub(crate) struct State {
     pub(crate) places: Places,
     pub(crate) waiting: Waiting,
     /// Bytes of identities that each address may register.
-    pub(crate) registering: Rate,
+    pub(crate) registering: Rate<IpAddr>,
     /// Graphs being answered.
     pub(crate) graphs: Arc<Semaphore>,
     /// Names by which the server may be called, beside this machine's own.

@@ -2,6 +2,7 @@
 
 use crate::args::{self, Args, PolicyKind, TlsKind};
 use crate::codes::Code;
+use crate::doors::{self, Doors};
 use crate::error::{CliError, Exit};
 use crate::output::Output;
 use crate::report::{Listening, Told};
@@ -12,7 +13,6 @@ use ibgib_peer::{Host, HostOptions, Policy};
 use ibgib_server::{Certificate, Mount, ServeOptions, Server};
 use ibgib_spaces::DurableSpace;
 use std::collections::HashSet;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,7 +23,7 @@ pub(crate) async fn serve(args: &Args, out: &Output, serve: &args::Serve) -> Res
             .hint("add --space DIR; it is made if it is not there"));
     };
     let mut options = ServeOptions {
-        listen: listen(&serve.listen)?,
+        listen: doors::address(&serve.listen)?,
         tls: certificate(serve, dir),
         allow_plain_text: serve.allow_plain_text,
         names: serve.names.clone(),
@@ -41,6 +41,8 @@ pub(crate) async fn serve(args: &Args, out: &Output, serve: &args::Serve) -> Res
         true => Some(DevTools::new(Arc::clone(&host), token(dir)?)),
         false => None,
     };
+    let doors = Doors::new(&serve.doors, &host, serve.names.first())?;
+    options.doors.extend(doors.mounts.iter().cloned());
     options.doors.extend(tools.iter().map(|tools| Mount::here(Arc::new(tools.clone()))));
     let catch = |kind| signal(kind).map_err(|e| CliError::new(Code::Signals, e.to_string()));
     let mut hangup = catch(SignalKind::hangup())?;
@@ -61,7 +63,10 @@ pub(crate) async fn serve(args: &Args, out: &Output, serve: &args::Serve) -> Res
     tracing::info!(space = %dir.display(), %url, id = host.space().id(), "serving");
     loop {
         tokio::select! {
-            _ = hangup.recv() => read_again(&server, &host, serve),
+            _ = hangup.recv() => {
+                read_again(&server, &host, serve);
+                doors.read_again();
+            }
             _ = term.recv() => break,
             _ = int.recv() => break,
         }
@@ -113,16 +118,6 @@ fn certificate(serve: &args::Serve, dir: &Path) -> Option<Certificate> {
         (None, Some(chain), Some(key)) => Some(Certificate::Files { chain: chain.clone(), key: key.clone() }),
         _ => None,
     }
-}
-
-fn listen(text: &str) -> Result<SocketAddr, CliError> {
-    let bad = |why: String| {
-        CliError::usage(format!("{text:?} is no address to listen on: {why}"))
-            .about(text)
-            .hint("write HOST:PORT, as in 127.0.0.1:7070; port 0 takes a free one")
-    };
-    let mut all = text.to_socket_addrs().map_err(|e| bad(e.to_string()))?;
-    all.next().ok_or_else(|| bad("the name has no address".into()))
 }
 
 fn policy(serve: &args::Serve) -> Result<Policy, CliError> {

@@ -304,7 +304,10 @@ impl Report for Listening {
     }
 
     fn to_text(&self) -> String {
-        format!("listening {}", self.url)
+        // The page has an address of its own to tell, with its token.
+        let doors = self.doors.iter().filter(|(name, _)| *name != "dev-tools");
+        let lines = doors.map(|(name, url)| format!("\ndoor {name} {url}")).collect::<String>();
+        format!("listening {}{lines}", self.url)
     }
 }
 

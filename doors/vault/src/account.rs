@@ -9,6 +9,7 @@
 
 use crate::derive::{SaltSeed, StoredPassword};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use std::fmt;
 
 /// Bytes of a request's body.
@@ -26,6 +27,8 @@ const VERIFY_MS: i64 = 2 * 24 * 3_600_000;
 pub enum Refusal {
     /// 400: the request is none, in these words.
     BadRequest(String),
+    /// 400: what was to become a WebSocket cannot.
+    NoHandshake,
     /// 401: no such token, or it is of before the password's change, or too old.
     TokenNotFound,
     /// 401: no such account or another password; which, is not told.
@@ -44,6 +47,12 @@ pub enum Refusal {
     UnknownEmail,
     /// 404: nothing was written yet.
     NoWallet,
+    /// 404: this version has no such path.
+    UnknownEndpoint,
+    /// 404: another version is asked for.
+    OtherVersion,
+    /// 405: the path takes another method.
+    MethodNotAllowed,
     /// 409: the account is there already.
     Registered,
     /// 409: the address was verified before.
@@ -58,16 +67,19 @@ pub enum Refusal {
     BodyTooLarge,
     /// 429: too many attempts; try again later.
     TooManyAttempts,
+    /// 503: the server has more to do than it takes on; try again later.
+    Busy,
 }
 
 impl Refusal {
     /// The HTTP status.
     pub fn status(&self) -> u16 {
         match self {
-            Self::BadRequest(_) => 400,
+            Self::BadRequest(_) | Self::NoHandshake => 400,
             Self::TokenNotFound | Self::WrongCredentials | Self::NotVerified | Self::NoMatchForEmail => 401,
             Self::Scope | Self::NotAdmitted | Self::NoVerification => 403,
-            Self::UnknownEmail | Self::NoWallet => 404,
+            Self::UnknownEmail | Self::NoWallet | Self::UnknownEndpoint | Self::OtherVersion => 404,
+            Self::MethodNotAllowed => 405,
             Self::Registered
             | Self::Verified
             | Self::WrongSequence(_)
@@ -75,6 +87,7 @@ impl Refusal {
             | Self::WalletExists => 409,
             Self::BodyTooLarge => 413,
             Self::TooManyAttempts => 429,
+            Self::Busy => 503,
         }
     }
 }
@@ -84,6 +97,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::BadRequest(why) => return write!(f, "Bad Request: {why}"),
+            Self::NoHandshake => "Bad Request",
             Self::TokenNotFound => "Unauthorized: Token Not Found",
             Self::WrongCredentials => "Unauthorized: No match for email and/or password",
             Self::NotVerified => "Unauthorized: Account is not verified",
@@ -93,6 +107,9 @@ impl fmt::Display for Refusal {
             Self::NoVerification => "Forbidden: Account verification mode is not set to EmailVerify",
             Self::UnknownEmail => "Not Found: No match for email",
             Self::NoWallet => "Not Found: No wallet",
+            Self::UnknownEndpoint => "Not Found: Unknown Endpoint",
+            Self::OtherVersion => "Not Found: Wrong API version. Current version is 3.",
+            Self::MethodNotAllowed => "Method Not Allowed",
             Self::Registered => "Conflict: Error registering",
             Self::Verified => "Conflict: Account is already verified",
             Self::WrongSequence(_) => "Conflict: Bad sequence number",
@@ -100,6 +117,7 @@ impl fmt::Display for Refusal {
             Self::WalletExists => "Conflict: Wallet exists; need an updated wallet when changing password",
             Self::BodyTooLarge => "Request Entity Too Large",
             Self::TooManyAttempts => "Too Many Requests",
+            Self::Busy => "Service Unavailable",
         })
     }
 }
@@ -139,8 +157,8 @@ pub struct AccountRow {
 /// A link in an e-mail.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EmailLink {
-    /// 64 hex digits.
-    pub token: String,
+    /// [`digest`] of the token in it.
+    pub digest: String,
     /// Until when it works, in milliseconds since 1970.
     pub expires_ms: i64,
 }
@@ -148,8 +166,6 @@ pub struct EmailLink {
 /// One device's right to use an account. A device has one: a new one takes the old one's place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenRow {
-    /// 64 hex digits.
-    pub token: String,
     /// Whose: the address in lower case.
     pub account: String,
     /// Which device.
@@ -172,6 +188,11 @@ pub struct WalletRow {
     pub sequence: u64,
     /// The clients' proof that both belong together; the server cannot check it.
     pub hmac: String,
+}
+
+/// What a server keeps instead of a token, so that a stolen store opens nothing: its SHA-256 in hex.
+pub fn digest(token: &str) -> String {
+    hex::encode(Sha256::digest(token))
 }
 
 /// An address under which accounts are kept: lower case.
@@ -295,6 +316,10 @@ pub mod request {
         if body.len() > super::BODY_BYTES_MAX {
             return Err(Refusal::BodyTooLarge);
         }
+        // A list of members without their names would be taken, too.
+        if body.trim_ascii_start().first() != Some(&b'{') {
+            return Err(Refusal::BadRequest("Error parsing JSON".into()));
+        }
         let read: serde_json::Result<T> = serde_json::from_slice(body);
         let request = read.map_err(|error| {
             // serde says: unknown field `x`, expected …
@@ -408,12 +433,12 @@ pub mod request {
     }
 }
 
-/// A new account.
+/// A new account; with the token of a link, one that cannot be used before the link was opened.
 pub fn sign_up(
     request: &request::SignUp,
     user_id: u64,
     password: StoredPassword,
-    link: Option<[u8; 32]>,
+    link: Option<&str>,
     now_ms: i64,
 ) -> AccountRow {
     AccountRow {
@@ -426,15 +451,15 @@ pub fn sign_up(
     }
 }
 
-fn new_link(token: [u8; 32], now_ms: i64) -> EmailLink {
-    EmailLink { token: hex::encode(token), expires_ms: now_ms + VERIFY_MS }
+fn new_link(token: &str, now_ms: i64) -> EmailLink {
+    EmailLink { digest: digest(token), expires_ms: now_ms + VERIFY_MS }
 }
 
 /// A new link for an account that is not verified; the old one works no more.
 ///
 /// # Errors
 /// [`Refusal::NoMatchForEmail`], [`Refusal::Verified`].
-pub fn resend(account: Option<&AccountRow>, token: [u8; 32], now_ms: i64) -> Result<AccountRow, Refusal> {
+pub fn resend(account: Option<&AccountRow>, token: &str, now_ms: i64) -> Result<AccountRow, Refusal> {
     let account = account.ok_or(Refusal::NoMatchForEmail)?;
     if account.link.is_none() {
         return Err(Refusal::Verified);
@@ -444,11 +469,11 @@ pub fn resend(account: Option<&AccountRow>, token: [u8; 32], now_ms: i64) -> Res
 
 /// The account after its link was opened; `None` when the link is another, was used, or is too old.
 pub fn verify(account: &AccountRow, token: &str, now_ms: i64) -> Option<AccountRow> {
-    account.link.as_ref().filter(|link| link.token == token && now_ms < link.expires_ms)?;
+    account.link.as_ref().filter(|link| link.digest == digest(token) && now_ms < link.expires_ms)?;
     Some(AccountRow { link: None, ..account.clone() })
 }
 
-/// A token for a device whose password was checked. The account's row has to be the same when it is written.
+/// What is kept of a new token for a device whose password was checked, under the token's [`digest`]. The account's row has to be the same when it is written.
 ///
 /// # Errors
 /// [`Refusal::WrongCredentials`], [`Refusal::NotVerified`].
@@ -456,12 +481,10 @@ pub fn log_in(
     account: Option<&AccountRow>,
     password_holds: bool,
     device_id: &str,
-    token: [u8; 32],
     now_ms: i64,
 ) -> Result<TokenRow, Refusal> {
     let account = may_use(account, password_holds)?;
     Ok(TokenRow {
-        token: hex::encode(token),
         account: account_key(&account.email),
         device_id: device_id.to_owned(),
         scope: "*".into(),
@@ -628,7 +651,7 @@ mod tests {
     #[test]
     fn a_changed_password_ends_every_token_of_before() {
         let before = account();
-        let token = log_in(Some(&before), true, "laptop", [1; 32], 0).unwrap();
+        let token = log_in(Some(&before), true, "laptop", 0).unwrap();
         assert_eq!(check_token(Some(&token), Some(&before), 1), Ok(()));
         assert_eq!(check_token(Some(&token), Some(&before), TOKEN_MS), Err(Refusal::TokenNotFound));
         assert_eq!(check_token(None, Some(&before), 1), Err(Refusal::TokenNotFound));
@@ -656,16 +679,15 @@ mod tests {
     #[test]
     fn links_work_once_and_for_two_days() {
         let request = SignUp { email: "a@b.c".into(), password: "12345678".into(), client_salt_seed: seed() };
-        let new = sign_up(&request, 1, StoredPassword::of_nobody(), Some([2; 32]), 0);
-        let link = hex::encode([2; 32]);
-        assert_eq!(log_in(Some(&new), true, "d", [1; 32], 0), Err(Refusal::NotVerified));
-        assert_eq!(verify(&new, &link, VERIFY_MS), None);
+        let new = sign_up(&request, 1, StoredPassword::of_nobody(), Some("second"), 0);
+        assert_eq!(log_in(Some(&new), true, "d", 0), Err(Refusal::NotVerified));
+        assert_eq!(verify(&new, "second", VERIFY_MS), None);
         assert_eq!(verify(&new, "other", 0), None);
-        let again = resend(Some(&new), [3; 32], 5).unwrap();
-        assert_eq!(verify(&again, &link, 6), None);
-        let done = verify(&again, &hex::encode([3; 32]), 6).unwrap();
-        assert!(log_in(Some(&done), true, "d", [1; 32], 0).is_ok());
-        assert_eq!(resend(Some(&done), [4; 32], 7), Err(Refusal::Verified));
-        assert_eq!(resend(None, [4; 32], 7), Err(Refusal::NoMatchForEmail));
+        let again = resend(Some(&new), "third", 5).unwrap();
+        assert_eq!(verify(&again, "second", 6), None);
+        let done = verify(&again, "third", 6).unwrap();
+        assert!(log_in(Some(&done), true, "d", 0).is_ok());
+        assert_eq!(resend(Some(&done), "fourth", 7), Err(Refusal::Verified));
+        assert_eq!(resend(None, "fourth", 7), Err(Refusal::NoMatchForEmail));
     }
 }

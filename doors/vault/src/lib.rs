@@ -1,4 +1,4 @@
-//! One encrypted document in step on all of a person's devices: the parts that need no sockets, clock or store.
+//! One encrypted document in step on all of a person's devices: the server as a door, and the rules of both sides.
 //!
 //! A person keeps a wallet, a password file or settings on a server that never sees inside. Two devices never overwrite
 //! each other: a write names the sequence that it follows, and the one that comes too late gets what is there and merges.
@@ -8,9 +8,10 @@
 //! * [`mod@derive`]: what a root password turns into, on either side;
 //! * [`blob`]: the encrypted document;
 //! * [`account`]: the server's rules, as rows and functions over them;
-//! * [`device`]: what a device keeps, and merging by key.
+//! * [`device`]: what a device keeps, and merging by key;
+//! * [`Vault`]: the server, a [`Door`](ibgib_server::Door) that keeps those rows in a host's space.
 //!
-//! It refuses to do the caller's part: nothing here opens a connection, reads a clock or draws randomness.
+//! The rules open no connection, read no clock and draw no randomness: whoever calls them does.
 //!
 //! ```
 //! use ibgib_vault::account::{WalletRow, put, request::{Put, read}};
@@ -25,6 +26,14 @@
 #![forbid(unsafe_code)]
 
 pub mod account;
+mod attempts;
 pub mod blob;
 pub mod derive;
 pub mod device;
+mod door;
+mod ledger;
+mod mail;
+mod sockets;
+mod work;
+
+pub use door::{Vault, VaultOptions};

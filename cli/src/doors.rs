@@ -1,0 +1,82 @@
+//! The doors of `serve`: which ones, where, and how each is set up.
+
+mod vault;
+
+use crate::error::CliError;
+use ibgib_peer::Host;
+use ibgib_server::{Door, Mount};
+use ibgib_vault::Vault;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+
+/// What `serve` is told about doors.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Doors")]
+pub(crate) struct DoorArgs {
+    /// Speak another protocol, too: `vault` keeps an encrypted document of each account in step (wallet-sync). On the
+    /// server's own address, or on one of the door's own; may be given several times
+    #[arg(long = "door", value_name = "NAME[@HOST:PORT]")]
+    pub(crate) doors: Vec<String>,
+    #[command(flatten)]
+    pub(crate) vault: vault::VaultArgs,
+}
+
+/// The doors that were asked for.
+pub(crate) struct Doors<'a> {
+    pub(crate) mounts: Vec<Mount>,
+    args: &'a DoorArgs,
+    vault: Option<Vault>,
+}
+
+impl<'a> Doors<'a> {
+    /// Makes the doors over `host`; `name` is what the server is called.
+    pub(crate) fn new(args: &'a DoorArgs, host: &Arc<Host>, name: Option<&String>) -> Result<Self, CliError> {
+        let mut doors = Self { mounts: Vec::new(), args, vault: None };
+        for text in &args.doors {
+            let (kind, listen) = match text.split_once('@') {
+                Some((kind, at)) => (kind, Some(address(at)?)),
+                None => (text.as_str(), None),
+            };
+            if doors.mounts.iter().any(|mount| mount.door.name() == kind) {
+                return Err(CliError::usage(format!("--door {kind} is given twice")).about(text));
+            }
+            let door: Arc<dyn Door> = match kind {
+                "vault" => Arc::new(doors.vault.insert(vault::open(&args.vault, host, name)?).clone()),
+                _ => {
+                    let why = format!("there is no door {kind:?}");
+                    return Err(CliError::usage(why).about(text).hint("write NAME or NAME@HOST:PORT; NAME is vault"));
+                }
+            };
+            doors.mounts.push(Mount { door, listen });
+        }
+        if doors.vault.is_none() && args.vault.is_any() {
+            let why = "options of the vault are given, but no --door vault";
+            return Err(CliError::usage(why).hint("add --door vault, or --door vault@HOST:PORT"));
+        }
+        Ok(doors)
+    }
+
+    /// Reads again what can change while serving. What cannot be read stays as it was.
+    pub(crate) fn read_again(&self) {
+        if let Some(vault) = &self.vault {
+            match self.args.vault.admission() {
+                Ok(admission) => {
+                    vault.admit(admission);
+                    tracing::info!("who may sign up to the vault was read again");
+                }
+                Err(error) => tracing::error!(%error, "who may sign up to the vault could not be read again"),
+            }
+        }
+    }
+}
+
+/// An address to listen on.
+pub(crate) fn address(text: &str) -> Result<SocketAddr, CliError> {
+    let bad = |why: String| {
+        CliError::usage(format!("{text:?} is no address to listen on: {why}"))
+            .about(text)
+            .hint("write HOST:PORT, as in 127.0.0.1:7070; port 0 takes a free one")
+    };
+    let mut all = text.to_socket_addrs().map_err(|e| bad(e.to_string()))?;
+    all.next().ok_or_else(|| bad("the name has no address".into()))
+}

@@ -1,0 +1,318 @@
+//! Accounts, tokens and wallets as rows of the host's space. Each request reads the rows that it concerns, asks the rules
+//! ([`crate::account`]), and writes what comes of it in one commit that holds only while those rows are the same; if
+//! another request was faster, it begins again.
+
+use crate::account::request::{ChangePassword, LogIn, Put, SignUp};
+use crate::account::{self, AccountRow, Admission, Refusal, TokenRow, WalletRow, account_key, digest};
+use crate::derive::StoredPassword;
+use crate::work::Work;
+use ibgib_peer::entropy::{now_ms, random, random_hex};
+use ibgib_server::rows::{Edits, Row, RowError, Rows, Table};
+
+/// By address in lower case.
+const ACCOUNTS: Table = Table::history("account");
+/// By the account's address in lower case. A row has had as many values as its sequence says.
+const WALLETS: Table = Table::history("wallet");
+/// By the token's digest.
+const TOKENS: Table = Table::passing("token");
+/// A device's token: its digest, by the digests of account and device.
+const DEVICES: Table = Table::passing("device");
+/// The account that a link in an e-mail is for, by the digest of the link's token.
+const LINKS: Table = Table::passing("link");
+/// The last user's number.
+const COUNTERS: Table = Table::passing("counter");
+const USERS: &str = "users";
+
+/// How often a request begins again. Each time another one has come through, so that this is far more than happens.
+const TRIES_MAX: usize = 1_000;
+
+/// Why a request is not done.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The rules say no.
+    Refused(Refusal),
+    /// The store fails.
+    Rows(RowError),
+    /// The link could not be sent.
+    Mail(String),
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<RowError> for Failure {
+    fn from(error: RowError) -> Self {
+        Self::Rows(error)
+    }
+}
+
+/// What a token gives access to.
+pub(crate) struct Opened {
+    token: Row<TokenRow>,
+    account: Row<AccountRow>,
+    wallet: Row<WalletRow>,
+}
+
+impl Opened {
+    pub(crate) fn wallet(&self) -> Option<&WalletRow> {
+        self.wallet.value.as_ref()
+    }
+}
+
+/// A token that was given.
+pub(crate) struct Given {
+    pub(crate) token: String,
+    pub(crate) user_id: u64,
+}
+
+/// A link that is to be sent.
+pub(crate) struct Link {
+    pub(crate) to: String,
+    pub(crate) token: String,
+}
+
+/// What the door keeps.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    rows: Rows,
+    work: Work,
+}
+
+impl Ledger {
+    pub(crate) fn new(rows: Rows) -> Self {
+        Self { rows, work: Work::new() }
+    }
+
+    async fn account(&self, key: &str) -> Result<Row<AccountRow>, RowError> {
+        self.rows.one(ACCOUNTS, key).await
+    }
+
+    /// An account's salt seed.
+    pub(crate) async fn seed(&self, email: &str) -> Result<Option<String>, Failure> {
+        Ok(self.account(&account_key(email)).await?.value.map(|account| account.seed))
+    }
+
+    /// Makes an account. Whether it may be made is asked before the password is derived, and again with the commit.
+    pub(crate) async fn sign_up(&self, request: &SignUp, admission: &Admission) -> Result<Option<Link>, Failure> {
+        let key = account_key(&request.email);
+        let by_link = request.admit(admission, self.account(&key).await?.value.as_ref())?;
+        let link = by_link.then(|| Link { to: request.email.clone(), token: random_hex() });
+        let password = self.derive(&request.password).await?;
+        for _ in 0..TRIES_MAX {
+            let account = self.account(&key).await?;
+            request.admit(admission, account.value.as_ref())?;
+            let users = self.rows.one::<u64>(COUNTERS, USERS).await?;
+            let user_id = users.value.unwrap_or(0) + 1;
+            let token = link.as_ref().map(|link| link.token.as_str());
+            let new = account::sign_up(request, user_id, password.clone(), token, now_ms());
+            let mut edits = Edits::default();
+            edits.set(&account, &new)?;
+            edits.set(&users, &user_id)?;
+            if let Some(token) = token {
+                edits.set(&self.rows.one::<String>(LINKS, &digest(token)).await?, &key)?;
+            }
+            if self.rows.write(edits).await? {
+                return Ok(link);
+            }
+        }
+        Err(Refusal::Busy.into())
+    }
+
+    /// A new link for an account; the old one works no more.
+    pub(crate) async fn resend(&self, email: &str) -> Result<Link, Failure> {
+        let key = account_key(email);
+        let token = random_hex();
+        for _ in 0..TRIES_MAX {
+            let account = self.account(&key).await?;
+            let new = account::resend(account.value.as_ref(), &token, now_ms())?;
+            let to = new.email.clone();
+            let mut edits = Edits::default();
+            edits.set(&account, &new)?;
+            edits.set(&self.rows.one::<String>(LINKS, &digest(&token)).await?, &key)?;
+            if let Some(old) = account.value.and_then(|account| account.link) {
+                self.let_go::<String>(LINKS, &old.digest, &mut edits).await?;
+            }
+            if self.rows.write(edits).await? {
+                return Ok(Link { to, token });
+            }
+        }
+        Err(Refusal::Busy.into())
+    }
+
+    /// Opens a link; `false` when it is unknown, was used, or is too old.
+    pub(crate) async fn verify(&self, token: &str) -> Result<bool, Failure> {
+        for _ in 0..TRIES_MAX {
+            let link = self.rows.one::<String>(LINKS, &digest(token)).await?;
+            let Some(key) = &link.value else { return Ok(false) };
+            let account = self.account(key).await?;
+            let new = account.value.as_ref().and_then(|account| account::verify(account, token, now_ms()));
+            let Some(new) = new else { return Ok(false) };
+            let mut edits = Edits::default();
+            edits.set(&account, &new)?;
+            edits.drop(&link);
+            if self.rows.write(edits).await? {
+                return Ok(true);
+            }
+        }
+        Err(Refusal::Busy.into())
+    }
+
+    /// Gives a device a token, which takes its old one's place. It is written only while the account is as it was when
+    /// its password was checked: a change of the password meanwhile is seen, and the password checked again.
+    pub(crate) async fn log_in(&self, request: &LogIn) -> Result<Given, Failure> {
+        let key = account_key(&request.email);
+        let device_key = format!("{}/{}", digest(&key), digest(&request.device_id));
+        let mut checked = None;
+        for _ in 0..TRIES_MAX {
+            let account = self.account(&key).await?;
+            let holds = self.holds(account.value.as_ref(), &request.password, &mut checked).await?;
+            let new = account::log_in(account.value.as_ref(), holds, &request.device_id, now_ms())?;
+            let user_id = account.value.as_ref().map_or(0, |account| account.user_id);
+            let token = random_hex();
+            let device = self.rows.one::<String>(DEVICES, &device_key).await?;
+            let mut edits = Edits::default();
+            edits.keep(&account);
+            edits.set(&self.rows.one::<TokenRow>(TOKENS, &digest(&token)).await?, &new)?;
+            edits.set(&device, &digest(&token))?;
+            if let Some(old) = &device.value {
+                self.let_go::<TokenRow>(TOKENS, old, &mut edits).await?;
+            }
+            if self.rows.write(edits).await? {
+                return Ok(Given { token, user_id });
+            }
+        }
+        Err(Refusal::Busy.into())
+    }
+
+    /// Whose a token is, whether it works or not.
+    pub(crate) async fn account_of(&self, token: &str) -> Result<Option<String>, Failure> {
+        Ok(self.rows.one::<TokenRow>(TOKENS, &digest(token)).await?.value.map(|token| token.account))
+    }
+
+    /// What a token gives access to. The wallet is read before the account: as long as the account is still of the
+    /// token's epoch then, so was the wallet.
+    pub(crate) async fn open(&self, token: &str) -> Result<Opened, Failure> {
+        let token = self.rows.one::<TokenRow>(TOKENS, &digest(token)).await?;
+        let key = token.value.as_ref().map(|token| token.account.clone()).ok_or(Refusal::TokenNotFound)?;
+        let wallet = self.rows.one::<WalletRow>(WALLETS, &key).await?;
+        let account = self.account(&key).await?;
+        account::check_token(token.value.as_ref(), account.value.as_ref(), now_ms())?;
+        Ok(Opened { token, account, wallet })
+    }
+
+    /// Writes a wallet; answers whose it is, and what is there now.
+    pub(crate) async fn put(&self, request: &Put) -> Result<(String, WalletRow), Failure> {
+        for _ in 0..TRIES_MAX {
+            let Opened { token, account, wallet } = self.open(&request.token).await?;
+            let new = account::put(request, wallet.value.as_ref())?;
+            let mut edits = Edits::default();
+            edits.keep(&token);
+            edits.keep(&account);
+            edits.set(&wallet, &new)?;
+            if self.rows.write(edits).await? {
+                return Ok((account.key, new));
+            }
+        }
+        Err(Refusal::Busy.into())
+    }
+
+    /// Changes a password, and the wallet with it; answers whose. Every token of before is dead then: its epoch is over.
+    pub(crate) async fn change_password(&self, request: &ChangePassword) -> Result<String, Failure> {
+        let key = account_key(&request.email);
+        let (mut checked, mut derived) = (None, None);
+        for _ in 0..TRIES_MAX {
+            let account = self.account(&key).await?;
+            let holds = self.holds(account.value.as_ref(), &request.old_password, &mut checked).await?;
+            if holds && derived.is_none() {
+                derived = Some(self.derive(&request.new_password).await?);
+            }
+            let wallet = self.rows.one::<WalletRow>(WALLETS, &key).await?;
+            // Without the right password it is refused, and nothing is kept of the new one.
+            let password = derived.clone().unwrap_or_else(StoredPassword::of_nobody);
+            let (old, there) = (account.value.as_ref(), wallet.value.as_ref());
+            let (new, new_wallet) = account::change_password(old, holds, request, password, there)?;
+            let mut edits = Edits::default();
+            edits.set(&account, &new)?;
+            match new_wallet {
+                Some(new) => edits.set(&wallet, &new)?,
+                None => edits.keep(&wallet),
+            }
+            if self.rows.write(edits).await? {
+                return Ok(key);
+            }
+        }
+        Err(Refusal::Busy.into())
+    }
+
+    /// Lets go of tokens and links that work no more.
+    pub(crate) async fn sweep(&self) -> Result<(), Failure> {
+        let now = now_ms();
+        for token in self.rows.all::<TokenRow>(TOKENS, "").await? {
+            let Some(value) = &token.value else { continue };
+            let account = self.account(&value.account).await?;
+            if account::check_token(Some(value), account.value.as_ref(), now) != Err(Refusal::TokenNotFound) {
+                continue;
+            }
+            let device_key = format!("{}/{}", digest(&value.account), digest(&value.device_id));
+            let device = self.rows.one::<String>(DEVICES, &device_key).await?;
+            let mut edits = Edits::default();
+            edits.drop(&token);
+            if device.value.as_ref() == Some(&token.key) {
+                edits.drop(&device);
+            }
+            // Where somebody was faster, the next time is early enough.
+            self.rows.write(edits).await?;
+        }
+        for link in self.rows.all::<String>(LINKS, "").await? {
+            let Some(key) = &link.value else { continue };
+            let open = self.account(key).await?.value.and_then(|account| account.link);
+            if open.is_none_or(|open| open.digest != link.key || open.expires_ms <= now) {
+                let mut edits = Edits::default();
+                edits.drop(&link);
+                self.rows.write(edits).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn let_go<T: serde::de::DeserializeOwned>(
+        &self,
+        table: Table,
+        key: &str,
+        edits: &mut Edits,
+    ) -> Result<(), RowError> {
+        let row = self.rows.one::<T>(table, key).await?;
+        if row.value.is_some() {
+            edits.drop(&row);
+        }
+        Ok(())
+    }
+
+    async fn derive(&self, password: &str) -> Result<StoredPassword, Refusal> {
+        let password = zeroize::Zeroizing::new(password.to_owned());
+        self.work.run(move || StoredPassword::derive(&password, random())).await
+    }
+
+    /// Whether a password is the account's, which takes as long when there is no account. `checked` is what was found out
+    /// before, so that a request that begins again works anew only if the password was changed.
+    async fn holds(
+        &self,
+        account: Option<&AccountRow>,
+        password: &str,
+        checked: &mut Option<(StoredPassword, bool)>,
+    ) -> Result<bool, Refusal> {
+        let stored = account.map_or_else(StoredPassword::of_nobody, |account| account.password.clone());
+        if let Some((before, holds)) = checked
+            && *before == stored
+        {
+            return Ok(*holds);
+        }
+        let (against, password) = (stored.clone(), zeroize::Zeroizing::new(password.to_owned()));
+        let holds = self.work.run(move || against.is(&password)).await?;
+        *checked = Some((stored, holds));
+        Ok(holds)
+    }
+}
