@@ -79,9 +79,9 @@ impl Subscription {
     }
 }
 
-/// Slots that a sealed answer takes.
+/// Slots that a sealed answer takes: one at least, since an empty one is kept like others.
 pub fn slots_of(sealed: &[u8]) -> u32 {
-    u32::try_from(sealed.len().div_ceil(SLOT_BYTES)).unwrap_or(u32::MAX)
+    u32::try_from(sealed.len().div_ceil(SLOT_BYTES).max(1)).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -113,6 +113,6 @@ mod tests {
 
     #[test]
     fn a_slot_pays_for_two_kibibytes() {
-        assert_eq!([1, 2_048, 2_049, 4_096].map(|n| slots_of(&vec![0; n])), [1, 1, 2, 2]);
+        assert_eq!([0, 1, 2_048, 2_049, 4_096].map(|n| slots_of(&vec![0; n])), [1, 1, 1, 2, 2]);
     }
 }

@@ -1,15 +1,18 @@
-//! A watcher that answers for somebody who is away: The Eye of Satoshi's tower, without sockets, clock or store.
+//! A watcher that answers for somebody who is away: The Eye of Satoshi's tower, as a door of the server.
 //!
 //! A user hands the tower an answer that is sealed under the id of the very event it answers; the tower can open it only
 //! when that event appears. It publishes the answer then, follows it until it is deep in the chain, sends it again when it
 //! is forgotten, and takes it up again when the chain is reorganised.
 //!
-//! * [`tower::Tower`]: all of it, driven by the blocks of a [`feed`]; made of [`gatekeeper`] (users and slots),
-//!   [`locator_cache`] (the newest blocks), [`watcher`] (appointments) and [`responder`] (answers that were published);
+//! * [`TowerDoor`]: the server of both generations of the protocol over a Bitcoin node, for `serve --door tower`; what its
+//!   [`owner`] may know of it;
+//! * [`tower::Tower`]: its rules, without sockets, clock or store, driven by the blocks of a [`feed`]; made of
+//!   [`gatekeeper`] (users and slots), [`locator_cache`] (the newest blocks), [`watcher`] (appointments) and [`responder`]
+//!   (answers that were published);
 //! * [`transaction`], [`sealed`], [`signature`]: the protocol's bytes, of both its generations.
 //!
-//! It refuses to act by itself: it opens no connection and writes nothing. What is to be written and sent it tells its
-//! caller, in this order.
+//! Everything that the rules change is written in one commit, and only then sent or answered: the process may be killed at
+//! any moment.
 //!
 //! ```
 //! use ibgib_tower::sealed::{Dialect, Locator, open, seal};
@@ -23,12 +26,22 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod api;
+mod block_processor;
+mod chain_monitor;
+mod door;
+mod engine;
 pub mod feed;
 pub mod gatekeeper;
+mod ledger;
 pub mod locator_cache;
+pub mod owner;
 pub mod responder;
+pub mod rpc;
 pub mod sealed;
 pub mod signature;
 pub mod tower;
 pub mod transaction;
 pub mod watcher;
+
+pub use door::{TowerDoor, TowerOptions, body_bytes_max};

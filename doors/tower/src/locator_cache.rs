@@ -49,6 +49,13 @@ impl LocatorCache {
         }
     }
 
+    /// Holds these blocks instead, oldest first.
+    pub fn fix(&mut self, newest: &[Block]) {
+        self.blocks.clear();
+        self.by_locator.clear();
+        newest.iter().for_each(|block| self.update(block));
+    }
+
     /// Whether it holds more blocks than it keeps.
     fn is_full(&self) -> bool {
         self.blocks.len() > self.size

@@ -4,7 +4,8 @@ use crate::feed::{Block, BlockId, Verdict};
 use crate::signature::UserId;
 use crate::transaction::{Transaction, Txid};
 use crate::watcher::AppointmentId;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Blocks without the penalty after which it is sent again.
 pub const CONFIRMATIONS_BEFORE_RETRY: u32 = 6;
@@ -33,13 +34,15 @@ impl Send {
 /// Gives the network each transaction once for a block.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Carrier {
-    issued: HashSet<Txid>,
+    /// What was sent since the newest block, and what the network said of it.
+    issued: HashMap<Txid, Option<Verdict>>,
     queue: Vec<Send>,
 }
 
 impl Carrier {
     fn send(&mut self, send: Send) {
-        if self.issued.insert(send.txid()) {
+        if let Entry::Vacant(entry) = self.issued.entry(send.txid()) {
+            entry.insert(None);
             self.queue.push(send);
         }
     }
@@ -110,8 +113,13 @@ impl Responder {
     }
 
     /// All trackers.
-    pub fn trackers(&self) -> impl Iterator<Item = (&AppointmentId, &TransactionTracker)> {
+    pub fn trackers(&self) -> impl ExactSizeIterator<Item = (&AppointmentId, &TransactionTracker)> {
         self.trackers.iter()
+    }
+
+    /// A user's trackers.
+    pub fn trackers_of(&self, user: &UserId) -> impl Iterator<Item = (&AppointmentId, &TransactionTracker)> {
+        self.trackers.range(AppointmentId::all_of(user))
     }
 
     /// Takes a tracker that was kept; nothing is sent for it.
@@ -143,14 +151,16 @@ impl Responder {
         Some(tracker)
     }
 
-    /// The owner's data has to go. A penalty in the chain is followed to the end, as nobody's; one that waits is not.
-    pub(crate) fn disown(&mut self, id: &AppointmentId) {
-        let Some(tracker) = self.trackers.get_mut(id) else { return };
-        match tracker.state {
-            Penalty::Confirmed { .. } => tracker.owner = None,
-            Penalty::Waiting { .. } => drop(self.remove(id)),
+    /// A user's data has to go. A penalty in the chain is followed to the end, as nobody's; one that waits is not.
+    pub(crate) fn disown(&mut self, user: &UserId) {
+        let theirs: Vec<AppointmentId> = self.trackers_of(user).map(|(id, _)| *id).collect();
+        for id in theirs {
+            match self.trackers.get_mut(&id) {
+                Some(tracker) if matches!(tracker.state, Penalty::Confirmed { .. }) => tracker.owner = None,
+                _ => drop(self.remove(&id)),
+            }
+            self.changed.insert(id);
         }
-        self.changed.insert(*id);
     }
 
     /// A block came, after its breaches were handed over. Answers the trackers that are at their end.
@@ -233,6 +243,7 @@ impl Responder {
         in_block: Option<u32>,
         height: u32,
     ) -> Vec<(AppointmentId, TransactionTracker)> {
+        self.issued(*txid, verdict);
         let of: Vec<AppointmentId> = self.by_txid.get(txid).into_iter().flatten().copied().collect();
         let mut gone = Vec::new();
         for id in of {
@@ -257,9 +268,24 @@ impl Responder {
         std::mem::take(&mut self.carrier.queue)
     }
 
-    /// A penalty that the caller sends himself, in this block.
-    pub(crate) fn issued(&mut self, txid: Txid) {
-        self.carrier.issued.insert(txid);
+    /// What the network said of a penalty, in this block. A verdict that is none is no receipt: it is asked again.
+    pub(crate) fn issued(&mut self, txid: Txid, verdict: Verdict) {
+        self.carrier.issued.insert(txid, Some(verdict).filter(|verdict| *verdict != Verdict::Unknown));
+    }
+
+    /// What the network said of a transaction since the newest block.
+    pub(crate) fn receipt(&self, txid: &Txid) -> Option<Verdict> {
+        self.carrier.issued.get(txid).copied().flatten()
+    }
+
+    /// Whether a transaction still has to be sent.
+    pub(crate) fn needs(&self, send: &Send) -> bool {
+        let txid = send.txid();
+        let mut of = self.by_txid.get(&txid).into_iter().flatten().filter_map(|id| self.trackers.get(id));
+        of.any(|tracker| match send {
+            Send::Penalty(_) => tracker.penalty.txid() == txid && matches!(tracker.state, Penalty::Waiting { .. }),
+            Send::Dispute(_) => tracker.dispute_txid == txid && tracker.dispute_height.is_none(),
+        })
     }
 
     pub(crate) fn take_changed(&mut self) -> BTreeSet<AppointmentId> {
@@ -270,6 +296,9 @@ impl Responder {
     pub(crate) fn resume(&mut self) {
         for tracker in self.trackers.values() {
             if matches!(tracker.state, Penalty::Waiting { .. }) {
+                if tracker.dispute_height.is_none() {
+                    self.carrier.send(Send::Dispute(tracker.dispute_txid));
+                }
                 self.carrier.send(Send::Penalty(tracker.penalty.clone()));
             }
         }

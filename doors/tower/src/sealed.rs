@@ -36,10 +36,18 @@ impl Dialect {
 pub struct Locator([u8; 16]);
 
 impl Locator {
+    pub(crate) const FIRST: Self = Self([0; 16]);
+    pub(crate) const LAST: Self = Self([0xff; 16]);
+
     /// The locator of a transaction.
     pub fn of(txid: &Txid, dialect: Dialect) -> Self {
         let bytes = dialect.bytes(txid);
         Self(std::array::from_fn(|at| bytes[at]))
+    }
+
+    /// From its bytes, in the order in which its hex says them.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
     }
 
     /// The bytes.

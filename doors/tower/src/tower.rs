@@ -33,6 +33,8 @@ pub struct Accepted {
 pub enum Added {
     /// It is watched.
     Watching(Accepted),
+    /// Its trigger is in the chain already, and so or on its way there is its answer, which another appointment had, too.
+    Responded(Accepted),
     /// Its trigger is in the chain already: the caller sends the answer at once, and tells the verdict to
     /// [`Tower::decide`]. Nothing changed so far.
     Triggered(Box<Triggered>),
@@ -70,6 +72,14 @@ pub struct Changes {
     pub last_block: Option<BlockId>,
 }
 
+impl Changes {
+    /// Whether there is nothing to be written.
+    pub fn is_empty(&self) -> bool {
+        let Self { users, appointments, trackers, last_block } = self;
+        users.is_empty() && appointments.is_empty() && trackers.is_empty() && last_block.is_none()
+    }
+}
+
 /// A tower.
 #[derive(Clone, Debug)]
 pub struct Tower {
@@ -88,7 +98,7 @@ impl Tower {
     }
 
     /// Takes what was written: users, then appointments, then trackers. The newest blocks up to the last one are given
-    /// to [`Tower::remember`] afterwards, and those that came since to [`Tower::connected`].
+    /// to [`Tower::fix`] afterwards, and those that came since to [`Tower::connected`].
     pub fn restore(
         last_block: BlockId,
         terms: [Terms; 2],
@@ -104,9 +114,15 @@ impl Tower {
         out
     }
 
-    /// A block up to the last one that was looked at, oldest first: for appointments that come after their trigger.
-    pub fn remember(&mut self, block: &Block) {
-        self.watcher.cache.update(block);
+    /// Forgets the newest blocks it remembers and takes these instead, oldest first, the last one that was looked at at
+    /// the end: after a restart, and after a reorganisation, which leaves fewer of them than are to be known.
+    pub fn fix(&mut self, newest: &[Block]) {
+        self.watcher.cache.fix(newest);
+    }
+
+    /// Whether a transaction still has to be sent: a penalty while it waits, a breach while it is out of the chain.
+    pub fn needs(&self, send: &Send) -> bool {
+        self.responder.needs(send)
     }
 
     /// What has to be sent after a restart.
@@ -139,9 +155,7 @@ impl Tower {
         let height = block.id.height;
         self.watcher.cache.update(block);
         let outdated = self.watcher.remove_outdated(height);
-        let theirs: Vec<AppointmentId> =
-            self.responder.trackers().map(|(id, _)| *id).filter(|id| outdated.contains(&id.user)).collect();
-        theirs.iter().for_each(|id| self.responder.disown(id));
+        outdated.iter().for_each(|user| self.responder.disown(user));
 
         let breaches = self.watcher.get_breaches(block);
         for (id, dispute_txid, answer) in self.watcher.filter_breaches(&breaches) {
@@ -196,7 +210,7 @@ impl Tower {
     }
 
     fn check(&self, request: &Request) -> Result<Checked, Refusal> {
-        let count = self.watcher.appointments().count() + self.responder.trackers().count();
+        let count = self.watcher.appointments().len() + self.responder.trackers().len();
         self.watcher.check(request, |id| self.responder.tracker(id).is_some(), count, self.height())
     }
 
@@ -218,7 +232,13 @@ impl Tower {
     pub fn add_appointment(&mut self, request: Request) -> Result<Added, Refusal> {
         let checked = self.check(&request)?;
         if let Some((dispute_txid, penalty)) = checked.triggered.clone() {
-            return Ok(Added::Triggered(Box::new(Triggered { request, dispute_txid, penalty })));
+            let told = self.responder.receipt(&penalty.txid());
+            let triggered = Triggered { request, dispute_txid, penalty };
+            return match told {
+                // It was sent since the newest block, for another appointment.
+                Some(verdict) => self.decide(triggered, verdict).map(Added::Responded),
+                None => Ok(Added::Triggered(Box::new(triggered))),
+            };
         }
         self.watcher.accept(&checked, true);
         Ok(Added::Watching(self.accepted(&checked)))
@@ -230,6 +250,7 @@ impl Tower {
     /// [`Refusal::AnswerRefused`], or what changed meanwhile; no slot was spent.
     pub fn decide(&mut self, triggered: Triggered, verdict: Verdict) -> Result<Accepted, Refusal> {
         if verdict == Verdict::Bad {
+            self.responder.issued(triggered.penalty.txid(), verdict);
             return Err(Refusal::AnswerRefused);
         }
         let checked = self.check(&triggered.request)?;
@@ -249,7 +270,7 @@ impl Tower {
             slots: slots_of(&checked.appointment.sealed),
         };
         self.responder.handle_breach(checked.id, tracker);
-        self.responder.issued(txid);
+        self.responder.issued(txid, verdict);
         Ok(self.accepted(&checked))
     }
 
@@ -272,9 +293,9 @@ impl Tower {
     pub fn get_subscription_info(&self, signature: &str) -> Result<(Subscription, Vec<Locator>), Refusal> {
         let (user, subscription) =
             self.watcher.authenticate(GET_SUBSCRIPTION_INFO_MESSAGE, signature, self.height())?;
-        let watched = self.watcher.appointments().map(|(id, _)| id);
-        let triggered = self.responder.trackers().filter(|(_, t)| t.owner.is_some()).map(|(id, _)| id);
-        let theirs = watched.chain(triggered).filter(|id| id.user == user).map(|id| id.locator).collect();
+        let watched = self.watcher.appointments_of(&user).map(|(id, _)| id);
+        let triggered = self.responder.trackers_of(&user).filter(|(_, t)| t.owner.is_some()).map(|(id, _)| id);
+        let theirs = watched.chain(triggered).map(|id| id.locator).collect();
         Ok((*subscription, theirs))
     }
 

@@ -7,6 +7,7 @@ use crate::sealed::{self, BadAnswer, Dialect, Locator};
 use crate::signature::{self, UserId};
 use crate::transaction::{Transaction, Txid};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::RangeInclusive;
 
 /// One user's appointment for one trigger. Other users' for the same trigger are others: nobody can overwrite them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,6 +16,13 @@ pub struct AppointmentId {
     pub user: UserId,
     /// For what.
     pub locator: Locator,
+}
+
+impl AppointmentId {
+    /// Everything of a user.
+    pub(crate) fn all_of(user: &UserId) -> RangeInclusive<Self> {
+        Self { user: *user, locator: Locator::FIRST }..=Self { user: *user, locator: Locator::LAST }
+    }
 }
 
 /// A sealed answer.
@@ -138,7 +146,7 @@ impl Watcher {
     }
 
     /// All users.
-    pub fn subscriptions(&self) -> impl Iterator<Item = (&UserId, &Subscription)> {
+    pub fn subscriptions(&self) -> impl ExactSizeIterator<Item = (&UserId, &Subscription)> {
         self.subscriptions.iter()
     }
 
@@ -148,8 +156,13 @@ impl Watcher {
     }
 
     /// All appointments that wait.
-    pub fn appointments(&self) -> impl Iterator<Item = (&AppointmentId, &Appointment)> {
+    pub fn appointments(&self) -> impl ExactSizeIterator<Item = (&AppointmentId, &Appointment)> {
         self.appointments.iter()
+    }
+
+    /// A user's appointments that wait.
+    pub fn appointments_of(&self, user: &UserId) -> impl Iterator<Item = (&AppointmentId, &Appointment)> {
+        self.appointments.range(AppointmentId::all_of(user))
     }
 
     pub(crate) fn restore_user(&mut self, user: UserId, subscription: Subscription) {
@@ -274,12 +287,11 @@ impl Watcher {
             .filter(|(_, s)| s.is_outdated(height, self.terms(s.dialect)))
             .map(|(user, _)| *user)
             .collect();
-        let theirs: Vec<AppointmentId> =
-            self.appointments.keys().filter(|id| outdated.contains(&id.user)).copied().collect();
-        for id in theirs {
-            self.remove(&id);
-        }
         for user in &outdated {
+            let theirs: Vec<AppointmentId> = self.appointments_of(user).map(|(id, _)| *id).collect();
+            for id in theirs {
+                self.remove(&id);
+            }
             self.subscriptions.remove(user);
             self.changed_users.insert(*user);
         }

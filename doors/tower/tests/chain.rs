@@ -141,7 +141,7 @@ impl Node {
 
     fn add(&mut self, tower: &mut Tower, request: Request) -> Result<Accepted, Refusal> {
         match tower.add_appointment(request)? {
-            Added::Watching(accepted) => Ok(accepted),
+            Added::Watching(accepted) | Added::Responded(accepted) => Ok(accepted),
             Added::Triggered(triggered) => {
                 let verdict = self.send(&triggered.penalty);
                 tower.decide(*triggered, verdict)
@@ -196,7 +196,7 @@ fn an_appointment_that_comes_after_its_trigger_is_answered_at_once() {
     let (mut node, mut tower, user) = world(Dialect::Rust);
     let (dispute, penalty) = channel(1);
     step(&mut node, &mut tower, vec![dispute.txid()]);
-    (0..5).for_each(|_| step(&mut node, &mut tower, Vec::new()));
+    (0..4).for_each(|_| step(&mut node, &mut tower, Vec::new()));
     let before = user.slots(&tower);
     // Sealed wrongly: no receipt, no slot.
     let other = user.seal(dispute.txid(), b"no transaction");
@@ -205,6 +205,9 @@ fn an_appointment_that_comes_after_its_trigger_is_answered_at_once() {
     let Ok(Added::Triggered(triggered)) = tower.add_appointment(request.clone()) else { panic!("it is triggered") };
     assert_eq!(tower.decide(*triggered, Verdict::Bad), Err(Refusal::AnswerRefused));
     assert_eq!(user.slots(&tower), before);
+    // The network is not asked a second time before the next block, in which it may think better of it.
+    assert_eq!(tower.add_appointment(request.clone()), Err(Refusal::AnswerRefused));
+    step(&mut node, &mut tower, Vec::new());
     node.add(&mut tower, request).unwrap();
     assert!(node.waiting.contains_key(&penalty.txid()));
     assert_eq!(user.slots(&tower), before - 1);
@@ -394,7 +397,7 @@ fn restarted(node: &mut Node, tower: &Tower) -> Tower {
         responder.trackers().map(|(k, v)| (*k, v.clone())),
     );
     let height = tower.last_block().height as usize;
-    (height.saturating_sub(5)..=height).for_each(|at| out.remember(&node.block(at)));
+    out.fix(&(height.saturating_sub(5)..=height).map(|at| node.block(at)).collect::<Vec<_>>());
     node.sent.clear();
     let sends = out.resume();
     node.take(&mut out, sends);

@@ -1,0 +1,362 @@
+//! Follows the chain of a Bitcoin node: tells the tower of each block that came or went, in order, and sends what it
+//! wants sent. While the node is away nothing is lost: it goes on from the last block that was looked at.
+
+use crate::block_processor::{BlockProcessor, Header};
+use crate::engine::{Engine, Failure};
+use crate::feed::{Block, BlockId, Verdict};
+use crate::gatekeeper::Terms;
+use crate::ledger::{Kept, TRAIL_MAX, Trail};
+use crate::locator_cache::BLOCKS;
+use crate::responder::Send;
+use crate::rpc::RpcError;
+use crate::tower::{Accepted, Added, Tower};
+use crate::transaction::{Transaction, Txid};
+use crate::watcher::{Refusal, Request};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex as SyncMutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+/// Blocks that are looked at before what they want sent is sent, when there are many to catch up with.
+const BLOCKS_AT_ONCE: usize = 144;
+/// Times of looking at a block that are kept until somebody asks for them.
+const TIMES_MAX: usize = 1_024;
+
+/// Why the chain cannot be followed now.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FeedError {
+    #[error(transparent)]
+    Rpc(#[from] RpcError),
+    #[error("the tower's records cannot be read or written")]
+    Store,
+    #[error("the node follows another chain: it knows none of the last {TRAIL_MAX} blocks that the tower has seen")]
+    OtherChain,
+    /// The node changed its mind, or another server over the same space was faster: the next look will tell.
+    #[error("the chain moved meanwhile")]
+    Moved,
+    #[error("the server stops")]
+    Stopped,
+}
+
+impl From<Failure> for FeedError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Store => Self::Store,
+            Failure::NotBegun => Self::Moved,
+            Failure::Stopped => Self::Stopped,
+        }
+    }
+}
+
+/// Why a late appointment was not decided on.
+pub(crate) enum NotDecided {
+    Refused(Refusal),
+    /// Nobody can say yet.
+    Unavailable,
+}
+
+/// What is to be sent, in order, and where breaches that fell out of the chain can still be had.
+#[derive(Default)]
+struct Outbox {
+    sends: Vec<Send>,
+    once_in: HashMap<Txid, [u8; 32]>,
+}
+
+impl Outbox {
+    /// A breach goes before the penalty that spends it; nothing goes twice.
+    fn push(&mut self, send: Send) {
+        if self.sends.iter().any(|waiting| waiting.txid() == send.txid()) {
+            return;
+        }
+        match send {
+            Send::Dispute(_) => {
+                let at = self.sends.iter().position(|s| matches!(s, Send::Penalty(_))).unwrap_or(self.sends.len());
+                self.sends.insert(at, send);
+            }
+            Send::Penalty(_) => self.sends.push(send),
+        }
+    }
+}
+
+pub(crate) struct ChainMonitor {
+    processor: BlockProcessor,
+    engine: Engine,
+    terms: [Terms; 2],
+    reachable: AtomicBool,
+    /// Whoever sends holds it, so that one transaction is not sent twice between two blocks.
+    outbox: Mutex<Outbox>,
+    /// Seconds that looking at each of the newest blocks took.
+    times: SyncMutex<Vec<f64>>,
+}
+
+impl ChainMonitor {
+    pub(crate) fn new(processor: BlockProcessor, engine: Engine, terms: [Terms; 2]) -> Self {
+        Self {
+            processor,
+            engine,
+            terms,
+            reachable: AtomicBool::new(false),
+            outbox: Mutex::default(),
+            times: SyncMutex::default(),
+        }
+    }
+
+    /// Whether the tower is in step with its node.
+    pub(crate) fn is_reachable(&self) -> bool {
+        self.reachable.load(Ordering::Acquire)
+    }
+
+    /// The times of looking at blocks since this was last asked.
+    pub(crate) fn take_times(&self) -> Vec<f64> {
+        std::mem::take(&mut *self.times.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn note(&self, time: Duration) {
+        let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
+        if times.len() < TIMES_MAX {
+            times.push(time.as_secs_f64());
+        }
+    }
+
+    /// Follows the chain until the stop.
+    pub(crate) async fn follow(&self, poll: Duration, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            let _ = self.look().await;
+            tokio::select! {
+                () = tokio::time::sleep(poll) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+    }
+
+    /// Looks once, and says how it stands.
+    pub(crate) async fn look(&self) -> Result<(), FeedError> {
+        let looked = match self.poll().await {
+            // The next look will tell; until then what is known holds.
+            Err(FeedError::Moved) if self.is_reachable() => return Ok(()),
+            looked => looked,
+        };
+        let was = self.reachable.swap(looked.is_ok(), Ordering::AcqRel);
+        match (&looked, was) {
+            (Err(error), true) => tracing::error!(%error, "the tower cannot follow the chain"),
+            (Err(error), false) => tracing::debug!(%error, "the tower still cannot follow the chain"),
+            (Ok(()), false) => tracing::info!("the tower follows the chain"),
+            (Ok(()), true) => {}
+        }
+        looked
+    }
+
+    async fn poll(&self) -> Result<(), FeedError> {
+        let best = self.processor.get_best_block_hash().await?;
+        let seen = self.engine.ask_any(|kept| {
+            let kept = kept.as_mut()?;
+            Some((kept.tower.last_block(), kept.trail.clone(), kept.is_fresh))
+        });
+        let Some((last, trail, is_fresh)) = seen.await? else { return self.begin(&best).await };
+        let mut outbox = self.outbox.lock().await;
+        if is_fresh {
+            self.resume(last, &mut outbox).await?;
+        }
+        if last.hash != best {
+            self.walk(last, &trail, &best, &mut outbox).await?;
+        }
+        self.flush(&mut outbox).await
+    }
+
+    /// The first look of all: what is the tip now is written before any block is looked at.
+    async fn begin(&self, best: &[u8; 32]) -> Result<(), FeedError> {
+        let tip = self.processor.get_header(best).await?;
+        let newest = self.newest(tip.id).await?;
+        let mut trail = vec![tip.id];
+        let mut parent = tip.parent;
+        while let Some(hash) = parent
+            && trail.len() < TRAIL_MAX
+        {
+            let header = self.processor.get_header(&hash).await?;
+            trail.push(header.id);
+            parent = header.parent;
+        }
+        trail.reverse();
+        let (trail, terms) = (Trail(trail), self.terms);
+        let began = self.engine.ask_any(move |kept| {
+            if kept.is_none() {
+                let mut tower = Tower::new(tip.id, terms[0], terms[1]);
+                tower.fix(&newest);
+                *kept = Some(Kept { tower, trail: trail.clone(), is_fresh: false });
+            }
+        });
+        Ok(began.await?)
+    }
+
+    /// The newest blocks up to this one, oldest first, as far as the node has them.
+    async fn newest(&self, last: BlockId) -> Result<Vec<Block>, FeedError> {
+        let mut blocks = Vec::new();
+        let mut next = Some(last.hash);
+        while let Some(hash) = next
+            && blocks.len() < BLOCKS
+        {
+            let block = match self.processor.get_block(&hash).await {
+                Ok(block) => block,
+                // Pruned, or of a chain that the node never had.
+                Err(RpcError::Refused { .. }) => break,
+                Err(error) => return Err(error.into()),
+            };
+            next = (block.id.height > 0).then_some(block.parent);
+            blocks.push(block);
+        }
+        blocks.reverse();
+        Ok(blocks)
+    }
+
+    /// After the tower was read: the newest blocks are told to it, and what it may not have sent is sent.
+    async fn resume(&self, last: BlockId, outbox: &mut Outbox) -> Result<(), FeedError> {
+        let newest = self.newest(last).await?;
+        let resumed = self.engine.ask(move |kept| {
+            if kept.tower.last_block() != last {
+                return None;
+            }
+            kept.tower.fix(&newest);
+            kept.is_fresh = false;
+            Some(kept.tower.resume())
+        });
+        let sends = resumed.await?.ok_or(FeedError::Moved)?;
+        sends.into_iter().for_each(|send| outbox.push(send));
+        Ok(())
+    }
+
+    /// From the last block that was looked at to the node's best: back to where both chains part, and on from there.
+    async fn walk(&self, last: BlockId, trail: &Trail, best: &[u8; 32], outbox: &mut Outbox) -> Result<(), FeedError> {
+        let known: HashMap<[u8; 32], usize> = trail.0.iter().enumerate().map(|(at, id)| (id.hash, at)).collect();
+        let lowest = trail.0.first().map_or(last.height, |id| id.height);
+        let mut ahead = Vec::new();
+        let mut cursor: Header = self.processor.get_header(best).await?;
+        let common = loop {
+            if let Some(at) = known.get(&cursor.id.hash) {
+                break *at;
+            }
+            if cursor.id.height <= lowest {
+                return Err(FeedError::OtherChain);
+            }
+            ahead.push(cursor.id);
+            let parent = cursor.parent.ok_or(FeedError::OtherChain)?;
+            cursor = self.processor.get_header(&parent).await?;
+        };
+        let gone = &trail.0[common + 1..];
+        if !gone.is_empty() {
+            tracing::warn!(blocks = gone.len(), height = last.height, "the chain is reorganised");
+            // Asked for before anything changes: the tower never looks at a block without knowing the newest ones.
+            let newest = self.newest(cursor.id).await?;
+            for (at, id) in gone.iter().enumerate().rev() {
+                let (id, parent) = (*id, trail.0[common + at]);
+                let newest = if at == 0 { newest.clone() } else { Vec::new() };
+                let sends = self.engine.ask(move |kept| disconnected(kept, id, parent, &newest));
+                for send in sends.await?.ok_or(FeedError::Moved)? {
+                    if let Send::Dispute(txid) = &send {
+                        outbox.once_in.insert(*txid, id.hash);
+                    }
+                    outbox.push(send);
+                }
+            }
+        }
+        for (looked, id) in ahead.iter().rev().enumerate() {
+            let block = self.processor.get_block(&id.hash).await?;
+            let (sends, time) = self.engine.ask(move |kept| connected(kept, &block)).await?.ok_or(FeedError::Moved)?;
+            self.note(time);
+            sends.into_iter().for_each(|send| outbox.push(send));
+            if (looked + 1) % BLOCKS_AT_ONCE == 0 {
+                self.flush(outbox).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what is to be sent and still wanted, and tells the tower what the network said.
+    async fn flush(&self, outbox: &mut Outbox) -> Result<(), FeedError> {
+        while let Some(send) = outbox.sends.first().cloned() {
+            let asked = send.clone();
+            let is_needed = self.engine.ask(move |kept| kept.tower.needs(&asked)).await?;
+            if is_needed {
+                match &send {
+                    Send::Penalty(transaction) => {
+                        let txid = transaction.txid();
+                        let verdict = self.processor.send_transaction(transaction.raw()).await?;
+                        tracing::info!(%txid, ?verdict, "an answer was sent");
+                        self.engine.ask(move |kept| kept.tower.sent(&txid, verdict)).await?;
+                    }
+                    Send::Dispute(txid) => {
+                        let once_in = outbox.once_in.get(txid).copied();
+                        match self.processor.get_transaction(txid, once_in).await? {
+                            Some(raw) => drop(self.processor.send_transaction(&raw).await?),
+                            None => tracing::debug!(%txid, "the node has this breach no more"),
+                        }
+                    }
+                }
+            }
+            outbox.sends.remove(0);
+        }
+        Ok(())
+    }
+
+    /// Takes an appointment. One that comes after its trigger is answered now, and taken only if the network takes the
+    /// answer.
+    pub(crate) async fn add_appointment(&self, request: Request) -> Result<Accepted, NotDecided> {
+        let asked = request.clone();
+        let added = self.add(asked).await?;
+        if let Added::Watching(accepted) | Added::Responded(accepted) = added {
+            return Ok(accepted);
+        }
+        let _sending = self.outbox.lock().await;
+        // Meanwhile the same answer may have been sent.
+        let triggered = match self.add(request).await? {
+            Added::Watching(accepted) | Added::Responded(accepted) => return Ok(accepted),
+            Added::Triggered(triggered) => triggered,
+        };
+        let verdict = self.send(&triggered.penalty).await?;
+        let decided = self.engine.ask(move |kept| kept.tower.decide((*triggered).clone(), verdict));
+        decided.await.map_err(|_| NotDecided::Unavailable)?.map_err(NotDecided::Refused)
+    }
+
+    async fn add(&self, request: Request) -> Result<Added, NotDecided> {
+        let asked = self.engine.ask(move |kept| kept.tower.add_appointment(request.clone()));
+        asked.await.map_err(|_| NotDecided::Unavailable)?.map_err(NotDecided::Refused)
+    }
+
+    async fn send(&self, penalty: &Transaction) -> Result<Verdict, NotDecided> {
+        match self.processor.send_transaction(penalty.raw()).await {
+            Ok(Verdict::Unknown) => Err(NotDecided::Unavailable),
+            Ok(verdict) => Ok(verdict),
+            Err(error) => {
+                self.reachable.store(false, Ordering::Release);
+                tracing::error!(%error, "an answer could not be sent");
+                Err(NotDecided::Unavailable)
+            }
+        }
+    }
+}
+
+/// `None`: the tower is elsewhere already.
+fn disconnected(kept: &mut Kept, id: BlockId, parent: BlockId, newest: &[Block]) -> Option<Vec<Send>> {
+    if kept.tower.last_block() != id {
+        return None;
+    }
+    let sends = kept.tower.disconnected(parent);
+    if !newest.is_empty() {
+        kept.tower.fix(newest);
+    }
+    kept.trail.0.retain(|known| known.hash != id.hash);
+    Some(sends)
+}
+
+/// `None`: the tower is elsewhere already.
+fn connected(kept: &mut Kept, block: &Block) -> Option<(Vec<Send>, Duration)> {
+    if kept.tower.last_block().hash != block.parent {
+        return None;
+    }
+    let start = Instant::now();
+    let sends = kept.tower.connected(block);
+    let time = start.elapsed();
+    kept.trail.push(block.id);
+    Some((sends, time))
+}

@@ -1,0 +1,203 @@
+//! The door: a tower that follows a Bitcoin node, and what its users and its owner ask it.
+
+use crate::api::{self, Api};
+use crate::block_processor::BlockProcessor;
+use crate::chain_monitor::{ChainMonitor, FeedError};
+use crate::engine::Engine;
+use crate::gatekeeper::Terms;
+use crate::ledger::Ledger;
+use crate::owner::{self, Owner};
+use crate::rpc::{NodeAddress, RpcError};
+use crate::sealed::Dialect;
+use crate::signature::SecretKey;
+use axum::Router;
+use futures_util::future::BoxFuture;
+use ibgib_server::Door;
+use ibgib_server::rows::Rows;
+use ibgib_spaces::Space;
+use metrics::{gauge, histogram};
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Bytes of an appointment's body, unless something else is said.
+pub fn body_bytes_max(dialect: Dialect) -> usize {
+    match dialect {
+        Dialect::Rust => 2_048,
+        Dialect::Python => 65_536,
+    }
+}
+
+/// How a tower is served.
+#[derive(Debug)]
+pub struct TowerOptions {
+    /// The Bitcoin node that it follows.
+    pub node: NodeAddress,
+    /// What it signs receipts with.
+    pub key: SecretKey,
+    /// What it speaks to whoever is no user yet.
+    pub dialect: Dialect,
+    /// How often it looks for a new block.
+    pub poll: Duration,
+    /// What it gives to users of the Rust dialect, and of the Python dialect.
+    pub terms: [Terms; 2],
+    /// Bytes of an appointment's body.
+    pub body_bytes_max: usize,
+    /// A socket at which whoever may open it is told what the owner may know ([`owner::ask`]).
+    pub owner_socket: Option<PathBuf>,
+}
+
+impl TowerOptions {
+    /// As the original of a dialect does it.
+    pub fn new(node: NodeAddress, key: SecretKey, dialect: Dialect) -> Self {
+        Self {
+            node,
+            key,
+            dialect,
+            poll: Duration::from_secs(10),
+            terms: [Terms::of(Dialect::Rust), Terms::of(Dialect::Python)],
+            body_bytes_max: body_bytes_max(dialect),
+            owner_socket: None,
+        }
+    }
+}
+
+/// The server of The Eye of Satoshi's protocol, as a door.
+///
+/// ```
+/// use ibgib_server::{Door, Mount};
+/// use ibgib_spaces::MemorySpace;
+/// use ibgib_tower::rpc::NodeAddress;
+/// use ibgib_tower::sealed::Dialect;
+/// use ibgib_tower::signature::SecretKey;
+/// use ibgib_tower::{TowerDoor, TowerOptions};
+/// use std::sync::Arc;
+///
+/// let node = NodeAddress::new("http://user:password@127.0.0.1:8332", None)?;
+/// let key = SecretKey::from_bytes(&[7; 32]).ok_or("no key")?;
+/// let tower = TowerDoor::new(Arc::new(MemorySpace::new("doc")), TowerOptions::new(node, key, Dialect::Rust));
+/// let mount = Mount { door: Arc::new(tower), listen: Some(([127, 0, 0, 1], 9814).into()) };
+/// // Server::start(host, ServeOptions { doors: vec![mount], ..});
+/// # assert_eq!(mount.door.name(), "tower");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct TowerDoor {
+    ledger: Ledger,
+    node: NodeAddress,
+    key: Arc<SecretKey>,
+    dialect: Dialect,
+    poll: Duration,
+    body_bytes_max: usize,
+    owner_socket: Option<PathBuf>,
+    running: OnceLock<Running>,
+}
+
+/// What there is once the door has started.
+struct Running {
+    engine: Engine,
+    monitor: Arc<ChainMonitor>,
+}
+
+impl fmt::Debug for TowerDoor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TowerDoor").field("node", &self.node).field("dialect", &self.dialect).finish_non_exhaustive()
+    }
+}
+
+impl TowerDoor {
+    /// A tower whose users and appointments are kept in this space.
+    pub fn new(space: Arc<dyn Space>, options: TowerOptions) -> Self {
+        let TowerOptions { node, key, dialect, poll, terms, body_bytes_max, owner_socket } = options;
+        let ledger = Ledger::new(Rows::new(space, owner::DOOR), terms);
+        let (key, running) = (Arc::new(key), OnceLock::new());
+        Self { ledger, node, key, dialect, poll, body_bytes_max, owner_socket, running }
+    }
+
+    fn running(&self) -> &Running {
+        self.running.get_or_init(|| {
+            let engine = Engine::start(self.ledger.clone());
+            let processor = BlockProcessor::new(self.node.clone());
+            let monitor = ChainMonitor::new(processor, engine.clone(), self.ledger.terms());
+            Running { engine, monitor: Arc::new(monitor) }
+        })
+    }
+}
+
+impl Door for TowerDoor {
+    fn name(&self) -> &'static str {
+        owner::DOOR
+    }
+
+    fn routes(&self) -> Router {
+        let running = self.running();
+        api::routes(Arc::new(Api {
+            monitor: Arc::clone(&running.monitor),
+            engine: running.engine.clone(),
+            dialect: self.dialect,
+            delay_min: self.ledger.terms()[1].min_delay,
+            key: Arc::clone(&self.key),
+            body_bytes_max: self.body_bytes_max,
+        }))
+    }
+
+    /// Looks at the chain once. A node that is away is waited for; one that will never do is told now.
+    fn start(&self) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async {
+            let noted = self.ledger.set_about(&self.key.id(), self.dialect).await;
+            noted.map_err(|error| error.to_string())?;
+            match self.running().monitor.look().await {
+                Ok(()) => Ok(()),
+                Err(error @ (FeedError::Rpc(RpcError::Unreachable(_)) | FeedError::Moved)) => {
+                    tracing::warn!(%error, "the tower answers 503 until it follows the chain");
+                    Ok(())
+                }
+                Err(error) => Err(error.to_string()),
+            }
+        })
+    }
+
+    fn background(self: Arc<Self>, stop: CancellationToken) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let Running { engine, monitor } = self.running();
+            let owner = Owner {
+                engine: engine.clone(),
+                monitor: Arc::clone(monitor),
+                id: self.key.id(),
+                dialect: self.dialect,
+            };
+            let telling = async {
+                match &self.owner_socket {
+                    Some(path) => owner.listen(path).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = monitor.follow(self.poll, &stop) => {}
+                () = telling => {}
+            }
+            if let Some(path) = &self.owner_socket {
+                let _ = std::fs::remove_file(path);
+            }
+        })
+    }
+
+    fn metrics(&self) {
+        let Some(Running { engine, monitor }) = self.running.get() else { return };
+        let counts = engine.counts();
+        let told = [
+            ("ibgib_tower_users", &counts.users),
+            ("ibgib_tower_appointments", &counts.appointments),
+            ("ibgib_tower_trackers", &counts.trackers),
+            ("ibgib_tower_height", &counts.height),
+        ];
+        for (name, count) in told {
+            gauge!(name).set(count.load(Ordering::Relaxed) as f64);
+        }
+        gauge!("ibgib_tower_reachable").set(if monitor.is_reachable() { 1.0 } else { 0.0 });
+        let times = histogram!("ibgib_tower_block_seconds");
+        monitor.take_times().into_iter().for_each(|time| times.record(time));
+    }
+}
