@@ -1,24 +1,33 @@
 //! The doors of `serve`: which ones, where, and how each is set up.
 
+mod mailbox;
 mod vault;
 
 use crate::error::CliError;
+use ibgib_pairing::server::{TransitDoor, TransitOptions};
 use ibgib_peer::Host;
 use ibgib_server::{Door, Mount};
 use ibgib_vault::Vault;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
+/// Where a transit relay listens on the server's host, unless it is told: there the original does, too.
+const TRANSIT_PORT: u16 = 4001;
+
 /// What `serve` is told about doors.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Doors")]
 pub(crate) struct DoorArgs {
-    /// Speak another protocol, too: `vault` keeps an encrypted document of each account in step (wallet-sync). On the
-    /// server's own address, or on one of the door's own; may be given several times
+    /// Speak another protocol, too: `vault` keeps an encrypted document of each account in step (wallet-sync),
+    /// `mailbox` carries sealed messages between devices that share a code (magic-wormhole), `transit` joins two devices
+    /// for a file. On the server's own address, or on one of the door's own, which transit has in any case [default
+    /// port: 4001]; may be given several times
     #[arg(long = "door", value_name = "NAME[@HOST:PORT]")]
     pub(crate) doors: Vec<String>,
     #[command(flatten)]
     pub(crate) vault: vault::VaultArgs,
+    #[command(flatten)]
+    pub(crate) mailbox: mailbox::MailboxArgs,
 }
 
 /// The doors that were asked for.
@@ -29,11 +38,16 @@ pub(crate) struct Doors<'a> {
 }
 
 impl<'a> Doors<'a> {
-    /// Makes the doors over `host`; `name` is what the server is called.
-    pub(crate) fn new(args: &'a DoorArgs, host: &Arc<Host>, name: Option<&String>) -> Result<Self, CliError> {
+    /// Makes the doors over `host`, whose server listens at `server`; `name` is what it is called.
+    pub(crate) async fn new(
+        args: &'a DoorArgs,
+        host: &Arc<Host>,
+        server: SocketAddr,
+        name: Option<&String>,
+    ) -> Result<Self, CliError> {
         let mut doors = Self { mounts: Vec::new(), args, vault: None };
         for text in &args.doors {
-            let (kind, listen) = match text.split_once('@') {
+            let (kind, mut listen) = match text.split_once('@') {
                 Some((kind, at)) => (kind, Some(address(at)?)),
                 None => (text.as_str(), None),
             };
@@ -42,9 +56,16 @@ impl<'a> Doors<'a> {
             }
             let door: Arc<dyn Door> = match kind {
                 "vault" => Arc::new(doors.vault.insert(vault::open(&args.vault, host, name)?).clone()),
+                "mailbox" => Arc::new(mailbox::open(&args.mailbox, host, listen.is_some())),
+                // It speaks no HTTP, so the server cannot listen for it.
+                "transit" => {
+                    let at = listen.take().unwrap_or_else(|| SocketAddr::new(server.ip(), TRANSIT_PORT));
+                    Arc::new(TransitDoor::bind(at, TransitOptions::default()).await?)
+                }
                 _ => {
                     let why = format!("there is no door {kind:?}");
-                    return Err(CliError::usage(why).about(text).hint("write NAME or NAME@HOST:PORT; NAME is vault"));
+                    let hint = "write NAME or NAME@HOST:PORT; NAME is vault, mailbox or transit";
+                    return Err(CliError::usage(why).about(text).hint(hint));
                 }
             };
             doors.mounts.push(Mount { door, listen });
@@ -52,6 +73,10 @@ impl<'a> Doors<'a> {
         if doors.vault.is_none() && args.vault.is_any() {
             let why = "options of the vault are given, but no --door vault";
             return Err(CliError::usage(why).hint("add --door vault, or --door vault@HOST:PORT"));
+        }
+        if args.mailbox.is_any() && !doors.mounts.iter().any(|mount| mount.door.name() == "mailbox") {
+            let why = "options of the mailbox server are given, but no --door mailbox";
+            return Err(CliError::usage(why).hint("add --door mailbox, or --door mailbox@HOST:PORT"));
         }
         Ok(doors)
     }

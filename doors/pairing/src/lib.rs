@@ -27,9 +27,11 @@
 
 pub mod client;
 pub mod code;
+pub mod connect;
 pub mod error;
 pub mod key;
 pub mod mailbox;
+pub mod server;
 pub mod transit;
 pub mod wire;
 mod words;

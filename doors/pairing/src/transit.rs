@@ -38,6 +38,7 @@ impl Role {
 }
 
 /// The key of one transfer: `Wormhole::derive_key("APPID/transit-key", 32)`.
+#[derive(Clone)]
 pub struct TransitKey(Zeroizing<Vec<u8>>);
 
 impl std::fmt::Debug for TransitKey {

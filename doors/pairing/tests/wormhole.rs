@@ -5,7 +5,9 @@ use ibgib_pairing::PairingError;
 use ibgib_pairing::client::{Event, Input, Wormhole};
 use ibgib_pairing::code::Code;
 use ibgib_pairing::error::Misuse;
-use ibgib_pairing::mailbox::{Ask, Conversation, Limits, MailboxRow, NameplateRow, Rows, Said, Usage, Wants, Who};
+use ibgib_pairing::mailbox::{
+    Ask, Conversation, Kept, Limits, MailboxRow, NameplateRow, Rows, Said, Usage, Wants, Who,
+};
 use ibgib_pairing::wire::{Answer, Command, Welcome};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, VecDeque};
@@ -48,6 +50,7 @@ struct Connection {
 struct Server {
     nameplates: BTreeMap<(String, String), NameplateRow>,
     mailboxes: BTreeMap<(String, String), MailboxRow>,
+    messages: BTreeMap<(String, String), Vec<Kept>>,
     connections: BTreeMap<usize, Connection>,
     usage: Vec<Usage>,
     now: f64,
@@ -89,7 +92,13 @@ impl Server {
             self.nameplates.remove(&key(name));
         }
         if let Some((id, _)) = before.mailbox {
-            self.mailboxes.remove(&key(id));
+            self.mailboxes.remove(&key(id.clone()));
+            if after.mailbox.is_none() {
+                self.messages.remove(&key(id));
+            }
+        }
+        if let (Some((id, _)), Some(kept)) = (&after.mailbox, after.added) {
+            self.messages.entry(key(id.clone())).or_default().push(kept);
         }
         self.nameplates.extend(after.nameplate.map(|(name, row)| (key(name), row)));
         self.mailboxes.extend(after.mailbox.map(|(id, row)| (key(id), row)));
@@ -139,10 +148,10 @@ impl Server {
             let (Some(who), Some(id)) = (connection.conversation.who(), connection.conversation.listens_to()) else {
                 continue;
             };
-            let Some(row) = self.mailboxes.get(&(who.app_id.clone(), id.to_owned())) else { continue };
-            for message in row.after(connection.seen) {
+            let Some(messages) = self.messages.get(&(who.app_id.clone(), id.to_owned())) else { continue };
+            for kept in &messages[connection.seen..] {
                 connection.seen += 1;
-                connection.down.push_back(message.frame(self.now));
+                connection.down.push_back(Answer::from(kept.clone()).frame(self.now));
             }
         }
     }

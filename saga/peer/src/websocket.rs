@@ -274,6 +274,43 @@ impl WebSocketRemote {
         if matches!(status, 200 | 201) { Ok(()) } else { Err(self.refusal(path, status, &text)) }
     }
 
+    /// Opens a WebSocket at a path of this server, offering the subprotocols that are named; messages may have so many bytes.
+    /// Doors speak protocols of their own there.
+    ///
+    /// # Errors
+    /// The server is not reachable, is not the one that is trusted, or refuses.
+    pub async fn socket(
+        &self,
+        path: &str,
+        protocol: Option<&str>,
+        message_bytes_max: usize,
+    ) -> Result<WebSocketStream<MaybeTlsStream<TcpStream>>, SagaError> {
+        let url = format!("ws{}{path}", self.base.trim_start_matches("http"));
+        let mut request = url.into_client_request().map_err(|e| self.unreachable(e.to_string()))?;
+        if let Some(protocol) = protocol {
+            let protocol = HeaderValue::from_str(protocol).map_err(|e| SagaError::defect(e.to_string()))?;
+            request.headers_mut().insert("sec-websocket-protocol", protocol);
+        }
+        let config = WebSocketConfig::default()
+            .max_message_size(Some(message_bytes_max))
+            .max_frame_size(Some(message_bytes_max));
+        let connector = self.tls.clone().map_or(Connector::Plain, Connector::Rustls);
+        let connecting = tokio_tungstenite::connect_async_tls_with_config(request, Some(config), true, Some(connector));
+        match tokio::time::timeout(Duration::from_secs(10), connecting).await {
+            Err(_) => Err(SagaError::TimedOut),
+            Ok(Err(tungstenite::Error::Http(response))) => {
+                let text =
+                    response.body().as_ref().map(|b| String::from_utf8_lossy(b).into_owned()).unwrap_or_default();
+                Err(self.refusal(path, response.status().as_u16(), &text))
+            }
+            Ok(Err(error)) => Err(match tls::cause(&error) {
+                Some(tls) => tls::failure(&self.base, tls),
+                None => self.unreachable(error.to_string()),
+            }),
+            Ok(Ok((socket, _))) => Ok(socket),
+        }
+    }
+
     /// The node at `addr`, if the server has it.
     ///
     /// # Errors
@@ -422,28 +459,7 @@ impl Remote for WebSocketRemote {
     }
 
     async fn open(&self) -> Result<Link, SagaError> {
-        let url = format!("ws{}{SYNC_PATH}", self.base.trim_start_matches("http"));
-        let mut request = url.into_client_request().map_err(|e| self.unreachable(e.to_string()))?;
-        let offered = HeaderValue::from_str(&Encoding::ALL.map(Encoding::subprotocol).join(", "));
-        let offered = offered.map_err(|e| SagaError::defect(e.to_string()))?;
-        request.headers_mut().insert("sec-websocket-protocol", offered);
-        let config = WebSocketConfig::default()
-            .max_message_size(Some(self.message_bytes_max + 1024))
-            .max_frame_size(Some(self.message_bytes_max + 1024));
-        let connector = self.tls.clone().map_or(Connector::Plain, Connector::Rustls);
-        let connecting = tokio_tungstenite::connect_async_tls_with_config(request, Some(config), true, Some(connector));
-        match tokio::time::timeout(Duration::from_secs(10), connecting).await {
-            Err(_) => Err(SagaError::TimedOut),
-            Ok(Err(tungstenite::Error::Http(response))) => {
-                let text =
-                    response.body().as_ref().map(|b| String::from_utf8_lossy(b).into_owned()).unwrap_or_default();
-                Err(self.refusal(SYNC_PATH, response.status().as_u16(), &text))
-            }
-            Ok(Err(error)) => Err(match tls::cause(&error) {
-                Some(tls) => tls::failure(&self.base, tls),
-                None => self.unreachable(error.to_string()),
-            }),
-            Ok(Ok((socket, _))) => Ok(link(socket)),
-        }
+        let offered = Encoding::ALL.map(Encoding::subprotocol).join(", ");
+        Ok(link(self.socket(SYNC_PATH, Some(&offered), self.message_bytes_max + 1024).await?))
     }
 }

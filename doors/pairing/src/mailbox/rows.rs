@@ -30,14 +30,18 @@ pub struct NameplateSide {
 /// A mailbox.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MailboxRow {
-    /// The number that led here, if one did.
+    /// The number that leads here, as long as it is in use.
     pub nameplate: Option<String>,
+    /// A number led here.
+    pub for_nameplate: bool,
     /// When somebody last did something, or was seen listening.
     pub updated: f64,
     /// The one or two sides that came.
     pub sides: Vec<MailboxSide>,
-    /// All messages, in the order of their coming.
-    pub messages: Vec<Kept>,
+    /// How many messages were put into it. They are kept apart, numbered from 0 in the order of their coming.
+    pub count: usize,
+    /// Bytes of their bodies, in hex digits.
+    pub bytes: usize,
     /// A third side was sent away.
     pub crowded: bool,
     /// Somebody said that he comes back within days.
@@ -67,20 +71,15 @@ pub struct Kept {
     server_rx: f64,
 }
 
-impl MailboxRow {
-    /// Messages after the first `seen`, for a listener who has had those.
-    pub fn after(&self, seen: usize) -> impl Iterator<Item = Answer> + '_ {
-        self.messages.iter().skip(seen).map(|kept| {
-            Answer::Message(Message {
-                side: kept.side.clone(),
-                phase: kept.phase.clone(),
-                body: kept.body.clone(),
-                id: kept.id.clone(),
-                server_rx: kept.server_rx,
-            })
-        })
+impl From<Kept> for Answer {
+    /// What listeners are told.
+    fn from(kept: Kept) -> Self {
+        let Kept { side, phase, body, id, server_rx } = kept;
+        Self::Message(Message { side, phase, body, id, server_rx })
     }
+}
 
+impl MailboxRow {
     /// Whether nobody has been here for so long that it may go.
     pub fn is_idle(&self, now: f64, limits: &Limits) -> bool {
         let age = if self.held { limits.held_s } else { limits.idle_s };
@@ -153,6 +152,17 @@ pub enum UsageOf {
     BareMailbox,
 }
 
+impl UsageOf {
+    /// Its name in statistics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Nameplate => "nameplate",
+            Self::Mailbox => "mailbox",
+            Self::BareMailbox => "bare_mailbox",
+        }
+    }
+}
+
 /// Why a request is refused; the rows stay as they are, unless a third side is noted in them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -201,6 +211,8 @@ pub struct Rows {
     pub nameplate: Option<(String, NameplateRow)>,
     /// The mailbox's id and row.
     pub mailbox: Option<(String, MailboxRow)>,
+    /// A message that was put into the mailbox: its last one, to be kept beside the row.
+    pub added: Option<Kept>,
 }
 
 impl Rows {
@@ -226,7 +238,7 @@ impl Rows {
                 Some(Answer::Nameplates(all))
             }
             Ask::Allocate => {
-                let nameplate = self.free_number(limits, entropy)?;
+                let nameplate = free_number(&self.numbers, limits, entropy)?;
                 self.claim(&nameplate, &who.side, now, entropy)?;
                 Some(Answer::Allocated { nameplate })
             }
@@ -274,25 +286,6 @@ impl Rows {
         usage
     }
 
-    /// The shortest free number: of one digit, then two, then three; beyond, some luck within a million.
-    fn free_number(&self, limits: &Limits, entropy: &mut dyn Entropy) -> Result<String, Refusal> {
-        if self.numbers.len() >= limits.nameplates_max {
-            return Err(Refusal::NoNumber);
-        }
-        for (from, to) in [(1, 10), (10, 100), (100, 1_000)] {
-            let free: Vec<String> =
-                (from..to).map(|n: u32| n.to_string()).filter(|n| !self.numbers.contains(n)).collect();
-            if !free.is_empty() {
-                let at = below(free.len() as u64, entropy) as usize;
-                return Ok(free[at].clone());
-            }
-        }
-        (0..1_000)
-            .map(|_| (1_000 + below(999_000, entropy)).to_string())
-            .find(|number| !self.numbers.contains(number))
-            .ok_or(Refusal::NoNumber)
-    }
-
     fn claim(&mut self, name: &str, side: &str, now: f64, entropy: &mut dyn Entropy) -> Result<String, Refusal> {
         let (_, row) = self
             .nameplate
@@ -312,7 +305,7 @@ impl Rows {
         // Who claims has the mailbox open: the other side must not be the last to leave meanwhile.
         self.open(&id, side, now)?;
         if let Some((_, mailbox)) = &mut self.mailbox {
-            mailbox.nameplate = Some(name.to_owned());
+            (mailbox.nameplate, mailbox.for_nameplate) = (Some(name.to_owned()), true);
         }
         Ok(id)
     }
@@ -321,9 +314,11 @@ impl Rows {
         let (_, row) = self.mailbox.get_or_insert_with(|| {
             let row = MailboxRow {
                 nameplate: None,
+                for_nameplate: false,
                 updated: now,
                 sides: Vec::new(),
-                messages: Vec::new(),
+                count: 0,
+                bytes: 0,
                 crowded: false,
                 held: false,
             };
@@ -357,11 +352,12 @@ impl Rows {
         if !body.len().is_multiple_of(2) || !body.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(Refusal::NotHex);
         }
-        let bytes: usize = row.messages.iter().map(|kept| kept.body.len()).sum();
-        if row.messages.len() >= limits.messages_max || bytes + body.len() > limits.mailbox_bytes_max {
+        if row.count >= limits.messages_max || row.bytes + body.len() > limits.mailbox_bytes_max {
             return Err(Refusal::Full);
         }
-        row.messages.push(Kept {
+        row.count += 1;
+        row.bytes += body.len();
+        self.added = Some(Kept {
             side: who.side.clone(),
             phase: phase.to_owned(),
             body: body.to_owned(),
@@ -404,6 +400,27 @@ impl Rows {
         }
         usage
     }
+}
+
+/// The shortest number that is not in use: of one digit, then two, then three; beyond, some luck within a million.
+///
+/// # Errors
+/// [`Refusal::NoNumber`].
+pub fn free_number(used: &BTreeSet<String>, limits: &Limits, entropy: &mut dyn Entropy) -> Result<String, Refusal> {
+    if used.len() >= limits.nameplates_max {
+        return Err(Refusal::NoNumber);
+    }
+    for (from, to) in [(1, 10), (10, 100), (100, 1_000)] {
+        let free: Vec<String> = (from..to).map(|n: u32| n.to_string()).filter(|n| !used.contains(n)).collect();
+        if !free.is_empty() {
+            let at = below(free.len() as u64, entropy) as usize;
+            return Ok(free[at].clone());
+        }
+    }
+    (0..1_000)
+        .map(|_| (1_000 + below(999_000, entropy)).to_string())
+        .find(|number| !used.contains(number))
+        .ok_or(Refusal::NoNumber)
 }
 
 fn short(name: &str, limits: &Limits) -> Result<(), Refusal> {
@@ -476,7 +493,7 @@ fn of_mailbox(row: &MailboxRow, app_id: &str, now: f64, pruned: bool, limits: &L
     } else {
         "happy"
     };
-    let of = if row.nameplate.is_some() { UsageOf::Mailbox } else { UsageOf::BareMailbox };
+    let of = if row.for_nameplate { UsageOf::Mailbox } else { UsageOf::BareMailbox };
     Usage { of, app_id: app_id.to_owned(), started, waiting_time, total_time, result: result.into() }
 }
 
@@ -577,30 +594,23 @@ mod tests {
     }
 
     #[test]
-    fn messages_stay_in_order_and_within_limits() {
+    fn messages_are_counted_and_within_limits() {
         let mut rows = Rows::default();
         ask(&mut rows, "a", &Ask::Open { mailbox: "m".into() }).unwrap();
         let add =
             |body: &str| Ask::Add { mailbox: "m".into(), phase: "0".into(), body: body.into(), id: None, hold: false };
         for body in ["00", "01", "02"] {
             ask(&mut rows, "a", &add(body)).unwrap();
+            match rows.added.take().map(Answer::from) {
+                Some(Answer::Message(message)) => assert_eq!(message.body, body),
+                other => panic!("{other:?}"),
+            }
         }
+        assert_eq!(rows.mailbox.as_ref().map(|(_, row)| (row.count, row.bytes)), Some((3, 6)));
         for bad in ["0", "xy", "é"] {
             assert_eq!(ask(&mut rows, "a", &add(bad)), Err(Refusal::NotHex));
         }
         assert_eq!(ask(&mut rows, "b", &add("00")), Err(Refusal::Gone), "who has not opened it puts nothing in");
-        let bodies: Vec<_> = rows
-            .mailbox
-            .as_ref()
-            .unwrap()
-            .1
-            .after(1)
-            .map(|answer| match answer {
-                Answer::Message(message) => message.body,
-                other => panic!("{other:?}"),
-            })
-            .collect();
-        assert_eq!(bodies, ["01", "02"]);
         let tight = Limits { messages_max: 3, ..Limits::default() };
         assert_eq!(rows.apply(&add("03"), &who("a"), &tight, 1.0, &mut Counting(1)), Err(Refusal::Full));
         let tight = Limits { mailbox_bytes_max: 7, ..Limits::default() };

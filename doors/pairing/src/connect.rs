@@ -1,0 +1,249 @@
+//! A wormhole over connections to a real mailbox server: the clock and the sockets around [`Wormhole`].
+//!
+//! A connection that is lost is made anew, later and later; the wormhole says again what the server has not echoed. Only
+//! a server that cannot be reached the first time is an error.
+//!
+//! ```no_run
+//! use ibgib_pairing::client::{Event, Input, Wormhole};
+//! use ibgib_pairing::connect::Session;
+//! use ibgib_peer::entropy::OsEntropy;
+//! use ibgib_peer::WebSocketRemote;
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let wormhole = Wormhole::new("example.com/app", &mut OsEntropy);
+//! let mut session = Session::start(wormhole, Session::remote("ws://127.0.0.1:4000/v1")?);
+//! session.give(Input::default())?;
+//! session.give(Input::Send(b"hello".to_vec()))?;
+//! loop {
+//!     match session.next().await? {
+//!         Event::Code(code) => println!("type this at the other device: {}", code.as_str()),
+//!         Event::Received(message) => println!("{}", String::from_utf8_lossy(&message)),
+//!         Event::Ended(how) => break how?,
+//!         _ => {}
+//!     }
+//! }
+//! # Ok(()) }
+//! ```
+
+use crate::client::{Event, Input, Wormhole};
+use crate::error::PairingError;
+use crate::wire::FRAME_BYTES_MAX;
+use futures_util::{SinkExt as _, StreamExt as _};
+use ibgib_peer::entropy::{OsEntropy, random};
+use ibgib_peer::saga::SagaError;
+use ibgib_peer::{Trust, WebSocketRemote};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+/// How often the server is shown that this device is still there.
+const PING: Duration = Duration::from_secs(30);
+/// How long it waits before the first new connection, and before any; each time it waits half as long again.
+const AGAIN: Duration = Duration::from_secs(1);
+const AGAIN_MAX: Duration = Duration::from_secs(60);
+/// How long the last words may take to leave.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(5);
+
+/// What the connection tells the session.
+enum Happened {
+    /// What is sent here goes over this connection, as long as it lasts.
+    Connected(mpsc::UnboundedSender<String>),
+    Frame(String),
+    Lost,
+    /// There was never a connection.
+    Failed(SagaError),
+}
+
+/// A wormhole that is connected.
+#[derive(Debug)]
+pub struct Session {
+    wormhole: Wormhole,
+    happened: mpsc::Receiver<Happened>,
+    /// Of the connection that is open now.
+    out: Option<mpsc::UnboundedSender<String>>,
+    task: JoinHandle<()>,
+}
+
+impl Session {
+    /// The mailbox server at a URL like `ws://HOST:PORT/v1`.
+    ///
+    /// # Errors
+    /// `url` when the text is no such URL.
+    pub fn remote(url: &str) -> Result<WebSocketRemote, SagaError> {
+        Self::trusting(url, Trust::default())
+    }
+
+    /// As [`Session::remote`], but `trust` decides about the server's certificate.
+    ///
+    /// # Errors
+    /// `url` when the text is no such URL.
+    pub fn trusting(url: &str, trust: Trust) -> Result<WebSocketRemote, SagaError> {
+        WebSocketRemote::trusting(url, trust, FRAME_BYTES_MAX)
+    }
+
+    /// Begins to connect; needs a runtime.
+    pub fn start(wormhole: Wormhole, remote: WebSocketRemote) -> Self {
+        let (tell, happened) = mpsc::channel(64);
+        let task = tokio::spawn(keep_connected(remote, tell));
+        Self { wormhole, happened, out: None, task }
+    }
+
+    /// Does with the wormhole what the program wants.
+    ///
+    /// # Errors
+    /// As [`Wormhole::handle`].
+    pub fn give(&mut self, input: Input) -> Result<(), PairingError> {
+        self.wormhole.handle(input, &mut OsEntropy)
+    }
+
+    /// The wormhole, for what is derived from its key or saved.
+    pub fn wormhole(&self) -> &Wormhole {
+        &self.wormhole
+    }
+
+    /// What happens next. It may be given up at any point and asked again.
+    ///
+    /// # Errors
+    /// The server could not be reached the first time.
+    pub async fn next(&mut self) -> Result<Event, SagaError> {
+        loop {
+            while let Some(event) = self.wormhole.poll() {
+                match (event, &self.out) {
+                    // A connection that is gone takes nothing; the next one is told again.
+                    (Event::Transmit(frame), Some(out)) => drop(out.send(frame)),
+                    (Event::Transmit(_), None) => {}
+                    (event, _) => return Ok(event),
+                }
+            }
+            let input = match self.happened.recv().await {
+                Some(Happened::Connected(out)) => {
+                    self.out = Some(out);
+                    Input::Connected
+                }
+                Some(Happened::Frame(frame)) => Input::Frame(frame),
+                Some(Happened::Lost) => {
+                    self.out = None;
+                    Input::Lost
+                }
+                Some(Happened::Failed(error)) => return Err(error),
+                // The task ends only after a failure that was told.
+                None => return Err(SagaError::Cut),
+            };
+            // What the server says wrongly is told as the end of the wormhole, not as a call's error.
+            if let Err(error) = self.wormhole.handle(input, &mut OsEntropy) {
+                return Ok(Event::Ended(Err(error)));
+            }
+        }
+    }
+
+    /// Tells the server how it went, and waits until that has left.
+    pub async fn end(mut self) {
+        // A wormhole that is over has nothing to say any more.
+        let _ = self.give(Input::Close);
+        let closing = async { while !matches!(self.next().await, Ok(Event::Ended(_)) | Err(_)) {} };
+        // A server that does not answer is left all the same.
+        let _ = timeout(LAST_WORDS_MAX, closing).await;
+        let Self { happened, out, task, .. } = self;
+        drop((happened, out));
+        let _ = timeout(LAST_WORDS_MAX, task).await;
+    }
+}
+
+/// Connects again and again until nobody listens any more.
+async fn keep_connected(remote: WebSocketRemote, tell: mpsc::Sender<Happened>) {
+    let mut pause = AGAIN;
+    let mut first = true;
+    loop {
+        let connecting = tokio::select! {
+            socket = remote.socket("", None, FRAME_BYTES_MAX) => socket,
+            () = tell.closed() => return,
+        };
+        match connecting {
+            Ok(socket) => {
+                (first, pause) = (false, AGAIN);
+                let (out, frames) = mpsc::unbounded_channel();
+                if tell.send(Happened::Connected(out)).await.is_err() || !carry(socket, frames, &tell).await {
+                    return;
+                }
+                if tell.send(Happened::Lost).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) if first => {
+                // Whoever has gone needs no reason.
+                let _ = tell.send(Happened::Failed(error)).await;
+                return;
+            }
+            Err(error) => tracing::debug!(%error, "the mailbox server is away"),
+        }
+        // Not all clients of a server that was away come back in the same moment.
+        let jitter = f64::from(random::<1>()[0]) / 255.0;
+        tokio::select! {
+            () = sleep(pause.mul_f64(0.75 + jitter / 2.0)) => {}
+            () = tell.closed() => return,
+        }
+        pause = pause.mul_f64(1.5).min(AGAIN_MAX);
+    }
+}
+
+/// Carries frames both ways until the connection breaks: `true`; or until nobody wants them any more: `false`. Both ways
+/// at once: a server that waits until its words are taken takes none meanwhile.
+async fn carry(
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    mut frames: mpsc::UnboundedReceiver<String>,
+    tell: &mpsc::Sender<Happened>,
+) -> bool {
+    let (mut sink, mut stream) = socket.split();
+    let heard = AtomicBool::new(true);
+    let mut pings = interval(PING);
+    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let writing = async {
+        loop {
+            let message = tokio::select! {
+                frame = frames.recv() => match frame {
+                    Some(frame) => Message::text(frame),
+                    None => {
+                        // All that was said has left before this; the server may be gone already.
+                        let _ = timeout(LAST_WORDS_MAX, sink.close()).await;
+                        return false;
+                    }
+                },
+                _ = pings.tick() => {
+                    if !heard.swap(false, Ordering::Relaxed) {
+                        return true;
+                    }
+                    Message::Ping(Vec::new().into())
+                }
+            };
+            if sink.send(message).await.is_err() {
+                return true;
+            }
+        }
+    };
+    let reading = async {
+        loop {
+            let message = stream.next().await;
+            heard.store(true, Ordering::Relaxed);
+            let text = match message {
+                Some(Ok(Message::Text(text))) => text.as_str().to_owned(),
+                // The document says that frames are binary.
+                Some(Ok(Message::Binary(bytes))) => String::from_utf8_lossy(&bytes).into_owned(),
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return true,
+                Some(Ok(_)) => continue,
+            };
+            if tell.send(Happened::Frame(text)).await.is_err() {
+                // Nobody listens any more, but what was said last has to leave.
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    tokio::select! {
+        broken = writing => broken,
+        broken = reading => broken,
+    }
+}

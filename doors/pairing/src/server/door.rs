@@ -1,0 +1,134 @@
+//! The mailbox server as a door.
+
+use super::connection::converse;
+use super::first_form::{self, FirstForm};
+use super::shared::{MailboxOptions, Shared, now};
+use crate::wire::FRAME_BYTES_MAX;
+use axum::Router;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::{ConnectInfo, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use futures_util::future::BoxFuture;
+use ibgib_server::Door;
+use ibgib_server::rows::{RowError, Rows};
+use ibgib_spaces::Space;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// How often it is looked whether another server over the same space put something into a mailbox that is listened to.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// A mailbox server: protocol 1 at `/v1`, and the HTTP relay of 2015 under `/wormhole-relay/`.
+#[derive(Clone, Debug)]
+pub struct MailboxDoor {
+    shared: Arc<Shared>,
+    first_form: FirstForm,
+    /// It says what it is at `/`.
+    banner: bool,
+}
+
+impl MailboxDoor {
+    /// Keeps its rows in `space`. With `banner`, `GET /` says what stands there: on a listener of its own only.
+    pub fn new(space: Arc<dyn Space>, options: MailboxOptions, banner: bool) -> Self {
+        let rows = Rows::new(space, "mailbox");
+        let shared = Arc::new(Shared::new(rows, options));
+        Self { first_form: FirstForm::new(Arc::clone(&shared)), shared, banner }
+    }
+
+    /// Takes idle mailboxes away; done by itself every few minutes.
+    ///
+    /// # Errors
+    /// The rows cannot be read or written.
+    pub async fn prune(&self) -> Result<(), RowError> {
+        let gone = self.shared.store.prune(now()).await?;
+        self.shared.note(&gone);
+        self.first_form.prune(now()).await
+    }
+
+    async fn prune_often(&self) {
+        let mut often = tokio::time::interval(Duration::from_secs(self.shared.options.prune_s.max(1)));
+        // The first tick is now: clients of a server that was away have to come back first.
+        often.tick().await;
+        loop {
+            often.tick().await;
+            if let Err(error) = self.prune().await {
+                tracing::warn!(%error, "idle mailboxes could not be looked through");
+            }
+        }
+    }
+
+    async fn look_often(&self) {
+        let mut since = 0;
+        loop {
+            match self.shared.store.changed(since).await {
+                Ok(newest) => since = newest,
+                // The space is closed.
+                Err(_) => return,
+            }
+            if let Err(error) = self.shared.store.look().await {
+                tracing::warn!(%error, "mailboxes could not be looked at");
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+impl Door for MailboxDoor {
+    fn name(&self) -> &'static str {
+        "mailbox"
+    }
+
+    fn url(&self, scheme: &str, at: SocketAddr) -> String {
+        format!("{}://{at}/v1", if scheme == "https" { "wss" } else { "ws" })
+    }
+
+    fn routes(&self) -> Router {
+        let socket = Router::new().route("/v1", get(upgrade)).with_state(Arc::clone(&self.shared));
+        let banner = Router::new().route("/", get(|| async { "wormhole mailbox server: WebSockets at /v1\n" }));
+        let routes = socket.merge(first_form::routes(self.first_form.clone()));
+        if self.banner { routes.merge(banner) } else { routes }
+    }
+
+    fn background(self: Arc<Self>, stop: CancellationToken) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            tokio::select! {
+                () = self.prune_often() => {}
+                () = self.look_often() => stop.cancelled().await,
+                () = stop.cancelled() => {}
+            }
+            self.shared.stop.cancel();
+            self.shared.tasks.close();
+            self.shared.tasks.wait().await;
+        })
+    }
+
+    fn metrics(&self) {
+        let shared = &self.shared;
+        metrics::gauge!("ibgib_mailbox_connections").set(shared.seats.count() as f64);
+        metrics::gauge!("ibgib_mailboxes_listened_to").set(shared.hub.keys().len() as f64);
+        metrics::counter!("ibgib_mailbox_messages_total").absolute(shared.messages.load(Ordering::Relaxed));
+        metrics::counter!("ibgib_mailbox_guesses_refused_total").absolute(shared.guesses.refused());
+        for ((of, result), count) in shared.ended.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let counter = metrics::counter!("ibgib_mailbox_ended_total", "of" => *of, "result" => result.clone());
+            counter.absolute(*count);
+        }
+    }
+}
+
+async fn upgrade(
+    State(shared): State<Arc<Shared>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    let Some(seat) = shared.seats.take(peer.ip()) else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "as many clients as are served; try again later\n").into_response();
+    };
+    let upgrade = upgrade.max_message_size(FRAME_BYTES_MAX).max_frame_size(FRAME_BYTES_MAX);
+    let tasks = shared.tasks.clone();
+    upgrade.on_upgrade(move |socket| tasks.track_future(converse(shared, socket, peer, seat)))
+}
