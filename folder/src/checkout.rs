@@ -4,7 +4,7 @@ mod carry_out;
 
 use crate::content::{Content, KeepNothing, ReadError, node_at, read_file};
 use crate::error::FolderError;
-use crate::folder::{Entry, Folder, Listing, Refused};
+use crate::folder::{Entry, Folder, Listing, Refused, tips_of};
 use crate::links::leads_to;
 use crate::names::{Twin, twins};
 use crate::path::{EntryPath, decode, fold};
@@ -121,10 +121,12 @@ impl Folder {
         let going: HashMap<u64, String> =
             going.filter_map(|(p, r)| Some((r.base.stat?.inode, fold(r.on_disk(p).as_str())))).collect();
         let known: HashSet<u64> = records.values().filter_map(|record| Some(record.base.stat?.inode)).collect();
-        for entry in self.wanted(opts, listing).await? {
+        let wanted = self.wanted(opts, listing).await?;
+        let files: Vec<Addr> = wanted.iter().map(|entry| entry.file.clone()).collect();
+        let tips = tips_of(&*self.space, &files).await?;
+        for entry in wanted {
             let mut refuse = |reason: String| report.refused.push(Refused { path: entry.path.to_string(), reason });
-            let tip = self.space.tip(&entry.file).await?.map(|t| t.addr);
-            let Some(frame) = opts.at.clone().or(tip) else {
+            let Some(frame) = opts.at.as_ref().or_else(|| tips.get(&entry.file)).cloned() else {
                 refuse("its timeline is not here".into());
                 continue;
             };

@@ -11,7 +11,8 @@ use crate::writer::Writer;
 use ibgib::transform::Moment;
 use ibgib::{Addr, Value};
 use ibgib_spaces::Space;
-use std::collections::BTreeMap;
+use ibgib_spaces::store::Tips;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -205,7 +206,7 @@ impl Folder {
     /// # Errors
     /// None on sound input; making the frame could fail.
     pub fn file_tjp(&self, path: &EntryPath) -> Result<Addr, FolderError> {
-        Ok(self.first_frames.file(path)?.frame.addr().clone())
+        self.first_frames.file_addr(path)
     }
 
     /// The entries, sorted by path, those of deleted files included.
@@ -254,12 +255,18 @@ impl Folder {
     /// and names its path's timeline.
     pub(crate) async fn listing(&self) -> Result<Listing, FolderError> {
         let mut out = Listing::default();
+        let mut numbers = HashMap::new();
         for number in 0..SHARDS {
             // SHARDS is 256.
-            let number = number as u8;
-            let first = self.first_frames.shard(number)?.frame;
-            let Some(tip) = self.space.tip(first.addr()).await? else { continue };
-            let node = node_at(&*self.space, &tip.addr).await?;
+            numbers.insert(self.first_frames.shard_addr(number as u8)?, number as u8);
+        }
+        let firsts: Vec<Addr> = numbers.keys().cloned().collect();
+        let tips = tips_of(&*self.space, &firsts).await?;
+        let addrs: Vec<Addr> = tips.values().cloned().collect();
+        let nodes = self.space.get(&addrs).await?;
+        for ((tjp, addr), node) in tips.iter().zip(nodes) {
+            let node = node.ok_or_else(|| FolderError::NotFound(addr.clone()))?;
+            let number = numbers[tjp];
             for (key, value) in node.datum("entries").and_then(Value::as_object).into_iter().flat_map(|m| m.iter()) {
                 match self.entry(number, key, value) {
                     Ok(entry) => {
@@ -306,6 +313,12 @@ impl Folder {
         writer.flush().await?;
         Ok(out)
     }
+}
+
+/// The tips of timelines, asked for at once; those without one are left out.
+pub(crate) async fn tips_of(space: &dyn Space, tjps: &[Addr]) -> Result<HashMap<Addr, Addr>, FolderError> {
+    let tips = space.view().await?.tips(Tips::Of(tjps)).await?;
+    Ok(tips.into_iter().map(|tip| (tip.tjp, tip.addr)).collect())
 }
 
 async fn bound(space: &dyn Space) -> Result<Option<Addr>, FolderError> {

@@ -3,8 +3,9 @@
 use crate::error::FolderError;
 use crate::path::EntryPath;
 use crate::times::retime;
+use ibgib::canonical::{canonical_text, hash_text};
 use ibgib::transform::{self, ForkOpts, Moment, Mut8Opts, Rel8Opts, TjpOpts, Transformed, linked};
-use ibgib::{Addr, IbGib, Map, Value, Verified, object};
+use ibgib::{Addr, IbGib, Map, Value, Verified, VerifyError, object};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
@@ -41,27 +42,34 @@ fn first_frame(ib: &str, timestamp: bool, moment: &Moment) -> Result<Transformed
 #[derive(Debug)]
 pub(crate) struct FirstFrames {
     folder: Addr,
-    /// A first frame of a file with any uuid: that of a file at a given path differs from it in the uuid only.
-    file: Transformed,
-    /// Likewise of a shard.
-    shard: Transformed,
+    file: FirstFrame,
+    shard: FirstFrame,
 }
 
 impl FirstFrames {
     pub(crate) fn new(folder: &Addr) -> Result<Self, FolderError> {
-        let any = Moment { now_ms: 0, random: [0; 16] };
-        let (file, shard) = (first_frame("file", false, &any)?, first_frame("shard", false, &any)?);
+        let (file, shard) = (FirstFrame::of("file")?, FirstFrame::of("shard")?);
         Ok(Self { folder: folder.clone(), file, shard })
     }
 
     /// Of the timeline of the file at `path`.
     pub(crate) fn file(&self, path: &EntryPath) -> Result<Transformed, FolderError> {
-        with_uuid(&self.file, self.entropy(&path.key()))
+        self.file.with(self.entropy(&path.key()))
+    }
+
+    /// The address of [`FirstFrames::file`].
+    pub(crate) fn file_addr(&self, path: &EntryPath) -> Result<Addr, FolderError> {
+        self.file.addr_with(self.entropy(&path.key()))
     }
 
     /// Of a shard's timeline.
     pub(crate) fn shard(&self, number: u8) -> Result<Transformed, FolderError> {
-        with_uuid(&self.shard, self.entropy(&format!("#{number}")))
+        self.shard.with(self.entropy(&format!("#{number}")))
+    }
+
+    /// The address of [`FirstFrames::shard`].
+    pub(crate) fn shard_addr(&self, number: u8) -> Result<Addr, FolderError> {
+        self.shard.addr_with(self.entropy(&format!("#{number}")))
     }
 
     fn entropy(&self, of: &str) -> [u8; 16] {
@@ -72,13 +80,45 @@ impl FirstFrames {
     }
 }
 
-/// The first frame `any` with the uuid that `random` gives; its dna does not name the uuid and stays.
-fn with_uuid(any: &Transformed, random: [u8; 16]) -> Result<Transformed, FolderError> {
-    let mut frame: IbGib = (*any.frame).clone();
-    if let Some(data) = frame.data.as_mut().and_then(Value::as_object_mut) {
-        data.insert("uuid", Moment { now_ms: 0, random }.uuid());
+/// First frames of one kind, which differ in the uuid only. Addresses are asked for again and again, of each file of a
+/// folder, so what is hashed for them is kept ready.
+#[derive(Debug)]
+struct FirstFrame {
+    /// One with any uuid.
+    any: Transformed,
+    /// What is hashed before the hash of the data.
+    above: String,
+    /// The data's text before and after the uuid.
+    data: [String; 2],
+}
+
+impl FirstFrame {
+    fn of(ib: &str) -> Result<Self, FolderError> {
+        let moment = Moment { now_ms: 0, random: [0; 16] };
+        let any = first_frame(ib, false, &moment)?;
+        let text = |part: &Option<Value>| part.as_ref().map_or(String::new(), canonical_text);
+        let above = hash_text(&any.frame.ib) + &hash_text(&text(&any.frame.rel8ns));
+        let data = text(&any.frame.data);
+        let (before, after) = data.split_once(&moment.uuid()).unwrap_or_default();
+        Ok(Self { above, data: [before.to_owned(), after.to_owned()], any })
     }
-    Ok(Transformed { frame: frame.seal()?, ..any.clone() })
+
+    /// The one with the uuid that `random` gives; its dna does not name the uuid and stays.
+    fn with(&self, random: [u8; 16]) -> Result<Transformed, FolderError> {
+        let mut frame: IbGib = (*self.any.frame).clone();
+        if let Some(data) = frame.data.as_mut().and_then(Value::as_object_mut) {
+            data.insert("uuid", Moment { now_ms: 0, random }.uuid());
+        }
+        Ok(Transformed { frame: frame.seal()?, ..self.any.clone() })
+    }
+
+    fn addr_with(&self, random: [u8; 16]) -> Result<Addr, FolderError> {
+        let [before, after] = &self.data;
+        let uuid = Moment { now_ms: 0, random }.uuid();
+        let data = hash_text(&[before.as_str(), &uuid, after].concat());
+        let gib = hash_text(&[self.above.as_str(), &data].concat());
+        Ok(Addr::new(&self.any.frame.ib, &gib).map_err(VerifyError::from)?)
+    }
 }
 
 /// The shard that holds the entry of `path`.
@@ -262,6 +302,8 @@ mod tests {
         let moment = Moment { now_ms: 99, random: hash[..16].try_into().unwrap() };
         let fork = first_frame("file", false, &moment).unwrap();
         let made = first_frames.file(&path).unwrap();
+        assert_eq!(first_frames.file_addr(&path).unwrap(), *made.frame.addr());
+        assert_eq!(first_frames.shard_addr(7).unwrap(), *first_frames.shard(7).unwrap().frame.addr());
         assert_eq!(made.nodes(), fork.nodes());
         assert_eq!(made.frame.addr().ib(), "file");
         assert!(made.frame.datum("timestamp").is_none());

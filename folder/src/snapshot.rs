@@ -2,7 +2,7 @@
 
 use crate::content::node_at;
 use crate::error::FolderError;
-use crate::folder::{Folder, Listing, Moments, Skipped};
+use crate::folder::{Folder, Listing, Moments, Skipped, tips_of};
 use crate::frames::{EntryEdit, SHARDS, edit_folder, edit_shard, mutate, shard_of};
 use crate::keeping::Keeping;
 use crate::path::EntryPath;
@@ -160,11 +160,11 @@ impl Folder {
         let known = tip.rel8n_addrs("shard");
         let mut missing = Vec::new();
         for number in 0..SHARDS {
-            let addr = self.first_frames.shard(number as u8)?.frame.addr().clone();
-            if !known.contains(&addr) && self.space.tip(&addr).await?.is_some() {
-                missing.push(addr);
-            }
+            missing.push(self.first_frames.shard_addr(number as u8)?);
         }
+        missing.retain(|shard| !known.contains(shard));
+        let here = tips_of(&*self.space, &missing).await?;
+        missing.retain(|shard| here.contains_key(shard));
         let mut nodes = Vec::new();
         if !missing.is_empty() {
             nodes.extend(edit_folder(&tip, missing, &moments())?);
