@@ -6,8 +6,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Library crates, each with the folder of its sources.
-const CRATES: [&str; 8] =
-    ["src", "blocks/src", "keystone/src", "spaces/src", "saga/src", "saga/peer/src", "server/src", "folder/src"];
+const CRATES: [&str; 9] = [
+    "src",
+    "blocks/src",
+    "keystone/src",
+    "spaces/src",
+    "spaces/postgres/src",
+    "saga/src",
+    "saga/peer/src",
+    "server/src",
+    "folder/src",
+];
 
 /// Words that were given up, since each had meant several things or none that a newcomer could guess.
 const GIVEN_UP: [&str; 9] = ["birth", "cradle", "did", "eyes", "found", "mould", "place", "stop", "thing"];
@@ -19,8 +28,8 @@ const PLAIN: &str = "action addr admit admitted advance algo answer asked behavi
     fault finish finished first following fork fsck gen hash head height hello history info in innerspace \
     input item joined json keys kind led limits line load loader log map measure memory message misuse mode moment \
     moments mount moved msg mut8 name need next nodes op options opts origin os out output overlay own packet pair path \
-    peeked peer planner policy problem progress proposal query rate records refusal refused rel8 report request reserve \
-    resolution reveal rule scanned scope serve server settled sign signed signer skipped snapshot \
+    peeked peer planner policy postgres problem progress proposal query rate records refusal refused rel8 report request \
+    reserve resolution reveal rule scanned scope serve server settled sign signed signer skipped snapshot \
     source spacing spending spent stage state status stub summary sync synced text throws told transformed type \
     unchecked undo unsettled validate value verified verify watch websocket when width wrapper written";
 

@@ -38,6 +38,25 @@ pub enum SpaceError {
     /// The path does not hold a store.
     #[error("no store at {0}")]
     NotFound(String),
+    /// What should say where a store is does not.
+    #[error("{url} does not name a database: {why}")]
+    Address {
+        /// It, without what is secret in it.
+        url: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// The store was written by a newer program, in a way that this one does not know.
+    #[error("the store has version {found} of its schema, this program knows versions up to {known}")]
+    Newer {
+        /// The store's version.
+        found: u32,
+        /// The newest one known here.
+        known: u32,
+    },
+    /// The store cannot be reached now. Trying again later helps.
+    #[error("the store cannot be reached: {0}")]
+    Unavailable(String),
     /// Reading or writing failed.
     #[error("store I/O failed: {0}")]
     Io(String),

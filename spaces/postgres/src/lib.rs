@@ -1,0 +1,219 @@
+//! A space in a PostgreSQL database, in front of which any number of servers run at once.
+//!
+//! It keeps what every [`Store`] keeps, in the schema `ibgib` of one database: nodes by their hash, their exact text
+//! compressed; tips; what is staged; local records; and the last revisions. PostgreSQL 13 or newer.
+//!
+//! * A write is one transaction, and writes happen one after the other, over all servers: the order of revisions is the
+//!   order of commits. A connection lost while it commits leaves unknown whether it did: that is looked up by a random
+//!   id that the transaction wrote, and the write is done again only if it is not there.
+//! * A view is a transaction that only reads, and sees one moment.
+//! * [`Store::changed`] costs one connection per server, however many wait.
+//! * The schema has a version. An older one is brought to the present one on opening; a newer one is refused.
+//!
+//! While the database cannot be reached, calls fail with [`SpaceError::Unavailable`]; once it is back, they succeed.
+//!
+//! ```no_run
+//! use ibgib_postgres::PostgresSpace;
+//! use ibgib_spaces::Space;
+//!
+//! # tokio::runtime::Runtime::new().unwrap().block_on(async {
+//! let space = PostgresSpace::open_or_create("postgres://me@db.example/notes").await?;
+//! println!("{} nodes", space.count().await?);
+//! # Ok::<(), ibgib_spaces::SpaceError>(())
+//! # });
+//! ```
+#![forbid(unsafe_code)]
+
+mod address;
+mod error;
+mod listen;
+mod read;
+mod row;
+mod schema;
+mod write;
+
+use crate::error::no_connection;
+use address::Address;
+use async_trait::async_trait;
+use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use ibgib::{IbGib, Verified};
+use ibgib_spaces::SpaceError;
+use ibgib_spaces::store::{Batch, Store, View, Written};
+use read::PostgresView;
+use std::fmt;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+use write::{INCOMING, Prepared, Unwritten};
+
+/// Connections of one server, besides the one that listens.
+const CONNECTIONS: usize = 16;
+/// So long a call waits for one of them.
+const WAIT: Duration = Duration::from_secs(10);
+/// So long a write whose outcome is unknown waits for the database to come back and tell.
+const SETTLE: Duration = Duration::from_secs(10);
+/// Between two looks at a database that is away.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// What each connection is set to. A transaction whose server died or lost its way must not hold the others up.
+const SESSION: &str = "SET idle_in_transaction_session_timeout = '60s';
+    SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 3; SET tcp_keepalives_count = 3;
+    SET jit = off;
+    SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
+
+/// A space in a database.
+pub struct PostgresSpace {
+    id: String,
+    shown: String,
+    pool: Pool,
+    revision: watch::Sender<u64>,
+    listening: JoinHandle<()>,
+}
+
+impl fmt::Debug for PostgresSpace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresSpace").field("url", &self.shown).finish_non_exhaustive()
+    }
+}
+
+impl Drop for PostgresSpace {
+    fn drop(&mut self) {
+        self.listening.abort();
+    }
+}
+
+/// Whether a path names a space in a database: it begins with `postgres://` or `postgresql://`.
+pub fn is_url(text: &str) -> bool {
+    text.starts_with("postgres://") || text.starts_with("postgresql://")
+}
+
+impl PostgresSpace {
+    /// Opens the space in a database, `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, whose schema is brought to the
+    /// present version if it is older. Options: `sslmode` is `disable` or `require`, which checks the server's
+    /// certificate and is what holds for other machines; `sslrootcert` names a file with the authorities to check it
+    /// by, in place of the machine's; and what `tokio-postgres` knows. Needs a tokio runtime, which keeps listening.
+    ///
+    /// # Errors
+    /// [`SpaceError::Address`] for a URL that is none, [`SpaceError::NotFound`] where there is no database or no space
+    /// in it, [`SpaceError::Newer`], [`SpaceError::Permission`], [`SpaceError::Unavailable`].
+    pub async fn open(url: &str) -> Result<Self, SpaceError> {
+        Self::open_with(url, false).await
+    }
+
+    /// Opens the space in a database, making it if there is none; the database itself has to be there.
+    ///
+    /// # Errors
+    /// As [`PostgresSpace::open`].
+    pub async fn open_or_create(url: &str) -> Result<Self, SpaceError> {
+        Self::open_with(url, true).await
+    }
+
+    async fn open_with(url: &str, create: bool) -> Result<Self, SpaceError> {
+        let address = Address::parse(url)?;
+        let pool = pool(&address)?;
+        let mut client = pool.get().await.map_err(no_connection)?;
+        match schema::version(&client).await? {
+            None if !create => return Err(SpaceError::NotFound(address.shown)),
+            Some(version) if schema::is_present(version)? => {}
+            _ => schema::migrate(&mut client).await?,
+        }
+        let (id, revision) = schema::read_space(&client).await?;
+        drop(client);
+        let revision = watch::Sender::new(revision);
+        let shown = address.shown.clone();
+        let listening = tokio::spawn(listen::listen(address, revision.clone()));
+        Ok(Self { id, shown, pool, revision, listening })
+    }
+
+    /// Where the space is: its URL without password and options.
+    pub fn url(&self) -> &str {
+        &self.shown
+    }
+
+    async fn client(&self) -> Result<Object, SpaceError> {
+        self.pool.get().await.map_err(no_connection)
+    }
+}
+
+/// Whether a connection turned out to have broken, which is often first noticed by using it: what changes nothing when
+/// it is done twice is done once more, on another.
+fn broke<T>(done: &Result<T, SpaceError>) -> bool {
+    matches!(done, Err(SpaceError::Unavailable(_)))
+}
+
+fn pool(address: &Address) -> Result<Pool, SpaceError> {
+    let config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+    let manager = Manager::from_config(address.config.clone(), address.tls.clone(), config);
+    let prepare = Hook::async_fn(|client: &mut deadpool_postgres::ClientWrapper, _| {
+        Box::pin(async move {
+            client.batch_execute(SESSION).await.map_err(HookError::Backend)?;
+            client.batch_execute(INCOMING).await.map_err(HookError::Backend)
+        })
+    });
+    let pool = Pool::builder(manager).max_size(CONNECTIONS).runtime(Runtime::Tokio1).post_create(prepare);
+    let pool = pool.wait_timeout(Some(WAIT)).create_timeout(Some(WAIT)).build();
+    pool.map_err(|e| SpaceError::Io(e.to_string()))
+}
+
+#[async_trait]
+impl Store for PostgresSpace {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    async fn view(&self) -> Result<Box<dyn View + '_>, SpaceError> {
+        let mut view = PostgresView::begin(self.client().await?).await;
+        if broke(&view) {
+            view = PostgresView::begin(self.client().await?).await;
+        }
+        Ok(Box::new(view?))
+    }
+
+    async fn write(&self, batch: Batch) -> Result<Written, SpaceError> {
+        let prepared = Prepared::new(&batch)?;
+        let (mut unknown, mut tries) = (None, 0);
+        loop {
+            tries += 1;
+            let tried = match self.client().await {
+                Ok(mut client) => prepared.write(&mut client).await,
+                Err(error) => Err(Unwritten::Nothing(error)),
+            };
+            match tried {
+                Ok(written) => {
+                    if let Written::Done(revision) = written {
+                        listen::tell(&self.revision, revision);
+                    }
+                    return Ok(written);
+                }
+                Err(Unwritten::Unknown(error)) => {
+                    tracing::warn!(%error, "a commit's connection broke; looking whether it was done");
+                    unknown.get_or_insert(Instant::now() + SETTLE);
+                }
+                // A connection that was dead before.
+                Err(Unwritten::Nothing(SpaceError::Unavailable(_))) if unknown.is_none() && tries == 1 => continue,
+                Err(Unwritten::Nothing(error)) => match unknown {
+                    Some(until) if matches!(error, SpaceError::Unavailable(_)) && Instant::now() < until => {}
+                    _ => return Err(error),
+                },
+            }
+            sleep(AGAIN).await;
+        }
+    }
+
+    async fn stage(&self, owner: &str, nodes: &[Verified<IbGib>]) -> Result<(), SpaceError> {
+        let done = write::stage(&mut self.client().await?, owner, nodes).await;
+        if broke(&done) { write::stage(&mut self.client().await?, owner, nodes).await } else { done }
+    }
+
+    async fn unstage(&self, owner: &str) -> Result<(), SpaceError> {
+        let done = write::unstage(&self.client().await?, owner).await;
+        if broke(&done) { write::unstage(&self.client().await?, owner).await } else { done }
+    }
+
+    async fn changed(&self, since: u64) -> Result<u64, SpaceError> {
+        let mut revision = self.revision.subscribe();
+        let now = revision.wait_for(|revision| *revision > since).await.map_err(|_| SpaceError::Closed)?;
+        Ok(*now)
+    }
+}

@@ -1,0 +1,296 @@
+//! Several servers on one database, connections that break, and what is in a database that should not be.
+
+mod common;
+
+use async_trait::async_trait;
+use common::{database, fresh, raw};
+use ibgib::{Addr, IbGib, Verified, object, strings};
+use ibgib_postgres::PostgresSpace;
+use ibgib_spaces::store::{Batch, Written};
+use ibgib_spaces::{Commit, Space, SpaceError, Store, View, contract, fsck};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+const FOR_EVER: Duration = Duration::from_secs(60);
+
+fn stone(text: &str, to: &[&Addr]) -> Verified<IbGib> {
+    let mut node = IbGib { ib: "stone".into(), data: Some(object([("text", text.into())])), ..IbGib::default() };
+    if !to.is_empty() {
+        node.rel8ns = Some(object([("to", strings(to.iter().map(|a| a.as_str())))]));
+    }
+    node.seal().unwrap()
+}
+
+fn nodes(nodes: &[&Verified<IbGib>]) -> Commit {
+    Commit { nodes: nodes.iter().map(|n| (*n).clone()).collect(), ..Commit::default() }
+}
+
+/// Two servers, asked in turn: what one was told, the other has to know.
+#[derive(Debug)]
+struct Turns([PostgresSpace; 2], AtomicUsize);
+
+impl Turns {
+    async fn fresh() -> Arc<dyn Space> {
+        let url = database().await;
+        let open = async || PostgresSpace::open_or_create(&url).await.unwrap();
+        Arc::new(Self([open().await, open().await], AtomicUsize::new(0)))
+    }
+
+    fn next(&self) -> &PostgresSpace {
+        &self.0[self.1.fetch_add(1, Ordering::Relaxed) % 2]
+    }
+}
+
+#[async_trait]
+impl Store for Turns {
+    fn id(&self) -> &str {
+        self.next().id()
+    }
+    async fn view(&self) -> Result<Box<dyn View + '_>, SpaceError> {
+        self.next().view().await
+    }
+    async fn write(&self, batch: Batch) -> Result<Written, SpaceError> {
+        self.next().write(batch).await
+    }
+    async fn stage(&self, owner: &str, nodes: &[Verified<IbGib>]) -> Result<(), SpaceError> {
+        self.next().stage(owner, nodes).await
+    }
+    async fn unstage(&self, owner: &str) -> Result<(), SpaceError> {
+        self.next().unstage(owner).await
+    }
+    async fn changed(&self, since: u64) -> Result<u64, SpaceError> {
+        self.next().changed(since).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn two_servers_are_one_space() {
+    contract::all(Turns::fresh).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_servers_that_start_at_once_one_makes_the_space() {
+    let url = database().await;
+    assert!(matches!(PostgresSpace::open(&url).await, Err(SpaceError::NotFound(_))));
+    let starting: Vec<_> = (0..6)
+        .map(|_| {
+            let url = url.clone();
+            tokio::spawn(async move { PostgresSpace::open_or_create(&url).await.unwrap() })
+        })
+        .collect();
+    let mut ids = Vec::new();
+    for server in starting {
+        ids.push(server.await.unwrap().id().to_owned());
+    }
+    ids.dedup();
+    assert_eq!((ids.len(), ids[0].len()), (1, 64));
+    assert_eq!(PostgresSpace::open(&url).await.unwrap().id(), ids[0]);
+}
+
+#[tokio::test]
+async fn what_is_no_space_of_ours_is_told() {
+    let url = database().await;
+    let missing = PostgresSpace::open_or_create(&format!("{url}_not_there")).await.unwrap_err();
+    assert!(matches!(missing, SpaceError::NotFound(_)), "{missing:?}");
+    let nobody = PostgresSpace::open("postgres://ibgib@127.0.0.1:1/notes").await.unwrap_err();
+    assert!(matches!(nobody, SpaceError::Unavailable(_)), "{nobody:?}");
+    drop(PostgresSpace::open_or_create(&url).await.unwrap());
+    raw(&url).await.batch_execute("INSERT INTO ibgib.migrations (version) VALUES (9)").await.unwrap();
+    for newer in [PostgresSpace::open(&url).await, PostgresSpace::open_or_create(&url).await] {
+        assert_eq!(newer.unwrap_err(), SpaceError::Newer { found: 9, known: 1 });
+    }
+}
+
+/// The connection that listens is cut again and again; whoever waits at the other server hears of every commit.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_lost_notification_loses_no_change() {
+    let url = database().await;
+    let (a, b) = (PostgresSpace::open_or_create(&url).await.unwrap(), PostgresSpace::open(&url).await.unwrap());
+    let client = raw(&url).await;
+    for i in 0..5 {
+        let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            WHERE datname = current_database() AND query IN ('LISTEN ibgib', 'SELECT revision FROM ibgib.space')";
+        client.query(cut, &[]).await.unwrap();
+        let revision = a.commit(nodes(&[&stone(&format!("{i}"), &[])])).await.unwrap();
+        let told = timeout(FOR_EVER, b.changed(revision - 1)).await.expect("the change was never told").unwrap();
+        assert_eq!(told, revision);
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_node_is_told_and_a_good_copy_takes_its_place() {
+    let url = database().await;
+    let space = PostgresSpace::open_or_create(&url).await.unwrap();
+    let (ground, other) = (stone("ground", &[]), stone("other", &[]));
+    space.commit(nodes(&[&ground, &other])).await.unwrap();
+    let client = raw(&url).await;
+    let damages = [
+        "text = '\\x00'",
+        "text = substr(text, 1, length(text) - 4)",
+        "size = -1",
+        "size = 7",
+        "text = (SELECT text FROM ibgib.nodes WHERE hash <> $1)",
+        "addr = '\\x6e6f'",
+    ];
+    for (i, damage) in damages.iter().enumerate() {
+        let sql = format!("UPDATE ibgib.nodes SET {damage} WHERE hash = $1");
+        let key = ground.addr().key().unwrap();
+        // The size that the other node has, too, so that only the hash tells.
+        assert_eq!(client.execute(&sql, &[&&key[..]]).await.unwrap(), 1);
+        let found = space.node(ground.addr()).await;
+        assert!(
+            matches!(&found, Err(SpaceError::Corrupt { addr, .. }) if *addr == ground.addr().to_string()),
+            "{found:?}"
+        );
+        let report = fsck(&space).await.unwrap();
+        assert_eq!((report.nodes, report.corrupt.len()), (1, 1), "{report:?}");
+        match i % 2 {
+            0 => drop(space.commit(nodes(&[&ground])).await.unwrap()),
+            _ => space.stage("owner", std::slice::from_ref(&ground)).await.unwrap(),
+        }
+        assert_eq!(space.node(ground.addr()).await.unwrap().as_ref(), Some(&ground));
+        assert_eq!(space.staged_addrs("owner").await.unwrap(), []);
+        assert!(fsck(&space).await.unwrap().is_clean());
+        assert_eq!(space.count().await.unwrap(), 2);
+    }
+}
+
+#[tokio::test]
+async fn keys_and_owners_are_any_text() {
+    let space = fresh().await;
+    let long = "é".repeat(2_000);
+    let keys = ["", "a\0b", "a", "a\u{10ffff}", &long, &format!("{long}1"), &format!("{long}2")];
+    let records: Vec<_> = keys.iter().map(|key| ((*key).to_owned(), Some(key.as_bytes().to_vec()))).collect();
+    space.commit(Commit { records, ..Commit::default() }).await.unwrap();
+    for key in keys {
+        assert_eq!(space.record(key).await.unwrap().as_deref(), Some(key.as_bytes()));
+    }
+    for prefix in ["", "a", "a\0", "b", "é", &long, &format!("{long}1")] {
+        let mut expected: Vec<&str> = keys.into_iter().filter(|key| key.starts_with(prefix)).collect();
+        expected.sort_unstable();
+        let found: Vec<String> = space.records(prefix).await.unwrap().into_iter().map(|(key, _)| key).collect();
+        assert_eq!(found, expected, "{prefix:?}");
+    }
+    let node = stone("staged", &[]);
+    for owner in ["", "a\0b", &long] {
+        space.stage(owner, std::slice::from_ref(&node)).await.unwrap();
+        assert_eq!(space.staged_addrs(owner).await.unwrap(), [node.addr().clone()]);
+        space.unstage(owner).await.unwrap();
+        assert_eq!(space.staged_addrs(owner).await.unwrap(), []);
+    }
+}
+
+/// Many nodes at once, which are copied and not inserted one by one; and large ones.
+#[tokio::test]
+async fn many_nodes_and_large_ones_are_written_at_once() {
+    let space = fresh().await;
+    let many: Vec<_> = (0..5_000).map(|i| stone(&format!("stone {i}"), &[])).collect();
+    let large = stone(&"x\u{7}é".repeat(1_000_000), &[many[0].addr()]);
+    space.stage("owner", &many).await.unwrap();
+    space.stage("owner", &many[..100]).await.unwrap();
+    let addrs: Vec<Addr> = many.iter().map(|n| n.addr().clone()).collect();
+    let publish = Some(("owner".to_owned(), addrs.clone()));
+    space.commit(Commit { publish, ..nodes(&[&large]) }).await.unwrap();
+    space.commit(Commit { nodes: many.clone(), ..Commit::default() }).await.unwrap();
+    assert_eq!(space.count().await.unwrap(), 5_001);
+    assert!(space.has(&addrs).await.unwrap().into_iter().all(|has| has));
+    assert_eq!(space.node(large.addr()).await.unwrap(), Some(large));
+    assert_eq!(space.staged_addrs("owner").await.unwrap(), []);
+    assert!(fsck(&space).await.unwrap().is_clean());
+}
+
+/// Forwards connections to the server, until one of them commits: that one it cuts, before the server hears of the
+/// commit or before its client hears of the answer.
+struct Cut {
+    armed: AtomicBool,
+    forwarded: AtomicBool,
+    cuts: AtomicUsize,
+}
+
+/// Answers the URL to come in by.
+async fn cutting(url: &str, cut: &Arc<Cut>) -> String {
+    let (head, database) = url.rsplit_once('/').unwrap();
+    let (user, server) = head.rsplit_once('@').unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (server, cut) = (server.to_owned(), Arc::clone(cut));
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let server = TcpStream::connect(&server).await.unwrap();
+            tokio::spawn(forward(client, server, Arc::clone(&cut)));
+        }
+    });
+    format!("{user}@127.0.0.1:{port}/{database}")
+}
+
+async fn forward(client: TcpStream, server: TcpStream, cut: Arc<Cut>) -> Option<()> {
+    let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
+        (client.into_split(), server.into_split());
+    let (mut sent, mut answered) = (vec![0; 65_536], vec![0; 65_536]);
+    loop {
+        tokio::select! {
+            read = from_client.read(&mut sent) => {
+                let said = &sent[..read.ok().filter(|n| *n > 0)?];
+                if said == b"Q\0\0\0\x0bCOMMIT\0" && cut.armed.swap(false, Ordering::Relaxed) {
+                    if cut.forwarded.load(Ordering::Relaxed) {
+                        to_server.write_all(said).await.ok()?;
+                        let answer = from_server.read(&mut answered).await.ok()?;
+                        assert!(answer > 0, "the server ended the connection by itself");
+                    }
+                    cut.cuts.fetch_add(1, Ordering::Relaxed);
+                    return None;
+                }
+                to_server.write_all(said).await.ok()?;
+            }
+            read = from_server.read(&mut answered) => {
+                to_client.write_all(&answered[..read.ok().filter(|n| *n > 0)?]).await.ok()?;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_connection_lost_in_a_commit_neither_loses_nor_repeats_it() {
+    let cut = Arc::new(Cut { armed: false.into(), forwarded: false.into(), cuts: 0.into() });
+    let url = database().await;
+    let space = PostgresSpace::open_or_create(&cutting(&url, &cut).await).await.unwrap();
+    for i in 0..10 {
+        cut.forwarded.store(i % 2 == 0, Ordering::Relaxed);
+        cut.armed.store(true, Ordering::Relaxed);
+        let before = (i > 0).then(|| vec![i - 1]);
+        let commit = Commit {
+            records: vec![("count".into(), Some(vec![i]))],
+            // Written twice, it would find its own record and be refused.
+            expect: vec![("count".into(), before)],
+            ..nodes(&[&stone(&format!("{i}"), &[])])
+        };
+        assert_eq!(space.commit(commit).await.unwrap(), u64::from(i) + 1);
+        assert_eq!(cut.cuts.load(Ordering::Relaxed), usize::from(i) + 1);
+        assert_eq!(space.revision().await.unwrap(), u64::from(i) + 1);
+    }
+    assert_eq!(space.count().await.unwrap(), 10);
+}
+
+/// Whoever is no longer waited for leaves no half transaction behind, for whoever gets his connection next.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn calls_that_are_given_up_leave_nothing() {
+    let space = Arc::new(fresh().await);
+    for i in 0..200u64 {
+        let node = stone(&format!("{i}"), &[]);
+        let commit = Commit { records: vec![(format!("{i}"), Some(vec![]))], ..nodes(&[&node]) };
+        let given_up = timeout(Duration::from_micros(i * 20), space.commit(commit)).await;
+        drop(timeout(Duration::from_micros(i * 10), space.node(node.addr())).await);
+        let written = space.record(&format!("{i}")).await.unwrap().is_some();
+        assert!(given_up.is_err() || written);
+    }
+    // Commits that were given up may still be on their way; the next one comes after all of them.
+    space.commit(Commit::default()).await.unwrap();
+    let records = space.records("").await.unwrap();
+    assert_eq!(space.count().await.unwrap(), records.len() as u64);
+    assert_eq!(space.revision().await.unwrap(), records.len() as u64 + 1);
+    assert!(fsck(&*space).await.unwrap().is_clean());
+}
