@@ -27,6 +27,8 @@ pub enum SenderQuery {
     },
     /// Evolve the session identity with claim {sync, target}; store it durably, then answer.
     SignTurn(Addr),
+    /// The whole fingerprint of all living tips, or of those under this timeline ([`crate::Fingerprint`]).
+    Fingerprint(Option<Addr>),
     /// Tips and constants in scope.
     Tips(Scope),
     /// How each pair of tips relates, as far as this side can tell.
@@ -56,6 +58,8 @@ pub enum SenderAnswer {
     /// The session identity's new frame, or `None`: the target cannot be bound by what is left in the pool, make
     /// another target.
     SignTurn(Option<Verified<IbGib>>),
+    /// 32 hex digits.
+    Fingerprint(String),
     /// What is in scope.
     Tips(OwnTips),
     /// In the order asked: how the first of the two stands to the second; `None` when only the receiver can tell.
@@ -80,6 +84,7 @@ impl SenderAnswer {
         match self {
             Self::SignConnect(_) => "SignConnect",
             Self::SignTurn(_) => "SignTurn",
+            Self::Fingerprint(_) => "Fingerprint",
             Self::Tips(_) => "Tips",
             Self::Compare(_) => "Compare",
             Self::Candidates(_) => "Candidates",

@@ -107,6 +107,8 @@ enum Phase {
 
 #[derive(Debug)]
 enum Ours {
+    /// Is there anything to do? The fingerprint tells, without our tips being read.
+    Fingerprint,
     /// What is in scope?
     Tips,
     /// What do we have of timelines that we only now heard of? With the receiver's tips.
@@ -122,7 +124,7 @@ enum Ours {
 #[derive(Debug)]
 enum Theirs {
     /// Is everything equal?
-    Equal { mine: BTreeMap<Addr, Addr>, buckets: Vec<String> },
+    Equal,
     /// Which tips differ?
     Buckets { mine: BTreeMap<Addr, Addr> },
     /// What are the tips of these?
@@ -160,19 +162,24 @@ pub struct Planner {
 impl Planner {
     /// A planner, and its first need.
     pub fn new(scope: Scope, direction: Direction, limits: &Limits) -> (Self, Need) {
+        let (known, root) = (matches!(scope, Scope::All | Scope::Under(_)), scope.root().cloned());
+        let (ours, query) = match known {
+            true => (Ours::Fingerprint, SenderQuery::Fingerprint(root.clone())),
+            false => (Ours::Tips, SenderQuery::Tips(scope)),
+        };
         let planner = Self {
             direction,
-            known: matches!(scope, Scope::All | Scope::Under(_)),
-            root: scope.root().cloned(),
+            known,
+            root,
             list_max: limits.list_max,
             late_rounds_max: limits.late_rounds_max,
             plan: Plan::default(),
             they_are_empty: false,
             their_has: HashSet::new(),
             late_rounds: 0,
-            phase: Phase::Ours(Ours::Tips),
+            phase: Phase::Ours(ours),
         };
-        (planner, Need::Ask(SenderQuery::Tips(scope)))
+        (planner, Need::Ask(query))
     }
 
     /// Whether it needs an answer of the receiver.
@@ -190,6 +197,9 @@ impl Planner {
             phase => return Err(unasked(&phase, answer.question())),
         };
         match (phase, answer) {
+            (Ours::Fingerprint, SenderAnswer::Fingerprint(whole)) => {
+                Ok(self.peek_or([Peek::Equal(whole, self.root.clone())], Theirs::Equal, Self::done))
+            }
             (Ours::Tips, SenderAnswer::Tips(tips)) => Ok(self.tips(tips)),
             (Ours::LateTips(theirs), SenderAnswer::Tips(tips)) => Ok(self.late_tips(&theirs, tips.tips)),
             (Ours::Compare(pairs), SenderAnswer::Compare(found)) if pairs.len() == found.len() => {
@@ -219,13 +229,13 @@ impl Planner {
         }
         let answer = asking.whole;
         Ok(match theirs {
-            Theirs::Equal { mine, buckets } => {
+            Theirs::Equal => {
                 self.they_are_empty = answer.empty;
-                if answer.equal && self.plan.constants.is_empty() {
+                if answer.equal {
                     return Ok(self.done());
                 }
-                let peek = Peek::Buckets(buckets, self.root.clone());
-                self.peek_or([peek], Theirs::Buckets { mine }, Self::done)
+                let scope = self.root.clone().map_or(Scope::All, Scope::Under);
+                self.ask(SenderQuery::Tips(scope), Ours::Tips)
             }
             Theirs::Buckets { mine } => {
                 // The receiver tells every tip of the buckets that differ, so what it leaves out there it lacks.
@@ -263,8 +273,8 @@ impl Planner {
         }
         if self.known {
             let mine: BTreeMap<Addr, Addr> = own.tips.into_iter().filter_map(|(tjp, tip)| Some((tjp, tip?))).collect();
-            let Fingerprint { whole, buckets } = Fingerprint::of(&mine);
-            return self.peek_or([Peek::Equal(whole, self.root.clone())], Theirs::Equal { mine, buckets }, Self::done);
+            let peek = Peek::Buckets(Fingerprint::of(&mine).buckets, self.root.clone());
+            return self.peek_or([peek], Theirs::Buckets { mine }, Self::done);
         }
         let mut asked = batches(own.tips.iter().map(|(tjp, _)| tjp.clone()).collect(), address_bytes);
         if asked.is_empty() {

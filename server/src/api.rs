@@ -224,7 +224,11 @@ async fn tip(Extract(state): Extract<Arc<State>>, Path(addr): Path<String>) -> R
     let addr = address(&addr)?;
     check_readable(&state, &addr)?;
     let tip = state.host.tip(&addr).await?.ok_or_else(|| ApiError::not_found(addr.as_str()))?;
-    Ok(tip_answer(StatusCode::OK, &addr, &tip))
+    // Whoever comes to sync asks for both: what it syncs with, and how far its identity is known here.
+    let body: Map = [("tjp", Value::from(&addr)), ("tip", (&tip).into()), ("space", state.host.space().id().into())]
+        .into_iter()
+        .collect();
+    Ok(json(StatusCode::OK, &Value::Object(body)))
 }
 
 async fn tips(

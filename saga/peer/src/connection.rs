@@ -166,8 +166,7 @@ impl SyncConnection {
             peer.on_progress(progress);
         }
         peer.set_guard(self.guard.clone());
-        peer.establish_session_identity().await?;
-        peer.connect().await?;
+        peer.begin().await?;
         let summary = peer.sync(request).await?;
         let identity_bytes = peer.session().map_or(0, SessionSigner::identity_bytes);
         Ok(self.keep(Open { peer, identity: who }, summary, identity_bytes))

@@ -106,7 +106,7 @@ impl Host {
             allow_anonymous: options.allow_anonymous,
             live: Mutex::new(HashMap::new()),
             chains: Mutex::default(),
-            leads: Leads::lenient(),
+            leads: Leads::for_host(),
             connections: AtomicU64::new(0),
             events,
         })

@@ -4,25 +4,75 @@
 use crate::view::space_error;
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_saga::{Fingerprint, SagaError};
-use ibgib_spaces::{Kind, Space, SpaceError, Tip};
+use ibgib_spaces::{Changes, Commit, Kind, Space, SpaceError, Tip};
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Tips read at once: few, since each may be as large as its limit.
 const BATCH: usize = 16;
 
-/// Where tips lead, remembered: a frame never leads elsewhere, so only tips that moved are read again.
+/// Where tips lead, remembered: a frame never leads elsewhere, so only tips that moved are read again. And fingerprints,
+/// which are true until a living tip moves, so that a sync with nothing to do costs the same however much there is.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Leads {
     known: Arc<Mutex<HashMap<Addr, Arc<[Addr]>>>>,
-    /// A damaged tip is passed by.
-    lenient: bool,
+    wholes: Arc<Mutex<Wholes>>,
+    /// A damaged tip is passed by, and fingerprints are not kept in the space, since a host goes on for long.
+    for_host: bool,
+}
+
+/// Fingerprints by the space's id and the root.
+type Wholes = HashMap<(String, Option<Addr>), Known>;
+
+/// A fingerprint, as of a revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Known {
+    revision: u64,
+    whole: String,
+    /// There is no living tip at all.
+    empty: bool,
+}
+
+/// Fingerprints that are remembered; more are forgotten all at once.
+const WHOLES_MAX: usize = 256;
+/// Tips of identities and transcripts that moved since a fingerprint was kept, after which it is kept anew: to look at them
+/// must not cost more with every sync.
+const STALE_MAX: usize = 256;
+
+/// What [`Leads::whole`] found.
+#[derive(Debug)]
+pub(crate) struct Whole {
+    /// The fingerprint.
+    pub(crate) whole: String,
+    /// There is no living tip at all.
+    pub(crate) empty: bool,
+    /// The tips, where they had to be read for it.
+    pub(crate) tips: Option<Vec<Tip>>,
+}
+
+impl Known {
+    /// The local record that keeps it.
+    fn key(root: Option<&Addr>) -> String {
+        format!("fingerprint/{}", root.map_or("", Addr::as_str))
+    }
+
+    fn to_record(&self) -> Vec<u8> {
+        format!("{} {} {}", self.revision, u8::from(self.empty), self.whole).into_bytes()
+    }
+
+    fn read(record: &[u8]) -> Option<Self> {
+        let mut words = std::str::from_utf8(record).ok()?.split(' ');
+        let revision = words.next()?.parse().ok()?;
+        let empty = words.next()? == "1";
+        let whole = words.next().filter(|whole| whole.len() == 32)?.to_owned();
+        Some(Self { revision, whole, empty })
+    }
 }
 
 impl Leads {
     /// For a host: a damaged tip leads nowhere there, so that it keeps nobody from syncing the others.
-    pub(crate) fn lenient() -> Self {
-        Self { lenient: true, ..Self::default() }
+    pub(crate) fn for_host() -> Self {
+        Self { for_host: true, ..Self::default() }
     }
 
     /// Of all tips of a space's living timelines those under `root`; all of them without one. A root that is not there
@@ -55,8 +105,61 @@ impl Leads {
 
     /// The fingerprint of a space's living tips, or of those under `root`.
     pub(crate) async fn fingerprint(&self, space: &dyn Space, root: Option<&Addr>) -> Result<String, SagaError> {
-        let tips = self.tips(space, root).await?;
-        Ok(Fingerprint::of(tips.iter().map(|tip| (&tip.tjp, &tip.addr))).whole)
+        self.whole(space, root).await.map(|found| found.whole).map_err(space_error)
+    }
+
+    /// The same, and what else is known then.
+    pub(crate) async fn whole(&self, space: &dyn Space, root: Option<&Addr>) -> Result<Whole, SpaceError> {
+        let id = (space.id().to_owned(), root.cloned());
+        let mut known = self.wholes().get(&id).cloned();
+        if known.is_none() && !self.for_host {
+            known = space.record(&Known::key(root)).await?.and_then(|record| Known::read(&record));
+        }
+        if let Some(mut known) = known {
+            let Changes { revision, tips, lagged } = space.changes(known.revision).await?;
+            if !lagged && tips.iter().all(|tip| tip.kind != Kind::Living) {
+                known.revision = revision;
+                if tips.len() > STALE_MAX {
+                    self.keep(space, root, &known).await;
+                }
+                let (whole, empty) = (known.whole.clone(), known.empty);
+                self.remember(id, known);
+                return Ok(Whole { whole, empty, tips: None });
+            }
+        }
+        // Before the tips, so that what moves meanwhile is seen the next time.
+        let revision = space.revision().await?;
+        let all = space.tips(Some(Kind::Living)).await?;
+        let empty = all.is_empty();
+        let tips = self.select(space, all, root).await?;
+        let whole = Fingerprint::of(tips.iter().map(|tip| (&tip.tjp, &tip.addr))).whole;
+        let known = Known { revision, whole: whole.clone(), empty };
+        self.keep(space, root, &known).await;
+        self.remember(id, known);
+        Ok(Whole { whole, empty, tips: Some(tips) })
+    }
+
+    fn wholes(&self) -> MutexGuard<'_, Wholes> {
+        self.wholes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remember(&self, id: (String, Option<Addr>), known: Known) {
+        let mut wholes = self.wholes();
+        if wholes.len() >= WHOLES_MAX {
+            wholes.clear();
+        }
+        wholes.insert(id, known);
+    }
+
+    /// Keeps a fingerprint for the next process. Without it nothing is wrong, only slower.
+    async fn keep(&self, space: &dyn Space, root: Option<&Addr>, known: &Known) {
+        if self.for_host {
+            return;
+        }
+        let records = vec![(Known::key(root), Some(known.to_record()))];
+        if let Err(error) = space.commit(Commit { records, ..Commit::default() }).await {
+            tracing::debug!(%error, "a fingerprint could not be kept");
+        }
     }
 
     /// A space's living tips, or those under `root`.
@@ -80,7 +183,7 @@ impl Leads {
         }
         for batch in fresh.chunks(BATCH) {
             let nodes = match space.get(batch).await {
-                Err(SpaceError::Corrupt { .. }) if self.lenient => one_by_one(space, batch).await?,
+                Err(SpaceError::Corrupt { .. }) if self.for_host => one_by_one(space, batch).await?,
                 read => read?,
             };
             let found = batch.iter().zip(nodes).map(|(addr, node)| {
@@ -176,5 +279,48 @@ mod tests {
         assert_eq!(under(&leads, &space, &docs[0]).await, named(&[0, 1, 2, 4]));
         let elsewhere: Arc<dyn Space> = Arc::new(MemorySpace::new("there"));
         assert!(under(&leads, &elsewhere, &docs[0]).await.is_empty());
+    }
+    #[tokio::test]
+    async fn a_fingerprint_is_true_until_a_living_tip_moves() {
+        let space: Arc<dyn Space> = Arc::new(MemorySpace::new("here"));
+        let (first, second) = (
+            Document::create(&space, "note", Map::new()).await.unwrap(),
+            Document::create(&space, "note", Map::new()).await.unwrap(),
+        );
+        relate(&space, &first, &second).await;
+        // What the next process finds, and what it should.
+        let found = async |root: Option<&Document>| {
+            let root = root.map(Document::address);
+            let found = Leads::default().whole(&*space, root).await.unwrap();
+            let tips = Leads::default().tips(&*space, root).await.unwrap();
+            let whole = Fingerprint::of(tips.iter().map(|tip| (&tip.tjp, &tip.addr))).whole;
+            assert_eq!((&found.whole, found.empty), (&whole, false));
+            (whole, found.tips.is_some())
+        };
+        let (all, read) = found(None).await;
+        assert!(read, "the first time they are read");
+        assert_eq!(found(None).await, (all.clone(), false));
+        let (under, read) = found(Some(&first)).await;
+        assert!(read && under == all);
+        assert_ne!(found(Some(&second)).await.0, under);
+        // An identity is no data, however often it signs.
+        let secret = ibgib_keystone::Secret::new(b"a secret of a test".to_vec());
+        crate::identity::create(&*space, &secret).await.unwrap();
+        assert_eq!((found(None).await, found(Some(&first)).await), ((all, false), (under.clone(), false)));
+        // What lies under it, moved.
+        relate(&space, &second, &first).await;
+        let (moved, read) = found(Some(&first)).await;
+        assert!(read && moved != under);
+        // Neither what cannot be read is believed, nor what tells of a revision that never was.
+        for told in ["", "x 0 00", "1 0 short", "999999 0 00000000000000000000000000000000"] {
+            let records = vec![(Known::key(Some(first.address())), Some(told.as_bytes().to_vec()))];
+            space.commit(Commit { records, ..Commit::default() }).await.unwrap();
+            assert_eq!(found(Some(&first)).await, (moved.clone(), true), "{told:?}");
+        }
+        // A host remembers, and writes nothing.
+        let (host, revision) = (Leads::for_host(), space.revision().await.unwrap());
+        assert!(host.whole(&*space, None).await.unwrap().tips.is_some());
+        assert!(host.whole(&*space, None).await.unwrap().tips.is_none());
+        assert_eq!(space.revision().await.unwrap(), revision);
     }
 }

@@ -5,7 +5,7 @@ use crate::guard::Guard;
 use crate::leads::Leads;
 use crate::link::Link;
 use crate::remote::Remote;
-use crate::session::{SenderIdentity, SessionSigner, establish_session_identity};
+use crate::session::{SenderIdentity, SessionSigner, establish_session_identity, introduce};
 use ibgib::Addr;
 use ibgib_saga::{
     Envelope, Limits, Message, MsgType, Packet, SagaError, SagaStatus, Sender, SenderInput, SenderOutput, Summary,
@@ -56,6 +56,7 @@ impl SyncPeer {
             mends: false,
             guard: None,
             leads: Leads::default(),
+            found: None,
         };
         Self { remote, identity, machine: Sender::new(limits.clone()), desk, link: None, limits, progress: None }
     }
@@ -82,12 +83,29 @@ impl SyncPeer {
         Ok(())
     }
 
+    /// Phases 1 and 2: the connection is opened while the receiver looks at what is delivered, which spares waiting for one
+    /// after the other.
+    ///
+    /// # Errors
+    /// As of the phases.
+    pub(crate) async fn begin(&mut self) -> Result<(), SagaError> {
+        let Some(identity) = &self.identity else { return self.connect().await };
+        let (signer, link) = introduce(&self.desk.space, &*self.remote, identity, self.remote.open()).await?;
+        self.desk.signer = Some(signer);
+        self.prove(link?).await
+    }
+
     /// Phase 2: opens the connection and proves the session identity on it.
     ///
     /// # Errors
     /// The peer is not reachable, refuses, or breaks the protocol. The socket is closed then.
     pub async fn connect(&mut self) -> Result<(), SagaError> {
-        self.link = Some(self.remote.open().await?);
+        let link = self.remote.open().await?;
+        self.prove(link).await
+    }
+
+    async fn prove(&mut self, link: Link) -> Result<(), SagaError> {
+        self.link = Some(link);
         let session = self.desk.signer.as_ref().map(|s| (s.chain().tjp().clone(), s.chain().tip().addr().clone()));
         match self.drive(SenderInput::Connect(session)).await? {
             Event::Connected => Ok(()),

@@ -15,6 +15,11 @@ pub trait Remote: fmt::Debug + Send + Sync {
     /// The newest frame of an identity at the receiver.
     async fn identity_tip(&self, tjp: &Addr) -> Result<Option<Addr>, SagaError>;
 
+    /// [`Remote::audience`] and [`Remote::identity_tip`], in as few round trips as it takes.
+    async fn meet(&self, tjp: &Addr) -> Result<(String, Option<Addr>), SagaError> {
+        Ok((self.audience().await?, self.identity_tip(tjp).await?))
+    }
+
     /// All frames of a keystone up to `tip`, genesis first.
     async fn keystone_frames(&self, tip: &Addr) -> Result<Vec<Verified<IbGib>>, SagaError>;
 

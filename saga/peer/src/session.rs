@@ -181,7 +181,17 @@ pub async fn establish_session_identity(
     remote: &dyn Remote,
     sender: &SenderIdentity,
 ) -> Result<SessionSigner, SagaError> {
-    let audience = remote.audience().await?;
+    introduce(space, remote, sender, async {}).await.map(|(signer, ())| signer)
+}
+
+/// As [`establish_session_identity`]; while the receiver looks at what is delivered, `meanwhile` goes on.
+pub(crate) async fn introduce<T>(
+    space: &Arc<dyn Space>,
+    remote: &dyn Remote,
+    sender: &SenderIdentity,
+    meanwhile: impl Future<Output = T> + Send,
+) -> Result<(SessionSigner, T), SagaError> {
+    let (audience, known) = remote.meet(&sender.tjp).await?;
     let mut chain =
         identity::load_chain(&**space, &sender.tjp).await?.ok_or_else(|| OwnIdentity::Unknown(sender.tjp.clone()))?;
     if is_ended(&**space, &sender.tjp).await? {
@@ -192,7 +202,6 @@ pub async fn establish_session_identity(
     }
     let mut signing = Signing::lasting();
     let before = chain.tip().addr().clone();
-    let known = remote.identity_tip(&sender.tjp).await?;
     let known = catch_up(space, remote, &mut chain, known).await?;
     if *chain.tip().addr() != before {
         signing.skip_some();
@@ -207,8 +216,9 @@ pub async fn establish_session_identity(
     if let Some(mut signer) = reuse(space, sender, &chain, &pending_key).await? {
         let session = signer.chain.tip().clone();
         let known = register(space, remote, &chain, known).await?;
-        signer.identity_bytes = deliver(space, remote, &chain, &known, Some(&session)).await?;
-        return Ok(signer);
+        let (bytes, other) = tokio::join!(deliver(space, remote, &chain, &known, Some(&session)), meanwhile);
+        signer.identity_bytes = bytes?;
+        return Ok((signer, other));
     }
 
     let details = Details {
@@ -238,15 +248,16 @@ pub async fn establish_session_identity(
     };
     space.commit(commit).await.map_err(commit_error)?;
     let known = register(space, remote, &chain, known).await?;
-    let identity_bytes = deliver(space, remote, &i1.chain, &known, Some(&session)).await?;
-    Ok(SessionSigner {
+    let (identity_bytes, other) = tokio::join!(deliver(space, remote, &i1.chain, &known, Some(&session)), meanwhile);
+    let signer = SessionSigner {
         secret: s_secret,
         signing: Signing::passing(trees),
         details,
         chain: s.chain,
         pending_key,
-        identity_bytes,
-    })
+        identity_bytes: identity_bytes?,
+    };
+    Ok((signer, other))
 }
 
 /// Takes over what a receiver has of an identity that this space does not know, since it was used elsewhere. To be asked

@@ -216,6 +216,16 @@ impl WebSocketRemote {
         &self.base
     }
 
+    /// The space that answers, unless another one is known here.
+    fn expected(&self, id: &str) -> Result<String, SagaError> {
+        let known = self.space.as_deref().unwrap_or_else(|| self.met.get_or_init(|| id.to_owned()));
+        if known != id {
+            let (known, shown) = (known.to_owned(), id.to_owned());
+            return Err(SagaError::PeerChanged { url: self.base.clone(), what: "space", known, shown });
+        }
+        Ok(self.met.get_or_init(|| id.to_owned()).clone())
+    }
+
     fn unreachable(&self, why: String) -> SagaError {
         SagaError::PeerUnreachable { url: self.base.clone(), why }
     }
@@ -350,6 +360,16 @@ fn encode(text: &str) -> PercentEncode<'_> {
     utf8_percent_encode(text, ESCAPED)
 }
 
+/// The space that an answer says it comes from.
+fn told_space(answer: &Value) -> Option<&str> {
+    answer.get("space").and_then(Value::as_str).filter(|id| id.len() == 64)
+}
+
+fn told_tip(answer: &Value) -> Result<Addr, SagaError> {
+    let tip = answer.get("tip").and_then(Value::as_str).ok_or_else(|| bad_answer("tip is missing"))?;
+    tip.parse().map_err(bad_answer)
+}
+
 fn bad_answer(why: impl ToString) -> SagaError {
     SagaError::PeerMisbehaved { breach: Breach::BadAnswer, detail: why.to_string() }
 }
@@ -392,21 +412,27 @@ impl Remote for WebSocketRemote {
     async fn audience(&self) -> Result<String, SagaError> {
         let text = self.get("/api/v1/health").await?.unwrap_or_default();
         let value = Value::parse(&text, Mode::Strict).unwrap_or(Value::Null);
-        let id = value.get("space").and_then(Value::as_str).filter(|id| id.len() == 64);
-        let id = id.ok_or_else(|| SagaError::PeerNoServer(format!("{}/api/v1/health", self.base)))?;
-        let known = self.space.as_deref().unwrap_or_else(|| self.met.get_or_init(|| id.to_owned()));
-        if known != id {
-            let (known, shown) = (known.to_owned(), id.to_owned());
-            return Err(SagaError::PeerChanged { url: self.base.clone(), what: "space", known, shown });
+        let id = told_space(&value).ok_or_else(|| SagaError::PeerNoServer(format!("{}/api/v1/health", self.base)))?;
+        self.expected(id)
+    }
+
+    async fn meet(&self, tjp: &Addr) -> Result<(String, Option<Addr>), SagaError> {
+        // A server that knows the identity tells with its tip which space it is.
+        let path = format!("/api/v1/tips/{}", encode(tjp.as_str()));
+        let (status, text) = self.call(&path, None).await?;
+        if status == 200
+            && let Ok(value) = Value::parse(&text, Mode::Strict)
+            && let Some(id) = told_space(&value)
+        {
+            return Ok((self.expected(id)?, Some(told_tip(&value)?)));
         }
-        Ok(self.met.get_or_init(|| id.to_owned()).clone())
+        // Whatever it said instead: what is wrong there, the longer way tells.
+        Ok((self.audience().await?, self.identity_tip(tjp).await?))
     }
 
     async fn identity_tip(&self, tjp: &Addr) -> Result<Option<Addr>, SagaError> {
         let Some(text) = self.get(&format!("/api/v1/tips/{}", encode(tjp.as_str()))).await? else { return Ok(None) };
-        let value = Value::parse(&text, Mode::Strict).map_err(bad_answer)?;
-        let tip = value.get("tip").and_then(Value::as_str).ok_or_else(|| bad_answer("tip is missing"))?;
-        tip.parse().map(Some).map_err(bad_answer)
+        told_tip(&Value::parse(&text, Mode::Strict).map_err(bad_answer)?).map(Some)
     }
 
     async fn keystone_frames(&self, tip: &Addr) -> Result<Vec<Verified<IbGib>>, SagaError> {

@@ -47,10 +47,11 @@ fn only(names: &[&str]) -> Scope {
     Scope::Only(names.iter().map(|n| tjp(n)).collect())
 }
 
-/// A planner at work, and what it needs.
+/// A planner at work, and what it needs. Our tips are told when they are asked for, after the fingerprint.
 struct Play {
     planner: Planner,
     need: Need,
+    own: Option<SenderAnswer>,
 }
 
 impl Play {
@@ -60,12 +61,17 @@ impl Play {
 
     fn limited(scope: Scope, direction: Direction, limits: &Limits) -> Self {
         let (planner, need) = Planner::new(scope, direction, limits);
-        Self { planner, need }
+        Self { planner, need, own: None }
     }
 
     fn answer(mut self, answer: SenderAnswer) -> Self {
         let Need::Ask(_) = &self.need else { panic!("{:?} is not for our side", self.need) };
         assert!(!self.planner.awaits_peek());
+        if matches!(self.need, Need::Ask(SenderQuery::Fingerprint(_))) {
+            self.own = Some(answer);
+            self.need = self.planner.answer(SenderAnswer::Fingerprint("00".repeat(16))).unwrap();
+            return self;
+        }
         self.need = self.planner.answer(answer).unwrap();
         self
     }
@@ -73,7 +79,10 @@ impl Play {
     fn peeked(mut self, page: Peeked) -> Self {
         assert!(self.planner.awaits_peek(), "{:?}", self.need);
         self.need = self.planner.peeked(page).unwrap();
-        self
+        match self.own.take_if(|_| matches!(self.need, Need::Ask(SenderQuery::Tips(_)))) {
+            Some(own) => self.answer(own),
+            None => self,
+        }
     }
 
     fn compared(self, ancestries: &[Option<Ancestry>]) -> Self {

@@ -155,6 +155,7 @@ impl World {
                 SenderAnswer::SignTurn(Some(self.sign(VERB_SYNC, target.as_str(), Vec::new())))
             }
             // A toy's timelines lead nowhere.
+            SenderQuery::Fingerprint(_) => SenderAnswer::Fingerprint(Fingerprint::of(&self.tips).whole),
             SenderQuery::Tips(Scope::All | Scope::Under(_)) => SenderAnswer::Tips(OwnTips {
                 tips: self.tips.iter().map(|(tjp, tip)| (tjp.clone(), Some(tip.clone()))).collect(),
                 constants: Vec::new(),

@@ -2,7 +2,7 @@
 
 use super::{load, stuck};
 use crate::guard::{Guard, Moved};
-use crate::leads::Leads;
+use crate::leads::{Leads, Whole};
 use crate::session::SessionSigner;
 use crate::view::{Publishable, View, commit_error, space_error};
 use async_trait::async_trait;
@@ -33,6 +33,8 @@ pub(crate) struct SenderDesk {
     /// Asked before anything that came is published.
     pub(crate) guard: Option<Arc<dyn Guard>>,
     pub(crate) leads: Leads,
+    /// What was found for the fingerprint of this root, until the tips are asked for.
+    pub(crate) found: Option<(Option<Addr>, Whole)>,
 }
 
 impl SenderDesk {
@@ -56,6 +58,12 @@ impl SenderDesk {
                     }
                     Err(error) => Err(error),
                 }
+            }
+            SenderQuery::Fingerprint(root) => {
+                let found = self.leads.whole(&*self.space, root.as_ref()).await.map_err(space_error)?;
+                let whole = found.whole.clone();
+                (self.mends, self.found) = (false, Some((root, found)));
+                Ok(SenderAnswer::Fingerprint(whole))
             }
             SenderQuery::Tips(scope) => self.tips(scope).await.map(SenderAnswer::Tips),
             SenderQuery::Compare(pairs) => self.compare(pairs).await.map(SenderAnswer::Compare),
@@ -97,7 +105,7 @@ impl SenderDesk {
 
     async fn tips(&mut self, scope: Scope) -> Result<OwnTips, SagaError> {
         self.mends = scope == Scope::Damaged;
-        let all = self.space.tips(Some(Kind::Living)).await.map_err(space_error)?;
+        let found = self.found.take();
         let addrs = match scope {
             Scope::Only(addrs) => addrs,
             Scope::Damaged => {
@@ -106,12 +114,22 @@ impl SenderDesk {
                 return Ok(OwnTips { tips: Vec::new(), constants, empty: false });
             }
             Scope::All | Scope::Under(_) => {
-                let empty = all.is_empty() && self.space.staged_addrs(OWNER).await.map_err(space_error)?.is_empty();
-                let tips = self.leads.select(&*self.space, all, scope.root()).await.map_err(space_error)?;
+                let (tips, empty) = match found {
+                    Some((root, Whole { tips: Some(tips), empty, .. })) if root.as_ref() == scope.root() => {
+                        (tips, empty)
+                    }
+                    _ => {
+                        let all = self.space.tips(Some(Kind::Living)).await.map_err(space_error)?;
+                        let empty = all.is_empty();
+                        (self.leads.select(&*self.space, all, scope.root()).await.map_err(space_error)?, empty)
+                    }
+                };
+                let empty = empty && self.space.staged_addrs(OWNER).await.map_err(space_error)?.is_empty();
                 let tips = tips.into_iter().map(|t| (t.tjp, Some(t.addr))).collect();
                 return Ok(OwnTips { tips, constants: Vec::new(), empty });
             }
         };
+        let all = self.space.tips(Some(Kind::Living)).await.map_err(space_error)?;
         let by_tjp: HashMap<Addr, Addr> = all.into_iter().map(|t| (t.tjp, t.addr)).collect();
         let (mut starts, mut tips, mut constants) = (Vec::new(), Vec::new(), Vec::new());
         let nodes = self.space.get(&addrs).await.map_err(space_error)?;

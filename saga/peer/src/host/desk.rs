@@ -146,23 +146,21 @@ impl ReceiverDesk {
         }
         let mut out = Peeked::default();
         match peek {
-            Peek::Equal(_, ref root) | Peek::Buckets(_, ref root) => {
+            Peek::Equal(theirs, root) => {
+                let ours = self.host.leads.whole(&**space, root.as_ref()).await.map_err(space_error)?;
+                (out.equal, out.empty) = (ours.whole == theirs, ours.empty);
+            }
+            Peek::Buckets(theirs, root) => {
                 let tips = space.tips(Some(Kind::Living)).await.map_err(space_error)?;
                 out.empty = tips.is_empty();
                 let tips = self.host.leads.select(&**space, tips, root.as_ref()).await.map_err(space_error)?;
                 let ours = Fingerprint::of(tips.iter().map(|t| (&t.tjp, &t.addr)));
-                match peek {
-                    Peek::Equal(theirs, _) => out.equal = ours.whole == theirs,
-                    Peek::Buckets(theirs, _) => {
-                        out.has = ours.buckets.iter().zip(&theirs).map(|(a, b)| a != b).collect();
-                        out.tips = tips
-                            .into_iter()
-                            .filter(|t| out.has[ibgib_saga::fingerprint::bucket(&t.tjp)])
-                            .map(|t| (t.tjp, Some(t.addr)))
-                            .collect();
-                    }
-                    _ => {}
-                }
+                out.has = ours.buckets.iter().zip(&theirs).map(|(a, b)| a != b).collect();
+                out.tips = tips
+                    .into_iter()
+                    .filter(|t| out.has[ibgib_saga::fingerprint::bucket(&t.tjp)])
+                    .map(|t| (t.tjp, Some(t.addr)))
+                    .collect();
             }
             Peek::Tips(addrs) => {
                 out.empty = space.tips(Some(Kind::Living)).await.map_err(space_error)?.is_empty();
