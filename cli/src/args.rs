@@ -1,8 +1,11 @@
 //! What can be said on the command line.
 
+mod vault;
+
 use crate::doors::DoorArgs;
 use clap::{Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
+pub(crate) use vault::{Account, VaultAction, VaultCommand};
 
 /// Keeps folders and documents in step between machines, with full history and without losing an edit.
 #[derive(Debug, Parser)]
@@ -108,6 +111,8 @@ pub(crate) enum Command {
     Import(Import),
     /// Run a space server
     Serve(Serve),
+    /// An encrypted document (passwords, settings) that is in step on all of your devices
+    Vault(VaultCommand),
     /// Show everything once: a server, two devices, edits on both, and the proof that all is equal
     Demo(Demo),
     /// Settings

@@ -113,6 +113,20 @@ codes! {
     Listen = "listen", Failed, "the address cannot be listened on";
     Signals = "signals", Failed, "the system gives no signals";
     Runtime = "runtime", Failed, "the system gives no threads";
+    Registered = "registered", Failed, "the vault's server has the account already";
+    NoVault = "no_vault", NotFound, "the device has no vault yet, or none answers there";
+    NoKey = "no_key", NotFound, "the vault has no such key";
+    UnknownAccount = "unknown_account", NotFound, "the vault's server has no account for the address";
+    WrongPassword = "wrong_password", Identity, "the root password is another";
+    NotVerified = "not_verified", Identity, "the link that was sent to the account's address was not opened yet";
+    TokenInvalid = "token_invalid", Identity, "the vault's server takes the device's token no more; log in again";
+    VaultRefused = "vault_refused", Failed, "the vault's server refuses";
+    OutOfDate = "out_of_date", Failed, "the vault's server has something newer: pull first; nothing was done";
+    UnpushedChanges = "unpushed_changes", Failed, "what was changed in the vault here is not at the server; nothing was done";
+    ConflictsOpen = "conflicts_open", Failed, "keys of the vault are in conflict: set or unset them; nothing was done";
+    BadHmac = "bad_hmac", Integrity, "the vault's document was not written by a device with this password";
+    Rollback = "rollback", Integrity, "the vault's server shows an older document than this device has seen";
+    DamagedVault = "damaged_vault", Integrity, "the vault's document, or what the device keeps of it, is damaged";
     Demo = "demo", Failed, "a step of the demo failed";
 }
 

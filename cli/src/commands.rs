@@ -19,6 +19,7 @@ mod setup;
 mod sync;
 mod syncing;
 mod undo;
+mod vault;
 mod watch;
 
 use crate::args::{self, Args, Command, IdentityAction, IgnoreAction, KeystoneAction};
@@ -97,6 +98,7 @@ pub(crate) async fn run(args: &Args, out: &Output) -> Result<Exit, CliError> {
         Command::Export(export) => bundle::export(args, out, export).await,
         Command::Import(import) => bundle::import(args, out, import).await,
         Command::Serve(serve) => serve::serve(args, out, serve).await,
+        Command::Vault(vault) => vault::run(args, out, vault).await,
         Command::Demo(demo) => demo::demo(args, out, demo).await,
         Command::Help(help) => help::help(out, help),
         Command::Completions { shell } => help::completions(out, *shell),

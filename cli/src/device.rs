@@ -54,6 +54,10 @@ impl Layout {
     pub(crate) fn cloning(&self) -> PathBuf {
         self.0.join("cloning")
     }
+    /// What the device keeps of a vault.
+    pub(crate) fn vault(&self) -> PathBuf {
+        self.0.join("vault")
+    }
     /// Locked for as long as a `sync --watch` runs.
     pub(crate) fn watch(&self) -> PathBuf {
         self.0.join("watch")

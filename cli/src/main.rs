@@ -20,6 +20,7 @@ mod remote;
 mod report;
 mod screen;
 mod secret;
+mod vault;
 
 use args::{Args, Command};
 use clap::Parser;

@@ -72,6 +72,17 @@ pub struct Opened {
     pub document: Value,
 }
 
+/// A member of the document that differs from what this device last shared with the server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// As in [`Conflict::key`].
+    key: String,
+    /// What both had, with its time stamp; none where it was not there.
+    base: Option<Value>,
+    /// What this device made of it.
+    mine: Option<Value>,
+}
+
 /// What a device keeps of a vault.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Device {
@@ -111,6 +122,47 @@ impl Device {
     /// Whether something here is not on the server.
     pub fn is_changed(&self) -> bool {
         self.mine != self.base
+    }
+
+    /// What of this device's document is not on the server.
+    pub fn changes(&self) -> Vec<Change> {
+        let keys = |document: &Value| -> Vec<String> {
+            let preferences = document.get(PREFERENCES).and_then(Value::as_object);
+            preferences.into_iter().flat_map(|p| p.keys().cloned()).collect()
+        };
+        let members = names(&[&self.base, &self.mine]).filter(|name| name != PREFERENCES);
+        let all = members.map(|name| format!("/{name}")).chain(keys(&self.base)).chain(keys(&self.mine));
+        let all: std::collections::BTreeSet<String> = all.collect();
+        let change = |key: String| {
+            let (base, mine) = (entry(&self.base, &key).cloned(), entry(&self.mine, &key).cloned());
+            (base != mine).then_some(Change { key, base, mine })
+        };
+        all.into_iter().filter_map(change).collect()
+    }
+
+    /// A device that had seen `sequence` and made these changes since, when all that is left of its document are they:
+    /// what did not change is taken from what the server has. [`Device::pull`] of that merges as ever.
+    pub fn with_changes(sequence: u64, theirs: &Value, changes: &[Change], conflicts: Vec<Conflict>) -> Self {
+        let with = |of: fn(&Change) -> &Option<Value>| {
+            let mut document = theirs.clone();
+            changes.iter().for_each(|change| put_entry(&mut document, &change.key, of(change).clone()));
+            document
+        };
+        let (base, mine) = (with(|change| &change.base), with(|change| &change.mine));
+        Self { sequence, encrypted: String::new(), base, mine, conflicts }
+    }
+
+    /// Takes another document in the place of this device's.
+    ///
+    /// # Errors
+    /// [`DeviceError::NotAVault`].
+    pub fn replace(&mut self, document: Value) -> Result<(), DeviceError> {
+        if !document.get(PREFERENCES).is_some_and(Value::is_object) {
+            return Err(DeviceError::NotAVault);
+        }
+        self.mine = document;
+        self.conflicts.clear();
+        Ok(())
     }
 
     /// A key's value here; `None` where there is none.
@@ -202,6 +254,27 @@ fn preferences_of(document: &mut Value) -> &mut Map<String, Value> {
 
 fn preference<'a>(document: &'a Value, key: &str) -> Option<&'a Value> {
     document.get(PREFERENCES)?.get(key)?.get("value")
+}
+
+/// What a key names, a preference with its time stamp.
+fn entry<'a>(document: &'a Value, key: &str) -> Option<&'a Value> {
+    match key.strip_prefix('/') {
+        Some(name) if name != PREFERENCES => document.get(name),
+        _ => document.get(PREFERENCES)?.get(key),
+    }
+}
+
+fn put_entry(document: &mut Value, key: &str, value: Option<Value>) {
+    let (place, key) = match key.strip_prefix('/') {
+        Some(name) if name != PREFERENCES && document.is_object() => {
+            (document.as_object_mut().expect("it is one"), name)
+        }
+        _ => (preferences_of(document), key),
+    };
+    match value {
+        Some(value) => drop(place.insert(key.to_owned(), value)),
+        None => drop(place.remove(key)),
+    }
 }
 
 /// What a conflict's key names.
@@ -342,6 +415,30 @@ mod tests {
         server.push(&mut one).unwrap();
         assert_eq!(server.pull(&mut two).conflicts, []);
         assert_eq!(two.document()["preferences"]["animal"]["ts"], 9);
+    }
+
+    #[test]
+    fn changes_alone_merge_as_the_document_would() {
+        let (mut server, mut one, mut two) = two();
+        two.set("mine", Some("new".into()), 3);
+        two.set("animal", None, 3);
+        set(&mut one, "car", "Audi");
+        server.push(&mut one).unwrap();
+        let theirs = server.0.clone().unwrap();
+        let mut left = Device::with_changes(two.sequence(), &theirs.document, &two.changes(), Vec::new());
+        assert_eq!(server.pull(&mut left), server.pull(&mut two));
+        assert_eq!(left, two);
+        assert_eq!((left.value("mine"), left.value("animal")), (Some(&"new".into()), None));
+        // Also where both sides changed the same.
+        set(&mut one, "mine", "other");
+        one.set("animal", Some("cat".into()), 4);
+        server.0.as_mut().unwrap().document = one.document().clone();
+        server.0.as_mut().unwrap().sequence += 1;
+        let theirs = server.0.clone().unwrap();
+        let mut left = Device::with_changes(two.sequence(), &theirs.document, &two.changes(), Vec::new());
+        let pulled = server.pull(&mut left);
+        assert_eq!(pulled.conflicts.iter().map(|c| c.key.as_str()).collect::<Vec<_>>(), ["animal", "mine"]);
+        assert_eq!(pulled, server.pull(&mut two));
     }
 
     #[test]

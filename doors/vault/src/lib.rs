@@ -9,6 +9,7 @@
 //! * [`blob`]: the encrypted document;
 //! * [`account`]: the server's rules, as rows and functions over them;
 //! * [`device`]: what a device keeps, and merging by key;
+//! * [`client`]: a device's questions to a server;
 //! * [`Vault`]: the server, a [`Door`](ibgib_server::Door) that keeps those rows in a host's space.
 //!
 //! The rules open no connection, read no clock and draw no randomness: whoever calls them does.
@@ -28,6 +29,7 @@
 pub mod account;
 mod attempts;
 pub mod blob;
+pub mod client;
 pub mod derive;
 pub mod device;
 mod door;

@@ -257,8 +257,12 @@ impl WebSocketRemote {
         }
     }
 
-    /// Gets what is at `path`, or posts `body` there.
-    async fn call(&self, path: &str, body: Option<String>) -> Result<(u16, String), SagaError> {
+    /// Gets what is at `path`, or posts `body` there; answers the status and the text. What a refusal means is the
+    /// caller's to know, who may speak another protocol to the server.
+    ///
+    /// # Errors
+    /// The server is not reachable or not the one that is known, or its answer is too long.
+    pub async fn call(&self, path: &str, body: Option<String>) -> Result<(u16, String), SagaError> {
         let answer = self.http.call(&format!("{}{path}", self.base), body, ANSWER_BYTES_MAX).await;
         let (status, body) = answer.map_err(|error| self.failed(error, "answer_bytes_max", ANSWER_BYTES_MAX))?;
         let text = String::from_utf8(body).map_err(|_| SagaError::PeerMisbehaved {

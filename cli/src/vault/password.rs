@@ -1,0 +1,77 @@
+//! The root password: from a file, from stdin, or from whoever sits at the terminal. It is never stored.
+
+use crate::error::CliError;
+use crate::output::Output;
+use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, IsTerminal, Write};
+use std::path::Path;
+use zeroize::Zeroizing;
+
+/// A password is a line, not a file.
+const BYTES_MAX: u64 = 64 * 1024;
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Prompt {
+    /// The password that is in force.
+    Present,
+    /// The first one of an account: asked for twice.
+    First,
+    /// One that is to take its place: asked for twice.
+    New,
+}
+
+/// Reads a password. Two that come from stdin are its lines, in order.
+pub(crate) fn read(out: &Output, file: Option<&Path>, prompt: Prompt) -> Result<Zeroizing<String>, CliError> {
+    let password = match file {
+        Some(file) if file == Path::new("-") => line(io::stdin().lock(), file)?,
+        Some(file) => line(BufReader::new(File::open(file).map_err(|e| CliError::io(file, &e))?), file)?,
+        None => ask(out, prompt)?,
+    };
+    if password.is_empty() { Err(CliError::usage("the password is empty")) } else { Ok(password) }
+}
+
+fn line(source: impl BufRead, name: &Path) -> Result<Zeroizing<String>, CliError> {
+    let mut text = Zeroizing::new(String::new());
+    source.take(BYTES_MAX).read_line(&mut text).map_err(|e| CliError::io(name, &e))?;
+    let kept = text.trim_end_matches(['\r', '\n']).len();
+    text.truncate(kept);
+    Ok(text)
+}
+
+fn ask(out: &Output, prompt: Prompt) -> Result<Zeroizing<String>, CliError> {
+    let option = match prompt {
+        Prompt::Present | Prompt::First => "--password-file",
+        Prompt::New => "--new-password-file",
+    };
+    let terminal = File::options().read(true).write(true).open("/dev/tty").ok().filter(|_| io::stdin().is_terminal());
+    let Some(terminal) = terminal else {
+        return Err(CliError::usage("the root password is needed, and nobody can be asked for it")
+            .hint(format!("give it with {option} FILE, or {option} - and a line on stdin")));
+    };
+    match prompt {
+        Prompt::Present => ask_once(out, &terminal, "Password: "),
+        Prompt::First | Prompt::New => {
+            let first = ask_once(out, &terminal, "New password: ")?;
+            let second = ask_once(out, &terminal, "The same again: ")?;
+            if *first == *second { Ok(first) } else { Err(CliError::usage("the two are not the same")) }
+        }
+    }
+}
+
+/// Asks without showing what is typed.
+fn ask_once(out: &Output, terminal: &File, question: &str) -> Result<Zeroizing<String>, CliError> {
+    let failed = |e: io::Error| CliError::io(Path::new("/dev/tty"), &e);
+    let shown = tcgetattr(terminal).map_err(|e| failed(e.into()))?;
+    let mut hidden = shown.clone();
+    hidden.local_modes.remove(LocalModes::ECHO);
+    out.ask(question);
+    tcsetattr(terminal, OptionalActions::Flush, &hidden).map_err(|e| failed(e.into()))?;
+    let read = line(BufReader::new(terminal), Path::new("/dev/tty"));
+    let back = tcsetattr(terminal, OptionalActions::Now, &shown);
+    // The line break that was typed was not shown either.
+    let _ = writeln!(io::stderr());
+    back.map_err(|e| failed(e.into()))?;
+    read
+}

@@ -1,0 +1,164 @@
+//! `ibgib vault`: two devices with one vault, from its registration to a changed password.
+
+mod common;
+
+use common::{Done, Server, World, text};
+use ibgib::Value;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+struct Devices {
+    world: World,
+    url: String,
+}
+
+impl Devices {
+    fn run(&self, device: &str, password: &str, args: &[&str]) -> Done {
+        let all = [&["-C", device, "--json", "vault", "--password-file", password][..], args];
+        self.world.run(&all.concat())
+    }
+
+    fn at(&self, device: &str, password: &str, action: &str) -> Done {
+        self.run(device, password, &["--vault-url", &self.url, "--email", "joe@example.com", action])
+    }
+
+    fn set(&self, device: &str, key: &str, value: &str) {
+        self.run(device, "one", &["set", key, value]).ok();
+    }
+
+    fn get(&self, device: &str, password: &str, key: &str) -> String {
+        self.run(device, password, &["get", key]).ok().stdout.trim().to_owned()
+    }
+
+    fn pushed(&self, device: &str, password: &str) -> String {
+        self.run(device, password, &["push"]).ok().stdout.trim().to_owned()
+    }
+}
+
+#[test]
+fn two_devices_keep_one_vault_in_step() {
+    let world = World::new();
+    let args = [
+        "serve",
+        "--space",
+        "server",
+        "--policy",
+        "open",
+        "--listen",
+        "127.0.0.1:0",
+        "--door",
+        "vault",
+        "--vault-admit",
+        "all",
+    ];
+    let server = Server::start(&world, &args);
+    let devices = Devices { url: server.url.clone(), world };
+    let world = &devices.world;
+    for (name, password) in [("one", "123abc2\n"), ("two", "eggsandwich\n"), ("wrong", "456\n")] {
+        world.write(name, password);
+    }
+    for device in ["alice", "bob"] {
+        world.write(&format!("{device}/notes.txt"), "one\n");
+        world.run(&["init", device]).ok();
+    }
+    devices.run("alice", "one", &["status"]).fails(5, "no_vault");
+    devices.at("bob", "one", "login").fails(5, "unknown_account");
+
+    // Register, and a second device.
+    let told = devices.at("alice", "one", "register").ok().json();
+    assert_eq!(told.get("verified"), Some(&Value::from(true)));
+    devices.run("alice", "one", &["set", "animal", "cow"]).fails(2, "usage");
+    devices.set("alice", "animal", "\"cow\"");
+    assert_eq!(devices.pushed("alice", "one"), r#"{"sequence":1}"#);
+    devices.at("bob", "one", "register").fails(1, "registered");
+    devices.at("bob", "one", "login").ok();
+    let pulled = |device: &str, password: &str| devices.run(device, password, &["pull"]).ok().stdout.trim().to_owned();
+    assert_eq!(pulled("bob", "one"), r#"{"sequence":1,"merged":false,"conflicts":[]}"#);
+    assert_eq!(devices.get("bob", "one", "animal"), "\"cow\"");
+    devices.run("bob", "wrong", &["get", "animal"]).fails(7, "wrong_password");
+    devices.run("bob", "wrong", &["pull"]).fails(7, "wrong_password");
+    devices.run("bob", "one", &["get", "car"]).fails(5, "no_key");
+
+    // Changes of different keys merge.
+    devices.set("alice", "car", "\"Audi\"");
+    assert_eq!(devices.pushed("alice", "one"), r#"{"sequence":2}"#);
+    devices.set("bob", "animal", "\"horse\"");
+    devices.run("bob", "one", &["push"]).fails(1, "out_of_date");
+    assert_eq!(pulled("bob", "one"), r#"{"sequence":2,"merged":true,"conflicts":[]}"#);
+    assert_eq!(devices.pushed("bob", "one"), r#"{"sequence":3}"#);
+    assert_eq!(pulled("alice", "one"), r#"{"sequence":3,"merged":false,"conflicts":[]}"#);
+    assert_eq!(
+        (devices.get("alice", "one", "animal"), devices.get("bob", "one", "car")),
+        ("\"horse\"".into(), "\"Audi\"".into())
+    );
+
+    // A key that both changed waits for a decision.
+    devices.set("alice", "animal", "\"beaver\"");
+    devices.pushed("alice", "one");
+    devices.run("bob", "one", &["unset", "animal"]).ok();
+    let conflict =
+        r#"{"sequence":4,"merged":true,"conflicts":[{"key":"animal","base":"horse","mine":null,"theirs":"beaver"}]}"#;
+    assert_eq!(devices.run("bob", "one", &["pull"]).expect(3).stdout.trim(), conflict);
+    devices.run("bob", "one", &["get", "animal"]).fails(5, "no_key");
+    devices.run("bob", "one", &["push"]).fails(1, "conflicts_open");
+    devices.run("bob", "one", &["passwd", "--new-password-file", "two"]).fails(1, "conflicts_open");
+    devices.set("bob", "animal", "\"leemur\"");
+    devices.run("bob", "one", &["passwd", "--new-password-file", "two"]).fails(1, "unpushed_changes");
+    assert_eq!(devices.pushed("bob", "one"), r#"{"sequence":5}"#);
+    pulled("alice", "one");
+
+    // What is kept tells nothing.
+    for (device, value) in [("alice", "leemur"), ("bob", "Audi")] {
+        let kept = world.read(&format!("{device}/.ibgib/vault"));
+        assert!(!kept.contains(value) && !kept.contains("123abc2"));
+    }
+
+    // A changed password ends every device's access; what was not pushed elsewhere goes on after logging in again.
+    devices.set("bob", "car", "\"Toyota\"");
+    let changed = devices.run("alice", "one", &["passwd", "--new-password-file", "two"]).ok();
+    assert_eq!(changed.stdout.trim(), r#"{"sequence":6}"#);
+    devices.run("alice", "two", &["pull"]).fails(7, "token_invalid");
+    devices.run("bob", "one", &["push"]).fails(7, "token_invalid");
+    devices.run("bob", "one", &["login"]).fails(7, "wrong_password");
+    devices.run("bob", "two", &["login"]).ok();
+    devices.run("bob", "two", &["get", "car"]).fails(1, "out_of_date");
+    assert_eq!(pulled("bob", "two"), r#"{"sequence":6,"merged":false,"conflicts":[]}"#);
+    assert_eq!(
+        (devices.get("bob", "two", "car"), devices.get("bob", "two", "animal")),
+        ("\"Toyota\"".into(), "\"leemur\"".into())
+    );
+
+    // Notices: what comes while it listens, and what the document is as a whole.
+    devices.run("alice", "two", &["login"]).ok();
+    let mut watch = world.command(&["-C", "alice", "--json", "vault", "watch", "--pull", "--password-file", "two"]);
+    let mut watch = watch.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!(devices.pushed("bob", "two"), r#"{"sequence":7}"#);
+    assert_eq!(lines.next().unwrap(), r#"{"sequence":7}"#);
+    assert_eq!(lines.next().unwrap(), r#"{"sequence":7,"merged":false,"conflicts":[]}"#);
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    let blob = devices.run("alice", "two", &["blob"]).ok().stdout;
+    world.write("blob", &blob);
+    let document = devices.run("alice", "two", &["blob", "--open", "blob"]).ok().json();
+    let preference = |key: &str| text(document.get("preferences").unwrap().get(key).unwrap(), "value").to_owned();
+    assert_eq!((preference("car"), preference("animal")), ("Toyota".into(), "leemur".into()));
+    assert_eq!(server.stop(), Some(0));
+    devices.run("alice", "two", &["pull"]).fails(8, "unreachable");
+}
+
+#[test]
+fn a_document_opens_without_an_account() {
+    let world = World::new();
+    let blobs = include_str!("../../doors/vault/tests/blobs.json");
+    let blobs = Value::parse(blobs, ibgib::Mode::Strict).unwrap();
+    world.write("password", "123abc2");
+    let open = |blob: &str| {
+        world.write("blob", blob);
+        world.run(&["vault", "blob", "--open", "blob", "--password-file", "password", "--json"])
+    };
+    let wallet = open(text(&blobs, "7")).ok().json();
+    assert_eq!(text(wallet.get("preferences").unwrap().get("car").unwrap(), "value"), "Toyota");
+    open(text(&blobs, "8")).fails(7, "wrong_password");
+    open("AAAA").fails(4, "damaged_vault");
+}
