@@ -7,7 +7,7 @@ use crate::proxy::Proxy;
 use crate::workload::{Revision, Shape};
 use ibgib::transform::{self, ForkOpts, Moment, TjpOpts, linked};
 use ibgib::{IbGib, Map, Mode, Value, Verified};
-use ibgib_spaces::{DurableSpace, settle::admit};
+use ibgib_spaces::{durable, settle::admit};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -35,16 +35,16 @@ impl Engine {
 
     /// Puts nodes into a device's store, as an embedding program would.
     fn put(&self, device: &Path, nodes: impl Iterator<Item = Res<Vec<Verified<IbGib>>>>) -> Res<()> {
-        let space = DurableSpace::open(&device.join(".ibgib/space"))?;
+        let space = durable::open(&device.join(".ibgib/space"))?;
         let mut batch = Vec::new();
         for document in nodes {
             batch.extend(document?);
             if batch.len() >= BATCH {
-                self.runtime.block_on(admit(&space, &batch))?;
+                self.runtime.block_on(admit(&*space, &batch))?;
                 batch.clear();
             }
         }
-        self.runtime.block_on(admit(&space, &batch))?;
+        self.runtime.block_on(admit(&*space, &batch))?;
         Ok(())
     }
 

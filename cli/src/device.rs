@@ -12,7 +12,7 @@ use ibgib_folder::{EntryPath, Folder, FolderError, FolderOpts};
 use ibgib_keystone::Secret;
 use ibgib_peer::SecretSource;
 use ibgib_peer::entropy::{now_ms, random};
-use ibgib_spaces::{Commit, DurableSpace, Space};
+use ibgib_spaces::{Commit, Space, durable};
 use rustix::fs::Access;
 use std::fs::{self, File, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
@@ -164,7 +164,7 @@ impl Device {
         match File::open(layout.lock()) {
             // Nobody can work on it from here: there is nothing to be locked out of.
             Ok(_) if rustix::fs::access(layout.lock(), Access::WRITE_OK).is_err() => {
-                let space = DurableSpace::open_read_only(&layout.space())?;
+                let space = durable::open_read_only(&layout.space())?;
                 Self::of(root, None, space)
             }
             _ => Self::at(root),
@@ -183,16 +183,16 @@ impl Device {
     }
 
     fn with(root: PathBuf, lock: File) -> Result<Self, CliError> {
-        let space = DurableSpace::open(&Layout(root.join(DIR)).space())?;
+        let space = durable::open(&Layout(root.join(DIR)).space())?;
         Self::of(root, Some(lock), space)
     }
 
-    fn of(root: PathBuf, lock: Option<File>, space: DurableSpace) -> Result<Self, CliError> {
+    fn of(root: PathBuf, lock: Option<File>, space: Arc<dyn Space>) -> Result<Self, CliError> {
         let layout = Layout(root.join(DIR));
         let config = ConfigFile::read(&layout.config())?;
         let user = config::user_path().map(|p| ConfigFile::read(&p)).transpose()?;
         tracing::debug!(root = %root.display(), "opened the device");
-        Ok(Self { root, layout, space: Arc::new(space), config, user, _lock: lock })
+        Ok(Self { root, layout, space, config, user, _lock: lock })
     }
 
     /// The server that the device syncs with.
@@ -331,7 +331,7 @@ pub(crate) enum Store {
 impl Store {
     pub(crate) fn open(args: &Args) -> Result<Self, CliError> {
         match &args.space {
-            Some(dir) => Ok(Self::Bare(Arc::new(DurableSpace::open(dir)?))),
+            Some(dir) => Ok(Self::Bare(durable::open(dir)?)),
             None => Ok(Self::Device(Box::new(Device::open(args)?))),
         }
     }

@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::{Done, NODES, Random, Server, World, damage, files, number, text, times};
+use common::{Done, LOG, Random, Server, World, damage, files, number, text, times};
+use ibgib_spaces::durable;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -219,7 +220,7 @@ fn a_damaged_store_is_told_and_never_believed() {
     let world = World::new();
     let server = world.with_alice();
     assert_eq!(server.stop(), Some(0));
-    let store = world.path("alice/.ibgib/space/space.redb");
+    let store = world.path("alice/.ibgib/space").join(LOG);
     let whole = fs::read(&store).unwrap();
     for cut in [0, 100, whole.len() / 2] {
         fs::write(&store, &whole[..cut]).unwrap();
@@ -257,12 +258,8 @@ fn a_lost_node_and_a_changed_one_are_named() {
     let [tip, middle] = [0, 1].map(|i| text(&log[i], "addr").to_owned());
     copy(&world.path("alice"), &world.path("lost"));
     copy(&world.path("alice"), &world.path("changed"));
-    damage(&world.path("lost/.ibgib/space/space.redb"), &middle, |_| None);
-    damage(&world.path("changed/.ibgib/space/space.redb"), &middle, |mut bytes| {
-        let at = bytes.windows(3).position(|w| w == b"two").unwrap();
-        bytes[at] = b'T';
-        Some(bytes)
-    });
+    damage(&world.path("lost/.ibgib/space"), &middle, |_| None);
+    damage(&world.path("changed/.ibgib/space"), &middle, other_word);
 
     let graph = world.run(&["-C", "lost", "graph", &tip]).fails(4, "missing");
     let why = text(&graph.error(), "message").to_owned();
@@ -288,22 +285,23 @@ fn a_lost_node_and_a_changed_one_are_named() {
     assert_eq!(server.stop(), Some(0));
     for (space, code) in [("server-lost", "missing"), ("server-changed", "corrupt")] {
         copy(&world.path("server"), &world.path(space));
-        damage(&world.path(space).join("space.redb"), &middle, |mut bytes| {
-            let at = bytes.windows(3).position(|w| w == b"two").unwrap();
-            bytes[at] = b'T';
-            (code == "corrupt").then_some(bytes)
-        });
+        damage(&world.path(space), &middle, |text| other_word(text).filter(|_| code == "corrupt"));
         let server = world.serve(space);
         world.run(&["clone", &server.url, &format!("from {space}")]).fails(4, code);
         assert_eq!(server.stop(), Some(0));
     }
 }
 
-/// Turns one byte of a node's text into another one.
-fn flip(mut bytes: Vec<u8>) -> Option<Vec<u8>> {
-    let at = bytes.len() - 3;
-    bytes[at] ^= 0x01;
-    Some(bytes)
+/// Another word in the place of one.
+fn other_word(text: String) -> Option<String> {
+    assert!(text.contains("two"));
+    Some(text.replacen("two", "Two", 1))
+}
+
+/// Turns one character of a node's text into another one.
+fn flip(mut text: String) -> Option<String> {
+    let rest = text.split_off(text.len() - 3);
+    Some(text + &String::from(char::from(rest.as_bytes()[0] ^ 0x01)) + &rest[1..])
 }
 
 #[test]
@@ -315,22 +313,19 @@ fn damaged_nodes_are_replaced_by_good_ones() {
         world.run(&["-C", "alice", "sync"]).ok();
     }
     world.run(&["-C", "alice", "export", "good.bundle"]).ok();
-    let store = world.path("alice/.ibgib/space/space.redb");
-    let whole = fs::read(&store).unwrap();
+    let store = world.path("alice/.ibgib/space");
+    copy(&store, &world.path("whole"));
     let spoil = || {
-        use redb::{ReadableDatabase as _, ReadableTable as _};
-        fs::write(&store, &whole).unwrap();
-        let db = redb::Database::open(&store).unwrap();
-        let mut addrs: Vec<String> = Vec::new();
-        for entry in db.begin_read().unwrap().open_table(NODES).unwrap().iter().unwrap() {
-            let value = entry.unwrap().1.value().to_vec();
-            let len = u32::from_le_bytes(value[..4].try_into().unwrap()) as usize;
-            addrs.push(String::from_utf8(value[4..4 + len].to_vec()).unwrap());
-        }
-        drop(db);
+        fs::remove_dir_all(&store).unwrap();
+        copy(&world.path("whole"), &store);
+        let space = durable::open(&store).unwrap();
+        let scanned = tokio::runtime::Runtime::new().unwrap().block_on(space.scan(None, usize::MAX)).unwrap();
+        drop(space);
         // Every node: files, their history, the identity's own frames, transcripts.
-        addrs.iter().for_each(|addr| damage(&store, addr, flip));
-        addrs.len() as f64
+        for entry in &scanned {
+            damage(&store, entry.node.as_ref().unwrap().addr().as_str(), flip);
+        }
+        scanned.len() as f64
     };
     let repaired = |done: &ibgib::Value| done.get("repaired").unwrap().as_f64().unwrap();
 
@@ -408,7 +403,8 @@ fn missing_permission_is_a_failure_of_its_own_and_nothing_is_half_made() {
     world.run(&["-C", "a", "snapshot"]).ok();
     // Somebody else's device: its secret is nobody's to read, its store nobody's to write.
     mode(&world.path("a/.ibgib/space"), 0o555);
-    mode(&world.path("a/.ibgib/space/space.redb"), 0o444);
+    mode(&world.path("a/.ibgib/space/log"), 0o555);
+    mode(&world.path("a/.ibgib/space").join(LOG), 0o444);
     mode(&world.path("a/.ibgib/lock"), 0o444);
     for args in [&["-C", "a", "status"][..], &["-C", "a", "snapshot"], &["--space", "a/.ibgib/space", "tips"]] {
         as_nobody(&world, args).fails(1, "permission");
@@ -416,7 +412,8 @@ fn missing_permission_is_a_failure_of_its_own_and_nothing_is_half_made() {
     as_nobody(&world, &["-C", "a", "export", "x.bundle"]).fails(1, "permission");
     assert!(!world.path("x.bundle").exists());
     mode(&world.path("a/.ibgib/space"), 0o755);
-    mode(&world.path("a/.ibgib/space/space.redb"), 0o644);
+    mode(&world.path("a/.ibgib/space/log"), 0o755);
+    mode(&world.path("a/.ibgib/space").join(LOG), 0o644);
     mode(&world.path("a/.ibgib/lock"), 0o644);
     world.fsck(&["-C", "a"]);
     let secret = fs::metadata(world.path("a/.ibgib/secret")).unwrap();
@@ -543,7 +540,7 @@ fn a_full_disk_loses_nothing_and_goes_on_when_there_is_room() {
     world.write("small/a/notes.txt", "one\n");
     world.run(&["-C", "small/a", "snapshot"]).ok();
     let mut random = Random::new();
-    let noise: String = (0..3_000_000).map(|_| char::from(b'a' + random.below(26) as u8)).collect();
+    let noise: String = (0..5_000_000).map(|_| char::from(b'a' + random.below(26) as u8)).collect();
     world.write("small/a/big.txt", &noise);
     world.run(&["-C", "small/a", "snapshot"]).fails(1, "disk_full");
     world.fsck(&["-C", "small/a"]);
@@ -563,7 +560,7 @@ fn a_disk_that_fills_while_syncing_stops_one_side_and_harms_none() {
         return;
     };
     let mut random = Random::new();
-    let noise: String = (0..6_000_000).map(|_| char::from(b'a' + random.below(26) as u8)).collect();
+    let noise: String = (0..12_000_000).map(|_| char::from(b'a' + random.below(26) as u8)).collect();
 
     // The device's disk.
     let server = world.with_alice();

@@ -8,16 +8,16 @@ use ibgib::Value;
 use ibgib_keystone::{Secret, config};
 use ibgib_peer::entropy::OsEntropy;
 use ibgib_peer::identity;
-use ibgib_spaces::{Commit, DurableSpace, Space};
+use ibgib_spaces::{Commit, durable};
 
 /// Gives a device an identity as older versions made it.
 fn with_an_old_identity(world: &World, device: &str) {
     let secret = Secret::new(hex::decode(world.read(&format!("{device}/.ibgib/secret"))).unwrap());
     let place = world.path(device).join(".ibgib/space");
     tokio::runtime::Runtime::new().unwrap().block_on(async {
-        let space = DurableSpace::open(&place).unwrap();
+        let space = durable::open(&place).unwrap();
         let pools = config::identity_pools(&config::random_salts(&mut OsEntropy));
-        let chain = identity::create_with_pools(&space, &secret, &pools).await.unwrap();
+        let chain = identity::create_with_pools(&*space, &secret, &pools).await.unwrap();
         let records = vec![("device/identity".to_owned(), Some(chain.tjp().as_str().as_bytes().to_vec()))];
         space.commit(Commit { records, ..Commit::default() }).await.unwrap();
     });

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{World, files, text};
+use common::{LOG, World, files, text};
 use ibgib::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -64,12 +64,14 @@ fn nobody_else_looks_into_a_device_or_a_store() {
     for dir in ["alice/.ibgib", "alice/.ibgib/space", "alice/.ibgib/tmp", "server"] {
         assert_eq!(mode(&world, dir), 0o700, "{dir}");
     }
-    let store = ibgib_spaces::FILE;
     for file in ["alice/.ibgib/secret", "alice/.ibgib/config.toml", "alice/.ibgib/lock"] {
         assert_eq!(mode(&world, file), 0o600, "{file}");
     }
     for space in ["alice/.ibgib/space", "server"] {
-        assert_eq!(mode(&world, &format!("{space}/{store}")), 0o600, "{space}");
+        assert_eq!(mode(&world, &format!("{space}/log")), 0o700, "{space}");
+        for file in [LOG, "index.redb"] {
+            assert_eq!(mode(&world, &format!("{space}/{file}")), 0o600, "{space}");
+        }
     }
 }
 

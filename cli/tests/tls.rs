@@ -196,7 +196,7 @@ fn every_command_that_asks_a_server_speaks_tls() {
     world.run(&["-C", "carol", "identity", "revoke", "--yes"]).ok();
     // A good copy comes from the server.
     let tip = text(&world.run(&["-C", "bob", "log", "notes.txt", "--json"]).ok().lines()[0], "addr").to_owned();
-    let forget = || damage(&world.path("bob/.ibgib/space/space.redb"), &tip, |_| None);
+    let forget = || damage(&world.path("bob/.ibgib/space"), &tip, |_| None);
     forget();
     let args = ["-C", "bob", "fsck", "--repair-from", &server.url, "--json"];
     assert_eq!(number(&world.run(&args).ok().json(), &["repaired"]), 1);

@@ -7,7 +7,7 @@ use ibgib_saga::Limits;
 use ibgib_scenarios::faults::{Faults, Simulated};
 use ibgib_scenarios::play::{Played, Scene};
 use ibgib_server::{ServeOptions, Server};
-use ibgib_spaces::{DurableSpace, MemorySpace, Space};
+use ibgib_spaces::{MemorySpace, Space, durable};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -42,8 +42,8 @@ impl Rig {
     /// When the disk or the port is not to be had.
     pub async fn websocket(seed: &str) -> Played<Self> {
         let dir = tempfile::tempdir()?;
-        let source: Arc<dyn Space> = Arc::new(DurableSpace::create(&dir.path().join("source"))?);
-        let dest: Arc<dyn Space> = Arc::new(DurableSpace::create(&dir.path().join("dest"))?);
+        let source = durable::create(&dir.path().join("source"))?;
+        let dest = durable::create(&dir.path().join("dest"))?;
         let host = Host::new(Arc::clone(&dest), options(false));
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let server = Server::start(host, ServeOptions { listen, ..ServeOptions::default() }).await?;

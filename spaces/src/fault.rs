@@ -17,9 +17,27 @@ use crate::error::SpaceError;
 use crate::space::Space;
 use crate::store::{Batch, Store, View, Written};
 use async_trait::async_trait;
+#[cfg(feature = "redb")]
+use ibgib::Addr;
 use ibgib::{IbGib, Verified};
+#[cfg(feature = "redb")]
+use std::path::Path;
+#[cfg(feature = "redb")]
+use crate::segments::SegmentSpace;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Damages a [`SegmentSpace`] that nobody has open: what it keeps of a committed node is from now on what `change` makes
+/// of the node's text, or nothing.
+///
+/// # Errors
+/// When the store cannot be opened; [`SpaceError::Missing`] when it does not have the node.
+#[cfg(feature = "redb")]
+pub fn damage(dir: &Path, addr: &Addr, change: impl FnOnce(String) -> Option<String>) -> Result<(), SpaceError> {
+    let space = SegmentSpace::open(dir)?;
+    space.damage(addr, change)?;
+    space.finish()
+}
 
 /// What kind of call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -4,8 +4,9 @@
 //! them in commits that happen whole or not at all. It refuses what would leave it with gaps or lies: a node whose graph
 //! is not there, a tip that moves without a proof, a move from where the tip no longer is.
 //!
-//! * [`Space`] is what its users call. [`MemorySpace`] keeps it in memory, [`DurableSpace`] in one embedded file, and
-//!   [`SegmentSpace`] in an append-only log, which takes less room and time (feature `redb`, on by default, for both).
+//! * [`Space`] is what its users call. [`MemorySpace`] keeps it in memory, [`SegmentSpace`] in an append-only log with an
+//!   index, and [`DurableSpace`] in one embedded file, as earlier versions did. [`durable`] opens whichever of these a
+//!   directory holds (feature `redb`, on by default, for all of them).
 //! * A [`Store`] is what keeps the bytes: whoever writes one, small as it is, has a space. The [`rules`] are the same
 //!   over all of them, and the [`contract`] checks the promises on any.
 //! * [`history`] relates, merges and advances timelines; [`settle`] is how everybody commits who races with others for
@@ -30,6 +31,8 @@
 
 pub mod bundle;
 pub mod contract;
+#[cfg(feature = "redb")]
+pub mod durable;
 mod error;
 pub mod fault;
 pub mod fsck;

@@ -27,8 +27,8 @@ use crate::error::SpaceError;
 use crate::store::{Batch, Store, View, Written};
 use async_trait::async_trait;
 use file::{Engine, Opened, lay_out};
-use ibgib::{IbGib, Verified};
-use redb::Database;
+use ibgib::{Addr, IbGib, Verified};
+use redb::{Database, ReadTransaction, ReadableTable};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -91,6 +91,36 @@ impl DurableSpace {
             }
             other => other,
         }
+    }
+
+    /// When each timeline moved last, which no view tells.
+    pub(crate) fn moves(&self) -> Result<Vec<(u64, Addr)>, SpaceError> {
+        self.reading(|txn| {
+            let mut moves = Vec::new();
+            for entry in txn.open_table(tables::MOVES).map_err(fail)?.iter().map_err(fail)? {
+                let (key, _) = entry.map_err(fail)?;
+                let (revision, tjp) = key.value();
+                moves.push((revision, tables::addr_of(tjp)?));
+            }
+            Ok(moves)
+        })
+    }
+
+    /// Who has something staged, which no view tells.
+    pub(crate) fn owners(&self) -> Result<Vec<String>, SpaceError> {
+        self.reading(|txn| {
+            let mut owners = Vec::new();
+            for entry in txn.open_table(tables::STAGED).map_err(fail)?.iter().map_err(fail)? {
+                owners.push(entry.map_err(fail)?.0.value().0.to_owned());
+            }
+            owners.dedup();
+            Ok(owners)
+        })
+    }
+
+    fn reading<T>(&self, work: impl FnOnce(&ReadTransaction) -> Result<T, SpaceError>) -> Result<T, SpaceError> {
+        let engine = self.opened.engine().ok_or(SpaceError::Closed)?;
+        self.opened.work(&engine, || work(&engine.begin_read()?))
     }
 
     /// The store's file.

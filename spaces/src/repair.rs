@@ -15,6 +15,11 @@ use std::collections::HashSet;
 /// Records that name what is damaged.
 const DAMAGED: &str = "damaged/";
 
+/// The record by which a node is remembered as damaged.
+pub(crate) fn damaged(addr: &str) -> String {
+    format!("{DAMAGED}{addr}")
+}
+
 /// Checks the whole space and remembers what is damaged or missing, and nothing else.
 ///
 /// # Errors
@@ -24,7 +29,7 @@ pub async fn check(space: &dyn Space) -> Result<Fsck, CommitError> {
     let missing = found.missing.iter().map(|(addr, _)| addr);
     // Where not even the name can be read, whoever relates to it tells that it is missing.
     let now: HashSet<String> =
-        found.corrupt.iter().chain(missing).filter(|a| a.contains('^')).map(|a| format!("{DAMAGED}{a}")).collect();
+        found.corrupt.iter().chain(missing).filter(|a| a.contains('^')).map(|a| damaged(a)).collect();
     let before: HashSet<String> = space.records(DAMAGED).await?.into_iter().map(|(key, _)| key).collect();
     let mut records: Vec<(String, Option<Vec<u8>>)> = before.difference(&now).map(|k| (k.clone(), None)).collect();
     records.extend(now.difference(&before).map(|k| (k.clone(), Some(Vec::new()))));

@@ -17,11 +17,14 @@ mod record;
 mod staged;
 mod view;
 
+pub(crate) use log::io_error;
+pub(crate) use record::Change;
+
 use self::core::{Core, Job};
 use crate::error::SpaceError;
 use crate::store::{Batch, Store, View, Written};
 use async_trait::async_trait;
-use ibgib::{IbGib, Verified};
+use ibgib::{Addr, IbGib, Verified};
 use std::fmt;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -44,14 +47,18 @@ impl fmt::Debug for SegmentSpace {
 }
 
 impl SegmentSpace {
+    /// The log's folder inside the store's, and the index's file.
+    pub(crate) const LOG: &str = "log";
+    pub(crate) const INDEX: &str = "index.redb";
+
     /// Makes a store in `dir`, which is made if it is not there.
     ///
     /// # Errors
     /// [`SpaceError::Io`] when there is one already; or the file system refuses.
     pub fn create(dir: &Path) -> Result<Self, SpaceError> {
-        match lay_out(dir)? {
+        match lay_out(dir, fresh_id()?)? {
             true => Self::open(dir),
-            false => Err(SpaceError::Io(format!("{} is there already", dir.join(core::LOG).display()))),
+            false => Err(SpaceError::Io(format!("{} is there already", dir.join(Self::LOG).display()))),
         }
     }
 
@@ -64,11 +71,11 @@ impl SegmentSpace {
         Self::open_with(dir, true)
     }
 
-    /// Opens the store in `dir` only to read, where it cannot be written to. Others may read it meanwhile, too.
+    /// Opens the store in `dir` only to read it as it is now: where it cannot be written to, and beside whoever writes it,
+    /// of whom nothing more is seen. Takes a moment for each megabyte of the log, all of which is read.
     ///
     /// # Errors
-    /// As [`SegmentSpace::open`]; [`SpaceError::Damaged`] when a process that was killed left it and nobody has opened
-    /// it for writing since.
+    /// [`SpaceError::NotFound`], [`SpaceError::Damaged`], [`SpaceError::Permission`].
     pub fn open_read_only(dir: &Path) -> Result<Self, SpaceError> {
         Self::open_with(dir, false)
     }
@@ -80,7 +87,7 @@ impl SegmentSpace {
     pub fn open_or_create(dir: &Path) -> Result<Self, SpaceError> {
         match Self::open(dir) {
             Err(SpaceError::NotFound(_)) => {
-                lay_out(dir)?;
+                lay_out(dir, fresh_id()?)?;
                 Self::open(dir)
             }
             other => other,
@@ -91,8 +98,43 @@ impl SegmentSpace {
         let (core, revision) = guarded(dir, || Core::open(dir, to_write))?;
         let id = hex::encode(core.id());
         let core = RwLock::new(Ok(Arc::new(core)));
-        let opened = Opened { dir: dir.to_owned(), core, opening: Mutex::new(()) };
+        let opened = Opened { dir: dir.to_owned(), to_write, core, opening: Mutex::new(()) };
         Ok(Self { id, opened: Arc::new(opened), revision: watch::Sender::new(revision) })
+    }
+
+    /// As [`SegmentSpace::create`], with the id of a store whose place it takes.
+    pub(crate) fn create_as(dir: &Path, id: &str) -> Result<Self, SpaceError> {
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(id, &mut bytes).map_err(|_| SpaceError::Damaged(format!("{id:?} is no id of a store")))?;
+        lay_out(dir, bytes)?;
+        Self::open(dir)
+    }
+
+    /// Whether there is one in `dir`.
+    pub(crate) fn is_in(dir: &Path) -> bool {
+        dir.join(Self::LOG).exists()
+    }
+
+    /// The file that is written to.
+    pub(crate) fn newest_file(dir: &Path) -> Option<PathBuf> {
+        let all = fs::read_dir(dir.join(Self::LOG)).ok()?;
+        all.flatten().map(|entry| entry.path()).max()
+    }
+
+    /// Takes nodes and what else changes over from another store as they are. Nobody has this one yet: what it lacks is
+    /// not checked, and nothing is durable before [`SegmentSpace::finish`].
+    pub(crate) fn take(&self, nodes: &[Verified<IbGib>], change: Change) -> Result<(), SpaceError> {
+        self.opened.core().ok_or(SpaceError::Closed)?.take(nodes, change)
+    }
+
+    /// Damages what is kept of a node: from now on that is what `change` makes of its text, or nothing.
+    pub(crate) fn damage(&self, addr: &Addr, change: impl FnOnce(String) -> Option<String>) -> Result<(), SpaceError> {
+        self.opened.core().ok_or(SpaceError::Closed)?.damage(addr, change)
+    }
+
+    /// Brings everything to the disk.
+    pub(crate) fn finish(self) -> Result<(), SpaceError> {
+        self.opened.core().ok_or(SpaceError::Closed)?.close()
     }
 
     /// The store's folder.
@@ -178,6 +220,7 @@ async fn blocking<T: Send + 'static>(
 /// only the log on the disk tells what happened.
 struct Opened {
     dir: PathBuf,
+    to_write: bool,
     /// Once it failed only whether it is still in use.
     core: RwLock<Result<Arc<Core>, Weak<()>>>,
     /// Held by whoever opens the files again.
@@ -200,7 +243,7 @@ impl Opened {
         if failed.strong_count() > 0 {
             return Err(SpaceError::Io("an earlier write failed; try again".into()));
         }
-        let (core, _) = guarded(&self.dir, || Core::open(&self.dir, true))?;
+        let (core, _) = guarded(&self.dir, || Core::open(&self.dir, self.to_write))?;
         let core = Arc::new(core);
         *self.core.write().unwrap_or_else(PoisonError::into_inner) = Ok(Arc::clone(&core));
         tracing::info!(path = %self.dir.display(), "the store was opened again after a failure");
@@ -227,23 +270,27 @@ fn guarded<T>(dir: &Path, work: impl FnOnce() -> Result<T, SpaceError>) -> Resul
         .unwrap_or_else(|_| Err(SpaceError::Damaged(format!("{}: the index could not go on", dir.display()))))
 }
 
+fn fresh_id() -> Result<[u8; 32], SpaceError> {
+    let mut id = [0; 32];
+    getrandom::fill(&mut id).map_err(|e| SpaceError::Io(e.to_string()))?;
+    Ok(id)
+}
+
 /// Lays an empty store out in `dir`, unless there is one. Answers whether it is ours: of those who come at once, one makes
 /// it.
-fn lay_out(dir: &Path) -> Result<bool, SpaceError> {
+fn lay_out(dir: &Path, id: [u8; 32]) -> Result<bool, SpaceError> {
     static NTH: AtomicU64 = AtomicU64::new(0);
-    let failed = |e: std::io::Error| log::io_error(dir, &e);
+    let failed = |e: std::io::Error| io_error(dir, &e);
     core::private_dir(dir).map_err(failed)?;
-    let place = dir.join(core::LOG);
+    let place = dir.join(SegmentSpace::LOG);
     if place.exists() {
         return Ok(false);
     }
     // A power cut meanwhile must not leave half a store under its name.
     let nth = NTH.fetch_add(1, Ordering::Relaxed);
-    let fresh = dir.join(format!(".{}.{}.{nth}", core::LOG, std::process::id()));
+    let fresh = dir.join(format!(".{}.{}.{nth}", SegmentSpace::LOG, std::process::id()));
     let _ = fs::remove_dir_all(&fresh);
     core::private_dir(&fresh).map_err(failed)?;
-    let mut id = [0; 32];
-    getrandom::fill(&mut id).map_err(|e| SpaceError::Io(e.to_string()))?;
     let made = log::Log::create(&fresh, id).map(drop);
     // A folder never takes the place of one that has something in it.
     let named = made.map(|()| fs::rename(&fresh, &place).is_ok());

@@ -7,7 +7,7 @@ use crate::error::{CliError, Exit};
 use crate::output::Output;
 use crate::report::{Exported, Imported, partly};
 use ibgib_peer::entropy::random_hex;
-use ibgib_spaces::{DurableSpace, MemorySpace, bundle, repair};
+use ibgib_spaces::{MemorySpace, bundle, durable, repair};
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -94,12 +94,12 @@ pub(crate) async fn import(args: &Args, out: &Output, import: &args::Import) -> 
 /// Where a bundle goes: a bare space is made if it is not there. Answers the directory that was made.
 fn into(args: &Args, dry_run: bool) -> Result<(Store, Option<PathBuf>), CliError> {
     match &args.space {
-        Some(dir) if !dir.join(ibgib_spaces::FILE).exists() => {
+        Some(dir) if !durable::exists(dir) => {
             if dry_run {
                 return Ok((Store::Bare(Arc::new(MemorySpace::new("checked"))), None));
             }
             let made = (!dir.exists()).then(|| dir.clone());
-            Ok((Store::Bare(Arc::new(DurableSpace::open_or_create(dir)?)), made))
+            Ok((Store::Bare(durable::open_or_create(dir)?), made))
         }
         _ => Ok((Store::open(args)?, None)),
     }

@@ -16,7 +16,7 @@ use crate::secret;
 use ibgib::Addr;
 use ibgib_folder::{Folder, Keeping};
 use ibgib_peer::{Remote, WebSocketRemote, identity};
-use ibgib_spaces::{DurableSpace, Space};
+use ibgib_spaces::durable;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
@@ -147,7 +147,7 @@ async fn fill(
     }
     config.write()?;
     let secret = secret::find_or_make(args, &fresh.secret(), &mut config)?;
-    let space: Arc<dyn Space> = Arc::new(DurableSpace::create(&fresh.space())?);
+    let space = durable::create(&fresh.space())?;
     let recovery = secret::recovery(&fresh.recovery())?;
     let chain = identity::create_with_recovery(&*space, &secret, &recovery).await?;
     Device::set_identity(&*space, chain.tjp()).await?;

@@ -17,7 +17,7 @@ use ibgib::Addr;
 use ibgib_folder::Watch;
 use ibgib_peer::{SecretSource, SenderIdentity, SyncConnection, entropy};
 use ibgib_saga::Limits;
-use ibgib_spaces::Kind;
+use ibgib_spaces::{Kind, durable};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -239,8 +239,7 @@ impl Watcher<'_> {
     }
 
     fn store_time(&self) -> Option<SystemTime> {
-        let file = Layout(self.root.join(DIR)).space().join(ibgib_spaces::FILE);
-        std::fs::metadata(file).and_then(|m| m.modified()).ok()
+        durable::written(&Layout(self.root.join(DIR)).space())
     }
 }
 

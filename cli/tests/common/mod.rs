@@ -235,23 +235,13 @@ pub(crate) fn files(dir: &Path) -> BTreeMap<String, String> {
     out
 }
 
-/// Nodes in the file of a store.
-pub(crate) const NODES: redb::TableDefinition<'_, [u8; 32], &[u8]> = redb::TableDefinition::new("nodes");
-
 /// Damages a closed store: what it keeps of a node becomes what `change` makes of it, or goes.
-pub(crate) fn damage(store: &Path, addr: &str, change: impl Fn(Vec<u8>) -> Option<Vec<u8>>) {
-    let db = redb::Database::open(store).unwrap();
-    let txn = db.begin_write().unwrap();
-    {
-        let mut nodes = txn.open_table(NODES).unwrap();
-        let key: [u8; 32] = hex::decode(&addr.split('^').nth(1).unwrap()[..64]).unwrap().try_into().unwrap();
-        let old = nodes.remove(key).unwrap().unwrap().value().to_vec();
-        if let Some(new) = change(old) {
-            nodes.insert(key, &new[..]).unwrap();
-        }
-    }
-    txn.commit().unwrap();
+pub(crate) fn damage(store: &Path, addr: &str, change: impl FnOnce(String) -> Option<String>) {
+    ibgib_spaces::fault::damage(store, &addr.parse().unwrap(), change).unwrap();
 }
+
+/// The file of a store that holds its nodes.
+pub(crate) const LOG: &str = "log/00000000.log";
 
 /// How often a random test does what it does: as the variable says, else `or` times.
 pub(crate) fn times(variable: &str, or: usize) -> usize {

@@ -87,6 +87,6 @@ pub mod prelude {
     pub use ibgib_keystone::Secret;
     pub use ibgib_saga::{Direction, Limits, Scope, Summary};
     pub use ibgib_spaces::settle::admit;
-    pub use ibgib_spaces::{DurableSpace, MemorySpace, Space};
+    pub use ibgib_spaces::{MemorySpace, Space, durable};
     pub use std::sync::Arc;
 }

@@ -182,6 +182,16 @@ impl<'txn> Open<'txn> {
         Ok(Some(out))
     }
 
+    /// Says that a committed node stands elsewhere, or that it does not stand anywhere.
+    pub(super) fn put(&mut self, key: &Key, place: Option<Place>) -> Result<(), SpaceError> {
+        let Some((_, name)) = self.nodes.remove(key).map_err(fail)?.map(|stored| stored.value()) else { return Ok(()) };
+        match place {
+            Some(place) => drop(self.nodes.insert(key, (place.number(), name)).map_err(fail)?),
+            None => drop(self.meta.insert("nodes", number(&self.meta, "nodes")?.saturating_sub(1)).map_err(fail)?),
+        }
+        Ok(())
+    }
+
     /// Notes how far the index is: up to which place it knows the log, the last record before that, and where what is
     /// staged begins.
     pub(super) fn note(&mut self, applied: Pos, last: Pos, staged: Pos) -> Result<(), SpaceError> {

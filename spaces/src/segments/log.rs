@@ -35,7 +35,7 @@ const READ_BYTES: usize = 8 * 1024;
 
 /// Where a record begins: the segment's number and the offset in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Pos {
+pub(crate) struct Pos {
     pub(super) segment: u32,
     pub(super) offset: u32,
 }
@@ -88,7 +88,8 @@ impl Log {
         Ok(log)
     }
 
-    /// Opens the log in `dir`. Its first segment stays locked: for one that writes, or for those who read.
+    /// Opens the log in `dir`. For one that writes its first segment stays locked. Those who read need no lock: what a record
+    /// says is never changed.
     pub(super) fn open(dir: &Path, to_write: bool) -> Result<Self, SpaceError> {
         let mut files = Vec::new();
         let mut id = None;
@@ -100,9 +101,8 @@ impl Log {
                 Err(e) if e.kind() == io::ErrorKind::NotFound && number > 0 => break,
                 Err(e) => return Err(io_error(&path, &e)),
             };
-            if number == 0 {
-                let locked = if to_write { file.try_lock() } else { file.try_lock_shared() };
-                match locked {
+            if number == 0 && to_write {
+                match file.try_lock() {
                     Ok(()) => {}
                     Err(fs::TryLockError::WouldBlock) => return Err(SpaceError::Locked(path.display().to_string())),
                     Err(fs::TryLockError::Error(e)) => return Err(io_error(&path, &e)),
@@ -189,8 +189,8 @@ impl Log {
         Ok(Some(Record { kind, payload, end: Pos { offset: at.offset + whole as u32, ..at }, synced }))
     }
 
-    /// Gives every record from `from` on to `take`, and answers where the log ends: for whoever writes, with all that
-    /// stood behind cut off.
+    /// Gives every record from `from` on to `take`, and answers where the log ends: with the last record that is whole. It
+    /// may grow meanwhile.
     pub(super) fn replay(
         &self,
         from: Pos,
@@ -205,17 +205,19 @@ impl Log {
             }
             let next = Pos { segment: at.segment + 1, offset: FIRST };
             if self.file(next.segment).is_none() {
-                break;
+                // Only what nobody was told of may be torn. What was being written when it was looked at is whole by the
+                // time that a later record tells so.
+                match self.safe_behind(at)?.is_some_and(|safe| safe > at) {
+                    false => break,
+                    true if self.read(at)?.is_some() => continue,
+                    true => return Err(self.lost(at)),
+                }
             }
             // The next segment begins once this one is on the disk, so that nothing of it can be torn.
             if !self.is_empty_from(at)? {
                 return Err(self.lost(at));
             }
             at = next;
-        }
-        // Only what nobody was told of may be torn.
-        if self.safe_behind(at)?.is_some_and(|safe| safe > at) {
-            return Err(self.lost(at));
         }
         Ok(at)
     }
@@ -255,10 +257,9 @@ impl Log {
 
     /// The end of the log at `at`, for writing: what stands behind is cut off.
     pub(super) fn tail(&self, at: Pos) -> Result<Tail, SpaceError> {
-        if let Some(file) = self.file(at.segment) {
-            file.set_len(u64::from(at.offset)).map_err(|e| io_error(&self.path(at.segment), &e))?;
-        }
-        Ok(Tail { end: at, allocated: at.offset, synced: at })
+        let mut tail = Tail { end: at, allocated: 0, synced: at };
+        self.trim(&mut tail)?;
+        Ok(tail)
     }
 
     /// Adds a record; answers where it stands. Durable with the next [`Log::sync`].
@@ -307,7 +308,10 @@ impl Log {
     /// Gives back what the last segment grew ahead.
     pub(super) fn trim(&self, tail: &mut Tail) -> Result<(), SpaceError> {
         let file = self.file(tail.end.segment).ok_or(SpaceError::Closed)?;
-        file.set_len(u64::from(tail.end.offset)).map_err(|e| io_error(&self.path(tail.end.segment), &e))?;
+        let end = u64::from(tail.end.offset);
+        // A file that has its length already keeps its time: by that others see that nothing was written.
+        let cut = |len| if len == end { Ok(()) } else { file.set_len(end) };
+        file.metadata().and_then(|file| cut(file.len())).map_err(|e| io_error(&self.path(tail.end.segment), &e))?;
         tail.allocated = tail.end.offset;
         Ok(())
     }
@@ -359,7 +363,7 @@ fn read_at(file: &File, buffer: &mut [u8], offset: u32) -> io::Result<usize> {
     Ok(there)
 }
 
-pub(super) fn io_error(path: &Path, error: &io::Error) -> SpaceError {
+pub(crate) fn io_error(path: &Path, error: &io::Error) -> SpaceError {
     let text = format!("{}: {error}", path.display());
     match error.kind() {
         io::ErrorKind::NotFound => SpaceError::NotFound(path.display().to_string()),

@@ -18,18 +18,24 @@ const CHANGE_BYTES_MAX: usize = 1024 * 1024 * 1024;
 
 /// What one write changed: the nodes that are committed with it, tips, and records.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Change {
+pub(crate) struct Change {
     /// The revision that it made; `None` when good copies took the place of damaged ones and nothing else happened.
-    pub(super) revision: Option<u64>,
+    pub(crate) revision: Option<u64>,
     /// Blocks, and which of their nodes.
-    pub(super) nodes: Vec<(Pos, u32)>,
-    pub(super) tips: Vec<Tip>,
-    pub(super) records: Vec<(String, Option<Vec<u8>>)>,
+    pub(crate) nodes: Vec<(Pos, u32)>,
+    pub(crate) tips: Vec<Tip>,
+    pub(crate) records: Vec<(String, Option<Vec<u8>>)>,
 }
 
 impl Change {
-    pub(super) fn of(batch: &Batch, revision: u64, nodes: Vec<(Pos, u32)>) -> Self {
-        Self { revision: Some(revision), nodes, tips: batch.tips().to_vec(), records: batch.records().to_vec() }
+    /// What a batch changes, but for its nodes.
+    pub(super) fn of(batch: &Batch, revision: u64) -> Self {
+        Self {
+            revision: Some(revision),
+            tips: batch.tips().to_vec(),
+            records: batch.records().to_vec(),
+            ..Self::default()
+        }
     }
 
     /// The payload of its record; `None` if it cannot be compressed, which is a defect.

@@ -1,0 +1,75 @@
+//! Bringing index and staged nodes to where the log is.
+
+use super::Core;
+use crate::error::SpaceError;
+use crate::redb::fail;
+use crate::segments::block;
+use crate::segments::index::{self, Entry, Open};
+use crate::segments::log::Pos;
+use crate::segments::record::{BLOCK, CHANGE, Change, UNSTAGE};
+use crate::segments::staged::{Staged, StagedNode};
+use redb::Durability;
+use std::sync::PoisonError;
+
+impl Core {
+    /// Brings index and staged nodes to where the log is; answers where that ends, and its last record.
+    pub(super) fn replay(&self, known: index::Known) -> Result<(Pos, Pos), SpaceError> {
+        let Some(index) = &self.index else { return Err(SpaceError::Closed) };
+        let mut txn = index.begin_write().map_err(fail)?;
+        txn.set_durability(Durability::Immediate).map_err(fail)?;
+        let (mut staged, mut last) = (Staged::default(), known.last);
+        let mut open = Open::new(&txn)?;
+        let end = self.log.replay(known.staged.min(known.applied), |at, record| {
+            last = last.max(at);
+            match record.kind {
+                CHANGE if at >= known.applied => {
+                    let damaged = || SpaceError::Damaged(format!("a change in the log cannot be read: {at:?}"));
+                    let change = Change::read(&record.payload).ok_or_else(damaged)?;
+                    let entries = self.entries(&change)?;
+                    open.apply(&change, entries)
+                }
+                _ => self.replay_staged(&mut staged, at, record.kind, &record.payload),
+            }
+        })?;
+        if end != known.applied {
+            open.note(end, last, staged.first().unwrap_or(end))?;
+        }
+        drop(open);
+        match end == known.applied {
+            true => txn.abort().map_err(fail)?,
+            false => txn.commit().map_err(fail)?,
+        }
+        *self.staged.write().unwrap_or_else(PoisonError::into_inner) = staged;
+        Ok((end, last))
+    }
+
+    fn replay_staged(&self, staged: &mut Staged, at: Pos, kind: u8, payload: &[u8]) -> Result<(), SpaceError> {
+        match kind {
+            BLOCK => {
+                let owner = block::Head::read(payload).map(|(head, _)| head.owner).filter(|owner| !owner.is_empty());
+                let Some(owner) = owner else { return Ok(()) };
+                let nodes = self.addresses_of(at, u32::MAX)?;
+                staged.add(
+                    owner,
+                    nodes.into_iter().map(|(key, place, addr)| (key, StagedNode { addr, place, node: None })),
+                );
+            }
+            UNSTAGE => staged.forget(std::str::from_utf8(payload).unwrap_or_default()),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn entries(&self, change: &Change) -> Result<Vec<Entry>, SpaceError> {
+        let mut entries = Vec::new();
+        for (at, bits) in &change.nodes {
+            let nodes = self.addresses_of(*at, *bits)?;
+            entries.extend(nodes.iter().map(|(key, place, addr)| Entry {
+                key: *key,
+                place: *place,
+                name: index::name(addr),
+            }));
+        }
+        Ok(entries)
+    }
+}
