@@ -12,9 +12,10 @@ use ibgib_folder::{EntryPath, Folder, FolderError, FolderOpts};
 use ibgib_keystone::Secret;
 use ibgib_peer::SecretSource;
 use ibgib_peer::entropy::{now_ms, random};
-use ibgib_spaces::{Commit, Space, durable};
+use ibgib_spaces::{Commit, Space, SpaceError, durable};
 use rustix::fs::Access;
 use std::fs::{self, File, TryLockError};
+use std::io::IsTerminal;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -72,7 +73,7 @@ pub(crate) struct Device {
     pub(crate) space: Arc<dyn Space>,
     pub(crate) config: ConfigFile,
     user: Option<ConfigFile>,
-    /// Freed when the process ends, however it ends. None when it was opened only to look.
+    /// Freed when the process ends, however it ends. None when it was opened only to look, beside somebody who has it.
     _lock: Option<File>,
 }
 
@@ -111,9 +112,11 @@ fn find_root(args: &Args) -> Result<PathBuf, CliError> {
 /// Bytes of the longest name of a folder or a device.
 const NAME_BYTES_MAX: usize = 255;
 
-/// How long a command waits for a lock that a watcher has: it gives it back after each sync.
-const WATCHER_WAIT_MAX: Duration = Duration::from_secs(10);
-const WATCHER_POLL: Duration = Duration::from_millis(20);
+/// How long a command waits for a device or a store that another one has.
+const LOCK_WAIT_MAX: Duration = Duration::from_secs(10);
+const LOCK_POLL: Duration = Duration::from_millis(20);
+/// After so long somebody who looks at a terminal is told.
+const LOCK_TELL: Duration = Duration::from_millis(500);
 
 fn try_lock(path: &Path) -> Result<Option<File>, CliError> {
     let opened = File::options().create(true).truncate(false).write(true).mode(0o600).open(path);
@@ -131,18 +134,44 @@ fn locked(layout: &Layout, who: &str) -> CliError {
         .hint("wait until it is done, or stop it")
 }
 
-/// Takes the lock of a device's directory. A watcher that has it will be done soon, so it is waited for a little.
-pub(crate) fn lock(layout: &Layout) -> Result<File, CliError> {
+/// Tries again while somebody else has what is asked for, who may be done soon.
+fn patiently<T>(attempt: impl Fn() -> Result<T, CliError>) -> Result<T, CliError> {
     let started = Instant::now();
+    let mut told = !std::io::stderr().is_terminal();
     loop {
-        if let Some(file) = try_lock(&layout.lock())? {
-            return Ok(file);
+        match attempt() {
+            Err(error) if error.exit == Exit::Locked && started.elapsed() < LOCK_WAIT_MAX => {
+                if !told && started.elapsed() > LOCK_TELL {
+                    tracing::warn!("{}; waiting up to {} s", error.message, LOCK_WAIT_MAX.as_secs());
+                    told = true;
+                }
+                std::thread::sleep(LOCK_POLL);
+            }
+            done => return done,
         }
-        let watched = layout.watch().exists() && try_lock(&layout.watch())?.is_none();
-        if !watched || started.elapsed() > WATCHER_WAIT_MAX {
-            return Err(locked(layout, "another ibgib works on"));
-        }
-        std::thread::sleep(WATCHER_POLL);
+    }
+}
+
+/// Takes the lock of a device's directory.
+pub(crate) fn lock(layout: &Layout) -> Result<File, CliError> {
+    patiently(|| try_lock(&layout.lock())?.ok_or_else(|| locked(layout, "another ibgib works on")))
+}
+
+/// Opens a store to write.
+fn open_store(dir: &Path) -> Result<Arc<dyn Space>, CliError> {
+    patiently(|| Ok(durable::open(dir)?))
+}
+
+/// Opens the bare store of a server, making it if there is none.
+pub(crate) fn open_or_create_store(dir: &Path) -> Result<Arc<dyn Space>, CliError> {
+    patiently(|| Ok(durable::open_or_create(dir)?))
+}
+
+/// Opens a store to read it, which nobody is in the way of.
+fn look_into(dir: &Path) -> Result<Arc<dyn Space>, CliError> {
+    match durable::open(dir) {
+        Err(SpaceError::Locked(_) | SpaceError::Permission(_)) => patiently(|| Ok(durable::open_read_only(dir)?)),
+        opened => Ok(opened?),
     }
 }
 
@@ -157,7 +186,8 @@ impl Device {
         Self::at(find_root(args)?)
     }
 
-    /// Opens the device that the command line names only to read it, also where nothing can be written.
+    /// Opens the device that the command line names only to read it: beside a command that works on it, and where nothing
+    /// can be written.
     pub(crate) fn look(args: &Args) -> Result<Self, CliError> {
         let root = find_root(args)?;
         let layout = Layout(root.join(DIR));
@@ -167,7 +197,14 @@ impl Device {
                 let space = durable::open_read_only(&layout.space())?;
                 Self::of(root, None, space)
             }
-            _ => Self::at(root),
+            _ => {
+                let lock = try_lock(&layout.lock())?;
+                let space = match lock {
+                    Some(_) => look_into(&layout.space())?,
+                    None => patiently(|| Ok(durable::open_read_only(&layout.space())?))?,
+                };
+                Self::of(root, lock, space)
+            }
         }
     }
 
@@ -183,7 +220,7 @@ impl Device {
     }
 
     fn with(root: PathBuf, lock: File) -> Result<Self, CliError> {
-        let space = durable::open(&Layout(root.join(DIR)).space())?;
+        let space = open_store(&Layout(root.join(DIR)).space())?;
         Self::of(root, Some(lock), space)
     }
 
@@ -331,8 +368,16 @@ pub(crate) enum Store {
 impl Store {
     pub(crate) fn open(args: &Args) -> Result<Self, CliError> {
         match &args.space {
-            Some(dir) => Ok(Self::Bare(durable::open(dir)?)),
+            Some(dir) => Ok(Self::Bare(open_store(dir)?)),
             None => Ok(Self::Device(Box::new(Device::open(args)?))),
+        }
+    }
+
+    /// As [`Store::open`], only to read it.
+    pub(crate) fn look(args: &Args) -> Result<Self, CliError> {
+        match &args.space {
+            Some(dir) => Ok(Self::Bare(look_into(dir)?)),
+            None => Ok(Self::Device(Box::new(Device::look(args)?))),
         }
     }
 

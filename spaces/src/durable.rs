@@ -46,13 +46,10 @@ pub fn create(dir: &Path) -> Result<Arc<dyn Space>, SpaceError> {
 /// [`SpaceError::NotFound`], [`SpaceError::Locked`] while another process has it open to write, [`SpaceError::Damaged`],
 /// [`SpaceError::Permission`], [`SpaceError::Full`].
 pub fn open(dir: &Path) -> Result<Arc<dyn Space>, SpaceError> {
-    if !exists(dir) {
-        return Err(SpaceError::NotFound(dir.display().to_string()));
-    }
     if dir.join(FILE).exists() {
         bring_over::bring_over(dir, &|| ())?;
     }
-    Ok(Arc::new(SegmentSpace::open(dir)?))
+    found(dir, SegmentSpace::open(dir))
 }
 
 /// Opens the space in `dir`, making it if there is none.
@@ -79,9 +76,14 @@ pub fn open_read_only(dir: &Path) -> Result<Arc<dyn Space>, SpaceError> {
             opened => return Ok(Arc::new(opened?)),
         }
     }
-    match exists(dir) {
-        true => Ok(Arc::new(SegmentSpace::open_read_only(dir)?)),
-        false => Err(SpaceError::NotFound(dir.display().to_string())),
+    found(dir, SegmentSpace::open_read_only(dir))
+}
+
+fn found(dir: &Path, opened: Result<SegmentSpace, SpaceError>) -> Result<Arc<dyn Space>, SpaceError> {
+    match opened {
+        // Not one of its files is what was looked for.
+        Err(SpaceError::NotFound(_)) => Err(SpaceError::NotFound(dir.display().to_string())),
+        opened => Ok(Arc::new(opened?)),
     }
 }
 

@@ -14,6 +14,8 @@
 //! ```
 
 use crate::error::SpaceError;
+#[cfg(feature = "redb")]
+use crate::segments::SegmentSpace;
 use crate::space::Space;
 use crate::store::{Batch, Store, View, Written};
 use async_trait::async_trait;
@@ -22,8 +24,6 @@ use ibgib::Addr;
 use ibgib::{IbGib, Verified};
 #[cfg(feature = "redb")]
 use std::path::Path;
-#[cfg(feature = "redb")]
-use crate::segments::SegmentSpace;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,6 +1,7 @@
 //! All spaces keep every promise of the contract, one test each, and the durable ones keep what they have.
 
 use ibgib_spaces::{Commit, DurableSpace, MemorySpace, SegmentSpace, Space, SpaceError, Store, contract, each_promise};
+use std::path::Path;
 use std::sync::{Arc, Barrier};
 use std::task::{Context, Poll, Waker};
 
@@ -85,37 +86,17 @@ fn who_committed_is_told_of_it_at_once_however_many_commit() {
 
 /// Two processes, say, that are started on one new directory: an acknowledged commit must not go into a file that the
 /// other one replaced.
-#[test]
-fn of_those_who_make_one_store_at_once_one_has_it_and_the_others_are_locked_out() {
+fn one_of_those_who_come_at_once_has_it<S: Send + std::fmt::Debug>(
+    open_or_create: fn(&Path) -> Result<S, SpaceError>,
+    files: &[&str],
+) {
     for _ in 0..60 {
         let dir = tempfile::tempdir().unwrap();
         let start = Barrier::new(4);
         let opened: Vec<_> = std::thread::scope(|scope| {
             let come = || {
                 start.wait();
-                DurableSpace::open_or_create(dir.path())
-            };
-            let all: Vec<_> = (0..4).map(|_| scope.spawn(come)).collect();
-            all.into_iter().map(|one| one.join().unwrap()).collect()
-        });
-        let (ours, others): (Vec<_>, Vec<_>) = opened.into_iter().partition(Result::is_ok);
-        assert_eq!((ours.len(), others.len()), (1, 3));
-        assert!(others.iter().all(|other| matches!(other, Err(SpaceError::Locked(_)))), "{others:?}");
-        drop(ours);
-        let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        assert_eq!(names, [ibgib_spaces::FILE]);
-    }
-}
-
-#[test]
-fn of_those_who_make_one_log_at_once_one_has_it_and_the_others_are_locked_out() {
-    for _ in 0..60 {
-        let dir = tempfile::tempdir().unwrap();
-        let start = Barrier::new(4);
-        let opened: Vec<_> = std::thread::scope(|scope| {
-            let come = || {
-                start.wait();
-                SegmentSpace::open_or_create(dir.path())
+                open_or_create(dir.path())
             };
             let all: Vec<_> = (0..4).map(|_| scope.spawn(come)).collect();
             all.into_iter().map(|one| one.join().unwrap()).collect()
@@ -127,6 +108,16 @@ fn of_those_who_make_one_log_at_once_one_has_it_and_the_others_are_locked_out() 
         let mut names: Vec<_> =
             std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
-        assert_eq!(names, ["index.redb", "log"]);
+        assert_eq!(names, files);
     }
+}
+
+#[test]
+fn of_those_who_make_one_store_at_once_one_has_it_and_the_others_are_locked_out() {
+    one_of_those_who_come_at_once_has_it(DurableSpace::open_or_create, &[ibgib_spaces::FILE]);
+}
+
+#[test]
+fn of_those_who_make_one_log_at_once_one_has_it_and_the_others_are_locked_out() {
+    one_of_those_who_come_at_once_has_it(SegmentSpace::open_or_create, &["index.redb", "log"]);
 }

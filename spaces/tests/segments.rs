@@ -9,6 +9,7 @@ use ibgib_spaces::{Commit, CommitError, Follow, SegmentSpace, Space, SpaceError,
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 const INDEX: &str = "index.redb";
 const SEGMENT: &str = "log/00000000.log";
@@ -322,4 +323,172 @@ async fn writers_that_come_together_each_have_their_revision() {
     assert_eq!(space.revision().await.unwrap(), 18);
     let now = newest(&*space, counter.frame.addr()).await;
     assert!(number(&now, "count") < 16 && now.n() == Some(1));
+}
+
+/// Text that nothing makes shorter by more than a quarter.
+fn noise(random: &mut Random, bytes: usize) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    (0..bytes).map(|_| char::from(LETTERS[random.below(64)])).collect()
+}
+
+/// More than fits into one file: what stands before, behind and around the boundary is read, written on and found again.
+#[tokio::test]
+async fn a_log_of_several_segments_is_one_log() {
+    let (_dir, dir) = fresh();
+    let space = SegmentSpace::create(&dir).unwrap();
+    let second = dir.join("log/00000001.log");
+    let (mut random, first) = (Random(4), born("text"));
+    space.commit(step(&space, None, &first).await).await.unwrap();
+    let mut before = None;
+    while !second.exists() {
+        let now = newest(&space, first.frame.addr()).await;
+        let next = set(&now, "text", noise(&mut random, 3_000_000));
+        space.commit(step(&space, Some(now.addr()), &next).await).await.unwrap();
+        before = Some(now);
+    }
+    // What follows is compressed beside what stands in the first segment.
+    for nth in 0..3 {
+        let now = newest(&space, first.frame.addr()).await;
+        let next = set(&now, "nth", nth);
+        space.commit(step(&space, Some(now.addr()), &next).await).await.unwrap();
+    }
+    let end = fs::metadata(dir.join(SEGMENT)).unwrap().len();
+    assert!(end < 64 * 1024 * 1024 && fs::read(&second).unwrap().starts_with(b"ibgib segment 1\n"));
+    let expected = (space.count().await.unwrap(), space.changes(0).await.unwrap());
+    drop(space);
+    fs::remove_file(dir.join(INDEX)).unwrap();
+    for space in [SegmentSpace::open_read_only(&dir).unwrap(), SegmentSpace::open(&dir).unwrap()] {
+        assert_eq!((space.count().await.unwrap(), space.changes(0).await.unwrap()), expected);
+        let tip = newest(&space, first.frame.addr()).await;
+        assert_eq!(number(&tip, "nth"), 2);
+    }
+    assert!(fsck(&SegmentSpace::open(&dir).unwrap()).await.unwrap().is_clean());
+    // The power goes while the second one is begun: the first has all that was told.
+    fs::remove_file(dir.join(INDEX)).unwrap();
+    fs::write(&second, [0; 20]).unwrap();
+    let space = SegmentSpace::open(&dir).unwrap();
+    assert!(!second.exists());
+    assert_eq!(newest(&space, first.frame.addr()).await, before.unwrap());
+    let next = set(&newest(&space, first.frame.addr()).await, "nth", 4);
+    let commit = step(&space, Some(next.frame.past().as_ref().unwrap()), &next).await;
+    space.commit(commit).await.unwrap();
+}
+
+/// A small file system, where this user may mount one.
+struct Small(PathBuf);
+
+impl Small {
+    fn mount(path: &Path, size: &str) -> Option<Self> {
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(path);
+        mount.output().is_ok_and(|out| out.status.success()).then(|| Self(path.to_owned()))
+    }
+
+    fn grow(&self, size: &str) {
+        let how = format!("remount,size={size}");
+        assert!(Command::new("mount").args(["-o", &how]).arg(&self.0).status().unwrap().success());
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        // The directory is temporary anyway.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// The disk gets full at every kind of write: what was told is kept, and with room the same space goes on.
+#[tokio::test]
+async fn a_full_disk_loses_nothing_and_the_space_goes_on_with_room() {
+    let place = tempfile::tempdir().unwrap();
+    let Some(disk) = Small::mount(place.path(), "4m") else {
+        println!("not run: only root can mount a small file system");
+        return;
+    };
+    let dir = place.path().join("space");
+    let space = SegmentSpace::create(&dir).unwrap();
+    let mut random = Random(6);
+    play(&space, 1, 30, async |_| {}).await;
+    for (round, staging) in [true, false, true].into_iter().enumerate() {
+        let mut expected = state(&space).await;
+        let full = loop {
+            let first = born(&format!("filler {}", random.below(usize::MAX)));
+            let second = set(&first.frame, "text", noise(&mut random, 100_000));
+            let nodes = [first.nodes(), second.nodes()].concat();
+            let done = match staging {
+                true => space.stage("filler", &nodes).await.map_err(CommitError::from),
+                false => space.commit(Commit { nodes, ..Commit::default() }).await.map(drop),
+            };
+            match done {
+                Ok(()) => expected = state(&space).await,
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(full, CommitError::Space(SpaceError::Full(_))), "{full}");
+        // Still full: what is there is read.
+        assert_eq!(state(&space).await, expected, "round {round}");
+        assert!(fsck(&space).await.unwrap().is_clean());
+        disk.grow(&format!("{}m", 8 + 4 * round));
+        let first = born(&format!("after {round}"));
+        space.commit(step(&space, None, &first).await).await.unwrap();
+        let after = state(&space).await;
+        assert_eq!(after.revision, expected.revision + 1);
+        space.unstage("filler").await.unwrap();
+    }
+    let expected = state(&space).await;
+    drop(space);
+    assert_eq!(state(&SegmentSpace::open(&dir).unwrap()).await, expected);
+}
+
+/// Whoever reads beside the one who writes sees a moment of it, and no half of anything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_reads_beside_a_writer_sees_one_moment() {
+    let (_dir, dir) = fresh();
+    let space = SegmentSpace::create(&dir).unwrap();
+    let mut states = Vec::new();
+    play(&space, 9, 60, async |space| {
+        let reader = SegmentSpace::open_read_only(&dir).unwrap();
+        let now = state(space).await;
+        assert_eq!(state(&reader).await, now);
+        assert!(fsck(&reader).await.unwrap().is_clean());
+        let refused = reader.commit(Commit::default()).await;
+        assert!(matches!(refused, Err(CommitError::Space(SpaceError::Permission(_)))), "{refused:?}");
+        states.push((reader, now));
+    })
+    .await;
+    for (reader, then) in &states {
+        assert_eq!(&state(reader).await, then, "it stays at its moment");
+    }
+    drop(space);
+    fs::remove_file(dir.join(INDEX)).unwrap();
+    let before = fs::read(dir.join(SEGMENT)).unwrap();
+    assert_eq!(state(&SegmentSpace::open_read_only(&dir).unwrap()).await, states.last().unwrap().1);
+    assert!(!dir.join(INDEX).exists() && fs::read(dir.join(SEGMENT)).unwrap() == before);
+
+    // While it is written as fast as it goes.
+    let space = std::sync::Arc::new(SegmentSpace::open(&dir).unwrap());
+    let counter = born("counter");
+    space.commit(step(&*space, None, &counter).await).await.unwrap();
+    let (writer, tjp) = (space.clone(), counter.frame.addr().clone());
+    let writing = tokio::spawn(async move {
+        for count in 1..=300 {
+            let now = newest(&*writer, &tjp).await;
+            let next = set(&now, "count", count);
+            let mut commit = step(&*writer, Some(now.addr()), &next).await;
+            commit.records = vec![("count".into(), Some(count.to_string().into_bytes()))];
+            writer.commit(commit).await.unwrap();
+        }
+    });
+    let mut last = 0;
+    while !writing.is_finished() {
+        let reader = SegmentSpace::open_read_only(&dir).unwrap();
+        let tip = newest(&reader, counter.frame.addr()).await;
+        let count = number(&tip, "count");
+        let record = reader.record("count").await.unwrap().unwrap_or_else(|| b"0".to_vec());
+        assert_eq!(record, count.to_string().into_bytes());
+        assert!(count >= last, "it went back");
+        last = count;
+        assert!(fsck(&reader).await.unwrap().is_clean());
+    }
+    writing.await.unwrap();
 }

@@ -2,7 +2,7 @@
 
 use crate::args::{self, Args};
 use crate::codes::Code;
-use crate::device::Store;
+use crate::device::{Store, open_or_create_store};
 use crate::error::{CliError, Exit};
 use crate::output::Output;
 use crate::report::{Exported, Imported, partly};
@@ -18,7 +18,7 @@ pub(crate) async fn export(args: &Args, out: &Output, export: &args::Export) -> 
     if !to_stdout && !export.force && export.file.symlink_metadata().is_ok() {
         return Err(taken(&export.file));
     }
-    let store = Store::open(args)?;
+    let store = Store::look(args)?;
     let mut starts = Vec::new();
     for text in &export.addrs {
         let addr = store.resolve(args, text).await?.addr().clone();
@@ -99,7 +99,7 @@ fn into(args: &Args, dry_run: bool) -> Result<(Store, Option<PathBuf>), CliError
                 return Ok((Store::Bare(Arc::new(MemorySpace::new("checked"))), None));
             }
             let made = (!dir.exists()).then(|| dir.clone());
-            Ok((Store::Bare(durable::open_or_create(dir)?), made))
+            Ok((Store::Bare(open_or_create_store(dir)?), made))
         }
         _ => Ok((Store::open(args)?, None)),
     }

@@ -67,7 +67,7 @@ pub(crate) async fn restore(args: &Args, out: &Output, restore: &args::Restore) 
 }
 
 pub(crate) async fn diff(args: &Args, out: &Output, diff: &args::Diff) -> Result<Exit, CliError> {
-    let device = Device::open(args)?;
+    let device = Device::look(args)?;
     let folder = device.folder(out).await?;
     let (mut a, mut b) = (None, None);
     for (text, to) in [(&diff.a, &mut a), (&diff.b, &mut b)] {

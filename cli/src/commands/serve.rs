@@ -2,6 +2,7 @@
 
 use crate::args::{self, Args, PolicyKind, TlsKind};
 use crate::codes::Code;
+use crate::device::open_or_create_store;
 use crate::doors::{self, Doors};
 use crate::error::{CliError, Exit};
 use crate::output::Output;
@@ -11,7 +12,6 @@ use ibgib::Addr;
 use ibgib_dev_tools::DevTools;
 use ibgib_peer::{Host, HostOptions, Policy};
 use ibgib_server::{Certificate, Mount, ServeOptions, Server};
-use ibgib_spaces::durable;
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub(crate) async fn serve(args: &Args, out: &Output, serve: &args::Serve) -> Res
             .hint("listen on 127.0.0.1, or leave --dev-tools out"));
     }
     let policy = policy(serve)?;
-    let space = durable::open_or_create(dir)?;
+    let space = open_or_create_store(dir)?;
     let allow_strategies = serve.allow_strategy.clone();
     let host = Host::new(space, HostOptions { policy, allow_strategies, ..HostOptions::default() });
     let tools = match serve.dev_tools {

@@ -116,7 +116,9 @@ fn write(old: &DurableSpace, fresh: &Path, at: &(dyn Fn() + Sync)) -> Result<(),
         let records = &mut changes.entry(revision).or_default().records;
         records.extend(view.records(Records::Prefix("")).await?.into_iter().map(|(key, value)| (key, Some(value))));
         // What is damaged is asked of others with the next sync.
-        records.extend(lost.iter().filter(|addr| addr.contains('^')).map(|addr| (repair::damaged(addr), Some(Vec::new()))));
+        records.extend(
+            lost.iter().filter(|addr| addr.contains('^')).map(|addr| (repair::damaged(addr), Some(Vec::new()))),
+        );
         for (revision, change) in changes {
             new.take(&[], Change { revision: Some(revision), ..change })?;
         }
@@ -254,7 +256,8 @@ mod tests {
     /// A store that an earlier version made, with as many more nodes, each with the one before.
     async fn earlier(more: usize) -> TempDir {
         let dir = tempfile::tempdir().unwrap();
-        fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/space/space.redb"), dir.path().join(FILE)).unwrap();
+        fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/space/space.redb"), dir.path().join(FILE))
+            .unwrap();
         let mut nodes: Vec<Verified<IbGib>> = Vec::new();
         for nth in 0..more {
             let mut rel8ns = Map::new();

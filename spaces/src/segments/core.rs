@@ -5,9 +5,9 @@ mod read;
 mod replay;
 mod write;
 
-use super::{SegmentSpace, index};
 use super::log::{Log, Pos, Tail, io_error};
 use super::staged::Staged;
+use super::{SegmentSpace, index};
 use crate::error::SpaceError;
 use crate::redb::fail;
 use crate::store::{Batch, Written};
@@ -71,9 +71,21 @@ impl Core {
     /// Opens the store in `dir`; answers its revision, too.
     pub(super) fn open(dir: &Path, to_write: bool) -> Result<(Self, u64), SpaceError> {
         let log = Log::open(&dir.join(SegmentSpace::LOG), to_write)?;
-        if !to_write {
-            return Self::open_to_read(log);
-        }
+        let core = match to_write {
+            false => Self::open_in_memory(log, false)?,
+            true => match Self::open_on_disk(dir, log) {
+                // What is there can be read all the same, and room be made.
+                Err(SpaceError::Full(_)) => {
+                    Self::open_in_memory(Log::open(&dir.join(SegmentSpace::LOG), to_write)?, true)?
+                }
+                opened => opened?,
+            },
+        };
+        let revision = index::head(&core.begin_read()?.open_table(index::META).map_err(fail)?)?.revision;
+        Ok((core, revision))
+    }
+
+    fn open_on_disk(dir: &Path, log: Log) -> Result<Self, SpaceError> {
         let path = dir.join(SegmentSpace::INDEX);
         // What is wrong with an index is no harm: all of it follows from the log.
         let opened = match catch_unwind(|| open_index(&path)) {
@@ -90,7 +102,7 @@ impl Core {
             }
         };
         let (index, known) = opened;
-        let mut core = Self::new(index, log);
+        let core = Self::new(index, log);
         if known.last != Pos::START && core.log.read(known.last)?.is_none_or(|record| record.end != known.applied) {
             return Err(SpaceError::Damaged(format!(
                 "{}: the log ends before what the index knows of it; take {} away to go on with what is there",
@@ -98,26 +110,26 @@ impl Core {
                 SegmentSpace::INDEX
             )));
         }
-        let (end, last) = core.replay(known)?;
-        let tail = core.log.tail(end)?;
-        core.writer = Some(Mutex::new(Writer { tail, last, noted: end, writes: 0 }));
-        let revision = core.revision()?;
-        Ok((core, revision))
+        core.caught_up(known, true)
     }
 
-    /// Reads all of the log into an index in memory: the one on the disk belongs to whoever writes, who may be at work, and
-    /// may be missing where somebody was killed. What comes into the log later is not seen.
-    fn open_to_read(log: Log) -> Result<(Self, u64), SpaceError> {
+    /// Reads all of the log into an index in memory. The one on the disk belongs to whoever writes, who may be at work, and
+    /// may be missing where somebody was killed; and it may have to grow where there is no room. What others add to the log
+    /// later is not seen.
+    fn open_in_memory(log: Log, to_write: bool) -> Result<Self, SpaceError> {
         let index = builder().create_with_backend(InMemoryBackend::new()).map_err(|e| SpaceError::Io(e.to_string()))?;
         let known = lay_out(&index)?;
-        let core = Self::new(index, log);
-        core.replay(known)?;
-        let revision = core.revision()?;
-        Ok((core, revision))
+        Self::new(index, log).caught_up(known, to_write)
     }
 
-    fn revision(&self) -> Result<u64, SpaceError> {
-        Ok(index::head(&self.begin_read()?.open_table(index::META).map_err(fail)?)?.revision)
+    /// With an index that is where the log is.
+    fn caught_up(mut self, known: index::Known, to_write: bool) -> Result<Self, SpaceError> {
+        let (end, last) = self.replay(known)?;
+        if to_write {
+            let tail = self.log.tail(end)?;
+            self.writer = Some(Mutex::new(Writer { tail, last, noted: end, writes: 0 }));
+        }
+        Ok(self)
     }
 
     fn new(index: Database, log: Log) -> Self {
@@ -173,7 +185,10 @@ impl Drop for Core {
     /// On a damaged index the engine may panic here: that must not take the process with it.
     fn drop(&mut self) {
         let closed = catch_unwind(AssertUnwindSafe(|| {
-            let closed = if self.writer.is_some() && !self.has_failed() { self.close() } else { Ok(()) };
+            let closed = if self.writer.is_none() || self.has_failed() { Ok(()) } else { self.close() };
+            // What could not be added takes no room.
+            let trim = |writer: &Mutex<Writer>| self.log.trim(&mut lock(writer).tail);
+            let closed = closed.and(self.writer.as_ref().map_or(Ok(()), trim));
             drop(self.index.take());
             closed
         }));

@@ -317,6 +317,16 @@ impl Log {
     }
 }
 
+impl Drop for Log {
+    /// A child process that is being started has the files, too, until it runs its own program: the lock goes with this one.
+    fn drop(&mut self) {
+        if let Some(first) = self.file(0) {
+            // Closing it does the rest.
+            let _ = first.unlock();
+        }
+    }
+}
+
 fn name(segment: u32) -> String {
     format!("{segment:08x}.log")
 }
@@ -372,5 +382,21 @@ pub(crate) fn io_error(path: &Path, error: &io::Error) -> SpaceError {
             SpaceError::Full(text)
         }
         _ => SpaceError::Io(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_log_is_free_though_somebody_still_has_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::create(dir.path(), [1; 32]).unwrap();
+        let inherited = log.file(0).unwrap().try_clone().unwrap();
+        assert!(matches!(Log::open(dir.path(), true), Err(SpaceError::Locked(_))));
+        drop(log);
+        assert!(Log::open(dir.path(), true).is_ok());
+        drop(inherited);
     }
 }

@@ -317,4 +317,3 @@ fn bits(entries: &[Entry]) -> Vec<(Pos, u32)> {
     }
     blocks.into_iter().collect()
 }
-

@@ -1,0 +1,120 @@
+//! Commands beside a sync that is slow.
+
+mod common;
+
+use common::{Done, World, number, text};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::process::Stdio;
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+
+/// A proxy that passes so many bytes on to the server, then none until it is told to.
+#[derive(Clone)]
+struct Gate(Arc<(Mutex<Passing>, Condvar)>);
+
+struct Passing {
+    left: usize,
+    /// Bytes have come that may not pass.
+    stuck: bool,
+}
+
+impl Gate {
+    fn before(server: &str, bytes: usize) -> (Self, String) {
+        let gate = Self(Arc::new((Mutex::new(Passing { left: bytes, stuck: false }), Condvar::new())));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (server, passing) = (server.strip_prefix("http://").unwrap().to_owned(), gate.clone());
+        thread::spawn(move || {
+            for from in listener.incoming() {
+                let (from, to) = (from.unwrap(), TcpStream::connect(&server).unwrap());
+                let (back_from, back_to) = (to.try_clone().unwrap(), from.try_clone().unwrap());
+                let passing = passing.clone();
+                thread::spawn(move || pass(from, to, |bytes| passing.pass(bytes)));
+                thread::spawn(move || pass(back_from, back_to, |_| ()));
+            }
+        });
+        (gate, url)
+    }
+
+    fn pass(&self, bytes: usize) {
+        let (passing, changed) = &*self.0;
+        let mut passing = passing.lock().unwrap();
+        while passing.left < bytes {
+            passing.stuck = true;
+            changed.notify_all();
+            passing = changed.wait(passing).unwrap();
+        }
+        passing.left -= bytes;
+    }
+
+    fn wait_until_stuck(&self) {
+        let (passing, changed) = &*self.0;
+        drop(changed.wait_while(passing.lock().unwrap(), |passing| !passing.stuck).unwrap());
+    }
+
+    fn open(&self) {
+        let (passing, changed) = &*self.0;
+        passing.lock().unwrap().left = usize::MAX;
+        changed.notify_all();
+    }
+}
+
+fn pass(mut from: TcpStream, mut to: TcpStream, may: impl Fn(usize)) {
+    let mut buffer = [0; 16 * 1024];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(bytes) => {
+                may(bytes);
+                if to.write_all(&buffer[..bytes]).is_err() {
+                    break;
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+    }
+    let _ = to.shutdown(Shutdown::Write);
+}
+
+#[test]
+fn who_only_reads_works_in_the_middle_of_a_sync() {
+    let world = World::new();
+    let server = world.with_alice();
+    let mut state = 7u64;
+    let large: Vec<u8> = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    })
+    .take(3_000_000)
+    .collect();
+    std::fs::write(world.path("alice/large.bin"), large).unwrap();
+    let (gate, url) = Gate::before(&server.url, 1_000_000);
+    let mut command = world.command(&["-C", "alice", "sync", &url, "--json"]);
+    let sync = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    gate.wait_until_stuck();
+    for _ in 0..3 {
+        let status = world.run(&["-C", "alice", "status", "--json"]).ok().json();
+        assert_eq!(number(&status, &["unsent"]), 1, "{status}");
+        assert_eq!(text(&status, "remote"), server.url, "the other one has not answered yet");
+    }
+    world.run(&["-C", "alice", "log", "large.bin"]).ok();
+    world.run(&["-C", "alice", "conflicts"]).ok();
+    world.run(&["-C", "alice", "diff"]).ok();
+    // The server's store, too.
+    let before = world.run(&["--space", "server", "tips", "--json"]).ok().lines().len();
+    world.run(&["--space", "server", "export", "backup.bundle"]).ok();
+    // What writes waits, and begins when the sync is done.
+    let mut snapshot = world.command(&["-C", "alice", "snapshot"]);
+    let snapshot = snapshot.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    gate.open();
+    let synced = Done::from(sync.wait_with_output().unwrap()).ok().json();
+    assert!(number(&synced, &["nodes", "sent"]) > 0, "{synced}");
+    Done::from(snapshot.wait_with_output().unwrap()).ok();
+    assert_eq!(number(&world.run(&["-C", "alice", "status", "--json"]).ok().json(), &["unsent"]), 0);
+    assert!(world.run(&["--space", "server", "tips", "--json"]).ok().lines().len() > before);
+    world.run(&["--space", "copy", "import", "backup.bundle"]).ok();
+    assert_eq!(world.run(&["--space", "copy", "tips", "--json"]).ok().lines().len(), before);
+    world.fsck(&["-C", "alice"]);
+}
