@@ -113,6 +113,8 @@ pub(crate) enum Command {
     Serve(Serve),
     /// An encrypted document (passwords, settings) that is in step on all of your devices
     Vault(VaultCommand),
+    /// What the owner of a tower (serve --door tower) may know of it
+    Tower(Tower),
     /// Show everything once: a server, two devices, edits on both, and the proof that all is equal
     Demo(Demo),
     /// Settings
@@ -566,6 +568,26 @@ pub(crate) struct Serve {
     pub(crate) dev_tools: bool,
     #[command(flatten)]
     pub(crate) doors: DoorArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Tower {
+    #[command(subcommand)]
+    pub(crate) action: TowerAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TowerAction {
+    /// How it stands: its id, the last block that it looked at, and whether its Bitcoin node answers
+    Info,
+    /// Its users, with their slots and the ends of their subscriptions
+    Users,
+    /// Its appointments, those that wait and those that were answered
+    Appointments {
+        /// Only those for this locator: 32 hex digits
+        #[arg(long, value_name = "L")]
+        locator: Option<String>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -18,6 +18,7 @@ mod serve;
 mod setup;
 mod sync;
 mod syncing;
+mod tower;
 mod undo;
 mod vault;
 mod watch;
@@ -51,6 +52,7 @@ pub(crate) async fn run(args: &Args, out: &Output) -> Result<Exit, CliError> {
             | Command::Export(_)
             | Command::Import(_)
             | Command::Serve(_)
+            | Command::Tower(_)
     );
     if args.space.is_some() && !space_fits {
         return Err(CliError::usage("--space does not go with this command: it works on a device (-C)"));
@@ -99,6 +101,7 @@ pub(crate) async fn run(args: &Args, out: &Output) -> Result<Exit, CliError> {
         Command::Import(import) => bundle::import(args, out, import).await,
         Command::Serve(serve) => serve::serve(args, out, serve).await,
         Command::Vault(vault) => vault::run(args, out, vault).await,
+        Command::Tower(tower) => tower::tower(args, out, tower).await,
         Command::Demo(demo) => demo::demo(args, out, demo).await,
         Command::Help(help) => help::help(out, help),
         Command::Completions { shell } => help::completions(out, *shell),

@@ -1,7 +1,10 @@
 //! The doors of `serve`: which ones, where, and how each is set up.
 
 mod mailbox;
+mod tower;
 mod vault;
+
+pub(crate) use tower::socket as tower_socket;
 
 use crate::error::CliError;
 use ibgib_pairing::server::{TransitDoor, TransitOptions};
@@ -9,6 +12,7 @@ use ibgib_peer::Host;
 use ibgib_server::{Door, Mount};
 use ibgib_vault::Vault;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Where a transit relay listens on the server's host, unless it is told: there the original does, too.
@@ -20,14 +24,16 @@ const TRANSIT_PORT: u16 = 4001;
 pub(crate) struct DoorArgs {
     /// Speak another protocol, too: `vault` keeps an encrypted document of each account in step (wallet-sync),
     /// `mailbox` carries sealed messages between devices that share a code (magic-wormhole), `transit` joins two devices
-    /// for a file. On the server's own address, or on one of the door's own, which transit has in any case [default
-    /// port: 4001]; may be given several times
+    /// for a file, `tower` watches a Bitcoin chain for its users (The Eye of Satoshi). On the server's own address, or on
+    /// one of the door's own, which transit has in any case [default port: 4001]; may be given several times
     #[arg(long = "door", value_name = "NAME[@HOST:PORT]")]
     pub(crate) doors: Vec<String>,
     #[command(flatten)]
     pub(crate) vault: vault::VaultArgs,
     #[command(flatten)]
     pub(crate) mailbox: mailbox::MailboxArgs,
+    #[command(flatten)]
+    pub(crate) tower: tower::TowerArgs,
 }
 
 /// The doors that were asked for.
@@ -38,10 +44,12 @@ pub(crate) struct Doors<'a> {
 }
 
 impl<'a> Doors<'a> {
-    /// Makes the doors over `host`, whose server listens at `server`; `name` is what it is called.
+    /// Makes the doors over `host`, whose space is in `dir` and whose server listens at `server`; `name` is what it is
+    /// called.
     pub(crate) async fn new(
         args: &'a DoorArgs,
         host: &Arc<Host>,
+        dir: &Path,
         server: SocketAddr,
         name: Option<&String>,
     ) -> Result<Self, CliError> {
@@ -62,9 +70,10 @@ impl<'a> Doors<'a> {
                     let at = listen.take().unwrap_or_else(|| SocketAddr::new(server.ip(), TRANSIT_PORT));
                     Arc::new(TransitDoor::bind(at, TransitOptions::default()).await?)
                 }
+                "tower" => Arc::new(tower::open(&args.tower, host, dir)?),
                 _ => {
                     let why = format!("there is no door {kind:?}");
-                    let hint = "write NAME or NAME@HOST:PORT; NAME is vault, mailbox or transit";
+                    let hint = "write NAME or NAME@HOST:PORT; NAME is vault, mailbox, transit or tower";
                     return Err(CliError::usage(why).about(text).hint(hint));
                 }
             };
@@ -77,6 +86,10 @@ impl<'a> Doors<'a> {
         if args.mailbox.is_any() && !doors.mounts.iter().any(|mount| mount.door.name() == "mailbox") {
             let why = "options of the mailbox server are given, but no --door mailbox";
             return Err(CliError::usage(why).hint("add --door mailbox, or --door mailbox@HOST:PORT"));
+        }
+        if !doors.mounts.iter().any(|mount| mount.door.name() == "tower") && args.tower.is_any() {
+            let why = "options of the tower are given, but no --door tower";
+            return Err(CliError::usage(why).hint("add --door tower, or --door tower@HOST:PORT"));
         }
         Ok(doors)
     }

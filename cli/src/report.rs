@@ -6,6 +6,7 @@ mod ignore;
 mod log;
 mod store;
 mod sync;
+mod tower;
 mod undo;
 
 pub(crate) use folder::{
@@ -18,6 +19,7 @@ pub(crate) use store::{
     Addressed, BadLine, Checked, Exported, IdentityReport, Imported, Listening, Made, RuleError, Settings, Told,
 };
 pub(crate) use sync::{Moved, MovedFile, SyncReport};
+pub(crate) use tower::TowerReport;
 pub(crate) use undo::Undone;
 
 use ibgib::{Addr, Value, strings};

@@ -41,7 +41,7 @@ pub(crate) async fn serve(args: &Args, out: &Output, serve: &args::Serve) -> Res
         true => Some(DevTools::new(Arc::clone(&host), token(dir)?)),
         false => None,
     };
-    let doors = Doors::new(&serve.doors, &host, options.listen, serve.names.first()).await?;
+    let doors = Doors::new(&serve.doors, &host, dir, options.listen, serve.names.first()).await?;
     options.doors.extend(doors.mounts.iter().cloned());
     options.doors.extend(tools.iter().map(|tools| Mount::here(Arc::new(tools.clone()))));
     let catch = |kind| signal(kind).map_err(|e| CliError::new(Code::Signals, e.to_string()));

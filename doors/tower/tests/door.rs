@@ -6,6 +6,7 @@ use common::node::{Node, channel, spend};
 use common::user::ask;
 use common::{POLL, Served, options, until};
 use ibgib_server::ServeError;
+use ibgib_spaces::fault::{FaultPlan, FaultSpace, Op, When};
 use ibgib_spaces::{MemorySpace, Space};
 use ibgib_tower::gatekeeper::Terms;
 use ibgib_tower::owner::{self, OwnerQuestion};
@@ -294,7 +295,7 @@ async fn reorganisations_of_any_depth_are_followed() {
 
 /// In the second generation an outage in which the breach falls left a tower that waits for itself.
 #[tokio::test]
-async fn a_node_that_was_away_is_caught_up_with() {
+async fn fault_11_a_breach_in_an_outage_is_answered_when_the_node_is_back() {
     let (mut node, served) = served(20).await;
     let user = served.user(1, Dialect::Rust);
     user.register().await;
@@ -373,7 +374,7 @@ async fn a_tower_that_was_stopped_goes_on() {
 
 /// In the second generation a tower that is killed before its first new block forgot where it had begun.
 #[tokio::test]
-async fn the_first_block_is_written_before_anything_is_answered() {
+async fn fault_12_the_first_block_is_written_before_anything_is_answered() {
     let (node, space) = (Node::start(20).await, space());
     let tower = Served::start(&space, options(&node, Dialect::Rust)).await.unwrap();
     let channel = channel(1);
@@ -386,6 +387,59 @@ async fn the_first_block_is_written_before_anything_is_answered() {
     let tower = Served::start(&space, options(&node, Dialect::Rust)).await.unwrap();
     assert!(node.chain().is_waiting(&channel.1.txid()));
     tower.stop().await;
+}
+
+/// In the first generation the fields of a block were read before it was seen that there is none.
+#[tokio::test]
+async fn fault_6_a_block_that_the_node_does_not_give_is_asked_for_again() {
+    let (node, served) = served(20).await;
+    let user = served.user(1, Dialect::Rust);
+    user.register().await;
+    let channel = channel(1);
+    user.add(&channel).await;
+    for answer in [json!(null), json!({}), json!({"height": -1}), json!({"height": 21, "tx": [7]}), json!("00")] {
+        {
+            let mut chain = node.chain();
+            chain.give_for_blocks(Some(answer.clone()));
+            chain.mine(Vec::new());
+        }
+        until("the tower says that it cannot follow", async || user.info().await.0 == 503).await;
+        node.chain().give_for_blocks(None);
+        until("it goes on", async || user.info().await.0 == 200).await;
+    }
+    node.chain().mine(vec![channel.0.clone()]);
+    until("the breach is answered", async || node.chain().is_waiting(&channel.1.txid())).await;
+    served.stop().await;
+}
+
+/// Slots were written before the appointment that they pay for: a crash between lost them.
+#[tokio::test]
+async fn fault_8_slots_and_appointment_are_written_together_or_not_at_all() {
+    let node = Node::start(20).await;
+    // The fourth write is that of the appointment, after those of who the tower is, the first block and the user.
+    let plan = FaultPlan::default;
+    let plans =
+        [plan().nth(Op::Commit, 4, When::Before), plan().nth(Op::Commit, 4, When::After), plan().after(Op::Commit, 3)];
+    for (i, plan) in plans.into_iter().enumerate() {
+        let kept = space();
+        let faulty: Arc<dyn Space> = Arc::new(FaultSpace::new(Arc::clone(&kept), plan));
+        let served = Served::start(&faulty, options(&node, Dialect::Rust)).await.unwrap();
+        let user = served.user(1, Dialect::Rust);
+        assert_eq!(user.register().await.0, 200);
+        let (status, answer) = user.add(&channel(1)).await;
+        assert_eq!((status, &answer["error_code"]), (503, &json!(32)), "{i}: nothing was acknowledged");
+        served.stop().await;
+        let served = Served::start(&kept, options(&node, Dialect::Rust)).await.unwrap();
+        let user = served.user(1, Dialect::Rust);
+        let written = u64::from(user.status(&channel(1).0.txid()).await == "being_watched");
+        assert_eq!((written, user.slots().await), (u64::from(i == 1), 10_000 - written), "{i}");
+        assert_eq!(
+            user.add(&channel(1)).await.1["available_slots"],
+            json!(9_999),
+            "{i}: asked again, it is there once"
+        );
+        served.stop().await;
+    }
 }
 
 #[tokio::test]

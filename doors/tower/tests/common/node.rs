@@ -1,5 +1,6 @@
 //! A Bitcoin node made up here: a chain of blocks with real transactions, one pool of those that wait, and the questions
 //! of JSON-RPC that a tower asks, over a real socket.
+#![allow(dead_code, reason = "each test binary uses a part")]
 
 use axum::Router;
 use axum::body::Bytes;
@@ -57,9 +58,16 @@ pub(crate) struct Chain {
     /// Transactions that were sent, with the height at which.
     sent: Vec<(Txid, usize)>,
     is_down: bool,
+    /// What is answered instead of blocks.
+    instead: Option<Value>,
 }
 
 impl Chain {
+    /// Answers this instead of blocks from now on.
+    pub(crate) fn give_for_blocks(&mut self, answer: Option<Value>) {
+        self.instead = answer;
+    }
+
     fn tip(&self) -> &str {
         &self.active[self.active.len() - 1]
     }
@@ -184,6 +192,7 @@ impl Chain {
         match method {
             "getbestblockhash" => Ok(json!(self.tip())),
             "getblockheader" => self.header(&text(0), false),
+            "getblock" if self.instead.is_some() => Ok(self.instead.clone().unwrap_or_default()),
             "getblock" => self.header(&text(0), true),
             "sendrawtransaction" => self.send(&text(0)),
             "getrawtransaction" => self.find(&text(0), parameters[2].as_str()),

@@ -1,4 +1,5 @@
 //! A user of a tower: what it signs, seals, asks and is answered.
+#![allow(dead_code, reason = "each test binary uses a part")]
 
 use ibgib_tower::sealed::{Dialect, Locator, seal};
 use ibgib_tower::signature::{self, SecretKey, signer};

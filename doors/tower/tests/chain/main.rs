@@ -1,170 +1,18 @@
 //! A tower beside a chain that is made up here: breaches, reorganisations, forgetful networks, crashes.
 
-use ibgib_tower::feed::{Block, BlockId, Verdict};
+mod faults;
+mod world;
+
+use ibgib_tower::feed::Verdict;
 use ibgib_tower::gatekeeper::Terms;
-use ibgib_tower::responder::{Penalty, Send};
-use ibgib_tower::sealed::{Dialect, Locator, seal};
-use ibgib_tower::signature::{self, SecretKey};
-use ibgib_tower::tower::{Accepted, Added, AppointmentState, Tower};
-use ibgib_tower::transaction::{Transaction, Txid};
-use ibgib_tower::watcher::{AppointmentId, Refusal, Request};
+use ibgib_tower::responder::Penalty;
+use ibgib_tower::sealed::{Dialect, Locator};
+use ibgib_tower::tower::{Added, AppointmentState, Tower};
+use ibgib_tower::transaction::Txid;
+use ibgib_tower::watcher::{Refusal, Request};
 use proptest::prelude::*;
-use std::collections::{BTreeMap, BTreeSet};
-
-/// A transaction that spends another's only output; `n` tells siblings apart.
-fn spend(of: Txid, n: u8) -> Transaction {
-    let mut raw = vec![2, 0, 0, 0, 1];
-    raw.extend(of.internal());
-    raw.extend([0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 1]);
-    raw.extend([n, 0, 0, 0, 0, 0, 0, 0, 1, 0x51, 0, 0, 0, 0]);
-    Transaction::parse(raw).unwrap()
-}
-
-fn origin(n: u8) -> Txid {
-    Txid::from_internal([n; 32])
-}
-
-/// The breach of channel `n`, and the penalty for it.
-fn channel(n: u8) -> (Transaction, Transaction) {
-    let dispute = spend(origin(n), 1);
-    let penalty = spend(dispute.txid(), 2);
-    (dispute, penalty)
-}
-
-struct User(SecretKey, Dialect);
-
-impl User {
-    fn new(n: u8, dialect: Dialect) -> Self {
-        Self(SecretKey::from_bytes(&[n; 32]).unwrap(), dialect)
-    }
-
-    fn seal(&self, dispute: Txid, answer: &[u8]) -> Request {
-        let (locator, sealed) = (Locator::of(&dispute, self.1), seal(answer, &dispute, self.1));
-        let signature = self.0.sign(&signature::appointment_message(&locator, &sealed, 42));
-        Request { locator, sealed, to_self_delay: 42, signature }
-    }
-
-    fn id(&self, dispute: Txid) -> AppointmentId {
-        AppointmentId { user: self.0.id(), locator: Locator::of(&dispute, self.1) }
-    }
-
-    fn get<'a>(&self, tower: &'a Tower, dispute: Txid) -> Result<AppointmentState<'a>, Refusal> {
-        let locator = Locator::of(&dispute, self.1);
-        tower.get_appointment(locator, &self.0.sign(&signature::get_appointment_message(&locator)))
-    }
-
-    fn slots(&self, tower: &Tower) -> u32 {
-        tower.watcher().subscription(&self.0.id()).unwrap().slots
-    }
-}
-
-/// A node: a chain of blocks, and transactions that wait.
-#[derive(Clone, Default)]
-struct Node {
-    chain: Vec<Vec<Txid>>,
-    waiting: BTreeMap<Txid, Transaction>,
-    /// Everything it ever saw, for sending a dispute again.
-    seen: BTreeMap<Txid, Transaction>,
-    forks: u8,
-    hashes: Vec<u8>,
-    /// Transactions sent since the newest block.
-    sent: Vec<Txid>,
-}
-
-impl Node {
-    fn confirmed(&self, txid: &Txid) -> bool {
-        self.chain.iter().flatten().any(|t| t == txid)
-    }
-
-    fn id(&self, height: usize) -> BlockId {
-        let mut hash = [0; 32];
-        (hash[0], hash[1]) = (height as u8, self.hashes.get(height).copied().unwrap_or(0));
-        BlockId { hash, height: height as u32 }
-    }
-
-    fn tip(&self) -> BlockId {
-        self.id(self.chain.len() - 1)
-    }
-
-    fn block(&self, height: usize) -> Block {
-        let parent = if height == 0 { [0; 32] } else { self.id(height - 1).hash };
-        Block { id: self.id(height), parent, txids: self.chain[height].clone() }
-    }
-
-    fn mine(&mut self, txids: Vec<Txid>) -> Block {
-        for txid in &txids {
-            self.waiting.remove(txid);
-        }
-        self.chain.push(txids);
-        self.hashes.push(self.forks);
-        self.sent.clear();
-        self.block(self.chain.len() - 1)
-    }
-
-    /// Whether what a transaction spends is there.
-    fn spendable(&self, transaction: &Transaction) -> bool {
-        let mut spends = [0; 32];
-        spends.copy_from_slice(&transaction.raw()[5..37]);
-        let spends = Txid::from_internal(spends);
-        !self.seen.contains_key(&spends) || self.confirmed(&spends) || self.waiting.contains_key(&spends)
-    }
-
-    fn send(&mut self, transaction: &Transaction) -> Verdict {
-        let txid = transaction.txid();
-        assert!(!self.sent.contains(&txid), "{txid} is sent twice for one block");
-        self.sent.push(txid);
-        self.seen.insert(txid, transaction.clone());
-        if self.confirmed(&txid) {
-            return Verdict::InChain;
-        }
-        if !self.spendable(transaction) {
-            return Verdict::Missing;
-        }
-        self.waiting.insert(txid, transaction.clone());
-        Verdict::Waiting
-    }
-
-    fn take(&mut self, tower: &mut Tower, sends: Vec<Send>) {
-        for send in sends {
-            match send {
-                Send::Penalty(transaction) => {
-                    let verdict = self.send(&transaction);
-                    tower.sent(&transaction.txid(), verdict);
-                }
-                Send::Dispute(txid) => {
-                    let transaction = self.seen[&txid].clone();
-                    self.send(&transaction);
-                }
-            }
-        }
-    }
-
-    fn add(&mut self, tower: &mut Tower, request: Request) -> Result<Accepted, Refusal> {
-        match tower.add_appointment(request)? {
-            Added::Watching(accepted) | Added::Responded(accepted) => Ok(accepted),
-            Added::Triggered(triggered) => {
-                let verdict = self.send(&triggered.penalty);
-                tower.decide(*triggered, verdict)
-            }
-        }
-    }
-}
-
-fn world(dialect: Dialect) -> (Node, Tower, User) {
-    let mut node = Node::default();
-    (0..8).for_each(|_| drop(node.mine(Vec::new())));
-    let mut tower = Tower::new(node.tip(), Terms::of(Dialect::Rust), Terms::of(Dialect::Python));
-    assert_eq!(tower.take_changes().last_block, Some(node.tip()), "the first block is written at once");
-    let user = User::new(7, dialect);
-    tower.register(user.0.id(), dialect).unwrap();
-    (node, tower, user)
-}
-
-fn step(node: &mut Node, tower: &mut Tower, txids: Vec<Txid>) {
-    let block = node.mine(txids);
-    let sends = tower.connected(&block);
-    node.take(tower, sends);
-}
+use std::collections::BTreeSet;
+use world::{Node, User, channel, step, unwind, world};
 
 #[test]
 fn a_breach_is_answered_within_its_block_and_followed_to_the_end() {
@@ -280,18 +128,6 @@ fn a_penalty_in_the_chain_is_followed_though_its_owner_is_gone() {
     assert_eq!(left, [(Locator::of(&one.0.txid(), Dialect::Rust), None)]);
 }
 
-/// In the second generation the network's "already in the chain" left such an appointment watched for ever.
-#[test]
-fn dispute_and_penalty_in_one_block_are_a_tracker() {
-    let (mut node, mut tower, user) = world(Dialect::Rust);
-    let (dispute, penalty) = channel(1);
-    node.add(&mut tower, user.seal(dispute.txid(), penalty.raw())).unwrap();
-    step(&mut node, &mut tower, vec![dispute.txid(), penalty.txid()]);
-    let tracker = tower.responder().tracker(&user.id(dispute.txid())).unwrap();
-    assert_eq!(tracker.state, Penalty::Confirmed { height: 8 });
-    assert!(node.sent.is_empty(), "nothing has to be sent");
-}
-
 #[test]
 fn what_is_forgotten_is_sent_again_at_the_sixth_block() {
     let (mut node, mut tower, user) = world(Dialect::Rust);
@@ -306,21 +142,6 @@ fn what_is_forgotten_is_sent_again_at_the_sixth_block() {
         }
         step(&mut node, &mut tower, Vec::new());
         assert!(node.waiting.contains_key(&penalty.txid()));
-    }
-}
-
-/// Takes blocks off the chain, and tells the tower.
-fn unwind(node: &mut Node, tower: &mut Tower, blocks: usize) {
-    node.forks += 1;
-    for _ in 0..blocks {
-        for txid in node.chain.pop().unwrap() {
-            // What was in a block that is gone is forgotten, as by a node that restarts.
-            node.waiting.remove(&txid);
-        }
-        node.hashes.pop();
-        node.sent.clear();
-        let sends = tower.disconnected(node.tip());
-        node.take(tower, sends);
     }
 }
 

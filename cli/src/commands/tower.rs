@@ -1,0 +1,57 @@
+//! `tower`: what the owner of a tower may know of it.
+
+use crate::args::{Args, Tower, TowerAction};
+use crate::codes::Code;
+use crate::doors::tower_socket;
+use crate::error::{CliError, Exit};
+use crate::output::Output;
+use crate::report::TowerReport;
+use ibgib::{Mode, Value};
+use ibgib_spaces::DurableSpace;
+use ibgib_tower::owner::{self, OwnerQuestion};
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::Arc;
+
+pub(crate) async fn tower(args: &Args, out: &Output, tower: &Tower) -> Result<Exit, CliError> {
+    let Some(dir) = &args.space else {
+        return Err(CliError::usage("tower needs the directory of the server's space").hint("add --space DIR"));
+    };
+    let question = match &tower.action {
+        TowerAction::Info => OwnerQuestion::Info,
+        TowerAction::Users => OwnerQuestion::Users,
+        TowerAction::Appointments { locator } => {
+            let locator = locator.as_ref().map(|text| {
+                text.parse().map_err(|why| CliError::usage(format!("{text:?} is no locator: {why}")).about(text))
+            });
+            OwnerQuestion::Appointments(locator.transpose()?)
+        }
+    };
+    let answer = answer(dir, question).await?;
+    let answer = Value::parse(&answer, Mode::Strict).map_err(|e| CliError::new(Code::Damaged, e.to_string()))?;
+    match answer {
+        Value::Array(items) => items.into_iter().try_for_each(|item| out.item(&TowerReport(item)))?,
+        one => out.result(&TowerReport(one))?,
+    }
+    Ok(Exit::Done)
+}
+
+/// Through the server that runs, or from the space that nobody has open.
+async fn answer(dir: &Path, question: OwnerQuestion) -> Result<String, CliError> {
+    let socket = tower_socket(dir);
+    match owner::ask(&socket, question).await {
+        Ok(answer) => return Ok(answer.to_string()),
+        // None runs; the socket of one that was killed may still lie there.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {}
+        Err(error) => return Err(CliError::io(&socket, &error)),
+    }
+    let space = Arc::new(DurableSpace::open(dir)?);
+    let read = owner::read(space, question).await;
+    let read = read.map_err(|e| CliError::new(Code::Damaged, e.to_string()).about(dir.display().to_string()))?;
+    let none = || {
+        CliError::new(Code::NotFound, "no tower was ever served from this space")
+            .about(dir.display().to_string())
+            .hint("start one: ibgib serve --space DIR --door tower --tower-bitcoind URL")
+    };
+    Ok(read.ok_or_else(none)?.to_string())
+}
