@@ -158,6 +158,9 @@ pub(crate) struct Init {
     /// Server to sync with: http(s):// or ws(s)://
     #[arg(long, value_name = "URL")]
     pub(crate) remote: Option<String>,
+    /// The token that makes this device the owner of the server's space: 'ibgib serve' prints it
+    #[arg(long, value_name = "T", requires = "remote")]
+    pub(crate) token: Option<String>,
     /// Ignore what .gitignore files say, too
     #[arg(long)]
     pub(crate) gitignore: bool,
@@ -537,9 +540,12 @@ pub(crate) struct Serve {
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7070")]
     pub(crate) listen: String,
-    /// Who may sync
+    /// Who may sync [default: only the owner, who is named with --owner or comes with the token that is printed]
     #[arg(long, value_enum)]
-    pub(crate) policy: PolicyKind,
+    pub(crate) policy: Option<PolicyKind>,
+    /// The identity that owns the space from now on
+    #[arg(long, value_name = "IDENTITY", conflicts_with = "policy")]
+    pub(crate) owner: Option<String>,
     /// Identities that may sync, one address a line, # for comments; read again on SIGHUP
     #[arg(long, value_name = "FILE", required_if_eq("policy", "allow"))]
     pub(crate) allow: Option<PathBuf>,

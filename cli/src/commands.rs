@@ -1,5 +1,6 @@
 //! The commands, one function each.
 
+mod accept;
 mod bundle;
 mod conflicts;
 mod deletions;

@@ -59,6 +59,10 @@ impl Layout {
     pub(crate) fn vault(&self) -> PathBuf {
         self.0.join("vault")
     }
+    /// A token that the server was not brought yet.
+    pub(crate) fn token(&self) -> PathBuf {
+        self.0.join("token")
+    }
     /// Locked for as long as a `sync --watch` runs.
     pub(crate) fn watch(&self) -> PathBuf {
         self.0.join("watch")

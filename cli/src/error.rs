@@ -236,6 +236,10 @@ impl From<SagaError> for CliError {
             Some(Protocol::IdentityNotAllowed) => {
                 Some("ask whoever runs the server to add this identity to its allow-list")
             }
+            Some(Protocol::NotGranted) => Some(
+                "the owner of the server's space comes with the token that it prints ('ibgib init --remote URL --token T'), \
+                 or is named by whoever runs it ('ibgib serve --owner IDENTITY')",
+            ),
             Some(Protocol::IdentityStrategy) => Some(
                 "make another with 'ibgib identity new', or ask whoever runs the server to start it with \
                  --allow-strategy hash-reveal-v1",

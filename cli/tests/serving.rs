@@ -83,7 +83,9 @@ fn what_cannot_be_served_is_told_apart() {
     assert_eq!(text(&done.error(), "subject"), listen);
     for args in [
         &["serve", "--policy", "open"][..],
-        &["serve", "--space", "server"],
+        &["serve", "--space", "server", "--allow", "list"],
+        &["serve", "--space", "server", "--owner", "note^ABC"],
+        &["serve", "--space", "server", "--owner", "x", "--policy", "open"],
         &["serve", "--space", "server", "--policy", "allow"],
         &["serve", "--space", "server", "--policy", "open", "--allow", "list"],
         &["serve", "--space", "server", "--policy", "open", "--listen", "nonsense"],

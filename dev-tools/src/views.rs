@@ -69,7 +69,7 @@ pub(crate) async fn overview(State(shared): State<Arc<Shared>>) -> Answer {
         ("space", space.id().into()),
         ("version", env!("CARGO_PKG_VERSION").into()),
         ("protocol", ibgib_peer::saga::SUBPROTOCOL.into()),
-        ("policy", if shared.host.is_open() { "open" } else { "allow" }.into()),
+        ("policy", shared.host.policy_name().into()),
         ("url", maybe(shared.url.get().map(String::as_str))),
         ("nodes", number(space.count().await?)),
         ("revision", number(space.revision().await?)),

@@ -103,6 +103,7 @@ codes! {
     ServerUntrusted = "server_untrusted", 500, Identity, "nobody trusted vouches for the server's certificate";
     IdentityRequired = "identity_required", 422, Identity, "the receiver syncs with identities only";
     IdentityNotAllowed = "identity_not_allowed", 403, Identity, "the identity is not on the allow-list";
+    NotGranted = "not_granted", 403, Identity, "the identity was not granted it";
     IdentityUnknown = "identity_unknown", 404, Identity, "the identity is not here";
     IdentityRevoked = "identity_revoked", 403, Identity, "the identity is revoked";
     IdentityForked = "identity_forked", 403, Identity, "the identity has signed different frames on one past";

@@ -256,6 +256,9 @@ pub enum IdentityRefusal {
     /// The policy does not allow it.
     #[error("identity {0} is not on this server's allow-list")]
     NotAllowed(Addr),
+    /// Nobody granted it anything here.
+    #[error("identity {0} was granted nothing on this server")]
+    NotGranted(Addr),
     /// Its strategy binds nothing, and the policy asks for one that does.
     #[error(
         "identity {identity} signs with {strategy}, whose signatures bind nothing and can be put on something else by \
@@ -339,6 +342,7 @@ impl IdentityRefusal {
         match self {
             Self::Required => Code::IdentityRequired,
             Self::NotAllowed(_) => Code::IdentityNotAllowed,
+            Self::NotGranted(_) => Code::NotGranted,
             Self::Strategy { .. } => Code::IdentityStrategy,
             Self::Unknown(_) => Code::IdentityUnknown,
             Self::Revoked(_) => Code::IdentityRevoked,

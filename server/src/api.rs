@@ -31,6 +31,7 @@ pub(crate) fn router(state: &Arc<State>, doors: impl Iterator<Item = Router>) ->
         .route("/api/v1/health", get(health))
         .route("/api/v1/keystones", post(register))
         .route("/api/v1/keystones/{tjp}/frames", post(evolve))
+        .route("/api/v1/grants/accept", post(accept))
         .route("/api/v1/ibgibs/{addr}", get(ibgib))
         .route("/api/v1/tips/{addr}", get(tip))
         .route("/api/v1/tips", get(tips))
@@ -100,13 +101,12 @@ async fn health(Extract(state): Extract<Arc<State>>) -> Result<Response, ApiErro
     let space = state.host.space();
     let revision = space.revision().await.map_err(space_error)?;
     let nodes = space.count().await.map_err(space_error)?;
-    let policy = if state.host.is_open() { "open" } else { "allow" };
     let body: Map = [
         ("status", Value::from("ok")),
         ("space", space.id().into()),
         ("version", env!("CARGO_PKG_VERSION").into()),
         ("protocol", ibgib_peer::saga::SUBPROTOCOL.into()),
-        ("policy", policy.into()),
+        ("policy", state.host.policy_name().into()),
         ("nodes", Value::integer(nodes)),
         ("revision", Value::integer(revision)),
     ]
@@ -164,6 +164,29 @@ async fn evolve(
     };
     let tip = state.host.post_evolution(&tjp, &frames, session.as_ref()).await?;
     Ok(tip_answer(StatusCode::OK, &tjp, &tip))
+}
+
+async fn accept(
+    Extract(state): Extract<Arc<State>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    body: Bytes,
+) -> Result<Response, ApiError> {
+    if !state.registering.take(peer.ip(), body.len()) {
+        let message = "your address has asked as much as the server takes from one in a time: try again later";
+        return Err(ApiError::new(Code::TooManyRequests, message));
+    }
+    let body = parse(&body)?;
+    let member = |name: &str| {
+        let member = body.get(name).and_then(Value::as_str);
+        member.ok_or_else(|| ApiError::new(Code::BadBody, format!("{name} is missing or no text")))
+    };
+    let identity = address(member("identity")?)?;
+    if Kind::of(&identity) != Kind::Keystone {
+        return Err(ApiError::new(Code::BadBody, "identity is no address of a keystone"));
+    }
+    state.host.accept(&identity, member("token")?).await?;
+    let body: Map = [("identity", Value::from(&identity))].into_iter().collect();
+    Ok(json(StatusCode::OK, &Value::Object(body)))
 }
 
 fn tip_answer(status: StatusCode, tjp: &Addr, tip: &Addr) -> Response {

@@ -5,6 +5,7 @@
 //! | `GET /api/v1/health` | space id, version, policy, counts |
 //! | `POST /api/v1/keystones` | registers an identity's genesis (`postGenesisKeystone`) |
 //! | `POST /api/v1/keystones/{tjp}/frames` | evolution endpoint: `{"frames": [...], "session": {...} or null}` |
+//! | `POST /api/v1/grants/accept` | `{"identity", "token"}`: takes what the token grants, for this identity |
 //! | `GET /api/v1/ibgibs/{addr}` | one ibgib; with `?getGraph=true` its graph as JSON Lines, dependencies first |
 //! | `GET /api/v1/tips/{addr}` | the tip of the timeline that any address belongs to |
 //! | `GET /api/v1/tips?ib=folder` | tips of living timelines by their first frame's ib, as JSON Lines |
@@ -13,8 +14,7 @@
 //! | `GET /metrics` | Prometheus text |
 //!
 //! Errors are `{"error": {"code", "message", …}}` with a fitting status. Reads of data are open while the policy is
-//! [`Policy::Open`](ibgib_peer::Policy::Open); with an allow-list only identities (keystones) can be read without a
-//! connection.
+//! [`Policy::Open`](ibgib_peer::Policy::Open); else only identities (keystones) can be read without a connection.
 //!
 //! [`Server::start`] listens, [`ServeOptions`] says where and with which limits. Other protocols come in as a [`Door`]:
 //! routes of their own, on the same listener or on another. With a [`Certificate`] everything is TLS 1.3. What is not in

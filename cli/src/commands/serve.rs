@@ -12,10 +12,14 @@ use ibgib::Addr;
 use ibgib_dev_tools::DevTools;
 use ibgib_peer::{Host, HostOptions, Policy};
 use ibgib_server::{Certificate, Mount, ServeOptions, Server};
+use ibgib_spaces::Kind;
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
+
+/// The file beside the store with the token that makes its bearer the owner.
+const OWNER_TOKEN: &str = "owner.token";
 
 pub(crate) async fn serve(args: &Args, out: &Output, serve: &args::Serve) -> Result<Exit, CliError> {
     let Some(dir) = &args.space else {
@@ -34,11 +38,12 @@ pub(crate) async fn serve(args: &Args, out: &Output, serve: &args::Serve) -> Res
             .hint("listen on 127.0.0.1, or leave --dev-tools out"));
     }
     let policy = policy(serve)?;
+    let owner = serve.owner.as_deref().map(owner).transpose()?;
     let space = open_or_create_store(dir)?;
     let allow_strategies = serve.allow_strategy.clone();
     let host = Host::new(space, HostOptions { policy, allow_strategies, ..HostOptions::default() });
     let tools = match serve.dev_tools {
-        true => Some(DevTools::new(Arc::clone(&host), token(dir)?)),
+        true => Some(DevTools::new(Arc::clone(&host), token(dir, "dev-tools.token")?)),
         false => None,
     };
     let doors = Doors::new(&serve.doors, &host, dir, options.listen, serve.names.first()).await?;
@@ -48,9 +53,10 @@ pub(crate) async fn serve(args: &Args, out: &Output, serve: &args::Serve) -> Res
     let mut hangup = catch(SignalKind::hangup())?;
     let mut term = catch(SignalKind::terminate())?;
     let mut int = catch(SignalKind::interrupt())?;
+    let owner_token = owner_token(dir, &host, owner.as_ref()).await?;
     let server = Server::start(Arc::clone(&host), options).await?;
     let url = server.url();
-    out.item(&Listening { url: url.clone(), doors: server.doors().to_vec() })?;
+    out.item(&Listening { url: url.clone(), doors: server.doors().to_vec(), owner_token })?;
     if let Some(key) = server.key()? {
         out.item(&Told { member: "key", word: "key", text: key.to_string() })?;
     }
@@ -80,9 +86,41 @@ pub(crate) async fn serve(args: &Args, out: &Output, serve: &args::Serve) -> Res
     Ok(Exit::Done)
 }
 
-/// The token of the developer tools: kept beside the store, so that an open page survives a restart of the server.
-fn token(dir: &Path) -> Result<String, CliError> {
-    let path = dir.join("dev-tools.token");
+/// The identity that `--owner` names.
+fn owner(text: &str) -> Result<Addr, CliError> {
+    let bad = |why: String| {
+        CliError::usage(format!("{text:?} is no identity: {why}"))
+            .about(text)
+            .hint("the address that 'ibgib identity show' prints")
+    };
+    let addr: Addr = text.parse().map_err(|e: ibgib::AddrError| bad(e.to_string()))?;
+    if Kind::of(&addr) == Kind::Keystone { Ok(addr) } else { Err(bad("it names no keystone".into())) }
+}
+
+/// The token that makes whoever brings it the owner: as long as there is none, and only where nobody else is let in.
+async fn owner_token(dir: &Path, host: &Host, named: Option<&Addr>) -> Result<Option<String>, CliError> {
+    if let Some(owner) = named {
+        host.set_owner(owner).await?;
+    }
+    if host.policy_name() != Policy::Owner.as_str() {
+        return Ok(None);
+    }
+    if host.owner().await?.is_some() {
+        // Nobody can come with it any more.
+        let path = dir.join(OWNER_TOKEN);
+        return match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(CliError::io(&path, &error)),
+            _ => Ok(None),
+        };
+    }
+    let token = token(dir, OWNER_TOKEN)?;
+    host.set_owner_token(Some(token.clone()));
+    Ok(Some(token))
+}
+
+/// A token that is kept beside the store, so that it is the same after a restart of the server.
+fn token(dir: &Path, name: &str) -> Result<String, CliError> {
+    let path = dir.join(name);
     match std::fs::read_to_string(&path) {
         Ok(text) if text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) => return Ok(text),
         // Cut short while it was written.
@@ -122,10 +160,11 @@ fn certificate(serve: &args::Serve, dir: &Path) -> Option<Certificate> {
 
 fn policy(serve: &args::Serve) -> Result<Policy, CliError> {
     match (serve.policy, &serve.allow) {
-        (PolicyKind::Open, Some(_)) => Err(CliError::usage("--allow goes with --policy allow")),
-        (PolicyKind::Open, None) => Ok(Policy::Open),
-        (PolicyKind::Allow, Some(file)) => read_allowed(file).map(Policy::Allow),
-        (PolicyKind::Allow, None) => Err(CliError::usage("--policy allow needs --allow FILE")),
+        (None | Some(PolicyKind::Open), Some(_)) => Err(CliError::usage("--allow goes with --policy allow")),
+        (None, None) => Ok(Policy::Owner),
+        (Some(PolicyKind::Open), None) => Ok(Policy::Open),
+        (Some(PolicyKind::Allow), Some(file)) => read_allowed(file).map(Policy::Allow),
+        (Some(PolicyKind::Allow), None) => Err(CliError::usage("--policy allow needs --allow FILE")),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `init` and `clone`: new devices.
 
+use super::accept::accept;
 use super::line::no_folder;
 use super::syncing::once;
 use crate::args::{self, Args};
@@ -38,6 +39,8 @@ struct Settings<'a> {
     /// The URL as it was given, and the server there.
     remote: Option<(&'a str, &'a WebSocketRemote)>,
     gitignore: bool,
+    /// What the server is to be brought.
+    token: Option<&'a str>,
     /// What it calls itself.
     device: &'a str,
 }
@@ -58,9 +61,21 @@ pub(crate) async fn init(args: &Args, out: &Output, init: &args::Init) -> Result
         (Some(folder), None) => Start::Join(unasked(folder)?),
         (Some(folder), Some(remote)) => Start::Join(ask(remote, folder).await?),
     };
-    let settings =
-        Settings { remote: init.remote.as_deref().zip(remote.as_ref()), gitignore: init.gitignore, device: &device };
+    let settings = Settings {
+        remote: init.remote.as_deref().zip(remote.as_ref()),
+        gitignore: init.gitignore,
+        token: init.token.as_deref(),
+        device: &device,
+    };
     let made = make(args, &root, begin, settings, false).await?;
+    if let Some(remote) = &remote {
+        let accepted = accept(&Layout(made.root.join(DIR)), remote, &made.identity).await;
+        accepted.map_err(|error| {
+            let next = format!("{} is a device all the same", root.display());
+            let hint = error.hint.as_ref().map_or_else(|| next.clone(), |hint| format!("{next}; {hint}"));
+            error.hint(hint)
+        })?;
+    }
     out.report(&Made { root, ..made })?;
     Ok(Exit::Done)
 }
@@ -129,7 +144,7 @@ async fn fill(
 ) -> Result<(Made, fs::File), CliError> {
     let held = lock(fresh)?;
     // What an init that was killed left behind.
-    for path in [fresh.config(), fresh.secret(), fresh.recovery()] {
+    for path in [fresh.config(), fresh.secret(), fresh.recovery(), fresh.token()] {
         if path.exists() {
             fs::remove_file(&path).map_err(|e| CliError::io(&path, &e))?;
         }
@@ -146,6 +161,9 @@ async fn fill(
         config.turn_on(GITIGNORE);
     }
     config.write()?;
+    if let Some(token) = settings.token {
+        secret::write_private(&fresh.token(), token.as_bytes())?;
+    }
     let secret = secret::find_or_make(args, &fresh.secret(), &mut config)?;
     let space = durable::create(&fresh.space())?;
     let recovery = secret::recovery(&fresh.recovery())?;
@@ -211,7 +229,7 @@ pub(crate) async fn clone(args: &Args, out: &Output, clone: &args::Clone) -> Res
             ));
     }
     let device = device_name(clone.device_name.as_deref())?;
-    let settings = Settings { remote: Some((&clone.url, &remote)), gitignore: false, device: &device };
+    let settings = Settings { remote: Some((&clone.url, &remote)), gitignore: false, token: None, device: &device };
     let made = make(args, dir, begin, settings, true).await?;
     let dir = fs::canonicalize(dir).map_err(|e| CliError::io(dir, &e))?;
     out.say(&format!("identity: {}", made.identity));

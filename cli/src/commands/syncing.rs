@@ -1,5 +1,6 @@
 //! What a sync is made of: for the command that runs one, for a watcher, and for a clone.
 
+use super::accept::accept;
 use super::conflicts::new_conflicts;
 use super::deletions::{carry, check_disk};
 use super::line::{Line, Target, after, direction};
@@ -121,6 +122,9 @@ pub(super) async fn exchange(
     target: &Target,
 ) -> Result<Exchanged, CliError> {
     check_disk(device, out, sync).await?;
+    if !sync.dry_run {
+        accept(&device.layout, &target.remote, &identity.tjp).await?;
+    }
     let until = sync.timeout.map(|seconds| tokio::time::Instant::now() + Duration::from_secs(seconds));
     let mut line = Line { args, sync, target, connection, identity, until };
     let known = device.folder_tjp().await?;

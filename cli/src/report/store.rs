@@ -295,19 +295,24 @@ pub(crate) struct Listening {
     pub(crate) url: String,
     /// Names and addresses.
     pub(crate) doors: Vec<(&'static str, String)>,
+    /// What makes its bearer the owner, as long as there is none.
+    pub(crate) owner_token: Option<String>,
 }
 
 impl Report for Listening {
     fn to_json(&self) -> Value {
         let doors = self.doors.iter().map(|(name, url)| (*name, url.as_str())).collect();
-        object([("listening", self.url.as_str().into()), ("doors", Value::Object(doors))])
+        let token = self.owner_token.as_ref().map(|token| ("ownerToken", Value::from(token.as_str())));
+        let members = [("listening", self.url.as_str().into()), ("doors", Value::Object(doors))];
+        Value::Object(members.into_iter().chain(token).collect())
     }
 
     fn to_text(&self) -> String {
         // The page has an address of its own to tell, with its token.
         let doors = self.doors.iter().filter(|(name, _)| *name != "dev-tools");
         let lines = doors.map(|(name, url)| format!("\ndoor {name} {url}")).collect::<String>();
-        format!("listening {}{lines}", self.url)
+        let token = self.owner_token.as_ref().map_or(String::new(), |token| format!("\nowner token {token}"));
+        format!("listening {}{token}{lines}", self.url)
     }
 }
 

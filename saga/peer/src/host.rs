@@ -1,6 +1,6 @@
 //! The receiving side of a space: who may come in, what an identity may deliver, and the connections it serves.
 //!
-//! Each file is one job of [`Host`]: `policy` says who may come, `identities` takes what identities deliver, `sessions`
+//! Each file is one job of [`Host`]: `policy` says who may come, `owner` whose the space is, `identities` takes what identities deliver, `sessions`
 //! knows whose a session is and which connection is its, `staging` drops what was left behind, `serve` drives one
 //! connection, `desk` does on the space what its machine asks for, `events` tells what happens; `limits` says what all peers
 //! together may cost, and `jobs` does what costs much.
@@ -11,6 +11,7 @@ mod identities;
 mod jobs;
 mod limits;
 mod lists;
+mod owner;
 mod policy;
 mod recovery;
 mod serve;
@@ -74,6 +75,7 @@ pub struct Host {
     readers: Jobs,
     policy: RwLock<Policy>,
     also_allowed: RwLock<HashSet<Addr>>,
+    owner_token: RwLock<Option<String>>,
     allow_strategies: Vec<String>,
     allow_anonymous: bool,
     live: Mutex<HashMap<Addr, Live>>,
@@ -102,6 +104,7 @@ impl Host {
             host_limits: options.host_limits,
             policy: RwLock::new(options.policy),
             also_allowed: RwLock::default(),
+            owner_token: RwLock::default(),
             allow_strategies: options.allow_strategies,
             allow_anonymous: options.allow_anonymous,
             live: Mutex::new(HashMap::new()),

@@ -88,7 +88,8 @@ impl FromStr for Invite {
         let text = |name: &str| value.get(name).and_then(Value::as_str);
         let hex = |name: &'static str| text(name).filter(|text| is_hex64(text)).map(str::to_owned);
         let url = text("url").and_then(|url| WebSocketRemote::base(url).ok());
-        let key = text("key").map(|key| key.parse().map_err(|_| no("it does not tell the server's key"))).transpose()?;
+        let key =
+            text("key").map(|key| key.parse().map_err(|_| no("it does not tell the server's key"))).transpose()?;
         let folder = text("folder").map(|folder| folder.parse().map_err(|_| no("its folder has no address")));
         Ok(Self {
             url: url.ok_or(no("it does not tell the server's URL"))?,

@@ -338,6 +338,17 @@ impl WebSocketRemote {
         }
     }
 
+    /// Brings a token that was given for this server: what it grants is the identity's then. The server is asked first
+    /// whether it is the one that is expected.
+    ///
+    /// # Errors
+    /// `not_granted`; the server is not reachable, or another one.
+    pub async fn accept(&self, identity: &Addr, token: &str) -> Result<(), SagaError> {
+        self.audience().await?;
+        let body: Map = [("identity", identity.as_str()), ("token", token)].into_iter().collect();
+        self.post("/api/v1/grants/accept", Value::Object(body).to_json()).await
+    }
+
     /// Tips of timelines whose first frame's ib is `ib`: (timeline, tip).
     ///
     /// # Errors

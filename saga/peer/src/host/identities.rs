@@ -16,7 +16,7 @@ impl Host {
     /// Registers an identity's genesis frame and answers the identity's tip; doing it again changes nothing.
     ///
     /// # Errors
-    /// `identity_not_allowed`, `identity_strategy`, `identity_invalid`; or the space fails.
+    /// `identity_not_allowed`, `not_granted`, `identity_strategy`, `identity_invalid`; or the space fails.
     pub async fn post_genesis_keystone(&self, genesis: &Verified<IbGib>) -> Result<Addr, SagaError> {
         let taken = self.register(genesis).await;
         self.tell_refusal(genesis.addr(), taken.as_ref().err());
@@ -26,7 +26,7 @@ impl Host {
     async fn register(&self, genesis: &Verified<IbGib>) -> Result<Addr, SagaError> {
         self.check_size(genesis)?;
         let (chain, step) = Chain::from_genesis(genesis.clone()).map_err(|e| IdentityRefusal::invalid(&e))?;
-        self.check_allowed(chain.tjp())?;
+        self.check_allowed(chain.tjp()).await?;
         if let Some(tip) = self.space.tip(chain.tjp()).await.map_err(space_error)? {
             return Ok(tip.addr);
         }
@@ -61,7 +61,7 @@ impl Host {
     /// the session, if one comes along. The same body twice changes nothing.
     ///
     /// # Errors
-    /// `identity_unknown`, `identity_not_allowed`, `identity_revoked`, `identity_stale` (the message is the tip),
+    /// `identity_unknown`, `identity_not_allowed`, `not_granted`, `identity_revoked`, `identity_stale` (the message is the tip),
     /// `identity_forked`, `identity_invalid`, `session_…`; or the space fails.
     pub async fn post_evolution(
         &self,
@@ -87,7 +87,7 @@ impl Host {
         session: Option<&Verified<IbGib>>,
     ) -> Result<Addr, SagaError> {
         // What costs little comes first: whoever posts what does not fit costs no replay.
-        self.check_allowed(tjp)?;
+        self.check_allowed(tjp).await?;
         frames.iter().chain(session).try_for_each(|frame| self.check_size(frame))?;
         let tip = self.space.tip(tjp).await.map_err(space_error)?;
         let tip = tip.ok_or_else(|| IdentityRefusal::Unknown(tjp.clone()))?;

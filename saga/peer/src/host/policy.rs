@@ -15,13 +15,17 @@ pub enum Policy {
     Open,
     /// Only these identities.
     Allow(HashSet<Addr>),
+    /// Only the identity that owns the space ([`Host::owner`]).
+    Owner,
 }
 
 impl Policy {
-    fn allows(&self, tjp: &Addr) -> bool {
+    /// A word for tables.
+    pub fn as_str(&self) -> &'static str {
         match self {
-            Self::Open => true,
-            Self::Allow(list) => list.contains(tjp),
+            Self::Open => "open",
+            Self::Allow(_) => "allow",
+            Self::Owner => "owner",
         }
     }
 }
@@ -42,13 +46,25 @@ impl Host {
         *self.policy.read().unwrap_or_else(PoisonError::into_inner) == Policy::Open
     }
 
-    pub(super) fn check_allowed(&self, tjp: &Addr) -> Result<(), SagaError> {
-        if self.policy.read().unwrap_or_else(PoisonError::into_inner).allows(tjp)
-            || self.also_allowed.read().unwrap_or_else(PoisonError::into_inner).contains(tjp)
-        {
+    /// A word for the policy: `open`, `allow` or `owner`.
+    pub fn policy_name(&self) -> &'static str {
+        self.policy.read().unwrap_or_else(PoisonError::into_inner).as_str()
+    }
+
+    pub(super) async fn check_allowed(&self, tjp: &Addr) -> Result<(), SagaError> {
+        if self.also_allowed.read().unwrap_or_else(PoisonError::into_inner).contains(tjp) {
             return Ok(());
         }
-        Err(IdentityRefusal::NotAllowed(tjp.clone()).into())
+        let refused = match &*self.policy.read().unwrap_or_else(PoisonError::into_inner) {
+            Policy::Open => return Ok(()),
+            Policy::Allow(list) if list.contains(tjp) => return Ok(()),
+            Policy::Allow(_) => IdentityRefusal::NotAllowed(tjp.clone()),
+            Policy::Owner => IdentityRefusal::NotGranted(tjp.clone()),
+        };
+        if matches!(refused, IdentityRefusal::NotGranted(_)) && self.owner().await?.as_ref() == Some(tjp) {
+            return Ok(());
+        }
+        Err(refused.into())
     }
 
     /// Whether an identity may come that was never here: its signatures bind what they sign, or its strategy is allowed
@@ -64,7 +80,7 @@ impl Host {
 
     /// Whether an identity may go on: known, allowed, not revoked, not forked.
     pub(crate) async fn check_standing(&self, tjp: &Addr) -> Result<(), SagaError> {
-        self.check_allowed(tjp)?;
+        self.check_allowed(tjp).await?;
         self.check_not_ended(tjp).await?;
         self.check_unforked(tjp).await?;
         let tip = self.space.tip(tjp).await.map_err(space_error)?;
