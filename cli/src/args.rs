@@ -110,7 +110,7 @@ pub(crate) enum Command {
     /// Read a bundle: all of it or nothing
     Import(Import),
     /// Run a space server
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// An encrypted document (passwords, settings) that is in step on all of your devices
     Vault(VaultCommand),
     /// What the owner of a tower (serve --door tower) may know of it
