@@ -45,8 +45,10 @@ impl MailboxDoor {
     /// # Errors
     /// The rows cannot be read or written.
     pub async fn prune(&self) -> Result<(), RowError> {
-        let gone = self.shared.store.prune(now()).await?;
-        self.shared.note(&gone);
+        for (key, usage) in self.shared.store.prune(now()).await? {
+            self.shared.note(&usage);
+            self.shared.guesses.ended(&key, false);
+        }
         self.first_form.prune(now()).await
     }
 

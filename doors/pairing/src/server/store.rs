@@ -195,9 +195,10 @@ impl Store {
         Ok(rows.into_iter().map_while(|row| row.value).collect())
     }
 
-    /// Takes idle mailboxes away, and notes which of them somebody listens to.
-    pub(super) async fn prune(&self, now: f64) -> Result<Vec<Usage>, RowError> {
-        let mut usage = Vec::new();
+    /// Takes idle mailboxes away, and notes which of them somebody listens to. Answers the keys of those that went, with
+    /// their statistics.
+    pub(super) async fn prune(&self, now: f64) -> Result<Vec<(String, Vec<Usage>)>, RowError> {
+        let mut all = Vec::new();
         let listened: std::collections::HashSet<String> = self.hub.keys().into_iter().collect();
         for mailbox in self.rows.all::<Mailbox>(MAILBOXES, "").await? {
             let Some(Mailbox { app_id, id, row }) = mailbox.value.clone() else { continue };
@@ -218,12 +219,13 @@ impl Store {
                 }
                 _ => rows.prune(&app_id, now, &self.limits),
             };
+            let key = mailbox.key.clone();
             // Whoever was faster keeps it for now.
-            if self.save(&app_id, Loaded { nameplate, mailbox: Some(mailbox) }, rows).await? {
-                usage.extend(gone);
+            if self.save(&app_id, Loaded { nameplate, mailbox: Some(mailbox) }, rows).await? && !gone.is_empty() {
+                all.push((key, gone));
             }
         }
-        Ok(usage)
+        Ok(all)
     }
 
     /// Wakes whoever listens to a mailbox into which another server put something.
