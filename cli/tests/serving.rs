@@ -141,20 +141,24 @@ fn what_is_no_space_server_is_not_taken_for_one() {
     ] {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let answering = std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            if answer.is_empty() {
-                // Until the client has had enough.
-                let _ = std::io::copy(&mut stream, &mut std::io::sink());
-            } else {
-                let mut head = [0; 4096];
-                let _ = std::io::Read::read(&mut stream, &mut head).unwrap();
-                stream.write_all(answer.as_bytes()).unwrap();
+        // As often as it is asked: a client opens its connections side by side. It ends with the test.
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                std::thread::spawn(move || {
+                    if answer.is_empty() {
+                        // Until the client has had enough.
+                        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+                    } else {
+                        // A client that has heard enough on another connection may be gone.
+                        let _ = std::io::Read::read(&mut stream, &mut [0; 4096]);
+                        let _ = stream.write_all(answer.as_bytes());
+                    }
+                });
             }
         });
         let patience = if answer.is_empty() { "2" } else { "100" };
         world.run(&["-C", "alice", "sync", &url, "--timeout", patience]).fails(exit, code);
-        answering.join().unwrap();
         assert_eq!(kept(), server.url, "the good server stays remembered");
     }
     world.run(&["-C", "alice", "sync"]).ok();

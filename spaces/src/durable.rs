@@ -1,9 +1,9 @@
 //! The durable space of a directory, whichever way it is kept there.
 //!
-//! What is made today is a [`SegmentSpace`] (`log/` and its index). Earlier versions made a
-//! [`DurableSpace`](crate::DurableSpace) (one file, [`FILE`]). Whoever opens such a directory to write brings it over:
-//! everything is written into a log beside it, which takes the old file's place once it is whole. Who stops anywhere
-//! between leaves the old store or the new one, never half of one; opening it again goes on.
+//! What is made today is a [`SegmentSpace`] (`log/` and its index). Earlier versions made a [`DurableSpace`] (one file,
+//! [`FILE`]). Whoever opens such a directory to write brings it over: everything is written into a log beside it, which
+//! takes the old file's place once it is whole. Who stops anywhere between leaves the old store or the new one, never half
+//! of one; opening it again goes on.
 //!
 //! ```
 //! use ibgib_spaces::durable;

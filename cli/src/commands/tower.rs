@@ -7,11 +7,10 @@ use crate::error::{CliError, Exit};
 use crate::output::Output;
 use crate::report::TowerReport;
 use ibgib::{Mode, Value};
-use ibgib_spaces::DurableSpace;
+use ibgib_spaces::durable;
 use ibgib_tower::owner::{self, OwnerQuestion};
 use std::io::ErrorKind;
 use std::path::Path;
-use std::sync::Arc;
 
 pub(crate) async fn tower(args: &Args, out: &Output, tower: &Tower) -> Result<Exit, CliError> {
     let Some(dir) = &args.space else {
@@ -45,7 +44,7 @@ async fn answer(dir: &Path, question: OwnerQuestion) -> Result<String, CliError>
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {}
         Err(error) => return Err(CliError::io(&socket, &error)),
     }
-    let space = Arc::new(DurableSpace::open(dir)?);
+    let space = durable::open_read_only(dir)?;
     let read = owner::read(space, question).await;
     let read = read.map_err(|e| CliError::new(Code::Damaged, e.to_string()).about(dir.display().to_string()))?;
     let none = || {
