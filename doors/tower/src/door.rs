@@ -146,16 +146,16 @@ impl Door for TowerDoor {
     /// Looks at the chain once. A node that is away is waited for; one that will never do is told now.
     fn start(&self) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(async {
-            let noted = self.ledger.set_about(&self.key.id(), self.dialect).await;
-            noted.map_err(|error| error.to_string())?;
             match self.running().monitor.look().await {
-                Ok(()) => Ok(()),
+                Ok(()) => {}
                 Err(error @ (FeedError::Rpc(RpcError::Unreachable(_)) | FeedError::Moved)) => {
                     tracing::warn!(%error, "the tower answers 503 until it follows the chain");
-                    Ok(())
                 }
-                Err(error) => Err(error.to_string()),
+                Err(error) => return Err(error.to_string()),
             }
+            // Only a tower that serves is one.
+            let noted = self.ledger.set_about(&self.key.id(), self.dialect).await;
+            noted.map_err(|error| error.to_string())
         })
     }
 

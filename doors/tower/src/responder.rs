@@ -181,7 +181,11 @@ impl Responder {
             for id in self.by_txid.get(txid).into_iter().flatten() {
                 let Some(tracker) = self.trackers.get_mut(id) else { continue };
                 if tracker.dispute_txid == *txid {
-                    tracker.dispute_height = Some(height);
+                    let is_back = tracker.dispute_height.replace(height).is_none();
+                    // While the breach was out of the chain the network may have refused or forgotten its penalty.
+                    if is_back && matches!(tracker.state, Penalty::Waiting { .. }) {
+                        tracker.state = Penalty::Waiting { since: height };
+                    }
                 }
                 if tracker.penalty.txid() == *txid {
                     tracker.state = Penalty::Confirmed { height };

@@ -416,7 +416,7 @@ async fn fault_6_a_block_that_the_node_does_not_give_is_asked_for_again() {
 #[tokio::test]
 async fn fault_8_slots_and_appointment_are_written_together_or_not_at_all() {
     let node = Node::start(20).await;
-    // The fourth write is that of the appointment, after those of who the tower is, the first block and the user.
+    // The fourth write is that of the appointment, after those of the first block, who the tower is, and the user.
     let plan = FaultPlan::default;
     let plans =
         [plan().nth(Op::Commit, 4, When::Before), plan().nth(Op::Commit, 4, When::After), plan().after(Op::Commit, 3)];

@@ -138,6 +138,11 @@ fn fault_9_a_penalty_whose_breach_was_reorganised_is_sent_again_and_no_other() {
     node.waiting.clear();
     (0..6).for_each(|_| step(&mut node, &mut tower, Vec::new()));
     assert!(node.waiting.contains_key(&dispute.txid()) && node.waiting.contains_key(&penalty.txid()));
+    // Only the breach comes back: its penalty is sent with that block, not six blocks later.
+    node.waiting.clear();
+    step(&mut node, &mut tower, vec![dispute.txid()]);
+    assert_eq!(node.sent, [penalty.txid()]);
+    unwind(&mut node, &mut tower, 1);
     // Both in one block: the tracker knows at which height, and nothing is sent any more.
     step(&mut node, &mut tower, vec![dispute.txid(), penalty.txid()]);
     let height = tower.last_block().height;
