@@ -16,6 +16,7 @@ mod escape;
 mod folders;
 mod output;
 mod pager;
+mod private;
 mod remote;
 mod report;
 mod screen;

@@ -4,12 +4,12 @@ use crate::args::Args;
 use crate::codes::Code;
 use crate::config::{ConfigFile, env};
 use crate::error::CliError;
+use crate::private::write_private;
 use argon2::{Algorithm, Argon2, Params, Version};
 use ibgib_keystone::Secret;
 use ibgib_peer::{SecretSource, entropy};
-use std::fs::{self, OpenOptions};
-use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use zeroize::Zeroizing;
@@ -192,12 +192,6 @@ pub(crate) fn make_beside(args: &Args, file: &Path) -> Result<(PathBuf, Secret),
     let mut bytes = Zeroizing::new([0; 32]);
     hex::decode_to_slice(text.as_bytes(), &mut *bytes).map_err(|e| bad(e.to_string()))?;
     Ok((fresh, Secret::new(bytes.to_vec())))
-}
-
-/// Writes a new file that only its owner may read.
-pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
-    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    made.and_then(|mut f| f.write_all(bytes).and_then(|()| f.sync_all())).map_err(|e| CliError::io(path, &e))
 }
 
 /// A device's secret as the engine asks for it, at each connection. It is checked now, handed out once, and read

@@ -212,6 +212,8 @@ async fn an_answer_that_nobody_takes_is_given_up() {
     let get = format!("GET /api/v1/ibgibs/{addr}?getGraph=true HTTP/1.1\r\nhost: localhost\r\n\r\n");
     let mut unread = tokio::net::TcpStream::connect(server.address()).await.unwrap();
     unread.write_all(get.as_bytes()).await.unwrap();
+    // It has the place once its answer begins; without waiting for that, the next one could have it first.
+    assert_eq!(unread.read_u8().await.unwrap(), b'H');
     // The only place is free again, so the next one gets its answer whole.
     let whole = get.replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n");
     let last = ask(&server, &whole).await;

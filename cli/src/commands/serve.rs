@@ -6,8 +6,8 @@ use crate::device::open_or_create_store;
 use crate::doors::{self, Doors};
 use crate::error::{CliError, Exit};
 use crate::output::Output;
+use crate::private::write_private;
 use crate::report::{Listening, Told};
-use crate::secret;
 use ibgib::Addr;
 use ibgib_dev_tools::DevTools;
 use ibgib_peer::{Host, HostOptions, Policy};
@@ -129,7 +129,7 @@ fn token(dir: &Path, name: &str) -> Result<String, CliError> {
         Err(error) => return Err(CliError::io(&path, &error)),
     }
     let token = ibgib_dev_tools::new_token();
-    secret::write_private(&path, token.as_bytes())?;
+    write_private(&path, token.as_bytes())?;
     Ok(token)
 }
 

@@ -11,6 +11,7 @@ use crate::device::{DIR, Device, GITIGNORE, Layout, check_name, host_name, lock,
 use crate::error::{CliError, Exit};
 use crate::folders::{at_server, choose, unasked, which};
 use crate::output::Output;
+use crate::private::write_private;
 use crate::remote;
 use crate::report::Made;
 use crate::secret;
@@ -162,7 +163,7 @@ async fn fill(
     }
     config.write()?;
     if let Some(token) = settings.token {
-        secret::write_private(&fresh.token(), token.as_bytes())?;
+        write_private(&fresh.token(), token.as_bytes())?;
     }
     let secret = secret::find_or_make(args, &fresh.secret(), &mut config)?;
     let space = durable::create(&fresh.space())?;

@@ -2,7 +2,7 @@
 
 use crate::codes::Code;
 use crate::error::CliError;
-use crate::secret;
+use crate::private::write_private;
 use ibgib_peer::Host;
 use ibgib_peer::entropy::random;
 use ibgib_tower::gatekeeper::Terms;
@@ -157,7 +157,7 @@ fn make_key(dir: &Path, path: &Path) -> Result<SecretKey, CliError> {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(CliError::io(&fresh, &error)),
         _ => {}
     }
-    secret::write_private(&fresh, Zeroizing::new(hex::encode(*key.to_bytes())).as_bytes())?;
+    write_private(&fresh, Zeroizing::new(hex::encode(*key.to_bytes())).as_bytes())?;
     std::fs::rename(&fresh, path).map_err(|e| CliError::io(path, &e))?;
     let synced = std::fs::File::open(dir).and_then(|dir| dir.sync_all());
     synced.map_err(|e| CliError::io(dir, &e))?;
