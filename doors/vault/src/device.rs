@@ -200,7 +200,10 @@ impl Device {
         if is_same {
             return Ok(Pulled { sequence: self.sequence, merged: false, conflicts: Vec::new() });
         }
-        let merged = self.is_changed() && theirs.document != self.base;
+        // Of a device that has only its changes left, what the server had is not known: a later sequence tells that it
+        // has changed.
+        let only_changes = self.encrypted.is_empty() && self.sequence > 0;
+        let merged = self.is_changed() && (theirs.document != self.base || only_changes);
         let (mine, conflicts) = merge(&self.base, &self.mine, &theirs.document);
         let known: Vec<String> = self.conflicts.iter().map(|c| c.key.clone()).collect();
         // A conflict that was open stays so, against what the server has now, unless the sides have come to agree.
