@@ -141,7 +141,8 @@ impl Device {
     }
 
     /// A device that had seen `sequence` and made these changes since, when all that is left of its document are they:
-    /// what did not change is taken from what the server has. [`Device::pull`] of that merges as ever.
+    /// what did not change is taken from what the server has. [`Device::pull`] of that merges as ever, but
+    /// [`Pulled::merged`] tells only whether a key that changed here changed there, too: of the others nobody knows.
     pub fn with_changes(sequence: u64, theirs: &Value, changes: &[Change], conflicts: Vec<Conflict>) -> Self {
         let with = |of: fn(&Change) -> &Option<Value>| {
             let mut document = theirs.clone();
@@ -200,10 +201,7 @@ impl Device {
         if is_same {
             return Ok(Pulled { sequence: self.sequence, merged: false, conflicts: Vec::new() });
         }
-        // Of a device that has only its changes left, what the server had is not known: a later sequence tells that it
-        // has changed.
-        let only_changes = self.encrypted.is_empty() && self.sequence > 0;
-        let merged = self.is_changed() && (theirs.document != self.base || only_changes);
+        let merged = self.is_changed() && theirs.document != self.base;
         let (mine, conflicts) = merge(&self.base, &self.mine, &theirs.document);
         let known: Vec<String> = self.conflicts.iter().map(|c| c.key.clone()).collect();
         // A conflict that was open stays so, against what the server has now, unless the sides have come to agree.
@@ -429,7 +427,9 @@ mod tests {
         server.push(&mut one).unwrap();
         let theirs = server.0.clone().unwrap();
         let mut left = Device::with_changes(two.sequence(), &theirs.document, &two.changes(), Vec::new());
-        assert_eq!(server.pull(&mut left), server.pull(&mut two));
+        let (few, all) = (server.pull(&mut left), server.pull(&mut two));
+        assert_eq!((few.sequence, few.conflicts), (all.sequence, all.conflicts));
+        assert_eq!((few.merged, all.merged), (false, true));
         assert_eq!(left, two);
         assert_eq!((left.value("mine"), left.value("animal")), (Some(&"new".into()), None));
         // Also where both sides changed the same.
