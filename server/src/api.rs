@@ -194,8 +194,8 @@ fn tip_answer(status: StatusCode, tjp: &Addr, tip: &Addr) -> Response {
     json(status, &Value::Object(body))
 }
 
-/// Data may be read without a connection only while everybody may sync; identities always, since
-/// peers check them. What doors keep is nobody's to read.
+/// Data may be read without a connection only while everybody may sync; identities always, since peers check them. What
+/// doors keep is nobody's to read.
 fn check_readable(state: &State, addr: &Addr) -> Result<(), ApiError> {
     if Kind::of(addr) == Kind::Door {
         return Err(ApiError::not_found(addr.as_str()));
