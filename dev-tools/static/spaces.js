@@ -1,7 +1,7 @@
 // Spaces: counts, size and fsck; and the choice of a space that the other views share.
 
 import { get, post } from "./api.js";
-import { addrChip, byId, bytes, duration, empty, fill, fillProblem, fillWith, h, number, plural, table } from "./dom.js";
+import { addrChip, byId, bytes, duration, empty, fill, fillProblem, fillWith, h, number, plural, table, update } from "./dom.js";
 
 /** Which space the views look into. */
 export const chosen = { space: "server" };
@@ -30,9 +30,9 @@ function offer(spaces) {
   const names = spaces.map((space) => space.name);
   if (!names.includes(chosen.space)) chosen.space = names[0] ?? "server";
   for (const element of select.keys()) {
-    if ([...element.options].map((o) => o.value).join("\n") !== names.join("\n")) {
-      fill(element, names.map((name) => h("option", { value: name }, name)));
-    }
+    // A new space comes in at any time: what somebody is about to choose must not be taken from under the mouse.
+    const known = new Map([...element.options].map((option) => [option.value, option]));
+    update(element, names.map((name) => known.get(name) ?? h("option", { value: name }, name)));
     element.value = chosen.space;
   }
 }

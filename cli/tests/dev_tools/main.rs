@@ -527,10 +527,13 @@ async fn merges_conflicts_pools_sizes_and_events_are_there_to_be_seen() {
         let body = format!("return document.getElementById('panel-{tab}').textContent.includes({said:?})");
         browser.until(said, &body).await;
     }
+    // The row brings two spaces in. What was on offer before stays the same element: a person may be choosing it now.
+    browser.js("window.offered = document.querySelector('#conflicts-space option[value=server]')").await;
     press_row(&browser, "4-10b").await;
 
     open_tab(&browser, "conflicts").await;
     browser.choose("conflicts-space", "rows").await;
+    assert!(browser.js("return window.offered.isConnected").await.as_bool().unwrap());
     browser.until("a conflict", "return document.querySelector('#conflicts-list article')").await;
     assert_eq!(browser.text("#conflicts-count").await, "1 conflict");
     let sides = "return [...document.querySelectorAll('#conflicts-list .sides section')].map((s) => s.textContent)";
