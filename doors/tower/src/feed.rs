@@ -35,7 +35,8 @@ pub enum Verdict {
     InChain,
     /// It spends what is not there (now): in a reorganisation that may change.
     Missing,
-    /// It will never be taken.
+    /// It is none, or against the rules of the node as they are now: as a first answer that decides, while what was taken
+    /// once may be so again, since some of those rules (the least fee of a full pool) change with the hour.
     Bad,
     /// The network could not be asked.
     Unknown,

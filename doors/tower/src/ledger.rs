@@ -133,9 +133,16 @@ enum StateWord {
 
 #[derive(Serialize, Deserialize)]
 struct BlockRow {
+    /// Rows of the first version lack it: what they follow is rather followed than dropped.
+    #[serde(default = "yes")]
+    is_taken: bool,
     hash: String,
     height: u32,
 }
+fn yes() -> bool {
+    true
+}
+
 
 #[derive(Serialize, Deserialize)]
 struct TrailRow {
@@ -189,6 +196,7 @@ fn key(id: &AppointmentId) -> String {
 fn damaged(table: &str, key: &str, why: &str) -> RowError {
     RowError::Damaged { key: format!("{table}/{key}"), why: why.into() }
 }
+            is_taken: it.is_taken,
 
 fn id(table: &str, key: &str) -> Result<AppointmentId, RowError> {
     let parsed = key.split_once('/').and_then(|(user, locator)| {
@@ -306,6 +314,7 @@ impl Ledger {
     /// and nothing was written.
     pub(crate) async fn write(&self, kept: &Kept, changes: &Changes, turn: &Row<u64>) -> Result<Option<u64>, RowError> {
         let mut edits = Edits::default();
+                is_taken: value.is_taken,
         let (watcher, responder) = (kept.tower.watcher(), kept.tower.responder());
         let keys: Vec<String> = changes.users.iter().map(UserId::to_string).collect();
         let rows = self.rows.get::<serde_json::Value>(USERS, &keys).await?;

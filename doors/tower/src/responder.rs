@@ -81,6 +81,9 @@ pub struct TransactionTracker {
     pub penalty: Transaction,
     /// Where it stands.
     pub state: Penalty,
+    /// The network took it once. When it refuses it later that is no verdict on the penalty any more: what it asks for
+    /// then, a higher fee in a crowded hour, it may not ask for at the next block.
+    pub is_taken: bool,
     /// Slots that come back to the owner at the end.
     pub slots: u32,
 }
@@ -188,7 +191,7 @@ impl Responder {
                     }
                 }
                 if tracker.penalty.txid() == *txid {
-                    tracker.state = Penalty::Confirmed { height };
+                    (tracker.state, tracker.is_taken) = (Penalty::Confirmed { height }, true);
                 }
                 self.changed.insert(*id);
             }
@@ -257,10 +260,17 @@ impl Responder {
                 // In a block that is older than what is known here: counted from now, so that it is never forgotten
                 // too early.
                 Verdict::InChain if is_waiting => {
-                    tracker.state = Penalty::Confirmed { height: in_block.unwrap_or(height) };
+                    let height = in_block.unwrap_or(height);
+                    (tracker.state, tracker.is_taken) = (Penalty::Confirmed { height }, true);
                     self.changed.insert(id);
                 }
-                Verdict::Bad if is_waiting => gone.extend(self.remove(&id).map(|tracker| (id, tracker))),
+                Verdict::Waiting if !tracker.is_taken => {
+                    tracker.is_taken = true;
+                    self.changed.insert(id);
+                }
+                Verdict::Bad if is_waiting && !tracker.is_taken => {
+                    gone.extend(self.remove(&id).map(|tracker| (id, tracker)))
+                }
                 Verdict::Waiting | Verdict::Missing | Verdict::Unknown | Verdict::InChain | Verdict::Bad => {}
             }
         }

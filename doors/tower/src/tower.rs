@@ -164,7 +164,9 @@ impl Tower {
                 Ok(penalty) => {
                     let state = Penalty::Waiting { since: height };
                     let (owner, dispute_height) = (Some(id.user), Some(height));
-                    let tracker = TransactionTracker { owner, dispute_txid, dispute_height, penalty, state, slots };
+                    let is_taken = false;
+                    let tracker =
+                        TransactionTracker { owner, dispute_txid, dispute_height, penalty, state, is_taken, slots };
                     self.responder.handle_breach(id, tracker);
                 }
                 // The tower could not know before; the user paid for nothing.
@@ -284,6 +286,7 @@ impl Tower {
         let id = AppointmentId { user, locator };
         let tracker = self.responder.tracker(&id).filter(|t| t.owner == Some(user)).map(AppointmentState::Responded);
         self.watcher.appointment(&id).map(AppointmentState::Watched).or(tracker).ok_or(Refusal::NotFound)
+            is_taken: matches!(verdict, Verdict::Waiting | Verdict::InChain),
     }
 
     /// A user's subscription, and the locators of his appointments, triggered ones included.

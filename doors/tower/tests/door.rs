@@ -253,6 +253,48 @@ async fn what_six_blocks_did_not_take_is_sent_again() {
     served.stop().await;
 }
 
+/// A fuller pool asks for higher fees than the penalty was made with: that passes, and the user has a receipt.
+#[tokio::test]
+async fn what_was_taken_once_is_kept_when_it_is_refused_later() {
+    for dialect in [Dialect::Rust, Dialect::Python] {
+        let (node, space) = (Node::start(20).await, space());
+        let served = Served::start(&space, options(&node, dialect)).await.unwrap();
+        let user = served.user(1, dialect);
+        user.register().await;
+        let channel = channel(1);
+        let (dispute, penalty) = (channel.0.txid(), channel.1.txid());
+        user.add(&channel).await;
+        let slots = user.slots().await;
+        node.chain().mine(vec![channel.0.clone()]);
+        until("it is taken", async || node.chain().is_waiting(&penalty)).await;
+        let refuse = || {
+            let mut chain = node.chain();
+            chain.forget_pool();
+            chain.refuse(penalty);
+            chain.mine_empty(6);
+            chain.height()
+        };
+        let height = refuse();
+        until("it is refused", async || node.chain().times_sent(&penalty) == 2).await;
+        let looked = async |served: &Served, height: usize| {
+            let probe = served.user(1, dialect).add(&common::node::channel(2)).await.1;
+            probe["start_block"] == json!(height)
+        };
+        until("the verdict is heard", async || looked(&served, height).await).await;
+        assert_eq!(user.status(&dispute).await, "dispute_responded");
+        served.stop().await;
+        // One that starts anew sends what waits, and knows, too, that it was taken once.
+        let served = Served::start(&space, options(&node, dialect)).await.unwrap();
+        let user = served.user(1, dialect);
+        assert_eq!(node.chain().times_sent(&penalty), 3);
+        assert_eq!((user.status(&dispute).await.as_str(), user.slots().await), ("dispute_responded", slots - 1));
+        node.chain().refuse_nothing();
+        node.chain().mine_empty(6);
+        until("it is taken again", async || node.chain().is_waiting(&penalty)).await;
+        served.stop().await;
+    }
+}
+
 #[tokio::test]
 async fn reorganisations_of_any_depth_are_followed() {
     for depth in [1_usize, 2, 10] {

@@ -145,6 +145,10 @@ impl Chain {
         self.refused.insert(txid);
     }
 
+    pub(crate) fn refuse_nothing(&mut self) {
+        self.refused.clear();
+    }
+
     fn send(&mut self, raw: &str) -> Result<Value, (i64, &'static str)> {
         let raw = hex::decode(raw).map_err(|_| (-22, "TX decode failed"))?;
         let transaction = Transaction::parse(raw).map_err(|_| (-22, "TX decode failed"))?;
