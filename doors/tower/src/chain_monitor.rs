@@ -13,6 +13,7 @@ use crate::tower::{Accepted, Added, Tower};
 use crate::transaction::{Transaction, Txid};
 use crate::watcher::{Refusal, Request};
 use std::collections::HashMap;
+use std::marker;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex as SyncMutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -150,15 +151,13 @@ impl ChainMonitor {
 
     async fn poll(&self) -> Result<(), FeedError> {
         let best = self.processor.get_best_block_hash().await?;
-        let seen = self.engine.ask_any(|kept| {
-            let kept = kept.as_mut()?;
-            Some((kept.tower.last_block(), kept.trail.clone(), kept.is_fresh))
-        });
-        let Some((last, trail, is_fresh)) = seen.await? else { return self.begin(&best).await };
         let mut outbox = self.outbox.lock().await;
-        if is_fresh {
-            self.resume(last, &mut outbox).await?;
-        }
+        let seen = self.engine.ask_any(|kept| {
+            let kept = kept.as_ref()?;
+            Some((kept.tower.last_block(), kept.trail.clone()))
+        });
+        let Some((last, trail)) = seen.await? else { return self.begin(&best).await };
+        self.resume(&mut outbox).await?;
         if last.hash != best {
             self.walk(last, &trail, &best, &mut outbox).await?;
         }
@@ -184,7 +183,7 @@ impl ChainMonitor {
             if kept.is_none() {
                 let mut tower = Tower::new(tip.id, terms[0], terms[1]);
                 tower.fix(&newest);
-                *kept = Some(Kept { tower, trail: trail.clone(), is_fresh: false });
+                *kept = Some(Kept { tower, trail: trail.clone(), unsent_since: None });
             }
         });
         Ok(began.await?)
@@ -210,16 +209,21 @@ impl ChainMonitor {
         Ok(blocks)
     }
 
-    /// After the tower was read: the newest blocks are told to it, and what it may not have sent is sent.
-    async fn resume(&self, last: BlockId, outbox: &mut Outbox) -> Result<(), FeedError> {
-        let newest = self.newest(last).await?;
+    /// After the tower was read: the newest blocks are told to it, unless it knows them, and what it may not have sent
+    /// is to be sent.
+    async fn resume(&self, outbox: &mut Outbox) -> Result<(), FeedError> {
+        let stands = self.engine.ask(|kept| {
+            let knows_newest = kept.tower.knows_newest();
+            (!knows_newest || kept.unsent_since.is_some()).then(|| (kept.tower.last_block(), knows_newest))
+        });
+        let Some((last, knows_newest)) = stands.await? else { return Ok(()) };
+        let newest = if knows_newest { None } else { Some(self.newest(last).await?) };
         let resumed = self.engine.ask(move |kept| {
             if kept.tower.last_block() != last {
                 return None;
             }
-            kept.tower.fix(&newest);
-            kept.is_fresh = false;
-            Some(kept.tower.resume())
+            newest.iter().for_each(|newest| kept.tower.fix(newest));
+            Some(kept.unsent_since.take().map_or_else(Vec::new, |since| kept.tower.resume(since)))
         });
         let sends = resumed.await?.ok_or(FeedError::Moved)?;
         sends.into_iter().for_each(|send| outbox.push(send));
@@ -243,21 +247,18 @@ impl ChainMonitor {
             let parent = cursor.parent.ok_or(FeedError::OtherChain)?;
             cursor = self.processor.get_header(&parent).await?;
         };
-        let gone = &trail.0[common + 1..];
+        let gone = trail.0[common + 1..].to_vec();
         if !gone.is_empty() {
             tracing::warn!(blocks = gone.len(), height = last.height, "the chain is reorganised");
-            // Asked for before anything changes: the tower never looks at a block without knowing the newest ones.
-            let newest = self.newest(cursor.id).await?;
-            for (at, id) in gone.iter().enumerate().rev() {
-                let (id, parent) = (*id, trail.0[common + at]);
-                let newest = if at == 0 { newest.clone() } else { Vec::new() };
-                let sends = self.engine.ask(move |kept| disconnected(kept, id, parent, &newest));
-                for send in sends.await?.ok_or(FeedError::Moved)? {
-                    if let Send::Dispute(txid) = &send {
-                        outbox.once_in.insert(*txid, id.hash);
-                    }
-                    outbox.push(send);
+            // Asked for before anything changes: the tower never looks at a block, nor takes an appointment, without
+            // knowing the newest ones.
+            let (newest, common) = (self.newest(cursor.id).await?, cursor.id);
+            let sends = self.engine.ask(move |kept| disconnected(kept, &gone, common, &newest));
+            for (id, send) in sends.await?.ok_or(FeedError::Moved)? {
+                if let Send::Dispute(txid) = &send {
+                    outbox.once_in.insert(*txid, id.hash);
                 }
+                outbox.push(send);
             }
         }
         for (looked, id) in ahead.iter().rev().enumerate() {
@@ -302,25 +303,43 @@ impl ChainMonitor {
     /// Takes an appointment. One that comes after its trigger is answered now, and taken only if the network takes the
     /// answer.
     pub(crate) async fn add_appointment(&self, request: Request) -> Result<Accepted, NotDecided> {
-        let asked = request.clone();
-        let added = self.add(asked).await?;
-        if let Added::Watching(accepted) | Added::Responded(accepted) = added {
+        let add = move |kept: &mut Kept| kept.tower.add_appointment(request.clone());
+        let added = self.ask_informed(add.clone()).await?.transpose().map_err(NotDecided::Refused)?;
+        if let Some(Added::Watching(accepted) | Added::Responded(accepted)) = added {
             return Ok(accepted);
         }
-        let _sending = self.outbox.lock().await;
+        let mut outbox = self.outbox.lock().await;
         // Meanwhile the same answer may have been sent.
-        let triggered = match self.add(request).await? {
+        let triggered = match self.inform_and_ask(add, &mut outbox).await?.map_err(NotDecided::Refused)? {
             Added::Watching(accepted) | Added::Responded(accepted) => return Ok(accepted),
             Added::Triggered(triggered) => triggered,
         };
         let verdict = self.send(&triggered.penalty).await?;
-        let decided = self.engine.ask(move |kept| kept.tower.decide((*triggered).clone(), verdict));
-        decided.await.map_err(|_| NotDecided::Unavailable)?.map_err(NotDecided::Refused)
+        let decide = move |kept: &mut Kept| kept.tower.decide((*triggered).clone(), verdict);
+        self.inform_and_ask(decide, &mut outbox).await?.map_err(NotDecided::Refused)
     }
 
-    async fn add(&self, request: Request) -> Result<Added, NotDecided> {
-        let asked = self.engine.ask(move |kept| kept.tower.add_appointment(request.clone()));
-        asked.await.map_err(|_| NotDecided::Unavailable)?.map_err(NotDecided::Refused)
+    /// Asks the tower, if it knows the newest blocks.
+    async fn ask_informed<T: marker::Send + 'static>(
+        &self,
+        mut ask: impl FnMut(&mut Kept) -> T + marker::Send + 'static,
+    ) -> Result<Option<T>, NotDecided> {
+        let asked = self.engine.ask(move |kept| kept.tower.knows_newest().then(|| ask(kept)));
+        asked.await.map_err(|_| NotDecided::Unavailable)
+    }
+
+    /// Asks a tower that knows the newest blocks. One that was read meanwhile, since the store failed or another server
+    /// wrote, is told them first; what it has to send goes out with the next look.
+    async fn inform_and_ask<T: marker::Send + 'static>(
+        &self,
+        ask: impl FnMut(&mut Kept) -> T + Clone + marker::Send + 'static,
+        outbox: &mut Outbox,
+    ) -> Result<T, NotDecided> {
+        if let Some(answer) = self.ask_informed(ask.clone()).await? {
+            return Ok(answer);
+        }
+        self.resume(outbox).await.map_err(|_| NotDecided::Unavailable)?;
+        self.ask_informed(ask).await?.ok_or(NotDecided::Unavailable)
     }
 
     async fn send(&self, penalty: &Transaction) -> Result<Verdict, NotDecided> {
@@ -336,22 +355,29 @@ impl ChainMonitor {
     }
 }
 
+/// These blocks, oldest first, are gone from upon the common one. What has to be sent, with the block whose going is why;
 /// `None`: the tower is elsewhere already.
-fn disconnected(kept: &mut Kept, id: BlockId, parent: BlockId, newest: &[Block]) -> Option<Vec<Send>> {
-    if kept.tower.last_block() != id {
+fn disconnected(kept: &mut Kept, gone: &[BlockId], common: BlockId, newest: &[Block]) -> Option<Vec<(BlockId, Send)>> {
+    if gone.last() != Some(&kept.tower.last_block()) {
         return None;
     }
-    let sends = kept.tower.disconnected(parent);
+    let mut sends = Vec::new();
+    for (at, id) in gone.iter().enumerate().rev() {
+        let parent = if at == 0 { common } else { gone[at - 1] };
+        sends.extend(kept.tower.disconnected(parent).into_iter().map(|send| (*id, send)));
+    }
+    // A node that no longer has them leaves those that are known.
     if !newest.is_empty() {
         kept.tower.fix(newest);
     }
-    kept.trail.0.retain(|known| known.hash != id.hash);
+    kept.trail.0.retain(|known| !gone.contains(known));
     Some(sends)
 }
 
-/// `None`: the tower is elsewhere already.
+/// `None`: the tower is elsewhere already, or was read meanwhile and not told the newest blocks.
 fn connected(kept: &mut Kept, block: &Block) -> Option<(Vec<Send>, Duration)> {
-    if kept.tower.last_block().hash != block.parent {
+    let is_told = kept.unsent_since.is_none() || kept.tower.knows_newest();
+    if !is_told || kept.tower.last_block().hash != block.parent {
         return None;
     }
     let start = Instant::now();

@@ -150,14 +150,26 @@ impl Holder {
     async fn attempt(&mut self, batch: &mut [Box<dyn Job>]) -> Result<bool, RowError> {
         let turn = self.ledger.turn().await?;
         if self.turn != Some(turn.value) {
-            self.kept = self.ledger.load().await?;
+            let mut loaded = self.ledger.load().await?;
+            if let Some(loaded) = &mut loaded
+                && let Some(before) = self.kept.take()
+            {
+                loaded.follow(before);
+            }
+            self.kept = loaded;
             self.turn = Some(turn.value);
             if self.ledger.turn().await?.value != turn.value {
                 return Ok(false);
             }
         }
+        let unsent_since = self.kept.as_ref().and_then(|kept| kept.unsent_since);
         batch.iter_mut().for_each(|job| job.apply(&mut self.kept));
-        self.write(&turn).await
+        let written = self.write(&turn).await;
+        if let (false, Some(kept)) = (matches!(written, Ok(true)), &mut self.kept) {
+            // Whoever asked what has to be sent is not answered.
+            kept.unsent_since = unsent_since;
+        }
+        written
     }
 
     async fn write(&mut self, turn: &Row<u64>) -> Result<bool, RowError> {

@@ -53,8 +53,20 @@ impl Trail {
 pub(crate) struct Kept {
     pub(crate) tower: Tower,
     pub(crate) trail: Trail,
-    /// It was read, and what it may not have sent before is still to be asked for.
-    pub(crate) is_fresh: bool,
+    /// It was read, and nobody asked since what it has to send: penalties that were last sent at this height or later
+    /// may not have gone out.
+    pub(crate) unsent_since: Option<u32>,
+}
+
+impl Kept {
+    /// Takes over what is nowhere written from the tower as this process held it before it was read again: because a
+    /// store failed, when nobody knows what was written, or because another server over the same space wrote. What was
+    /// to be sent up to the height that both know is with whoever sends, or was sent.
+    pub(crate) fn follow(&mut self, before: Self) {
+        let both = self.tower.last_block().height.min(before.tower.last_block().height);
+        self.unsent_since = Some(before.unsent_since.map_or(both, |since| since.min(both)));
+        self.tower.follow(before.tower);
+    }
 }
 
 /// Which dialect, as it is written.
@@ -121,7 +133,14 @@ struct TrackerRow {
     dispute_height: Option<u32>,
     penalty: String,
     state: StateWord,
+    /// Rows of the first version lack it: what they follow is rather followed than dropped.
+    #[serde(default = "yes")]
+    is_taken: bool,
     slots: u32,
+}
+
+fn yes() -> bool {
+    true
 }
 
 #[derive(Serialize, Deserialize)]
@@ -133,16 +152,9 @@ enum StateWord {
 
 #[derive(Serialize, Deserialize)]
 struct BlockRow {
-    /// Rows of the first version lack it: what they follow is rather followed than dropped.
-    #[serde(default = "yes")]
-    is_taken: bool,
     hash: String,
     height: u32,
 }
-fn yes() -> bool {
-    true
-}
-
 
 #[derive(Serialize, Deserialize)]
 struct TrailRow {
@@ -184,6 +196,7 @@ impl From<&TransactionTracker> for TrackerRow {
                 Penalty::Waiting { since } => StateWord::WaitingSince(since),
                 Penalty::Confirmed { height } => StateWord::ConfirmedAt(height),
             },
+            is_taken: it.is_taken,
             slots: it.slots,
         }
     }
@@ -196,7 +209,6 @@ fn key(id: &AppointmentId) -> String {
 fn damaged(table: &str, key: &str, why: &str) -> RowError {
     RowError::Damaged { key: format!("{table}/{key}"), why: why.into() }
 }
-            is_taken: it.is_taken,
 
 fn id(table: &str, key: &str) -> Result<AppointmentId, RowError> {
     let parsed = key.split_once('/').and_then(|(user, locator)| {
@@ -302,19 +314,19 @@ impl Ledger {
                     StateWord::WaitingSince(since) => Penalty::Waiting { since },
                     StateWord::ConfirmedAt(height) => Penalty::Confirmed { height },
                 },
+                is_taken: value.is_taken,
                 slots: value.slots,
             };
             trackers.push((id, tracker));
         }
         let tower = Tower::restore(last, self.terms, users, appointments, trackers);
-        Ok(Some(Kept { tower, trail: Trail(blocks), is_fresh: true }))
+        Ok(Some(Kept { tower, trail: Trail(blocks), unsent_since: Some(0) }))
     }
 
     /// Writes what changed and the next turn, in one commit; answers the turn. `None`: somebody else wrote meanwhile,
     /// and nothing was written.
     pub(crate) async fn write(&self, kept: &Kept, changes: &Changes, turn: &Row<u64>) -> Result<Option<u64>, RowError> {
         let mut edits = Edits::default();
-                is_taken: value.is_taken,
         let (watcher, responder) = (kept.tower.watcher(), kept.tower.responder());
         let keys: Vec<String> = changes.users.iter().map(UserId::to_string).collect();
         let rows = self.rows.get::<serde_json::Value>(USERS, &keys).await?;

@@ -306,10 +306,16 @@ impl Responder {
         std::mem::take(&mut self.changed)
     }
 
-    /// Sends every penalty that waits, after a restart: what was to be sent before it may not have been.
-    pub(crate) fn resume(&mut self) {
+    /// Takes over what was sent since the newest block, as far as the network answered.
+    pub(crate) fn follow(&mut self, before: Self) {
+        self.carrier.issued = before.carrier.issued;
+        self.carrier.issued.retain(|_, verdict| verdict.is_some());
+    }
+
+    /// Sends penalties that wait and were last sent at this height or later: they may not have been.
+    pub(crate) fn resume(&mut self, from: u32) {
         for tracker in self.trackers.values() {
-            if matches!(tracker.state, Penalty::Waiting { .. }) {
+            if matches!(tracker.state, Penalty::Waiting { since } if since >= from) {
                 if tracker.dispute_height.is_none() {
                     self.carrier.send(Send::Dispute(tracker.dispute_txid));
                 }

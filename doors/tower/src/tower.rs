@@ -125,9 +125,26 @@ impl Tower {
         self.responder.needs(send)
     }
 
-    /// What has to be sent after a restart.
-    pub fn resume(&mut self) -> Vec<Send> {
-        self.responder.resume();
+    /// Whether it knows the newest blocks up to the last one. Without them it takes an appointment that comes after its
+    /// trigger for one whose trigger is still to come: a tower that was read is told them ([`Tower::fix`]) before it is
+    /// given any.
+    pub fn knows_newest(&self) -> bool {
+        self.watcher.cache.newest() == Some(self.last_block)
+    }
+
+    /// Takes over what is nowhere written from the same tower as it was before it was read again: the newest blocks, and
+    /// what was sent since the last one. Of another block they are others.
+    pub(crate) fn follow(&mut self, before: Self) {
+        if before.last_block == self.last_block {
+            self.watcher.cache = before.watcher.cache;
+            self.responder.follow(before.responder);
+        }
+    }
+
+    /// What has to be sent after it was read: penalties that were last sent at this height or later, and not since the
+    /// newest block. After a restart that is every one that waits, from height 0 on.
+    pub fn resume(&mut self, since: u32) -> Vec<Send> {
+        self.responder.resume(since);
         self.responder.take_queue()
     }
 
@@ -269,6 +286,7 @@ impl Tower {
             dispute_height: self.watcher.cache.height_of(&triggered.dispute_txid),
             penalty: triggered.penalty,
             state,
+            is_taken: matches!(verdict, Verdict::Waiting | Verdict::InChain),
             slots: slots_of(&checked.appointment.sealed),
         };
         self.responder.handle_breach(checked.id, tracker);
@@ -286,7 +304,6 @@ impl Tower {
         let id = AppointmentId { user, locator };
         let tracker = self.responder.tracker(&id).filter(|t| t.owner == Some(user)).map(AppointmentState::Responded);
         self.watcher.appointment(&id).map(AppointmentState::Watched).or(tracker).ok_or(Refusal::NotFound)
-            is_taken: matches!(verdict, Verdict::Waiting | Verdict::InChain),
     }
 
     /// A user's subscription, and the locators of his appointments, triggered ones included.

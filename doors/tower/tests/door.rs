@@ -4,7 +4,7 @@ mod common;
 
 use common::node::{Node, channel, spend};
 use common::user::ask;
-use common::{POLL, Served, options, until};
+use common::{POLL, Served, options, until, without_looking};
 use ibgib_server::ServeError;
 use ibgib_spaces::fault::{FaultPlan, FaultSpace, Op, When};
 use ibgib_spaces::{MemorySpace, Space};
@@ -482,6 +482,100 @@ async fn fault_8_slots_and_appointment_are_written_together_or_not_at_all() {
         );
         served.stop().await;
     }
+}
+
+/// After a commit that failed the records are read again, and what is in no record is learnt again: what the newest
+/// blocks hold before an appointment is taken, and what was sent already.
+#[tokio::test]
+async fn a_breach_before_an_appointment_is_known_also_after_the_store_failed() {
+    for when in [When::Before, When::After] {
+        let node = Node::start(20).await;
+        let (early, late) = (channel(1), channel(2));
+        node.chain().mine(vec![early.0.clone(), late.0.clone()]);
+        node.chain().mine_empty(1);
+        // The fifth write is that of an appointment, after the first block, who the tower is, the user, and what answered
+        // the early one.
+        let plan = FaultPlan::default().nth(Op::Commit, 5, when);
+        let faulty: Arc<dyn Space> = Arc::new(FaultSpace::new(space(), plan));
+        let served = Served::start(&faulty, without_looking(&node, Dialect::Rust)).await.unwrap();
+        let user = served.user(1, Dialect::Rust);
+        user.register().await;
+        assert_eq!(user.add(&early).await.0, 200);
+        assert_eq!(user.add(&channel(3)).await.0, 503, "the store fails");
+        let (status, answer) = user.add(&late).await;
+        assert_eq!(status, 200, "{answer}");
+        assert!(node.chain().is_waiting(&late.1.txid()), "it is sent before the answer");
+        assert_eq!(user.status(&late.0.txid()).await, "dispute_responded");
+        let (dispute, other) = (early.0.txid(), served.user(2, Dialect::Rust));
+        other.register().await;
+        assert_eq!(other.add(&early).await.0, 200);
+        assert_eq!(other.status(&dispute).await, "dispute_responded");
+        assert_eq!(node.chain().times_sent_at_once(), 1);
+        served.stop().await;
+    }
+}
+
+/// The same while it looks at the chain: what waits is not sent again because the records were read again.
+#[tokio::test]
+async fn what_waits_is_sent_once_for_a_block_also_when_the_store_fails() {
+    let node = Node::start(20).await;
+    let early = channel(1);
+    node.chain().mine(vec![early.0.clone()]);
+    let plan = FaultPlan::default().nth(Op::Commit, 5, When::Before);
+    let faulty: Arc<dyn Space> = Arc::new(FaultSpace::new(space(), plan));
+    let served = Served::start(&faulty, options(&node, Dialect::Rust)).await.unwrap();
+    let user = served.user(1, Dialect::Rust);
+    user.register().await;
+    assert_eq!(user.add(&early).await.0, 200);
+    assert_eq!(user.add(&channel(3)).await.0, 503, "the store fails");
+    // It has looked again when the next block is seen.
+    for height in 22..=23 {
+        node.chain().mine_empty(1);
+        until("it is seen", async || user.add(&channel(3)).await.1["start_block"] == json!(height)).await;
+    }
+    assert_eq!(node.chain().times_sent(&early.1.txid()), 1);
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn two_towers_over_one_space_are_one() {
+    let (node, space) = (Node::start(20).await, space());
+    let here = Served::start(&space, without_looking(&node, Dialect::Rust)).await.unwrap();
+    let there = Served::start(&space, options(&node, Dialect::Rust)).await.unwrap();
+    let (one, other) = (here.user(1, Dialect::Rust), there.user(1, Dialect::Rust));
+    one.register().await;
+    let channels: Vec<(Transaction, Transaction)> = (1..9).map(channel).collect();
+    for pair in channels[..6].chunks(2) {
+        assert_eq!((one.add(&pair[0]).await.0, other.add(&pair[1]).await.0), (200, 200));
+    }
+    let breaches = |of: &[(Transaction, Transaction)]| of.iter().map(|(dispute, _)| dispute.clone()).collect();
+    node.chain().mine(breaches(&channels[..3]));
+    node.chain().mine(breaches(&channels[6..]));
+    until("breaches are answered", async || {
+        channels[..3].iter().all(|(_, penalty)| node.chain().is_waiting(&penalty.txid()))
+    })
+    .await;
+    until("the other looked", async || other.add(&channels[3]).await.1["start_block"] == json!(22)).await;
+    // The one has not looked since: what the other wrote tells it that there are blocks which it does not know.
+    for (late, user) in channels[6..].iter().zip([&one, &other]) {
+        let (status, answer) = user.add(late).await;
+        assert_eq!(status, 200, "{answer}");
+        assert!(node.chain().is_waiting(&late.1.txid()), "it is sent before the answer");
+    }
+    for (n, (dispute, _)) in channels.iter().enumerate() {
+        let status = if (3..6).contains(&n) { "being_watched" } else { "dispute_responded" };
+        assert_eq!(
+            (one.status(&dispute.txid()).await.as_str(), &*other.status(&dispute.txid()).await),
+            (status, status)
+        );
+    }
+    assert_eq!((one.slots().await, other.slots().await), (9_992, 9_992));
+    assert!(node.chain().times_sent_at_once() <= 2, "each of both sends a transaction once for a block");
+    node.chain().mine_pool();
+    node.chain().mine_empty(99);
+    until("all is at its end", async || other.slots().await == 9_997).await;
+    here.stop().await;
+    there.stop().await;
 }
 
 #[tokio::test]

@@ -220,7 +220,7 @@ fn restarted(node: &mut Node, tower: &Tower) -> Tower {
     let height = tower.last_block().height as usize;
     out.fix(&(height.saturating_sub(5)..=height).map(|at| node.block(at)).collect::<Vec<_>>());
     node.sent.clear();
-    let sends = out.resume();
+    let sends = out.resume(0);
     node.take(&mut out, sends);
     out
 }

@@ -24,6 +24,11 @@ pub(crate) fn options(node: &Node, dialect: Dialect) -> TowerOptions {
     TowerOptions { poll: POLL, ..TowerOptions::new(node, key, dialect) }
 }
 
+/// Options with which a tower looks at the chain once, when it starts.
+pub(crate) fn without_looking(node: &Node, dialect: Dialect) -> TowerOptions {
+    TowerOptions { poll: Duration::from_secs(3_600), ..options(node, dialect) }
+}
+
 /// A server with a tower on an address of its own.
 pub(crate) struct Served {
     server: Server,
