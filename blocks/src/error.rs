@@ -7,6 +7,9 @@ pub enum BlockError {
     /// It ends in the middle of a number, a text or a hash.
     #[error("a block ends too early")]
     Short,
+    /// It holds no text.
+    #[error("a block holds no text")]
+    Empty,
     /// It tells a way of packing that nobody knows.
     #[error("a block is packed in an unknown way, {0}")]
     Method(u8),

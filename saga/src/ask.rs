@@ -44,7 +44,7 @@ pub enum SenderQuery {
     Lacking(Vec<Addr>),
     /// Nodes.
     Load(Load),
-    /// Keep received nodes apart.
+    /// Keep received nodes apart; there may be none.
     Stage(Vec<Verified<IbGib>>),
     /// Commit: adopt the receiver's tips (merging if ours moved), publish staged nodes, store the transcript.
     Finish(Box<Finish>),
@@ -157,7 +157,7 @@ pub enum ReceiverQuery {
     },
     /// Answer a peek.
     Peek(Peek),
-    /// Keep received nodes apart.
+    /// Keep received nodes apart; there may be none.
     Stage(Vec<Verified<IbGib>>),
     /// Relate what the sender named to our tips, and plan the commit. Nothing moves yet.
     Evaluate(Evaluate),

@@ -1,11 +1,13 @@
 //! A turn's stream under way, the same for both sides: [`Outgoing`] asks for nodes in portions and cuts what goes out
-//! into chunks; [`Incoming`] checks each chunk as it arrives against what the turn announced and against the limits.
-//! A chunk is one flag byte (1 = the last one) and bytes of the stream: [blocks](crate::wire::blocks), or JSON Lines, the
-//! list's before the nodes.
+//! into chunks; [`Incoming`] checks each chunk as it arrives against what the turn announced and against the limits, and
+//! hands its nodes out in portions.
+//! A chunk is one flag byte (1 = the last one) and bytes of the stream: [blocks](crate::wire::blocks), or
+//! [lines](crate::wire::lines), the list's before the nodes.
 
 use crate::error::{Breach, SagaError};
 use crate::limits::Limits;
-use crate::wire::blocks::{Block, BlockReader, BlockWriter};
+use crate::wire::blocks::{BlockReader, BlockWriter};
+use crate::wire::lines::LineReader;
 use crate::wire::packet::{Encoding, Packet};
 use crate::wire::stream::Line;
 use crate::wire::turn::Turn;
@@ -15,6 +17,8 @@ use std::collections::VecDeque;
 
 /// Bytes of nodes that are asked for at once: what one side holds of its payload in memory.
 const LOAD_BYTES: usize = 4 * 1024 * 1024;
+/// What a node that comes in takes of those beside its text.
+const BESIDE_BYTES: usize = 256;
 /// Nodes that are asked for at once, so that a question stays small however small the nodes are.
 pub(crate) const LOAD_NODES: usize = 1_024;
 
@@ -177,15 +181,47 @@ pub(crate) struct Incoming<L> {
     pub(crate) received: Received,
     list_bytes: u64,
     name_bytes: u64,
+    /// The last chunk has come.
     ended: bool,
+    /// All of it is read, and is what was announced.
+    complete: bool,
 }
 
 /// How a stream is read.
 #[derive(Debug)]
 enum Reading {
     Blocks(Box<BlockReader>),
-    /// With the line that is not whole yet.
-    Lines(Vec<u8>),
+    Lines(LineReader),
+}
+
+impl Reading {
+    fn push(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Blocks(blocks) => blocks.push(bytes),
+            Self::Lines(lines) => lines.push(bytes),
+        }
+    }
+
+    fn text(&mut self, limits: &Limits) -> Result<Option<String>, SagaError> {
+        match self {
+            Self::Blocks(blocks) => blocks.text(limits),
+            Self::Lines(lines) => lines.text(limits),
+        }
+    }
+
+    fn held_bytes(&self) -> u64 {
+        match self {
+            Self::Blocks(blocks) => blocks.held_bytes(),
+            Self::Lines(lines) => lines.held_bytes(),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Blocks(blocks) => blocks.is_empty(),
+            Self::Lines(lines) => lines.is_empty(),
+        }
+    }
 }
 
 impl<L: Line> Incoming<L> {
@@ -205,7 +241,7 @@ impl<L: Line> Incoming<L> {
         }
         let reading = match encoding {
             Encoding::Blocks => Reading::Blocks(Box::default()),
-            Encoding::Lines => Reading::Lines(Vec::new()),
+            Encoding::Lines => Reading::Lines(LineReader::default()),
         };
         Ok(Self {
             reading,
@@ -221,48 +257,66 @@ impl<L: Line> Incoming<L> {
             list_bytes: 0,
             name_bytes: 0,
             ended: false,
+            complete: false,
         })
     }
 
-    /// Takes a chunk; answers the nodes that it completes.
-    pub(crate) fn chunk(&mut self, bytes: &[u8], limits: &Limits) -> Result<Vec<Verified<IbGib>>, SagaError> {
+    /// Takes a chunk, once [`Incoming::load`] has answered `None`.
+    pub(crate) fn chunk(&mut self, bytes: &[u8]) -> Result<(), SagaError> {
         let [flag @ (0 | 1), rest @ ..] = bytes else {
             return Err(SagaError::misbehaved(Breach::BadChunk, "a chunk starts with 0 or 1"));
         };
         if self.ended {
             return Err(SagaError::misbehaved(Breach::BadChunk, "a chunk after the last one"));
         }
-        let mut nodes = Vec::new();
-        let is_whole = match &mut self.reading {
-            Reading::Blocks(reader) => {
-                // Out of the way while its texts are taken.
-                let mut reader = std::mem::take(reader);
-                reader.push(rest);
-                while let Some(block) = reader.block(limits)? {
-                    self.block(&mut reader, block, &mut nodes, limits)?;
+        self.ended = *flag == 1;
+        self.reading.push(rest);
+        Ok(())
+    }
+
+    /// Nodes out of the chunks that came: few bytes of a chunk may be very many of nodes, so these come in portions, of
+    /// which each is to be staged before the next is asked for. `None` when there is nothing more. A portion may hold no
+    /// node, where the list is long.
+    pub(crate) fn load(&mut self, limits: &Limits) -> Result<Option<Vec<Verified<IbGib>>>, SagaError> {
+        let (mut nodes, mut bytes) = (Vec::new(), 0);
+        while bytes < LOAD_BYTES {
+            let Some(text) = self.reading.text(limits)? else {
+                if self.ended && !self.complete {
+                    self.check_end()?;
+                    self.complete = true;
                 }
-                let is_whole = reader.is_empty();
-                self.reading = Reading::Blocks(reader);
-                is_whole
+                return Ok(Some(nodes).filter(|nodes| !nodes.is_empty()));
+            };
+            bytes += text.len() + BESIDE_BYTES;
+            let is_line = match self.reading {
+                Reading::Blocks(_) => self.nodes_left == 0 && self.lines_left > 0,
+                Reading::Lines(_) => self.lines_left > 0,
+            };
+            if is_line {
+                self.line(&text, limits)?;
+                continue;
             }
-            Reading::Lines(buffer) => {
-                let buffer = std::mem::take(buffer);
-                self.read_lines(buffer, rest, &mut nodes, limits)?
+            let node = self.node(&text, limits)?;
+            if let Reading::Blocks(blocks) = &mut self.reading {
+                blocks.learn(&node);
             }
-        };
-        if *flag == 1 {
-            self.ended = true;
-            let left = self.lines_left + self.nodes_left;
-            if left > 0 || !is_whole {
-                return Err(SagaError::misbehaved(Breach::BadChunk, format!("the stream ended {left} lines early")));
-            }
-            let list = hex::encode(std::mem::take(&mut self.list_hash).finalize());
-            let payload = hex::encode(std::mem::take(&mut self.node_hash).finalize());
-            if list != self.list_digest || payload != self.node_digest {
-                return Err(SagaError::misbehaved(Breach::BadDigest, "the stream is not what the message announced"));
-            }
+            nodes.push(node);
         }
-        Ok(nodes)
+        Ok(Some(nodes))
+    }
+
+    /// Whether all that the turn announced has come, and nothing else.
+    fn check_end(&mut self) -> Result<(), SagaError> {
+        let left = self.lines_left + self.nodes_left;
+        if left > 0 || !self.reading.is_empty() {
+            return Err(SagaError::misbehaved(Breach::BadChunk, format!("the stream ended {left} lines early")));
+        }
+        let list = hex::encode(std::mem::take(&mut self.list_hash).finalize());
+        let payload = hex::encode(std::mem::take(&mut self.node_hash).finalize());
+        if list != self.list_digest || payload != self.node_digest {
+            return Err(SagaError::misbehaved(Breach::BadDigest, "the stream is not what the message announced"));
+        }
+        Ok(())
     }
 
     /// Nodes that have arrived, those of earlier turns included, and of how many.
@@ -270,67 +324,15 @@ impl<L: Line> Incoming<L> {
         (self.received.nodes, self.received.nodes + self.nodes_left)
     }
 
-    /// Bytes of lines, of names of nodes and of what blocks are read with that are in memory.
+    /// Bytes of lines, of names of nodes and of what the stream is read with that are in memory: all but the portion that
+    /// was handed out last.
     pub(crate) fn held_bytes(&self) -> u64 {
-        let reading = match &self.reading {
-            Reading::Blocks(reader) => reader.held_bytes(),
-            Reading::Lines(_) => 0,
-        };
-        self.list_bytes + self.name_bytes + reading
+        self.list_bytes + self.name_bytes + self.reading.held_bytes()
     }
 
     /// Whether everything has arrived.
     pub(crate) fn is_complete(&self) -> bool {
-        self.ended
-    }
-
-    /// Takes lines, of which `buffer` has the beginning of the first; answers whether the last one is whole.
-    fn read_lines(
-        &mut self,
-        mut buffer: Vec<u8>,
-        mut bytes: &[u8],
-        nodes: &mut Vec<Verified<IbGib>>,
-        limits: &Limits,
-    ) -> Result<bool, SagaError> {
-        while let Some(end) = bytes.iter().position(|b| *b == b'\n') {
-            buffer.extend_from_slice(&bytes[..end]);
-            bytes = &bytes[end + 1..];
-            let text = std::str::from_utf8(&buffer);
-            let text = text.map_err(|e| SagaError::misbehaved(Breach::BadChunk, e.to_string()))?;
-            check_length(buffer.len(), limits)?;
-            if self.lines_left > 0 {
-                self.line(text, limits)?;
-            } else {
-                nodes.push(self.node(text, limits)?);
-            }
-            buffer.clear();
-        }
-        buffer.extend_from_slice(bytes);
-        check_length(buffer.len(), limits)?;
-        let is_whole = buffer.is_empty();
-        self.reading = Reading::Lines(buffer);
-        Ok(is_whole)
-    }
-
-    /// Takes a block: nodes, then lines.
-    fn block(
-        &mut self,
-        reader: &mut BlockReader,
-        mut block: Block,
-        nodes: &mut Vec<Verified<IbGib>>,
-        limits: &Limits,
-    ) -> Result<(), SagaError> {
-        while let Some(text) = reader.text(&mut block, limits)? {
-            if self.nodes_left == 0 && self.lines_left > 0 {
-                self.line(&text, limits)?;
-                continue;
-            }
-            let node = self.node(&text, limits)?;
-            reader.learn(&node);
-            nodes.push(node);
-        }
-        reader.end(block);
-        Ok(())
+        self.complete
     }
 
     fn line(&mut self, text: &str, limits: &Limits) -> Result<(), SagaError> {
@@ -359,7 +361,7 @@ impl<L: Line> Incoming<L> {
             Reading::Lines(_) => Verified::parse(text).map(|node| (node, text.len())),
         }
         .map_err(|e| SagaError::misbehaved(Breach::BadNode, e.to_string()))?;
-        check_length(bytes, limits)?;
+        limits.check_node(bytes)?;
         if !is_payload(node.addr()) || node.addr().is_primitive() {
             return Err(SagaError::misbehaved(
                 Breach::PayloadKind,
@@ -386,13 +388,6 @@ fn without_gib(text: &str) -> Result<Verified<IbGib>, VerifyError> {
         return Err(VerifyError::UnknownField("gib".into()));
     }
     node.seal()
-}
-
-fn check_length(bytes: usize, limits: &Limits) -> Result<(), SagaError> {
-    if bytes > limits.node_bytes_max {
-        return Err(SagaError::Limit { name: "node_bytes_max", limit: limits.node_bytes_max as u64 });
-    }
-    Ok(())
 }
 
 #[cfg(test)]

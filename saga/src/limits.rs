@@ -1,5 +1,7 @@
 //! Every queue, size and count has a named limit; crossing it is [`crate::SagaError::Limit`].
 
+use crate::error::SagaError;
+
 /// Limits of one connection. Sizes in bytes, times in milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -57,5 +59,15 @@ impl Default for Limits {
             saga_ms_max: 3_600_000,
             connect_demands: 1,
         }
+    }
+}
+
+impl Limits {
+    /// Whether a node, or a line of a list, may have so many bytes.
+    pub(crate) fn check_node(&self, bytes: usize) -> Result<(), SagaError> {
+        if bytes > self.node_bytes_max {
+            return Err(SagaError::Limit { name: "node_bytes_max", limit: self.node_bytes_max as u64 });
+        }
+        Ok(())
     }
 }

@@ -236,7 +236,7 @@ impl Receiver {
                 Ok(State::Idle(peer, saga))
             }
             (State::Saga(peer, saga, Turning::Staging(incoming)), ReceiverAnswer::Stage) => {
-                self.received(peer, saga, incoming)
+                self.go_on_staging(peer, saga, incoming)
             }
             (State::Saga(peer, saga, Turning::Evaluating(trial)), ReceiverAnswer::Evaluate(evaluated)) => {
                 self.evaluated(peer, saga, trial, evaluated)

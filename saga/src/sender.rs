@@ -285,7 +285,7 @@ impl Sender {
                 outgoing.loaded(&nodes)?;
                 self.go_on_sending(saga, outgoing)
             }
-            (State::Saga(saga, Turning::Staging(incoming)), SenderAnswer::Stage) => self.received(saga, incoming),
+            (State::Saga(saga, Turning::Staging(incoming)), SenderAnswer::Stage) => self.go_on_staging(saga, incoming),
             (State::Finishing(mut summary), SenderAnswer::Finish(Finished { timelines, merges, conflicts })) => {
                 summary.timelines = timelines;
                 summary.merges = summary.merges.max(merges);

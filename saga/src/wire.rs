@@ -5,6 +5,7 @@
 //! * [`peek`]: the questions before a saga, and their answers.
 //! * [`turn`]: a turn of a saga, three ibgibs.
 //! * `blocks`: how lines and nodes are written so that they take few bytes.
+//! * `lines`: how they are written otherwise.
 //! * [`stream`]: the lines of a turn's list, and what a turn announces of its stream.
 //!
 //! Reading is strict: every member that a kind has must be there, and be what it should be, or the message is
@@ -12,6 +13,7 @@
 //! may add some.
 
 pub(crate) mod blocks;
+pub(crate) mod lines;
 pub(crate) mod members;
 pub mod message;
 pub mod packet;

@@ -59,7 +59,8 @@ fn take(
 ) -> Result<Incoming<SenderLine>, SagaError> {
     let mut incoming = Incoming::expect(turn, limits, Received::default(), encoding)?;
     for chunk in chunks {
-        incoming.chunk(chunk, limits)?;
+        incoming.chunk(chunk)?;
+        while incoming.load(limits)?.is_some() {}
     }
     Ok(incoming)
 }
@@ -220,4 +221,57 @@ fn every_limit_of_a_stream_holds() {
     let limits = Limits { nodes_max: 3, ..Limits::default() };
     let before = Received { nodes: 2, bytes: 0 };
     assert!(Incoming::<SenderLine>::expect(&turn, &limits, before, Encoding::Blocks).is_err());
+}
+
+/// A message of this size may hold very much: of that, only little is in memory at a time.
+#[test]
+fn what_a_chunk_unpacks_to_comes_in_portions() {
+    let limits = Limits::default();
+    let mib = 1024 * 1024;
+    // What does not compress is as much as the ratio asks for.
+    let noise = |i: usize| (0..40).map(move |n| hex::encode(Sha256::digest([i as u8, n]))[..63].to_owned());
+    let long = |i: usize| {
+        let data = object([("noise", noise(i).collect::<Vec<_>>().join(" ").into()), ("text", " ".repeat(mib).into())]);
+        IbGib { ib: "note".into(), data: Some(data), ..IbGib::default() }.seal().unwrap()
+    };
+    let nodes: Vec<_> = (0..64).map(long).collect();
+    let chunks = sent(&[], &nodes, &limits, 1, Encoding::Blocks);
+    let stream: Vec<u8> = chunks.iter().flat_map(|chunk| chunk[1..].iter().copied()).collect();
+    assert!(stream.len() < limits.message_bytes_max / 4, "{} bytes", stream.len());
+    let mut incoming =
+        Incoming::<SenderLine>::expect(&turn(&[], &addrs(&nodes)), &limits, Received::default(), Encoding::Blocks)
+            .unwrap();
+    incoming.chunk(&[&[1][..], &stream].concat()).unwrap();
+    let (mut all, mut most, mut held) = (0, 0, 0);
+    while let Some(load) = incoming.load(&limits).unwrap() {
+        let bytes = load.iter().map(|node| node.to_json().len()).sum::<usize>();
+        (all, most, held) = (all + bytes, most.max(bytes), held.max(incoming.held_bytes()));
+    }
+    assert!(incoming.is_complete() && all > 64 * mib);
+    assert!(most < LOAD_BYTES + 2 * mib, "{most} bytes of nodes at a time");
+    // What came, the block that is read and the one before it.
+    assert!(held < (stream.len() + 3 * mib) as u64, "{held} bytes beside them");
+}
+
+#[test]
+fn very_many_small_nodes_come_in_portions_too() {
+    let limits = Limits::default();
+    let nodes: Vec<_> = (0..40_000).map(|i| node(i, 0)).collect();
+    let lines: Vec<_> = nodes.iter().map(|node| SenderLine::Want(node.addr().clone())).collect();
+    for encoding in Encoding::ALL {
+        let chunks = sent(&lines, &nodes, &limits, nodes.len(), encoding);
+        let turn = turn(&lines, &addrs(&nodes));
+        let mut incoming = Incoming::<SenderLine>::expect(&turn, &limits, Received::default(), encoding).unwrap();
+        let stream: Vec<u8> = chunks.iter().flat_map(|chunk| chunk[1..].iter().copied()).collect();
+        incoming.chunk(&[&[1][..], &stream].concat()).unwrap();
+        let (mut came, mut read) = (0, 0);
+        while let Some(load) = incoming.load(&limits).unwrap() {
+            came += load.len();
+            // Lines are no less than nodes.
+            assert!(load.len() + incoming.lines.len() - read <= LOAD_BYTES / BESIDE_BYTES, "{encoding:?}");
+            read = incoming.lines.len();
+        }
+        assert!(incoming.is_complete(), "{encoding:?}");
+        assert_eq!((came, incoming.lines.len()), (nodes.len(), lines.len()), "{encoding:?}");
+    }
 }

@@ -86,20 +86,28 @@ impl Receiver {
     pub(super) fn chunk(
         &mut self,
         peer: Peer,
-        mut saga: Box<Saga>,
+        saga: Box<Saga>,
         mut incoming: Box<Incoming<SenderLine>>,
         chunk: &[u8],
     ) -> Result<State, SagaError> {
-        let nodes = incoming.chunk(chunk, &self.limits)?;
-        if nodes.is_empty() {
-            return self.received(peer, saga, incoming);
-        }
+        incoming.chunk(chunk)?;
+        self.go_on_staging(peer, saga, incoming)
+    }
+
+    /// Has the next nodes of what came staged, if there are any.
+    pub(super) fn go_on_staging(
+        &mut self,
+        peer: Peer,
+        mut saga: Box<Saga>,
+        mut incoming: Box<Incoming<SenderLine>>,
+    ) -> Result<State, SagaError> {
+        let Some(nodes) = incoming.load(&self.limits)? else { return self.received(peer, saga, incoming) };
         saga.told.nodes_received += nodes.len() as u64;
         self.ask(ReceiverQuery::Stage(nodes));
         Ok(State::Saga(peer, saga, Turning::Staging(incoming)))
     }
 
-    pub(super) fn received(
+    fn received(
         &mut self,
         peer: Peer,
         mut saga: Box<Saga>,

@@ -137,24 +137,27 @@ impl Sender {
 
     pub(super) fn chunk(
         &mut self,
-        mut saga: Box<Saga>,
+        saga: Box<Saga>,
         mut incoming: Box<Incoming<ReceiverLine>>,
         chunk: &[u8],
     ) -> Result<State, SagaError> {
-        let nodes = incoming.chunk(chunk, &self.limits)?;
-        if nodes.is_empty() {
-            return self.received(saga, incoming);
-        }
+        incoming.chunk(chunk)?;
+        self.go_on_staging(saga, incoming)
+    }
+
+    /// Has the next nodes of what came staged, if there are any.
+    pub(super) fn go_on_staging(
+        &mut self,
+        mut saga: Box<Saga>,
+        mut incoming: Box<Incoming<ReceiverLine>>,
+    ) -> Result<State, SagaError> {
+        let Some(nodes) = incoming.load(&self.limits)? else { return self.received(saga, incoming) };
         saga.summary.nodes_received += nodes.len() as u64;
         self.ask(SenderQuery::Stage(nodes));
         Ok(State::Saga(saga, Turning::Staging(incoming)))
     }
 
-    pub(super) fn received(
-        &mut self,
-        mut saga: Box<Saga>,
-        incoming: Box<Incoming<ReceiverLine>>,
-    ) -> Result<State, SagaError> {
+    fn received(&mut self, mut saga: Box<Saga>, incoming: Box<Incoming<ReceiverLine>>) -> Result<State, SagaError> {
         saga.received = incoming.received;
         if !incoming.is_complete() {
             return Ok(State::Saga(saga, Turning::Receiving(incoming)));

@@ -190,18 +190,22 @@ impl BlockWriter {
     }
 }
 
-/// Reads blocks of which bytes come as they come.
+/// Reads blocks of which bytes come as they come, one at a time.
 #[derive(Debug, Default)]
 pub(crate) struct BlockReader {
     buffer: Vec<u8>,
+    /// So much of the buffer is read. It is let go of once no block in it is whole: not after each, of which there may be
+    /// very many.
+    at: usize,
     learned: Learned,
     ratio: Ratio,
     before: Option<Vec<u8>>,
+    open: Option<Block>,
 }
 
 /// A block whose texts are being read.
 #[derive(Debug)]
-pub(crate) struct Block {
+struct Block {
     content: Vec<u8>,
     at: usize,
     new: std::vec::IntoIter<Key>,
@@ -245,19 +249,46 @@ impl BlockReader {
     /// Bytes of memory that it holds, about.
     pub(crate) fn held_bytes(&self) -> u64 {
         let before = self.before.as_ref().map_or(0, Vec::len);
-        (self.buffer.len() + before + 32 * self.learned.hashes.len()) as u64
+        let open = self.open.as_ref().map_or(0, |block| block.content.len() + 32 * block.new.len());
+        (self.buffer.len() + before + open + 32 * self.learned.hashes.len()) as u64
     }
 
     /// Whether no block is under way.
     pub(crate) fn is_empty(&self) -> bool {
-        self.buffer.is_empty()
+        self.buffer.is_empty() && self.open.is_none()
+    }
+
+    /// The next text, once all of its block is there.
+    pub(crate) fn text(&mut self, limits: &Limits) -> Result<Option<String>, SagaError> {
+        loop {
+            let mut block = match self.open.take() {
+                Some(block) => block,
+                None => match self.block(limits)? {
+                    Some(block) => block,
+                    None => {
+                        self.buffer.drain(..std::mem::take(&mut self.at));
+                        return Ok(None);
+                    }
+                },
+            };
+            if let Some(text) = self.text_of(&mut block, limits)? {
+                self.open = Some(block);
+                return Ok(Some(text));
+            }
+            self.before = Some(block.content);
+        }
     }
 
     /// The next block, once all of it is there. What it tells of itself is believed only as far as limits go, before
     /// anything is waited for or made room for.
-    pub(crate) fn block(&mut self, limits: &Limits) -> Result<Option<Block>, SagaError> {
-        let Some(head) = Head::read(&self.buffer).map_err(bad)? else { return Ok(None) };
+    fn block(&mut self, limits: &Limits) -> Result<Option<Block>, SagaError> {
+        let buffer = &self.buffer[self.at..];
+        let Some(head) = Head::read(buffer).map_err(bad)? else { return Ok(None) };
         let Head { method, new, content, packed, len } = head;
+        // It would count against no limit of a stream.
+        if content == 0 {
+            return Err(bad(BlockError::Empty));
+        }
         let limit = limits.node_bytes_max;
         if new.saturating_mul(32).saturating_add(content) > BLOCK_BYTES_MAX.max(limit.saturating_add(LENGTH_BYTES)) {
             return Err(SagaError::Limit { name: "node_bytes_max", limit: limit as u64 });
@@ -271,23 +302,23 @@ impl BlockReader {
         if ratio.room() < content as u64 {
             return Err(too_much());
         }
-        if self.buffer.len() < whole {
+        if buffer.len() < whole {
             return Ok(None);
         }
-        let (hashes, body) = self.buffer[len..whole].split_at(32 * new);
+        let (hashes, body) = buffer[len..whole].split_at(32 * new);
         let dictionary = self.before.as_deref().unwrap_or(COMMON);
         let content = match method {
             PACKED => unpack(body, content, dictionary).map_err(bad)?,
             _ => body.to_vec(),
         };
         let new = hashes.as_chunks::<32>().0.to_vec().into_iter();
-        self.buffer.drain(..whole);
+        self.at += whole;
         self.ratio = ratio;
         Ok(Some(Block { content, at: 0, new }))
     }
 
     /// The block's next text; `None` when that was all.
-    pub(crate) fn text(&mut self, block: &mut Block, limits: &Limits) -> Result<Option<String>, SagaError> {
+    fn text_of(&mut self, block: &mut Block, limits: &Limits) -> Result<Option<String>, SagaError> {
         let mut rest = In(&block.content[block.at..]);
         if rest.0.is_empty() {
             return if block.new.len() == 0 { Ok(None) } else { Err(bad(BlockError::Idle)) };
@@ -324,11 +355,6 @@ impl BlockReader {
         if let Some(key) = node.addr().key() {
             self.learned.push(key);
         }
-    }
-
-    /// Takes back a block whose texts are all read.
-    pub(crate) fn end(&mut self, block: Block) {
-        self.before = Some(block.content);
     }
 }
 

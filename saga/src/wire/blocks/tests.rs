@@ -22,11 +22,8 @@ fn read(bytes: &[u8], at_once: usize, limits: &Limits) -> Result<Vec<String>, Sa
     let (mut reader, mut out) = (BlockReader::default(), Vec::new());
     for piece in bytes.chunks(at_once.max(1)) {
         reader.push(piece);
-        while let Some(mut block) = reader.block(limits)? {
-            while let Some(text) = reader.text(&mut block, limits)? {
-                out.push(text);
-            }
-            reader.end(block);
+        while let Some(text) = reader.text(limits)? {
+            out.push(text);
         }
     }
     if reader.is_empty() { Ok(out) } else { Err(bad(BlockError::Short)) }
@@ -93,15 +90,12 @@ proptest! {
         let (mut reader, mut came) = (BlockReader::default(), Vec::new());
         for piece in bytes.chunks(at_once) {
             reader.push(piece);
-            while let Some(mut block) = reader.block(&limits()).unwrap() {
-                while let Some(text) = reader.text(&mut block, &limits()).unwrap() {
-                    let node = IbGib::parse(&text, Mode::Strict).unwrap();
-                    prop_assert!(node.gib.is_none());
-                    let node = node.seal().unwrap();
-                    reader.learn(&node);
-                    came.push(node);
-                }
-                reader.end(block);
+            while let Some(text) = reader.text(&limits()).unwrap() {
+                let node = IbGib::parse(&text, Mode::Strict).unwrap();
+                prop_assert!(node.gib.is_none());
+                let node = node.seal().unwrap();
+                reader.learn(&node);
+                came.push(node);
             }
         }
         let texts = |nodes: &[Verified<IbGib>]| nodes.iter().map(|n| n.to_json()).collect::<Vec<_>>();
@@ -147,7 +141,10 @@ fn each_way_in_which_a_block_can_be_bad_has_its_error() {
     let known = [7; 32];
     let packed = |content: &[u8]| pack(content, COMMON).unwrap();
     let (long, words) = (vec![b'x'; 100], b"\x05words".as_slice());
-    let cases: [(&str, Vec<u8>, BlockError); 19] = [
+    let cases: [(&str, Vec<u8>, BlockError); 22] = [
+        ("nothing at all", block(AS_IT_IS, &[], 0, b""), BlockError::Empty),
+        ("nothing, packed", block(PACKED, &[], 0, b""), BlockError::Empty),
+        ("hashes only", block(AS_IT_IS, &[known], 0, b""), BlockError::Empty),
         ("an unknown method", block(2, &[], 6, words), BlockError::Method(2)),
         ("numbers that never end", [&[1][..], &[0xff; 40]].concat(), BlockError::Short),
         ("packed as long as what it holds", block(PACKED, &[], 6, words), BlockError::Packed),
@@ -231,4 +228,26 @@ fn what_compresses_too_well_is_sent_as_it_is_and_taken() {
     let all: usize = texts.iter().map(String::len).sum();
     assert!(bytes.len() < all / 10, "{} of {all}", bytes.len());
     assert_eq!(read(&bytes, 100_000, &limits()).unwrap(), texts);
+}
+
+/// A message may hold very many small blocks: were the rest moved for each, time would grow with their square.
+#[test]
+fn what_came_is_moved_once_however_many_blocks_it_is() {
+    let small = plain(&[], b"x");
+    let (all, part) = (small.repeat(1_000), &small[..3]);
+    let mut reader = BlockReader::default();
+    reader.push(&all);
+    reader.push(part);
+    let place = reader.buffer.as_ptr();
+    for n in 1..=1_000 {
+        assert_eq!(reader.text(&limits()).unwrap().as_deref(), Some("x"));
+        assert_eq!((reader.at, reader.buffer.len()), (n * small.len(), all.len() + part.len()));
+        assert_eq!(reader.buffer.as_ptr(), place);
+    }
+    assert_eq!(reader.text(&limits()).unwrap(), None);
+    assert_eq!((reader.at, reader.buffer.len()), (0, part.len()));
+    reader.push(&small[3..]);
+    assert_eq!(reader.text(&limits()).unwrap().as_deref(), Some("x"));
+    assert_eq!(reader.text(&limits()).unwrap(), None);
+    assert!(reader.is_empty());
 }
