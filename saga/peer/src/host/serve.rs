@@ -4,6 +4,7 @@ use super::desk::ReceiverDesk;
 use super::sessions::Live;
 use super::{Host, HostEvent, MessageEvent};
 use crate::link::Link;
+use futures_util::FutureExt as _;
 use ibgib_saga::{Packet, Receiver, ReceiverAnswer, ReceiverInput, ReceiverOutput, ReceiverQuery, SagaError};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -24,6 +25,14 @@ impl Host {
         let mut saga_ends: Option<Instant> = None;
         let mut lists = self.hold_lists();
         let after = |ms| Instant::now() + Duration::from_millis(ms);
+        // Why the connection ends before its peer lets it. Nothing may be being committed.
+        let ends = async |until: Instant| {
+            tokio::select! {
+                () = cut.cancelled() => SagaError::Superseded,
+                () = shutdown.cancelled() => SagaError::ShuttingDown,
+                () = tokio::time::sleep_until(until) => SagaError::TimedOut,
+            }
+        };
         let ended = 'connection: loop {
             if let Some(input) = input.take() {
                 machine.handle(input);
@@ -43,9 +52,7 @@ impl Host {
                             biased;
                             // A peer that is gone is noticed when we wait for it.
                             _ = link.tx.send(packet) => {}
-                            () = cut.cancelled() => stuck = Some(SagaError::Superseded),
-                            () = shutdown.cancelled() => stuck = Some(SagaError::ShuttingDown),
-                            () = tokio::time::sleep_until(wait) => stuck = Some(SagaError::TimedOut),
+                            error = ends(wait) => stuck = Some(error),
                         }
                     }
                     ReceiverOutput::Ask(query) => {
@@ -55,6 +62,15 @@ impl Host {
                         }
                         // Looking commits nothing, so it ends with the peer for whom it is.
                         let looks = matches!(query, ReceiverQuery::Evaluate(_) | ReceiverQuery::Peek(_));
+                        // One message may hold much to stage: between its portions whatever ends the connection is heard.
+                        if matches!(query, ReceiverQuery::Stage(_)) {
+                            let end = saga_ends.unwrap_or_else(|| after(self.limits.saga_ms_max));
+                            let counted = lists.set(machine.list_bytes()).err();
+                            if let Some(error) = counted.or_else(|| ends(end).now_or_never()) {
+                                answer = Some(ReceiverAnswer::Failed(error));
+                                continue;
+                            }
+                        }
                         answer = Some(tokio::select! {
                             biased;
                             answer = desk.answer(query) => answer,
@@ -97,10 +113,8 @@ impl Host {
                     }
                     None => ReceiverInput::Closed,
                 }),
-                () = tokio::time::sleep_until(wait) => input = Some(ReceiverInput::TimedOut),
                 // Here nothing is being committed: the machine waits for its peer.
-                () = cut.cancelled() => input = Some(ReceiverInput::Answer(Box::new(ReceiverAnswer::Failed(SagaError::Superseded)))),
-                () = shutdown.cancelled() => input = Some(ReceiverInput::Answer(Box::new(ReceiverAnswer::Failed(SagaError::ShuttingDown)))),
+                error = ends(wait) => input = Some(ReceiverInput::Answer(Box::new(ReceiverAnswer::Failed(error)))),
             }
         };
         if let Some(identity) = desk.identity() {
