@@ -63,20 +63,16 @@ struct Hashes<'a> {
     base: HashMap<&'a Key, usize>,
 }
 
-/// How many of these texts, given by their lengths, the next block takes: at least one.
-pub(super) fn fitting(lens: impl Iterator<Item = usize>) -> usize {
-    let mut bytes = 0;
-    let fits = |len: usize| {
-        bytes += len;
-        bytes <= TEXT_BYTES
-    };
-    lens.take(NODES_MAX)
-        .take_while({
-            let mut fits = fits;
-            move |len| fits(*len)
-        })
-        .count()
-        .max(1)
+/// Takes texts to those that wait for a block, until the next one is full, and answers how many of them it takes: at least
+/// one. What it does not take waits for the one after it; that is one text at most, since texts may be long.
+pub(super) fn fill(texts: &mut Vec<String>, mut more: impl Iterator<Item = String>) -> usize {
+    let mut bytes: usize = texts.iter().map(String::len).sum();
+    while bytes <= TEXT_BYTES && texts.len() < NODES_MAX {
+        let Some(text) = more.next() else { return texts.len() };
+        bytes += text.len();
+        texts.push(text);
+    }
+    if bytes > TEXT_BYTES { (texts.len() - 1).max(1) } else { texts.len() }
 }
 
 impl Block {
@@ -264,6 +260,27 @@ mod tests {
         let full = Block { chain: NODES_MAX, ..block };
         let (third, _) = Block::write("", &[(key(2), &text(2))], Some((at, &full))).unwrap();
         assert_eq!(Head::read(&third).unwrap().0.base, None);
+    }
+
+    #[test]
+    fn no_more_texts_are_made_than_a_block_takes() {
+        let takes = |lens: &[usize]| {
+            let (mut texts, mut made, mut most, mut counts) = (Vec::new(), 0, 0, Vec::new());
+            while made < lens.len() || !texts.is_empty() {
+                let count = fill(&mut texts, lens[made..].iter().map(|len| "x".repeat(*len)));
+                made = counts.iter().sum::<usize>() + texts.len();
+                most = most.max(texts.len());
+                texts.drain(..count);
+                counts.push(count);
+            }
+            (counts, most)
+        };
+        assert_eq!(takes(&[]), (vec![], 0));
+        assert_eq!(takes(&[10; 70]), (vec![32, 32, 6], 32));
+        assert_eq!(takes(&[TEXT_BYTES / 2; 5]), (vec![2, 2, 1], 3));
+        assert_eq!(takes(&[8 * TEXT_BYTES; 40]), (vec![1; 40], 1));
+        let mixed = [10, TEXT_BYTES, 10, TEXT_BYTES - 20, 10, 1];
+        assert_eq!(takes(&mixed), (vec![1, 1, 3, 1], 4));
     }
 
     #[test]

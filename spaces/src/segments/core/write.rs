@@ -192,9 +192,8 @@ impl Core {
         let mut placed: HashMap<Key, Place> = HashMap::new();
         let mut texts: Vec<String> = Vec::new();
         while !rest.is_empty() {
-            let ahead = rest.len().min(block::NODES_MAX);
-            texts.extend(rest[texts.len()..ahead].iter().map(|(_, node)| node.to_json()));
-            let count = block::fitting(texts.iter().map(String::len));
+            let more = rest[texts.len()..].iter().map(|(_, node)| node.to_json());
+            let count = block::fill(&mut texts, more);
             let (now, later) = rest.split_at(count);
             let keyed: Vec<(Key, &str)> =
                 now.iter().map(|(key, _)| *key).zip(texts.iter().map(String::as_str)).collect();
