@@ -8,8 +8,8 @@ use crate::remote::Remote;
 use crate::session::{SenderIdentity, SessionSigner, establish_session_identity, introduce};
 use ibgib::Addr;
 use ibgib_saga::{
-    Envelope, Limits, Message, MsgType, Packet, SagaError, SagaStatus, Sender, SenderInput, SenderOutput, Summary,
-    SyncRequest,
+    Code, Envelope, Limits, Message, MsgType, Packet, Refusal, SagaError, SagaStatus, Sender, SenderInput,
+    SenderOutput, Summary, SyncRequest,
 };
 use ibgib_spaces::Space;
 use std::sync::Arc;
@@ -84,7 +84,7 @@ impl SyncPeer {
     }
 
     /// Phases 1 and 2: the connection is opened while the receiver looks at what is delivered, which spares waiting for one
-    /// after the other.
+    /// after the other. Delivering may take longer than the receiver waits for who has connected; then it is opened again.
     ///
     /// # Errors
     /// As of the phases.
@@ -92,7 +92,21 @@ impl SyncPeer {
         let Some(identity) = &self.identity else { return self.connect().await };
         let (signer, link) = introduce(&self.desk.space, &*self.remote, identity, self.remote.open()).await?;
         self.desk.signer = Some(signer);
-        self.prove(link?).await
+        match self.prove(link?).await {
+            Err(error) if self.was_too_early(&error) => {
+                self.machine = Sender::new(self.limits.clone());
+                self.connect().await
+            }
+            proven => proven,
+        }
+    }
+
+    /// Whether the receiver was tired of waiting before it heard anything on the connection: for none of its challenges has
+    /// the session signed.
+    fn was_too_early(&self, error: &SagaError) -> bool {
+        let is_over =
+            matches!(error, SagaError::Cut | SagaError::PeerRefused { why: Refusal::Known(Code::Timeout), .. });
+        is_over && self.session().is_some_and(|signer| signer.chain().n() == 0)
     }
 
     /// Phase 2: opens the connection and proves the session identity on it.
