@@ -21,7 +21,7 @@ mod staging;
 pub use events::{HostEvent, MessageEvent};
 pub use limits::HostLimits;
 pub use policy::Policy;
-use staging::{push_owner, staging_key};
+use staging::{push_owner, staging_record};
 
 use crate::desk::resolve;
 use crate::leads::Leads;

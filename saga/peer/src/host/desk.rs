@@ -1,8 +1,8 @@
 //! The receiver's desk.
 
-use super::{Host, push_owner, staging_key};
+use super::{Host, push_owner, staging_record};
 use crate::desk::{add_transcript, load, resolve, stuck};
-use crate::entropy::{OsEntropy, now_ms, random_hex};
+use crate::entropy::{OsEntropy, random_hex};
 use crate::identity;
 use crate::session::Details;
 use crate::view::{Publishable, View, commit_error, space_error};
@@ -35,13 +35,15 @@ pub(crate) struct ReceiverDesk {
     /// Whose staged nodes are ours.
     owner: String,
     plan: Plan,
+    /// The saga that goes on has staged nodes.
+    stages: bool,
 }
 
 impl ReceiverDesk {
     pub(crate) fn new(host: Arc<Host>) -> Self {
         // Without identity nobody can come back for what was staged, so every connection has its own.
         let owner = format!("push/anonymous/{}", random_hex());
-        Self { host, identity: None, owner, plan: Plan::default() }
+        Self { host, identity: None, owner, plan: Plan::default(), stages: false }
     }
 
     pub(crate) fn identity(&self) -> Option<&Addr> {
@@ -51,7 +53,7 @@ impl ReceiverDesk {
     /// The same desk without a plan, for a job of its own.
     fn twin(&self) -> Self {
         let (host, identity, owner) = (Arc::clone(&self.host), self.identity.clone(), self.owner.clone());
-        Self { host, identity, owner, plan: Plan::default() }
+        Self { host, identity, owner, plan: Plan::default(), stages: false }
     }
 
     /// Forgets what only this connection could have used.
@@ -76,7 +78,7 @@ impl ReceiverDesk {
                     nodes: vec![frame],
                     tips: vec![Advance::Keystone(step)],
                     // From now on nodes may be staged.
-                    records: vec![(staging_key(&self.owner), Some(now_ms().to_string().into_bytes()))],
+                    records: vec![staging_record(&self.owner)],
                     ..Commit::default()
                 };
                 match space.commit(commit).await {
@@ -92,6 +94,10 @@ impl ReceiverDesk {
             }
             ReceiverQuery::Peek(peek) => self.peek(peek).await.map(ReceiverAnswer::Peek),
             ReceiverQuery::Stage(nodes) => {
+                if !self.stages && self.identity.is_some() {
+                    self.host.renew_staging(&self.owner).await?;
+                }
+                self.stages = true;
                 space.stage(&self.owner, &nodes).await.map_err(space_error)?;
                 Ok(ReceiverAnswer::Stage)
             }
@@ -441,7 +447,7 @@ impl ReceiverDesk {
         add_transcript(&mut view, &mut commit, transcript).await?;
         match space.commit(commit).await {
             Ok(_) => {
-                self.plan = Plan::default();
+                (self.plan, self.stages) = (Plan::default(), false);
                 Ok(Committed::Durable)
             }
             Err(CommitError::TipsMoved(moved)) if moved.iter().all(|(t, _)| Kind::of(t) == Kind::Living) => {

@@ -1,0 +1,53 @@
+//! What is staged for somebody who has been connected for long.
+
+use ibgib_peer::prelude::*;
+use ibgib_peer::{SyncConnection, entropy::random_hex};
+use ibgib_saga::SyncRequest;
+use ibgib_spaces::Commit;
+
+const DAY: i64 = 24 * 3_600_000;
+
+fn everything() -> SyncRequest {
+    SyncRequest {
+        saga_id: random_hex(),
+        scope: Scope::All,
+        direction: Direction::Both,
+        skip_when_equal: true,
+        dry_run: false,
+        moves_max: None,
+    }
+}
+
+#[tokio::test]
+async fn another_server_over_the_same_space_leaves_alone_what_a_long_connection_stages() {
+    let space: Arc<dyn Space> = Arc::new(MemorySpace::new("device"));
+    let secret = Secret::new(random::<32>().to_vec());
+    let tjp = create_identity(&*space, &secret).await.unwrap().tjp().clone();
+    let me = SenderIdentity { tjp: tjp.clone(), secret: SecretSource::new(move || Ok(secret.clone())) };
+    let shared: Arc<dyn Space> = Arc::new(MemorySpace::new("shared"));
+    let [one, other] = [(), ()].map(|()| Host::new(Arc::clone(&shared), HostOptions::default()));
+    let mut connection = SyncConnection::new(Arc::new(Innerspace::new(one)), Limits::default());
+    let (owner, key) = (format!("push/{tjp}"), format!("staging/push/{tjp}"));
+    let note = IbGib { ib: "note".into(), data: Some(object([("text", "x".into())])), ..IbGib::default() };
+    let note = [note.seal().unwrap()];
+
+    let todo = Document::create(&space, "todo", Map::new()).await.unwrap();
+    connection.sync(&space, Some(me.clone()), everything()).await.unwrap();
+    // It is two days later, or somebody has dropped the record.
+    for old in [Some((now_ms() - 2 * DAY).to_string().into_bytes()), None] {
+        let records = vec![(key.clone(), old.clone())];
+        shared.commit(Commit { records, ..Commit::default() }).await.unwrap();
+        todo.set("/day", format!("{old:?}")).await.unwrap();
+        connection.sync(&space, Some(me.clone()), everything()).await.unwrap();
+        shared.stage(&owner, &note).await.unwrap();
+        assert_eq!(other.expire_staging(now_ms(), DAY).await.unwrap(), 0, "{old:?}");
+        assert_eq!(shared.staged_addrs(&owner).await.unwrap().len(), 1);
+        assert!(shared.record(&key).await.unwrap().is_some());
+    }
+    // One that does not stage does not renew it.
+    let old = Some((now_ms() - 2 * DAY).to_string().into_bytes());
+    shared.commit(Commit { records: vec![(key.clone(), old.clone())], ..Commit::default() }).await.unwrap();
+    connection.sync(&space, Some(me), everything()).await.unwrap();
+    assert_eq!(shared.record(&key).await.unwrap(), old);
+    assert_eq!(other.expire_staging(now_ms(), DAY).await.unwrap(), 1);
+}
