@@ -1,5 +1,8 @@
 //! A hostile sender against a real server: whatever it sends ends in a typed refusal, and nothing of it is applied.
 
+mod forged;
+mod streams;
+
 use async_trait::async_trait;
 use ibgib::transform::{self, ForkOpts, Moment, Rel8Opts, linked};
 use ibgib::{Addr, IbGib, Mode, Value, Verified};
@@ -7,7 +10,7 @@ use ibgib_keystone::strategy::lms::Reserved;
 use ibgib_keystone::{Claim, Secret, SignOpts, config, need};
 use ibgib_peer::entropy::{OsEntropy, now_ms, random};
 use ibgib_peer::{
-    Host, HostEvent, HostLimits, HostOptions, Innerspace, Link, Remote, SecretSource, SenderIdentity, SyncOptions,
+    Host, HostEvent, HostOptions, Innerspace, Link, Remote, SecretSource, SenderIdentity, SyncOptions,
     SyncSagaCoordinator, identity,
 };
 use ibgib_respec::rigs::Rig;
@@ -22,7 +25,6 @@ use ibgib_server::{ServeOptions, Server};
 use ibgib_spaces::settle::admit;
 use ibgib_spaces::store::{Batch, Head, Nodes, Records, Scanned, Store, Tips, View, Written};
 use ibgib_spaces::{Commit, Kind, MemorySpace, Space, SpaceError, Tip, fsck};
-use sha2::Digest as _;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -45,121 +47,6 @@ fn wiretap(inner: Arc<dyn Remote>, sent: Packets) -> Simulated {
         Link { tx: ours, rx }
     };
     Simulated::between(inner, hands)
-}
-
-/// What becomes of the list of an answer.
-type Change = fn(&mut Vec<String>);
-
-/// Changes what the receiver tells about the timelines, as a lying receiver would: digest and addresses fit. It speaks
-/// the version whose streams are lines.
-fn liar(inner: Arc<dyn Remote>, change: Change) -> Simulated {
-    let hands = move |Link { tx, mut rx }: Link| {
-        let (told, lies) = tokio::sync::mpsc::channel(16);
-        let (heard, mut said) = tokio::sync::mpsc::channel(16);
-        tokio::spawn(async move {
-            while let Some(packet) = said.recv().await {
-                if tx.send(older(packet)).await.is_err() {
-                    return;
-                }
-            }
-        });
-        tokio::spawn(async move {
-            let (mut answer, mut stream) = (None, Vec::new());
-            while let Some(packet) = rx.recv().await {
-                match &packet {
-                    Packet::Text(text) => {
-                        let envelope = Envelope::parse(text).unwrap();
-                        if envelope.kind() == MsgType::SyncFrameResponse {
-                            answer = Some(turn_of(&envelope));
-                            continue;
-                        }
-                    }
-                    Packet::Binary(bytes) => {
-                        stream.extend_from_slice(&bytes[1..]);
-                        if bytes[0] == 0 {
-                            continue;
-                        }
-                        let text = String::from_utf8(std::mem::take(&mut stream)).unwrap();
-                        let (message, lied) = lie(&answer.take().unwrap(), &text, change);
-                        if told.send(message.packet()).await.is_err() || told.send(lied).await.is_err() {
-                            return;
-                        }
-                        continue;
-                    }
-                }
-                if told.send(packet).await.is_err() {
-                    return;
-                }
-            }
-        });
-        Link { tx: heard, rx: lies }
-    };
-    Simulated::between(inner, hands)
-}
-
-/// What a sender of the older version would have said.
-fn older(packet: Packet) -> Packet {
-    match packet {
-        Packet::Text(text) => Packet::Text(text.replace("\"ibgib.saga.v2\",", "")),
-        packet => packet,
-    }
-}
-
-fn turn_of(envelope: &Envelope) -> Turn {
-    let Message::SyncFrameResponse(turn) = envelope.open().unwrap() else { panic!("{envelope:?}") };
-    *turn
-}
-
-fn lie(turn: &Turn, stream: &str, change: Change) -> (Message, Packet) {
-    let edited = |node: &IbGib, at: &str, member: &str, value: Value| {
-        let mut node = node.clone();
-        let part = if at == "data" { &mut node.data } else { &mut node.rel8ns };
-        let Some(Value::Object(part)) = part else { panic!("{node:?}") };
-        part.insert(member, value);
-        IbGib { gib: None, ..node }.seal().unwrap()
-    };
-    let lines = turn.list().count as usize;
-    let mut list: Vec<String> = stream.lines().take(lines).map(str::to_owned).collect();
-    let nodes = stream.lines().skip(lines).map(|line| format!("{line}\n")).collect::<String>();
-    change(&mut list);
-    let list_text: String = list.iter().map(|line| format!("{line}\n")).collect();
-    let digest = hex::encode(sha2::Sha256::digest(list_text.as_bytes()));
-    let counted = ibgib::object([("count", Value::integer(list.len())), ("digest", digest.into())]);
-    let message = edited(turn.message(), "data", "list", counted);
-    let frame = edited(turn.frame(), "rel8ns", "msg", ibgib::strings([message.addr().as_str()]));
-    let context = edited(turn.context(), "rel8ns", "msg", ibgib::strings([message.addr().as_str()]));
-    let context = edited(&context, "rel8ns", "frame", ibgib::strings([frame.addr().as_str()]));
-    let turn = Turn::of(context, frame, message).unwrap();
-    let bytes = [&[1][..], list_text.as_bytes(), nodes.as_bytes()].concat();
-    (Message::SyncFrameResponse(Box::new(turn)), Packet::Binary(bytes))
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_receiver_that_answers_for_too_few_or_too_many_timelines_is_refused() {
-    const STRANGER: &str =
-        "{\"tjp\":\"comment^0000000000000000000000000000000000000000000000000000000000000000\",\"status\":\"same\"}";
-    let cases: [(&str, Change); 5] = [
-        ("", |_| {}),
-        ("unanswered", |list| drop(list.pop())),
-        ("unasked", |list| list.push(list[0].clone())),
-        ("unasked", |list| list[0] = STRANGER.into()),
-        ("bad_list", |list| list[0] = list[0].replace("\"status\"", "\"state\"")),
-    ];
-    for (rule, change) in cases {
-        let (rig, mut play) = played().await;
-        let remote: Arc<dyn Remote> = Arc::new(liar(Arc::clone(&play.scene.remote), change));
-        let before = play.scene.source.tips(Some(Kind::Living)).await.unwrap();
-        let done = SyncSagaCoordinator::new(Arc::clone(&play.scene.source)).sync(remote, options(&play)).done().await;
-        match done {
-            Ok(_) => assert_eq!(rule, ""),
-            Err(error) => {
-                assert_eq!(error.code(), rule, "{error}");
-                assert_eq!(play.scene.source.tips(Some(Kind::Living)).await.unwrap(), before);
-            }
-        }
-        still_serves(&mut play).await;
-        rig.close().await;
-    }
 }
 
 /// The refusal that ends a link.
@@ -699,68 +586,6 @@ async fn a_sender_that_never_ends_its_saga_is_cut() {
     assert_eq!(refusal(link).await, (MsgType::SyncError, "timeout".to_owned()));
     let took = u64::try_from(began.elapsed().as_millis()).unwrap();
     assert!((limits.saga_ms_max..limits.idle_ms_max).contains(&took), "{took} ms of virtual time");
-}
-
-#[tokio::test]
-async fn what_earlier_turns_of_a_saga_brought_counts_for_its_limits() {
-    let limits = Limits { nodes_max: 3, ..Limits::default() };
-    let options = HostOptions { limits, allow_anonymous: true, ..HostOptions::default() };
-    let space = Arc::new(MemorySpace::new("limited"));
-    let mut link = Innerspace::new(Host::new(space, options)).open().await.unwrap();
-    let versions = ibgib::strings([Encoding::Lines.subprotocol()]);
-    link.tx.send(Envelope::new(MsgType::Hello, [("versions", versions)]).packet()).await.unwrap();
-    link.rx.recv().await.unwrap();
-    let mut before = None;
-    let asked = Asked { commit: false, adopt: false };
-    for (turn, stage) in [Stage::Init(asked), Stage::Delta(asked)].into_iter().enumerate() {
-        let node = |i: usize| {
-            let data = data([("turn", Value::integer(turn)), ("i", Value::integer(i))]);
-            IbGib { ib: "note".into(), gib: None, data: Some(data.into()), rel8ns: None }.seal().unwrap()
-        };
-        let nodes = [node(0), node(1)];
-        let payload = nodes.each_ref().map(|n| n.addr().clone());
-        let start = TurnLink { saga_id: "limited", session: None, before: before.as_ref() };
-        let said = Turn::build(start, stage, Measure::of_list(&[]), Measure::of_nodes(&payload), 0);
-        link.tx.send(request(said).packet()).await.unwrap();
-        if turn == 1 {
-            break;
-        }
-        let lines: String = nodes.iter().map(|n| n.to_json() + "\n").collect();
-        link.tx.send(Packet::Binary([&[1][..], lines.as_bytes()].concat())).await.unwrap();
-        let Some(Packet::Text(answer)) = link.rx.recv().await else { panic!("no answer") };
-        before = Some(turn_of(&Envelope::parse(&answer).unwrap()));
-        assert!(matches!(link.rx.recv().await, Some(Packet::Binary(_))));
-    }
-    assert_eq!(refusal(link).await, (MsgType::SyncError, "limit".to_owned()));
-}
-
-#[tokio::test]
-async fn lists_of_all_connections_share_one_budget() {
-    let host_limits = HostLimits { lists_bytes_max: 3_000, ..HostLimits::default() };
-    let options = HostOptions { host_limits, allow_anonymous: true, ..HostOptions::default() };
-    let host = Host::new(Arc::new(MemorySpace::new("lists")), options);
-    let line = format!("{{\"constant\":\"x^{}\"}}\n", "A".repeat(64));
-    let mut links = Vec::new();
-    for _ in 0..2 {
-        let mut link = Innerspace::new(Arc::clone(&host)).open().await.unwrap();
-        link.tx.send(hello_of_nobody().packet()).await.unwrap();
-        link.rx.recv().await.unwrap();
-        let announced = Measure { count: 100, digest: "00".repeat(32) };
-        let start = TurnLink { saga_id: "lists", session: None, before: None };
-        let asked = Asked { commit: false, adopt: false };
-        let turn = Turn::build(start, Stage::Init(asked), announced, Measure::of_nodes(&[]), 0);
-        link.tx.send(request(turn).packet()).await.unwrap();
-        link.tx.send(Packet::Binary([&[0][..], line.repeat(20).as_bytes()].concat())).await.unwrap();
-        while links.is_empty() && host.lists_bytes() == 0 {
-            tokio::task::yield_now().await;
-        }
-        links.push(link);
-    }
-    assert_eq!(refusal(links.pop().unwrap()).await, (MsgType::SyncError, "limit".to_owned()));
-    drop(links);
-    while host.lists_bytes() > 0 {
-        tokio::task::yield_now().await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
