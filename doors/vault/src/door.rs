@@ -85,7 +85,8 @@ struct Shared {
     gets: AtomicU64,
     puts: AtomicU64,
     stop: CancellationToken,
-    sockets: TaskTracker,
+    /// Sockets, and what is done to its end ([`Shared::to_the_end`]).
+    under_way: TaskTracker,
 }
 
 impl fmt::Debug for Vault {
@@ -97,6 +98,10 @@ impl fmt::Debug for Vault {
 impl Vault {
     /// A vault whose accounts are kept in this space.
     pub fn new(space: Arc<dyn Space>, options: VaultOptions) -> Self {
+        Self::limited(space, options, Attempts::new())
+    }
+
+    fn limited(space: Arc<dyn Space>, options: VaultOptions, attempts: Attempts) -> Self {
         let VaultOptions { admission, mail_command, name } = options;
         let shared = Shared {
             ledger: Arc::new(Ledger::new(Rows::new(space, "vault"))),
@@ -104,12 +109,12 @@ impl Vault {
             mail: Mail::new(mail_command),
             name,
             url: OnceLock::new(),
-            attempts: Attempts::new(),
+            attempts,
             hall: Arc::default(),
             gets: AtomicU64::new(0),
             puts: AtomicU64::new(0),
             stop: CancellationToken::new(),
-            sockets: TaskTracker::new(),
+            under_way: TaskTracker::new(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -157,8 +162,8 @@ impl Door for Vault {
                 }
             }
             shared.stop.cancel();
-            shared.sockets.close();
-            shared.sockets.wait().await;
+            shared.under_way.close();
+            shared.under_way.wait().await;
         })
     }
 
@@ -254,6 +259,16 @@ fn get_only(request: &Request) -> Result<(), Refusal> {
 }
 
 impl Shared {
+    /// Does what ends in a commit, and what follows from it, to the end. A client that hangs up ends its request wherever
+    /// it stands: sockets would not be told, and those of a changed password not be closed.
+    async fn to_the_end<F>(self: &Arc<Self>, work: impl FnOnce(Arc<Self>) -> F) -> Answer
+    where
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        let work = self.under_way.spawn(work(Arc::clone(self)));
+        work.await.unwrap_or_else(|_| Err(Refusal::Busy.into()))
+    }
+
     /// What came of an attempt at a password: only a wrong one counts.
     fn attempted<T>(&self, from: SocketAddr, account: &str, done: &Result<T, Failure>) {
         if !matches!(done, Err(Failure::Refused(Refusal::WrongCredentials))) {
@@ -278,12 +293,16 @@ async fn sign_up(
     // What is not admitted costs no more than this.
     request.admit(&admission, None)?;
     shared.attempts.make_account(from.ip())?;
-    let link = shared.ledger.sign_up(&request, &admission).await?;
-    if let Some(link) = &link {
-        shared.attempts.send_link(&account_key(&request.email))?;
-        shared.send(link).await?;
-    }
-    Ok(json(StatusCode::CREATED, &SignedUp { verified: link.is_none() }))
+    let password = shared.ledger.password(&request, &admission).await?;
+    let work = |shared: Arc<Shared>| async move {
+        let link = shared.ledger.sign_up(&request, &admission, &password).await?;
+        if let Some(link) = &link {
+            shared.attempts.send_link(&account_key(&request.email))?;
+            shared.send(link).await?;
+        }
+        Ok(json(StatusCode::CREATED, &SignedUp { verified: link.is_none() }))
+    };
+    shared.to_the_end(work).await
 }
 
 async fn verify(State(shared): State<Arc<Shared>>, request: Request) -> Answer {
@@ -312,9 +331,12 @@ async fn resend(State(shared): State<Arc<Shared>>, request: Request) -> Answer {
     }
     let request: Resend = body(request).await?;
     shared.attempts.send_link(&account_key(&request.email))?;
-    let link = shared.ledger.resend(&request.email).await?;
-    shared.send(&link).await?;
-    Ok(json(StatusCode::OK, &Nothing {}))
+    let work = |shared: Arc<Shared>| async move {
+        let link = shared.ledger.resend(&request.email).await?;
+        shared.send(&link).await?;
+        Ok(json(StatusCode::OK, &Nothing {}))
+    };
+    shared.to_the_end(work).await
 }
 
 async fn seed(
@@ -360,9 +382,12 @@ async fn wallet(State(shared): State<Arc<Shared>>, request: Request) -> Answer {
         Method::POST => {
             shared.puts.fetch_add(1, Ordering::Relaxed);
             let request: Put = body(request).await?;
-            let (account, wallet) = shared.ledger.put(&request).await?;
-            shared.hall.tell(&account, wallet.sequence);
-            Ok(json(StatusCode::OK, &wallet))
+            let work = |shared: Arc<Shared>| async move {
+                let (account, wallet) = shared.ledger.put(&request).await?;
+                shared.hall.tell(&account, wallet.sequence);
+                Ok(json(StatusCode::OK, &wallet))
+            };
+            shared.to_the_end(work).await
         }
         _ => Err(Refusal::MethodNotAllowed.into()),
     }
@@ -376,10 +401,17 @@ async fn change_password(
     let request: ChangePassword = body(request).await?;
     let account = account_key(&request.email);
     shared.attempts.begin(from.ip(), &account)?;
-    let changed = shared.ledger.change_password(&request).await;
-    shared.attempted(from, &account, &changed);
-    shared.hall.clear(&changed?);
-    Ok(json(StatusCode::OK, &Nothing {}))
+    let passwords = shared.ledger.passwords(&request).await;
+    let work = |shared: Arc<Shared>| async move {
+        let changed = match passwords {
+            Ok(passwords) => shared.ledger.change_password(&request, passwords).await,
+            Err(error) => Err(error),
+        };
+        shared.attempted(from, &account, &changed);
+        shared.hall.clear(&changed?);
+        Ok(json(StatusCode::OK, &Nothing {}))
+    };
+    shared.to_the_end(work).await
 }
 
 async fn websocket(State(shared): State<Arc<Shared>>, request: Request) -> Answer {
@@ -396,7 +428,7 @@ async fn websocket(State(shared): State<Arc<Shared>>, request: Request) -> Answe
         ledger: Arc::clone(&shared.ledger),
         stop: shared.stop.clone(),
     };
-    let under_way = shared.sockets.token();
+    let under_way = shared.under_way.token();
     let upgrade = upgrade.max_message_size(HEARD_BYTES_MAX).max_frame_size(HEARD_BYTES_MAX);
     // Little is heard, and little is told at once.
     let upgrade = upgrade.read_buffer_size(1_024).write_buffer_size(0);
@@ -442,3 +474,6 @@ struct Refused {
     #[serde(flatten)]
     there: Option<WalletRow>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -74,6 +74,16 @@ pub(crate) struct Link {
     pub(crate) token: String,
 }
 
+/// What was found out about the passwords of a [`ChangePassword`]. Deriving takes long, and ends when whoever asked goes
+/// away; what comes after it is short.
+#[derive(Default)]
+pub(crate) struct Passwords {
+    /// The key that the old one was compared with, and whether it holds.
+    checked: Option<(StoredPassword, bool)>,
+    /// Of the new one, if the old one holds.
+    new: Option<StoredPassword>,
+}
+
 /// What the door keeps.
 #[derive(Debug)]
 pub(crate) struct Ledger {
@@ -95,15 +105,25 @@ impl Ledger {
         Ok(self.account(&account_key(email)).await?.value.map(|account| account.seed))
     }
 
-    /// Makes an account. Whether it may be made is asked before the password is derived, and again with the commit.
-    pub(crate) async fn sign_up(&self, request: &SignUp, admission: &Admission) -> Result<Option<Link>, Failure> {
+    /// The password of an account that may be made, derived.
+    pub(crate) async fn password(&self, request: &SignUp, admission: &Admission) -> Result<StoredPassword, Failure> {
+        request.admit(admission, self.account(&account_key(&request.email)).await?.value.as_ref())?;
+        Ok(self.derive(&request.password).await?)
+    }
+
+    /// Makes an account, if it still may be made.
+    pub(crate) async fn sign_up(
+        &self,
+        request: &SignUp,
+        admission: &Admission,
+        password: &StoredPassword,
+    ) -> Result<Option<Link>, Failure> {
         let key = account_key(&request.email);
-        let by_link = request.admit(admission, self.account(&key).await?.value.as_ref())?;
-        let link = by_link.then(|| Link { to: request.email.clone(), token: random_hex() });
-        let password = self.derive(&request.password).await?;
+        let mut link = None;
         for _ in 0..TRIES_MAX {
             let account = self.account(&key).await?;
-            request.admit(admission, account.value.as_ref())?;
+            let by_link = request.admit(admission, account.value.as_ref())?;
+            link = link.or_else(|| by_link.then(|| Link { to: request.email.clone(), token: random_hex() }));
             let users = self.rows.one::<u64>(COUNTERS, USERS).await?;
             let user_id = users.value.unwrap_or(0) + 1;
             let token = link.as_ref().map(|link| link.token.as_str());
@@ -219,19 +239,41 @@ impl Ledger {
         Err(Refusal::Busy.into())
     }
 
+    /// Looks into the passwords of a change, unless that was done and still holds; whether the old one is the account's.
+    pub(crate) async fn look_into(
+        &self,
+        request: &ChangePassword,
+        account: Option<&AccountRow>,
+        passwords: &mut Passwords,
+    ) -> Result<bool, Failure> {
+        let holds = self.holds(account, &request.old_password, &mut passwords.checked).await?;
+        if holds && passwords.new.is_none() {
+            passwords.new = Some(self.derive(&request.new_password).await?);
+        }
+        Ok(holds)
+    }
+
+    /// The passwords of a change, as [`Ledger::change_password`] takes them.
+    pub(crate) async fn passwords(&self, request: &ChangePassword) -> Result<Passwords, Failure> {
+        let mut passwords = Passwords::default();
+        let account = self.account(&account_key(&request.email)).await?;
+        self.look_into(request, account.value.as_ref(), &mut passwords).await?;
+        Ok(passwords)
+    }
+
     /// Changes a password, and the wallet with it; answers whose. Every token of before is dead then: its epoch is over.
-    pub(crate) async fn change_password(&self, request: &ChangePassword) -> Result<String, Failure> {
+    pub(crate) async fn change_password(
+        &self,
+        request: &ChangePassword,
+        mut passwords: Passwords,
+    ) -> Result<String, Failure> {
         let key = account_key(&request.email);
-        let (mut checked, mut derived) = (None, None);
         for _ in 0..TRIES_MAX {
             let account = self.account(&key).await?;
-            let holds = self.holds(account.value.as_ref(), &request.old_password, &mut checked).await?;
-            if holds && derived.is_none() {
-                derived = Some(self.derive(&request.new_password).await?);
-            }
+            let holds = self.look_into(request, account.value.as_ref(), &mut passwords).await?;
             let wallet = self.rows.one::<WalletRow>(WALLETS, &key).await?;
             // Without the right password it is refused, and nothing is kept of the new one.
-            let password = derived.clone().unwrap_or_else(StoredPassword::of_nobody);
+            let password = passwords.new.clone().unwrap_or_else(StoredPassword::of_nobody);
             let (old, there) = (account.value.as_ref(), wallet.value.as_ref());
             let (new, new_wallet) = account::change_password(old, holds, request, password, there)?;
             let mut edits = Edits::default();

@@ -113,6 +113,13 @@ pub(crate) struct Seat {
     notices: mpsc::Receiver<u64>,
 }
 
+impl Seat {
+    /// The next sequence that is told; `None` when the seat was cleared.
+    pub(crate) async fn told(&mut self) -> Option<u64> {
+        self.notices.recv().await
+    }
+}
+
 impl Drop for Seat {
     fn drop(&mut self) {
         self.hall.seats().leave(&self.account, self.id);
@@ -151,7 +158,7 @@ async fn tell(socket: &mut WebSocket, keeping: Keeping) -> bool {
     loop {
         let newer = tokio::select! {
             () = stop.cancelled() => return true,
-            notice = seat.notices.recv() => match notice {
+            notice = seat.told() => match notice {
                 Some(sequence) => Some(sequence),
                 None => return true,
             },
@@ -192,18 +199,18 @@ mod tests {
         let mut seat = hall.enter("a".into()).unwrap();
         let mut other = hall.enter("b".into()).unwrap();
         hall.tell("a", 7);
-        assert_eq!(seat.notices.recv().await, Some(7));
+        assert_eq!(seat.told().await, Some(7));
         (1..=5).for_each(|n| hall.tell("b", n));
         assert_eq!((hall.missed(), hall.taken()), (0, 2));
         // The sixth finds no room: what waits is told still, then it is over.
         hall.tell("b", 6);
         assert_eq!((hall.missed(), hall.taken()), (1, 1));
         for n in 1..=5 {
-            assert_eq!(other.notices.recv().await, Some(n));
+            assert_eq!(other.told().await, Some(n));
         }
-        assert_eq!(other.notices.recv().await, None);
+        assert_eq!(other.told().await, None);
         hall.clear("a");
-        assert_eq!(seat.notices.recv().await, None);
+        assert_eq!(seat.told().await, None);
         assert_eq!(hall.taken(), 0);
         drop((seat, other));
         let seats: Vec<Seat> = (0..SOCKETS_PER_ACCOUNT_MAX).map(|_| hall.enter("a".into()).unwrap()).collect();
