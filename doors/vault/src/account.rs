@@ -16,6 +16,10 @@ use std::fmt;
 pub const BODY_BYTES_MAX: usize = 100_000;
 /// Bytes that a derived password has at least.
 const PASSWORD_BYTES_MIN: usize = 8;
+/// Bytes that the name of a device has at most; the original's clients send a UUID.
+const DEVICE_BYTES_MAX: usize = 256;
+/// Tokens that an account has at most.
+const TOKENS_MAX: usize = 100;
 /// Milliseconds that a token lives.
 const TOKEN_MS: i64 = 14 * 24 * 3_600_000;
 /// Milliseconds that a link in an e-mail works.
@@ -168,14 +172,42 @@ pub struct EmailLink {
 pub struct TokenRow {
     /// Whose: the address in lower case.
     pub account: String,
-    /// Which device.
-    pub device_id: String,
     /// `*`: everything.
     pub scope: String,
     /// The account's epoch when it was given.
     pub epoch: u64,
     /// Until when it works, in milliseconds since 1970.
     pub expires_ms: i64,
+}
+
+/// The devices of an account that have a token, the one that logged in last at the end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DevicesRow {
+    /// Digests of each device's name and of its token.
+    devices: Vec<(String, String)>,
+}
+
+impl DevicesRow {
+    /// Gives a device a token, told as its [`digest`]. Answers those that go for it: the one that the device had, and
+    /// where the account has too many the one whose device has not logged in for longest.
+    pub fn log_in(&mut self, device_id: &str, token: &str) -> Vec<String> {
+        let device = digest(device_id);
+        let (mut gone, stay): (Vec<_>, Vec<_>) = self.devices.drain(..).partition(|(other, _)| *other == device);
+        self.devices = stay;
+        self.devices.push((device, token.to_owned()));
+        gone.extend(self.devices.drain(..self.devices.len().saturating_sub(TOKENS_MAX)));
+        gone.into_iter().map(|(_, token)| token).collect()
+    }
+
+    /// Forgets a token that works no more.
+    pub fn forget(&mut self, token: &str) {
+        self.devices.retain(|(_, other)| other != token);
+    }
+
+    /// Whether no device has a token.
+    pub fn is_empty(&self) -> bool {
+        self.devices.is_empty()
+    }
 }
 
 /// An account's document.
@@ -214,7 +246,7 @@ pub fn is_email(text: &str) -> bool {
 
 /// The rules of one request's members, in the original's order and words.
 pub mod request {
-    use super::{AccountRow, Admission, PASSWORD_BYTES_MIN, Refusal, SaltSeed, WalletRow, is_email};
+    use super::{AccountRow, Admission, DEVICE_BYTES_MAX, PASSWORD_BYTES_MIN, Refusal, SaltSeed, WalletRow, is_email};
     use serde::Deserialize;
     use serde::de::DeserializeOwned;
 
@@ -371,6 +403,7 @@ pub mod request {
                 (is_email(&self.email), "Invalid 'email'"),
                 (is_password(&self.password), "Invalid or missing 'password'"),
                 (!self.device_id.is_empty(), "Missing 'deviceId'"),
+                (self.device_id.len() <= DEVICE_BYTES_MAX, "Invalid 'deviceId'"),
             ])
         }
     }
@@ -477,16 +510,10 @@ pub fn verify(account: &AccountRow, token: &str, now_ms: i64) -> Option<AccountR
 ///
 /// # Errors
 /// [`Refusal::WrongCredentials`], [`Refusal::NotVerified`].
-pub fn log_in(
-    account: Option<&AccountRow>,
-    password_holds: bool,
-    device_id: &str,
-    now_ms: i64,
-) -> Result<TokenRow, Refusal> {
+pub fn log_in(account: Option<&AccountRow>, password_holds: bool, now_ms: i64) -> Result<TokenRow, Refusal> {
     let account = may_use(account, password_holds)?;
     Ok(TokenRow {
         account: account_key(&account.email),
-        device_id: device_id.to_owned(),
         scope: "*".into(),
         epoch: account.epoch,
         expires_ms: now_ms + TOKEN_MS,
@@ -595,6 +622,12 @@ mod tests {
         );
         assert_eq!(told::<LogIn>("{}"), failed("Invalid 'email'"));
         assert_eq!(told::<LogIn>(r#"{"email":"a@b.c","password":"12345678"}"#), failed("Missing 'deviceId'"));
+        let device = |bytes: usize| {
+            let device = "d".repeat(bytes);
+            format!(r#"{{"email":"a@b.c","password":"12345678","deviceId":"{device}"}}"#)
+        };
+        assert!(read::<LogIn>(device(DEVICE_BYTES_MAX).as_bytes()).is_ok());
+        assert_eq!(told::<LogIn>(&device(DEVICE_BYTES_MAX + 1)), failed("Invalid 'deviceId'"));
         assert_eq!(told::<Put>("{}"), failed("Missing 'token'"));
         assert_eq!(
             told::<Put>(r#"{"token":"t","encryptedWallet":"w","hmac":"h"}"#),
@@ -649,9 +682,27 @@ mod tests {
     }
 
     #[test]
+    fn a_device_has_one_token_and_an_account_so_many() {
+        let mut row = DevicesRow::default();
+        assert_eq!(row.log_in("first", "t0"), [""; 0]);
+        assert_eq!(row.log_in("laptop", "t1"), [""; 0]);
+        assert_eq!(row.log_in("first", "t2"), ["t0"]);
+        for n in 2..TOKENS_MAX {
+            assert_eq!(row.log_in(&format!("device {n}"), "t"), [""; 0]);
+        }
+        assert_eq!(row.log_in("one more", "t3"), ["t1"]);
+        assert_eq!(row.log_in("laptop", "t4"), ["t2"]);
+        assert_eq!(row.devices.len(), TOKENS_MAX);
+        for token in ["t", "t3", "t4"] {
+            row.forget(token);
+        }
+        assert!(row.is_empty());
+    }
+
+    #[test]
     fn a_changed_password_ends_every_token_of_before() {
         let before = account();
-        let token = log_in(Some(&before), true, "laptop", 0).unwrap();
+        let token = log_in(Some(&before), true, 0).unwrap();
         assert_eq!(check_token(Some(&token), Some(&before), 1), Ok(()));
         assert_eq!(check_token(Some(&token), Some(&before), TOKEN_MS), Err(Refusal::TokenNotFound));
         assert_eq!(check_token(None, Some(&before), 1), Err(Refusal::TokenNotFound));
@@ -680,13 +731,13 @@ mod tests {
     fn links_work_once_and_for_two_days() {
         let request = SignUp { email: "a@b.c".into(), password: "12345678".into(), client_salt_seed: seed() };
         let new = sign_up(&request, 1, StoredPassword::of_nobody(), Some("second"), 0);
-        assert_eq!(log_in(Some(&new), true, "d", 0), Err(Refusal::NotVerified));
+        assert_eq!(log_in(Some(&new), true, 0), Err(Refusal::NotVerified));
         assert_eq!(verify(&new, "second", VERIFY_MS), None);
         assert_eq!(verify(&new, "other", 0), None);
         let again = resend(Some(&new), "third", 5).unwrap();
         assert_eq!(verify(&again, "second", 6), None);
         let done = verify(&again, "third", 6).unwrap();
-        assert!(log_in(Some(&done), true, "d", 0).is_ok());
+        assert!(log_in(Some(&done), true, 0).is_ok());
         assert_eq!(resend(Some(&done), "fourth", 7), Err(Refusal::Verified));
         assert_eq!(resend(None, "fourth", 7), Err(Refusal::NoMatchForEmail));
     }

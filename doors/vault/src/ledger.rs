@@ -3,7 +3,7 @@
 //! another request was faster, it begins again.
 
 use crate::account::request::{ChangePassword, LogIn, Put, SignUp};
-use crate::account::{self, AccountRow, Admission, Refusal, TokenRow, WalletRow, account_key, digest};
+use crate::account::{self, AccountRow, Admission, DevicesRow, Refusal, TokenRow, WalletRow, account_key, digest};
 use crate::derive::StoredPassword;
 use crate::work::Work;
 use ibgib_peer::entropy::{now_ms, random, random_hex};
@@ -15,8 +15,8 @@ const ACCOUNTS: Table = Table::history("account");
 const WALLETS: Table = Table::history("wallet");
 /// By the token's digest.
 const TOKENS: Table = Table::passing("token");
-/// A device's token: its digest, by the digests of account and device.
-const DEVICES: Table = Table::passing("device");
+/// The devices of an account that have a token, by the account's digest.
+const DEVICES: Table = Table::passing("devices");
 /// The account that a link in an e-mail is for, by the digest of the link's token.
 const LINKS: Table = Table::passing("link");
 /// The last user's number.
@@ -184,20 +184,21 @@ impl Ledger {
     /// its password was checked: a change of the password meanwhile is seen, and the password checked again.
     pub(crate) async fn log_in(&self, request: &LogIn) -> Result<Given, Failure> {
         let key = account_key(&request.email);
-        let device_key = format!("{}/{}", digest(&key), digest(&request.device_id));
         let mut checked = None;
         for _ in 0..TRIES_MAX {
             let account = self.account(&key).await?;
             let holds = self.holds(account.value.as_ref(), &request.password, &mut checked).await?;
-            let new = account::log_in(account.value.as_ref(), holds, &request.device_id, now_ms())?;
+            let new = account::log_in(account.value.as_ref(), holds, now_ms())?;
             let user_id = account.value.as_ref().map_or(0, |account| account.user_id);
             let token = random_hex();
-            let device = self.rows.one::<String>(DEVICES, &device_key).await?;
+            let devices = self.rows.one::<DevicesRow>(DEVICES, &digest(&key)).await?;
+            let mut with_token = devices.value.clone().unwrap_or_default();
+            let gone = with_token.log_in(&request.device_id, &digest(&token));
             let mut edits = Edits::default();
             edits.keep(&account);
             edits.set(&self.rows.one::<TokenRow>(TOKENS, &digest(&token)).await?, &new)?;
-            edits.set(&device, &digest(&token))?;
-            if let Some(old) = &device.value {
+            edits.set(&devices, &with_token)?;
+            for old in &gone {
                 self.let_go::<TokenRow>(TOKENS, old, &mut edits).await?;
             }
             if self.rows.write(edits).await? {
@@ -289,33 +290,45 @@ impl Ledger {
         Err(Refusal::Busy.into())
     }
 
-    /// Lets go of tokens and links that work no more.
+    /// Lets go of tokens and links that work no more, some at a time: their keys are digests, spread evenly.
     pub(crate) async fn sweep(&self) -> Result<(), Failure> {
-        let now = now_ms();
-        for token in self.rows.all::<TokenRow>(TOKENS, "").await? {
-            let Some(value) = &token.value else { continue };
-            let account = self.account(&value.account).await?;
-            if account::check_token(Some(value), account.value.as_ref(), now) != Err(Refusal::TokenNotFound) {
-                continue;
+        for prefix in (0..=u8::MAX).map(|byte| format!("{byte:02x}")) {
+            for token in self.rows.all::<TokenRow>(TOKENS, &prefix).await? {
+                self.sweep_token(&token).await?;
             }
-            let device_key = format!("{}/{}", digest(&value.account), digest(&value.device_id));
-            let device = self.rows.one::<String>(DEVICES, &device_key).await?;
-            let mut edits = Edits::default();
-            edits.drop(&token);
-            if device.value.as_ref() == Some(&token.key) {
-                edits.drop(&device);
+            for link in self.rows.all::<String>(LINKS, &prefix).await? {
+                self.sweep_link(&link).await?;
             }
-            // Where somebody was faster, the next time is early enough.
-            self.rows.write(edits).await?;
         }
-        for link in self.rows.all::<String>(LINKS, "").await? {
-            let Some(key) = &link.value else { continue };
-            let open = self.account(key).await?.value.and_then(|account| account.link);
-            if open.is_none_or(|open| open.digest != link.key || open.expires_ms <= now) {
-                let mut edits = Edits::default();
-                edits.drop(&link);
-                self.rows.write(edits).await?;
-            }
+        Ok(())
+    }
+
+    /// Where somebody was faster, the next time is early enough.
+    async fn sweep_token(&self, token: &Row<TokenRow>) -> Result<(), Failure> {
+        let Some(value) = &token.value else { return Ok(()) };
+        let account = self.account(&value.account).await?;
+        if account::check_token(Some(value), account.value.as_ref(), now_ms()) != Err(Refusal::TokenNotFound) {
+            return Ok(());
+        }
+        let devices = self.rows.one::<DevicesRow>(DEVICES, &digest(&value.account)).await?;
+        let mut edits = Edits::default();
+        edits.drop(token);
+        if let Some(mut with_token) = devices.value.clone() {
+            with_token.forget(&token.key);
+            if with_token.is_empty() { edits.drop(&devices) } else { edits.set(&devices, &with_token)? }
+        }
+        self.rows.write(edits).await?;
+        Ok(())
+    }
+
+    /// As with tokens.
+    async fn sweep_link(&self, link: &Row<String>) -> Result<(), Failure> {
+        let Some(key) = &link.value else { return Ok(()) };
+        let open = self.account(key).await?.value.and_then(|account| account.link);
+        if open.is_none_or(|open| open.digest != link.key || open.expires_ms <= now_ms()) {
+            let mut edits = Edits::default();
+            edits.drop(link);
+            self.rows.write(edits).await?;
         }
         Ok(())
     }
@@ -356,5 +369,52 @@ impl Ledger {
         let holds = self.work.run(move || against.is(&password)).await?;
         *checked = Some((stored, holds));
         Ok(holds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ibgib_spaces::MemorySpace;
+    use std::sync::Arc;
+
+    fn request<T: account::request::Check>(body: serde_json::Value) -> T {
+        account::request::read(body.to_string().as_bytes()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_works_no_more_is_let_go_of_and_the_rest_stays() {
+        let ledger = Ledger::new(Rows::new(Arc::new(MemorySpace::new("sweep")), "vault"));
+        let (joe, ann, seed) = ("joe@example.com", "ann@example.com", "ab".repeat(32));
+        for email in [joe, ann] {
+            let body = serde_json::json!({"email": email, "password": "12345678", "clientSaltSeed": seed});
+            let request = request::<SignUp>(body);
+            let admission = if email == joe { Admission::All } else { Admission::ByLink };
+            let password = ledger.password(&request, &admission).await.unwrap();
+            ledger.sign_up(&request, &admission, &password).await.unwrap();
+        }
+        let log_in = async |device: &str, password: &str| {
+            let body = serde_json::json!({"email": joe, "password": password, "deviceId": device});
+            ledger.log_in(&request::<LogIn>(body)).await.unwrap().token
+        };
+        for device in ["a", "b", "c"] {
+            log_in(device, "12345678").await;
+        }
+        let change = request::<ChangePassword>(serde_json::json!({
+            "email": joe, "oldPassword": "12345678", "newPassword": "abcdefgh", "clientSaltSeed": seed
+        }));
+        let passwords = ledger.passwords(&change).await.unwrap();
+        ledger.change_password(&change, passwords).await.unwrap();
+        let token = log_in("c", "abcdefgh").await;
+        // An address that is asked twice: the first link is let go of at once.
+        ledger.resend(ann).await.unwrap();
+        ledger.sweep().await.unwrap();
+        let tokens = ledger.rows.all::<TokenRow>(TOKENS, "").await.unwrap();
+        assert_eq!(tokens.iter().map(|row| row.key.clone()).collect::<Vec<_>>(), [digest(&token)]);
+        let devices = ledger.rows.all::<DevicesRow>(DEVICES, "").await.unwrap();
+        let mut last = devices[0].value.clone().unwrap();
+        last.forget(&digest(&token));
+        assert!(devices.len() == 1 && last.is_empty());
+        assert_eq!(ledger.rows.all::<String>(LINKS, "").await.unwrap().len(), 1);
     }
 }
