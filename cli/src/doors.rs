@@ -63,7 +63,10 @@ impl<'a> Doors<'a> {
                 return Err(CliError::usage(format!("--door {kind} is given twice")).about(text));
             }
             let door: Arc<dyn Door> = match kind {
-                "vault" => Arc::new(doors.vault.insert(vault::open(&args.vault, host, name)?).clone()),
+                "vault" => Arc::new({
+                    let vault = vault::open(&args.vault, host, name, listen.unwrap_or(server))?;
+                    doors.vault.insert(vault).clone()
+                }),
                 "mailbox" => Arc::new(mailbox::open(&args.mailbox, host, listen.is_some())),
                 // It speaks no HTTP, so the server cannot listen for it.
                 "transit" => {

@@ -72,6 +72,9 @@ fn doors_that_cannot_be_are_told_before_anything_is_served() {
         &["--vault-admit", "all"],
         &["--door", "vault", "--vault-admit", "all", "--vault-mail-command", "cat"],
         &["--door", "vault", "--vault-admit", "list"],
+        // Nobody reaches a server by these.
+        &["--door", "vault@0.0.0.0:0", "--vault-admit", "email"],
+        &["--door", "vault@[::]:0", "--vault-admit", "email"],
     ] {
         world.run(&[&OPEN[..], more].concat()).fails(2, "usage");
     }
@@ -111,13 +114,13 @@ fn links_call_the_server_by_its_name() {
     let world = World::new();
     let command = format!("cat > {}", world.path("mail").display());
     let more =
-        ["--door", "vault", "--vault-admit", "email", "--vault-mail-command", &command, "--name", "vault.example"];
+        ["--door", "vault", "--vault-admit", "email", "--vault-mail-command", &command, "--name", "vault.example:8090"];
     let server = Server::start(&world, &[&OPEN[..], &more].concat());
     assert_eq!(sign_up(&server.url, JOE), 201);
     let mail = Value::parse(&world.read("mail"), Mode::Strict).unwrap();
     assert_eq!(text(&mail, "to"), JOE);
     let (name, token) = text(&mail, "link").split_once("/api/3/verify?verifyToken=").unwrap();
-    assert_eq!(name, "http://vault.example");
+    assert_eq!(name, "http://vault.example:8090");
     assert_eq!(log_in(&server.url, "password0"), None);
     let (status, _) = http_body(&server.url, "GET", &format!("/api/3/verify?verifyToken={token}"), &[], "");
     assert_eq!(status, 200);

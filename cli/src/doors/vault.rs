@@ -4,13 +4,15 @@ use crate::error::CliError;
 use ibgib_peer::Host;
 use ibgib_vault::account::{Admission, is_email};
 use ibgib_vault::{Vault, VaultOptions};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct VaultArgs {
     /// Who may sign up to the vault: `all`, `none` [default], a file with one e-mail address a line, # for comments,
-    /// which is read again on SIGHUP, or `email`: whoever opens a link that is sent to the address
+    /// which is read again on SIGHUP, or `email`: whoever opens a link that is sent to the address. Links call the server
+    /// by the first `--name`, which is HOST:PORT where people reach it at another port than 80, or 443 with TLS
     #[arg(long, value_name = "all|none|FILE|email")]
     vault_admit: Option<String>,
     /// What sends the links of `--vault-admit email`: a line for the shell, which gets {"to","link"} on stdin. Without
@@ -40,12 +42,18 @@ impl VaultArgs {
     }
 }
 
-pub(crate) fn open(args: &VaultArgs, host: &Arc<Host>, name: Option<&String>) -> Result<Vault, CliError> {
-    let options = VaultOptions {
-        admission: args.admission()?,
-        mail_command: args.vault_mail_command.clone(),
-        name: name.cloned(),
-    };
+pub(crate) fn open(
+    args: &VaultArgs,
+    host: &Arc<Host>,
+    name: Option<&String>,
+    listen: SocketAddr,
+) -> Result<Vault, CliError> {
+    let admission = args.admission()?;
+    if admission == Admission::ByLink && name.is_none() && listen.ip().is_unspecified() {
+        let why = format!("links to verify an address would call the server {listen}, where nobody reaches it");
+        return Err(CliError::usage(why).hint("say by which name it is reached: --name HOST or --name HOST:PORT"));
+    }
+    let options = VaultOptions { admission, mail_command: args.vault_mail_command.clone(), name: name.cloned() };
     Ok(Vault::new(Arc::clone(host.space()), options))
 }
 

@@ -41,7 +41,8 @@ pub struct VaultOptions {
     /// What sends links ([`Admission::ByLink`]): a line for the shell, which gets `{"to","link"}` on stdin. Without one
     /// links are printed to the log.
     pub mail_command: Option<String>,
-    /// The name that links call the server by; without one, the address that it listens on.
+    /// The name that links call the server by, with its port where it is not that of the scheme; without one, the address
+    /// that it listens on, which has to be one that people reach.
     pub name: Option<String>,
 }
 
