@@ -60,6 +60,7 @@ fn main() -> ExitCode {
             _ = interrupted => Err(CliError::interrupted()),
         }
     });
+    show_typing();
     // Work that blocks must not keep an interrupted command alive; stores are safe at every moment.
     runtime.shutdown_background();
     match result.and_then(|exit| out.end().map(|()| exit)) {
@@ -82,11 +83,18 @@ fn interruption(out: &Output) -> std::io::Result<oneshot::Receiver<()>> {
         // The command may just have ended.
         let _ = tell.send(());
         tokio::time::sleep(LET_GO_MAX).await;
+        show_typing();
         let error = CliError::interrupted();
         out.fail(&error);
         std::process::exit(error.exit as i32);
     });
     Ok(told)
+}
+
+/// Leaves the terminal as it was: whoever is asked for a password may end the command instead.
+fn show_typing() {
+    // A terminal that has gone needs nothing.
+    let _ = vault::show_again();
 }
 
 impl From<Exit> for ExitCode {

@@ -9,5 +9,5 @@
 mod password;
 mod state;
 
-pub(crate) use password::{Prompt, read as read_password};
+pub(crate) use password::{Prompt, read as read_password, show_again};
 pub(crate) use state::{Keys, State, lock_key, wrong_password};

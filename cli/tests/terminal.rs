@@ -244,3 +244,28 @@ fn completions_know_where_paths_are_wanted() {
     assert!(world.run(&["completions", "bash"]).ok().stdout.contains("compgen -f"));
     world.run(&["completions", "nonsense"]).fails(2, "usage");
 }
+
+#[test]
+fn a_command_that_ends_while_it_asks_for_a_password_shows_typing_again() {
+    let world = World::new();
+    world.run(&["init", "a"]).ok();
+    let register = ["-C", "a", "vault", "register", "--vault-url", "http://127.0.0.1:1", "--email", "joe@example.com"];
+    for signal in ["-INT", "-TERM"] {
+        let mut terminal = world.terminal(80, &register, |_| {});
+        terminal.until("New password: ");
+        assert!(!terminal.echoes());
+        terminal.signal(signal);
+        terminal.until("interrupted");
+        assert!(terminal.echoes(), "{signal}");
+        assert_eq!(terminal.wait().code, Some(130), "{signal}");
+    }
+    // Typed and read, and never shown.
+    let mut terminal = world.terminal(80, &register, |_| {});
+    terminal.until("New password: ");
+    terminal.type_in("secret\n");
+    terminal.until("The same again: ");
+    terminal.type_in("other\n");
+    terminal.until("not the same");
+    assert!(terminal.echoes() && !terminal.written.contains("secret"));
+    assert_eq!(terminal.wait().code, Some(2));
+}

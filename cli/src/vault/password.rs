@@ -2,14 +2,19 @@
 
 use crate::error::CliError;
 use crate::output::Output;
-use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};
+use std::os::fd::AsFd as _;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use zeroize::Zeroizing;
 
 /// A password is a line, not a file.
 const BYTES_MAX: u64 = 64 * 1024;
+
+/// How the terminal was before what is typed there was hidden, while it is.
+static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,33 +50,47 @@ fn ask(out: &Output, prompt: Prompt) -> Result<Zeroizing<String>, CliError> {
         Prompt::Present | Prompt::First => "--password-file",
         Prompt::New => "--new-password-file",
     };
-    let terminal = File::options().read(true).write(true).open("/dev/tty").ok().filter(|_| io::stdin().is_terminal());
-    let Some(terminal) = terminal else {
+    if !io::stdin().is_terminal() {
         return Err(CliError::usage("the root password is needed, and nobody can be asked for it")
             .hint(format!("give it with {option} FILE, or {option} - and a line on stdin")));
-    };
+    }
     match prompt {
-        Prompt::Present => ask_once(out, &terminal, "Password: "),
+        Prompt::Present => ask_once(out, "Password: "),
         Prompt::First | Prompt::New => {
-            let first = ask_once(out, &terminal, "New password: ")?;
-            let second = ask_once(out, &terminal, "The same again: ")?;
+            let first = ask_once(out, "New password: ")?;
+            let second = ask_once(out, "The same again: ")?;
             if *first == *second { Ok(first) } else { Err(CliError::usage("the two are not the same")) }
         }
     }
 }
 
 /// Asks without showing what is typed.
-fn ask_once(out: &Output, terminal: &File, question: &str) -> Result<Zeroizing<String>, CliError> {
-    let failed = |e: io::Error| CliError::io(Path::new("/dev/tty"), &e);
-    let shown = tcgetattr(terminal).map_err(|e| failed(e.into()))?;
+fn ask_once(out: &Output, question: &str) -> Result<Zeroizing<String>, CliError> {
+    let failed = |e: io::Error| CliError::io(Path::new("stdin"), &e);
+    // Not through the process's own buffer of stdin, in which the password would stay.
+    let terminal = File::from(io::stdin().as_fd().try_clone_to_owned().map_err(failed)?);
+    hide().map_err(failed)?;
+    // Whoever sees the question can type: it is hidden already.
+    out.ask(question);
+    let read = line(BufReader::new(&terminal), Path::new("stdin"));
+    show_again().map_err(failed)?;
+    read
+}
+
+fn hide() -> io::Result<()> {
+    let mut before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner);
+    let shown = tcgetattr(io::stdin())?;
     let mut hidden = shown.clone();
     hidden.local_modes.remove(LocalModes::ECHO);
-    out.ask(question);
-    tcsetattr(terminal, OptionalActions::Flush, &hidden).map_err(|e| failed(e.into()))?;
-    let read = line(BufReader::new(terminal), Path::new("/dev/tty"));
-    let back = tcsetattr(terminal, OptionalActions::Now, &shown);
+    *before = Some(shown);
+    Ok(tcsetattr(io::stdin(), OptionalActions::Flush, &hidden)?)
+}
+
+/// Shows what is typed again, if it is hidden now: a command that ends while it asks must not leave the terminal so.
+pub(crate) fn show_again() -> io::Result<()> {
+    let Some(before) = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take() else { return Ok(()) };
+    tcsetattr(io::stdin(), OptionalActions::Now, &before)?;
     // The line break that was typed was not shown either.
     let _ = writeln!(io::stderr());
-    back.map_err(|e| failed(e.into()))?;
-    read
+    Ok(())
 }

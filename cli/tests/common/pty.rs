@@ -2,7 +2,7 @@
 
 use crate::common::World;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::process::{Child, Command};
@@ -71,6 +71,15 @@ impl Terminal {
         while !self.written.contains(text) {
             assert!(self.read(), "{text:?} does not come: {:?}", self.written);
         }
+    }
+
+    /// Whether what is typed is shown.
+    pub(crate) fn echoes(&self) -> bool {
+        tcgetattr(&self.device).unwrap().local_modes.contains(LocalModes::ECHO)
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap().success());
     }
 
     pub(crate) fn type_in(&mut self, text: &str) {
