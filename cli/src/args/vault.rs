@@ -42,7 +42,7 @@ pub(crate) enum VaultAction {
     Status,
     /// Print a key's value, as JSON
     Get {
-        /// Which key
+        /// Which key; `/NAME` for another member of the document
         key: String,
     },
     /// Give a key a value, here; settles a conflict about it

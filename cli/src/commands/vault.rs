@@ -268,7 +268,7 @@ async fn pull(args: &Args, out: &Output, held: &mut Held, password: &str) -> Res
         }
         // Nothing is there yet; but whose password this is, is looked at all the same.
         let copy = held.copy(&keys, password)?;
-        return pulled(out, 0, false, copy.conflicts());
+        return pulled(out, 0, false, &copy);
     };
     let WalletRow { encrypted_wallet, sequence, hmac } = wallet;
     if !keys.derived()?.verify(sequence, &encrypted_wallet, &hmac) {
@@ -285,17 +285,20 @@ async fn pull(args: &Args, out: &Output, held: &mut Held, password: &str) -> Res
         state.blob = blob;
     }
     held.keep(&mut keys, &copy, password)?;
-    pulled(out, told.sequence, told.merged, copy.conflicts())
+    pulled(out, told.sequence, told.merged, &copy)
 }
 
 /// Tells what came of a pull. Conflicts are told until they are settled.
-fn pulled(out: &Output, sequence: u64, merged: bool, conflicts: &[Conflict]) -> Result<Exit, CliError> {
+fn pulled(out: &Output, sequence: u64, merged: bool, copy: &VaultDevice) -> Result<Exit, CliError> {
+    let mut conflicts = Vec::new();
     let mut text = format!("at sequence {sequence}{}", if merged { ", merged with what was changed here" } else { "" });
-    for Conflict { key, base, mine, theirs } in conflicts {
+    for Conflict { key, base, mine, theirs } in copy.conflicts() {
+        let key = copy.text(key);
         text.push_str(&format!(
             "\nconflict {}: both changed {base}; here it is {mine}, there {theirs}; settle it with 'vault set' or 'vault unset'",
-            shown(key)
+            shown(&key)
         ));
+        conflicts.push(json!({"key": key, "base": base, "mine": mine, "theirs": theirs}));
     }
     let value = json!({"sequence": sequence, "merged": merged, "conflicts": conflicts});
     tell(out, &value, &text)?;

@@ -2,8 +2,11 @@
 //!
 //! The document is JSON as the original's wallets have it: `{"version": 1, "name": …, "preferences": {key: {"value": …,
 //! "ts": seconds}}, "accounts": [...]}`. It merges by key against the last state that this device and the server had in
-//! common; time stamps decide nothing. A key that both sides changed differently (a deletion is a change) is a
+//! common; time stamps decide nothing. A [`Key`] that both sides changed differently (a deletion is a change) is a
 //! [`Conflict`]: this device's value stands until somebody sets or unsets the key, and nothing is pushed before.
+//!
+//! People write a key as it is, `mail` or `/wifi/home`. A member of the document other than the preferences is written with
+//! a `/` in front, `/accounts`, and merges as a whole. A key that reads like a member that is there has one `/` more.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -11,11 +14,24 @@ use serde_json::{Map, Value, json};
 /// The member that holds keys and values.
 const PREFERENCES: &str = "preferences";
 
+/// What in a document has a value of its own. [`Device::key`] reads what people write, [`Device::text`] writes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Key {
+    /// The key of a preference, whatever it begins with.
+    Preference(String),
+    /// Another member of the document.
+    Member {
+        /// Its name.
+        member: String,
+    },
+}
+
 /// A key that both sides changed; an absent value is `null`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Conflict {
-    /// The key of a preference, or the name of another member of the document with a `/` in front.
-    pub key: String,
+    /// Which one.
+    pub key: Key,
     /// What both had.
     pub base: Value,
     /// What this device made of it.
@@ -75,8 +91,8 @@ pub struct Opened {
 /// A member of the document that differs from what this device last shared with the server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Change {
-    /// As in [`Conflict::key`].
-    key: String,
+    /// Which one.
+    key: Key,
     /// What both had, with its time stamp; none where it was not there.
     base: Option<Value>,
     /// What this device made of it.
@@ -124,20 +140,44 @@ impl Device {
         self.mine != self.base
     }
 
+    /// The members of the document other than the preferences, here or in what was last shared.
+    fn members(&self) -> impl Iterator<Item = String> + use<> {
+        names(&[&self.base, &self.mine]).filter(|name| name != PREFERENCES)
+    }
+
+    /// The key that people mean by a text.
+    pub fn key(&self, text: &str) -> Key {
+        if let Some(name) = text.strip_prefix('/').filter(|name| self.members().any(|member| member == *name)) {
+            return Key::Member { member: name.to_owned() };
+        }
+        let more = self.members().filter(|member| is_behind_slashes(text, member)).count();
+        Key::Preference(text[more..].to_owned())
+    }
+
+    /// The text by which people mean a key: each key has one, and each text one key ([`Device::key`]).
+    pub fn text(&self, key: &Key) -> String {
+        match key {
+            Key::Member { member } => format!("/{member}"),
+            Key::Preference(key) => {
+                let mut members: Vec<String> = self.members().collect();
+                members.sort_by_key(String::len);
+                members.iter().fold(key.clone(), |text, member| {
+                    if is_behind_slashes(&text, member) { format!("/{text}") } else { text }
+                })
+            }
+        }
+    }
+
     /// What of this device's document is not on the server.
     pub fn changes(&self) -> Vec<Change> {
-        let keys = |document: &Value| -> Vec<String> {
-            let preferences = document.get(PREFERENCES).and_then(Value::as_object);
-            preferences.into_iter().flat_map(|p| p.keys().cloned()).collect()
-        };
-        let members = names(&[&self.base, &self.mine]).filter(|name| name != PREFERENCES);
-        let all = members.map(|name| format!("/{name}")).chain(keys(&self.base)).chain(keys(&self.mine));
-        let all: std::collections::BTreeSet<String> = all.collect();
-        let change = |key: String| {
+        let empty = Value::Null;
+        let [base, mine] = [&self.base, &self.mine].map(|document| document.get(PREFERENCES).unwrap_or(&empty));
+        let members = self.members().map(|member| Key::Member { member });
+        let change = |key: Key| {
             let (base, mine) = (entry(&self.base, &key).cloned(), entry(&self.mine, &key).cloned());
             (base != mine).then_some(Change { key, base, mine })
         };
-        all.into_iter().filter_map(change).collect()
+        members.chain(names(&[base, mine]).map(Key::Preference)).filter_map(change).collect()
     }
 
     /// A device that had seen `sequence` and made these changes since, when all that is left of its document are they:
@@ -166,23 +206,25 @@ impl Device {
         Ok(())
     }
 
-    /// A key's value here; `None` where there is none.
-    pub fn value(&self, key: &str) -> Option<&Value> {
-        preference(&self.mine, key)
+    /// The value here of the key that is meant by `text`; `None` where there is none.
+    pub fn value(&self, text: &str) -> Option<&Value> {
+        value(&self.mine, &self.key(text))
     }
 
-    /// All keys here.
+    /// The keys of all preferences here.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.mine.get(PREFERENCES).and_then(Value::as_object).into_iter().flat_map(|p| p.keys().map(String::as_str))
     }
 
-    /// Sets a key, or takes it out (`None`), at `ts` seconds since 1970. That settles a conflict of the key.
-    pub fn set(&mut self, key: &str, value: Option<Value>, ts: i64) {
-        let preferences = preferences_of(&mut self.mine);
-        match value {
-            Some(value) => drop(preferences.insert(key.to_owned(), json!({"value": value, "ts": ts}))),
-            None => drop(preferences.remove(key)),
-        }
+    /// Sets the key that is meant by `text`, or takes it out (`None`), at `ts` seconds since 1970. That settles a conflict
+    /// of the key.
+    pub fn set(&mut self, text: &str, value: Option<Value>, ts: i64) {
+        let key = self.key(text);
+        let value = value.map(|value| match key {
+            Key::Preference(_) => json!({"value": value, "ts": ts}),
+            Key::Member { .. } => value,
+        });
+        put_entry(&mut self.mine, &key, value);
         self.conflicts.retain(|conflict| conflict.key != key);
     }
 
@@ -203,11 +245,11 @@ impl Device {
         }
         let merged = self.is_changed() && theirs.document != self.base;
         let (mine, conflicts) = merge(&self.base, &self.mine, &theirs.document);
-        let known: Vec<String> = self.conflicts.iter().map(|c| c.key.clone()).collect();
+        let known: Vec<Key> = self.conflicts.iter().map(|c| c.key.clone()).collect();
         // A conflict that was open stays so, against what the server has now, unless the sides have come to agree.
         self.conflicts.retain(|open| {
             conflicts.iter().all(|new| new.key != open.key)
-                && member(&mine, &open.key) != member(&theirs.document, &open.key)
+                && value(&mine, &open.key) != value(&theirs.document, &open.key)
         });
         self.conflicts.extend(conflicts.iter().cloned());
         (self.sequence, self.encrypted, self.base, self.mine) =
@@ -222,7 +264,7 @@ impl Device {
     /// [`DeviceError::ConflictsOpen`].
     pub fn next_sequence(&self) -> Result<u64, DeviceError> {
         if !self.conflicts.is_empty() {
-            return Err(DeviceError::ConflictsOpen(self.conflicts.iter().map(|c| c.key.clone()).collect()));
+            return Err(DeviceError::ConflictsOpen(self.conflicts.iter().map(|c| self.text(&c.key)).collect()));
         }
         Ok(self.sequence + 1)
     }
@@ -242,47 +284,44 @@ impl Device {
     }
 }
 
-fn preferences_of(document: &mut Value) -> &mut Map<String, Value> {
-    if !document.is_object() {
-        *document = json!({});
-    }
-    let preferences = &mut document[PREFERENCES];
-    if !preferences.is_object() {
-        *preferences = json!({});
-    }
-    preferences.as_object_mut().expect("it was made an object just now")
+/// Whether a text is the member's name with slashes in front, and nothing else: what is read as the member, or would be
+/// with less of them.
+fn is_behind_slashes(text: &str, member: &str) -> bool {
+    text.strip_suffix(member).is_some_and(|front| !front.is_empty() && front.bytes().all(|byte| byte == b'/'))
 }
 
-fn preference<'a>(document: &'a Value, key: &str) -> Option<&'a Value> {
-    document.get(PREFERENCES)?.get(key)?.get("value")
+/// A value's members; it is made an object if it is none.
+fn members_of(value: &mut Value) -> &mut Map<String, Value> {
+    if !value.is_object() {
+        *value = json!({});
+    }
+    value.as_object_mut().expect("it was made an object just now")
 }
 
-/// What a key names, a preference with its time stamp.
-fn entry<'a>(document: &'a Value, key: &str) -> Option<&'a Value> {
-    match key.strip_prefix('/') {
-        Some(name) if name != PREFERENCES => document.get(name),
-        _ => document.get(PREFERENCES)?.get(key),
+/// What a document has under a key: of a preference its value and its time stamp.
+fn entry<'a>(document: &'a Value, key: &Key) -> Option<&'a Value> {
+    match key {
+        Key::Preference(key) => document.get(PREFERENCES)?.get(key),
+        Key::Member { member } => document.get(member),
     }
 }
 
-fn put_entry(document: &mut Value, key: &str, value: Option<Value>) {
-    let (place, key) = match key.strip_prefix('/') {
-        Some(name) if name != PREFERENCES && document.is_object() => {
-            (document.as_object_mut().expect("it is one"), name)
-        }
-        _ => (preferences_of(document), key),
+fn put_entry(document: &mut Value, key: &Key, entry: Option<Value>) {
+    let (place, name) = match key {
+        Key::Preference(key) => (members_of(members_of(document).entry(PREFERENCES).or_insert_with(|| json!({}))), key),
+        Key::Member { member } => (members_of(document), member),
     };
-    match value {
-        Some(value) => drop(place.insert(key.to_owned(), value)),
-        None => drop(place.remove(key)),
+    match entry {
+        Some(entry) => drop(place.insert(name.clone(), entry)),
+        None => drop(place.remove(name)),
     }
 }
 
-/// What a conflict's key names.
-fn member<'a>(document: &'a Value, key: &str) -> Option<&'a Value> {
-    match key.strip_prefix('/') {
-        Some(name) if name != PREFERENCES => document.get(name),
-        _ => preference(document, key),
+/// A key's value in a document.
+fn value<'a>(document: &'a Value, key: &Key) -> Option<&'a Value> {
+    match key {
+        Key::Preference(_) => entry(document, key)?.get("value"),
+        Key::Member { .. } => entry(document, key),
     }
 }
 
@@ -292,7 +331,8 @@ fn merge(base: &Value, mine: &Value, theirs: &Value) -> (Value, Vec<Conflict>) {
     let mut out = Map::new();
     for name in names(&[base, mine, theirs]).filter(|name| name != PREFERENCES) {
         let of = |document: &Value| document.get(&name).cloned();
-        if let Some(value) = merge_one(&format!("/{name}"), of(base), of(mine), of(theirs), &mut conflicts) {
+        let key = Key::Member { member: name.clone() };
+        if let Some(value) = merge_one(key, of(base), of(mine), of(theirs), &mut conflicts) {
             out.insert(name, value);
         }
     }
@@ -301,7 +341,7 @@ fn merge(base: &Value, mine: &Value, theirs: &Value) -> (Value, Vec<Conflict>) {
     let mut merged = Map::new();
     for key in names(&[b, m, t]) {
         let value = |preferences: &Value| preferences.get(&key).and_then(|p| p.get("value")).cloned();
-        let chosen = merge_one(&key, value(b), value(m), value(t), &mut conflicts);
+        let chosen = merge_one(Key::Preference(key.clone()), value(b), value(m), value(t), &mut conflicts);
         // Of two that agree in value the newer stamp stays, so that both devices write the same.
         let stamped = [m.get(&key), t.get(&key)].into_iter().flatten();
         let stamped = stamped.filter(|p| p.get("value") == chosen.as_ref());
@@ -320,7 +360,7 @@ fn names(of: &[&Value]) -> impl Iterator<Item = String> + use<> {
 }
 
 fn merge_one(
-    key: &str,
+    key: Key,
     base: Option<Value>,
     mine: Option<Value>,
     theirs: Option<Value>,
@@ -333,7 +373,7 @@ fn merge_one(
         return theirs;
     }
     conflicts.push(Conflict {
-        key: key.to_owned(),
+        key,
         base: base.unwrap_or_default(),
         mine: mine.clone().unwrap_or_default(),
         theirs: theirs.unwrap_or_default(),
@@ -363,6 +403,10 @@ mod tests {
         fn pull(&self, device: &mut Device) -> Pulled {
             device.pull(self.0.clone().unwrap()).unwrap()
         }
+    }
+
+    fn preference(key: &str) -> Key {
+        Key::Preference(key.to_owned())
     }
 
     fn set(device: &mut Device, key: &str, value: &str) {
@@ -397,7 +441,8 @@ mod tests {
         two.set("animal", None, 2);
         server.push(&mut one).unwrap();
         let pulled = server.pull(&mut two);
-        let conflict = Conflict { key: "animal".into(), base: "cow".into(), mine: Value::Null, theirs: "horse".into() };
+        let conflict =
+            Conflict { key: preference("animal"), base: "cow".into(), mine: Value::Null, theirs: "horse".into() };
         assert_eq!(pulled.conflicts, [conflict]);
         assert_eq!(two.value("animal"), None, "mine stands");
         assert_eq!(two.next_sequence(), Err(DeviceError::ConflictsOpen(vec!["animal".into()])));
@@ -440,7 +485,8 @@ mod tests {
         let theirs = server.0.clone().unwrap();
         let mut left = Device::with_changes(two.sequence(), &theirs.document, &two.changes(), Vec::new());
         let pulled = server.pull(&mut left);
-        assert_eq!(pulled.conflicts.iter().map(|c| c.key.as_str()).collect::<Vec<_>>(), ["animal", "mine"]);
+        let conflicts: Vec<&Key> = pulled.conflicts.iter().map(|c| &c.key).collect();
+        assert_eq!(conflicts, [&preference("animal"), &preference("mine")]);
         assert_eq!(pulled, server.pull(&mut two));
     }
 
@@ -464,10 +510,72 @@ mod tests {
         );
         assert_eq!(merge(&base, &mine, &theirs).0, json!({"name": "b", "accounts": [1], "preferences": {}}));
         let theirs = json!({"name": "c", "accounts": [], "preferences": {}});
-        assert_eq!(merge(&base, &mine, &theirs).1[0].key, "/name");
+        assert_eq!(merge(&base, &mine, &theirs).1[0].key, Key::Member { member: "name".into() });
+    }
+
+    #[test]
+    fn a_key_that_begins_with_a_slash_is_a_key_like_any_other() {
+        let (mut server, mut one, mut two) = two();
+        for key in ["/wifi/home", "//accounts", "/preferences"] {
+            set(&mut two, key, "mine");
+        }
+        assert_eq!(two.document()["preferences"]["/accounts"]["value"], "mine");
+        assert_eq!(two.document()["accounts"], json!([]));
+        set(&mut one, "/wifi/home", "theirs");
+        server.push(&mut one).unwrap();
+        // Also when the changes are all that is left of the document.
+        let theirs = server.0.clone().unwrap();
+        let changes = serde_json::from_str::<Vec<Change>>(&serde_json::to_string(&two.changes()).unwrap()).unwrap();
+        let mut left = Device::with_changes(two.sequence(), &theirs.document, &changes, Vec::new());
+        assert_eq!(server.pull(&mut left).conflicts, server.pull(&mut two).conflicts);
+        assert_eq!(left, two);
+        assert_eq!(two.next_sequence(), Err(DeviceError::ConflictsOpen(vec!["/wifi/home".into()])));
+        assert_eq!(two.value("//accounts"), Some(&"mine".into()));
+        // What is in conflict stays so until somebody decides, whatever the server goes on to.
+        set(&mut one, "car", "Audi");
+        server.push(&mut one).unwrap();
+        server.pull(&mut two);
+        assert_eq!(two.next_sequence(), Err(DeviceError::ConflictsOpen(vec!["/wifi/home".into()])));
+        two.set("/wifi/home", None, 9);
+        server.push(&mut two).unwrap();
+        server.pull(&mut one);
+        assert_eq!((one.value("/wifi/home"), one.value("/preferences")), (None, Some(&"mine".into())));
+    }
+
+    #[test]
+    fn a_member_that_both_changed_is_settled_by_the_name_that_it_is_told_by() {
+        let (mut server, mut one, mut two) = two();
+        one.set("/accounts", Some(json!(["theirs"])), 1);
+        server.push(&mut one).unwrap();
+        let mut document = two.document().clone();
+        document["accounts"] = json!(["mine"]);
+        two.replace(document).unwrap();
+        server.pull(&mut two);
+        assert_eq!(two.next_sequence(), Err(DeviceError::ConflictsOpen(vec!["/accounts".into()])));
+        assert_eq!(two.value("/accounts"), Some(&json!(["mine"])));
+        two.set("/accounts", Some(json!(["mine", "theirs"])), 1);
+        server.push(&mut two).unwrap();
+        server.pull(&mut one);
+        assert_eq!(one.document()["accounts"], json!(["mine", "theirs"]));
+        assert_eq!(one.keys().collect::<Vec<_>>(), ["animal"]);
     }
 
     proptest! {
+        /// Each key has one text and each text means one key, whatever members a document has.
+        #[test]
+        fn texts_and_keys_belong_together(
+            members in prop::collection::btree_set("/{0,3}x?", 0..4), text in "/{0,6}x?", key in "/{0,6}x?"
+        ) {
+            let mut document = json!({PREFERENCES: {}});
+            members.iter().for_each(|member| document[member] = json!(1));
+            let mut device = Device::new("w");
+            device.replace(document).unwrap();
+            prop_assert_eq!(device.text(&device.key(&text)), text);
+            for key in members.into_iter().map(|member| Key::Member { member }).chain([Key::Preference(key)]) {
+                prop_assert_eq!(device.key(&device.text(&key)), key);
+            }
+        }
+
         /// Whatever three devices do, no change is lost without a conflict that names it, and in the end all are equal.
         #[test]
         fn nothing_is_lost_in_silence(
@@ -482,9 +590,9 @@ mod tests {
                 let theirs = server.0.clone().unwrap();
                 server.pull(device);
                 for key in ["0", "1", "2", "3"] {
-                    let (b, m, t) = (before.base.clone(), before.value(key), preference(&theirs.document, key));
-                    let b = preference(&b, key);
-                    let named = device.conflicts().iter().any(|c| c.key == key);
+                    let of = |document| value(document, &preference(key));
+                    let (b, m, t) = (of(&before.base), of(&before.mine), of(&theirs.document));
+                    let named = device.conflicts().iter().any(|c| c.key == preference(key));
                     // Who alone changed a key has his way; what both changed is named.
                     if m == b { assert_eq!(device.value(key), t); }
                     else if t == b || t == m { assert_eq!(device.value(key), m); }
@@ -493,7 +601,7 @@ mod tests {
                 for conflict in device.conflicts().to_vec() {
                     *ts += 1;
                     let keep = Some(conflict.mine).filter(|v| !v.is_null());
-                    device.set(&conflict.key, keep, *ts);
+                    device.set(&device.text(&conflict.key), keep, *ts);
                 }
                 if device.is_changed() { server.push(device).unwrap(); }
             };
