@@ -12,7 +12,27 @@ struct Devices {
     url: String,
 }
 
+/// A server whose vault everybody may sign up to.
+fn vault(world: &World, space: &str, listen: &str) -> Server {
+    let serve = ["serve", "--space", space, "--policy", "open", "--listen", listen];
+    Server::start(world, &[&serve[..], &["--door", "vault", "--vault-admit", "all"]].concat())
+}
+
 impl Devices {
+    /// Two devices, alice and bob, three passwords in files, and a server.
+    fn start() -> (Self, Server) {
+        let world = World::new();
+        let server = vault(&world, "server", "127.0.0.1:0");
+        for (name, password) in [("one", "123abc2\n"), ("two", "eggsandwich\n"), ("wrong", "456\n")] {
+            world.write(name, password);
+        }
+        for device in ["alice", "bob"] {
+            world.write(&format!("{device}/notes.txt"), "one\n");
+            world.run(&["init", device]).ok();
+        }
+        (Self { url: server.url.clone(), world }, server)
+    }
+
     fn run(&self, device: &str, password: &str, args: &[&str]) -> Done {
         let all = [&["-C", device, "--json", "vault", "--password-file", password][..], args];
         self.world.run(&all.concat())
@@ -37,30 +57,8 @@ impl Devices {
 
 #[test]
 fn two_devices_keep_one_vault_in_step() {
-    let world = World::new();
-    let args = [
-        "serve",
-        "--space",
-        "server",
-        "--policy",
-        "open",
-        "--listen",
-        "127.0.0.1:0",
-        "--door",
-        "vault",
-        "--vault-admit",
-        "all",
-    ];
-    let server = Server::start(&world, &args);
-    let devices = Devices { url: server.url.clone(), world };
+    let (devices, server) = Devices::start();
     let world = &devices.world;
-    for (name, password) in [("one", "123abc2\n"), ("two", "eggsandwich\n"), ("wrong", "456\n")] {
-        world.write(name, password);
-    }
-    for device in ["alice", "bob"] {
-        world.write(&format!("{device}/notes.txt"), "one\n");
-        world.run(&["init", device]).ok();
-    }
     devices.run("alice", "one", &["status"]).fails(5, "no_vault");
     devices.at("bob", "one", "login").fails(5, "unknown_account");
 
@@ -145,6 +143,82 @@ fn two_devices_keep_one_vault_in_step() {
     assert_eq!((preference("car"), preference("animal")), ("Toyota".into(), "leemur".into()));
     assert_eq!(server.stop(), Some(0));
     devices.run("alice", "two", &["pull"]).fails(8, "unreachable");
+}
+
+#[test]
+fn a_password_may_change_before_anything_was_pushed() {
+    let (devices, _server) = Devices::start();
+    let world = &devices.world;
+    devices.at("alice", "one", "register").ok();
+    devices.at("bob", "one", "login").ok();
+    devices.set("bob", "/wifi/home", "\"hunter2\"");
+    devices.set("bob", "/accounts", "[1]");
+    // As if it had ended between what the server did and what it writes itself.
+    let before = world.read("alice/.ibgib/vault");
+    devices.run("alice", "one", &["passwd", "--new-password-file", "two"]).ok();
+    world.write("alice/.ibgib/vault", &before);
+    devices.run("bob", "two", &["login"]).ok();
+    let nothing = r#"{"sequence":0,"merged":false,"conflicts":[]}"#;
+    assert_eq!(devices.run("bob", "two", &["pull"]).ok().stdout.trim(), nothing);
+    assert_eq!(devices.pushed("bob", "two"), r#"{"sequence":1}"#);
+    devices.run("alice", "two", &["login"]).ok();
+    devices.run("alice", "two", &["set", "car", "1"]).ok();
+    devices.run("alice", "two", &["pull"]).ok();
+    assert_eq!(devices.get("alice", "two", "/wifi/home"), "\"hunter2\"");
+    assert_eq!(devices.get("alice", "two", "/accounts"), "[1]");
+    // A document whose accounts both changed waits for a decision, by the name that it is told by.
+    devices.run("bob", "two", &["set", "/accounts", "[2]"]).ok();
+    devices.pushed("bob", "two");
+    devices.run("alice", "two", &["set", "/accounts", "[3]"]).ok();
+    let pulled = devices.run("alice", "two", &["pull"]).expect(3).json();
+    let conflicts = pulled.get("conflicts").and_then(Value::as_array).unwrap();
+    assert_eq!((conflicts.len(), text(&conflicts[0], "key")), (1, "/accounts"));
+    devices.run("alice", "two", &["push"]).fails(1, "conflicts_open");
+    devices.run("alice", "two", &["set", "/accounts", "[2,3]"]).ok();
+    assert_eq!(devices.pushed("alice", "two"), r#"{"sequence":3}"#);
+}
+
+#[test]
+fn a_vault_begins_again_with_all_that_a_device_has_of_it() {
+    let (mut devices, server) = Devices::start();
+    devices.at("alice", "one", "register").ok();
+    devices.set("alice", "animal", "\"cow\"");
+    devices.pushed("alice", "one");
+    devices.set("alice", "car", "\"Audi\"");
+    devices.at("alice", "one", "register").fails(1, "registered");
+    let kept = devices.world.read("alice/.ibgib/vault");
+    // Another account does not take its place, and without its password it does not go elsewhere.
+    let ann = ["--email", "ann@example.com", "register"];
+    devices.run("alice", "one", &ann).fails(1, "unpushed_changes");
+    let port = server.port().to_owned();
+    assert_eq!(server.stop(), Some(0));
+    let other = vault(&devices.world, "other", "127.0.0.1:0");
+    devices.url = other.url.clone();
+    devices.at("alice", "two", "register").fails(7, "wrong_password");
+    assert_eq!(devices.world.read("alice/.ibgib/vault"), kept);
+    // The old server is gone: a new one takes its place, elsewhere,
+    let all_is_there = |devices: &Devices| {
+        assert_eq!(devices.get("alice", "one", "animal"), "\"cow\"");
+        assert_eq!(devices.get("alice", "one", "car"), "\"Audi\"");
+        assert_eq!(devices.pushed("alice", "one"), r#"{"sequence":1}"#);
+    };
+    devices.at("alice", "one", "register").ok();
+    all_is_there(&devices);
+    devices.run("alice", "one", &ann).fails(2, "usage");
+    // or where it was.
+    drop(other);
+    let again = vault(&devices.world, "again", &format!("127.0.0.1:{port}"));
+    devices.url = again.url.clone();
+    devices.at("alice", "one", "register").ok();
+    all_is_there(&devices);
+    drop(again);
+    let again = vault(&devices.world, "once more", &format!("127.0.0.1:{port}"));
+    devices.at("alice", "one", "register").ok();
+    all_is_there(&devices);
+    // A device that comes after it merges what it has.
+    devices.at("bob", "one", "login").ok();
+    devices.run("bob", "one", &["pull"]).ok();
+    drop(again);
 }
 
 #[test]

@@ -25,7 +25,9 @@ use zeroize::Zeroizing;
 
 /// Bytes of a document that is imported or opened.
 const BLOB_BYTES_MAX: u64 = 32 * 1024 * 1024;
-/// How long a watch waits before it connects again.
+/// How a device lets go of its vault without losing it.
+const MOVE_AWAY: &str = "move .ibgib/vault away; put back, it is as it was";
+/// How long a watch waits before it connects again, twice as long each time; after a while with the server as at first.
 const AGAIN: Duration = Duration::from_secs(1);
 const AGAIN_MAX: Duration = Duration::from_secs(30);
 
@@ -131,7 +133,8 @@ impl Held {
     }
 
     /// The account that the command line and what is kept name: where, whose, from which device. A device has one vault:
-    /// another account takes its place only when nothing is lost by it.
+    /// another account does not take its place. The same one at another server does, and takes the document along
+    /// ([`Held::carried`]).
     fn account(&self, account: &Account) -> Result<State, CliError> {
         let kept = self.state.as_ref();
         let missing = |what: &str| CliError::usage(format!("{what} is needed the first time"));
@@ -148,19 +151,43 @@ impl Held {
         };
         let mut state = match kept {
             Some(kept) if kept.url == url && kept.email == email => kept.clone(),
-            Some(kept) if kept.changed => {
-                return Err(CliError::new(
-                    Code::UnpushedChanges,
-                    format!("this device has changes for {} at {} that were not pushed", kept.email, kept.url),
-                )
-                .hint("push them first, or move .ibgib/vault away"));
+            Some(kept) if kept.email != email && kept.is_any() => {
+                let whose = format!("for {} at {}", kept.email, kept.url);
+                return Err(match kept.changed {
+                    true => CliError::new(
+                        Code::UnpushedChanges,
+                        format!("this device has changes {whose} that were not pushed"),
+                    )
+                    .hint(format!("push them first; then {MOVE_AWAY}")),
+                    false => {
+                        CliError::usage(format!("this device has the vault {whose}, and one at a time")).hint(MOVE_AWAY)
+                    }
+                });
             }
+            Some(kept) if kept.email == email => State::new(&url, &email, &kept.device),
             _ => State::new(&url, &email, &random_hex()[..32]),
         };
         if let Some(device) = &account.device {
             state.device.clone_from(device);
         }
         Ok(state)
+    }
+
+    /// What a device begins with at a server that has nothing of its document, or another one: what it keeps, all of it a
+    /// change that was not pushed. The server of before may be gone for good, and with it every other copy.
+    fn carried(&self, email: &str, password: &str) -> Result<VaultDevice, CliError> {
+        let Some(kept) = self.state.as_ref().filter(|kept| kept.is_any()) else {
+            return Ok(VaultDevice::new(email));
+        };
+        let opened = self.keys().and_then(|keys| kept.open(&keys, password));
+        let copy = opened.map_err(|error| {
+            error.hint(format!(
+                "what this device has of the vault at {} is taken along, so give the password that it is under; or \
+                 begin without it: {MOVE_AWAY}",
+                kept.url
+            ))
+        })?;
+        Ok(copy.begin_again(email))
     }
 }
 
@@ -186,57 +213,71 @@ fn tell(out: &Output, value: &Value, text: &str) -> Result<(), CliError> {
 async fn register(args: &Args, out: &Output, account: &Account, held: &mut Held) -> Result<Exit, CliError> {
     let mut state = held.account(account)?;
     let password = read_password(out, account.password_file.as_deref(), Prompt::First)?;
+    let copy = held.carried(&state.email, &password)?;
     let seed = SaltSeed::from_random(random());
     let remote = held.remote(args, &state.url)?;
     let client = VaultClient::new(&remote);
     let derived = derive(out, &password, &state.email, &seed).await?;
     let verified = client.register(&state.email, &derived, &seed).await.map_err(client_error)?;
-    let token = match verified {
-        true => Some(client.log_in(&state.email, &derived, &state.device).await.map_err(client_error)?),
-        false => None,
-    };
     remote::remember(args, &mut held.device.config, &remote)?;
     state.set_seed(&seed);
-    let (url, email) = (state.url.clone(), state.email.clone());
-    begin(held, state, Keys::new(&derived, token), &email, &password)?;
+    let (url, email, device) = (state.url.clone(), state.email.clone(), state.device.clone());
+    // The account is there: what belongs to it is kept before anything else can fail.
+    let mut keys = Keys::new(&derived, None);
+    begin(held, state, &mut keys, &copy, &password)?;
+    if verified {
+        keys.token = Some(client.log_in(&email, &derived, &device).await.map_err(client_error)?);
+        held.keep(&mut keys, &copy, &password)?;
+    }
     let then = match verified {
         true => "this device is logged in",
         false => "open the link that was sent to the address, then log in",
     };
-    let text = format!("{} is registered at {}; {then}", shown(&email), shown(&url));
+    let text = format!("{} is registered at {}; {then}{}", shown(&email), shown(&url), taken_along(&copy));
     tell(out, &json!({"registered": email, "verified": verified}), &text)?;
     Ok(Exit::Done)
 }
 
-/// Keeps what a device begins with: nothing that it has seen, and nothing that was changed.
-fn begin(held: &mut Held, mut state: State, mut keys: Keys, name: &str, password: &str) -> Result<(), CliError> {
+/// Keeps what a device begins with at a server.
+fn begin(
+    held: &mut Held,
+    mut state: State,
+    keys: &mut Keys,
+    copy: &VaultDevice,
+    password: &str,
+) -> Result<(), CliError> {
     state.blob.clear();
     held.state = Some(state);
-    held.keep(&mut keys, &VaultDevice::new(name), password)
+    held.keep(keys, copy, password)
+}
+
+/// What people are told of a document that a device begins with.
+fn taken_along(copy: &VaultDevice) -> &'static str {
+    if copy.is_changed() { "; what was kept here is taken along, and not pushed yet" } else { "" }
 }
 
 async fn log_in(args: &Args, out: &Output, account: &Account, held: &mut Held) -> Result<Exit, CliError> {
     let mut state = held.account(account)?;
+    let same = held.state.as_ref().is_some_and(|kept| kept.url == state.url && kept.email == state.email);
     let password = present(out, account)?;
+    let carried = if same { None } else { Some(held.carried(&state.email, &password)?) };
     let remote = held.remote(args, &state.url)?;
     let client = VaultClient::new(&remote);
     let seed = client.seed(&state.email).await.map_err(client_error)?;
     let derived = derive(out, &password, &state.email, &seed).await?;
     let token = client.log_in(&state.email, &derived, &state.device).await.map_err(client_error)?;
     remote::remember(args, &mut held.device.config, &remote)?;
-    let same = held.state.as_ref().is_some_and(|kept| kept.url == state.url && kept.email == state.email);
     state.set_seed(&seed);
     let mut keys = Keys::new(&derived, Some(token));
-    if !same {
-        let name = state.email.clone();
-        begin(held, state, keys, &name, &password)?;
+    if let Some(copy) = &carried {
+        begin(held, state, &mut keys, copy, &password)?;
     } else if state.is_current() {
         // The same keys as before: what is kept of the document stays.
         let copy = state.open(&keys, &password)?;
         held.state = Some(state);
         held.keep(&mut keys, &copy, &password)?;
     } else {
-        // The document is under the password of before; what was changed here goes on with the next pull.
+        // The document is under the password of before; what was changed here goes on under the new one.
         let before = held.keys();
         if before.is_err() && state.changed {
             return Err(CliError::new(
@@ -248,12 +289,20 @@ async fn log_in(args: &Args, out: &Output, account: &Account, held: &mut Held) -
         if let Ok(before) = before {
             (keys.changes, keys.conflicts) = (before.changes, before.conflicts);
         }
-        state.set_keys(&held.key, &keys);
-        held.state = Some(state);
-        held.write()?;
+        if state.sequence == 0 {
+            // Nothing was ever shared, so that there may be nothing to pull: the changes are all of the document.
+            let empty = VaultDevice::new(&state.email);
+            let copy = VaultDevice::with_changes(0, empty.document(), &keys.changes, keys.conflicts.clone());
+            begin(held, state, &mut keys, &copy, &password)?;
+        } else {
+            state.set_keys(&held.key, &keys);
+            held.state = Some(state);
+            held.write()?;
+        }
     }
     let (email, device) = (held.state()?.email.clone(), held.state()?.device.clone());
-    tell(out, &json!({"loggedIn": email, "device": device}), &format!("logged in as {}", shown(&email)))?;
+    let text = format!("logged in as {}{}", shown(&email), carried.as_ref().map_or("", taken_along));
+    tell(out, &json!({"loggedIn": email, "device": device}), &text)?;
     Ok(Exit::Done)
 }
 

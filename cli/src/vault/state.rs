@@ -155,6 +155,11 @@ impl State {
         self.keys = hex::encode([nonce.as_slice(), &sealed].concat());
     }
 
+    /// Whether there is anything of a document that could be lost.
+    pub(crate) fn is_any(&self) -> bool {
+        self.sequence > 0 || self.changed || self.conflicts > 0
+    }
+
     /// Whether the document is under the password that the keys are derived from.
     pub(crate) fn is_current(&self) -> bool {
         self.document_seed == self.seed

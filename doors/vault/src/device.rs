@@ -193,6 +193,13 @@ impl Device {
         Self { sequence, encrypted: String::new(), base, mine, conflicts }
     }
 
+    /// This device's document for a server that has nothing of it: all of it is a change that was not pushed. What was in
+    /// conflict still is.
+    #[must_use]
+    pub fn begin_again(self, name: &str) -> Self {
+        Self { mine: self.mine, conflicts: self.conflicts, ..Self::new(name) }
+    }
+
     /// Takes another document in the place of this device's.
     ///
     /// # Errors
