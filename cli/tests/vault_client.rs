@@ -4,8 +4,11 @@ mod common;
 
 use common::{Done, Server, World, text};
 use ibgib::Value;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::Stdio;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
 
 struct Devices {
     world: World,
@@ -219,6 +222,134 @@ fn a_vault_begins_again_with_all_that_a_device_has_of_it() {
     devices.at("bob", "one", "login").ok();
     devices.run("bob", "one", &["pull"]).ok();
     drop(again);
+}
+
+/// What a proxy does with what comes in.
+#[derive(Clone, Copy, PartialEq)]
+enum Passing {
+    On,
+    /// Its server is away, which it says itself.
+    Away,
+    /// WebSockets are taken and ended at once.
+    OnWithoutSockets,
+}
+
+/// Stands before a server.
+struct Proxy {
+    url: String,
+    passing: Arc<Mutex<(Passing, Vec<TcpStream>)>>,
+    /// When a WebSocket was asked for, whatever came of it.
+    sockets: mpsc::Receiver<Instant>,
+    refused: mpsc::Receiver<()>,
+}
+
+impl Proxy {
+    fn before(server: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let server = server.strip_prefix("http://").unwrap().to_owned();
+        let passing = Arc::new(Mutex::new((Passing::On, Vec::new())));
+        let ((socket, sockets), (refuse, refused)) = (mpsc::channel(), mpsc::channel());
+        let now = Arc::clone(&passing);
+        std::thread::spawn(move || {
+            for client in listener.incoming() {
+                let (client, server, now) = (client.unwrap(), server.clone(), Arc::clone(&now));
+                let (socket, refuse) = (socket.clone(), refuse.clone());
+                // A client or a server that goes away ends its connection, as it should.
+                std::thread::spawn(move || pass(client, &server, &now, &socket, &refuse).ok());
+            }
+        });
+        Self { url, passing, sockets, refused }
+    }
+
+    /// What is open ends with it.
+    fn set(&self, passing: Passing) {
+        let mut now = self.passing.lock().unwrap();
+        now.0 = passing;
+        now.1.drain(..).for_each(|stream| drop(stream.shutdown(Shutdown::Both)));
+    }
+}
+
+fn pass(
+    mut client: TcpStream,
+    server: &str,
+    now: &Mutex<(Passing, Vec<TcpStream>)>,
+    socket: &mpsc::Sender<Instant>,
+    refuse: &mpsc::Sender<()>,
+) -> std::io::Result<()> {
+    let head = head(&mut client)?;
+    let is_socket = head.starts_with(b"GET /api/3/websocket");
+    if is_socket {
+        let _ = socket.send(Instant::now());
+    }
+    let mut server = TcpStream::connect(server)?;
+    let passing = {
+        let mut now = now.lock().unwrap();
+        now.1.extend([client.try_clone()?, server.try_clone()?]);
+        now.0
+    };
+    if passing == Passing::Away {
+        let _ = refuse.send(());
+        let page = "<html><h1>502 Bad Gateway</h1></html>";
+        let head = "HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/html\r\nConnection: close\r\nContent-Length: ";
+        client.write_all(format!("{head}{}\r\n\r\n{page}", page.len()).as_bytes())?;
+        return client.shutdown(Shutdown::Both);
+    }
+    server.write_all(&head)?;
+    if is_socket && passing == Passing::OnWithoutSockets {
+        let answer = self::head(&mut server)?;
+        client.write_all(&answer)?;
+        return client.shutdown(Shutdown::Both);
+    }
+    let (mut back, mut forth) = (server.try_clone()?, client.try_clone()?);
+    let going_back = std::thread::spawn(move || {
+        let _ = std::io::copy(&mut back, &mut forth);
+        forth.shutdown(Shutdown::Both)
+    });
+    std::io::copy(&mut client, &mut server)?;
+    server.shutdown(Shutdown::Both)?;
+    going_back.join().unwrap()
+}
+
+/// Up to the empty line.
+fn head(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte)?;
+        head.extend(byte);
+    }
+    Ok(head)
+}
+
+#[test]
+fn a_watch_outlives_a_server_that_is_away_and_does_not_ask_without_a_pause() {
+    let (mut devices, server) = Devices::start();
+    let proxy = Proxy::before(&server.url);
+    devices.url.clone_from(&proxy.url);
+    devices.at("alice", "one", "register").ok();
+    let args = ["-C", "alice", "--json", "vault", "watch", "--pull", "--password-file", "one"];
+    let mut watch = devices.world.command(&args).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut pushed = |n: u64| {
+        devices.set("alice", "n", &n.to_string());
+        assert_eq!(devices.pushed("alice", "one"), format!(r#"{{"sequence":{n}}}"#));
+        assert_eq!(lines.next().unwrap(), format!(r#"{{"sequence":{n}}}"#));
+        assert_eq!(lines.next().unwrap(), format!(r#"{{"sequence":{n},"merged":false,"conflicts":[]}}"#));
+    };
+    // From here on it tells of all that is pushed.
+    proxy.sockets.recv().unwrap();
+    pushed(1);
+    proxy.set(Passing::Away);
+    (0..2).for_each(|_| proxy.refused.recv().unwrap());
+    proxy.set(Passing::On);
+    proxy.sockets.recv().unwrap();
+    pushed(2);
+    proxy.set(Passing::OnWithoutSockets);
+    let asked: Vec<Instant> = (0..3).map(|_| proxy.sockets.recv().unwrap()).collect();
+    // It waits this long at least, twice as long the second time; how much longer is the machine's.
+    assert!(asked[2] - asked[0] >= Duration::from_millis(750 + 1_500));
+    watch.kill().unwrap();
+    watch.wait().unwrap();
 }
 
 #[test]

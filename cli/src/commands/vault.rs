@@ -20,7 +20,7 @@ use ibgib_vault::device::{Conflict, Device as VaultDevice, DeviceError, Opened};
 use serde_json::{Value, json};
 use std::io::Read as _;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 /// Bytes of a document that is imported or opened.
@@ -525,7 +525,14 @@ fn open_blob(args: &Args, out: &Output, account: &Account, from: &str) -> Result
 async fn listen(client: &VaultClient<'_>, token: &str) -> Result<(u64, Link), ClientError> {
     // A token that is dead is told as such here.
     client.wallet(token).await?;
-    let link = client.notices(token).await?;
+    let link = match client.notices(token).await {
+        Ok(link) => link,
+        Err(error) => {
+            // It may have died meanwhile.
+            client.wallet(token).await?;
+            return Err(error);
+        }
+    };
     // What came before the socket was there.
     let there = client.wallet(token).await?.map_or(0, |wallet| wallet.sequence);
     Ok((there, link))
@@ -533,39 +540,68 @@ async fn listen(client: &VaultClient<'_>, token: &str) -> Result<(u64, Link), Cl
 
 async fn watch(args: &Args, out: &Output, account: &Account, pulls: bool) -> Result<Exit, CliError> {
     let password = if pulls { Some(present(out, account)?) } else { None };
-    let (mut told, mut was_there, mut pause) = (None, false, AGAIN);
+    let mut watcher = Watcher { args, out, password, told: None, is_behind: false, was_there: false };
+    let mut pause = AGAIN;
     loop {
+        let began = Instant::now();
+        match watcher.round().await {
+            Ok(()) => tracing::debug!("the vault's server ended the socket"),
+            Err(error) if watcher.was_there && error.exit == Exit::Peer => {
+                tracing::debug!(error = error.message, "the vault's server is away");
+            }
+            Err(error) => return Err(error),
+        }
+        // Also when it took the socket and ended it at once: whoever asks without a pause keeps it from coming back.
+        if began.elapsed() >= AGAIN_MAX {
+            pause = AGAIN;
+        }
+        // Many devices must not come back in one moment.
+        let [jitter] = random::<1>();
+        tokio::time::sleep(pause.mul_f64(0.75 + f64::from(jitter) / 512.0)).await;
+        pause = (2 * pause).min(AGAIN_MAX);
+    }
+}
+
+/// What `watch` knows from one socket to the next.
+struct Watcher<'a> {
+    args: &'a Args,
+    out: &'a Output,
+    /// What opens the document, where it is pulled.
+    password: Option<Zeroizing<String>>,
+    /// The newest sequence that was told.
+    told: Option<u64>,
+    /// It was told and not pulled yet.
+    is_behind: bool,
+    /// The server answered once; until then nobody waits for one that may not be there.
+    was_there: bool,
+}
+
+impl Watcher<'_> {
+    /// Tells of new sequences until the socket ends.
+    async fn round(&mut self) -> Result<(), CliError> {
         // Other commands work on the device meanwhile.
         let (remote, token, known) = {
-            let held = Held::open(args)?;
+            let held = Held::open(self.args)?;
             let (_, token) = held.token()?;
             let state = held.state()?;
-            (held.remote(args, &state.url)?, token, state.sequence)
+            (held.remote(self.args, &state.url)?, token, state.sequence)
         };
-        let (there, mut link) = match listen(&VaultClient::new(&remote), &token).await {
-            Ok(listening) => listening,
-            Err(ClientError::Peer(error)) if was_there => {
-                tracing::debug!(%error, "the vault's server is away");
-                tokio::time::sleep(pause).await;
-                pause = (2 * pause).min(AGAIN_MAX);
-                continue;
-            }
-            Err(error) => return Err(client_error(error)),
-        };
-        (was_there, pause) = (true, AGAIN);
+        let (there, mut link) = listen(&VaultClient::new(&remote), &token).await.map_err(client_error)?;
+        self.was_there = true;
         let mut next = Some(there);
         loop {
-            if let Some(sequence) = next.filter(|sequence| *sequence > told.unwrap_or(known)) {
-                told = Some(sequence);
-                out.line(&json!({"sequence": sequence}).to_string())?;
-                if let Some(password) = &password {
-                    let _ = pull(args, out, &mut Held::open(args)?, password).await?;
-                }
+            if let Some(sequence) = next.filter(|sequence| *sequence > self.told.unwrap_or(known)) {
+                (self.told, self.is_behind) = (Some(sequence), true);
+                self.out.line(&json!({"sequence": sequence}).to_string())?;
+            }
+            if let Some(password) = self.password.as_ref().filter(|_| self.is_behind) {
+                let _ = pull(self.args, self.out, &mut Held::open(self.args)?, password).await?;
+                self.is_behind = false;
             }
             next = match link.rx.recv().await {
                 Some(Packet::Text(text)) => sequence_of(&text),
                 Some(Packet::Binary(_)) => None,
-                None => break,
+                None => return Ok(()),
             };
         }
     }

@@ -75,6 +75,11 @@ impl<'a> VaultClient<'a> {
     async fn call(&self, path: &'static str, query: &str, body: Option<Value>) -> Result<(u16, Asked), ClientError> {
         let (status, text) =
             self.remote.call(&format!("/api/3{path}{query}"), body.map(|body| body.to_string())).await?;
+        // A vault never says these, but a proxy does whose server is away.
+        if matches!(status, 502 | 504) {
+            let (url, why) = (self.remote.url().to_owned(), format!("status {status}"));
+            return Err(SagaError::PeerUnreachable { url, why }.into());
+        }
         Ok((status, Asked { status, path, text }))
     }
 
