@@ -56,7 +56,15 @@ fn whoever_brings_the_token_first_owns_the_space_and_nobody_else_comes_in() {
     let dead = "http://127.0.0.1:9";
     world.write("erin/x.txt", "x\n");
     world.run(&["init", "erin", "--remote", dead, "--token", &token]).fails(8, "unreachable");
-    assert_eq!(world.read("erin/.ibgib/token"), token);
+    assert_eq!(world.read("erin/.ibgib/token"), format!("{token} {dead}"));
+    // Edits are taken meanwhile.
+    world.run(&["-C", "erin", "sync"]).fails(8, "unreachable");
+    assert!(world.run(&["-C", "erin", "log", "x.txt"]).ok().stdout.contains("x.txt"));
+    // Another server is not brought what is not for it.
+    let elsewhere = World::new();
+    let (other, _) = unowned(&elsewhere);
+    world.run(&["-C", "erin", "sync", &other.url]).fails(7, "not_granted");
+    assert_eq!(world.read("erin/.ibgib/token"), format!("{token} {dead}"));
 }
 
 #[test]

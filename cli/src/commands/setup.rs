@@ -1,6 +1,6 @@
 //! `init` and `clone`: new devices.
 
-use super::accept::accept;
+use super::accept::{accept, keep};
 use super::line::no_folder;
 use super::syncing::once;
 use crate::args::{self, Args};
@@ -11,7 +11,6 @@ use crate::device::{DIR, Device, GITIGNORE, Layout, check_name, host_name, lock,
 use crate::error::{CliError, Exit};
 use crate::folders::{at_server, choose, unasked, which};
 use crate::output::Output;
-use crate::private::write_private;
 use crate::remote;
 use crate::report::Made;
 use crate::secret;
@@ -157,14 +156,14 @@ async fn fill(
     if let Some((url, remote)) = settings.remote {
         config.set("remote", url);
         remote::remember(args, &mut config, remote)?;
+        if let Some(token) = settings.token {
+            keep(fresh, remote, token)?;
+        }
     }
     if settings.gitignore {
         config.turn_on(GITIGNORE);
     }
     config.write()?;
-    if let Some(token) = settings.token {
-        write_private(&fresh.token(), token.as_bytes())?;
-    }
     let secret = secret::find_or_make(args, &fresh.secret(), &mut config)?;
     let space = durable::create(&fresh.space())?;
     let recovery = secret::recovery(&fresh.recovery())?;

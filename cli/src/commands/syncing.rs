@@ -122,8 +122,12 @@ pub(super) async fn exchange(
     target: &Target,
 ) -> Result<Exchanged, CliError> {
     check_disk(device, out, sync).await?;
-    if !sync.dry_run {
-        accept(&device.layout, &target.remote, &identity.tjp).await?;
+    if !sync.dry_run
+        && let Err(error) = accept(&device.layout, &target.remote, &identity.tjp).await
+    {
+        // Without the server, edits are taken all the same.
+        take(device, out, sync).await?;
+        return Err(error);
     }
     let until = sync.timeout.map(|seconds| tokio::time::Instant::now() + Duration::from_secs(seconds));
     let mut line = Line { args, sync, target, connection, identity, until };
