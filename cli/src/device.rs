@@ -171,10 +171,13 @@ pub(crate) fn open_or_create_store(dir: &Path) -> Result<Arc<dyn Space>, CliErro
     patiently(|| Ok(durable::open_or_create(dir)?))
 }
 
-/// Opens a store to read it, which nobody is in the way of.
+/// Opens a store to read it, which nobody is in the way of; nor is a full disk, on which one of an earlier version cannot
+/// be brought over.
 fn look_into(dir: &Path) -> Result<Arc<dyn Space>, CliError> {
     match durable::open(dir) {
-        Err(SpaceError::Locked(_) | SpaceError::Permission(_)) => patiently(|| Ok(durable::open_read_only(dir)?)),
+        Err(SpaceError::Locked(_) | SpaceError::Permission(_) | SpaceError::Full(_)) => {
+            patiently(|| Ok(durable::open_read_only(dir)?))
+        }
         opened => Ok(opened?),
     }
 }

@@ -570,6 +570,25 @@ fn a_full_disk_loses_nothing_and_goes_on_when_there_is_room() {
 }
 
 #[test]
+fn a_store_of_an_earlier_version_can_be_read_on_a_full_disk() {
+    let world = World::new();
+    let Some(_disk) = Tmpfs::new(&world, "6m") else {
+        println!("not run: only root can mount a small file system");
+        return;
+    };
+    fs::create_dir(world.path("small/old")).unwrap();
+    let earlier = concat!(env!("CARGO_MANIFEST_DIR"), "/../spaces/tests/fixtures/space/space.redb");
+    fs::copy(earlier, world.path("small/old/space.redb")).unwrap();
+    // A part of it may be written before the disk is full.
+    fs::write(world.path("small/filler"), vec![0; 10_000_000]).unwrap_err();
+    let read = world.run(&["--space", "small/old", "tips"]).ok().stdout;
+    assert_eq!(fs::read_dir(world.path("small/old")).unwrap().count(), 1);
+    fs::remove_file(world.path("small/filler")).unwrap();
+    assert_eq!(world.run(&["--space", "small/old", "tips"]).ok().stdout, read);
+    assert!(!world.path("small/old/space.redb").exists());
+}
+
+#[test]
 fn a_disk_that_fills_while_syncing_stops_one_side_and_harms_none() {
     let world = World::new();
     let Some(disk) = Tmpfs::new(&world, "6m") else {
