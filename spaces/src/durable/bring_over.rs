@@ -16,6 +16,8 @@ use std::path::Path;
 const FRESH: &str = ".log.new";
 /// Nodes written at once.
 const BATCH: usize = 256;
+/// Bytes of tips and records written at once.
+const PART_BYTES: usize = 4 * 1024 * 1024;
 
 /// Makes a log of the file in `dir`. `at` is called between the steps, where whoever dies leaves one whole store.
 pub(super) fn bring_over(dir: &Path, at: &(dyn Fn() + Sync)) -> Result<(), SpaceError> {
@@ -120,7 +122,9 @@ fn write(old: &DurableSpace, fresh: &Path, at: &(dyn Fn() + Sync)) -> Result<(),
             lost.iter().filter(|addr| addr.contains('^')).map(|addr| (repair::damaged(addr), Some(Vec::new()))),
         );
         for (revision, change) in changes {
-            new.take(&[], Change { revision: Some(revision), ..change })?;
+            for part in parts(change) {
+                new.take(&[], Change { revision: Some(revision), ..part })?;
+            }
         }
         Ok(())
     })?;
@@ -129,6 +133,31 @@ fn write(old: &DurableSpace, fresh: &Path, at: &(dyn Fn() + Sync)) -> Result<(),
     sync(fresh)?;
     at();
     Ok(())
+}
+
+/// What happened at one revision, in parts that a record of the log holds: an old store has no limit there. Nobody reads the
+/// new one before all of them are in it.
+fn parts(change: Change) -> Vec<Change> {
+    let mut parts = vec![Change::default()];
+    let mut bytes = 0;
+    // Answers the part that so many more bytes go into.
+    let mut part = |more: usize, parts: &mut Vec<Change>| {
+        if bytes > 0 && bytes + more > PART_BYTES {
+            parts.push(Change::default());
+            bytes = 0;
+        }
+        bytes += more;
+        parts.len() - 1
+    };
+    for tip in change.tips {
+        let at = part(tip.tjp.as_str().len() + tip.addr.as_str().len(), &mut parts);
+        parts[at].tips.push(tip);
+    }
+    for (key, value) in change.records {
+        let at = part(key.len() + value.as_ref().map_or(0, Vec::len), &mut parts);
+        parts[at].records.push((key, value));
+    }
+    parts
 }
 
 /// Copies committed nodes, each after what it relates to: of that a log takes the least room.
@@ -331,6 +360,27 @@ mod tests {
             fs::remove_file(image.join(SegmentSpace::INDEX)).unwrap();
             assert_eq!(state(&*durable::open(&image).unwrap()).await, expected);
         }
+    }
+
+    #[tokio::test]
+    async fn more_records_than_one_of_the_log_holds_come_over() {
+        let dir = earlier(0).await;
+        let old = DurableSpace::open(dir.path()).unwrap();
+        let mut noise = 1_u64;
+        let mut incompressible = || {
+            noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (noise >> 33) as u8
+        };
+        let value = |_| (0..1 << 20).map(|_| incompressible()).collect::<Vec<_>>();
+        let values: Vec<Vec<u8>> = (0..45).map(value).collect();
+        let records = (0..).zip(&values).map(|(nth, value)| (format!("noise/{nth:02}"), Some(value.clone()))).collect();
+        old.commit(Commit { records, ..Commit::default() }).await.unwrap();
+        let (revision, count) = (old.revision().await.unwrap(), old.count().await.unwrap());
+        drop(old);
+        let space = durable::open(dir.path()).unwrap();
+        let kept: Vec<Vec<u8>> = space.records("noise/").await.unwrap().into_iter().map(|(_, value)| value).collect();
+        assert!(kept == values);
+        assert_eq!((space.revision().await.unwrap(), space.count().await.unwrap()), (revision, count));
     }
 
     #[tokio::test]
