@@ -27,17 +27,16 @@ fn refused(shown: &str, why: impl std::fmt::Display) -> SpaceError {
     SpaceError::Address { url: shown.to_owned(), why: why.to_string() }
 }
 
-/// The URL without what is secret in it.
+/// The URL without what is secret in it: a password may have any sign but `@`, so that what comes before the last one may
+/// belong to it.
 fn shown(url: &str) -> String {
-    let url = url.split(['?', '#']).next().unwrap_or_default();
     let Some((scheme, rest)) = url.split_once("://") else { return "a URL".into() };
-    match rest.rsplit_once('@') {
-        Some((who, place)) => {
-            let user = who.split(':').next().unwrap_or_default();
-            format!("{scheme}://{user}@{place}")
-        }
-        None => url.to_owned(),
-    }
+    let (user, place) = match rest.rsplit_once('@') {
+        Some((who, place)) => (who.split([':', '@']).next(), place),
+        None => (None, rest),
+    };
+    let place = place.split(['?', '#']).next().unwrap_or_default();
+    user.map_or_else(|| format!("{scheme}://{place}"), |user| format!("{scheme}://{user}@{place}"))
 }
 
 impl Address {
@@ -45,7 +44,10 @@ impl Address {
     /// certificate that is checked against the host's name; `sslrootcert` is a file of authorities to check it by.
     pub(crate) fn parse(url: &str) -> Result<Self, SpaceError> {
         let shown = shown(url);
-        let (base, query) = url.split_once('?').unwrap_or((url, ""));
+        // A password may have a `?`, too.
+        let options = url.find('@').unwrap_or_default();
+        let options = url[options..].find('?').map_or(url.len(), |at| options + at);
+        let (base, query) = (&url[..options], url[options..].trim_start_matches('?'));
         let (mut mode, mut roots, mut rest) = (None, None, Vec::new());
         for option in query.split('&').filter(|option| !option.is_empty()) {
             match option.split_once('=') {
@@ -70,7 +72,11 @@ impl Address {
             return Err(refused(&shown, "it names no database"));
         }
         // What leaves the machine is encrypted unless somebody says otherwise.
-        let here = config.get_hosts().iter().all(is_here);
+        // An address that is given beside the name is the one that is connected to.
+        let here = match config.get_hostaddrs() {
+            [] => config.get_hosts().iter().all(is_here),
+            addrs => addrs.iter().all(std::net::IpAddr::is_loopback),
+        };
         config.ssl_mode(mode.unwrap_or(if here { SslMode::Disable } else { SslMode::Require }));
         if config.get_application_name().is_none() {
             config.application_name("ibgib");
@@ -135,6 +141,17 @@ mod tests {
         assert_eq!(mode("postgres://me@127.0.0.1,db.example/notes"), SslMode::Require);
         assert_eq!(mode("postgresql://me@db.example/notes?sslmode=disable"), SslMode::Disable);
         assert_eq!(mode("postgres://me@localhost/notes?sslmode=verify-full"), SslMode::Require);
+        assert_eq!(mode("postgres://me@localhost/notes?hostaddr=203.0.113.5"), SslMode::Require);
+        assert_eq!(mode("postgres://me@db.example/notes?hostaddr=127.0.0.1"), SslMode::Disable);
+    }
+
+    #[test]
+    fn a_password_of_any_signs_is_not_shown() {
+        for password in ["secret", "s#secret", "s?secret", "s:secret", "s/secret"] {
+            let address = Address::parse(&format!("postgres://me:{password}@localhost/notes?sslmode=disable")).unwrap();
+            assert_eq!(address.shown, "postgres://me@localhost/notes");
+            assert_eq!(address.config.get_password(), Some(password.as_bytes()));
+        }
     }
 
     #[test]

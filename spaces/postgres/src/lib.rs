@@ -188,7 +188,9 @@ impl Store for PostgresSpace {
                 }
                 Err(Unwritten::Unknown(error)) => {
                     tracing::warn!(%error, "a commit's connection broke; looking whether it was done");
-                    unknown.get_or_insert(Instant::now() + SETTLE);
+                    if Instant::now() >= *unknown.get_or_insert(Instant::now() + SETTLE) {
+                        return Err(error);
+                    }
                 }
                 // A connection that was dead before.
                 Err(Unwritten::Nothing(SpaceError::Unavailable(_))) if unknown.is_none() && tries == 1 => continue,

@@ -7,7 +7,7 @@ use common::{database, fresh, raw};
 use ibgib::{Addr, IbGib, Verified, object, strings};
 use ibgib_postgres::PostgresSpace;
 use ibgib_spaces::store::{Batch, Written};
-use ibgib_spaces::{Commit, Space, SpaceError, Store, View, contract, fsck};
+use ibgib_spaces::{Commit, CommitError, Space, SpaceError, Store, View, contract, fsck};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -206,9 +206,16 @@ async fn many_nodes_and_large_ones_are_written_at_once() {
 /// Forwards connections to the server, until one of them commits: that one it cuts, before the server hears of the
 /// commit or before its client hears of the answer.
 struct Cut {
-    armed: AtomicBool,
+    /// How many commits are still to be cut.
+    armed: AtomicUsize,
     forwarded: AtomicBool,
     cuts: AtomicUsize,
+}
+
+impl Cut {
+    fn takes_one(&self) -> bool {
+        self.armed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |armed| armed.checked_sub(1)).is_ok()
+    }
 }
 
 /// Answers the URL to come in by.
@@ -235,7 +242,7 @@ async fn forward(client: TcpStream, server: TcpStream, cut: Arc<Cut>) -> Option<
         tokio::select! {
             read = from_client.read(&mut sent) => {
                 let said = &sent[..read.ok().filter(|n| *n > 0)?];
-                if said == b"Q\0\0\0\x0bCOMMIT\0" && cut.armed.swap(false, Ordering::Relaxed) {
+                if said == b"Q\0\0\0\x0bCOMMIT\0" && cut.takes_one() {
                     if cut.forwarded.load(Ordering::Relaxed) {
                         to_server.write_all(said).await.ok()?;
                         let answer = from_server.read(&mut answered).await.ok()?;
@@ -255,12 +262,12 @@ async fn forward(client: TcpStream, server: TcpStream, cut: Arc<Cut>) -> Option<
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_connection_lost_in_a_commit_neither_loses_nor_repeats_it() {
-    let cut = Arc::new(Cut { armed: false.into(), forwarded: false.into(), cuts: 0.into() });
+    let cut = Arc::new(Cut { armed: 0.into(), forwarded: false.into(), cuts: 0.into() });
     let url = database().await;
     let space = PostgresSpace::open_or_create(&cutting(&url, &cut).await).await.unwrap();
     for i in 0..10 {
         cut.forwarded.store(i % 2 == 0, Ordering::Relaxed);
-        cut.armed.store(true, Ordering::Relaxed);
+        cut.armed.store(1, Ordering::Relaxed);
         let before = (i > 0).then(|| vec![i - 1]);
         let commit = Commit {
             records: vec![("count".into(), Some(vec![i]))],
@@ -276,6 +283,20 @@ async fn a_connection_lost_in_a_commit_neither_loses_nor_repeats_it() {
 }
 
 /// Whoever is no longer waited for leaves no half transaction behind, for whoever gets his connection next.
+/// A database that breaks at each commit does not hold its caller for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_commit_that_breaks_each_time_ends() {
+    let cut = Arc::new(Cut { armed: 0.into(), forwarded: false.into(), cuts: 0.into() });
+    let space = PostgresSpace::open_or_create(&cutting(&database().await, &cut).await).await.unwrap();
+    cut.armed.store(usize::MAX, Ordering::Relaxed);
+    let commit = || nodes(&[&stone("never", &[])]);
+    let refused = timeout(FOR_EVER, space.commit(commit())).await.expect("it is still trying");
+    assert!(matches!(refused, Err(CommitError::Space(SpaceError::Unavailable(_)))), "{refused:?}");
+    assert!(cut.cuts.load(Ordering::Relaxed) > 1);
+    cut.armed.store(0, Ordering::Relaxed);
+    space.commit(commit()).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn calls_that_are_given_up_leave_nothing() {
     let space = Arc::new(fresh().await);
