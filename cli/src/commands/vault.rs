@@ -27,7 +27,8 @@ use zeroize::Zeroizing;
 const BLOB_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// How a device lets go of its vault without losing it.
 const MOVE_AWAY: &str = "move .ibgib/vault away; put back, it is as it was";
-/// How long a watch waits before it connects again, twice as long each time; after a while with the server as at first.
+/// How long a watch waits before it connects again: twice as long each time, and as at first once it was with the server
+/// for longer than that.
 const AGAIN: Duration = Duration::from_secs(1);
 const AGAIN_MAX: Duration = Duration::from_secs(30);
 
@@ -543,17 +544,15 @@ async fn watch(args: &Args, out: &Output, account: &Account, pulls: bool) -> Res
     let mut watcher = Watcher { args, out, password, told: None, is_behind: false, was_there: false };
     let mut pause = AGAIN;
     loop {
-        let began = Instant::now();
         match watcher.round().await {
-            Ok(()) => tracing::debug!("the vault's server ended the socket"),
+            // Also one that takes the socket and ends it at once is given time: being asked without a pause would keep it
+            // from coming back.
+            Ok(with_it) if with_it > pause => pause = AGAIN,
+            Ok(_) => {}
             Err(error) if watcher.was_there && error.exit == Exit::Peer => {
                 tracing::debug!(error = error.message, "the vault's server is away");
             }
             Err(error) => return Err(error),
-        }
-        // Also when it took the socket and ended it at once: whoever asks without a pause keeps it from coming back.
-        if began.elapsed() >= AGAIN_MAX {
-            pause = AGAIN;
         }
         // Many devices must not come back in one moment.
         let [jitter] = random::<1>();
@@ -577,8 +576,8 @@ struct Watcher<'a> {
 }
 
 impl Watcher<'_> {
-    /// Tells of new sequences until the socket ends.
-    async fn round(&mut self) -> Result<(), CliError> {
+    /// Tells of new sequences until the socket ends; how long that was.
+    async fn round(&mut self) -> Result<Duration, CliError> {
         // Other commands work on the device meanwhile.
         let (remote, token, known) = {
             let held = Held::open(self.args)?;
@@ -588,6 +587,7 @@ impl Watcher<'_> {
         };
         let (there, mut link) = listen(&VaultClient::new(&remote), &token).await.map_err(client_error)?;
         self.was_there = true;
+        let began = Instant::now();
         let mut next = Some(there);
         loop {
             if let Some(sequence) = next.filter(|sequence| *sequence > self.told.unwrap_or(known)) {
@@ -601,7 +601,7 @@ impl Watcher<'_> {
             next = match link.rx.recv().await {
                 Some(Packet::Text(text)) => sequence_of(&text),
                 Some(Packet::Binary(_)) => None,
-                None => return Ok(()),
+                None => return Ok(began.elapsed()),
             };
         }
     }
@@ -619,6 +619,9 @@ fn device_error(error: DeviceError) -> CliError {
     match error {
         DeviceError::ConflictsOpen(_) => out.hint("settle each with 'ibgib vault set' or 'ibgib vault unset'"),
         DeviceError::UnpushedChanges => out.hint("push first: ibgib vault push"),
+        DeviceError::RolledBack { .. } => out.hint(format!(
+            "its operator may have begun anew; then log in again without what this device has: {MOVE_AWAY}"
+        )),
         _ => out,
     }
 }
