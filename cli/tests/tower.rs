@@ -16,6 +16,9 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use user::User;
 
+/// Slots, blocks and appointments of a tower that never runs out of them.
+const SLOTS: u32 = 4_000_000_000;
+
 const OPEN: [&str; 7] = ["serve", "--space", "server", "--policy", "open", "--listen", "127.0.0.1:0"];
 
 fn serve(world: &World, node: &Node, more: &[&str]) -> (Server, String) {
@@ -114,10 +117,15 @@ fn options_that_do_not_fit_are_told() {
 fn a_tower_killed_at_random_moments_loses_no_appointment() {
     let (world, runtime, mut random) = (World::new(), Runtime::new().unwrap(), Random::new());
     let node = runtime.block_on(Node::start(20));
-    let (mut server, mut door) = serve(&world, &node, &[]);
+    // However many appointments a machine makes in however many rounds: one registration is enough for all of them.
+    let much = SLOTS.to_string();
+    let terms = ["--tower-slots", &much, "--tower-duration", &much, "--tower-max-appointments", &much];
+    let (mut server, mut door) = serve(&world, &node, &terms);
     let register = |door: &str| runtime.block_on(User::new(door, 1, Dialect::Rust).register()).0;
     assert_eq!(register(&door), 200);
-    let (mut next, mut acknowledged) = (1_u16, Vec::new());
+    let (mut next, mut acknowledged) = (1_u32, Vec::new());
+    // So many of the first that were acknowledged have had their breach.
+    let mut breached = 0;
     for round in 0..times("IBGIB_KILLS", 10) {
         let user = User::new(&door, 1, Dialect::Rust);
         let first = next;
@@ -140,12 +148,9 @@ fn a_tower_killed_at_random_moments_loses_no_appointment() {
             }
         });
         // Meanwhile breaches of what was acknowledged before, which the tower looks at with its next look.
-        let breaches = |chain: &node::Chain, all: &[u16]| {
-            let open = all.iter().map(|n| channel(*n).0).filter(|t| !chain.is_confirmed(&t.txid()));
-            open.take(5).collect::<Vec<_>>()
-        };
-        let some = breaches(&node.chain(), &acknowledged);
-        node.chain().mine(some);
+        let some: Vec<_> = acknowledged[breached..].iter().take(5).map(|n| channel(*n).0).collect();
+        breached += some.len();
+        node.chain().mine(some.clone());
         std::thread::sleep(Duration::from_millis(random.below(1_500) as u64));
         server.kill();
         let (done, after) = asking.join().unwrap();
@@ -154,25 +159,28 @@ fn a_tower_killed_at_random_moments_loses_no_appointment() {
         if round % 3 == 2 {
             node.chain().unwind(1, true);
             node.chain().mine_empty(2);
+            breached -= some.len();
         }
-        (server, door) = serve(&world, &node, &[]);
+        (server, door) = serve(&world, &node, &terms);
     }
-    // In the end every breach happens and is mined.
-    let all = acknowledged.iter().map(|n| channel(*n)).collect::<Vec<_>>();
-    let open: Vec<_> = all.iter().map(|c| c.0.clone()).filter(|t| !node.chain().is_confirmed(&t.txid())).collect();
-    node.chain().mine(open);
-    until("every penalty waits or is in the chain", || {
-        let chain = node.chain();
-        all.iter().all(|(_, penalty)| chain.is_waiting(&penalty.txid()) || chain.is_confirmed(&penalty.txid()))
-    });
+    // In the end every breach happens and is mined: so many in a block as a tower answers within the time of a wait.
     let user = User::new(&door, 1, Dialect::Rust);
-    for (dispute, _) in &all {
-        assert_eq!(runtime.block_on(user.status(&dispute.txid())), "dispute_responded");
+    for (n, some) in acknowledged.chunks(500).enumerate() {
+        let some: Vec<_> = some.iter().map(|n| channel(*n)).collect();
+        let open = some.iter().skip(breached.saturating_sub(500 * n)).map(|(dispute, _)| dispute.clone()).collect();
+        node.chain().mine(open);
+        until("every penalty waits or is in the chain", || {
+            let chain = node.chain();
+            some.iter().all(|(_, penalty)| chain.is_waiting(&penalty.txid()) || chain.is_confirmed(&penalty.txid()))
+        });
+        for (dispute, _) in &some {
+            assert_eq!(runtime.block_on(user.status(&dispute.txid())), "dispute_responded");
+        }
     }
     let info = world.run(&["--space", "server", "tower", "info", "--json"]).ok().json();
     let held = number(&info, &["appointments"]) + number(&info, &["trackers"]);
-    assert_eq!(runtime.block_on(user.slots()) + held, 10_000, "{info}");
-    assert!(held >= all.len() as u64, "{info}");
+    assert_eq!(runtime.block_on(user.slots()) + held, u64::from(SLOTS), "{info}");
+    assert!(held >= acknowledged.len() as u64, "{info}");
     assert_eq!(server.stop(), Some(0));
     world.fsck(&["--space", "server"]);
 }

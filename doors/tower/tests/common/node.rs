@@ -28,9 +28,9 @@ pub(crate) fn spend(of: Txid, n: u8) -> Transaction {
 }
 
 /// The breach of channel `n`, and the penalty for it.
-pub(crate) fn channel(n: u16) -> (Transaction, Transaction) {
+pub(crate) fn channel(n: u32) -> (Transaction, Transaction) {
     let mut origin = [0xee; 32];
-    origin[..2].copy_from_slice(&n.to_be_bytes());
+    origin[..4].copy_from_slice(&n.to_be_bytes());
     let dispute = spend(Txid::from_internal(origin), 1);
     let penalty = spend(dispute.txid(), 2);
     (dispute, penalty)
@@ -51,6 +51,8 @@ struct Block {
 pub(crate) struct Chain {
     blocks: HashMap<String, Block>,
     active: Vec<String>,
+    /// How many blocks of the chain hold a transaction.
+    confirmed: HashMap<Txid, usize>,
     pool: BTreeMap<Txid, Transaction>,
     made: u64,
     /// What policy refuses.
@@ -77,7 +79,7 @@ impl Chain {
     }
 
     pub(crate) fn is_confirmed(&self, txid: &Txid) -> bool {
-        self.active.iter().any(|hash| self.blocks[hash].transactions.iter().any(|t| t.txid() == *txid))
+        self.confirmed.contains_key(txid)
     }
 
     pub(crate) fn is_waiting(&self, txid: &Txid) -> bool {
@@ -105,6 +107,7 @@ impl Chain {
     pub(crate) fn mine(&mut self, transactions: Vec<Transaction>) {
         for transaction in &transactions {
             self.pool.remove(&transaction.txid());
+            *self.confirmed.entry(transaction.txid()).or_default() += 1;
         }
         self.made += 1;
         let hash = format!("{:064x}", 0xb10c_0000_0000_u64 + self.made);
@@ -130,6 +133,11 @@ impl Chain {
         for _ in 0..depth {
             let hash = self.active.pop().unwrap();
             for transaction in self.blocks[&hash].transactions.clone() {
+                let txid = transaction.txid();
+                let held = self.confirmed.remove(&txid).unwrap_or_default();
+                if held > 1 {
+                    self.confirmed.insert(txid, held - 1);
+                }
                 if !forgets {
                     self.pool.insert(transaction.txid(), transaction);
                 }
