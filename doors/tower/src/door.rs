@@ -178,9 +178,6 @@ impl Door for TowerDoor {
                 () = monitor.follow(self.poll, &stop) => {}
                 () = telling => {}
             }
-            if let Some(path) = &self.owner_socket {
-                let _ = std::fs::remove_file(path);
-            }
         })
     }
 

@@ -135,6 +135,27 @@ fn appointments(kept: Option<&Kept>, locator: Option<Locator>) -> Value {
     watched.chain(triggered).collect()
 }
 
+/// A socket with this path. What a killed server left is taken away; where somebody answers it is his.
+async fn bind(path: &Path) -> io::Result<UnixListener> {
+    match UnixStream::connect(path).await {
+        Ok(_) => return Err(io::Error::new(io::ErrorKind::AddrInUse, "another tower answers there")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
+        Err(error) => return Err(error),
+    }
+    UnixListener::bind(path)
+}
+
+/// The socket that is this tower's own.
+struct Bound<'a>(&'a Path);
+
+impl Drop for Bound<'_> {
+    fn drop(&mut self) {
+        // It may be gone already, with its directory.
+        let _ = std::fs::remove_file(self.0);
+    }
+}
+
 /// Answers owners of a running tower.
 pub(crate) struct Owner {
     pub(crate) engine: Engine,
@@ -144,15 +165,10 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    /// Answers at a socket with this path, for ever.
+    /// Answers at a socket with this path, for ever; when this is dropped, the socket is taken away.
     pub(crate) async fn listen(&self, path: &Path) {
-        // One that a killed server left. Whoever runs now has the space, so that nobody answers there.
-        let bound = match std::fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => UnixListener::bind(path),
-        };
-        let listener = match bound {
-            Ok(listener) => listener,
+        let (listener, _bound) = match bind(path).await {
+            Ok(listener) => (listener, Bound(path)),
             Err(error) => {
                 let path = path.display();
                 tracing::warn!(%path, %error, "the tower cannot tell its owner how it stands while it runs");

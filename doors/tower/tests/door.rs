@@ -650,3 +650,31 @@ async fn the_owner_is_told_how_it_stands() {
     let elsewhere: Arc<dyn Space> = Arc::new(MemorySpace::new("elsewhere"));
     assert_eq!(owner::read(elsewhere, OwnerQuestion::Info).await.unwrap(), None);
 }
+
+/// Where a tower tells its owner how it stands, another one does not: neither while both run nor when it ends.
+#[tokio::test]
+async fn an_owners_socket_belongs_to_whoever_answers_there() {
+    let node = Node::start(20).await;
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("tower.sock");
+    let options = || ibgib_tower::TowerOptions { owner_socket: Some(socket.clone()), ..options(&node, Dialect::Rust) };
+    // What a killed one left is in nobody's way.
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    let first = Served::start(&space(), options()).await.unwrap();
+    first.user(1, Dialect::Rust).register().await;
+    let users = async || Some(owner::ask(&socket, OwnerQuestion::Info).await.ok()?["users"].clone());
+    until("the first answers", async || users().await == Some(json!(1))).await;
+    let second = Served::start(&space(), options()).await.unwrap();
+    for n in 1..3 {
+        second.user(n, Dialect::Rust).register().await;
+    }
+    // It has begun to follow the chain, and so to tell, when it has seen a block more.
+    let user = second.user(1, Dialect::Rust);
+    node.chain().mine_empty(1);
+    until("it has looked", async || user.add(&channel(1)).await.1["start_block"] == json!(21)).await;
+    assert_eq!(users().await, Some(json!(1)));
+    second.stop().await;
+    assert_eq!(users().await, Some(json!(1)));
+    first.stop().await;
+    assert!(!socket.exists());
+}
