@@ -147,9 +147,7 @@ impl Connection {
                 let why = "too many numbers were tried from your address; try again later";
                 return self.refuse(received, why.into()).await;
             }
-            Ask::Add { body, .. }
-                if !address.is_loopback() && !self.shared.added.take(super::shared::of_client(address), body.len()) =>
-            {
+            Ask::Add { body, .. } if !self.shared.may_add(address, body.len()) => {
                 return self.refuse(received, "too much came from your address; try again later".into()).await;
             }
             _ => {}
@@ -176,7 +174,7 @@ impl Connection {
         match ask {
             Ask::Claim { .. } => {
                 if let Some(mailbox) = &done.mailbox {
-                    self.shared.guesses.came(address, mailbox);
+                    self.shared.guesses.came(address, mailbox, now());
                 }
             }
             Ask::Open { .. } => (self.listener, self.seen) = (listener, 0),

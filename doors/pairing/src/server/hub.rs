@@ -1,5 +1,6 @@
 //! Who listens to which mailbox, and who is connected from where: in memory only, since it ends with the process.
 
+use super::address::{is_here, of_client};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -75,7 +76,7 @@ impl Hub {
     }
 }
 
-/// Connections, in all and from each address.
+/// Connections, in all and of each client.
 #[derive(Clone, Debug)]
 pub(super) struct Seats {
     taken: Arc<Mutex<HashMap<IpAddr, usize>>>,
@@ -87,7 +88,7 @@ pub(super) struct Seats {
 #[derive(Debug)]
 pub(super) struct Seat {
     seats: Seats,
-    address: IpAddr,
+    client: IpAddr,
 }
 
 impl Seats {
@@ -104,23 +105,23 @@ impl Seats {
         if taken.values().sum::<usize>() >= self.all_max {
             return None;
         }
-        let here = taken.entry(address).or_default();
-        // Behind a proxy on this machine stands everybody.
-        if *here >= self.each_max && !address.is_loopback() {
+        let client = of_client(address);
+        let theirs = taken.get(&client).copied().unwrap_or_default();
+        if theirs >= self.each_max && !is_here(address) {
             return None;
         }
-        *here += 1;
-        Some(Seat { seats: self.clone(), address })
+        taken.insert(client, theirs + 1);
+        Some(Seat { seats: self.clone(), client })
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
         let mut taken = self.seats.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(here) = taken.get_mut(&self.address) {
-            *here -= 1;
-            if *here == 0 {
-                taken.remove(&self.address);
+        if let Some(theirs) = taken.get_mut(&self.client) {
+            *theirs -= 1;
+            if *theirs == 0 {
+                taken.remove(&self.client);
             }
         }
     }
@@ -154,6 +155,20 @@ mod tests {
         let all: Vec<_> = (0..3).map(|_| seats.take(here).unwrap()).collect();
         assert!(seats.take(here).is_none());
         drop((first, all));
+        assert_eq!(seats.count(), 0);
+    }
+
+    #[test]
+    fn whoever_has_many_addresses_has_the_seats_of_one() {
+        let seats = Seats::new(8, 1);
+        let take = |text: &str| seats.take(text.parse().unwrap());
+        let first = take("2001:db8::1");
+        assert!(first.is_some() && take("2001:db8::2").is_none());
+        let second = take("192.0.2.1");
+        assert!(second.is_some() && take("::ffff:192.0.2.1").is_none());
+        let here = (take("::ffff:127.0.0.1"), take("::ffff:127.0.0.1"), take("::1"), take("::1"));
+        assert!(here.0.is_some() && here.1.is_some() && here.2.is_some() && here.3.is_some());
+        drop((first, second, here));
         assert_eq!(seats.count(), 0);
     }
 }

@@ -1,5 +1,6 @@
 //! What all connections of a mailbox server share.
 
+use super::address::{is_here, of_client};
 use super::hub::{Hub, Seats};
 use super::store::Store;
 use crate::mailbox::{Limits, Usage};
@@ -7,9 +8,9 @@ use ibgib_peer::entropy::now_ms;
 use ibgib_server::Rate;
 use ibgib_server::rows::Rows;
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -85,6 +86,11 @@ impl Shared {
         }
     }
 
+    /// Whether an address may leave so many bytes of messages more.
+    pub(super) fn may_add(&self, address: IpAddr, bytes: usize) -> bool {
+        is_here(address) || self.added.take(of_client(address), bytes)
+    }
+
     /// Counts how numbers and mailboxes ended. Application ids stay out of it: they are the users' own.
     pub(super) fn note(&self, usage: &[Usage]) {
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
@@ -99,20 +105,20 @@ pub(super) fn now() -> f64 {
     now_ms() as f64 / 1_000.0
 }
 
-/// What stands for a client where allowances are counted: whoever has one IPv6 address has 2⁶⁴ of them.
-pub(super) fn of_client(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(ip) => ip.into(),
-        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
-    }
-}
-
 /// Which addresses came to which mailboxes, and how many of those are left to end well.
 #[derive(Debug)]
 pub(super) struct Guesses {
     rate: Rate<IpAddr>,
     /// Until the mailbox ends.
-    open: Mutex<HashMap<String, Vec<IpAddr>>>,
+    open: Mutex<HashMap<String, Came>>,
+}
+
+/// Who came to a mailbox.
+#[derive(Debug)]
+struct Came {
+    /// When the first of them did.
+    since: f64,
+    clients: Vec<IpAddr>,
 }
 
 /// Mailboxes of which it is remembered who came; of those beyond nobody gets a guess back before its time.
@@ -129,26 +135,44 @@ impl Guesses {
 
     /// Whether an address may come to one more number.
     pub(super) fn take(&self, address: IpAddr) -> bool {
-        address.is_loopback() || self.rate.take(of_client(address), 1)
+        is_here(address) || self.rate.take(of_client(address), 1)
+    }
+
+    fn open(&self) -> MutexGuard<'_, HashMap<String, Came>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// It came to this mailbox.
-    pub(super) fn came(&self, address: IpAddr, mailbox: &str) {
-        if address.is_loopback() {
+    pub(super) fn came(&self, address: IpAddr, mailbox: &str, now: f64) {
+        if is_here(address) {
             return;
         }
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open();
         if open.len() < OPEN_MAX || open.contains_key(mailbox) {
-            open.entry(mailbox.to_owned()).or_default().push(of_client(address));
+            let came = open.entry(mailbox.to_owned()).or_insert(Came { since: now, clients: Vec::new() });
+            came.clients.push(of_client(address));
         }
     }
 
     /// The mailbox is gone. When both sides were happy, nobody had guessed.
     pub(super) fn ended(&self, mailbox: &str, happy: bool) {
-        let came = self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(mailbox);
-        for address in came.into_iter().flatten().filter(|_| happy) {
-            self.rate.give_back(address, 1);
+        let came = self.open().remove(mailbox);
+        for client in came.into_iter().flat_map(|came| came.clients).filter(|_| happy) {
+            self.rate.give_back(client, 1);
         }
+    }
+
+    /// The mailboxes of which it is remembered who came.
+    pub(super) fn mailboxes(&self) -> Vec<String> {
+        self.open().keys().cloned().collect()
+    }
+
+    /// Forgets who came to mailboxes that are gone, as when another server over the same space ended them, and to those
+    /// since whose first comer it is longer than any is kept.
+    pub(super) fn forget(&self, gone: &[String], before: f64) {
+        let mut open = self.open();
+        gone.iter().for_each(|mailbox| drop(open.remove(mailbox)));
+        open.retain(|_, came| came.since >= before);
     }
 }
 
@@ -162,24 +186,29 @@ mod tests {
         let far = IpAddr::from([192, 0, 2, 1]);
         for _ in 0..5 {
             assert!(guesses.take(far));
-            guesses.came(far, "m");
+            guesses.came(far, "m", 0.0);
             guesses.ended("m", true);
         }
         assert!(guesses.take(far) && guesses.take(far) && !guesses.take(far));
-        guesses.came(far, "n");
+        guesses.came(far, "n", 0.0);
         guesses.ended("n", false);
         assert!(!guesses.take(far));
         assert_eq!(guesses.refused(), 2);
         assert!(guesses.take([192, 0, 2, 2].into()));
         // A proxy on this machine asks for everybody.
-        assert!((0..5).all(|_| guesses.take([127, 0, 0, 1].into())));
+        for here in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
+            assert!((0..5).all(|_| guesses.take(here.parse().unwrap())), "{here}");
+        }
     }
 
     #[test]
-    fn a_network_of_addresses_is_one_client() {
-        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
-        assert_eq!(of_client(ip("2001:db8::1")), of_client(ip("2001:db8::ffff:1")));
-        assert_ne!(of_client(ip("2001:db8::1")), of_client(ip("2001:db8:0:1::1")));
-        assert_eq!(of_client(ip("::ffff:192.0.2.1")), ip("192.0.2.1"));
+    fn who_came_is_forgotten_in_time() {
+        let guesses = Guesses::new(2, 0);
+        let far = IpAddr::from([192, 0, 2, 1]);
+        for (mailbox, now) in [("gone", 5.0), ("old", 1.0), ("new", 5.0)] {
+            guesses.came(far, mailbox, now);
+        }
+        guesses.forget(&["gone".into(), "never".into()], 2.0);
+        assert_eq!(guesses.mailboxes(), ["new"]);
     }
 }

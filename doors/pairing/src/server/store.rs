@@ -16,6 +16,8 @@ const MESSAGES: Table = Table::passing("message");
 
 /// Messages that are read at once: together they are as large as a mailbox may be.
 const MESSAGES_AT_ONCE: usize = 16;
+/// Mailboxes that are read at once.
+const MAILBOXES_AT_ONCE: usize = 256;
 
 /// A number as it is kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -226,6 +228,16 @@ impl Store {
             }
         }
         Ok(all)
+    }
+
+    /// Those of these mailboxes that are not there.
+    pub(super) async fn gone(&self, mailboxes: &[String]) -> Result<Vec<String>, RowError> {
+        let mut gone = Vec::new();
+        for keys in mailboxes.chunks(MAILBOXES_AT_ONCE) {
+            let rows = self.rows.get::<IgnoredAny>(MAILBOXES, keys).await?;
+            gone.extend(rows.into_iter().filter(|row| row.value.is_none()).map(|row| row.key));
+        }
+        Ok(gone)
     }
 
     /// Wakes whoever listens to a mailbox into which another server put something.
