@@ -3,7 +3,7 @@
 //! It speaks plain TCP, so it has a listener of its own. What travels is sealed by the two ends; the relay learns how
 //! much it is, and between which addresses.
 
-use super::hub::Seats;
+use super::hub::{Seat, Seats};
 use crate::transit::{RelayAnswer, RelayRequest};
 use axum::Router;
 use futures_util::future::BoxFuture;
@@ -17,6 +17,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
+use tokio_util::io::InspectReader;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -31,11 +32,13 @@ pub struct TransitOptions {
     pub request_s: u64,
     /// Seconds that a connection waits for the other end.
     pub wait_s: u64,
+    /// Seconds without a single byte either way after which two joined connections end, at twice as many at the latest.
+    pub idle_s: u64,
 }
 
 impl Default for TransitOptions {
     fn default() -> Self {
-        Self { connections_max: 4_000, connections_per_address_max: 64, request_s: 60, wait_s: 3_600 }
+        Self { connections_max: 4_000, connections_per_address_max: 64, request_s: 60, wait_s: 3_600, idle_s: 3_600 }
     }
 }
 
@@ -47,12 +50,15 @@ pub struct TransitDoor {
     relay: Arc<Relay>,
 }
 
+/// A connection, and the seat that it holds as long as it lasts.
+type End = (TcpStream, Seat);
+
 #[derive(Debug)]
 struct Relay {
     options: TransitOptions,
     seats: Seats,
     /// Who waits for the other end; whoever comes hands his connection over.
-    waiting: Mutex<Vec<(RelayRequest, oneshot::Sender<TcpStream>)>>,
+    waiting: Mutex<Vec<(RelayRequest, oneshot::Sender<End>)>>,
     joined: AtomicU64,
     bytes: AtomicU64,
 }
@@ -108,10 +114,9 @@ impl Door for TransitDoor {
                         let (relay, stop) = (Arc::clone(&self.relay), stop.clone());
                         tasks.spawn(async move {
                             tokio::select! {
-                                () = relay.serve(stream) => {}
+                                () = relay.serve((stream, seat)) => {}
                                 () = stop.cancelled() => {}
                             }
-                            drop(seat);
                         });
                     }
                     Err(error) => {
@@ -135,7 +140,7 @@ impl Door for TransitDoor {
 }
 
 impl Relay {
-    async fn serve(&self, mut stream: TcpStream) {
+    async fn serve(&self, (mut stream, seat): End) {
         let asked = timeout(Duration::from_secs(self.options.request_s), ask(&mut stream)).await;
         let request = match asked {
             Ok(Some(RelayAnswer::Request(request))) => request,
@@ -147,20 +152,21 @@ impl Relay {
             }
             Ok(None) | Err(_) => return,
         };
-        let mut stream = stream;
+        let mut end = (stream, seat);
         let mut waiting = {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             while let Some(at) = waiting.iter().position(|(other, _)| request.joins(other)) {
-                match waiting.swap_remove(at).1.send(stream) {
+                match waiting.swap_remove(at).1.send(end) {
                     Ok(()) => return,
                     // It went away meanwhile.
-                    Err(back) => stream = back,
+                    Err(back) => end = back,
                 }
             }
             let (give, take) = oneshot::channel();
             waiting.push((request, give));
             take
         };
+        let (mut stream, _seat) = end;
         let mut byte = [0; 1];
         let other = tokio::select! {
             other = &mut waiting => other.ok(),
@@ -174,7 +180,7 @@ impl Relay {
             }
             () = tokio::time::sleep(Duration::from_secs(self.options.wait_s)) => None,
         };
-        let Some(mut other) = other else {
+        let Some((mut other, _seat_of_other)) = other else {
             waiting.close();
             // Whoever was joined with this connection in that very moment loses his, and tries again.
             self.waiting.lock().unwrap_or_else(PoisonError::into_inner).retain(|(_, give)| !give.is_closed());
@@ -184,10 +190,31 @@ impl Relay {
         if stream.write_all(b"ok\n").await.is_err() || other.write_all(b"ok\n").await.is_err() {
             return;
         }
-        // Either end may go at any moment: that is how a transfer ends.
-        if let Ok((there, back)) = copy_bidirectional(&mut stream, &mut other).await {
-            self.bytes.fetch_add(there + back, Ordering::Relaxed);
+        let moved = AtomicU64::new(0);
+        let count = |bytes: &[u8]| {
+            moved.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            self.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        };
+        let (mut stream, mut other) = (InspectReader::new(stream, count), InspectReader::new(other, count));
+        let idle = Duration::from_secs(self.options.idle_s.max(1));
+        tokio::select! {
+            // Either end may go at any moment: that is how a transfer ends.
+            _ = copy_bidirectional(&mut stream, &mut other) => {}
+            () = silence(&moved, || tokio::time::sleep(idle)) => {}
         }
+    }
+}
+
+/// Waits until nothing has moved for a whole turn.
+async fn silence<T: Future<Output = ()>>(moved: &AtomicU64, mut turn: impl FnMut() -> T) {
+    let mut seen = moved.load(Ordering::Relaxed);
+    loop {
+        turn().await;
+        let now = moved.load(Ordering::Relaxed);
+        if now == seen {
+            return;
+        }
+        seen = now;
     }
 }
 
@@ -202,5 +229,22 @@ async fn ask(stream: &mut TcpStream) -> Option<RelayAnswer> {
             RelayAnswer::More => {}
             answer => return Some(answer),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn one_byte_in_a_turn_is_no_silence() {
+        let (moved, mut turns) = (AtomicU64::new(7), 0);
+        silence(&moved, || {
+            turns += 1;
+            moved.fetch_add(u64::from(turns < 5), Ordering::Relaxed);
+            std::future::ready(())
+        })
+        .await;
+        assert_eq!(turns, 5);
     }
 }
