@@ -320,6 +320,32 @@ async fn the_first_form_carries_one_message_each_way() {
 #[tokio::test]
 async fn the_first_form_streams_what_comes() {
     let (server, _, _) = serve().await;
+    streams(&server, &server).await;
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_first_form_streams_what_comes_to_another_server() {
+    let (here, _, space) = serve().await;
+    let (there, _) = serve_at(space, MailboxOptions::default(), anywhere()).await;
+    streams(&here, &there).await;
+    here.shutdown().await;
+    there.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_stream_holds_one_of_the_servers_seats() {
+    let space: Arc<dyn Space> = Arc::new(MemorySpace::new("mailbox"));
+    let options = MailboxOptions { connections_max: 1, ..MailboxOptions::default() };
+    let (server, _) = serve_at(space, options, anywhere()).await;
+    let _connection = Raw::connect(&server, "a").await;
+    let accept = "accept: text/event-stream\r\n";
+    assert_eq!(call(&server, "GET", "/wormhole-relay/7/receiver/poll/pake", accept, "").await.0, 503);
+    server.shutdown().await;
+}
+
+/// Whoever listens at one server is told what is said at the other.
+async fn streams(server: &Server, other: &Server) {
     let at = server.address();
     let mut stream = TcpStream::connect(at).await.unwrap();
     let accept = "accept: text/event-stream\r\n";
@@ -335,24 +361,79 @@ async fn the_first_form_streams_what_comes() {
         }
     };
     read_to("event: welcome\n\ndata: {\"current_version\":\"0.3.0\"}\n\n").await;
-    call(&server, "POST", "/wormhole-relay/7/initiator/post/pake", "", r#"{"message":"00"}"#).await;
+    call(other, "POST", "/wormhole-relay/7/initiator/post/pake", "", r#"{"message":"00"}"#).await;
     // Members of an object have no order.
     for part in ["\n\ndata: {", "\"message\":\"00\"", "\"side\":\"initiator\"", "\"}\n\n"] {
         read_to(part).await;
+    }
+}
+
+async fn relay(options: TransitOptions) -> (Server, SocketAddr) {
+    let transit = Arc::new(TransitDoor::bind(anywhere(), options).await.unwrap());
+    let at = transit.address();
+    let host = Host::new(Arc::new(MemorySpace::new("transit")), HostOptions::default());
+    let doors = vec![Mount::here(transit)];
+    let options = ServeOptions { listen: anywhere(), doors, ..ServeOptions::default() };
+    (Server::start(host, options).await.unwrap(), at)
+}
+
+/// What a relay answers to what is no request; nothing when it hangs up at once.
+async fn answered(at: SocketAddr) -> String {
+    let mut stream = TcpStream::connect(at).await.unwrap();
+    let mut text = String::new();
+    // Whoever is sent away may not be heard any more.
+    let _ = stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await;
+    let _ = stream.read_to_string(&mut text).await;
+    text
+}
+
+/// Two connections that a relay joined.
+async fn joined(at: SocketAddr) -> [TcpStream; 2] {
+    let mut streams = Vec::new();
+    for side in ["0123456789abcdef", "fedcba9876543210"] {
+        let mut stream = TcpStream::connect(at).await.unwrap();
+        let request = format!("please relay {} for side {side}\n", "a".repeat(64));
+        stream.write_all(request.as_bytes()).await.unwrap();
+        streams.push(stream);
+    }
+    for stream in &mut streams {
+        let mut ok = [0; 3];
+        stream.read_exact(&mut ok).await.unwrap();
+        assert_eq!(&ok, b"ok\n");
+    }
+    streams.try_into().unwrap()
+}
+
+#[tokio::test]
+async fn both_ends_of_a_transfer_hold_their_seats_until_it_ends() {
+    let (server, at) = relay(TransitOptions { connections_max: 2, ..TransitOptions::default() }).await;
+    let both = joined(at).await;
+    for _ in 0..3 {
+        assert_eq!(answered(at).await, "");
+    }
+    let page = get(&server, "/metrics", "").await;
+    assert!(page.contains("ibgib_transit_connections 2"), "{page}");
+    drop(both);
+    // Until the relay has noticed that both are gone.
+    while answered(at).await != "bad handshake\n" {
+        tokio::task::yield_now().await;
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn joined_connections_that_are_silent_end() {
+    let (server, at) = relay(TransitOptions { idle_s: 1, ..TransitOptions::default() }).await;
+    for mut stream in joined(at).await {
+        assert_eq!(stream.read(&mut [0]).await.unwrap_or_default(), 0);
     }
     server.shutdown().await;
 }
 
 #[tokio::test]
 async fn the_transit_relay_joins_two_sides() {
-    let transit = Arc::new(TransitDoor::bind(anywhere(), TransitOptions::default()).await.unwrap());
-    let at = transit.address();
-    let host = Host::new(Arc::new(MemorySpace::new("transit")), HostOptions::default());
-    let doors = vec![Mount::here(transit)];
-    let options = ServeOptions { listen: anywhere(), doors, ..ServeOptions::default() };
-    let server = Server::start(host, options).await.unwrap();
+    let (server, at) = relay(TransitOptions::default()).await;
     assert_eq!(server.doors()[0].1, format!("tcp:{at}"));
-    let token = "a".repeat(64);
     let ask = async |line: &str| {
         let mut stream = TcpStream::connect(at).await.unwrap();
         stream.write_all(line.as_bytes()).await.unwrap();
@@ -363,9 +444,7 @@ async fn the_transit_relay_joins_two_sides() {
         stream.read_exact(&mut buffer).await.unwrap();
         String::from_utf8(buffer).unwrap()
     };
-    let mut one = ask(&format!("please relay {token} for side 0123456789abcdef\n")).await;
-    let mut other = ask(&format!("please relay {token} for side fedcba9876543210\n")).await;
-    assert_eq!((read(&mut one, 3).await, read(&mut other, 3).await), ("ok\n".into(), "ok\n".into()));
+    let [mut one, mut other] = joined(at).await;
     one.write_all(b"bulk").await.unwrap();
     assert_eq!(read(&mut other, 4).await, "bulk");
     let mut impatient = ask(&format!("please relay {}\n", "b".repeat(64))).await;

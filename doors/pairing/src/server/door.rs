@@ -49,6 +49,8 @@ impl MailboxDoor {
             self.shared.note(&usage);
             self.shared.guesses.ended(&key, false);
         }
+        let gone = self.shared.store.gone(&self.shared.guesses.mailboxes()).await?;
+        self.shared.guesses.forget(&gone, now() - self.shared.options.limits.held_s);
         self.first_form.prune(now()).await
     }
 
@@ -64,6 +66,12 @@ impl MailboxDoor {
         }
     }
 
+    /// Wakes whoever listens where another server put something.
+    async fn look(&self) -> Result<(), RowError> {
+        self.shared.store.look().await?;
+        self.first_form.look().await
+    }
+
     async fn look_often(&self) {
         let mut since = 0;
         loop {
@@ -72,7 +80,7 @@ impl MailboxDoor {
                 // The space is closed.
                 Err(_) => return,
             }
-            if let Err(error) = self.shared.store.look().await {
+            if let Err(error) = self.look().await {
                 tracing::warn!(%error, "mailboxes could not be looked at");
             }
             tokio::time::sleep(LOOK).await;
@@ -133,4 +141,33 @@ async fn upgrade(
     let upgrade = upgrade.max_message_size(FRAME_BYTES_MAX).max_frame_size(FRAME_BYTES_MAX);
     let tasks = shared.tasks.clone();
     upgrade.on_upgrade(move |socket| tasks.track_future(converse(shared, socket, peer, seat)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mailbox::{Ask, Who};
+    use ibgib_spaces::MemorySpace;
+    use std::net::IpAddr;
+
+    #[tokio::test]
+    async fn who_came_to_a_mailbox_that_another_server_ended_is_forgotten() {
+        let space: Arc<dyn Space> = Arc::new(MemorySpace::new("mailbox"));
+        let [here, there] = [(); 2].map(|()| MailboxDoor::new(Arc::clone(&space), MailboxOptions::default(), false));
+        let who = Who { app_id: "app".into(), side: "a".into() };
+        let far = IpAddr::from([192, 0, 2, 1]);
+        for nameplate in ["1", "2"] {
+            let claim = Ask::Claim { nameplate: nameplate.into() };
+            let claimed = here.shared.store.perform(&who, &claim, now()).await.unwrap();
+            here.shared.guesses.came(far, &claimed.mailbox.unwrap(), now());
+        }
+        here.prune().await.unwrap();
+        assert_eq!(here.shared.guesses.mailboxes().len(), 2);
+        let claimed = there.shared.store.perform(&who, &Ask::Claim { nameplate: "1".into() }, now()).await.unwrap();
+        let Some(crate::wire::Answer::Claimed { mailbox }) = claimed.outcome.unwrap().answer else { panic!() };
+        let close = Ask::Close { mailbox, mood: None };
+        there.shared.store.perform(&who, &close, now()).await.unwrap().outcome.unwrap();
+        here.prune().await.unwrap();
+        assert_eq!(here.shared.guesses.mailboxes().len(), 1);
+    }
 }
