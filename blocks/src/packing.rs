@@ -1,6 +1,7 @@
 //! What is left of texts is compressed with what stood before it as dictionary.
 
 use crate::error::BlockError;
+use std::fmt;
 use zstd::bulk::{Compressor, Decompressor};
 use zstd::zstd_safe::CParameter;
 
@@ -35,9 +36,40 @@ pub fn pack(content: &[u8], dictionary: &[u8]) -> Option<Vec<u8>> {
 /// # Errors
 /// [`BlockError::Packed`].
 pub fn unpack(packed: &[u8], len: usize, dictionary: &[u8]) -> Result<Vec<u8>, BlockError> {
-    let mut unpacking = Decompressor::with_dictionary(dictionary).map_err(|_| BlockError::Packed)?;
-    let content = unpacking.decompress(packed, len).map_err(|_| BlockError::Packed)?;
-    if content.len() == len { Ok(content) } else { Err(BlockError::Packed) }
+    Unpacker::default().unpack(packed, len, dictionary)
+}
+
+/// Unpacks one after the other. What that takes is made once: for something small it costs a hundred times as much as to
+/// unpack it.
+#[derive(Default)]
+pub struct Unpacker(Option<Decompressor<'static>>);
+
+impl Unpacker {
+    /// As [`unpack`].
+    ///
+    /// # Errors
+    /// [`BlockError::Packed`].
+    pub fn unpack(&mut self, packed: &[u8], len: usize, dictionary: &[u8]) -> Result<Vec<u8>, BlockError> {
+        self.try_unpack(packed, len, dictionary).ok().filter(|content| content.len() == len).ok_or(BlockError::Packed)
+    }
+
+    fn try_unpack(&mut self, packed: &[u8], len: usize, dictionary: &[u8]) -> std::io::Result<Vec<u8>> {
+        let unpacking = match &mut self.0 {
+            Some(unpacking) => unpacking,
+            none => none.insert(Decompressor::new()?),
+        };
+        unpacking.set_dictionary(dictionary)?;
+        let content = unpacking.decompress(packed, len);
+        // It has a copy of the dictionary, which may be long.
+        unpacking.set_dictionary(&[])?;
+        content
+    }
+}
+
+impl fmt::Debug for Unpacker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Unpacker")
+    }
 }
 
 #[cfg(test)]
@@ -49,6 +81,20 @@ mod tests {
     fn the_common_dictionary_stays_what_it_is() {
         let digest = "41cdeaeff3bcddd79824648670c13525f2ee5ce5a81c0152bc7afa26dbadc5db";
         assert_eq!(hex::encode(Sha256::digest(COMMON)), digest);
+    }
+
+    #[test]
+    fn one_unpacker_takes_what_was_packed_with_any_dictionary_and_what_is_none() {
+        let mut unpacker = Unpacker::default();
+        let texts = [COMMON.repeat(2), vec![b'x'; 300_000], b"short".repeat(3), Vec::new()];
+        let mut before = COMMON.to_vec();
+        for text in texts.iter().cycle().take(12) {
+            let packed = pack(text, &before).unwrap();
+            assert_eq!(unpacker.unpack(&packed, text.len() + 1, &before), Err(BlockError::Packed));
+            assert_eq!(unpacker.unpack(b"nothing that was packed", 100, &before), Err(BlockError::Packed));
+            assert_eq!(unpacker.unpack(&packed, text.len(), &before).as_ref(), Ok(text));
+            before.clone_from(text);
+        }
     }
 
     #[test]

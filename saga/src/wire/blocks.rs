@@ -17,7 +17,7 @@
 use crate::error::{Breach, SagaError};
 use crate::limits::Limits;
 use ibgib::{IbGib, Verified};
-use ibgib_blocks::{BlockError, COMMON, In, Key, Out, expand, pack, squeeze, unpack};
+use ibgib_blocks::{BlockError, COMMON, In, Key, Out, Unpacker, expand, pack, squeeze};
 use std::collections::HashMap;
 
 /// Bytes of content, new hashes included, after which a block ends; a longer text has a block of its own.
@@ -199,6 +199,7 @@ pub(crate) struct BlockReader {
     at: usize,
     learned: Learned,
     ratio: Ratio,
+    unpacker: Unpacker,
     before: Option<Vec<u8>>,
     open: Option<Block>,
 }
@@ -308,7 +309,7 @@ impl BlockReader {
         let (hashes, body) = buffer[len..whole].split_at(32 * new);
         let dictionary = self.before.as_deref().unwrap_or(COMMON);
         let content = match method {
-            PACKED => unpack(body, content, dictionary).map_err(bad)?,
+            PACKED => self.unpacker.unpack(body, content, dictionary).map_err(bad)?,
             _ => body.to_vec(),
         };
         let new = hashes.as_chunks::<32>().0.to_vec().into_iter();
