@@ -311,6 +311,12 @@ fn pass(
     going_back.join().unwrap()
 }
 
+/// The next of what a proxy tells. A client that has ended asks for nothing more.
+#[track_caller]
+fn came<T>(told: &mpsc::Receiver<T>) -> T {
+    told.recv_timeout(Duration::from_secs(120)).expect("it asks again")
+}
+
 /// Up to the empty line.
 fn head(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
     let (mut head, mut byte) = (Vec::new(), [0]);
@@ -342,17 +348,17 @@ fn a_watch_outlives_a_server_that_is_away_and_does_not_ask_without_a_pause() {
         assert_eq!(lines.next().unwrap(), format!(r#"{{"sequence":{n},"merged":false,"conflicts":[]}}"#));
     };
     // From here on it tells of all that is pushed.
-    proxy.sockets.recv().unwrap();
+    came(&proxy.sockets);
     pushed(1);
     proxy.set(Passing::Away);
-    (0..2).for_each(|_| proxy.refused.recv().unwrap());
+    (0..2).for_each(|_| came(&proxy.refused));
     proxy.set(Passing::On);
-    proxy.sockets.recv().unwrap();
+    came(&proxy.sockets);
     pushed(2);
     end(first);
     proxy.set(Passing::OnWithoutSockets);
     let second = watch();
-    let asked: Vec<Instant> = (0..3).map(|_| proxy.sockets.recv().unwrap()).collect();
+    let asked: Vec<Instant> = (0..3).map(|_| came(&proxy.sockets)).collect();
     // It waits this long at least, twice as long the second time; how much longer is the machine's.
     assert!(asked[2] - asked[0] >= Duration::from_millis(750 + 1_500));
     end(second);
