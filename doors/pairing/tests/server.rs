@@ -366,6 +366,7 @@ async fn streams(server: &Server, other: &Server) {
     for part in ["\n\ndata: {", "\"message\":\"00\"", "\"side\":\"initiator\"", "\"}\n\n"] {
         read_to(part).await;
     }
+    assert!(!text.contains("keep-alive"), "it comes when it is there, not with the next sign of life: {text}");
 }
 
 async fn relay(options: TransitOptions) -> (Server, SocketAddr) {

@@ -453,7 +453,7 @@ mod tests {
     use super::*;
     use crate::mailbox::Limits;
     use crate::server::MailboxOptions;
-    use futures_util::StreamExt as _;
+    use futures_util::{FutureExt as _, StreamExt as _};
     use ibgib_server::rows::Rows;
     use ibgib_spaces::MemorySpace;
 
@@ -531,6 +531,19 @@ mod tests {
         for table in [CHANNELS, BODIES] {
             assert!(rows.all::<IgnoredAny>(table, "").await.unwrap().is_empty());
         }
+    }
+
+    #[tokio::test]
+    async fn whoever_listens_is_woken_for_what_another_server_put_in() {
+        let space = Arc::new(MemorySpace::new("relay"));
+        let [here, there] = [(); 2].map(|()| {
+            FirstForm::new(Arc::new(Shared::new(Rows::new(space.clone(), "mailbox"), MailboxOptions::default())))
+        });
+        let mut listener = here.shared.hub.listen(topic("7"));
+        there.post(FAR, "7", says("a", "00")).await.ok().unwrap();
+        assert!(listener.changed().now_or_never().is_none());
+        here.look().await.unwrap();
+        assert!(listener.changed().now_or_never().is_some());
     }
 
     /// What the first version of this server left goes with time, and is in nobody's way until then.
