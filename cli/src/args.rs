@@ -20,8 +20,8 @@ pub(crate) struct Args {
     /// The device's folder, or one inside it [default: .]
     #[arg(short = 'C', value_name = "DIR", global = true, help_heading = "Everywhere")]
     pub(crate) dir: Option<PathBuf>,
-    /// A bare space instead of a device's: for reading, put, export and import while nobody else has it open, and for
-    /// serve
+    /// A bare space instead of a device's, a directory or postgres://USER@HOST/DATABASE: for reading, put, export and
+    /// import (a directory while nobody else has it open), and for serve
     #[arg(long, value_name = "DIR", global = true, help_heading = "Everywhere")]
     pub(crate) space: Option<PathBuf>,
     /// Results as JSON, one object on one line (or one per line for lists)

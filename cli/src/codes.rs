@@ -88,6 +88,8 @@ codes! {
 
     Busy = "busy", Failed, "others kept changing the same timelines; run it again";
     Locked = "locked", Locked, "another process has the device or the store";
+    Unavailable = "unavailable", Peer, "the database that holds the space cannot be reached";
+    NewerStore = "newer_store", Failed, "a newer version of the program wrote the store";
     Io = "io", Failed, "reading or writing failed";
     Permission = "permission", Failed, "the file system refuses";
     DiskFull = "disk_full", Failed, "no room on the disk; nothing was lost";
@@ -134,7 +136,13 @@ impl Code {
     /// What ends it.
     pub(crate) fn passes(self) -> Passes {
         match self {
-            Self::Busy | Self::Locked | Self::Unsaved | Self::Io | Self::Permission | Self::DiskFull => Passes::InTime,
+            Self::Busy
+            | Self::Locked
+            | Self::Unavailable
+            | Self::Unsaved
+            | Self::Io
+            | Self::Permission
+            | Self::DiskFull => Passes::InTime,
             Self::MassDelete => Passes::ByHand,
             _ => Passes::Never,
         }

@@ -6,6 +6,7 @@ use crate::config::{self, ConfigFile, Setting};
 use crate::error::{CliError, Exit};
 use crate::output::{Output, show};
 use crate::secret;
+use crate::spaces;
 use ibgib::Addr;
 use ibgib::transform::Moment;
 use ibgib_folder::{EntryPath, Folder, FolderError, FolderOpts};
@@ -162,7 +163,7 @@ pub(crate) fn lock(layout: &Layout) -> Result<File, CliError> {
 }
 
 /// Opens a store to write.
-fn open_store(dir: &Path) -> Result<Arc<dyn Space>, CliError> {
+pub(crate) fn open_store(dir: &Path) -> Result<Arc<dyn Space>, CliError> {
     patiently(|| Ok(durable::open(dir)?))
 }
 
@@ -173,7 +174,7 @@ pub(crate) fn open_or_create_store(dir: &Path) -> Result<Arc<dyn Space>, CliErro
 
 /// Opens a store to read it, which nobody is in the way of; nor is a full disk, on which one of an earlier version cannot
 /// be brought over.
-fn look_into(dir: &Path) -> Result<Arc<dyn Space>, CliError> {
+pub(crate) fn look_into(dir: &Path) -> Result<Arc<dyn Space>, CliError> {
     match durable::open(dir) {
         Err(SpaceError::Locked(_) | SpaceError::Permission(_) | SpaceError::Full(_)) => {
             patiently(|| Ok(durable::open_read_only(dir)?))
@@ -373,17 +374,17 @@ pub(crate) enum Store {
 }
 
 impl Store {
-    pub(crate) fn open(args: &Args) -> Result<Self, CliError> {
+    pub(crate) async fn open(args: &Args) -> Result<Self, CliError> {
         match &args.space {
-            Some(dir) => Ok(Self::Bare(open_store(dir)?)),
+            Some(space) => Ok(Self::Bare(spaces::open(space).await?)),
             None => Ok(Self::Device(Box::new(Device::open(args)?))),
         }
     }
 
     /// As [`Store::open`], only to read it.
-    pub(crate) fn look(args: &Args) -> Result<Self, CliError> {
+    pub(crate) async fn look(args: &Args) -> Result<Self, CliError> {
         match &args.space {
-            Some(dir) => Ok(Self::Bare(look_into(dir)?)),
+            Some(space) => Ok(Self::Bare(spaces::look(space).await?)),
             None => Ok(Self::Device(Box::new(Device::look(args)?))),
         }
     }

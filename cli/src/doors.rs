@@ -44,12 +44,12 @@ pub(crate) struct Doors<'a> {
 }
 
 impl<'a> Doors<'a> {
-    /// Makes the doors over `host`, whose space is in `dir` and whose server listens at `server`; `name` is what it is
+    /// Makes the doors over `host`, whose space is in `dir`, or in a database, and whose server listens at `server`; `name` is what it is
     /// called.
     pub(crate) async fn new(
         args: &'a DoorArgs,
         host: &Arc<Host>,
-        dir: &Path,
+        dir: Option<&Path>,
         server: SocketAddr,
         name: Option<&String>,
     ) -> Result<Self, CliError> {
@@ -73,7 +73,16 @@ impl<'a> Doors<'a> {
                     let at = listen.take().unwrap_or_else(|| SocketAddr::new(server.ip(), TRANSIT_PORT));
                     Arc::new(TransitDoor::bind(at, TransitOptions::default()).await?)
                 }
-                "tower" => Arc::new(tower::open(&args.tower, host, dir)?),
+                "tower" => {
+                    let dir = dir.ok_or_else(|| {
+                        CliError::usage(
+                            "--door tower keeps its key in the directory of its space, and a database has none",
+                        )
+                        .about(text)
+                        .hint("serve the tower from a space of its own: ibgib serve --space DIR --door tower")
+                    })?;
+                    Arc::new(tower::open(&args.tower, host, dir)?)
+                }
                 _ => {
                     let why = format!("there is no door {kind:?}");
                     let hint = "write NAME or NAME@HOST:PORT; NAME is vault, mailbox, transit or tower";

@@ -96,6 +96,9 @@ impl From<SpaceError> for CliError {
             SpaceError::Permission(_) => Code::Permission,
             SpaceError::NotFound(_) => Code::NoStore,
             SpaceError::Closed => Code::Closed,
+            SpaceError::Address { .. } => Code::Usage,
+            SpaceError::Newer { .. } => Code::NewerStore,
+            SpaceError::Unavailable(_) => Code::Unavailable,
             _ => Code::Io,
         };
         let out = Self::new(code, error.to_string());
@@ -109,6 +112,11 @@ impl From<SpaceError> for CliError {
             SpaceError::Damaged(path) => {
                 out.about(path).hint("restore the store from a backup, or move it away and clone again")
             }
+            SpaceError::Address { url, .. } => out.about(url).hint("write postgres://USER@HOST/DATABASE"),
+            SpaceError::Newer { .. } => {
+                out.hint("take a version of ibgib that is at least as new; nothing was changed")
+            }
+            SpaceError::Unavailable(_) => out.hint("start the database, or wait for it, and run the command again"),
             SpaceError::NotFound(path) | SpaceError::Permission(path) | SpaceError::Io(path) => out.about(path),
             _ => out,
         }

@@ -14,6 +14,7 @@ mod doors;
 mod error;
 mod escape;
 mod folders;
+mod kept;
 mod output;
 mod pager;
 mod private;
@@ -21,6 +22,7 @@ mod remote;
 mod report;
 mod screen;
 mod secret;
+mod spaces;
 mod vault;
 
 use args::{Args, Command};

@@ -2,10 +2,11 @@
 
 use crate::args::{self, Args};
 use crate::codes::Code;
-use crate::device::{Store, open_or_create_store};
+use crate::device::Store;
 use crate::error::{CliError, Exit};
 use crate::output::Output;
 use crate::report::{Exported, Imported, partly};
+use crate::spaces;
 use ibgib_peer::entropy::random_hex;
 use ibgib_spaces::{MemorySpace, bundle, durable, repair};
 use std::fs::File;
@@ -18,7 +19,7 @@ pub(crate) async fn export(args: &Args, out: &Output, export: &args::Export) -> 
     if !to_stdout && !export.force && export.file.symlink_metadata().is_ok() {
         return Err(taken(&export.file));
     }
-    let store = Store::look(args)?;
+    let store = Store::look(args).await?;
     let mut starts = Vec::new();
     for text in &export.addrs {
         let addr = store.resolve(args, text).await?.addr().clone();
@@ -68,7 +69,7 @@ pub(crate) async fn import(args: &Args, out: &Output, import: &args::Import) -> 
             Box::new(BufReader::new(file))
         }
     };
-    let (store, made) = into(args, import.dry_run)?;
+    let (store, made) = into(args, import.dry_run).await?;
     let owner = format!("import/{}", random_hex());
     let bundled = bundle::import(&**store.space(), from, &owner, import.dry_run).await;
     let bundled = match (bundled, made) {
@@ -92,15 +93,23 @@ pub(crate) async fn import(args: &Args, out: &Output, import: &args::Import) -> 
 }
 
 /// Where a bundle goes: a bare space is made if it is not there. Answers the directory that was made.
-fn into(args: &Args, dry_run: bool) -> Result<(Store, Option<PathBuf>), CliError> {
+async fn into(args: &Args, dry_run: bool) -> Result<(Store, Option<PathBuf>), CliError> {
     match &args.space {
+        Some(url) if spaces::database(url).is_some() => {
+            let space = match spaces::open(url).await {
+                Err(error) if error.exit == Exit::NotFound && dry_run => Arc::new(MemorySpace::new("checked")) as _,
+                Err(error) if error.exit == Exit::NotFound => spaces::open_or_create(url).await?,
+                opened => opened?,
+            };
+            Ok((Store::Bare(space), None))
+        }
         Some(dir) if !durable::exists(dir) => {
             if dry_run {
                 return Ok((Store::Bare(Arc::new(MemorySpace::new("checked"))), None));
             }
             let made = (!dir.exists()).then(|| dir.clone());
-            Ok((Store::Bare(open_or_create_store(dir)?), made))
+            Ok((Store::Bare(spaces::open_or_create(dir).await?), made))
         }
-        _ => Ok((Store::open(args)?, None)),
+        _ => Ok((Store::open(args).await?, None)),
     }
 }

@@ -18,7 +18,7 @@ use std::path::Path;
 use std::process::Command;
 
 pub(crate) async fn conflicts(args: &Args, out: &Output) -> Result<Exit, CliError> {
-    let store = Store::look(args)?;
+    let store = Store::look(args).await?;
     let bound = match store.device() {
         Some(device) if device.folder_tjp().await?.is_some() => Some((device, device.folder(out).await?)),
         _ => None,

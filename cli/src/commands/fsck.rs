@@ -16,7 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) async fn fsck(args: &Args, out: &Output, options: &args::Fsck) -> Result<Exit, CliError> {
-    let mut store = Store::open(args)?;
+    let mut store = Store::open(args).await?;
     let mut found = repair::check(&**store.space()).await?;
     if let Some(from) = options.repair_from.as_deref().filter(|_| !found.is_clean()) {
         let mut repaired = 0;

@@ -9,7 +9,7 @@ use ibgib::Addr;
 use ibgib_folder::{Diff, Folder, LogFrame, Names};
 
 pub(crate) async fn log(args: &Args, out: &Output, log: &args::Log) -> Result<Exit, CliError> {
-    let store = Store::look(args)?;
+    let store = Store::look(args).await?;
     let named = store.resolve(args, &log.target).await?;
     let folder = match store.device() {
         Some(device) if device.folder_tjp().await?.is_some() => Some(device.folder(out).await?),

@@ -86,7 +86,7 @@ impl From<ibgib::VerifyError> for RuleError {
 }
 
 pub(crate) async fn put(args: &Args, out: &Output) -> Result<Exit, CliError> {
-    let store = Store::open(args)?;
+    let store = Store::open(args).await?;
     let mut nodes: Vec<Verified<IbGib>> = Vec::new();
     for (i, line) in lines().enumerate() {
         if is_blank(&line) {
@@ -110,7 +110,7 @@ pub(crate) async fn put(args: &Args, out: &Output) -> Result<Exit, CliError> {
 }
 
 pub(crate) async fn transform(args: &Args, out: &Output, options: &args::Transform) -> Result<Exit, CliError> {
-    let store = if options.compat || options.no_store { None } else { Some(Store::open(args)?) };
+    let store = if options.compat || options.no_store { None } else { Some(Store::open(args).await?) };
     let mut failed = 0;
     for line in lines() {
         if is_blank(&line) {

@@ -21,7 +21,7 @@ use std::sync::Arc;
 const BATCH: usize = 256;
 
 pub(crate) async fn tips(args: &Args, out: &Output, tips: &args::Tips) -> Result<Exit, CliError> {
-    let store = Store::look(args)?;
+    let store = Store::look(args).await?;
     let space = store.space();
     if let Some(folder) = &tips.folder {
         let folder = choose(&at_home(&**space).await?, folder, "the store")?;
@@ -44,7 +44,7 @@ pub(crate) async fn tips(args: &Args, out: &Output, tips: &args::Tips) -> Result
 }
 
 pub(crate) async fn show(args: &Args, out: &Output, show: &args::Show) -> Result<Exit, CliError> {
-    let store = Store::look(args)?;
+    let store = Store::look(args).await?;
     let named = store.resolve(args, &show.target).await?;
     if show.raw {
         let Some(device) = store.device() else {
@@ -77,7 +77,7 @@ pub(crate) async fn show(args: &Args, out: &Output, show: &args::Show) -> Result
 }
 
 pub(crate) async fn graph(args: &Args, out: &Output, graph: &args::Graph) -> Result<Exit, CliError> {
-    let store = Store::look(args)?;
+    let store = Store::look(args).await?;
     let named = store.resolve(args, &graph.target).await?;
     let start = named.addr();
     if store.space().has(std::slice::from_ref(start)).await? != [true] {

@@ -2,12 +2,12 @@
 
 use crate::args::{self, Args, PolicyKind, TlsKind};
 use crate::codes::Code;
-use crate::device::open_or_create_store;
 use crate::doors::{self, Doors};
 use crate::error::{CliError, Exit};
+use crate::kept::Kept;
 use crate::output::Output;
-use crate::private::write_private;
 use crate::report::{Listening, Told};
+use crate::spaces;
 use ibgib::Addr;
 use ibgib_dev_tools::DevTools;
 use ibgib_peer::{Host, HostOptions, Policy};
@@ -18,14 +18,21 @@ use std::path::Path;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// The file beside the store with the token that makes its bearer the owner.
+/// The token that makes its bearer the owner.
 const OWNER_TOKEN: &str = "owner.token";
+/// The token of the developer tools.
+const TOOLS_TOKEN: &str = "dev-tools.token";
 
 pub(crate) async fn serve(args: &Args, out: &Output, serve: &args::Serve) -> Result<Exit, CliError> {
     let Some(dir) = &args.space else {
-        return Err(CliError::usage("serve needs the directory of its space")
-            .hint("add --space DIR; it is made if it is not there"));
+        return Err(CliError::usage("serve needs its space")
+            .hint("add --space DIR; it is made if it is not there. Several servers share --space postgres://USER@HOST/DATABASE"));
     };
+    let in_database = spaces::database(dir).is_some();
+    if in_database && matches!(serve.tls, Some(TlsKind::Own)) {
+        return Err(CliError::usage("--tls self keeps a key with the space, and a database has no place for it")
+            .hint("give all servers of the space one certificate: --tls-cert FILE --tls-key FILE"));
+    }
     let mut options = ServeOptions {
         listen: doors::address(&serve.listen)?,
         tls: certificate(serve, dir),
@@ -39,21 +46,23 @@ pub(crate) async fn serve(args: &Args, out: &Output, serve: &args::Serve) -> Res
     }
     let policy = policy(serve)?;
     let owner = serve.owner.as_deref().map(owner).transpose()?;
-    let space = open_or_create_store(dir)?;
+    let space = spaces::open_or_create(dir).await?;
+    let kept = if in_database { Kept::In(Arc::clone(&space)) } else { Kept::Beside(dir) };
     let allow_strategies = serve.allow_strategy.clone();
     let host = Host::new(space, HostOptions { policy, allow_strategies, ..HostOptions::default() });
     let tools = match serve.dev_tools {
-        true => Some(DevTools::new(Arc::clone(&host), token(dir, "dev-tools.token")?)),
+        true => Some(DevTools::new(Arc::clone(&host), kept.token(TOOLS_TOKEN).await?)),
         false => None,
     };
-    let doors = Doors::new(&serve.doors, &host, dir, options.listen, serve.names.first()).await?;
+    let doors =
+        Doors::new(&serve.doors, &host, (!in_database).then_some(dir), options.listen, serve.names.first()).await?;
     options.doors.extend(doors.mounts.iter().cloned());
     options.doors.extend(tools.iter().map(|tools| Mount::here(Arc::new(tools.clone()))));
     let catch = |kind| signal(kind).map_err(|e| CliError::new(Code::Signals, e.to_string()));
     let mut hangup = catch(SignalKind::hangup())?;
     let mut term = catch(SignalKind::terminate())?;
     let mut int = catch(SignalKind::interrupt())?;
-    let owner_token = owner_token(dir, &host, owner.as_ref()).await?;
+    let owner_token = owner_token(&kept, &host, owner.as_ref()).await?;
     let server = Server::start(Arc::clone(&host), options).await?;
     let url = server.url();
     out.item(&Listening { url: url.clone(), doors: server.doors().to_vec(), owner_token })?;
@@ -62,11 +71,13 @@ pub(crate) async fn serve(args: &Args, out: &Output, serve: &args::Serve) -> Res
     }
     if let Some(tools) = &tools {
         tools.listening(&url);
-        tools.stored_in(dir);
+        if !in_database {
+            tools.stored_in(dir);
+        }
         let url = tools.page().unwrap_or_default();
         out.item(&Told { member: "dev_tools", word: "dev-tools", text: url })?;
     }
-    tracing::info!(space = %dir.display(), %url, id = host.space().id(), "serving");
+    tracing::info!(space = spaces::shown(dir), %url, id = host.space().id(), "serving");
     loop {
         tokio::select! {
             _ = hangup.recv() => {
@@ -98,7 +109,7 @@ fn owner(text: &str) -> Result<Addr, CliError> {
 }
 
 /// The token that makes whoever brings it the owner: as long as there is none, and only where nobody else is let in.
-async fn owner_token(dir: &Path, host: &Host, named: Option<&Addr>) -> Result<Option<String>, CliError> {
+async fn owner_token(kept: &Kept<'_>, host: &Host, named: Option<&Addr>) -> Result<Option<String>, CliError> {
     if let Some(owner) = named {
         host.set_owner(owner).await?;
     }
@@ -107,30 +118,12 @@ async fn owner_token(dir: &Path, host: &Host, named: Option<&Addr>) -> Result<Op
     }
     if host.owner().await?.is_some() {
         // Nobody can come with it any more.
-        let path = dir.join(OWNER_TOKEN);
-        return match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(CliError::io(&path, &error)),
-            _ => Ok(None),
-        };
+        kept.forget(OWNER_TOKEN).await?;
+        return Ok(None);
     }
-    let token = token(dir, OWNER_TOKEN)?;
+    let token = kept.token(OWNER_TOKEN).await?;
     host.set_owner_token(Some(token.clone()));
     Ok(Some(token))
-}
-
-/// A token that is kept beside the store, so that it is the same after a restart of the server.
-fn token(dir: &Path, name: &str) -> Result<String, CliError> {
-    let path = dir.join(name);
-    match std::fs::read_to_string(&path) {
-        Ok(text) if text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) => return Ok(text),
-        // Cut short while it was written.
-        Ok(_) => std::fs::remove_file(&path).map_err(|e| CliError::io(&path, &e))?,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(CliError::io(&path, &error)),
-    }
-    let token = ibgib_dev_tools::new_token();
-    write_private(&path, token.as_bytes())?;
-    Ok(token)
 }
 
 /// What can change while serving: the certificate and the allow-list. What cannot be read stays as it was.

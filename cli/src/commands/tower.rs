@@ -6,6 +6,7 @@ use crate::doors::tower_socket;
 use crate::error::{CliError, Exit};
 use crate::output::Output;
 use crate::report::TowerReport;
+use crate::spaces;
 use ibgib::{Mode, Value};
 use ibgib_spaces::durable;
 use ibgib_tower::owner::{self, OwnerQuestion};
@@ -16,6 +17,11 @@ pub(crate) async fn tower(args: &Args, out: &Output, tower: &Tower) -> Result<Ex
     let Some(dir) = &args.space else {
         return Err(CliError::usage("tower needs the directory of the server's space").hint("add --space DIR"));
     };
+    if spaces::database(dir).is_some() {
+        return Err(
+            CliError::usage("no tower is served from a database").hint("name the directory of its space: --space DIR")
+        );
+    }
     let question = match &tower.action {
         TowerAction::Info => OwnerQuestion::Info,
         TowerAction::Users => OwnerQuestion::Users,

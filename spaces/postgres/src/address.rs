@@ -27,9 +27,9 @@ fn refused(shown: &str, why: impl std::fmt::Display) -> SpaceError {
     SpaceError::Address { url: shown.to_owned(), why: why.to_string() }
 }
 
-/// The URL without what is secret in it: a password may have any sign but `@`, so that what comes before the last one may
-/// belong to it.
-fn shown(url: &str) -> String {
+/// The URL of a database without what is secret in it, for messages: a password may have any sign but `@`, so that what
+/// comes before the last one may belong to it.
+pub fn shown(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return "a URL".into() };
     let (user, place) = match rest.rsplit_once('@') {
         Some((who, place)) => (who.split([':', '@']).next(), place),

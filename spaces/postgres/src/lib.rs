@@ -34,6 +34,7 @@ mod write;
 
 use crate::error::no_connection;
 use address::Address;
+pub use address::shown;
 use async_trait::async_trait;
 use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
 use ibgib::{IbGib, Verified};

@@ -1,0 +1,112 @@
+//! A space in a database, named by a URL: two servers in front of it, and the commands that read and write it.
+
+mod common;
+
+use common::{Server, World, files, http, text, token};
+use std::io::BufRead;
+use std::process::{self, Command};
+
+/// Makes an empty database on the server that IBGIB_POSTGRES names (docs/testing.md); answers its URL.
+#[allow(clippy::disallowed_methods, reason = "where the server is, only who started it knows")]
+fn database(name: &str) -> String {
+    let url = std::env::var("IBGIB_POSTGRES")
+        .expect("this test needs PostgreSQL: tools/postgres cargo test -p ibgib-cli --test postgres");
+    let name = format!("{name}_{}", process::id());
+    let made = Command::new("psql").args(["-q", &url, "-c", &format!("CREATE DATABASE {name}")]).status().unwrap();
+    assert!(made.success());
+    format!("{}/{name}", url.rsplit_once('/').expect("the URL names a database").0)
+}
+
+#[test]
+fn two_servers_and_every_command_share_a_space_in_a_database() {
+    let (world, space) = (World::new(), database("shared"));
+    let space = space.as_str();
+    world.run(&["tips", "--space", space, "--json"]).fails(5, "no_store");
+    let (a, b) = (world.serve(space), world.serve(space));
+    world.write("alice/notes.txt", "one\n\ntwo\n\nthree\n");
+    world.run(&["init", "alice", "--remote", &a.url]).ok();
+    world.run(&["-C", "alice", "sync"]).ok();
+    world.run(&["clone", &b.url, "bob"]).ok();
+    assert_eq!(files(&world.path("alice")), files(&world.path("bob")));
+    // Both edit, each through his server, and are joined.
+    world.write("alice/notes.txt", "ONE\n\ntwo\n\nthree\n");
+    world.write("bob/notes.txt", "one\n\ntwo\n\nTHREE\n");
+    world.run(&["-C", "alice", "sync"]).ok();
+    world.run(&["-C", "bob", "sync"]).ok();
+    world.run(&["-C", "alice", "sync"]).ok();
+    assert_eq!(world.read("alice/notes.txt"), "ONE\n\ntwo\n\nTHREE\n");
+    assert_eq!(files(&world.path("alice")), files(&world.path("bob")));
+
+    // Beside the servers.
+    world.fsck(&["--space", space]);
+    let tips = world.run(&["tips", "--space", space, "--json"]).ok().stdout;
+    world.run(&["export", "--space", space, "all.bundle"]).ok();
+    let other = database("imported");
+    world.run(&["import", "--space", &other, "all.bundle", "--dry-run"]).ok();
+    world.run(&["tips", "--space", &other, "--json"]).fails(5, "no_store");
+    world.run(&["import", "--space", &other, "all.bundle"]).ok();
+    world.run(&["import", "--space", "directory", "all.bundle"]).ok();
+    for copy in [other.as_str(), "directory"] {
+        assert_eq!(world.run(&["tips", "--space", copy, "--json"]).ok().stdout, tips);
+    }
+    let (status, health) = http(&b.url, "GET", "/api/v1/health", &[]);
+    assert_eq!(status, 200, "{health}");
+    assert_eq!((a.stop(), b.stop()), (Some(0), Some(0)));
+}
+
+#[test]
+fn what_is_wrong_with_a_url_is_told_without_its_password() {
+    let world = World::new();
+    for (url, exit, code) in [
+        ("postgres://me:secret@127.0.0.1:1/notes", 8, "unavailable"),
+        ("postgres://me:secret@127.0.0.1:1", 2, "usage"),
+        ("postgres://me:secret@127.0.0.1:1/notes?sslmode=prefer", 2, "usage"),
+        (&format!("{}_not_there", database("beside")), 5, "no_store"),
+    ] {
+        let done = world.run(&["fsck", "--space", url, "--json"]).fails(exit, code);
+        let error = done.error();
+        assert!(!done.stderr.contains("secret"), "{}", done.stderr);
+        assert!(!text(&error, "message").is_empty());
+    }
+    // What is kept in a space's directory has no place in a database.
+    let own = database("own");
+    for more in [["--tls", "self"].as_slice(), &["--door", "tower", "--tower-bitcoind", "http://u:p@127.0.0.1:1"]] {
+        let args =
+            [&["serve", "--space", &own, "--policy", "open", "--listen", "127.0.0.1:0", "--json"], more].concat();
+        world.run(&args).fails(2, "usage");
+    }
+    let tower = world.run(&["tower", "info", "--space", "postgres://me:secret@127.0.0.1:1/notes", "--json"]);
+    assert!(!tower.fails(2, "usage").stderr.contains("secret"));
+}
+
+#[test]
+fn all_servers_of_a_space_know_its_owner_and_his_token() {
+    let (world, space) = (World::new(), database("owned"));
+    let start = || {
+        let (server, mut printed) =
+            Server::start_and_read(&world, &["serve", "--space", &space, "--listen", "127.0.0.1:0", "--dev-tools"]);
+        let lines = [(); 2].map(|()| {
+            let mut line = String::new();
+            printed.read_line(&mut line).unwrap();
+            line.trim().to_owned()
+        });
+        (server, lines)
+    };
+    let find = |lines: &[String; 2], word: &str| {
+        let found = lines.iter().find_map(|line| line.strip_prefix(word));
+        found.unwrap_or_else(|| panic!("{word}: {lines:?}")).to_owned()
+    };
+    let ((a, at_a), (b, at_b)) = (start(), start());
+    let owner_token = find(&at_a, "owner token ");
+    assert_eq!(find(&at_b, "owner token "), owner_token);
+    assert_eq!(token(&find(&at_a, "dev-tools ")), token(&find(&at_b, "dev-tools ")));
+    world.write("alice/notes.txt", "hers\n");
+    world.run(&["init", "alice", "--remote", &a.url, "--token", &owner_token]).ok();
+    world.run(&["-C", "alice", "sync"]).ok();
+    // Both let her in, and nobody else with what made her the owner.
+    world.run(&["-C", "alice", "sync", &b.url]).ok();
+    world.write("bob/notes.txt", "his\n");
+    let bob = world.run(&["init", "bob", "--remote", &b.url, "--token", &owner_token, "--json"]);
+    bob.fails(7, "not_granted");
+    assert_eq!((a.stop(), b.stop()), (Some(0), Some(0)));
+}
