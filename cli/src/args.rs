@@ -109,6 +109,12 @@ pub(crate) enum Command {
     Export(Export),
     /// Read a bundle: all of it or nothing
     Import(Import),
+    /// Let somebody come to the server: prints one text that is all he needs
+    Invite(Invite),
+    /// Who may do what at the server
+    Grants(Grants),
+    /// Who was let in at the server, and when each connected last
+    Devices,
     /// Run a space server
     Serve(Box<Serve>),
     /// An encrypted document (passwords, settings) that is in step on all of your devices
@@ -176,7 +182,8 @@ pub(crate) enum Kept {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Clone {
-    /// The server
+    /// The server's URL, or an invite; '-' reads the invite from stdin
+    #[arg(value_name = "URL|INVITE")]
     pub(crate) url: String,
     /// The new device's directory
     #[arg(id = "device", value_name = "DIR")]
@@ -533,6 +540,40 @@ pub(crate) enum PolicyKind {
     Open,
     /// Only identities in the file given with --allow
     Allow,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Invite {
+    /// Into which folder, by its name or address; '*' for everything at the server [default: this device's]
+    #[arg(long)]
+    pub(crate) folder: Option<String>,
+    /// For reading alone
+    #[arg(long)]
+    pub(crate) read: bool,
+    /// How many identities may use it
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) uses: u32,
+    /// How long it can be used: 90m, 12h, 7d
+    #[arg(long, value_name = "T", default_value = "7d")]
+    pub(crate) expires: String,
+    /// Show it as a QR code, too
+    #[arg(long)]
+    pub(crate) qr: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Grants {
+    #[command(subcommand)]
+    pub(crate) action: Option<GrantsAction>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GrantsAction {
+    /// End all that somebody was granted, or an invite that is open
+    Revoke {
+        /// An identity, the name of its device, or an invite's id; of addresses and ids the beginning will do
+        who: String,
+    },
 }
 
 #[derive(Debug, clap::Args)]

@@ -7,6 +7,7 @@ mod deletions;
 mod demo;
 mod folder;
 mod fsck;
+mod grants;
 mod help;
 mod identity;
 mod ignore;
@@ -100,6 +101,9 @@ pub(crate) async fn run(args: &Args, out: &Output) -> Result<Exit, CliError> {
         },
         Command::Export(export) => bundle::export(args, out, export).await,
         Command::Import(import) => bundle::import(args, out, import).await,
+        Command::Invite(invite) => grants::invite(args, out, invite).await,
+        Command::Grants(grants) => grants::grants(args, out, grants).await,
+        Command::Devices => grants::devices(args, out).await,
         Command::Serve(serve) => serve::serve(args, out, serve).await,
         Command::Vault(vault) => vault::run(args, out, vault).await,
         Command::Tower(tower) => tower::tower(args, out, tower).await,

@@ -23,7 +23,7 @@ const KEYS: &[(&str, Kind)] = &[
 pub(crate) const SERVERS: &str = "servers";
 
 /// What is known of a server.
-const SERVER_KEYS: [&str; 3] = ["key", "space", "ca"];
+const SERVER_KEYS: [&str; 4] = ["key", "space", "ca", "rights"];
 
 /// What a key holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

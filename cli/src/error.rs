@@ -245,8 +245,9 @@ impl From<SagaError> for CliError {
                 Some("ask whoever runs the server to add this identity to its allow-list")
             }
             Some(Protocol::NotGranted) => Some(
-                "the owner of the server's space comes with the token that it prints ('ibgib init --remote URL --token T'), \
-                 or is named by whoever runs it ('ibgib serve --owner IDENTITY')",
+                "ask whoever owns the server's space for an invite ('ibgib invite'), and clone that; the owner comes with \
+                 the token that the server prints ('ibgib init --remote URL --token T'), or is named by whoever runs it \
+                 ('ibgib serve --owner IDENTITY')",
             ),
             Some(Protocol::IdentityStrategy) => Some(
                 "make another with 'ibgib identity new', or ask whoever runs the server to start it with \

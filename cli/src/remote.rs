@@ -4,10 +4,14 @@ use crate::args::Args;
 use crate::codes::Code;
 use crate::config::{ConfigFile, SERVERS};
 use crate::error::CliError;
-use ibgib_peer::{Trust, WebSocketRemote};
+use ibgib_peer::{Invite, Trust, WebSocketRemote};
 use ibgib_saga::Limits;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+/// What is known of a server: what was granted to this device, where that is not everything.
+const RIGHTS: &str = "rights";
+const READ: &str = "read";
 
 /// The server at `url`, expected to be the one that `known` (a device's settings) remembers there.
 ///
@@ -27,6 +31,37 @@ pub(crate) fn remote(args: &Args, known: Option<&ConfigFile>, url: &str) -> Resu
     };
     let remote = WebSocketRemote::trusting(url, trust, Limits::default().message_bytes_max)?;
     Ok(remote.expecting(told("space")))
+}
+
+/// The server that an invite leads to, expected to be the one that the invite knows.
+///
+/// # Errors
+/// As [`remote`].
+pub(crate) fn invited(args: &Args, invite: &Invite) -> Result<WebSocketRemote, CliError> {
+    let trust = match (&args.ca, invite.key) {
+        (Some(file), _) => authorities_of(file)?,
+        (None, Some(key)) => Trust::key(key),
+        (None, None) => Trust::default(),
+    };
+    let remote = WebSocketRemote::trusting(&invite.url, trust, Limits::default().message_bytes_max)?;
+    Ok(remote.expecting(Some(invite.space.clone())))
+}
+
+/// Remembers what an invite knows of its server.
+pub(crate) fn know(config: &mut ConfigFile, invite: &Invite) {
+    config.set_in_tables(SERVERS, &invite.url, "space", &invite.space);
+    if let Some(key) = invite.key {
+        config.set_in_tables(SERVERS, &invite.url, "key", &key.to_string());
+    }
+    if invite.read_only {
+        config.set_in_tables(SERVERS, &invite.url, RIGHTS, READ);
+    }
+}
+
+/// Whether a device may only read at the server at `url`, as far as its invite told.
+pub(crate) fn only_reads(config: &ConfigFile, url: &str) -> bool {
+    let rights = WebSocketRemote::base(url).ok().and_then(|base| config.in_tables(SERVERS, &base, RIGHTS));
+    rights.as_deref() == Some(READ)
 }
 
 fn authorities_of(file: &Path) -> Result<Trust, CliError> {

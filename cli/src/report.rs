@@ -1,6 +1,7 @@
 //! Results of the command. Each is a value that is made once, and printed for scripts or for people.
 
 mod folder;
+mod grants;
 mod help;
 mod ignore;
 mod log;
@@ -12,6 +13,7 @@ mod undo;
 pub(crate) use folder::{
     ConflictReport, DiffReport, FileDiff, FolderStatus, Resolved, TrackedStatus, partly, side_name,
 };
+pub(crate) use grants::{Granted, Invited, Seen};
 pub(crate) use help::{Helped, ManPages};
 pub(crate) use ignore::{Ignored, Untracked};
 pub(crate) use log::LogLine;

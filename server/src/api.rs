@@ -31,6 +31,7 @@ pub(crate) fn router(state: &Arc<State>, doors: impl Iterator<Item = Router>) ->
         .route("/api/v1/health", get(health))
         .route("/api/v1/keystones", post(register))
         .route("/api/v1/keystones/{tjp}/frames", post(evolve))
+        .route("/api/v1/grants", post(grants))
         .route("/api/v1/grants/accept", post(accept))
         .route("/api/v1/ibgibs/{addr}", get(ibgib))
         .route("/api/v1/tips/{addr}", get(tip))
@@ -164,6 +165,22 @@ async fn evolve(
     };
     let tip = state.host.post_evolution(&tjp, &frames, session.as_ref()).await?;
     Ok(tip_answer(StatusCode::OK, &tjp, &tip))
+}
+
+async fn grants(Extract(state): Extract<Arc<State>>, body: Bytes) -> Result<Response, ApiError> {
+    let Value::Object(mut body) = parse(&body)? else {
+        return Err(ApiError::new(Code::BadBody, "expected an object {identity, frames}"));
+    };
+    let identity = body.get("identity").and_then(Value::as_str);
+    let identity = identity.ok_or_else(|| ApiError::new(Code::BadBody, "identity is missing or no text"))?;
+    let identity = address(identity)?;
+    let Some(Value::Array(frames)) = body.remove("frames") else {
+        return Err(ApiError::new(Code::BadBody, "frames must be an array"));
+    };
+    let frames = frames.into_iter().map(checked).collect::<Result<Vec<_>, _>>()?;
+    let lines = state.host.post_grants(&identity, &frames).await?;
+    let text: String = lines.iter().map(|line| line.to_json() + "\n").collect();
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], text).into_response())
 }
 
 async fn accept(

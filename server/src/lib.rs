@@ -5,6 +5,7 @@
 //! | `GET /api/v1/health` | space id, version, policy, counts |
 //! | `POST /api/v1/keystones` | registers an identity's genesis (`postGenesisKeystone`) |
 //! | `POST /api/v1/keystones/{tjp}/frames` | evolution endpoint: `{"frames": [...], "session": {...} or null}` |
+//! | `POST /api/v1/grants` | `{"identity", "frames"}`: frames of which the last states who may do what; answers the grants as JSON Lines |
 //! | `POST /api/v1/grants/accept` | `{"identity", "token"}`: takes what the token grants, for this identity |
 //! | `GET /api/v1/ibgibs/{addr}` | one ibgib; with `?getGraph=true` its graph as JSON Lines, dependencies first |
 //! | `GET /api/v1/tips/{addr}` | the tip of the timeline that any address belongs to |

@@ -32,8 +32,8 @@ pub(super) async fn accept(device: &Layout, remote: &WebSocketRemote, identity: 
     }
     taken.map_err(|error| match refused {
         true => CliError::from(error).about(identity.as_str()).hint(
-            "the token is not the server's, or somebody came with it before; whoever runs the server names another \
-             owner with 'ibgib serve --owner IDENTITY'",
+            "the invite is not the server's, is no longer good, or somebody came with it before: ask for another \
+             ('ibgib invite'); whoever runs the server names its owner with 'ibgib serve --owner IDENTITY'",
         ),
         false => CliError::from(error),
     })

@@ -22,7 +22,7 @@ enum Way {
 
 /// Fails when so many files are gone from the disk that nobody may have meant it: then not even a snapshot is taken.
 pub(super) async fn check_disk(device: &Device, out: &Output, sync: &args::Sync) -> Result<(), CliError> {
-    let sends = direction(sync).offers() && !sync.no_snapshot && !sync.dry_run;
+    let sends = direction(device, sync).offers() && !sync.no_snapshot && !sync.dry_run;
     if sync.allow_mass_delete || !sends || device.folder_tjp().await?.is_none() {
         return Ok(());
     }
@@ -40,7 +40,7 @@ pub(super) async fn carry(
     line: &mut Line<'_>,
     scope: Scope,
 ) -> Result<Synced, CliError> {
-    let (sync, way) = (line.sync, direction(line.sync));
+    let (sync, way) = (line.sync, direction(device, line.sync));
     if sync.allow_mass_delete || sync.dry_run || device.folder_tjp().await?.is_none() {
         return line.run(device, scope, way, sync.dry_run).await;
     }

@@ -137,10 +137,12 @@ pub(super) fn after(first: Option<Synced>, then: Synced) -> Synced {
     Synced { summary, session: then.session.or(first.session), identity_bytes }
 }
 
-pub(super) fn direction(sync: &args::Sync) -> Direction {
+/// Which way a sync goes. A device that came with an invite for reading alone only takes.
+pub(super) fn direction(device: &Device, sync: &args::Sync) -> Direction {
     match (sync.push, sync.pull) {
         (true, _) => Direction::Push,
         (_, true) => Direction::Pull,
+        _ if server(device, sync).is_ok_and(|url| remote::only_reads(&device.config, &url)) => Direction::Pull,
         _ => Direction::Both,
     }
 }

@@ -16,10 +16,11 @@ use crate::report::Made;
 use crate::secret;
 use ibgib::Addr;
 use ibgib_folder::{Folder, Keeping};
-use ibgib_peer::{Remote, WebSocketRemote, identity};
+use ibgib_peer::{Invite, Remote, WebSocketRemote, identity};
 use ibgib_spaces::durable;
 use std::ffi::OsString;
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -41,6 +42,8 @@ struct Settings<'a> {
     gitignore: bool,
     /// What the server is to be brought.
     token: Option<&'a str>,
+    /// What leads to the server.
+    invite: Option<&'a Invite>,
     /// What it calls itself.
     device: &'a str,
 }
@@ -65,6 +68,7 @@ pub(crate) async fn init(args: &Args, out: &Output, init: &args::Init) -> Result
         remote: init.remote.as_deref().zip(remote.as_ref()),
         gitignore: init.gitignore,
         token: init.token.as_deref(),
+        invite: None,
         device: &device,
     };
     let made = make(args, &root, begin, settings, false).await?;
@@ -155,6 +159,9 @@ async fn fill(
     let mut config = ConfigFile::read(&fresh.config())?;
     if let Some((url, remote)) = settings.remote {
         config.set("remote", url);
+        if let Some(invite) = settings.invite {
+            remote::know(&mut config, invite);
+        }
         remote::remember(args, &mut config, remote)?;
         if let Some(token) = settings.token {
             keep(fresh, remote, token)?;
@@ -200,12 +207,35 @@ async fn fill(
 
 pub(crate) async fn clone(args: &Args, out: &Output, clone: &args::Clone) -> Result<Exit, CliError> {
     let dir = &clone.dir;
+    let invite = invite(&clone.url)?;
+    let clone = &match &invite {
+        None => args::Clone {
+            url: clone.url.clone(),
+            dir: dir.clone(),
+            folder: clone.folder.clone(),
+            device_name: clone.device_name.clone(),
+        },
+        Some(invite) => args::Clone {
+            url: invite.url.clone(),
+            dir: dir.clone(),
+            folder: clone.folder.clone().or_else(|| invite.folder.as_ref().map(Addr::to_string)),
+            device_name: clone.device_name.clone(),
+        },
+    };
+    let token = invite.as_ref().map(|invite| invite.token.clone());
     let begun = begun(clone)?;
     let device = begun.clone().map(Device::at).transpose()?;
-    let remote = remote::remote(args, device.as_ref().map(|device| &device.config), &clone.url)?;
+    let remote = match (&invite, &device) {
+        (Some(invite), None) => remote::invited(args, invite)?,
+        (_, device) => remote::remote(args, device.as_ref().map(|device| &device.config), &clone.url)?,
+    };
     // Whether it is a space server at all, before its answers are taken for one's.
     remote.audience().await?;
     if let (Some(dir), Some(device)) = (begun, device) {
+        // One that was not let in with the invite before.
+        if let Some(token) = &token {
+            keep(&device.layout, &remote, token)?;
+        }
         let identity = device.identity().await?;
         return finish(args, out, clone, &dir, device, &identity).await;
     }
@@ -229,11 +259,33 @@ pub(crate) async fn clone(args: &Args, out: &Output, clone: &args::Clone) -> Res
             ));
     }
     let device = device_name(clone.device_name.as_deref())?;
-    let settings = Settings { remote: Some((&clone.url, &remote)), gitignore: false, token: None, device: &device };
+    let settings = Settings {
+        remote: Some((&clone.url, &remote)),
+        gitignore: false,
+        token: token.as_deref(),
+        invite: invite.as_ref(),
+        device: &device,
+    };
     let made = make(args, dir, begin, settings, true).await?;
     let dir = fs::canonicalize(dir).map_err(|e| CliError::io(dir, &e))?;
     out.say(&format!("identity: {}", made.identity));
     finish(args, out, clone, &dir, Device::at(dir.clone())?, &made.identity).await
+}
+
+/// The invite that a text is, or that stdin says.
+fn invite(text: &str) -> Result<Option<Invite>, CliError> {
+    let read = match text {
+        "-" => {
+            let mut read = String::new();
+            std::io::stdin().take(64 * 1024).read_to_string(&mut read).map_err(|e| CliError::io(Path::new("-"), &e))?;
+            read
+        }
+        text if Invite::is_meant(text) => text.to_owned(),
+        _ => return Ok(None),
+    };
+    read.parse().map(Some).map_err(|error: ibgib_peer::InviteError| {
+        CliError::usage(error.to_string()).hint("take the whole line that 'ibgib invite' printed")
+    })
 }
 
 /// The clone that was begun in this directory, and was killed or refused before its end.

@@ -166,7 +166,7 @@ pub(super) async fn exchange(
         let tips = line.connection.tips(&*device.space, Some(folder)).await?;
         let before = Contact::read(&*device.space).await?;
         let now = moment().timestamp();
-        before.learn(&*device.space, &tips, &synced.summary, direction(sync), sync.dry_run, now).await?;
+        before.learn(&*device.space, &tips, &synced.summary, direction(device, sync), sync.dry_run, now).await?;
     }
     Ok(Exchanged { synced: after(first, synced), taken })
 }

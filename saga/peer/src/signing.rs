@@ -6,6 +6,7 @@
 
 use crate::entropy::{OsEntropy, now_ms};
 use crate::view::{commit_error, space_error};
+use ibgib::Value;
 use ibgib_keystone::strategy::lms::{self, Leaf, Need, Reserved, Tree, TreeName};
 use ibgib_keystone::{
     Chain, Claim, KeystoneError, Pool, PoolConfig, Secret, SignOpts, Signed, VERB_MANAGE, VERB_RECOVER, VERB_REVOKE,
@@ -27,6 +28,8 @@ pub(crate) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + '
 #[derive(Debug)]
 pub(crate) enum Act {
     Claim(Claim),
+    /// As a claim, with these details of the frame.
+    State(Claim, Value),
     /// The end of the identity, for this reason.
     Revoke(String),
     /// Other pools, and one by which the identity can be taken back.
@@ -45,7 +48,7 @@ pub(crate) enum Act {
 impl Act {
     fn verb(&self) -> &str {
         match self {
-            Self::Claim(claim) => &claim.verb,
+            Self::Claim(claim) | Self::State(claim, _) => &claim.verb,
             Self::Revoke(_) => VERB_REVOKE,
             Self::Rotate { .. } => VERB_MANAGE,
             Self::Recover { .. } => VERB_RECOVER,
@@ -109,7 +112,7 @@ impl Signing {
         let fresh = match &act {
             Act::Rotate { pools, .. } => Some((secret, pools)),
             Act::Recover { secret, pools, .. } => Some((secret, pools)),
-            Act::Claim(_) | Act::Revoke(_) => None,
+            Act::Claim(_) | Act::State(..) | Act::Revoke(_) => None,
         };
         if let Some((secret, pools)) = fresh {
             let trees = first_trees(secret, pools).await?;
@@ -119,6 +122,10 @@ impl Signing {
         let (before, secret) = (chain.clone(), secret.clone());
         let signed = aside(move || match act {
             Act::Claim(claim) => ibgib_keystone::sign(&before, &secret, &claim, opts, now_ms(), &mut OsEntropy),
+            Act::State(claim, details) => {
+                opts.details = Some(details);
+                ibgib_keystone::sign(&before, &secret, &claim, opts, now_ms(), &mut OsEntropy)
+            }
             Act::Revoke(reason) => ibgib_keystone::revoke(&before, &secret, &reason, opts, now_ms(), &mut OsEntropy),
             Act::Rotate { pools, recovery } => {
                 let recovery = Some(&recovery);

@@ -349,6 +349,21 @@ impl WebSocketRemote {
         self.post("/api/v1/grants/accept", Value::Object(body).to_json()).await
     }
 
+    /// Brings frames of an identity of which the last states something about who may do what at the server; answers the
+    /// grants that it tells.
+    ///
+    /// # Errors
+    /// `not_granted`; the server is not reachable or refuses.
+    pub(crate) async fn post_grants(&self, tjp: &Addr, frames: &[Verified<IbGib>]) -> Result<Vec<Value>, SagaError> {
+        let frames: Vec<Value> = frames.iter().map(|f| f.to_value()).collect();
+        let body: Map = [("identity", Value::from(tjp)), ("frames", Value::Array(frames))].into_iter().collect();
+        let (status, text) = self.call("/api/v1/grants", Some(Value::Object(body).to_json())).await?;
+        if status != 200 {
+            return Err(self.refusal("/api/v1/grants", status, &text));
+        }
+        text.lines().map(|line| Value::parse(line, Mode::Strict).map_err(bad_answer)).collect()
+    }
+
     /// Tips of timelines whose first frame's ib is `ib`: (timeline, tip).
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! The receiver's desk.
 
+use super::lot::Lot;
 use super::{Host, push_owner, staging_record};
 use crate::desk::{add_transcript, load, resolve, stuck};
 use crate::entropy::{OsEntropy, random_hex};
@@ -14,7 +15,7 @@ use ibgib_saga::{
     ReceiverLine, ReceiverQuery, SagaError, SenderLine, Status, Turn, is_payload,
 };
 use ibgib_spaces::settle::Draft;
-use ibgib_spaces::{Advance, Commit, CommitError, Follow, Kind};
+use ibgib_spaces::{Advance, Commit, CommitError, Follow, Kind, Tip};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -25,6 +26,8 @@ struct Plan {
     /// Tips to move, and the merges that this takes.
     draft: Draft,
     payload: Vec<Addr>,
+    /// Where timelines belong that are new.
+    roots: Vec<(String, Option<Vec<u8>>)>,
 }
 
 #[derive(Debug)]
@@ -74,13 +77,11 @@ impl ReceiverDesk {
         match query {
             ReceiverQuery::Session(addr) => self.session(&addr).await,
             ReceiverQuery::Connected { frame, step } => {
-                let commit = Commit {
-                    nodes: vec![frame],
-                    tips: vec![Advance::Keystone(step)],
-                    // From now on nodes may be staged.
-                    records: vec![staging_record(&self.owner)],
-                    ..Commit::default()
-                };
+                // From now on nodes may be staged.
+                let mut records = vec![staging_record(&self.owner)];
+                records.extend(self.identity.as_ref().and_then(|identity| self.host.seen_record(identity)));
+                let commit =
+                    Commit { nodes: vec![frame], tips: vec![Advance::Keystone(step)], records, ..Commit::default() };
                 match space.commit(commit).await {
                     Ok(_) => Ok(ReceiverAnswer::Connected),
                     Err(CommitError::TipsMoved(_)) => Err(IdentityRefusal::SessionUsed.into()),
@@ -150,16 +151,22 @@ impl ReceiverDesk {
         if let Some(identity) = &self.identity {
             self.host.check_standing(identity).await?;
         }
+        let lot = Lot::to_look(&self.host, self.identity.as_ref()).await?;
         let mut out = Peeked::default();
         match peek {
-            Peek::Equal(theirs, root) => {
+            Peek::Equal(theirs, root) if lot.reads_all() => {
                 let ours = self.host.leads.whole(&**space, root.as_ref()).await.map_err(space_error)?;
                 (out.equal, out.empty) = (ours.whole == theirs, ours.empty);
             }
+            // What is remembered is of all tips, whoever asks.
+            Peek::Equal(theirs, root) => {
+                let (tips, empty) = self.tips_for(&lot, root.as_ref()).await?;
+                let ours = Fingerprint::of(tips.iter().map(|t| (&t.tjp, &t.addr)));
+                (out.equal, out.empty) = (ours.whole == theirs, empty);
+            }
             Peek::Buckets(theirs, root) => {
-                let tips = space.tips(Some(Kind::Living)).await.map_err(space_error)?;
-                out.empty = tips.is_empty();
-                let tips = self.host.leads.select(&**space, tips, root.as_ref()).await.map_err(space_error)?;
+                let (tips, empty) = self.tips_for(&lot, root.as_ref()).await?;
+                out.empty = empty;
                 let ours = Fingerprint::of(tips.iter().map(|t| (&t.tjp, &t.addr)));
                 out.has = ours.buckets.iter().zip(&theirs).map(|(a, b)| a != b).collect();
                 out.tips = tips
@@ -169,9 +176,9 @@ impl ReceiverDesk {
                     .collect();
             }
             Peek::Tips(addrs) => {
-                out.empty = space.tips(Some(Kind::Living)).await.map_err(space_error)?.is_empty();
+                out.empty = self.tips_for(&lot, None).await?.1;
                 for addr in addrs {
-                    out.tips.push(match self.tip_of(&addr).await? {
+                    out.tips.push(match self.tip_of(&addr, &lot).await? {
                         Some((tjp, tip)) => (tjp, Some(tip)),
                         None => (addr, None),
                     });
@@ -181,7 +188,13 @@ impl ReceiverDesk {
                 let has = space.has(&addrs).await.map_err(space_error)?;
                 let staged: HashSet<Addr> =
                     space.staged_addrs(&self.owner).await.map_err(space_error)?.into_iter().collect();
-                out.has = addrs.iter().zip(has).map(|(a, has)| has || staged.contains(a)).collect();
+                // What may not be read is not here: whoever has it sends it.
+                let may = match lot.reads_all() {
+                    true => None,
+                    false => Some(self.host.readable(&lot.permit, &addrs, None).await?),
+                };
+                let shown = |a: &Addr| may.as_ref().is_none_or(|may| may.contains(a));
+                out.has = addrs.iter().zip(has).map(|(a, has)| (has && shown(a)) || staged.contains(a)).collect();
             }
             Peek::List { items, live } => {
                 let living = space.tips(Some(Kind::Living)).await.map_err(space_error)?;
@@ -198,7 +211,11 @@ impl ReceiverDesk {
                 let has = space.has(&starts).await.map_err(space_error)?;
                 let starts: Vec<Addr> = starts.into_iter().zip(has).filter(|(_, h)| *h).map(|(a, _)| a).collect();
                 let stops: HashSet<Addr> = stops.into_iter().flatten().collect();
-                let follow = if live { Follow::Live } else { Follow::All };
+                let (starts, follow) = match lot.reads_all() {
+                    true => (starts, if live { Follow::Live } else { Follow::All }),
+                    // Only to tips that may be read.
+                    false => (self.readable_starts(starts, live, &lot).await?, Follow::All),
+                };
                 let max = usize::try_from(self.host.limits().nodes_max).unwrap_or(usize::MAX);
                 out.nodes = space.reach(&starts, follow, &stops, max).await.map_err(space_error)?;
                 // An identity that data relates to comes by its own way, or is missed there.
@@ -208,6 +225,7 @@ impl ReceiverDesk {
                         .nodes
                         .iter()
                         .filter_map(|a| by_tjp.get(a).map(|tip| (a.clone(), Some(tip.clone()))))
+                        .filter(|(tjp, _)| lot.may_read(tjp))
                         .collect();
                 }
             }
@@ -215,13 +233,47 @@ impl ReceiverDesk {
         Ok(out)
     }
 
-    /// Timeline and tip that `addr` belongs to; a constant answers itself.
-    async fn tip_of(&self, addr: &Addr) -> Result<Option<(Addr, Addr)>, SagaError> {
+    /// The living tips, or those under a timeline, that may be read; and whether none at all may be. What is under a timeline
+    /// only by way of another that may not be read is not: a peer could not find it either.
+    async fn tips_for(&self, lot: &Lot, root: Option<&Addr>) -> Result<(Vec<Tip>, bool), SagaError> {
+        let space = self.host.space();
+        let mut tips = space.tips(Some(Kind::Living)).await.map_err(space_error)?;
+        tips.retain(|tip| lot.may_read(&tip.tjp));
+        let empty = tips.is_empty();
+        let tips = self.host.leads.select(&**space, tips, root).await.map_err(space_error)?;
+        Ok((tips, empty))
+    }
+
+    /// Of these nodes those that may be read; with `live` also the tips under them that may be.
+    async fn readable_starts(&self, mut starts: Vec<Addr>, live: bool, lot: &Lot) -> Result<Vec<Addr>, SagaError> {
+        let may = self.host.readable(&lot.permit, &starts, None).await?;
+        starts.retain(|start| may.contains(start));
+        let mut tips = Vec::new();
+        for start in starts.iter().filter(|_| live) {
+            let (under, _) = self.tips_for(lot, Some(start)).await?;
+            tips.extend(under.into_iter().map(|tip| tip.addr));
+        }
+        starts.extend(tips);
+        Ok(starts)
+    }
+
+    /// Timeline and tip that `addr` belongs to; a constant answers itself. Nothing for what may not be read.
+    async fn tip_of(&self, addr: &Addr, lot: &Lot) -> Result<Option<(Addr, Addr)>, SagaError> {
         if !is_payload(addr) {
             return Ok(None);
         }
         let tip = resolve(&**self.host.space(), addr).await.map_err(space_error)?;
-        Ok(tip.filter(|(tjp, _)| is_payload(tjp)))
+        let Some((tjp, tip)) = tip.filter(|(tjp, _)| is_payload(tjp)) else { return Ok(None) };
+        let may = lot.reads_all()
+            || match tjp == tip && tjp.tjp_gib().is_none() {
+                // A constant, or a timeline's first and only frame.
+                true => {
+                    lot.may_read(&tjp)
+                        || !self.host.readable(&lot.permit, std::slice::from_ref(&tjp), None).await?.is_empty()
+                }
+                false => lot.may_read(&tjp),
+            };
+        Ok(may.then_some((tjp, tip)))
     }
 
     // -- turns ---------------------------------------------------------------------------------------------------
@@ -234,6 +286,9 @@ impl ReceiverDesk {
         let staged: HashSet<Addr> = space.staged_addrs(&self.owner).await.map_err(space_error)?.into_iter().collect();
         let mut view = View::new(&*space, &self.owner);
         let mut plan = Plan { payload: evaluate.payload, ..Plan::default() };
+        let sent = staged.iter().chain(&plan.payload);
+        let mut lot = Lot::of(&self.host, self.identity.as_ref(), evaluate.commit, sent).await?;
+        lot.sort(&self.host, &view, &evaluate.lines).await?;
         let mut statuses = Vec::new();
         let (mut wants, mut finals, mut stops) = (Vec::new(), Vec::new(), HashSet::new());
         let (mut complete, mut diverged, mut refused) = (true, false, false);
@@ -241,7 +296,7 @@ impl ReceiverDesk {
             match line {
                 SenderLine::Want(addr) => wants.push(addr),
                 SenderLine::Constant(addr) => {
-                    let status = match self.constant(&view, &addr, &staged, &mut plan).await? {
+                    let status = match self.constant(&view, &lot, &addr, &staged, &mut plan).await? {
                         Constant::Here => Status::Known(Ancestry::Same),
                         Constant::Planned => Status::Unknown,
                         Constant::Refused(_) if !evaluate.commit || evaluate.is_init => {
@@ -256,9 +311,10 @@ impl ReceiverDesk {
                 SenderLine::Timeline { tjp, tip, theirs } => {
                     let mut mine = space.tip(&tjp).await.map_err(space_error)?.map(|t| t.addr);
                     if mine.is_none() && tip.is_none() {
-                        mine = self.tip_of(&tjp).await?.map(|(_, tip)| tip);
+                        mine = self.tip_of(&tjp, &lot).await?.map(|(_, tip)| tip);
                     }
-                    let found = self.timeline(&mut view, &tjp, tip.as_ref(), mine.as_ref(), &staged, &mut plan).await?;
+                    let found =
+                        self.timeline((&mut view, &lot), &tjp, tip.as_ref(), mine.as_ref(), &staged, &mut plan).await?;
                     let mut answer = mine.clone();
                     let status = match found {
                         Verdict::Status(status) => status,
@@ -306,6 +362,12 @@ impl ReceiverDesk {
         if commit && !refused {
             self.check_payload(&plan).await?;
         }
+        let taken: HashSet<Addr> = plan.draft.commit.tips.iter().map(|advance| advance.tjp().clone()).collect();
+        plan.roots = lot.records(&taken);
+        if !lot.reads_all() {
+            let may = self.host.readable(&lot.permit, &wants, None).await?;
+            wants.retain(|want| may.contains(want));
+        }
         let mut send = Vec::new();
         let mut known = HashSet::new();
         if evaluate.adopt {
@@ -339,6 +401,7 @@ impl ReceiverDesk {
     async fn constant(
         &self,
         view: &View<'_>,
+        lot: &Lot,
         addr: &Addr,
         staged: &HashSet<Addr>,
         plan: &mut Plan,
@@ -346,8 +409,14 @@ impl ReceiverDesk {
         if !is_payload(addr) {
             return Ok(Constant::Refused("keystones and transcripts move by their own rules".into()));
         }
-        if self.host.space().has(std::slice::from_ref(addr)).await.map_err(space_error)? == [true] {
+        let alone = std::slice::from_ref(addr);
+        if self.host.space().has(alone).await.map_err(space_error)? == [true]
+            && (lot.reads_all() || !self.host.readable(&lot.permit, alone, None).await?.is_empty())
+        {
             return Ok(Constant::Here);
+        }
+        if !lot.writes_all() {
+            return Ok(Constant::Refused(format!("{addr} belongs to no folder in which writing was granted")));
         }
         match view.publishable(addr, staged, &plan.publish).await? {
             Publishable::All(addrs) => {
@@ -363,7 +432,7 @@ impl ReceiverDesk {
 
     async fn timeline(
         &self,
-        view: &mut View<'_>,
+        (view, lot): (&mut View<'_>, &Lot),
         tjp: &Addr,
         tip: Option<&Addr>,
         mine: Option<&Addr>,
@@ -372,6 +441,9 @@ impl ReceiverDesk {
     ) -> Result<Verdict, SagaError> {
         if Kind::of(tjp) != Kind::Living {
             return Ok(Verdict::Refused("keystones and transcripts move by their own rules".into()));
+        }
+        if mine.is_some() && !lot.reads_all() && tjp.tjp_gib().is_none() && !lot.may_read(tjp) && tip.is_some() {
+            return Ok(Verdict::Refused(format!("reading {tjp} was not granted")));
         }
         let Some(tip) = tip else {
             // A constant may be asked for under its own address.
@@ -397,6 +469,11 @@ impl ReceiverDesk {
             None => Ok(Ancestry::Behind),
             Some(mine) => view.history.ancestry(mine, tip).await,
         };
+        if matches!(ancestry, Ok(Ancestry::Behind | Ancestry::Diverged))
+            && let Some(why) = lot.refuses(&self.host, &self.owner, tjp, tip, mine, &plan.publish).await?
+        {
+            return Ok(Verdict::Refused(why));
+        }
         match ancestry {
             Err(error) => Ok(Verdict::Refused(error.to_string())),
             Ok(Ancestry::Same) => Ok(Verdict::Status(Status::Known(Ancestry::Same))),
@@ -442,6 +519,7 @@ impl ReceiverDesk {
         let mut view = View::new(&*space, &self.owner);
         let mut commit = self.plan.draft.commit.clone();
         commit.publish = Some((self.owner.clone(), self.plan.publish.iter().cloned().collect()));
+        commit.records.extend(self.plan.roots.iter().cloned());
         commit.nodes.extend(session_frames);
         commit.tips.extend(step.map(Advance::Keystone));
         add_transcript(&mut view, &mut commit, transcript).await?;

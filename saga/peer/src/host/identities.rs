@@ -135,6 +135,10 @@ impl Host {
                 chain
             }
         };
+        let mut ended = Vec::new();
+        for frame in &fresh {
+            ended.extend(self.state(tjp, frame, &mut commit).await?);
+        }
         commit.nodes.extend(fresh);
         if takes_back {
             // Whatever was held against the identity is of before.
@@ -148,6 +152,7 @@ impl Host {
         }
         match self.space.commit(commit).await {
             Ok(_) => {
+                ended.iter().for_each(|identity| self.cut(identity));
                 if takes_back {
                     // Whoever has a connection may have had the old secret.
                     self.cut(tjp);

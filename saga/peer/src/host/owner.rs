@@ -36,11 +36,12 @@ impl Host {
         *self.owner_token.write().unwrap_or_else(PoisonError::into_inner) = token;
     }
 
-    /// Takes a token that somebody brings for his identity: he is the owner then, if nobody is yet. Of whoever is the owner
-    /// already nothing is asked: he may not have heard that he was taken, and the token is gone since then.
+    /// Takes a token that somebody brings for his identity: of an invite, which grants him what the invite says, or the
+    /// owner's, which makes him the owner if nobody is yet. Of whoever is the owner already nothing is asked: he may not have
+    /// heard that he was taken, and the token is gone since then.
     ///
     /// # Errors
-    /// `not_granted` when it is not the token, or somebody else came first; or the space fails.
+    /// `not_granted` when it is no token that is good, or others came first; or the space fails.
     pub async fn accept(&self, identity: &Addr, token: &str) -> Result<(), SagaError> {
         let taken = self.take_token(identity, token).await;
         if let Err(error) = &taken {
@@ -59,8 +60,11 @@ impl Host {
         if self.owner().await?.as_ref() == Some(identity) {
             return Ok(());
         }
-        if !is_hex64(token) || !fits {
+        if !is_hex64(token) {
             return Err(refused());
+        }
+        if !fits {
+            return if self.take_invite(identity, token).await? { Ok(()) } else { Err(refused()) };
         }
         let (records, expect) = (vec![owned_by(identity)], vec![(OWNER.to_owned(), None)]);
         match self.space.commit(Commit { records, expect, ..Commit::default() }).await {

@@ -15,7 +15,7 @@ pub enum Policy {
     Open,
     /// Only these identities.
     Allow(HashSet<Addr>),
-    /// Only the identity that owns the space ([`Host::owner`]).
+    /// Only the identity that owns the space ([`Host::owner`]), and those who were granted something in it.
     Owner,
 }
 
@@ -61,7 +61,7 @@ impl Host {
             Policy::Allow(_) => IdentityRefusal::NotAllowed(tjp.clone()),
             Policy::Owner => IdentityRefusal::NotGranted(tjp.clone()),
         };
-        if matches!(refused, IdentityRefusal::NotGranted(_)) && self.owner().await?.as_ref() == Some(tjp) {
+        if matches!(refused, IdentityRefusal::NotGranted(_)) && self.is_granted(tjp).await? {
             return Ok(());
         }
         Err(refused.into())

@@ -1,0 +1,166 @@
+//! Grants: who may do what in a space, stated by identities in frames of their own.
+//!
+//! A statement is a keystone's frame like any other: signed by the pool for `manage`, with the claim {verb `manage`, target
+//! `grants`, audience the space's id} and in its details what is stated. So it binds whoever states it, is good for one space
+//! alone, cannot be taken back without a trace, and is kept and shown with the identity's other frames. What a space makes of
+//! it is its host's affair: a statement by somebody who may not make it says nothing there.
+
+use ibgib::{Addr, IbGib, Map, Value, Verified, object, strings};
+use ibgib_keystone::{Claim, VERB_MANAGE, is_bound};
+use std::fmt;
+
+/// What a claim with a statement is about.
+pub(crate) const TARGET: &str = "grants";
+/// The member of a frame's details with a statement.
+const MEMBER: &str = "grant";
+
+/// What somebody may do in a folder, or in everything; each includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rights {
+    /// Read it.
+    Read,
+    /// Change it.
+    Write,
+    /// Say who else may.
+    Admin,
+}
+
+impl Rights {
+    const ALL: [Self; 3] = [Self::Read, Self::Write, Self::Admin];
+
+    /// `read`, `write` or `admin`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// All that it includes, as JSON.
+    pub fn to_value(self) -> Value {
+        strings(Self::ALL.into_iter().filter(|right| *right <= self).map(Self::as_str))
+    }
+
+    /// Reads what [`Rights::to_value`] writes.
+    pub fn read(value: &Value) -> Option<Self> {
+        let last = value.as_array()?.last()?.as_str()?;
+        Self::ALL.into_iter().find(|right| right.as_str() == last && right.to_value() == *value)
+    }
+}
+
+impl fmt::Display for Rights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What an identity states about a space.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Statement {
+    /// Whoever brings the token whose SHA-256 this is may come in.
+    Invite {
+        /// 64 hex digits.
+        id: String,
+        /// Into which folder; into everything without one.
+        folder: Option<Addr>,
+        /// To do what; never [`Rights::Admin`].
+        rights: Rights,
+        /// How many identities may bring it.
+        uses: u32,
+        /// Until when, in milliseconds since 1970.
+        expires_ms: i64,
+    },
+    /// An identity's grants end, or an invite that is still open.
+    Revoke {
+        /// The identity's address, or the invite's id.
+        who: String,
+    },
+    /// Nothing; whoever states it wants to be told the grants there are.
+    List,
+}
+
+impl Statement {
+    /// As a frame's details.
+    pub(crate) fn to_details(&self) -> Value {
+        let said = match self {
+            Self::Invite { id, folder, rights, uses, expires_ms } => object([
+                ("invite", id.as_str().into()),
+                ("folder", folder.as_ref().map_or(Value::from("*"), Value::from)),
+                ("rights", rights.to_value()),
+                ("uses", Value::integer(*uses)),
+                ("expiresMs", Value::integer(*expires_ms)),
+            ]),
+            Self::Revoke { who } => object([("revoke", who.as_str().into())]),
+            Self::List => object([("list", true.into())]),
+        };
+        object([(MEMBER, said)])
+    }
+
+    /// The claim of a frame with a statement.
+    pub(crate) fn claim(space: &str) -> Claim {
+        Claim {
+            verb: VERB_MANAGE.to_owned(),
+            target: TARGET.to_owned(),
+            audience: Some(space.to_owned()),
+            ..Claim::default()
+        }
+    }
+
+    /// What a frame states about this space; what its signature does not bind states nothing.
+    pub(crate) fn of(frame: &Verified<IbGib>, space: &str) -> Option<Self> {
+        let claim = frame.datum("proofs")?.as_array()?.first()?.get("claim").and_then(Claim::parse)?;
+        if !is_bound(frame) || claim != Self::claim(space) {
+            return None;
+        }
+        Self::read(frame.datum("frameDetails")?.get(MEMBER)?.as_object()?)
+    }
+
+    fn read(said: &Map) -> Option<Self> {
+        let text = |name: &str| said.get(name).and_then(Value::as_str);
+        if let Some(who) = text("revoke") {
+            return Some(Self::Revoke { who: who.to_owned() });
+        }
+        if said.get("list") == Some(&Value::Bool(true)) {
+            return Some(Self::List);
+        }
+        let number = |name: &str| said.get(name).and_then(Value::as_u53);
+        Some(Self::Invite {
+            id: text("invite").filter(|id| crate::invite::is_hex64(id))?.to_owned(),
+            folder: match text("folder")? {
+                "*" => None,
+                folder => Some(folder.parse().ok()?),
+            },
+            rights: said.get("rights").and_then(Rights::read).filter(|rights| *rights < Rights::Admin)?,
+            uses: number("uses").and_then(|uses| u32::try_from(uses).ok()).filter(|uses| *uses > 0)?,
+            expires_ms: number("expiresMs").and_then(|ms| i64::try_from(ms).ok())?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statements_are_read_as_they_are_written() {
+        let folder = Addr::new("folder", &"AB".repeat(32)).unwrap();
+        let invite = |folder, rights| Statement::Invite {
+            id: "0a".repeat(32),
+            folder,
+            rights,
+            uses: 3,
+            expires_ms: 1_767_225_600_000,
+        };
+        let read = |statement: &Statement| Statement::read(statement.to_details().get(MEMBER)?.as_object()?);
+        for statement in [
+            invite(None, Rights::Read),
+            invite(Some(folder), Rights::Write),
+            Statement::Revoke { who: "keystone^A".into() },
+            Statement::List,
+        ] {
+            assert_eq!(read(&statement), Some(statement.clone()));
+        }
+        assert_eq!(read(&invite(None, Rights::Admin)), None, "nobody is invited to be admin");
+    }
+}

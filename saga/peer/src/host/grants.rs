@@ -1,0 +1,478 @@
+//! Grants as a host keeps them: what statements come to, invites that are brought, and what an identity may do.
+//!
+//! Local records hold what stands: `grant/{identity}/{folder or *}`, `invite/{id}`, and for each timeline that came in
+//! `root/{timeline}`: the folder that it belongs to (itself, if none), and who brought that. They are written in one commit
+//! with the statements and the timelines that they follow from.
+
+use super::{Host, Policy};
+use crate::entropy::now_ms;
+use crate::grant::{Rights, Statement};
+use crate::identity::commit_error;
+use crate::view::space_error;
+use ibgib::transform::Moment;
+use ibgib::{Addr, IbGib, Mode, Value, Verified, object};
+use ibgib_saga::{IdentityRefusal, SagaError};
+use ibgib_spaces::{Commit, CommitError, Follow, Kind, Tip};
+use sha2::{Digest, Sha256};
+use std::collections::{HashMap, HashSet};
+use std::sync::PoisonError;
+
+/// Everything, where a folder could stand.
+const ALL: &str = "*";
+/// Invites that may be open at once, so that their number costs nobody much.
+const INVITES_MAX: usize = 10_000;
+/// How often an invite is tried that others use at the same moment.
+const TRIES: u32 = 16;
+
+/// Nodes read at once: few, since each may be as large as its limit.
+const BATCH: usize = 16;
+
+type Record = (String, Option<Vec<u8>>);
+
+/// The folder that each timeline belongs to, and who brought it.
+#[derive(Debug, Default)]
+pub(super) struct Roots(HashMap<Addr, (Addr, Addr)>);
+
+impl Roots {
+    pub(super) fn folder(&self, timeline: &Addr) -> Option<&Addr> {
+        self.0.get(timeline).map(|(folder, _)| folder)
+    }
+
+    /// Who brought the folder that a timeline belongs to.
+    fn owner(&self, timeline: &Addr) -> Option<&Addr> {
+        let (folder, by) = self.0.get(timeline)?;
+        self.0.get(folder).map_or(Some(by), |(_, by)| Some(by))
+    }
+}
+
+/// What an identity may do.
+#[derive(Clone, Debug)]
+pub(super) struct Permit {
+    identity: Option<Addr>,
+    all: Option<Rights>,
+    folders: HashMap<Addr, Rights>,
+}
+
+impl Permit {
+    /// Everything.
+    pub(super) fn all() -> Self {
+        Self { identity: None, all: Some(Rights::Admin), folders: HashMap::new() }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.all.is_none() && self.folders.is_empty()
+    }
+
+    /// Whether it is for every timeline alike.
+    pub(super) fn covers_all(&self, rights: Rights) -> bool {
+        self.all >= Some(rights)
+    }
+
+    /// Whether it lets its identity do that with a folder, and with what belongs to it.
+    pub(super) fn covers(&self, folder: &Addr, rights: Rights) -> bool {
+        self.covers_all(rights) || self.folders.get(folder) >= Some(&rights)
+    }
+
+    /// Whether it lets its identity do that with a timeline, which he may have brought himself.
+    pub(super) fn may(&self, roots: &Roots, timeline: &Addr, rights: Rights) -> bool {
+        let brought = || self.identity.is_some() && roots.owner(timeline) == self.identity.as_ref();
+        self.covers_all(rights) || roots.folder(timeline).is_some_and(|folder| self.covers(folder, rights)) || brought()
+    }
+}
+
+/// What an identity may let others into, and put them out of.
+#[derive(Debug)]
+enum Charge {
+    All,
+    /// The folders that it brought.
+    Folders(HashSet<Addr>),
+}
+
+impl Charge {
+    /// Of a folder's address, or [`ALL`].
+    fn covers(&self, folder: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Folders(folders) => folder.parse::<Addr>().is_ok_and(|folder| folders.contains(&folder)),
+        }
+    }
+
+    fn may_state(&self, statement: &Statement) -> bool {
+        match (self, statement) {
+            (Self::All, _) => true,
+            (Self::Folders(folders), Statement::Invite { folder: Some(folder), .. }) => folders.contains(folder),
+            (Self::Folders(_), Statement::Invite { folder: None, .. }) => false,
+            (Self::Folders(folders), Statement::Revoke { .. } | Statement::List) => !folders.is_empty(),
+        }
+    }
+}
+
+/// Whether an invite's time has passed.
+fn is_over(invite: &[u8]) -> bool {
+    let expires = read(invite).and_then(|invite| invite.get("expiresMs")?.as_u53());
+    expires.is_none_or(|ms| ms <= u64::try_from(now_ms()).unwrap_or(u64::MAX))
+}
+
+fn grant_key(identity: &Addr, folder: Option<&Addr>) -> String {
+    format!("{}{}", grants_of(identity), folder.map_or(ALL, Addr::as_str))
+}
+
+fn grants_of(identity: &Addr) -> String {
+    format!("grant/{identity}/")
+}
+
+fn invite_key(id: &str) -> String {
+    format!("invite/{id}")
+}
+
+fn root_key(timeline: &Addr) -> String {
+    format!("root/{timeline}")
+}
+
+/// The record that a timeline belongs to a folder.
+pub(super) fn root_record(timeline: &Addr, folder: &Addr, by: &Addr) -> Record {
+    let value = Value::Array(vec![folder.into(), by.into()]);
+    (root_key(timeline), Some(value.to_json().into_bytes()))
+}
+
+fn read(bytes: &[u8]) -> Option<Value> {
+    Value::parse(std::str::from_utf8(bytes).ok()?, Mode::Strict).ok()
+}
+
+fn member<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
+    value.get(name).and_then(Value::as_str)
+}
+
+fn time(ms: i64) -> String {
+    Moment { now_ms: ms, random: [0; 16] }.timestamp()
+}
+
+impl Host {
+    /// What an identity may do now. Where the policy is not the owner's, whoever is let in may do everything.
+    pub(super) async fn permit(&self, identity: &Addr) -> Result<Permit, SagaError> {
+        let also = self.also_allowed.read().unwrap_or_else(PoisonError::into_inner).contains(identity);
+        if also || self.policy_name() != Policy::Owner.as_str() || self.owner().await?.as_ref() == Some(identity) {
+            return Ok(Permit::all());
+        }
+        let prefix = grants_of(identity);
+        let mut permit = Permit { identity: Some(identity.clone()), all: None, folders: HashMap::new() };
+        for (key, bytes) in self.space.records(&prefix).await.map_err(space_error)? {
+            let Some(rights) = read(&bytes).as_ref().and_then(|value| Rights::read(value.get("rights")?)) else {
+                continue;
+            };
+            match key[prefix.len()..].parse::<Addr>() {
+                Ok(folder) => drop(permit.folders.insert(folder, rights)),
+                Err(_) => permit.all = Some(rights),
+            }
+        }
+        Ok(permit)
+    }
+
+    /// Whether an identity was granted anything.
+    pub(super) async fn is_granted(&self, identity: &Addr) -> Result<bool, SagaError> {
+        Ok(!self.permit(identity).await?.is_empty())
+    }
+
+    /// Which folder each timeline belongs to.
+    pub(super) async fn roots(&self) -> Result<Roots, SagaError> {
+        let mut roots = Roots::default();
+        for (key, bytes) in self.space.records("root/").await.map_err(space_error)? {
+            let value = read(&bytes);
+            let mut pair = value.as_ref().and_then(Value::as_array).into_iter().flatten();
+            let mut next = || pair.next()?.as_str()?.parse::<Addr>().ok();
+            if let (Ok(timeline), Some(folder), Some(by)) = (key["root/".len()..].parse(), next(), next()) {
+                roots.0.insert(timeline, (folder, by));
+            }
+        }
+        Ok(roots)
+    }
+
+    /// Takes new frames of an identity of which the last states something about who may do what here, and answers all
+    /// grants that the identity may know of.
+    ///
+    /// # Errors
+    /// `not_granted` when the identity may not state that; else as [`Host::post_evolution`].
+    pub async fn post_grants(&self, tjp: &Addr, frames: &[Verified<IbGib>]) -> Result<Vec<Value>, SagaError> {
+        let refused = || SagaError::from(IdentityRefusal::NotGranted(tjp.clone()));
+        let bad = |why: &str| SagaError::from(IdentityRefusal::BadFrame(why.to_owned()));
+        if self.policy_name() != Policy::Owner.as_str() {
+            return Err(bad("this server asks for no grants: whoever its policy lets in may do everything"));
+        }
+        let last = frames.last().ok_or_else(|| bad("no frame states anything"))?;
+        // Whoever saw the frame could bring it again, to be told what it told.
+        if self.space.has(std::slice::from_ref(last.addr())).await.map_err(space_error)? == [true] {
+            return Err(bad("the frame was brought before; state it anew"));
+        }
+        let statement = Statement::of(last, self.space.id()).ok_or_else(|| bad("the frame states nothing here"))?;
+        if !self.charge(tjp).await?.may_state(&statement) {
+            return Err(refused());
+        }
+        self.post_evolution(tjp, frames, None).await?;
+        // What it stated may have ended what it had.
+        self.listed(&self.charge(tjp).await?).await
+    }
+
+    /// What an identity may let others into.
+    async fn charge(&self, identity: &Addr) -> Result<Charge, SagaError> {
+        let permit = self.permit(identity).await?;
+        if permit.covers_all(Rights::Admin) {
+            return Ok(Charge::All);
+        }
+        let mut brought = match permit.is_empty() {
+            true => Vec::new(),
+            false => self.roots().await?.0.into_iter().collect(),
+        };
+        brought.retain(|(timeline, (folder, by))| timeline == folder && by == identity);
+        Ok(Charge::Folders(brought.into_iter().map(|(folder, _)| folder).collect()))
+    }
+
+    /// Adds to a commit that takes an identity's frame what the frame states; answers whose connections end with it.
+    pub(super) async fn state(
+        &self,
+        identity: &Addr,
+        frame: &Verified<IbGib>,
+        commit: &mut Commit,
+    ) -> Result<Option<Addr>, SagaError> {
+        let Some(statement) = Statement::of(frame, self.space.id()) else { return Ok(None) };
+        if self.policy_name() != Policy::Owner.as_str() {
+            return Ok(None);
+        }
+        let charge = self.charge(identity).await?;
+        if !charge.may_state(&statement) {
+            return Ok(None);
+        }
+        match statement {
+            Statement::List => Ok(None),
+            Statement::Invite { id, folder, rights, uses, expires_ms } => {
+                let open = self.space.records("invite/").await.map_err(space_error)?;
+                let (ended, open): (Vec<_>, Vec<_>) = open.into_iter().partition(|(_, bytes)| is_over(bytes));
+                commit.records.extend(ended.into_iter().map(|(key, _)| (key, None)));
+                if open.len() >= INVITES_MAX {
+                    return Err(SagaError::Limit { name: "invites_max", limit: INVITES_MAX as u64 });
+                }
+                let value = object([
+                    ("folder", folder.as_ref().map_or(Value::from(ALL), Value::from)),
+                    ("rights", rights.to_value()),
+                    ("uses", Value::integer(uses)),
+                    ("expiresMs", Value::integer(expires_ms)),
+                    ("by", identity.into()),
+                    ("since", time(now_ms()).into()),
+                    ("frame", frame.addr().into()),
+                ]);
+                commit.records.push((invite_key(&id), Some(value.to_json().into_bytes())));
+                if let Some(folder) = folder {
+                    commit.records.extend(self.unrooted(&folder, identity).await?);
+                }
+                Ok(None)
+            }
+            Statement::Revoke { who } => {
+                let identity = who.parse::<Addr>().ok();
+                if let Some(identity) = &identity {
+                    let prefix = grants_of(identity);
+                    for (key, _) in self.space.records(&prefix).await.map_err(space_error)? {
+                        if charge.covers(&key[prefix.len()..]) {
+                            commit.records.push((key, None));
+                        }
+                    }
+                }
+                // What he has invited others to ends, too, as far as nobody came yet.
+                for (key, bytes) in self.space.records("invite/").await.map_err(space_error)? {
+                    let Some(value) = read(&bytes) else { continue };
+                    let meant = key == invite_key(&who) || member(&value, "by") == Some(who.as_str());
+                    if meant && charge.covers(member(&value, "folder").unwrap_or(ALL)) {
+                        commit.records.push((key, None));
+                    }
+                }
+                Ok(identity)
+            }
+        }
+    }
+
+    /// Records for what is under a folder and belongs to none yet: a space that was served before without grants.
+    async fn unrooted(&self, folder: &Addr, by: &Addr) -> Result<Vec<Record>, SagaError> {
+        let roots = self.roots().await?;
+        let tips: Vec<Tip> = self.leads.tips(&*self.space, Some(folder)).await?;
+        let fresh = tips.into_iter().map(|tip| tip.tjp).filter(|tjp| roots.folder(tjp).is_none());
+        Ok(fresh.map(|tjp| root_record(&tjp, folder, by)).collect())
+    }
+
+    /// Takes the token of an invite; `false` when there is none with this token that is still good.
+    pub(super) async fn take_invite(&self, identity: &Addr, token: &str) -> Result<bool, SagaError> {
+        let key = invite_key(&hex::encode(Sha256::digest(token)));
+        let used = format!("used/{}/{identity}", &key["invite/".len()..]);
+        for _ in 0..TRIES {
+            if self.space.record(&used).await.map_err(space_error)?.is_some() {
+                return self.is_granted(identity).await;
+            }
+            let Some(bytes) = self.space.record(&key).await.map_err(space_error)? else { return Ok(false) };
+            let Some(invite) = read(&bytes) else { return Ok(false) };
+            let number = |name: &str| invite.get(name).and_then(Value::as_u53);
+            let uses = number("uses").unwrap_or(0);
+            let Some(rights) = invite.get("rights").and_then(Rights::read) else { return Ok(false) };
+            if uses == 0 || is_over(&bytes) {
+                return Ok(false);
+            }
+            let folder = member(&invite, "folder").and_then(|folder| folder.parse::<Addr>().ok());
+            let grant = grant_key(identity, folder.as_ref());
+            let before = self.space.record(&grant).await.map_err(space_error)?;
+            let had = before.as_deref().and_then(read).and_then(|value| Rights::read(value.get("rights")?));
+            let value = object([
+                ("rights", had.map_or(rights, |had| had.max(rights)).to_value()),
+                ("by", member(&invite, "by").unwrap_or_default().into()),
+                ("since", time(now_ms()).into()),
+                ("frame", member(&invite, "frame").unwrap_or_default().into()),
+            ]);
+            let left = (uses > 1).then(|| {
+                let mut left = invite.clone();
+                if let Some(map) = left.as_object_mut() {
+                    map.insert("uses", Value::integer(uses - 1));
+                }
+                left.to_json().into_bytes()
+            });
+            let commit = Commit {
+                records: vec![
+                    (grant.clone(), Some(value.to_json().into_bytes())),
+                    (key.clone(), left),
+                    (used.clone(), Some(Vec::new())),
+                ],
+                expect: vec![(key.clone(), Some(bytes)), (grant, before)],
+                ..Commit::default()
+            };
+            match self.space.commit(commit).await {
+                Ok(_) => {
+                    tracing::info!(%identity, "came with an invite");
+                    return Ok(true);
+                }
+                Err(CommitError::RecordsChanged(_)) => {}
+                Err(error) => return Err(commit_error(error)),
+            }
+        }
+        Err(SagaError::Busy(TRIES))
+    }
+
+    /// Grants and open invites of what an identity has charge of, as JSON.
+    async fn listed(&self, charge: &Charge) -> Result<Vec<Value>, SagaError> {
+        let names = self.device_names().await?;
+        let shown = |folder: &str| charge.covers(folder);
+        let mut out = Vec::new();
+        if let Some(owner) = self.owner().await?.filter(|_| shown(ALL)) {
+            out.push(self.line(&owner, &names, ALL, Rights::Admin, &Value::Null).await?);
+        }
+        for (key, bytes) in self.space.records("grant/").await.map_err(space_error)? {
+            let Some((identity, folder)) = key["grant/".len()..].split_once('/') else { continue };
+            let (Ok(identity), Some(value)) = (identity.parse::<Addr>(), read(&bytes)) else { continue };
+            let Some(rights) = value.get("rights").and_then(Rights::read).filter(|_| shown(folder)) else { continue };
+            out.push(self.line(&identity, &names, folder, rights, &value).await?);
+        }
+        for (key, bytes) in self.space.records("invite/").await.map_err(space_error)? {
+            let Some(value) = read(&bytes) else { continue };
+            let folder = member(&value, "folder").unwrap_or(ALL).to_owned();
+            if !shown(&folder) || is_over(&bytes) {
+                continue;
+            }
+            let expires = value.get("expiresMs").and_then(Value::as_u53).and_then(|ms| i64::try_from(ms).ok());
+            let part = |name: &str| value.get(name).cloned().unwrap_or(Value::Null);
+            out.push(object([
+                ("identity", Value::Null),
+                ("name", Value::Null),
+                ("folder", folder.into()),
+                ("rights", part("rights")),
+                ("by", part("by")),
+                ("since", part("since")),
+                ("expires", expires.map_or(Value::Null, |ms| time(ms).into())),
+                ("invite", key["invite/".len()..].into()),
+                ("uses", part("uses")),
+            ]));
+        }
+        Ok(out)
+    }
+
+    async fn line(
+        &self,
+        identity: &Addr,
+        names: &HashMap<Addr, String>,
+        folder: &str,
+        rights: Rights,
+        value: &Value,
+    ) -> Result<Value, SagaError> {
+        let seen = self.space.record(&seen_key(identity)).await.map_err(space_error)?;
+        let seen = seen.and_then(|bytes| String::from_utf8(bytes).ok());
+        let part = |name: &str| value.get(name).cloned().unwrap_or(Value::Null);
+        Ok(object([
+            ("identity", identity.into()),
+            ("name", names.get(identity).map_or(Value::Null, |name| name.as_str().into())),
+            ("folder", folder.into()),
+            ("rights", rights.to_value()),
+            ("by", part("by")),
+            ("since", part("since")),
+            ("expires", Value::Null),
+            ("frame", part("frame")),
+            ("last", seen.map_or(Value::Null, Value::from)),
+        ]))
+    }
+
+    /// What folders call their devices.
+    async fn device_names(&self) -> Result<HashMap<Addr, String>, SagaError> {
+        let mut names = HashMap::new();
+        for tip in self.tips_of("folder").await? {
+            let Some(frame) = self.space.node(&tip.addr).await.map_err(space_error)? else { continue };
+            for (identity, device) in
+                frame.datum("devices").and_then(Value::as_object).into_iter().flat_map(|m| m.iter())
+            {
+                if let (Ok(identity), Some(name)) = (identity.parse(), member(device, "name")) {
+                    names.entry(identity).or_insert_with(|| name.to_owned());
+                }
+            }
+        }
+        Ok(names)
+    }
+
+    /// The record of when an identity connected last.
+    pub(super) fn seen_record(&self, identity: &Addr) -> Option<Record> {
+        let owned = self.policy_name() == Policy::Owner.as_str();
+        owned.then(|| (seen_key(identity), Some(time(now_ms()).into_bytes())))
+    }
+
+    /// Of committed nodes those that a permit lets be read: frames of timelines that may be, and what stands in the graphs
+    /// of their tips. A relation from elsewhere gives no right. `near` is a tip that may be read, under which most of them are.
+    pub(super) async fn readable(
+        &self,
+        permit: &Permit,
+        addrs: &[Addr],
+        near: Option<&Addr>,
+    ) -> Result<HashSet<Addr>, SagaError> {
+        if permit.covers_all(Rights::Read) {
+            return Ok(addrs.iter().cloned().collect());
+        }
+        let roots = self.roots().await?;
+        let (mut out, mut left) = (HashSet::new(), HashSet::new());
+        for batch in addrs.chunks(BATCH) {
+            for node in self.space.get(batch).await.map_err(space_error)?.into_iter().flatten() {
+                let may = node.tjp().is_some_and(|timeline| permit.may(&roots, &timeline, Rights::Read));
+                if may { &mut out } else { &mut left }.insert(node.addr().clone());
+            }
+        }
+        // Constants say nothing of whose they are, and frames of other timelines may stand in a history that may be read.
+        let max = usize::try_from(self.limits.nodes_max).unwrap_or(usize::MAX);
+        for everywhere in [false, true] {
+            if left.is_empty() {
+                break;
+            }
+            let starts: Vec<Addr> = match everywhere {
+                false => near.cloned().into_iter().collect(),
+                true => {
+                    let tips = self.space.tips(Some(Kind::Living)).await.map_err(space_error)?;
+                    let may = |tip: &Tip| permit.may(&roots, &tip.tjp, Rights::Read);
+                    tips.into_iter().filter(may).map(|tip| tip.addr).collect()
+                }
+            };
+            let reached = self.space.reach(&starts, Follow::All, &HashSet::new(), max).await.map_err(space_error)?;
+            out.extend(reached.into_iter().filter(|addr| left.remove(addr)));
+        }
+        Ok(out)
+    }
+}
+
+fn seen_key(identity: &Addr) -> String {
+    format!("seen/{identity}")
+}

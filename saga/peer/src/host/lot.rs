@@ -1,0 +1,248 @@
+//! What one turn's sender may do with the timelines that it names, and which folder those belong to that are new.
+
+use super::Host;
+use super::grants::{Permit, Roots, root_record};
+use crate::grant::Rights;
+use crate::view::{View, space_error};
+use ibgib::transform::Moment;
+use ibgib::{Addr, IbGib, Value, Verified};
+use ibgib_saga::{SagaError, SenderLine};
+use sha2::{Digest, Sha256};
+use std::collections::{HashMap, HashSet, VecDeque};
+
+/// Whether anybody who knows a folder and a path can make a timeline's first frame: then having it says nothing of whose it
+/// is.
+fn is_derived(first: &Verified<IbGib>) -> bool {
+    matches!(first.addr().ib(), "file" | "shard")
+}
+
+/// Whether a timeline that a frame of a folder leads to is one that the folder derives: its shards by their numbers, its
+/// files by the paths under which they are entered. Otherwise somebody could bring the file of another's folder as one of
+/// his own, and read what is written into it afterwards.
+fn derives(folder: &Addr, leader: &Verified<IbGib>, first: &Verified<IbGib>) -> bool {
+    let uuid = first.datum("uuid").and_then(Value::as_str);
+    let is_of = |name: &str| {
+        let hash: [u8; 32] = Sha256::digest(format!("{folder}{name}")).into();
+        let mut random = [0; 16];
+        random.copy_from_slice(&hash[..16]);
+        uuid == Some(&*Moment { now_ms: 0, random }.uuid())
+    };
+    let named = |entry: &Value| entry.get("file").and_then(Value::as_str) == Some(first.addr().as_str());
+    match first.addr().ib() {
+        "shard" => (0..=u8::MAX).any(|number| is_of(&format!("#{number}"))),
+        _ => {
+            let entries = leader.datum("entries").and_then(Value::as_object);
+            entries.into_iter().flat_map(|entries| entries.iter()).any(|(path, entry)| named(entry) && is_of(path))
+        }
+    }
+}
+
+/// Nodes read at once.
+const BATCH: usize = 64;
+
+/// Rights of one turn.
+#[derive(Debug)]
+pub(super) struct Lot {
+    identity: Option<Addr>,
+    pub(super) permit: Permit,
+    /// None where nobody is told apart: the policy asks for no grants.
+    roots: Option<Roots>,
+    /// The turn asks for a commit; else nothing is changed by it.
+    commits: bool,
+    /// All nodes that the sender has sent, also those that were here already.
+    sent: HashSet<Addr>,
+    /// Timelines that are new here: the folder that each belongs to, and the timeline that led to it.
+    fresh: HashMap<Addr, (Addr, Addr)>,
+}
+
+impl Lot {
+    /// What is for looking only.
+    pub(super) async fn to_look(host: &Host, identity: Option<&Addr>) -> Result<Self, SagaError> {
+        let permit = match identity {
+            Some(identity) => host.permit(identity).await?,
+            None => Permit::all(),
+        };
+        // Whoever reads everything needs not know where it belongs.
+        let roots = if permit.covers_all(Rights::Read) { None } else { Some(host.roots().await?) };
+        Ok(Self {
+            identity: identity.cloned(),
+            permit,
+            roots,
+            commits: false,
+            sent: HashSet::new(),
+            fresh: HashMap::new(),
+        })
+    }
+
+    /// What is for a turn, which may ask for a commit of what it sends.
+    pub(super) async fn of(
+        host: &Host,
+        identity: Option<&Addr>,
+        commits: bool,
+        sent: impl Iterator<Item = &Addr>,
+    ) -> Result<Self, SagaError> {
+        let mut lot = Self::to_look(host, identity).await?;
+        lot.commits = commits;
+        if commits && !lot.writes_all() {
+            lot.sent = sent.cloned().collect();
+        }
+        if lot.roots.is_none() && commits && host.policy_name() == super::Policy::Owner.as_str() {
+            lot.roots = Some(host.roots().await?);
+        }
+        Ok(lot)
+    }
+
+    /// Finds out which folder the timelines belong to that are new here. One that a tip leads to belongs to the folder of
+    /// that tip's timeline, one that nothing leads to is a folder of its own. A timeline that is here stays where it is,
+    /// whatever leads to it.
+    pub(super) async fn sort(&mut self, host: &Host, view: &View<'_>, lines: &[SenderLine]) -> Result<(), SagaError> {
+        let Some(roots) = self.roots.as_ref().filter(|_| self.commits) else { return Ok(()) };
+        let (mut leads, mut tips): (HashMap<&Addr, Vec<Addr>>, HashMap<&Addr, &Addr>) = Default::default();
+        for line in lines {
+            let SenderLine::Timeline { tjp, tip: Some(tip), .. } = line else { continue };
+            if let Some(node) = view.get(tip).await? {
+                leads.insert(tjp, node.targets());
+                tips.insert(tjp, tip);
+            }
+        }
+        let by_gib: HashMap<&str, &Addr> = leads.keys().map(|tjp| (tjp.gib(), *tjp)).collect();
+        let timeline = |addr: &Addr| by_gib.get(addr.tjp_gib().unwrap_or(addr.gib())).copied();
+        let led: HashSet<&Addr> = leads
+            .iter()
+            .flat_map(|(from, targets)| targets.iter().filter_map(timeline).filter(move |to| to != from))
+            .collect();
+        let names: Vec<Addr> = leads.keys().map(|tjp| (*tjp).clone()).collect();
+        let mut here = HashSet::new();
+        for tjp in &names {
+            if roots.folder(tjp).is_some() || host.space().tip(tjp).await.map_err(space_error)?.is_some() {
+                here.insert(tjp.clone());
+            }
+        }
+        let mut todo: VecDeque<(Addr, Addr)> = VecDeque::new();
+        let mut sorted: Vec<&Addr> = names.iter().collect();
+        sorted.sort_unstable();
+        // What is here leads first, then what nothing leads to, then circles.
+        for stage in 0..3 {
+            for tjp in &sorted {
+                let folder = match (stage, here.contains(*tjp)) {
+                    (0, true) => roots.folder(tjp).cloned(),
+                    (1, false) if !led.contains(*tjp) => Some((*tjp).clone()),
+                    (2, false) => Some((*tjp).clone()),
+                    _ => None,
+                };
+                let Some(folder) = folder else { continue };
+                if stage > 0 {
+                    if self.fresh.contains_key(*tjp) {
+                        continue;
+                    }
+                    self.fresh.insert((*tjp).clone(), (folder.clone(), (*tjp).clone()));
+                }
+                todo.push_back(((*tjp).clone(), folder));
+            }
+            while let Some((from, folder)) = todo.pop_front() {
+                let mut leader = None;
+                for target in leads.get(&from).into_iter().flatten() {
+                    let to = match timeline(target) {
+                        Some(to) => to.clone(),
+                        // Not in this turn; the first frame of one that comes in a later one.
+                        None if target.tjp_gib().is_none() => target.clone(),
+                        None => continue,
+                    };
+                    let known = to == from || here.contains(&to) || self.fresh.contains_key(&to);
+                    if known || roots.folder(&to).is_some() {
+                        continue;
+                    }
+                    let first = view.get(&to).await?.filter(|node| node.is_tjp());
+                    if !leads.contains_key(&to)
+                        && (first.is_none() || host.space().tip(&to).await.map_err(space_error)?.is_some())
+                    {
+                        continue;
+                    }
+                    if !self.permit.covers_all(Rights::Write) {
+                        if let (None, Some(tip)) = (&leader, tips.get(&from)) {
+                            leader = view.get(tip).await?;
+                        }
+                        let belongs = first
+                            .zip(leader.as_ref())
+                            .is_some_and(|(first, leader)| !is_derived(&first) || derives(&folder, leader, &first));
+                        if !belongs {
+                            continue;
+                        }
+                    }
+                    self.fresh.insert(to.clone(), (folder.clone(), from.clone()));
+                    todo.push_back((to, folder.clone()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a timeline that is here may be read.
+    pub(super) fn may_read(&self, timeline: &Addr) -> bool {
+        self.roots.as_ref().is_none_or(|roots| self.permit.may(roots, timeline, Rights::Read))
+    }
+
+    /// Whether everything may be read.
+    pub(super) fn reads_all(&self) -> bool {
+        self.permit.covers_all(Rights::Read)
+    }
+
+    /// Whether everything may be changed.
+    pub(super) fn writes_all(&self) -> bool {
+        self.permit.covers_all(Rights::Write)
+    }
+
+    /// Why a timeline may not be moved to a tip; nothing if it may. Whatever is under the tip must have been sent by whoever
+    /// moves it, or be something that he may read: else he could read it from then on.
+    pub(super) async fn refuses(
+        &self,
+        host: &Host,
+        owner: &str,
+        timeline: &Addr,
+        tip: &Addr,
+        mine: Option<&Addr>,
+        published: &HashSet<Addr>,
+    ) -> Result<Option<String>, SagaError> {
+        let told_apart = self.commits && !self.writes_all();
+        let Some(roots) = self.roots.as_ref().filter(|_| told_apart) else { return Ok(None) };
+        let fresh = self.fresh.get(timeline).map(|(folder, _)| folder);
+        let may = match roots.folder(timeline) {
+            Some(_) => self.permit.may(roots, timeline, Rights::Write),
+            None => fresh.is_some_and(|folder| self.permit.covers(folder, Rights::Write)),
+        };
+        if !may {
+            return Ok(Some(format!("changing {timeline} was not granted")));
+        }
+        let space = host.space();
+        let (mut seen, mut outside) = (HashSet::from([tip.clone()]), HashSet::new());
+        let mut level = vec![tip.clone()];
+        while !level.is_empty() {
+            let (own, others): (Vec<Addr>, Vec<Addr>) = level.into_iter().partition(|addr| self.sent.contains(addr));
+            outside.extend(others.into_iter().filter(|addr| !published.contains(addr)));
+            level = Vec::new();
+            for batch in own.chunks(BATCH) {
+                // What was here already is not staged, also if it was sent.
+                let staged = space.staged(owner, batch).await.map_err(space_error)?;
+                for (addr, node) in batch.iter().zip(staged) {
+                    let node = match node {
+                        Some(node) => Some(node),
+                        None => space.node(addr).await.map_err(space_error)?,
+                    };
+                    let targets = node.map(|node| node.targets()).unwrap_or_default();
+                    level.extend(targets.into_iter().filter(|target| seen.insert(target.clone())));
+                }
+            }
+        }
+        let outside: Vec<Addr> = outside.into_iter().collect();
+        let readable = host.readable(&self.permit, &outside, mine).await?;
+        let foreign = outside.iter().find(|target| !readable.contains(*target));
+        Ok(foreign.map(|foreign| format!("{foreign} is under {timeline}, was not sent, and may not be read")))
+    }
+
+    /// The records that tell where the timelines belong that came in with the ones that were taken.
+    pub(super) fn records(&self, taken: &HashSet<Addr>) -> Vec<(String, Option<Vec<u8>>)> {
+        let Some(by) = &self.identity else { return Vec::new() };
+        let came = self.fresh.iter().filter(|(timeline, (_, from))| taken.contains(*timeline) || taken.contains(from));
+        came.map(|(timeline, (folder, _))| root_record(timeline, folder, by)).collect()
+    }
+}
