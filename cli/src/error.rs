@@ -264,7 +264,9 @@ impl From<SagaError> for CliError {
             Some(Protocol::ServerUntrusted) => {
                 Some("if its authority is one that this machine does not know, name its certificate with --ca FILE")
             }
-            Some(Protocol::Busy) => Some("others were syncing the same timelines; run the command again"),
+            Some(Protocol::Busy) => Some(
+                "others were syncing the same timelines, or the server waits for its database: run the command again in a moment",
+            ),
             Some(Protocol::DiskFull) if matches!(error, SagaError::PeerRefused { .. }) => {
                 Some("it is the server's disk that is full: whoever runs it has to make room; nothing was lost")
             }

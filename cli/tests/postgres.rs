@@ -4,7 +4,10 @@ mod common;
 
 use common::{Server, World, files, http, text, token};
 use std::io::BufRead;
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{self, Command};
+use std::sync::{Arc, Mutex};
+use std::{io, thread};
 
 /// Makes an empty database on the server that IBGIB_POSTGRES names (docs/testing.md); answers its URL.
 #[allow(clippy::disallowed_methods, reason = "where the server is, only who started it knows")]
@@ -109,4 +112,80 @@ fn all_servers_of_a_space_know_its_owner_and_his_token() {
     let bob = world.run(&["init", "bob", "--remote", &b.url, "--token", &owner_token, "--json"]);
     bob.fails(7, "not_granted");
     assert_eq!((a.stop(), b.stop()), (Some(0), Some(0)));
+}
+
+/// The way to a database, which can be cut and mended.
+struct Way {
+    url: String,
+    /// What goes over it; `None` while it is cut.
+    open: Arc<Mutex<Option<Vec<TcpStream>>>>,
+}
+
+impl Way {
+    fn to(url: &str) -> Self {
+        let (user, place) = url.rsplit_once('@').unwrap();
+        let (server, name) = place.split_once('/').unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("{user}@{}/{name}", listener.local_addr().unwrap());
+        let open = Arc::new(Mutex::new(Some(Vec::new())));
+        let (server, ways) = (server.to_owned(), Arc::clone(&open));
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                let client = client.unwrap();
+                if let Some(open) = &mut *ways.lock().unwrap() {
+                    let server = TcpStream::connect(&server).unwrap();
+                    let ends = [&client, &server].map(|end| end.try_clone().unwrap());
+                    open.extend(ends.iter().map(|end| end.try_clone().unwrap()));
+                    for (mut from, mut to) in
+                        [(client, server), (ends[1].try_clone().unwrap(), ends[0].try_clone().unwrap())]
+                    {
+                        thread::spawn(move || {
+                            // One that ends, ends the other; whatever ended it.
+                            let _ = io::copy(&mut from, &mut to);
+                            let _ = to.shutdown(Shutdown::Both);
+                        });
+                    }
+                }
+            }
+        });
+        Self { url, open }
+    }
+
+    fn cut(&self) {
+        for end in self.open.lock().unwrap().take().unwrap() {
+            // It may have ended by itself.
+            let _ = end.shutdown(Shutdown::Both);
+        }
+    }
+
+    fn mend(&self) {
+        *self.open.lock().unwrap() = Some(Vec::new());
+    }
+}
+
+#[test]
+fn while_the_database_is_away_clients_are_told_to_come_again_and_nothing_is_lost() {
+    let (world, space) = (World::new(), database("away"));
+    let way = Way::to(&space);
+    let server = world.serve(&way.url);
+    world.write("alice/notes.txt", "one\n");
+    world.run(&["init", "alice", "--remote", &server.url]).ok();
+    world.run(&["-C", "alice", "sync"]).ok();
+    for i in 0..2 {
+        let text = format!("written while it was away, {i}\n");
+        world.write("alice/notes.txt", &text);
+        way.cut();
+        let (status, health) = http(&server.url, "GET", "/api/v1/health", &[]);
+        assert_eq!(status, 503, "{health}");
+        assert!(health.contains("retry-after: 2\r\n") && health.contains("\"busy\""), "{health}");
+        assert!(!health.contains("127.0.0.1:"), "where the database is is told: {health}");
+        world.run(&["-C", "alice", "sync", "--json"]).fails(1, "busy");
+        way.mend();
+        assert_eq!(http(&server.url, "GET", "/api/v1/health", &[]).0, 200);
+        world.run(&["-C", "alice", "sync"]).ok();
+        world.run(&["clone", &server.url, &format!("copy{i}")]).ok();
+        assert_eq!(world.read(&format!("copy{i}/notes.txt")), text);
+    }
+    world.fsck(&["--space", &space]);
+    assert_eq!(server.stop(), Some(0));
 }

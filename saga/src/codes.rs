@@ -154,7 +154,7 @@ codes! {
     Starting = "starting", 503, Moment, "the server does not listen yet";
 
     Limit = "limit", 413, Limit, "a limit was crossed; the message names it";
-    Busy = "busy", 503, Moment, "tips kept moving under the commit";
+    Busy = "busy", 503, Moment, "tips kept moving under the commit, or the database of the space is away";
     Cut = "cut", 500, Moment, "the connection ended";
     Timeout = "timeout", 500, Moment, "a wait took too long";
     Superseded = "superseded", 500, Moment, "a newer connection of the same identity took over";

@@ -177,8 +177,12 @@ impl SagaError {
     pub fn is_identity(&self) -> bool {
         match self {
             Self::PeerIdentity(_) | Self::PeerChanged { .. } | Self::PeerUntrusted { .. } => true,
-            Self::PeerRefused { auth: true, .. } => true,
-            Self::PeerRefused { why: Refusal::Known(code), .. } => code.blame() == Blame::Identity,
+            Self::PeerRefused { why: Refusal::Known(code), auth, .. } => match code.blame() {
+                // Nothing is wrong with an identity that came at a bad time.
+                Blame::Moment => false,
+                blame => *auth || blame == Blame::Identity,
+            },
+            Self::PeerRefused { auth, .. } => *auth,
             Self::OwnIdentity(why) => why.code().blame() == Blame::Identity,
             _ => false,
         }
@@ -453,6 +457,8 @@ pub enum SpaceFailure {
     Permission,
     /// The path does not hold a store.
     NoStore,
+    /// It cannot be reached now.
+    Unavailable,
     /// Reading or writing failed.
     Io,
     /// The space was closed.
@@ -475,6 +481,7 @@ impl SpaceFailure {
             Self::Locked => Code::Locked,
             Self::Permission => Code::Permission,
             Self::NoStore => Code::NoStore,
+            Self::Unavailable => Code::Busy,
             Self::Io => Code::Io,
             Self::Closed => Code::Closed,
             Self::Commit => Code::Commit,

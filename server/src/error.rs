@@ -3,6 +3,7 @@
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ibgib::{Addr, Map, Value, VerifyError};
+use ibgib_peer::AGAIN_S;
 use ibgib_peer::saga::{Code, IdentityRefusal, SagaError};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -98,7 +99,11 @@ impl IntoResponse for ApiError {
         }
         let body: Map = [("error", Value::Object(error))].into_iter().collect();
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        json(status, &Value::Object(body))
+        let mut answer = json(status, &Value::Object(body));
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            answer.headers_mut().insert(header::RETRY_AFTER, AGAIN_S.into());
+        }
+        answer
     }
 }
 

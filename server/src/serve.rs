@@ -160,9 +160,12 @@ impl Server {
         let certificate = tls.clone();
         let task = tokio::spawn(async move {
             let sweeping = tokio::spawn(sweep(Arc::clone(&host), options.staging_ms_max));
+            let hearing = Arc::clone(&host);
+            let hearing = tokio::spawn(async move { hearing.hear().await });
             let counting = tokio::spawn(async move { counters::watch(&host, recorder).await });
             serve(&state, listeners, certificate.as_ref(), &options).await;
             counting.abort();
+            hearing.abort();
             sweeping.abort();
         });
         Ok(Self { address, tls, doors: urls, stop, task })

@@ -3,11 +3,12 @@
 //! Each file is one job of [`Host`]: `policy` says who may come, `owner` whose the space is, `grants` what
 //! he lets others do and `lot` what that is for one turn, `identities` takes what identities deliver, `sessions`
 //! knows whose a session is and which connection is its, `staging` drops what was left behind, `serve` drives one
-//! connection, `desk` does on the space what its machine asks for, `events` tells what happens; `limits` says what all peers
-//! together may cost, and `jobs` does what costs much.
+//! connection, `desk` does on the space what its machine asks for, `feed` hears of what is committed, `events` tells what
+//! happens; `limits` says what all peers together may cost, and `jobs` does what costs much.
 
 mod desk;
 mod events;
+mod feed;
 mod grants;
 mod identities;
 mod jobs;

@@ -75,7 +75,7 @@ pub use session::{
     SecretSource, SenderIdentity, SessionSigner, deliver_identity, establish_session_identity, refresh_identity,
 };
 pub use tls::{AuthorityError, ServerKey, ServerKeyError, Trust};
-pub use view::space_error;
+pub use view::{AGAIN_S, space_error};
 pub use websocket::{SYNC_PATH, WebSocketRemote, WebSocketWrapper, link};
 
 /// What a program that syncs needs, in one line.

@@ -9,6 +9,9 @@ use std::collections::HashSet;
 /// Staged nodes loaded at once while a graph is walked.
 const WALK_BATCH: usize = 256;
 
+/// After so many seconds whoever was refused because the time was bad may try again.
+pub const AGAIN_S: u32 = 2;
+
 /// Turns a space's failure into a saga's; its kind stays.
 pub fn space_error(error: SpaceError) -> SagaError {
     let failure = match &error {
@@ -21,6 +24,12 @@ pub fn space_error(error: SpaceError) -> SagaError {
         SpaceError::Permission(_) => SpaceFailure::Permission,
         SpaceError::NotFound(_) => SpaceFailure::NoStore,
         SpaceError::Closed => SpaceFailure::Closed,
+        SpaceError::Unavailable(_) => {
+            // Where the database is is nobody else's business.
+            tracing::warn!(%error, "the store cannot be reached");
+            let message = format!("the store cannot be reached now: try again in {AGAIN_S} s");
+            return SagaError::OwnSpace { failure: SpaceFailure::Unavailable, message };
+        }
         _ => SpaceFailure::Io,
     };
     SagaError::OwnSpace { failure, message: error.to_string() }

@@ -1,8 +1,8 @@
 //! What is staged for somebody who has been connected for long.
 
 use ibgib_peer::prelude::*;
-use ibgib_peer::{SyncConnection, entropy::random_hex};
-use ibgib_saga::SyncRequest;
+use ibgib_peer::{HostEvent, SyncConnection, entropy::random_hex};
+use ibgib_saga::{SagaError, SyncRequest};
 use ibgib_spaces::Commit;
 
 const DAY: i64 = 24 * 3_600_000;
@@ -50,4 +50,39 @@ async fn another_server_over_the_same_space_leaves_alone_what_a_long_connection_
     connection.sync(&space, Some(me), everything()).await.unwrap();
     assert_eq!(shared.record(&key).await.unwrap(), old);
     assert_eq!(other.expire_staging(now_ms(), DAY).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_connection_at_another_server_over_the_same_space_ends_the_older_one() {
+    let space: Arc<dyn Space> = Arc::new(MemorySpace::new("device"));
+    let secret = Secret::new(random::<32>().to_vec());
+    let tjp = create_identity(&*space, &secret).await.unwrap().tjp().clone();
+    let me = SenderIdentity { tjp, secret: SecretSource::new(move || Ok(secret.clone())) };
+    let shared: Arc<dyn Space> = Arc::new(MemorySpace::new("shared"));
+    let hosts = [(), ()].map(|()| Host::new(Arc::clone(&shared), HostOptions::default()));
+    let hearing = hosts.clone().map(|host| tokio::spawn(async move { host.hear().await }));
+    let mut connections =
+        hosts.clone().map(|host| SyncConnection::new(Arc::new(Innerspace::new(host)), Limits::default()));
+    let mut events = hosts.clone().map(|host| host.events());
+    Document::create(&space, "todo", Map::new()).await.unwrap();
+    connections[0].sync(&space, Some(me.clone()), everything()).await.unwrap();
+    // There and back: each time the one at the other server ends, and the new one goes on.
+    for newer in [1, 0, 1] {
+        for _ in 0..2 {
+            connections[newer].sync(&space, Some(me.clone()), everything()).await.unwrap();
+        }
+        let ended = async {
+            loop {
+                if let HostEvent::Closed(_, why) = events[1 - newer].recv().await.unwrap() {
+                    return why;
+                }
+            }
+        };
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(60), ended).await;
+        assert_eq!(ended.expect("it was never ended"), Some(SagaError::Superseded));
+    }
+    for one in &hearing {
+        assert!(!one.is_finished());
+        one.abort();
+    }
 }

@@ -24,6 +24,8 @@ pub(crate) fn fail(error: Error) -> SpaceError {
     let Some(code) = error.code() else { return SpaceError::Unavailable(text) };
     match code.code() {
         "53100" => SpaceError::Full(text),
+        // Ended so that others go on, which it stood in the way of and they in its.
+        "40P01" | "40001" => SpaceError::Unavailable(text),
         // Starting, shutting down, crashed, too many connections; a standby that takes no writes (yet).
         "57P01" | "57P02" | "57P03" | "57P05" | "53300" | "25006" | "25P03" => SpaceError::Unavailable(text),
         c if c.starts_with("08") => SpaceError::Unavailable(text),

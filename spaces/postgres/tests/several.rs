@@ -315,3 +315,58 @@ async fn calls_that_are_given_up_leave_nothing() {
     assert_eq!(space.revision().await.unwrap(), records.len() as u64 + 1);
     assert!(fsck(&*space).await.unwrap().is_clean());
 }
+
+/// Somebody stands in the way of each of three calls, which stand in his: the database ends the calls, and they are done on
+/// their next try.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_is_ended_for_a_deadlock_is_done_again() {
+    let url = database().await;
+    let space = Arc::new(PostgresSpace::open_or_create(&url).await.unwrap());
+    let mut two = [stone("one", &[]), stone("two", &[])];
+    two.sort_unstable_by_key(|node| node.addr().key());
+    let keys = [0, 1].map(|at: usize| two[at].addr().key().unwrap());
+    let addrs: Vec<Addr> = two.iter().map(|node| node.addr().clone()).collect();
+    let mut calls = Vec::new();
+    for owner in ["stage", "unstage", "publish"] {
+        // In this order they lie in the table.
+        for node in &two {
+            space.stage(owner, std::slice::from_ref(node)).await.unwrap();
+        }
+        let (url, space, two, addrs) = (url.clone(), Arc::clone(&space), two.to_vec(), addrs.clone());
+        calls.push(tokio::spawn(async move {
+            let other = raw(&url).await;
+            // He notices nothing before the call does, after the second that is usual.
+            other.batch_execute("SET deadlock_timeout = '1min'; BEGIN").await.unwrap();
+            let lock = "SELECT FROM ibgib.staged WHERE owner = sha256($1) AND hash = $2 FOR UPDATE";
+            other.query(lock, &[&owner.as_bytes(), &&keys[1][..]]).await.unwrap();
+            let call = tokio::spawn(async move {
+                match owner {
+                    "stage" => space.stage(owner, &two).await,
+                    "unstage" => space.unstage(owner).await,
+                    _ => {
+                        let publish = Some((owner.to_owned(), addrs));
+                        match space.commit(Commit { publish, ..Commit::default() }).await {
+                            Ok(_) => Ok(()),
+                            Err(CommitError::Space(error)) => Err(error),
+                            Err(error) => panic!("{error}"),
+                        }
+                    }
+                }
+            });
+            let watcher = raw(&url).await;
+            let waits = "SELECT count(*) FROM pg_stat_activity WHERE $1 = ANY(pg_blocking_pids(pid))";
+            let ours: i32 = other.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
+            while watcher.query_one(waits, &[&ours]).await.unwrap().get::<_, i64>(0) == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            other.query(lock, &[&owner.as_bytes(), &&keys[0][..]]).await.unwrap();
+            other.batch_execute("COMMIT").await.unwrap();
+            timeout(FOR_EVER, call).await.expect("it still waits").unwrap()
+        }));
+    }
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    assert!(fsck(&*space).await.unwrap().is_clean());
+    assert_eq!(space.count().await.unwrap(), 2);
+}

@@ -1,6 +1,7 @@
 //! The receiver's desk.
 
 use super::lot::Lot;
+use super::sessions::{Live, connected_key};
 use super::{Host, push_owner, staging_record};
 use crate::desk::{add_transcript, load, resolve, stuck};
 use crate::entropy::{OsEntropy, random_hex};
@@ -18,6 +19,7 @@ use ibgib_spaces::settle::Draft;
 use ibgib_spaces::{Advance, Commit, CommitError, Follow, Kind, Tip};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
 /// What a turn will publish, kept between `Evaluate` and `Commit`.
 #[derive(Debug, Default)]
@@ -33,8 +35,13 @@ struct Plan {
 #[derive(Debug)]
 pub(crate) struct ReceiverDesk {
     host: Arc<Host>,
+    connection: u64,
+    /// Ends the connection.
+    cut: CancellationToken,
     /// The identity behind the connection.
     identity: Option<Addr>,
+    /// Its session on this connection.
+    session: Option<Addr>,
     /// Whose staged nodes are ours.
     owner: String,
     plan: Plan,
@@ -43,10 +50,10 @@ pub(crate) struct ReceiverDesk {
 }
 
 impl ReceiverDesk {
-    pub(crate) fn new(host: Arc<Host>) -> Self {
+    pub(crate) fn new(host: Arc<Host>, connection: u64, cut: CancellationToken) -> Self {
         // Without identity nobody can come back for what was staged, so every connection has its own.
         let owner = format!("push/anonymous/{}", random_hex());
-        Self { host, identity: None, owner, plan: Plan::default(), stages: false }
+        Self { host, connection, cut, identity: None, session: None, owner, plan: Plan::default(), stages: false }
     }
 
     pub(crate) fn identity(&self) -> Option<&Addr> {
@@ -55,8 +62,16 @@ impl ReceiverDesk {
 
     /// The same desk without a plan, for a job of its own.
     fn twin(&self) -> Self {
-        let (host, identity, owner) = (Arc::clone(&self.host), self.identity.clone(), self.owner.clone());
-        Self { host, identity, owner, plan: Plan::default(), stages: false }
+        Self {
+            host: Arc::clone(&self.host),
+            connection: self.connection,
+            cut: self.cut.clone(),
+            identity: self.identity.clone(),
+            session: self.session.clone(),
+            owner: self.owner.clone(),
+            plan: Plan::default(),
+            stages: false,
+        }
     }
 
     /// Forgets what only this connection could have used.
@@ -77,13 +92,23 @@ impl ReceiverDesk {
         match query {
             ReceiverQuery::Session(addr) => self.session(&addr).await,
             ReceiverQuery::Connected { frame, step } => {
+                let whose = self.identity.clone().zip(self.session.clone());
                 // From now on nodes may be staged.
                 let mut records = vec![staging_record(&self.owner)];
-                records.extend(self.identity.as_ref().and_then(|identity| self.host.seen_record(identity)));
+                if let Some((identity, session)) = &whose {
+                    records.extend(self.host.seen_record(identity));
+                    records.push((connected_key(identity), Some(session.as_str().as_bytes().to_vec())));
+                }
                 let commit =
                     Commit { nodes: vec![frame], tips: vec![Advance::Keystone(step)], records, ..Commit::default() };
                 match space.commit(commit).await {
-                    Ok(_) => Ok(ReceiverAnswer::Connected),
+                    Ok(revision) => {
+                        if let Some((identity, session)) = whose {
+                            let live = Live { connection: self.connection, session, revision, cut: self.cut.clone() };
+                            self.host.enter(&identity, live).await?;
+                        }
+                        Ok(ReceiverAnswer::Connected)
+                    }
                     Err(CommitError::TipsMoved(_)) => Err(IdentityRefusal::SessionUsed.into()),
                     Err(error) => Err(commit_error(error)),
                 }
@@ -135,6 +160,7 @@ impl ReceiverDesk {
         let demanded = ibgib_keystone::demand(&chain, VERB_CONNECT, self.host.limits().connect_demands, &mut OsEntropy);
         self.owner = push_owner(&identity);
         self.identity = Some(identity);
+        self.session = Some(tjp);
         let mut audience = Audience::default();
         // What is not signed says nothing.
         if chain.binds() {

@@ -1,7 +1,6 @@
 //! Driving one connection: the machine, its desk, and whatever ends it.
 
 use super::desk::ReceiverDesk;
-use super::sessions::Live;
 use super::{Host, HostEvent, MessageEvent};
 use crate::link::Link;
 use futures_util::FutureExt as _;
@@ -18,7 +17,7 @@ impl Host {
         let id = self.connections.fetch_add(1, Ordering::Relaxed) + 1;
         self.tell(HostEvent::Opened(id));
         let cut = CancellationToken::new();
-        let mut desk = ReceiverDesk::new(Arc::clone(&self));
+        let mut desk = ReceiverDesk::new(Arc::clone(&self), id, cut.clone());
         let mut machine = Receiver::new(self.limits.clone(), self.allow_anonymous);
         let mut phase = "";
         let mut input: Option<ReceiverInput> = None;
@@ -77,15 +76,7 @@ impl Host {
                             () = link.tx.closed(), if looks => ReceiverAnswer::Failed(SagaError::Cut),
                         });
                     }
-                    ReceiverOutput::Connected => {
-                        if let Some(identity) = desk.identity() {
-                            let live = Live { connection: id, cut: cut.clone() };
-                            if let Some(older) = self.live().insert(identity.clone(), live) {
-                                older.cut.cancel();
-                            }
-                        }
-                        self.tell(HostEvent::Connected(id, desk.identity().cloned()));
-                    }
+                    ReceiverOutput::Connected => self.tell(HostEvent::Connected(id, desk.identity().cloned())),
                     ReceiverOutput::Done(done) => self.tell(HostEvent::Done(id, done)),
                     ReceiverOutput::Closed(error) => break 'connection error,
                 }

@@ -14,6 +14,9 @@ use tokio_util::sync::CancellationToken;
 /// The connection that an identity has now.
 pub(super) struct Live {
     pub(super) connection: u64,
+    pub(super) session: Addr,
+    /// Of the commit by which it connected.
+    pub(super) revision: u64,
     /// Ends it, once no commit is under way.
     pub(super) cut: CancellationToken,
 }
@@ -26,7 +29,28 @@ impl Host {
     /// The identity that a session belongs to.
     pub(crate) async fn session_owner(&self, session: &Addr) -> Result<Option<Addr>, SagaError> {
         let record = self.space.record(&session_key(session)).await.map_err(space_error)?;
-        Ok(record.and_then(|b| String::from_utf8(b).ok()).and_then(|t| t.parse().ok()))
+        Ok(record.and_then(owner_of))
+    }
+
+    /// Makes a connection the one that its identity has, after the commit that says so. The older one ends: here at once, at
+    /// another host over the same space when it hears of that commit.
+    pub(super) async fn enter(&self, identity: &Addr, new: Live) -> Result<(), SagaError> {
+        let session = new.session.clone();
+        {
+            let mut live = self.live();
+            match live.get(identity) {
+                Some(other) if other.revision > new.revision => return Err(SagaError::Superseded),
+                Some(older) => older.cut.cancel(),
+                None => {}
+            }
+            live.insert(identity.clone(), new);
+        }
+        // Whoever connected elsewhere before we were entered here has told it before, too.
+        let newest = self.space.record(&connected_key(identity)).await.map_err(space_error)?;
+        if newest.is_some_and(|newest| newest != session.as_str().as_bytes()) {
+            return Err(SagaError::Superseded);
+        }
+        Ok(())
     }
 
     /// What names a session, which is to be one for this space.
@@ -83,6 +107,16 @@ impl Host {
     }
 }
 
-fn session_key(session: &Addr) -> String {
+pub(super) fn session_key(session: &Addr) -> String {
     format!("session/{session}")
+}
+
+/// The identity in a session's record.
+pub(super) fn owner_of(record: Vec<u8>) -> Option<Addr> {
+    String::from_utf8(record).ok()?.parse().ok()
+}
+
+/// Under which record stands the session with which an identity connected last, at whichever host.
+pub(super) fn connected_key(identity: &Addr) -> String {
+    format!("connected/{identity}")
 }
