@@ -5,7 +5,7 @@ mod vault;
 use crate::doors::DoorArgs;
 use clap::{Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
-pub(crate) use vault::{Account, VaultAction, VaultCommand};
+pub(crate) use vault::{Account, Backup, InVault, RestoreIdentity, VaultAction, VaultCommand};
 
 /// Keeps folders and documents in step between machines, with full history and without losing an edit.
 #[derive(Debug, Parser)]
@@ -217,6 +217,10 @@ pub(crate) enum IdentityAction {
         #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
         recovery_secret_file: Option<PathBuf>,
     },
+    /// Put the identity's secret into this device's vault, and push it: for the day on which this machine is lost
+    Backup(Backup),
+    /// Take an identity out of this device's vault, in the place of the device's own; the server is asked for its frames
+    Restore(RestoreIdentity),
     /// End the identity for ever, here and at the server; asks first
     Revoke {
         /// Why, for whoever looks at it later

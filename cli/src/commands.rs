@@ -69,6 +69,8 @@ pub(crate) async fn run(args: &Args, out: &Output) -> Result<Exit, CliError> {
             IdentityAction::Recover { recovery_secret_file } => {
                 identity::recover(args, out, recovery_secret_file.as_deref()).await
             }
+            IdentityAction::Backup(backup) => vault::backup(args, out, backup).await,
+            IdentityAction::Restore(restore) => vault::restore(args, out, restore).await,
             IdentityAction::Revoke { reason, yes } => identity::revoke(args, out, reason, *yes).await,
         },
         Command::Snapshot => folder::snapshot(args, out).await,

@@ -175,23 +175,54 @@ pub(crate) fn read_recovery(file: &Path) -> Result<Secret, CliError> {
     Ok(Secret::new(bytes.to_vec()))
 }
 
+/// A secret as a file of the device's own keeps it.
+pub(crate) fn to_text(secret: &Secret) -> Zeroizing<String> {
+    Zeroizing::new(hex::encode(secret.as_bytes()))
+}
+
+/// The secret that [`to_text`] wrote.
+pub(crate) fn from_text(text: &str) -> Result<Secret, CliError> {
+    let mut bytes = Zeroizing::new([0; 32]);
+    hex::decode_to_slice(text, &mut *bytes).map_err(|_| bad("it is no secret, which has 64 hex digits"))?;
+    Ok(Secret::new(bytes.to_vec()))
+}
+
+/// Sees that the device keeps its own secret, so that another one can take its place.
+pub(crate) fn is_own(args: &Args) -> Result<(), CliError> {
+    if matches!(Origin::of(args), Origin::Device) {
+        return Ok(());
+    }
+    Err(CliError::usage("the device's secret comes from elsewhere, so that no new one can take its place")
+        .hint("run it without --secret-file, IBGIB_SECRET_FILE and IBGIB_SECRET_COMMAND"))
+}
+
+/// Puts a secret into the place of the one in `file`, or of none: the old one or the new one stands there, whenever this is
+/// cut short.
+pub(crate) fn replace(file: &Path, secret: &Secret) -> Result<(), CliError> {
+    let fresh = file.with_extension("new");
+    remove(&fresh)?;
+    write_private(&fresh, to_text(secret).as_bytes())?;
+    let placed = fs::rename(&fresh, file).and_then(|()| fs::File::open(file.parent().unwrap_or(file))?.sync_all());
+    placed.map_err(|e| CliError::io(file, &e))
+}
+
+/// Removes a file that need not be there.
+pub(crate) fn remove(file: &Path) -> Result<(), CliError> {
+    match fs::remove_file(file) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(CliError::io(file, &e)),
+        _ => Ok(()),
+    }
+}
+
 /// A new secret of the device's own, beside `file` until it takes its place: the path, and the secret.
 pub(crate) fn make_beside(args: &Args, file: &Path) -> Result<(PathBuf, Secret), CliError> {
-    if !matches!(Origin::of(args), Origin::Device) {
-        return Err(CliError::usage("the device's secret comes from elsewhere, so that no new one can take its place")
-            .hint("run it without --secret-file, IBGIB_SECRET_FILE and IBGIB_SECRET_COMMAND"));
-    }
+    is_own(args)?;
     let fresh = file.with_extension("new");
     // Of a recovery that was killed.
-    match fs::remove_file(&fresh) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(CliError::io(&fresh, &e)),
-        _ => {}
-    }
+    remove(&fresh)?;
     let text = Zeroizing::new(entropy::random_hex());
     write_private(&fresh, text.as_bytes())?;
-    let mut bytes = Zeroizing::new([0; 32]);
-    hex::decode_to_slice(text.as_bytes(), &mut *bytes).map_err(|e| bad(e.to_string()))?;
-    Ok((fresh, Secret::new(bytes.to_vec())))
+    Ok((fresh, from_text(&text)?))
 }
 
 /// A device's secret as the engine asks for it, at each connection. It is checked now, handed out once, and read

@@ -365,6 +365,70 @@ fn a_watch_outlives_a_server_that_is_away_and_does_not_ask_without_a_pause() {
 }
 
 #[test]
+fn an_identity_comes_back_from_the_vault_on_a_new_machine() {
+    let (devices, _server) = Devices::start();
+    let world = &devices.world;
+    let identity = |device: &str, args: &[&str]| {
+        let all = ["-C", device, "--json", "identity", args[0], "--vault", "--password-file", "one"];
+        world.run(&[&all[..], &args[1..]].concat())
+    };
+    let shown = |device: &str| {
+        text(&world.run(&["-C", device, "--json", "identity", "show"]).ok().json(), "identity").to_owned()
+    };
+    world.write("alice2/notes.txt", "one\n");
+    world.run(&["init", "alice2", "--remote", &devices.url]).ok();
+    world.run(&["-C", "alice2", "sync"]).ok();
+    let tjp = shown("alice2");
+    let recovery = world.read("alice2/.ibgib/recovery");
+
+    devices.at("alice2", "one", "register").ok();
+    let with_recovery = |password| ["backup", "--with-recovery", "--recovery-password-file", password];
+    identity("alice2", &with_recovery("one")).fails(2, "usage");
+    let told = identity("alice2", &["backup"]).ok();
+    assert_eq!(told.stdout.trim(), format!(r#"{{"identity":"{tjp}","recovery":false,"sequence":1}}"#));
+    let told = identity("alice2", &with_recovery("two")).ok();
+    assert_eq!(told.stdout.trim(), format!(r#"{{"identity":"{tjp}","recovery":true,"sequence":2}}"#));
+    // Whoever has the root password has one of the two secrets.
+    let opened = world.run(&["-C", "alice2", "vault", "blob", "--open", "--password-file", "one"]).ok().stdout;
+    assert!(opened.contains(world.read("alice2/.ibgib/secret").trim()) && !opened.contains(recovery.trim()));
+    // The machine is lost.
+    std::fs::remove_dir_all(world.path("alice2")).unwrap();
+
+    world.run(&["init", "new", "--remote", &devices.url]).ok();
+    let fresh = shown("new");
+    identity("new", &["restore", "--yes"]).fails(5, "no_vault");
+    devices.at("new", "one", "login").ok();
+    identity("new", &["restore", "--yes"]).fails(5, "no_key");
+    devices.run("new", "one", &["pull"]).ok();
+    identity("new", &["restore"]).fails(1, "confirmation_needed");
+    let wrong = ["restore", "--yes", "--with-recovery", "--recovery-password-file", "one"];
+    identity("new", &wrong).fails(7, "wrong_password");
+    assert_eq!(shown("new"), fresh);
+    let restored = identity("new", &["restore", "--yes"]).ok().json();
+    assert_eq!((text(&restored, "identity"), shown("new")), (&*tjp, tjp.clone()));
+    assert!(!world.path("new/.ibgib/recovery").exists(), "the one of the identity that went");
+    world.write("new/notes.txt", "two\n");
+    world.run(&["-C", "new", "sync"]).ok();
+    // The device's side of the vault goes on, and so does the restoring.
+    devices.set("new", "n", "1");
+    identity("new", &["restore", "--yes"]).fails(1, "unpushed_changes");
+    devices.pushed("new", "one");
+    let again = ["restore", &tjp, "--with-recovery", "--recovery-password-file", "two"];
+    identity("new", &again).ok();
+    assert_eq!(world.read("new/.ibgib/recovery").trim(), recovery.trim());
+    world.run(&["-C", "new", "identity", "recover", "--json"]).ok();
+    world.run(&["-C", "new", "sync"]).ok();
+
+    // What was backed up before signs nothing any more.
+    devices.run("new", "one", &["status"]).ok();
+    world.run(&["init", "late", "--remote", &devices.url]).ok();
+    devices.at("late", "one", "login").ok();
+    devices.run("late", "one", &["pull"]).ok();
+    identity("late", &["restore", "--yes"]).fails(7, "identity_wrong_secret");
+    world.run(&["-C", "late", "sync"]).ok();
+}
+
+#[test]
 fn a_document_opens_without_an_account() {
     let world = World::new();
     let blobs = include_str!("../../doors/vault/tests/blobs.json");

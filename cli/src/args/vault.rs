@@ -79,3 +79,40 @@ pub(crate) enum VaultAction {
         open: Option<String>,
     },
 }
+
+/// What of an identity goes into a vault or comes out of it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct InVault {
+    /// The vault that this device is logged in to: see 'ibgib vault'
+    #[arg(long, required = true)]
+    pub(crate) vault: bool,
+    #[command(flatten)]
+    pub(crate) account: Account,
+    /// The recovery secret, too, under a password of its own
+    #[arg(long)]
+    pub(crate) with_recovery: bool,
+    /// File that holds the recovery secret's password, `-` for stdin; else it is asked for
+    #[arg(long, value_name = "FILE", requires = "with_recovery", value_hint = ValueHint::FilePath)]
+    pub(crate) recovery_password_file: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Backup {
+    #[command(flatten)]
+    pub(crate) what: InVault,
+    /// The recovery secret, which was made with the identity ('-' for stdin) [default: .ibgib/recovery]
+    #[arg(long, value_name = "FILE", requires = "with_recovery", value_hint = ValueHint::FilePath)]
+    pub(crate) recovery_secret_file: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RestoreIdentity {
+    #[command(flatten)]
+    pub(crate) what: InVault,
+    /// Which identity, when the vault has several
+    #[arg(value_name = "IDENTITY")]
+    pub(crate) identity: Option<String>,
+    /// Do not ask: needed where nobody can be asked
+    #[arg(long)]
+    pub(crate) yes: bool,
+}

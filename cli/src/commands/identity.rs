@@ -104,7 +104,7 @@ pub(crate) async fn revoke(args: &Args, out: &Output, reason: &str, yes: bool) -
     tell(&device, out, chain).await
 }
 
-fn server(args: &Args, device: &Device) -> Result<Option<WebSocketRemote>, CliError> {
+pub(super) fn server(args: &Args, device: &Device) -> Result<Option<WebSocketRemote>, CliError> {
     device.remote().map(|setting| remote::remote(args, Some(&device.config), &setting.value)).transpose()
 }
 
@@ -141,7 +141,7 @@ async fn load(device: &Device) -> Result<Chain, CliError> {
     chain.ok_or_else(|| CliError::new(Code::IdentityUnknown, format!("identity {tjp} is not in the store")))
 }
 
-async fn tell(device: &Device, out: &Output, chain: Chain) -> Result<Exit, CliError> {
+pub(super) async fn tell(device: &Device, out: &Output, chain: Chain) -> Result<Exit, CliError> {
     let evidence = identity::evidence(&*device.space, chain.tjp()).await?;
     let recovery_here = chain.has_recovery() && device.layout.recovery().exists();
     out.report(&IdentityReport { chain, evidence, recovery_here })?;

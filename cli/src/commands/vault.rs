@@ -1,5 +1,9 @@
 //! `vault`: a device's side of a vault.
 
+mod identity;
+
+pub(crate) use identity::{backup, restore};
+
 use crate::args::{Account, Args, VaultAction, VaultCommand};
 use crate::codes::Code;
 use crate::device::Device;

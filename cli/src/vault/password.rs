@@ -25,6 +25,10 @@ pub(crate) enum Prompt {
     First,
     /// One that is to take its place: asked for twice.
     New,
+    /// The one that the recovery secret is under.
+    Recovery,
+    /// One for the recovery secret: asked for twice.
+    FirstRecovery,
 }
 
 /// Reads a password. Two that come from stdin are its lines, in order.
@@ -46,22 +50,27 @@ fn line(source: impl BufRead, name: &Path) -> Result<Zeroizing<String>, CliError
 }
 
 fn ask(out: &Output, prompt: Prompt) -> Result<Zeroizing<String>, CliError> {
-    let option = match prompt {
-        Prompt::Present | Prompt::First => "--password-file",
-        Prompt::New => "--new-password-file",
+    let (whose, option) = match prompt {
+        Prompt::Present | Prompt::First => ("root password", "--password-file"),
+        Prompt::New => ("root password", "--new-password-file"),
+        Prompt::Recovery | Prompt::FirstRecovery => ("recovery secret's password", "--recovery-password-file"),
     };
     if !io::stdin().is_terminal() {
-        return Err(CliError::usage("the root password is needed, and nobody can be asked for it")
+        return Err(CliError::usage(format!("the {whose} is needed, and nobody can be asked for it"))
             .hint(format!("give it with {option} FILE, or {option} - and a line on stdin")));
     }
     match prompt {
         Prompt::Present => ask_once(out, "Password: "),
-        Prompt::First | Prompt::New => {
-            let first = ask_once(out, "New password: ")?;
-            let second = ask_once(out, "The same again: ")?;
-            if *first == *second { Ok(first) } else { Err(CliError::usage("the two are not the same")) }
-        }
+        Prompt::Recovery => ask_once(out, "Password of the recovery secret: "),
+        Prompt::First | Prompt::New => ask_twice(out, "New password: "),
+        Prompt::FirstRecovery => ask_twice(out, "A password for the recovery secret: "),
     }
+}
+
+fn ask_twice(out: &Output, question: &str) -> Result<Zeroizing<String>, CliError> {
+    let first = ask_once(out, question)?;
+    let second = ask_once(out, "The same again: ")?;
+    if *first == *second { Ok(first) } else { Err(CliError::usage("the two are not the same")) }
 }
 
 /// Asks without showing what is typed.

@@ -73,6 +73,7 @@ pub use recovery::{is_ended, recover};
 pub use remote::Remote;
 pub use session::{
     SecretSource, SenderIdentity, SessionSigner, deliver_identity, establish_session_identity, refresh_identity,
+    take_over_identity,
 };
 pub use tls::{AuthorityError, ServerKey, ServerKeyError, Trust};
 pub use view::{AGAIN_S, space_error};

@@ -4,7 +4,7 @@ use crate::entropy::{OsEntropy, now_ms, random, random_hex};
 use crate::identity::{self, commit_error, forked_key};
 use crate::recovery::{ended_records, is_ended, newest_common};
 use crate::remote::Remote;
-use crate::signing::{Act, Signing, aside, first_trees, is_untouched};
+use crate::signing::{self, Act, Signing, aside, first_trees, is_untouched};
 use crate::view::space_error;
 use ibgib::{Addr, IbGib, Map, Value, Verified};
 use ibgib_keystone::{
@@ -269,6 +269,61 @@ pub async fn refresh_identity(space: &Arc<dyn Space>, remote: &dyn Remote, tjp: 
     let mut chain = identity::load_chain(&**space, tjp).await?.ok_or_else(|| OwnIdentity::Unknown(tjp.clone()))?;
     let known = remote.identity_tip(tjp).await?;
     catch_up(space, remote, &mut chain, known).await?;
+    Ok(chain)
+}
+
+/// Takes an identity over into a space that has not signed for it: after a machine was lost, say. Its frames come from the
+/// receiver, or from the space when they are there. Leaves that the lost machine may have used without telling anybody are
+/// skipped.
+///
+/// # Errors
+/// `identity_unknown` when neither has it, `identity_revoked`, `identity_wrong_secret` when `secret` is another's; and as
+/// [`establish_session_identity`]. Nothing is set aside then.
+pub async fn take_over_identity(
+    space: &Arc<dyn Space>,
+    remote: Option<&dyn Remote>,
+    tjp: &Addr,
+    secret: &Secret,
+) -> Result<Chain, SagaError> {
+    let known = match remote {
+        Some(remote) => remote.identity_tip(tjp).await?,
+        None => None,
+    };
+    let chain = match (identity::load_chain(&**space, tjp).await?, remote, known) {
+        (Some(mut chain), Some(remote), known) => {
+            catch_up(space, remote, &mut chain, known).await?;
+            chain
+        }
+        (Some(chain), None, _) => chain,
+        (None, Some(remote), Some(theirs)) => take_frames(space, remote, tjp, &theirs).await?,
+        (None, ..) => return Err(OwnIdentity::Unknown(tjp.clone()).into()),
+    };
+    if chain.is_revoked() || is_ended(&**space, tjp).await? {
+        return Err(OwnIdentity::Revoked(tjp.clone()).into());
+    }
+    signing::take_over(&**space, &chain, secret).await?;
+    Ok(chain)
+}
+
+/// The frames of an identity that this space does not know.
+async fn take_frames(
+    space: &Arc<dyn Space>,
+    remote: &dyn Remote,
+    tjp: &Addr,
+    theirs: &Addr,
+) -> Result<Chain, SagaError> {
+    let nodes = remote.keystone_frames(theirs).await?;
+    let frames = nodes.clone();
+    let (chain, step) = aside(move || Chain::replay(frames)).await?.map_err(|errors| {
+        let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        IdentityRefusal::Invalid { rule: None, detail: all.join("; ") }
+    })?;
+    if chain.tjp() != tjp {
+        let detail = format!("asked for identity {tjp}, the receiver gave {}", chain.tjp());
+        return Err(SagaError::PeerMisbehaved { breach: Breach::IdentityFrames, detail });
+    }
+    let commit = Commit { nodes, tips: vec![Advance::Keystone(step)], ..Commit::default() };
+    space.commit(commit).await.map_err(commit_error)?;
     Ok(chain)
 }
 

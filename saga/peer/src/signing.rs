@@ -10,6 +10,7 @@ use ibgib::Value;
 use ibgib_keystone::strategy::lms::{self, Leaf, Need, Reserved, Tree, TreeName};
 use ibgib_keystone::{
     Chain, Claim, KeystoneError, Pool, PoolConfig, Secret, SignOpts, Signed, VERB_MANAGE, VERB_RECOVER, VERB_REVOKE,
+    VERB_SYNC,
 };
 use ibgib_saga::{OwnIdentity, SagaError};
 use ibgib_spaces::{Commit, CommitError, Space};
@@ -223,6 +224,37 @@ impl Signing {
 pub(crate) async fn is_untouched(space: &dyn Space, chain: &Chain, verb: &str) -> Result<bool, SagaError> {
     let Some(need) = ibgib_keystone::need(chain, verb, &[])? else { return Ok(true) };
     Ok(space.record(&leaves_key(&need.tree)).await.map_err(space_error)?.is_none())
+}
+
+/// Makes this space sign for an identity that another one may have signed for: sees that the secret is the identity's, and
+/// sets aside of every pool a range of leaves that the other one may have used without telling anybody.
+pub(crate) async fn take_over(space: &dyn Space, chain: &Chain, secret: &Secret) -> Result<(), SagaError> {
+    let (mut records, mut expect) = (Vec::new(), Vec::new());
+    for verb in [VERB_SYNC, VERB_MANAGE, VERB_REVOKE] {
+        let need = match ibgib_keystone::need(chain, verb, &[]) {
+            Ok(Some(need)) => need,
+            // Nothing of it is set aside: it has no leaves, or none left.
+            Ok(None) | Err(KeystoneError::NoPool(_) | KeystoneError::Exhausted(_)) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        let key = leaves_key(&need.tree);
+        // One pool may serve several verbs.
+        if records.iter().any(|(known, _)| *known == key) {
+            continue;
+        }
+        let builder = need.builder(secret, &need.tree);
+        let tree = aside(move || builder.finish()).await?;
+        if !need.is_signed_by(&tree) {
+            return Err(KeystoneError::WrongSecret.into());
+        }
+        let record = space.record(&key).await.map_err(space_error)?;
+        let used = record.as_deref().and_then(read_number).unwrap_or_default();
+        // The last leaves of a tree are left, or the pool would be at its end.
+        let skipped = need.from.saturating_add(SKIPPED).min(need.leaves.saturating_sub(1));
+        records.push((key.clone(), Some(skipped.max(used).to_string().into_bytes())));
+        expect.push((key, record));
+    }
+    space.commit(Commit { records, expect, ..Commit::default() }).await.map(drop).map_err(commit_error)
 }
 
 /// The trees that pools begin with.

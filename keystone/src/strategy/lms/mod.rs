@@ -67,6 +67,8 @@ pub struct Need {
     pub demanded: Option<u32>,
     /// The tree that follows, once a signature may put it into the pool; worth building before the last leaf.
     pub next_tree: Option<TreeName>,
+    /// The public key of the tree that signs.
+    public_key: String,
 }
 
 impl Need {
@@ -85,6 +87,7 @@ impl Need {
             from: state.next,
             demanded: state.demanded(demanded)?,
             next_tree: state.replaces(state.next).then(|| state.tree_name(state.tree + 1)),
+            public_key: state.public_key,
             config: state.config,
         }))
     }
@@ -92,6 +95,11 @@ impl Need {
     /// For building the tree that signs, or the one that follows.
     pub fn builder(&self, secret: &Secret, name: &TreeName) -> TreeBuilder {
         TreeBuilder::new(self.config.parameters(), secret, name.clone())
+    }
+
+    /// Whether this is the tree that signs: one that another secret makes is not.
+    pub fn is_signed_by(&self, tree: &Tree) -> bool {
+        *tree.name() == self.tree && tree.public_key() == self.public_key
     }
 }
 
