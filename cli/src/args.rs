@@ -1,6 +1,11 @@
 //! What can be said on the command line.
 
+mod pairing;
 mod vault;
+
+pub(crate) use pairing::{
+    Meet, NewCode, Pair, Transit, Wormhole, WormholeAction, WormholeReceive, WormholeResume, WormholeSend,
+};
 
 use crate::doors::DoorArgs;
 use clap::{Parser, Subcommand, ValueEnum, ValueHint};
@@ -115,6 +120,10 @@ pub(crate) enum Command {
     Grants(Grants),
     /// Who was let in at the server, and when each connected last
     Devices,
+    /// Two devices come to know each other by a code: the second one ends as a clone of the folder
+    Pair(Pair),
+    /// Send a text or a file to another device by a code; works with magic-wormhole's command
+    Wormhole(Wormhole),
     /// Run a space server
     Serve(Box<Serve>),
     /// An encrypted document (passwords, settings) that is in step on all of your devices

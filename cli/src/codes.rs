@@ -109,6 +109,16 @@ codes! {
     IdentityUnknown = "identity_unknown", Identity, "the device has no identity, or it is not here";
     IdentitySecret = "identity_secret", Identity, "the identity's secret cannot be had";
 
+    Guessed = "wrong_code", Identity, "the code was mistyped or somebody guessed; nothing travelled, a new code is needed";
+    VerifierRefused = "verifier_refused", Identity, "the person here said that the verifiers differ; nothing travelled";
+    UsedUp = "code_used", Peer, "two devices have used this code already; a new one is needed";
+    NobodyCame = "nobody_came", Peer, "the other device did not come in time, or went away";
+    TransferRefused = "transfer_refused", Peer, "the other device does not take it";
+    MailboxRefused = "mailbox_refused", Peer, "the mailbox server does not serve this device";
+    BadMailbox = "bad_mailbox", Integrity, "the mailbox server broke its protocol";
+    BadPeer = "bad_peer", Integrity, "the other device broke the protocol, or bytes changed on the way";
+    BadState = "bad_state", Failed, "a saved wormhole cannot be gone on with";
+
     PortInUse = "port_in_use", Failed, "something listens on the port already";
     Certificate = "certificate", Failed, "the certificate of `serve`, or its key, cannot be used";
     PlainText = "plain_text", Usage, "listening beyond this machine without encryption was not asked for";

@@ -15,6 +15,7 @@ mod line;
 mod log;
 mod moved;
 mod nodes;
+pub(crate) mod pair;
 mod read;
 mod serve;
 mod setup;
@@ -24,6 +25,7 @@ mod tower;
 mod undo;
 mod vault;
 mod watch;
+pub(crate) mod wormhole;
 
 use crate::args::{self, Args, Command, IdentityAction, IgnoreAction, KeystoneAction};
 use crate::codes::Code;
@@ -106,6 +108,8 @@ pub(crate) async fn run(args: &Args, out: &Output) -> Result<Exit, CliError> {
         Command::Invite(invite) => grants::invite(args, out, invite).await,
         Command::Grants(grants) => grants::grants(args, out, grants).await,
         Command::Devices => grants::devices(args, out).await,
+        Command::Pair(pair) => pair::pair(args, out, pair).await,
+        Command::Wormhole(wormhole) => wormhole::wormhole(args, out, wormhole).await,
         Command::Serve(serve) => serve::serve(args, out, serve).await,
         Command::Vault(vault) => vault::run(args, out, vault).await,
         Command::Tower(tower) => tower::tower(args, out, tower).await,

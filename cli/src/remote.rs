@@ -20,17 +20,25 @@ const READ: &str = "read";
 pub(crate) fn remote(args: &Args, known: Option<&ConfigFile>, url: &str) -> Result<WebSocketRemote, CliError> {
     // Ways of writing one URL are one server.
     let base = WebSocketRemote::base(url)?;
-    let told = |key: &str| known.and_then(|config| config.in_tables(SERVERS, &base, key));
-    let authorities = args.ca.clone().or_else(|| told("ca").map(PathBuf::from));
-    let trust = match (authorities, told("key")) {
-        (Some(file), _) => authorities_of(&file)?,
-        (None, Some(key)) => Trust::key(key.parse().map_err(|error| {
-            CliError::new(Code::BadConfig, format!("key of {base} in config.toml: {error}")).about(&base)
-        })?),
-        (None, None) => Trust::default(),
-    };
+    let trust = trust(args, known, &base)?;
     let remote = WebSocketRemote::trusting(url, trust, Limits::default().message_bytes_max)?;
-    Ok(remote.expecting(told("space")))
+    Ok(remote.expecting(known.and_then(|config| config.in_tables(SERVERS, &base, "space"))))
+}
+
+/// Whose word is taken for the key of the server with this base URL, as `known` remembers it.
+///
+/// # Errors
+/// Authorities or a key that cannot be read.
+pub(crate) fn trust(args: &Args, known: Option<&ConfigFile>, base: &str) -> Result<Trust, CliError> {
+    let told = |key: &str| known.and_then(|config| config.in_tables(SERVERS, base, key));
+    let authorities = args.ca.clone().or_else(|| told("ca").map(PathBuf::from));
+    match (authorities, told("key")) {
+        (Some(file), _) => authorities_of(&file),
+        (None, Some(key)) => Ok(Trust::key(key.parse().map_err(|error| {
+            CliError::new(Code::BadConfig, format!("key of {base} in config.toml: {error}")).about(base)
+        })?)),
+        (None, None) => Ok(Trust::default()),
+    }
 }
 
 /// The server that an invite leads to, expected to be the one that the invite knows.
@@ -47,15 +55,12 @@ pub(crate) fn invited(args: &Args, invite: &Invite) -> Result<WebSocketRemote, C
     Ok(remote.expecting(Some(invite.space.clone())))
 }
 
-/// Remembers what an invite knows of its server.
-pub(crate) fn know(config: &mut ConfigFile, invite: &Invite) {
-    config.set_in_tables(SERVERS, &invite.url, "space", &invite.space);
-    if let Some(key) = invite.key {
-        config.set_in_tables(SERVERS, &invite.url, "key", &key.to_string());
-    }
-    if invite.read_only {
-        config.set_in_tables(SERVERS, &invite.url, RIGHTS, READ);
-    }
+/// What an invite knows of its server, as members of the server's table in the settings.
+pub(crate) fn pins(invite: &Invite) -> Vec<(&'static str, String)> {
+    let mut pins = vec![("space", invite.space.clone())];
+    pins.extend(invite.key.map(|key| ("key", key.to_string())));
+    pins.extend(invite.read_only.then(|| (RIGHTS, READ.to_owned())));
+    pins
 }
 
 /// Whether a device may only read at the server at `url`, as far as its invite told.

@@ -5,6 +5,7 @@ mod grants;
 mod help;
 mod ignore;
 mod log;
+mod pairing;
 mod store;
 mod sync;
 mod tower;
@@ -17,6 +18,7 @@ pub(crate) use grants::{Granted, Invited, Seen};
 pub(crate) use help::{Helped, ManPages};
 pub(crate) use ignore::{Ignored, Untracked};
 pub(crate) use log::LogLine;
+pub(crate) use pairing::{Paired, Shown, Transferred};
 pub(crate) use store::{
     Addressed, BadLine, Checked, Exported, IdentityReport, Imported, Listening, Made, RuleError, Settings, Told,
 };

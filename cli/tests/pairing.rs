@@ -2,8 +2,15 @@
 
 mod common;
 
-use common::{Server, World};
-use std::io::BufRead;
+use common::{Done, Server, World, number, text};
+use ibgib::{Mode, Value};
+use ibgib_pairing::client::{Event, Input, Wormhole};
+use ibgib_pairing::connect::Session;
+use ibgib_peer::entropy::OsEntropy;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, ChildStdout, Stdio};
 
 #[test]
 fn serve_tells_where_its_doors_stand() {
@@ -31,4 +38,231 @@ fn serve_tells_where_its_doors_stand() {
     ] {
         world.run(&with(wrong)).fails(2, "usage");
     }
+}
+
+/// A server with a mailbox, and the mailbox's URL.
+fn mailbox(world: &World) -> (Server, String) {
+    let args = ["serve", "--space", "s", "--policy", "open", "--listen", "127.0.0.1:0", "--door", "mailbox"];
+    let server = Server::start(world, &args);
+    let url = server.url.replace("http", "ws") + "/v1";
+    (server, url)
+}
+
+/// A command that goes on, and the first line that it prints.
+struct Running {
+    child: Child,
+    printed: BufReader<ChildStdout>,
+    first: String,
+}
+
+impl Running {
+    fn start(world: &World, args: &[&str]) -> Self {
+        let mut child = world.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut printed = BufReader::new(child.stdout.take().unwrap());
+        let mut first = String::new();
+        printed.read_line(&mut first).unwrap();
+        Self { child, printed, first: first.trim_end().to_owned() }
+    }
+
+    fn end(mut self) -> Done {
+        let mut rest = String::new();
+        self.printed.read_to_string(&mut rest).unwrap();
+        let output = self.child.wait_with_output().unwrap();
+        Done { stdout: format!("{}\n{rest}", self.first), ..Done::from(output) }
+    }
+}
+
+#[test]
+fn a_text_goes_to_whoever_has_the_code() {
+    let world = World::new();
+    let (server, url) = mailbox(&world);
+    let sending = Running::start(&world, &["wormhole", "send", "hello\nthere", "--server", &url]);
+    let code = sending.first.clone();
+    assert!(code.split('-').count() == 3, "{code:?}");
+    let got = world.run(&["wormhole", "receive", &code, "--server", &url]).ok();
+    assert_eq!(got.stdout, "hello\nthere\n");
+    sending.end().ok();
+    // With a verifier, which both show; and as JSON.
+    let mut sending = world
+        .command(&["wormhole", "send", "x", "--server", &url, "--code", "5-a-b", "--verify", "--json"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    sending.stdin.take().unwrap().write_all(b"yes\n").unwrap();
+    let got = world.feed(&["wormhole", "receive", "5-a-b", "--server", &url, "--verify", "--json"], b"yes\n").ok();
+    let sent = Done::from(sending.wait_with_output().unwrap()).ok();
+    let (got, sent) = (got.lines(), sent.lines());
+    assert_eq!((text(&sent[0], "code"), text(&got[1], "text")), ("5-a-b", "x"));
+    assert_eq!(text(&sent[1], "verifier"), text(&got[0], "verifier"));
+    drop(server);
+}
+
+#[test]
+fn a_wrong_code_or_verifier_ends_both_and_nothing_travels() {
+    let world = World::new();
+    let (server, url) = mailbox(&world);
+    let sending = Running::start(&world, &["wormhole", "send", "secret", "--server", &url, "--code", "7-a-b"]);
+    let got = world.run(&["wormhole", "receive", "7-a-c", "--server", &url]).fails(7, "wrong_code");
+    assert_eq!(got.stdout, "");
+    sending.end().fails(7, "wrong_code");
+    let sending = Running::start(&world, &["wormhole", "send", "secret", "--server", &url, "--code", "8-a-b"]);
+    let refused = ["wormhole", "receive", "8-a-b", "--server", &url, "--verify"];
+    world.feed(&refused, b"no\n").fails(7, "verifier_refused");
+    sending.end().fails(8, "transfer_refused");
+    world.run(&["wormhole", "receive", "8-a-b", "--server", &url, "--timeout", "1"]).fails(8, "nobody_came");
+    world.run(&["wormhole", "receive", "nonsense", "--server", &url]).fails(2, "usage");
+    world.run(&["wormhole", "receive", "8-a-b"]).fails(2, "usage");
+    world.run(&["wormhole", "receive", "8-a-b", "--server", "ws://127.0.0.1:1/v1"]).fails(8, "unreachable");
+    drop(server);
+}
+
+#[test]
+fn a_file_goes_through_a_relay_and_is_never_written_over() {
+    let world = World::new();
+    let with = ["serve", "--space", "s", "--policy", "open", "--listen", "127.0.0.1:0"];
+    let doors = ["--door", "mailbox", "--door", "transit@127.0.0.1:0"];
+    let (server, mut printed) = Server::start_and_read(&world, &[&with[..], &doors].concat());
+    let url = server.url.replace("http", "ws") + "/v1";
+    let mut relay = String::new();
+    while !relay.starts_with("door transit ") {
+        relay.clear();
+        printed.read_line(&mut relay).unwrap();
+    }
+    let relay = relay.trim_end().strip_prefix("door transit ").unwrap();
+    let bytes: Vec<u8> = (0..300_000_u32).flat_map(|n| n.to_le_bytes()).collect();
+    fs::write(world.path("big.bin"), &bytes).unwrap();
+    fs::create_dir(world.path("out")).unwrap();
+    let send = ["wormhole", "send", "--file", "big.bin", "--server", &url, "--no-listen", "--transit-relay", relay];
+    let sending = Running::start(&world, &send);
+    let code = sending.first.clone();
+    let receive = ["wormhole", "receive", &code, "-o", "out", "--server", &url, "--no-listen", "--accept", "--json"];
+    let got = world.run(&receive).ok().json();
+    sending.end().ok();
+    assert_eq!(number(&got, &["bytes"]), bytes.len() as u64);
+    assert!(fs::read(world.path("out/big.bin")).unwrap() == bytes);
+    let sending = Running::start(&world, &send);
+    let shown = sending.first.clone();
+    world.run(&["wormhole", "receive", &shown, "-o", "out", "--server", &url, "--accept"]).fails(1, "file_exists");
+    sending.end().fails(8, "transfer_refused");
+    let sending = Running::start(&world, &send);
+    let shown = sending.first.clone();
+    fs::create_dir(world.path("other")).unwrap();
+    // Nobody can be asked, and nobody said that it is to be taken.
+    world.run(&["wormhole", "receive", &shown, "-o", "other", "--server", &url]).fails(1, "confirmation_needed");
+    sending.end().fails(8, "transfer_refused");
+    assert_eq!(fs::read_dir(world.path("other")).unwrap().count(), 0);
+    drop(server);
+}
+
+#[test]
+fn what_was_saved_goes_on_after_the_server_was_killed() {
+    let world = World::new();
+    let (server, url) = mailbox(&world);
+    let port = format!("127.0.0.1:{}", server.port());
+    let send = ["wormhole", "send", "later", "--server", &url, "--save", "state"];
+    let code = world.run(&send).ok().stdout.trim_end().to_owned();
+    assert_eq!(fs::metadata(world.path("state")).unwrap().permissions().mode() & 0o777, 0o600);
+    world.run(&send).fails(1, "file_exists");
+    fs::copy(world.path("state"), world.path("copy")).unwrap();
+    server.kill();
+    let again = ["serve", "--space", "s", "--policy", "open", "--listen", &port, "--door", "mailbox"];
+    let server = Server::start(&world, &again);
+    let going_on = world
+        .command(&["wormhole", "resume", "state", "--server", &url])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    assert_eq!(world.run(&["wormhole", "receive", &code, "--server", &url]).ok().stdout, "later\n");
+    Done::from(going_on.wait_with_output().unwrap()).ok();
+    assert!(!world.path("state").exists());
+    world.run(&["wormhole", "resume", "copy", "--server", &url]).fails(1, "bad_state");
+    drop(server);
+}
+
+#[test]
+fn a_second_device_ends_as_a_clone_and_both_know_each_other() {
+    let world = World::new();
+    let (server, url) = mailbox(&world);
+    world.run(&["init", "a", "--remote", &server.url]).ok();
+    world.write("a/one.txt", "one\n");
+    world.run(&["-C", "a", "sync"]).ok();
+    let wrong = Running::start(&world, &["-C", "a", "pair", "--json", "--code", "9-right-words"]);
+    world.run(&["pair", "9-wrong-words", "b", "--server", &url]).fails(7, "wrong_code");
+    wrong.end().fails(7, "wrong_code");
+    assert!(!world.path("b").exists());
+    let first = Running::start(&world, &["-C", "a", "pair", "--json"]);
+    let code = text(&Value::parse(&first.first, Mode::Strict).unwrap(), "code").to_owned();
+    let second = world.run(&["pair", &code, "b", "--server", &url, "--json"]).ok();
+    let first = first.end().ok();
+    assert_eq!(world.read("b/one.txt"), "one\n");
+    let (told, there) = (first.lines().pop().unwrap(), second.lines().pop().unwrap());
+    assert_eq!(text(&told, "folder"), text(&there, "folder"));
+    let me =
+        |device| text(&world.run(&["-C", device, "identity", "show", "--json"]).ok().json(), "identity").to_owned();
+    assert_eq!((text(&told, "paired"), text(&there, "paired")), (&*me("b"), &*me("a")));
+    // No code is needed again.
+    world.write("b/two.txt", "two\n");
+    world.run(&["-C", "b", "sync"]).ok();
+    world.run(&["-C", "a", "sync"]).ok();
+    assert_eq!(world.read("a/two.txt"), "two\n");
+    drop(server);
+}
+
+#[test]
+fn a_server_that_is_killed_again_and_again_loses_no_message() {
+    const MESSAGES: u8 = 40;
+    let world = World::new();
+    let (server, url) = mailbox(&world);
+    let port = format!("127.0.0.1:{}", server.port());
+    let restart = |server: Server| {
+        server.kill();
+        Server::start(&world, &["serve", "--space", "s", "--policy", "open", "--listen", &port, "--door", "mailbox"])
+    };
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let session = || {
+            let wormhole = Wormhole::new("example.com/killed", &mut OsEntropy);
+            Session::start(wormhole, Session::remote(&url).unwrap())
+        };
+        let mut sides = [session(), session()];
+        sides[0].give(Input::default()).unwrap();
+        let code = loop {
+            if let Event::Code(code) = sides[0].next().await.unwrap() {
+                break code;
+            }
+        };
+        // Once with a number that one side has claimed and nothing else, then in the middle of all that is said.
+        let mut server = restart(server);
+        sides[1].give(Input::SetCode(code)).unwrap();
+        for n in 0..MESSAGES {
+            for side in &mut sides {
+                side.give(Input::Send(vec![n])).unwrap();
+            }
+        }
+        let (mut got, mut killed) = ([0, 0], 1);
+        while got != [MESSAGES; 2] {
+            let [a, b] = &mut sides;
+            let (at, event) = tokio::select! {
+                event = a.next() => (0, event.unwrap()),
+                event = b.next() => (1, event.unwrap()),
+            };
+            match event {
+                Event::Received(message) => {
+                    assert_eq!(message, [got[at]]);
+                    got[at] += 1;
+                }
+                Event::Ended(how) => panic!("{how:?}"),
+                _ => {}
+            }
+            if (got[0] + got[1]) / 10 >= killed {
+                server = restart(server);
+                killed += 1;
+            }
+        }
+        assert_eq!(killed, 9);
+        let [a, b] = sides;
+        tokio::join!(a.end(), b.end());
+        drop(server);
+    });
 }

@@ -6,7 +6,7 @@ use super::syncing::once;
 use crate::args::{self, Args};
 use crate::brief::Known;
 use crate::codes::Code;
-use crate::config::ConfigFile;
+use crate::config::{ConfigFile, SERVERS};
 use crate::device::{DIR, Device, GITIGNORE, Layout, check_name, host_name, lock, moment, start};
 use crate::error::{CliError, Exit};
 use crate::folders::{at_server, choose, unasked, which};
@@ -34,16 +34,28 @@ enum Start {
     Unknown,
 }
 
+/// What is known of a server: members of its table in the settings.
+type Pins = [(&'static str, String)];
+
+/// A folder that another device told of.
+pub(super) struct Told<'a> {
+    pub(super) url: &'a str,
+    pub(super) pins: &'a Pins,
+    /// What the server is to be brought.
+    pub(super) token: Option<&'a str>,
+    pub(super) folder: &'a Addr,
+}
+
 /// How a new device is set up.
 #[derive(Clone, Copy)]
 struct Settings<'a> {
     /// The URL as it was given, and the server there.
     remote: Option<(&'a str, &'a WebSocketRemote)>,
+    /// What an invite or another device told of that server.
+    pins: &'a Pins,
     gitignore: bool,
     /// What the server is to be brought.
     token: Option<&'a str>,
-    /// What leads to the server.
-    invite: Option<&'a Invite>,
     /// What it calls itself.
     device: &'a str,
 }
@@ -66,9 +78,9 @@ pub(crate) async fn init(args: &Args, out: &Output, init: &args::Init) -> Result
     };
     let settings = Settings {
         remote: init.remote.as_deref().zip(remote.as_ref()),
+        pins: &[],
         gitignore: init.gitignore,
         token: init.token.as_deref(),
-        invite: None,
         device: &device,
     };
     let made = make(args, &root, begin, settings, false).await?;
@@ -159,8 +171,8 @@ async fn fill(
     let mut config = ConfigFile::read(&fresh.config())?;
     if let Some((url, remote)) = settings.remote {
         config.set("remote", url);
-        if let Some(invite) = settings.invite {
-            remote::know(&mut config, invite);
+        for (member, text) in settings.pins {
+            config.set_in_tables(SERVERS, remote.url(), member, text);
         }
         remote::remember(args, &mut config, remote)?;
         if let Some(token) = settings.token {
@@ -248,6 +260,24 @@ pub(crate) async fn clone(args: &Args, out: &Output, clone: &args::Clone) -> Res
             None => Start::Unknown,
         },
     };
+    vacant(dir)?;
+    let device = device_name(clone.device_name.as_deref())?;
+    let pins = invite.as_ref().map(remote::pins).unwrap_or_default();
+    let settings = Settings {
+        remote: Some((&clone.url, &remote)),
+        pins: &pins,
+        gitignore: false,
+        token: token.as_deref(),
+        device: &device,
+    };
+    let made = make(args, dir, begin, settings, true).await?;
+    let dir = fs::canonicalize(dir).map_err(|e| CliError::io(dir, &e))?;
+    out.say(&format!("identity: {}", made.identity));
+    finish(args, out, clone, &dir, Device::at(dir.clone())?, &made.identity).await
+}
+
+/// A clone needs a place where nothing is.
+fn vacant(dir: &Path) -> Result<(), CliError> {
     // What a clone that was killed had begun to make is no content.
     let begun = OsString::from(format!("{DIR}.new"));
     let occupied = fs::read_dir(dir).is_ok_and(|all| all.flatten().any(|entry| entry.file_name() != begun));
@@ -258,18 +288,33 @@ pub(crate) async fn clone(args: &Args, out: &Output, clone: &args::Clone) -> Res
                 "clone into a new directory; to track what is there as part of the folder, use 'ibgib init --join'",
             ));
     }
-    let device = device_name(clone.device_name.as_deref())?;
+    Ok(())
+}
+
+/// Clones a folder that another device told of, at a server that is known from it; answers the new device's identity.
+pub(super) async fn clone_told(args: &Args, out: &Output, told: &Told<'_>, dir: &Path) -> Result<Addr, CliError> {
+    // What is known stands in settings that are never written.
+    let mut known = ConfigFile::read(&dir.join(format!("{DIR}.told")))?;
+    let base = WebSocketRemote::base(told.url)?;
+    for (member, text) in told.pins {
+        known.set_in_tables(SERVERS, &base, member, text);
+    }
+    let remote = remote::remote(args, Some(&known), told.url)?;
+    remote.audience().await?;
+    vacant(dir)?;
     let settings = Settings {
-        remote: Some((&clone.url, &remote)),
+        remote: Some((told.url, &remote)),
+        pins: told.pins,
         gitignore: false,
-        token: token.as_deref(),
-        invite: invite.as_ref(),
-        device: &device,
+        token: told.token,
+        device: &host_name(),
     };
-    let made = make(args, dir, begin, settings, true).await?;
+    let made = make(args, dir, Start::Join(told.folder.clone()), settings, true).await?;
     let dir = fs::canonicalize(dir).map_err(|e| CliError::io(dir, &e))?;
-    out.say(&format!("identity: {}", made.identity));
-    finish(args, out, clone, &dir, Device::at(dir.clone())?, &made.identity).await
+    let folder = Some(told.folder.to_string());
+    let clone = args::Clone { url: told.url.to_owned(), dir: dir.clone(), folder, device_name: None };
+    finish(args, out, &clone, &dir, Device::at(dir.clone())?, &made.identity).await?;
+    Ok(made.identity)
 }
 
 /// The invite that a text is, or that stdin says.

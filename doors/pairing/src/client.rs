@@ -232,6 +232,11 @@ impl Wormhole {
         &self.side
     }
 
+    /// The application.
+    pub fn app_id(&self) -> &str {
+        &self.app_id
+    }
+
     /// A key for a purpose of the application, equal on both sides.
     ///
     /// # Errors

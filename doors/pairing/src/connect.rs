@@ -26,7 +26,7 @@
 //! ```
 
 use crate::client::{Event, Input, Wormhole};
-use crate::error::PairingError;
+use crate::error::{Misuse, PairingError};
 use crate::wire::FRAME_BYTES_MAX;
 use futures_util::{SinkExt as _, StreamExt as _};
 use ibgib_peer::entropy::{OsEntropy, random};
@@ -40,6 +40,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+use zeroize::Zeroizing;
 
 /// How often the server is shown that this device is still there.
 const PING: Duration = Duration::from_secs(30);
@@ -112,33 +113,60 @@ impl Session {
     /// The server could not be reached the first time.
     pub async fn next(&mut self) -> Result<Event, SagaError> {
         loop {
-            while let Some(event) = self.wormhole.poll() {
-                match (event, &self.out) {
-                    // A connection that is gone takes nothing; the next one is told again.
-                    (Event::Transmit(frame), Some(out)) => drop(out.send(frame)),
-                    (Event::Transmit(_), None) => {}
-                    (event, _) => return Ok(event),
-                }
-            }
-            let input = match self.happened.recv().await {
-                Some(Happened::Connected(out)) => {
-                    self.out = Some(out);
-                    Input::Connected
-                }
-                Some(Happened::Frame(frame)) => Input::Frame(frame),
-                Some(Happened::Lost) => {
-                    self.out = None;
-                    Input::Lost
-                }
-                Some(Happened::Failed(error)) => return Err(error),
-                // The task ends only after a failure that was told.
-                None => return Err(SagaError::Cut),
-            };
-            // What the server says wrongly is told as the end of the wormhole, not as a call's error.
-            if let Err(error) = self.wormhole.handle(input, &mut OsEntropy) {
-                return Ok(Event::Ended(Err(error)));
+            if let Some(event) = self.step().await? {
+                return Ok(event);
             }
         }
+    }
+
+    /// Goes on until the server has taken the message of the key agreement, and gives the state for going on later
+    /// ([`Wormhole::save`]); call it once the code is known.
+    ///
+    /// # Errors
+    /// The server could not be reached; or what ended the wormhole, or that the other device is there already, which is
+    /// too late for saving ([`Misuse::NotNow`]).
+    pub async fn saved(&mut self) -> Result<Result<Zeroizing<String>, PairingError>, SagaError> {
+        loop {
+            if let Ok(state) = self.wormhole.save() {
+                return Ok(Ok(state));
+            }
+            match self.step().await? {
+                Some(Event::Ended(how)) => return Ok(Err(how.err().unwrap_or(PairingError::Lonely))),
+                Some(Event::Verifier(_)) => return Ok(Err(Misuse::NotNow.into())),
+                _ => {}
+            }
+        }
+    }
+
+    /// Takes one thing that happens; an event if it gave one.
+    async fn step(&mut self) -> Result<Option<Event>, SagaError> {
+        while let Some(event) = self.wormhole.poll() {
+            match (event, &self.out) {
+                // A connection that is gone takes nothing; the next one is told again.
+                (Event::Transmit(frame), Some(out)) => drop(out.send(frame)),
+                (Event::Transmit(_), None) => {}
+                (event, _) => return Ok(Some(event)),
+            }
+        }
+        let input = match self.happened.recv().await {
+            Some(Happened::Connected(out)) => {
+                self.out = Some(out);
+                Input::Connected
+            }
+            Some(Happened::Frame(frame)) => Input::Frame(frame),
+            Some(Happened::Lost) => {
+                self.out = None;
+                Input::Lost
+            }
+            Some(Happened::Failed(error)) => return Err(error),
+            // The task ends only after a failure that was told.
+            None => return Err(SagaError::Cut),
+        };
+        // What the server says wrongly is told as the end of the wormhole, not as a call's error.
+        if let Err(error) = self.wormhole.handle(input, &mut OsEntropy) {
+            return Ok(Some(Event::Ended(Err(error))));
+        }
+        Ok(None)
     }
 
     /// Tells the server how it went, and waits until that has left.
@@ -148,6 +176,11 @@ impl Session {
         let closing = async { while !matches!(self.next().await, Ok(Event::Ended(_)) | Err(_)) {} };
         // A server that does not answer is left all the same.
         let _ = timeout(LAST_WORDS_MAX, closing).await;
+        self.leave().await;
+    }
+
+    /// Goes without a word: the mailbox stays, for whoever goes on with the saved state.
+    pub async fn leave(self) {
         let Self { happened, out, task, .. } = self;
         drop((happened, out));
         let _ = timeout(LAST_WORDS_MAX, task).await;

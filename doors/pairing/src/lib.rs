@@ -1,15 +1,16 @@
 //! Two devices that never met, one short code: a wormhole.
 //!
 //! A person reads `7-crossover-clockwork` from one device and types it at another; both then share a strong key, and
-//! whoever carried their messages learns nothing. This crate holds the parts of it that need no sockets, clock or
-//! store; they speak the protocols of `magic-wormhole`, so that the original programs work with them:
+//! whoever carried their messages learns nothing. It speaks the protocols of `magic-wormhole`, so that the original programs
+//! work with it. Cores without sockets, clock or store, to which times and entropy are passed in:
 //!
 //! * [`client::Wormhole`]: one side, from the code to messages in order;
 //! * [`mailbox`]: the server in between, as rows and what a request does to them;
-//! * [`code`], [`key`], [`wire`]: codes and words, the key schedule, the frames.
+//! * [`code`], [`key`], [`wire`], [`transit`], [`transfer`]: codes and words, the key schedule, the frames, bulk data, and
+//!   what two commands say about a file.
 //!
-//! It refuses to choose for its caller: nothing here opens a connection, reads a clock or draws randomness; times and
-//! entropy are passed in.
+//! And the shells around them: [`connect::Session`] keeps a wormhole connected, [`carry`] finds a way for bulk data,
+//! [`server`] has the mailbox server and the transit relay as doors of a space server.
 //!
 //! ```
 //! use ibgib_pairing::code::Code;
@@ -25,6 +26,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod carry;
 pub mod client;
 pub mod code;
 pub mod connect;
@@ -32,6 +34,7 @@ pub mod error;
 pub mod key;
 pub mod mailbox;
 pub mod server;
+pub mod transfer;
 pub mod transit;
 pub mod wire;
 mod words;

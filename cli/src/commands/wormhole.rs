@@ -1,0 +1,406 @@
+//! `wormhole`: a text or a file to another device, by a code.
+
+use crate::args;
+use crate::args::{Args, Meet, Transit, WormholeAction, WormholeReceive, WormholeResume, WormholeSend};
+use crate::codes::Code;
+use crate::config::{self, ConfigFile};
+use crate::confirm::confirm;
+use crate::device::{DIR, Layout, root};
+use crate::error::{CliError, Exit};
+use crate::output::Output;
+use crate::pairing::{Met, ParseCode, meet, new_code};
+use crate::private::write_private;
+use crate::remote;
+use crate::report::{Shown, Transferred};
+use crate::screen::{Headway, amount};
+use ibgib::{Mode, Value, object};
+use ibgib_pairing::PairingError;
+use ibgib_pairing::carry::{Connection, Endpoint};
+use ibgib_pairing::client::{Event, Input, Wormhole};
+use ibgib_pairing::connect::Session;
+use ibgib_pairing::transfer::{APP_ID, Hint, Note, Offer, file_name, read_receipt, receipt};
+use ibgib_pairing::transit::{Role, TransitKey};
+use ibgib_peer::WebSocketRemote;
+use ibgib_peer::entropy::OsEntropy;
+use sha2::{Digest, Sha256};
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// Bytes of a file that are read, sealed and sent at once.
+const PIECE_BYTES: usize = 64 * 1024;
+/// Bytes of a text: an offer is one message.
+const TEXT_BYTES_MAX: u64 = 1024 * 1024;
+
+async fn endpoint(transit: &Transit) -> Result<Endpoint, CliError> {
+    let opened = Endpoint::open(!transit.no_listen, transit.transit_relay.iter().cloned().collect()).await;
+    opened.map_err(|e| CliError::new(Code::Io, format!("no port for the other device: {e}")))
+}
+
+/// What is sent.
+enum Sending {
+    Text(String),
+    File { file: File, path: PathBuf, name: String, size: u64 },
+}
+
+impl Sending {
+    fn file(path: &Path) -> Result<Self, CliError> {
+        let file = File::open(path).map_err(|e| CliError::io(path, &e))?;
+        let meta = file.metadata().map_err(|e| CliError::io(path, &e))?;
+        if !meta.is_file() {
+            return Err(CliError::usage(format!("{} is no file", path.display()))
+                .about(path.display().to_string())
+                .hint("send one file; of a directory make an archive first"));
+        }
+        let whole = fs::canonicalize(path).map_err(|e| CliError::io(path, &e))?;
+        let name = whole.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(Self::File { file, path: whole, name, size: meta.len() })
+    }
+
+    fn text(text: &str) -> Result<Self, CliError> {
+        if text != "-" {
+            return Ok(Self::Text(text.to_owned()));
+        }
+        let mut read = String::new();
+        let stdin = std::io::stdin().lock();
+        stdin.take(TEXT_BYTES_MAX + 1).read_to_string(&mut read).map_err(|e| CliError::io(Path::new("stdin"), &e))?;
+        if read.len() as u64 > TEXT_BYTES_MAX {
+            return Err(CliError::usage("the text is longer than 1 MiB").hint("send it as a file, with --file"));
+        }
+        Ok(Self::Text(read))
+    }
+}
+
+pub(crate) async fn wormhole(args: &Args, out: &Output, wormhole: &args::Wormhole) -> Result<Exit, CliError> {
+    match &wormhole.action {
+        WormholeAction::Send(options) => send(args, out, options).await,
+        WormholeAction::Receive(options) => receive(args, out, options).await,
+        WormholeAction::Resume(options) => resume(args, out, options).await,
+    }
+}
+
+/// The mailbox server that is meant: the one given, or that at the device's server.
+pub(crate) fn mailbox(args: &Args, given: Option<&str>) -> Result<WebSocketRemote, CliError> {
+    // A wormhole needs no device, but one may know the server.
+    let known = match root(args)? {
+        Some(root) => Some(ConfigFile::read(&Layout(root.join(DIR)).config())?),
+        None => None,
+    };
+    let user = config::user_path().map(|path| ConfigFile::read(&path)).transpose()?;
+    let url = match given {
+        Some(url) => url.to_owned(),
+        None => {
+            let remote = config::setting("remote", "IBGIB_REMOTE", known.as_ref(), user.as_ref());
+            let remote = remote.ok_or_else(|| {
+                CliError::usage("no mailbox server is named, and this device has no server")
+                    .hint("name one with --server, as in ws://HOST:PORT/v1")
+            })?;
+            format!("{}/v1", WebSocketRemote::base(&remote.value)?)
+        }
+    };
+    let base = WebSocketRemote::base(&url)?;
+    let server = base.strip_suffix("/v1").unwrap_or(&base);
+    Ok(Session::trusting(&url, remote::trust(args, known.as_ref(), server)?)?)
+}
+
+fn app_id(meet: &Meet) -> &str {
+    meet.app_id.as_deref().unwrap_or(APP_ID)
+}
+
+async fn send(args: &Args, out: &Output, options: &WormholeSend) -> Result<Exit, CliError> {
+    let sending = match (&options.text, &options.file) {
+        (_, Some(path)) => Sending::file(path)?,
+        (Some(text), None) => Sending::text(text)?,
+        (None, None) => return Err(CliError::usage("a text or --file is needed")),
+    };
+    let input = new_code(&options.code)?;
+    let remote = mailbox(args, options.meet.server.as_deref())?;
+    let wormhole = Wormhole::new(app_id(&options.meet), &mut OsEntropy);
+    if let Some(path) = &options.save {
+        return save(out, wormhole, remote, input, &sending, path).await;
+    }
+    let mut session = Session::start(wormhole, remote);
+    session.give(input)?;
+    let met = meet(out, &options.meet, session, true).await?;
+    deliver(out, met, sending, &options.transit).await
+}
+
+/// Ends once the other device could go on, and keeps what this one goes on with.
+async fn save(
+    out: &Output,
+    mut wormhole: Wormhole,
+    remote: WebSocketRemote,
+    input: Input,
+    sending: &Sending,
+    path: &Path,
+) -> Result<Exit, CliError> {
+    if path.exists() {
+        return Err(CliError::new(Code::FileExists, format!("{} is there already", path.display()))
+            .about(path.display().to_string()));
+    }
+    wormhole.hold();
+    let mut session = Session::start(wormhole, remote);
+    session.give(input)?;
+    let code = loop {
+        match session.next().await? {
+            Event::Code(code) => break code,
+            Event::Ended(how) => return Err(how.err().unwrap_or(PairingError::Lonely).into()),
+            _ => {}
+        }
+    };
+    let state = session.saved().await??;
+    let (member, what) = match sending {
+        Sending::Text(text) => ("text", text.as_str()),
+        Sending::File { path, .. } => {
+            ("file", path.to_str().ok_or_else(|| CliError::usage("the file's name is no text"))?)
+        }
+    };
+    let whole = object([("wormhole", state.as_str().into()), (member, what.into())]);
+    write_private(path, whole.to_json().as_bytes())?;
+    session.leave().await;
+    out.item(&Shown { member: "code", text: code.as_str() })?;
+    Ok(Exit::Done)
+}
+
+async fn resume(args: &Args, out: &Output, options: &WormholeResume) -> Result<Exit, CliError> {
+    let path = &options.state;
+    let bad = |why: &str| {
+        CliError::new(Code::BadState, format!("{}: {why}", path.display())).about(path.display().to_string())
+    };
+    let text = fs::read_to_string(path).map_err(|e| CliError::io(path, &e))?;
+    let saved = Value::parse(&text, Mode::Strict).map_err(|_| bad("it is not what --save wrote"))?;
+    let part = |name: &str| saved.get(name).and_then(Value::as_str);
+    let state = part("wormhole").ok_or_else(|| bad("it has no wormhole"))?;
+    let sending = match (part("text"), part("file")) {
+        (Some(text), _) => Sending::Text(text.to_owned()),
+        (None, Some(file)) => Sending::file(Path::new(file))?,
+        (None, None) => return Err(bad("it does not say what is sent")),
+    };
+    let wormhole = Wormhole::restore(state)?;
+    let session = Session::start(wormhole, mailbox(args, options.meet.server.as_deref())?);
+    let met = meet(out, &options.meet, session, false).await?;
+    // The other side has heard this one: from here on the state is of no use.
+    fs::remove_file(path).map_err(|e| CliError::io(path, &e))?;
+    deliver(out, met, sending, &options.transit).await
+}
+
+fn refused(why: &str) -> CliError {
+    CliError::new(Code::TransferRefused, format!("the other device does not take it: {why}"))
+}
+
+async fn deliver(out: &Output, mut met: Met, sending: Sending, transit: &Transit) -> Result<Exit, CliError> {
+    let (mut file, path, name, size) = match sending {
+        Sending::Text(text) => {
+            met.send(Note::Offer(Offer::Text(text)).to_message())?;
+            loop {
+                for note in Note::read(&met.message(false).await?)? {
+                    match note {
+                        Note::MessageTaken => {
+                            met.session.end().await;
+                            return Ok(Exit::Done);
+                        }
+                        Note::Refused(why) => {
+                            met.session.end().await;
+                            return Err(refused(&why));
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+        Sending::File { file, path, name, size } => (file, path, name, size),
+    };
+    let endpoint = endpoint(transit).await?;
+    met.send(Note::Transit(endpoint.hints()).to_message())?;
+    met.send(Note::Offer(Offer::File { name: name.clone(), size }).to_message())?;
+    out.say("waiting until the other device takes the file");
+    let (mut theirs, mut wanted) = (None, false);
+    while !wanted || theirs.is_none() {
+        for note in Note::read(&met.message(false).await?)? {
+            match note {
+                Note::Transit(hints) => theirs = Some(hints),
+                Note::FileWanted => wanted = true,
+                Note::Refused(why) => {
+                    met.session.end().await;
+                    return Err(refused(&why));
+                }
+                _ => {}
+            }
+        }
+    }
+    let key = transit_key(&met)?;
+    let mut connection = endpoint.meet(&key, Role::Sender, &theirs.unwrap_or_default()).await?;
+    let mut hash = Sha256::new();
+    let mut sent = 0;
+    let mut piece = vec![0; PIECE_BYTES];
+    while sent < size {
+        let most = usize::try_from(size - sent).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
+        let read = file.read(&mut piece[..most]).map_err(|e| CliError::io(&path, &e))?;
+        if read == 0 {
+            return Err(CliError::new(Code::Io, format!("{} became shorter meanwhile", path.display()))
+                .about(path.display().to_string()));
+        }
+        hash.update(&piece[..read]);
+        connection.send(&piece[..read]).await?;
+        sent += read as u64;
+        out.screen().show(&headway("sending", sent, size));
+    }
+    let told = read_receipt(&connection.receive().await?)?;
+    let sha256 = hex::encode(hash.finalize());
+    if told.is_some_and(|told| told != sha256) {
+        return Err(PairingError::BadPeer("it received other bytes than were sent").into());
+    }
+    connection.close().await;
+    met.session.end().await;
+    out.report(&Transferred { member: "sent", name, bytes: size, sha256 })?;
+    Ok(Exit::Done)
+}
+
+fn headway(doing: &'static str, bytes: u64, bytes_of: u64) -> Headway {
+    Headway { doing, bytes, bytes_of, ..Headway::default() }
+}
+
+fn transit_key(met: &Met) -> Result<TransitKey, CliError> {
+    let wormhole = met.session.wormhole();
+    Ok(TransitKey::new(wormhole.derive_key(&format!("{}/transit-key", wormhole.app_id()), 32)?))
+}
+
+async fn receive(args: &Args, out: &Output, options: &WormholeReceive) -> Result<Exit, CliError> {
+    let code = match &options.code {
+        Some(code) => code.parse_code()?,
+        None => {
+            out.ask("code: ");
+            let mut line = String::new();
+            std::io::stdin().read_line(&mut line).map_err(|e| CliError::io(Path::new("stdin"), &e))?;
+            line.parse_code()?
+        }
+    };
+    let wormhole = Wormhole::new(app_id(&options.meet), &mut OsEntropy);
+    let mut session = Session::start(wormhole, mailbox(args, options.meet.server.as_deref())?);
+    session.give(Input::SetCode(code))?;
+    let mut met = meet(out, &options.meet, session, false).await?;
+    let mut theirs = None;
+    loop {
+        for note in Note::read(&met.message(false).await?)? {
+            match note {
+                Note::Transit(hints) => theirs = Some(hints),
+                Note::Offer(Offer::Text(text)) => {
+                    met.send(Note::MessageTaken.to_message())?;
+                    met.session.end().await;
+                    out.result(&Shown { member: "text", text: &text })?;
+                    return Ok(Exit::Done);
+                }
+                Note::Offer(Offer::File { name, size }) => {
+                    let hints = theirs.take();
+                    return take_file(out, met, (&name, size), hints, options).await;
+                }
+                Note::Offer(_) => {
+                    let error = CliError::new(Code::TransferRefused, "neither a text nor a file is offered")
+                        .hint("of a directory, send an archive");
+                    return Err(met.give_up(error, "only texts and files are taken").await);
+                }
+                Note::Refused(why) => {
+                    met.session.end().await;
+                    return Err(refused(&why));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Where a file would go, if nothing speaks against it; else the error, and what the sender is told.
+fn target(out: &Output, name: &str, size: u64, options: &WormholeReceive) -> Result<PathBuf, (CliError, &'static str)> {
+    let Some(name) = file_name(name) else {
+        return Err((PairingError::BadPeer("the file has no name that can be used").into(), "the name cannot be used"));
+    };
+    let dir = &options.output;
+    let path = dir.join(&name);
+    if path.symlink_metadata().is_ok() {
+        let error = CliError::new(Code::FileExists, format!("{} is there already", path.display()));
+        return Err((error.about(path.display().to_string()), "the file is there already"));
+    }
+    match rustix::fs::statvfs(dir) {
+        Ok(disk) if disk.f_bavail.saturating_mul(disk.f_frsize) < size => {
+            let error = CliError::new(Code::DiskFull, format!("no room for {} in {}", amount(size), dir.display()));
+            return Err((error.about(dir.display().to_string()), "there is no room"));
+        }
+        Ok(_) => {}
+        Err(error) => return Err((CliError::io(dir, &error.into()), "it cannot be written")),
+    }
+    let what = format!("{name} ({}) would be received into {}", amount(size), dir.display());
+    match confirm(out, options.accept, &format!("Receive {name} ({})?", amount(size)), &what) {
+        Ok(()) => Ok(path),
+        Err(error) => Err((error.hint("say --accept to take it without being asked"), "transfer rejected")),
+    }
+}
+
+async fn take_file(
+    out: &Output,
+    mut met: Met,
+    (name, size): (&str, u64),
+    theirs: Option<Vec<Hint>>,
+    options: &WormholeReceive,
+) -> Result<Exit, CliError> {
+    let path = match target(out, name, size, options) {
+        Ok(path) => path,
+        Err((error, why)) => return Err(met.give_up(error, why).await),
+    };
+    let endpoint = endpoint(&options.transit).await?;
+    met.send(Note::Transit(endpoint.hints()).to_message())?;
+    met.send(Note::FileWanted.to_message())?;
+    let mut theirs = theirs;
+    while theirs.is_none() {
+        for note in Note::read(&met.message(false).await?)? {
+            if let Note::Transit(hints) = note {
+                theirs = Some(hints);
+            }
+        }
+    }
+    let key = transit_key(&met)?;
+    let mut connection = endpoint.meet(&key, Role::Receiver, &theirs.unwrap_or_default()).await?;
+    let sha256 = write_file(out, &mut connection, &path, size, &options.output).await?;
+    connection.send(&receipt(&sha256)).await?;
+    connection.close().await;
+    met.session.end().await;
+    let name = path.display().to_string();
+    out.report(&Transferred { member: "received", name, bytes: size, sha256 })?;
+    Ok(Exit::Done)
+}
+
+/// Writes beside the file's place, and puts it there when it is whole. What is there by then stays.
+async fn write_file(
+    out: &Output,
+    connection: &mut Connection,
+    path: &Path,
+    size: u64,
+    dir: &Path,
+) -> Result<String, CliError> {
+    let io = |e: &std::io::Error| CliError::io(path, e);
+    // As any new file: the umask takes away what others may not.
+    let permissions = fs::Permissions::from_mode(0o666);
+    let made = tempfile::Builder::new().prefix(".wormhole-").permissions(permissions).tempfile_in(dir);
+    let mut file = made.map_err(|e| io(&e))?;
+    let mut hash = Sha256::new();
+    let mut received = 0;
+    while received < size {
+        let piece = connection.receive().await?;
+        received += piece.len() as u64;
+        if received > size {
+            return Err(PairingError::BadPeer("more bytes came than were offered").into());
+        }
+        hash.update(&piece);
+        file.write_all(&piece).map_err(|e| io(&e))?;
+        out.screen().show(&headway("receiving", received, size));
+    }
+    file.as_file().sync_all().map_err(|e| io(&e))?;
+    file.persist_noclobber(path).map_err(|e| match e.error.kind() {
+        std::io::ErrorKind::AlreadyExists => {
+            CliError::new(Code::FileExists, format!("{} came to be meanwhile", path.display()))
+                .about(path.display().to_string())
+        }
+        _ => io(&e.error),
+    })?;
+    Ok(hex::encode(hash.finalize()))
+}
