@@ -45,8 +45,8 @@ impl From<PairingError> for CliError {
             PairingError::Crowded | PairingError::Reclaimed => {
                 Self::new(Code::UsedUp, text).hint("begin again on both devices, with a new code")
             }
-            PairingError::Unwelcome(_) | PairingError::NoPermission => {
-                Self::new(Code::MailboxRefused, text).hint("name another mailbox server with --server")
+            PairingError::Unwelcome(_) | PairingError::Refused(_) | PairingError::NoPermission => {
+                Self::new(Code::MailboxRefused, text).hint("try later, or name another mailbox server with --server")
             }
             PairingError::BadServer(_) => Self::new(Code::BadMailbox, text),
             PairingError::BadPeer(_) => Self::new(Code::BadPeer, text),

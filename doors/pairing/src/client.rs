@@ -480,7 +480,7 @@ impl Wormhole {
                 return Err(match error.as_str() {
                     "crowded" => PairingError::Crowded,
                     "reclaimed" => PairingError::Reclaimed,
-                    _ => PairingError::BadServer(error),
+                    _ => PairingError::Refused(error),
                 });
             }
         }

@@ -32,6 +32,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use ibgib_peer::entropy::{OsEntropy, random};
 use ibgib_peer::saga::SagaError;
 use ibgib_peer::{Trust, WebSocketRemote};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -64,6 +65,8 @@ enum Happened {
 #[derive(Debug)]
 pub struct Session {
     wormhole: Wormhole,
+    /// What the caller has not been told yet.
+    events: VecDeque<Event>,
     happened: mpsc::Receiver<Happened>,
     /// Of the connection that is open now.
     out: Option<mpsc::UnboundedSender<String>>,
@@ -91,15 +94,30 @@ impl Session {
     pub fn start(wormhole: Wormhole, remote: WebSocketRemote) -> Self {
         let (tell, happened) = mpsc::channel(64);
         let task = tokio::spawn(keep_connected(remote, tell));
-        Self { wormhole, happened, out: None, task }
+        Self { wormhole, events: VecDeque::new(), happened, out: None, task }
     }
 
-    /// Does with the wormhole what the program wants.
+    /// Does with the wormhole what the program wants. What it has to tell the server leaves at once, whether or not
+    /// [`Session::next`] is called afterwards.
     ///
     /// # Errors
     /// As [`Wormhole::handle`].
     pub fn give(&mut self, input: Input) -> Result<(), PairingError> {
-        self.wormhole.handle(input, &mut OsEntropy)
+        let given = self.wormhole.handle(input, &mut OsEntropy);
+        self.transmit();
+        given
+    }
+
+    /// Brings on its way what the wormhole wants to. A connection that is gone takes nothing; the next one is told
+    /// again.
+    fn transmit(&mut self) {
+        while let Some(event) = self.wormhole.poll() {
+            match (event, &self.out) {
+                (Event::Transmit(frame), Some(out)) => drop(out.send(frame)),
+                (Event::Transmit(_), None) => {}
+                (event, _) => self.events.push_back(event),
+            }
+        }
     }
 
     /// The wormhole, for what is derived from its key or saved.
@@ -140,13 +158,9 @@ impl Session {
 
     /// Takes one thing that happens; an event if it gave one.
     async fn step(&mut self) -> Result<Option<Event>, SagaError> {
-        while let Some(event) = self.wormhole.poll() {
-            match (event, &self.out) {
-                // A connection that is gone takes nothing; the next one is told again.
-                (Event::Transmit(frame), Some(out)) => drop(out.send(frame)),
-                (Event::Transmit(_), None) => {}
-                (event, _) => return Ok(Some(event)),
-            }
+        self.transmit();
+        if let Some(event) = self.events.pop_front() {
+            return Ok(Some(event));
         }
         let input = match self.happened.recv().await {
             Some(Happened::Connected(out)) => {

@@ -28,8 +28,11 @@ pub enum PairingError {
     #[error("this number was given back already; a new code is needed")]
     Reclaimed,
     /// The server does not want this client: its own words.
-    #[error("the server refuses: {0}")]
+    #[error("the server serves nobody: {0}")]
     Unwelcome(String),
+    /// The server does not do what it was asked for: its own words. That is how it tells of its limits.
+    #[error("the server refuses: {0}")]
+    Refused(String),
     /// The server demands a permission that this client cannot give.
     #[error("the server demands a permission that is not known here")]
     NoPermission,

@@ -119,6 +119,49 @@ async fn two_devices_exchange_messages_and_nothing_is_left() {
 }
 
 #[tokio::test]
+async fn what_is_given_leaves_though_nobody_asks_what_happens_next() {
+    let (server, _, _) = serve().await;
+    let (mut a, mut b) = (session(&url(&server)), session(&url(&server)));
+    a.give(Input::SetCode(Code::parse("7-one-two").unwrap())).unwrap();
+    b.give(Input::SetCode(Code::parse("7-one-two").unwrap())).unwrap();
+    b.give(Input::Send(b"ready".to_vec())).unwrap();
+    let to_a = async { received(&mut a).await };
+    let to_b = async { while !matches!(b.next().await.unwrap(), Event::Confirmed(_)) {} };
+    tokio::join!(to_a, to_b);
+    a.give(Input::Send(b"go".to_vec())).unwrap();
+    assert_eq!(received(&mut b).await, b"go");
+    tokio::join!(a.end(), b.end());
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_chosen_number_counts_as_one_that_is_given() {
+    let space: Arc<dyn Space> = Arc::new(MemorySpace::new("mailbox"));
+    let limits = Limits { nameplates_max: 2, ..Limits::default() };
+    let options = MailboxOptions { limits, ..MailboxOptions::default() };
+    let (server, _) = serve_at(space, options, anywhere()).await;
+    let fixed = async |text: &str| {
+        let mut session = session(&url(&server));
+        session.give(Input::SetCode(Code::parse(text).unwrap())).unwrap();
+        session
+    };
+    let (mut one, mut two) = (fixed("1-a").await, fixed("2-a").await);
+    one.saved().await.unwrap().unwrap();
+    two.saved().await.unwrap().unwrap();
+    let how = ended(&mut fixed("3-a").await).await;
+    assert_eq!(how, Err(PairingError::Refused("too many nameplates are in use".into())));
+    // Whoever comes to a number that is in use needs no room.
+    let mut other = fixed("2-a").await;
+    other.give(Input::Send(b"x".to_vec())).unwrap();
+    let (_, message) = tokio::join!(
+        async { while !matches!(other.next().await.unwrap(), Event::Confirmed(_)) {} },
+        received(&mut two)
+    );
+    assert_eq!(message, b"x");
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_wrong_code_ends_both_and_is_counted() {
     let (server, _, _) = serve().await;
     let (mut a, mut b) = (session(&url(&server)), session(&url(&server)));

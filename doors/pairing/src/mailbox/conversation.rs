@@ -60,7 +60,7 @@ pub enum Ask {
 pub enum Wants<'a> {
     /// The numbers that the application uses.
     Numbers,
-    /// The number's row, and that of the mailbox it names.
+    /// The number's row, and that of the mailbox it names; of a number that is not in use, those that are.
     Nameplate(&'a str),
     /// The mailbox's row, and that of the number that leads to it.
     Mailbox(&'a str),

@@ -176,6 +176,9 @@ pub enum Refusal {
     /// No number is free.
     #[error("unable to find a free nameplate-id")]
     NoNumber,
+    /// The number would be one more than the application may use.
+    #[error("too many nameplates are in use")]
+    TooMany,
     /// The number is not one to forty digits.
     #[error("nameplate must be 1 to 40 digits")]
     BadNumber,
@@ -205,7 +208,8 @@ pub struct Outcome {
 /// The rows that one request concerns, as the store has them; changed in place.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rows {
-    /// Numbers that the application uses (only where [`super::Wants::Numbers`] asks for them).
+    /// Numbers that the application uses: where [`super::Wants::Numbers`] asks for them, and where
+    /// [`super::Wants::Nameplate`] asks for a number that is not in use.
     pub numbers: BTreeSet<String>,
     /// The number's name and row.
     pub nameplate: Option<(String, NameplateRow)>,
@@ -244,6 +248,9 @@ impl Rows {
             }
             Ask::Claim { nameplate } => {
                 Nameplate::parse(nameplate).map_err(|_| Refusal::BadNumber)?;
+                if self.nameplate.is_none() && self.numbers.len() >= limits.nameplates_max {
+                    return Err(Refusal::TooMany);
+                }
                 Some(Answer::Claimed { mailbox: self.claim(nameplate, &who.side, now, entropy)? })
             }
             Ask::Release { nameplate } => {

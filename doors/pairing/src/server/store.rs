@@ -8,6 +8,7 @@ use ibgib_server::rows::{Edits, Row, RowError, Rows as Stored, Table};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 use tokio::sync::Mutex;
 
 const NAMEPLATES: Table = Table::passing("nameplate");
@@ -104,14 +105,14 @@ impl Store {
         let mut loaded = Loaded::default();
         let mut rows = Rows::default();
         match ask.wants() {
-            Wants::Numbers => {
-                let all = self.rows.all::<Nameplate>(NAMEPLATES, &format!("{}/", hashed(&who.app_id))).await?;
-                rows.numbers = all.into_iter().filter_map(|row| row.value).map(|value| value.number).collect();
-            }
+            Wants::Numbers => rows.numbers = self.numbers(&who.app_id).await?,
             Wants::Nameplate(number) => {
                 let nameplate = self.nameplate(&who.app_id, number).await?;
-                if let Some(Nameplate { row, .. }) = &nameplate.value {
-                    loaded.mailbox = Some(self.mailbox(&mailbox_key(&who.app_id, &row.mailbox)).await?);
+                match &nameplate.value {
+                    Some(Nameplate { row, .. }) => {
+                        loaded.mailbox = Some(self.mailbox(&mailbox_key(&who.app_id, &row.mailbox)).await?);
+                    }
+                    None => rows.numbers = self.numbers(&who.app_id).await?,
                 }
                 loaded.nameplate = Some(nameplate);
             }
@@ -128,6 +129,12 @@ impl Store {
         rows.nameplate = nameplate.map(|value| (value.number, value.row));
         rows.mailbox = mailbox.map(|value| (value.id, value.row));
         Ok((loaded, rows))
+    }
+
+    /// The numbers that an application uses.
+    async fn numbers(&self, app_id: &str) -> Result<BTreeSet<String>, RowError> {
+        let all = self.rows.all::<Nameplate>(NAMEPLATES, &format!("{}/", hashed(app_id))).await?;
+        Ok(all.into_iter().filter_map(|row| row.value).map(|value| value.number).collect())
     }
 
     async fn nameplate(&self, app_id: &str, number: &str) -> Result<Row<Nameplate>, RowError> {
