@@ -5,9 +5,11 @@ mod common;
 use common::{Server, World, files, http, text, token};
 use std::io::BufRead;
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::process::{self, Command};
+use std::process::{self, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::{io, thread};
+use std::thread::{self, sleep};
+use std::time::{Duration, Instant};
+use std::{fs, io};
 
 /// Makes an empty database on the server that IBGIB_POSTGRES names (docs/testing.md); answers its URL.
 #[allow(clippy::disallowed_methods, reason = "where the server is, only who started it knows")]
@@ -112,6 +114,43 @@ fn all_servers_of_a_space_know_its_owner_and_his_token() {
     let bob = world.run(&["init", "bob", "--remote", &b.url, "--token", &owner_token, "--json"]);
     bob.fails(7, "not_granted");
     assert_eq!((a.stop(), b.stop()), (Some(0), Some(0)));
+}
+
+#[test]
+fn an_edit_reaches_a_device_that_watches_at_another_server() {
+    let (world, space) = (World::new(), database("watched"));
+    let servers = [world.serve(&space), world.serve(&space)];
+    world.write("alice/notes.txt", "one\n");
+    world.run(&["init", "alice", "--remote", &servers[0].url]).ok();
+    world.run(&["-C", "alice", "sync"]).ok();
+    world.run(&["clone", &servers[1].url, "bob"]).ok();
+    let mut watchers = ["alice", "bob"].map(|device| {
+        let log = fs::File::create(world.path(&format!("{device}.log"))).unwrap();
+        world.command(&["-C", device, "sync", "--watch"]).stdout(Stdio::null()).stderr(log).spawn().unwrap()
+    });
+    let mut took = Vec::new();
+    for i in 0..8 {
+        let (from, to) = if i % 2 == 0 { ("alice", "bob") } else { ("bob", "alice") };
+        let text = format!("edit {i} of {from}\n");
+        let started = Instant::now();
+        world.write(&format!("{from}/notes.txt"), &text);
+        while world.read(&format!("{to}/notes.txt")) != text {
+            for (watcher, device) in watchers.iter_mut().zip(["alice", "bob"]) {
+                assert!(watcher.try_wait().unwrap().is_none(), "{}", world.read(&format!("{device}.log")));
+            }
+            assert!(started.elapsed() < Duration::from_secs(180), "edit {i} never came");
+            sleep(Duration::from_millis(5));
+        }
+        took.push(started.elapsed());
+    }
+    took.sort_unstable();
+    println!("from an edit to the other folder: median {:?}, of {took:?}", took[took.len() / 2]);
+    for watcher in &mut watchers {
+        watcher.kill().unwrap();
+        watcher.wait().unwrap();
+    }
+    assert_eq!(servers.map(|server| server.stop()), [Some(0), Some(0)]);
+    world.fsck(&["--space", &space]);
 }
 
 /// The way to a database, which can be cut and mended.

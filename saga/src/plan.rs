@@ -198,7 +198,7 @@ impl Planner {
         };
         match (phase, answer) {
             (Ours::Fingerprint, SenderAnswer::Fingerprint(whole)) => {
-                Ok(self.peek_or([Peek::Equal(whole, self.root.clone())], Theirs::Equal, Self::done))
+                Ok(self.peek_or([Peek::Equal(whole, self.root.clone(), 0)], Theirs::Equal, Self::done))
             }
             (Ours::Tips, SenderAnswer::Tips(tips)) => Ok(self.tips(tips)),
             (Ours::LateTips(theirs), SenderAnswer::Tips(tips)) => Ok(self.late_tips(&theirs, tips.tips)),

@@ -25,9 +25,9 @@ pub enum SenderInput {
     Connect(Option<(Addr, Addr)>),
     /// Run a saga; the connection must be open and idle.
     Sync(Box<SyncRequest>),
-    /// Ask whether the receiver's living tips, or those under a timeline, have this fingerprint; the connection must be
-    /// open and idle.
-    Glance(String, Option<Addr>),
+    /// Ask whether the receiver's living tips, or those under a timeline, have this fingerprint, which it may wait for so
+    /// many milliseconds to say; the connection must be open and idle.
+    Glance(String, Option<Addr>, u64),
     /// The peer sent a message.
     Packet(Packet),
     /// What [`SenderOutput::Ask`] asked for.
@@ -66,6 +66,8 @@ pub struct Sender {
     traffic: Traffic,
     /// What the receiver chose.
     encoding: Encoding,
+    /// Answers of glances that nobody waits for any more, which come before all others.
+    unheard: u32,
 }
 
 /// How far a sender has come, for whoever waits for it.
@@ -118,7 +120,7 @@ impl Sender {
     /// A sender that has not connected.
     pub fn new(limits: Limits) -> Self {
         let (traffic, encoding) = (Traffic::default(), Encoding::Lines);
-        Self { limits, state: State::Closed, out: VecDeque::new(), session: None, traffic, encoding }
+        Self { limits, state: State::Closed, out: VecDeque::new(), session: None, traffic, encoding, unheard: 0 }
     }
 
     /// What the machine wants next; `None` when it waits.
@@ -191,9 +193,14 @@ impl Sender {
                 let (planner, need) = Planner::new(request.scope.clone(), request.direction, &self.limits);
                 self.plan(Box::new(Planning { request: *request, planner, peek_bytes: 0 }), need)
             }
-            (State::Idle, SenderInput::Glance(fingerprint, root)) => {
-                self.send(&Message::Peek(Peek::Equal(fingerprint, root)));
+            (State::Idle, SenderInput::Glance(fingerprint, root, wait_ms)) => {
+                self.send(&Message::Peek(Peek::Equal(fingerprint, root, wait_ms)));
                 Ok(State::Glancing)
+            }
+            // The receiver answers the glance when it hears what comes now.
+            (State::Glancing, input @ (SenderInput::Sync(_) | SenderInput::Glance(..))) => {
+                self.unheard += 1;
+                self.step(State::Idle, input)
             }
             (_, SenderInput::Connect(_)) => Err(Misuse::AlreadyConnected.into()),
             (_, SenderInput::Sync(_) | SenderInput::Glance(..)) => Err(Misuse::NotIdle.into()),
@@ -220,6 +227,11 @@ impl Sender {
             (Packet::Text(text), state) => (text, state),
         };
         let envelope = Envelope::parse(&text)?;
+        if self.unheard > 0 && envelope.kind() == MsgType::PeekOk {
+            envelope.open()?;
+            self.unheard -= 1;
+            return Ok(state);
+        }
         let ends = matches!(envelope.kind(), MsgType::AuthFail | MsgType::SyncError | MsgType::Bye);
         if !ends && state.expects() != Some(envelope.kind()) {
             return Err(out_of_turn(envelope.kind().as_str(), &state));

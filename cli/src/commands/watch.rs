@@ -1,7 +1,7 @@
 //! `sync --watch`: stays, and syncs whenever the folder or the server changes.
 //!
 //! One connection is kept as long as it lasts; between syncs the server is asked over it whether its tips are still
-//! ours, which signs and stores nothing. The device's store and lock are held during a sync only, so other commands
+//! ours, which signs and stores nothing. It answers when they are not any more. The device's store and lock are held during a sync only, so other commands
 //! work beside a watcher.
 
 use super::conflicts::new_conflicts;
@@ -15,19 +15,20 @@ use crate::output::Output;
 use crate::report::SyncReport;
 use ibgib::Addr;
 use ibgib_folder::Watch;
-use ibgib_peer::{SecretSource, SenderIdentity, SyncConnection, entropy};
+use ibgib_peer::{GLANCE_WAIT, SecretSource, SenderIdentity, SyncConnection, entropy};
 use ibgib_saga::Limits;
 use ibgib_spaces::{Kind, durable};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::time::{sleep, timeout};
 
-/// How often the server is asked whether anything changed there.
+/// How often a server is asked that answers at once.
 const PEEK_EVERY: Duration = Duration::from_secs(3);
 /// The longest pause while it says that something differs and syncing does not change that (`--push`, say).
 const PEEK_EVERY_MAX: Duration = Duration::from_secs(60);
-/// A server that does not answer within this time is gone.
+/// A server that does not answer within this time, after what it may wait, is gone.
 const PEEK_WAIT_MAX: Duration = Duration::from_secs(20);
 /// Pauses while the server is not reachable or something here fails, doubling.
 const PAUSE_FIRST: Duration = Duration::from_millis(500);
@@ -35,7 +36,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Pause after a failure that people have to do something about, unless something changes here: each try costs
 /// signatures.
 const PAUSE_BY_HAND: Duration = Duration::from_secs(600);
-/// How often the store is looked at during that.
+/// How often is looked whether another command wrote the store, and at files that cannot be watched.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
 /// Pause while another command has the device.
 const LOCKED: Duration = Duration::from_millis(50);
@@ -64,7 +65,8 @@ pub(super) async fn watch(args: &Args, out: &Output, mut device: Device, sync: &
         fingerprint: String::new(),
         folder: None,
         stored: None,
-        every: PEEK_EVERY,
+        differs: false,
+        pause: Duration::ZERO,
     };
     let mut trouble: Option<Trouble> = None;
     loop {
@@ -134,8 +136,10 @@ struct Watcher<'a> {
     folder: Option<Addr>,
     /// When the store was written last; another time means that another command did something.
     stored: Option<SystemTime>,
-    /// Until the next peek.
-    every: Duration,
+    /// The server said that it has something new.
+    differs: bool,
+    /// Before it is asked again.
+    pause: Duration,
 }
 
 impl Watcher<'_> {
@@ -164,14 +168,13 @@ impl Watcher<'_> {
         let conflicts = new_conflicts(&device, self.out, &before).await?;
         let moved = moved(&device, self.out, &synced.summary, &taken, None).await?;
         let report = SyncReport { synced, taken, files, moved, conflicts, took: started.elapsed(), dry_run: false };
+        let in_vain = std::mem::take(&mut self.differs) && !report.did_something();
+        self.pause = if in_vain { (self.pause * 2).clamp(PEEK_EVERY, PEEK_EVERY_MAX) } else { Duration::ZERO };
         if report.did_something() {
             self.out.report(&report)?;
-            self.every = PEEK_EVERY;
-        } else {
-            self.every = (self.every * 2).min(PEEK_EVERY_MAX);
         }
         drop(device);
-        self.stored = self.store_time();
+        self.stored = store_time(&self.root);
         Ok(again)
     }
 
@@ -197,24 +200,43 @@ impl Watcher<'_> {
 
     /// Waits until files, the server, or (by another command) the store changed.
     async fn wait(&mut self) -> Result<(), CliError> {
-        let mut next = tokio::time::Instant::now() + self.every;
         loop {
-            tokio::select! {
-                () = woken(&mut self.files) => if self.files.as_ref().map_or(Ok(false), Watch::has_changed)? {
+            // Until the server answers; files and other commands do not wait for that.
+            let (equal, waited) = {
+                let (connection, ours, folder, pause) =
+                    (&mut self.connection, self.fingerprint.as_str(), self.folder.as_ref(), self.pause);
+                let mut asking = pin!(async move {
+                    sleep(pause).await;
+                    let asked = Instant::now();
+                    let asking = connection.is_equal(ours, folder, GLANCE_WAIT);
+                    (timeout(GLANCE_WAIT + PEEK_WAIT_MAX, asking).await, asked.elapsed() >= GLANCE_WAIT)
+                });
+                loop {
+                    tokio::select! {
+                        () = woken(&mut self.files) => if self.files.as_ref().map_or(Ok(false), Watch::has_changed)? {
+                            return Ok(());
+                        },
+                        () = sleep(LOOK_EVERY) => {
+                            let blind = self.files.as_ref().filter(|files| files.blind().is_some());
+                            if store_time(&self.root) != self.stored || blind.map_or(Ok(false), Watch::has_changed)? {
+                                return Ok(());
+                            }
+                        }
+                        answer = &mut asking => break answer,
+                    }
+                }
+            };
+            match equal {
+                Ok(Ok(true)) => self.pause = if waited { Duration::ZERO } else { PEEK_EVERY },
+                Ok(Ok(false)) => {
+                    self.differs = true;
                     return Ok(());
-                },
-                () = tokio::time::sleep_until(next) => {
-                    let blind = self.files.as_ref().filter(|files| files.blind().is_some());
-                    if self.store_time() != self.stored || blind.map_or(Ok(false), Watch::has_changed)? {
-                        return Ok(());
-                    }
-                    let equal = timeout(PEEK_WAIT_MAX, self.connection.is_equal(&self.fingerprint, self.folder.as_ref())).await;
-                    if !matches!(equal, Ok(Ok(true))) {
-                        // Something differs, or the connection is gone.
-                        return Ok(());
-                    }
-                    self.every = PEEK_EVERY;
-                    next = tokio::time::Instant::now() + self.every;
+                }
+                // The connection is gone: the next sync makes another.
+                Ok(Err(_)) => return Ok(()),
+                Err(_) => {
+                    self.connection.close().await;
+                    return Ok(());
                 }
             }
         }
@@ -223,9 +245,9 @@ impl Watcher<'_> {
     /// Waits until files or (by another command) the store changed, and no longer than [`PAUSE_BY_HAND`].
     async fn wait_here(&mut self) {
         // What the sync stored before it failed is no reason to try again at once.
-        let stored = self.store_time();
+        let stored = store_time(&self.root);
         let end = tokio::time::Instant::now() + PAUSE_BY_HAND;
-        while tokio::time::Instant::now() < end && self.store_time() == stored {
+        while tokio::time::Instant::now() < end && store_time(&self.root) == stored {
             tokio::select! {
                 () = woken(&mut self.files) => {
                     // What cannot be looked at is told by the next try.
@@ -237,10 +259,10 @@ impl Watcher<'_> {
             }
         }
     }
+}
 
-    fn store_time(&self) -> Option<SystemTime> {
-        durable::written(&Layout(self.root.join(DIR)).space())
-    }
+fn store_time(root: &Path) -> Option<SystemTime> {
+    durable::written(&Layout(root.join(DIR)).space())
 }
 
 /// Waits until files may have changed; for ever where nobody wants to know of them.

@@ -12,6 +12,7 @@ use ibgib::Addr;
 use ibgib_saga::{Direction, Limits, SagaError, Scope, SpaceFailure, Summary, SyncRequest, is_payload};
 use ibgib_spaces::{MemorySpace, Space, Tip, repair};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What a finished sync leaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -173,13 +174,20 @@ impl SyncConnection {
     }
 
     /// Asks whether the remote's living tips, or those [under](Scope::Under) `root`, have this fingerprint: one small
-    /// message each way, for which nothing is signed or stored. `false` without an open connection.
+    /// message each way, for which nothing is signed or stored. As long as they have, the remote takes `wait` to say so, if
+    /// it can; an earlier one comes from a remote that cannot. Whoever stops waiting for this may sync over the connection.
+    /// `false` without an open connection.
     ///
     /// # Errors
     /// The connection is gone, or the remote refuses; the connection is closed then.
-    pub async fn is_equal(&mut self, fingerprint: &str, root: Option<&Addr>) -> Result<bool, SagaError> {
+    pub async fn is_equal(
+        &mut self,
+        fingerprint: &str,
+        root: Option<&Addr>,
+        wait: Duration,
+    ) -> Result<bool, SagaError> {
         match &mut self.open {
-            Some(open) => open.peer.glance(fingerprint, root).await,
+            Some(open) => open.peer.glance(fingerprint, root, wait).await,
             None => Ok(false),
         }
     }

@@ -6,15 +6,18 @@ use crate::entropy::random;
 use crate::remote::Remote;
 use crate::session::SenderIdentity;
 use crate::view::space_error;
+use ibgib::Addr;
 use ibgib_saga::{Blame, Code, SagaError, Scope};
 use ibgib_spaces::Space;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
-/// How often the receiver is asked whether anything changed there.
+/// So long a receiver may wait before it says that nothing changed there.
+pub const GLANCE_WAIT: Duration = Duration::from_secs(15);
+/// How often a receiver is asked that does not wait.
 const PEEK_EVERY: Duration = Duration::from_secs(3);
 /// The longest pause while it says that something differs and syncing does not change that (one direction, say).
 const PEEK_EVERY_MAX: Duration = Duration::from_secs(60);
@@ -110,32 +113,32 @@ async fn stay(
 ) -> Result<(), SagaError> {
     let mut connection =
         SyncConnection::new(Arc::clone(remote), options.limits.clone()).on_progress(options.progress.clone());
-    let (mut every, mut first) = (PEEK_EVERY, true);
+    let (mut every, mut first, mut differs) = (PEEK_EVERY, true, false);
     loop {
         let synced = connection.sync(space, options.identity.clone(), options.request()).await?;
         *pause = PAUSE_FIRST;
         let moved = !synced.summary.timelines.is_empty();
-        every = if moved { PEEK_EVERY } else { (every * 2).min(PEEK_EVERY_MAX) };
+        let in_vain = differs && !moved;
+        every = if in_vain { (every * 2).min(PEEK_EVERY_MAX) } else { PEEK_EVERY };
         if moved || first {
             let _ = tell.send(Ok(synced));
         }
         first = false;
-        until_changed(space, &mut connection, &options.scope, every, moved).await?;
+        let wait = if in_vain { every } else { Duration::ZERO };
+        differs = until_changed(space, &mut connection, &options.scope, wait).await?;
     }
 }
 
-/// Waits until the space or the receiver has changed. What was edited here while a saga ran is found by asking the
-/// receiver `at_once`.
+/// Waits until the space or the receiver has changed; answers whether it was the receiver, which is asked after `wait`.
+/// What was edited here while a saga ran is found by asking it at once.
 async fn until_changed(
     space: &Arc<dyn Space>,
     connection: &mut SyncConnection,
     scope: &Scope,
-    every: Duration,
-    at_once: bool,
-) -> Result<(), SagaError> {
+    mut wait: Duration,
+) -> Result<bool, SagaError> {
     let mut revision = space.revision().await.map_err(space_error)?;
     let ours = connection.fingerprint(&**space, scope.root()).await?;
-    let mut wait = if at_once { Duration::ZERO } else { every };
     loop {
         tokio::select! {
             changed = space.changed(revision) => {
@@ -143,15 +146,40 @@ async fn until_changed(
                 // Signing moves the tips of identities, which are no reason to sync.
                 if connection.fingerprint(&**space, scope.root()).await? != ours {
                     sleep(QUIET).await;
-                    return Ok(());
+                    return Ok(false);
                 }
             }
-            () = sleep(wait) => {
-                if !connection.is_equal(&ours, scope.root()).await? {
-                    return Ok(());
-                }
-                wait = PEEK_EVERY;
+            told = glance(connection, &ours, scope.root(), wait) => match told? {
+                Told::Differs => return Ok(true),
+                Told::Waited => wait = Duration::ZERO,
+                Told::AtOnce => wait = PEEK_EVERY,
             }
         }
     }
+}
+
+/// What a receiver says when it is asked for something new.
+enum Told {
+    Differs,
+    /// Nothing came while it waited.
+    Waited,
+    /// There is nothing, and it does not wait.
+    AtOnce,
+}
+
+/// Asks it after `pause`.
+async fn glance(
+    connection: &mut SyncConnection,
+    ours: &str,
+    root: Option<&Addr>,
+    pause: Duration,
+) -> Result<Told, SagaError> {
+    sleep(pause).await;
+    let asked = Instant::now();
+    let equal = connection.is_equal(ours, root, GLANCE_WAIT).await?;
+    Ok(match (equal, asked.elapsed() >= GLANCE_WAIT) {
+        (false, _) => Told::Differs,
+        (true, true) => Told::Waited,
+        (true, false) => Told::AtOnce,
+    })
 }

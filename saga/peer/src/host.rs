@@ -30,6 +30,7 @@ use staging::{push_owner, staging_record};
 use crate::desk::resolve;
 use crate::leads::Leads;
 use crate::view::space_error;
+use feed::Living;
 use ibgib::Addr;
 use ibgib_saga::{Limits, SagaError};
 use ibgib_spaces::{Follow, Kind, Space};
@@ -83,6 +84,7 @@ pub struct Host {
     allow_strategies: Vec<String>,
     allow_anonymous: bool,
     live: Mutex<HashMap<Addr, Live>>,
+    living: tokio::sync::Mutex<Living>,
     chains: Mutex<KeptChains>,
     pub(crate) leads: Leads,
     connections: AtomicU64,
@@ -112,6 +114,7 @@ impl Host {
             allow_strategies: options.allow_strategies,
             allow_anonymous: options.allow_anonymous,
             live: Mutex::new(HashMap::new()),
+            living: tokio::sync::Mutex::default(),
             chains: Mutex::default(),
             leads: Leads::for_host(),
             connections: AtomicU64::new(0),

@@ -59,7 +59,7 @@ pub use ibgib_saga as saga;
 pub use connection::{SyncConnection, Synced};
 pub use coordinator::{SyncOptions, SyncSaga, SyncSagaCoordinator};
 pub use document::{Document, DocumentError, Frame, Frames};
-pub use follow::{Following, follow, sync};
+pub use follow::{Following, GLANCE_WAIT, follow, sync};
 pub use grant::{Rights, Statement};
 pub use granting::state_grant;
 pub use guard::{Guard, Moved};

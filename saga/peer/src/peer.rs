@@ -147,11 +147,13 @@ impl SyncPeer {
 
     /// Asks, on an open and idle connection, whether the receiver's living tips, or those [under](ibgib_saga::Scope::Under) `root`,
     /// have this fingerprint ([`ibgib_saga::Fingerprint`]). Costs one small message each way; nothing is read from the sender's space.
+    /// As long as they have, the receiver may take `wait` to say so; whoever stops waiting may go on with the connection.
     ///
     /// # Errors
     /// The connection is gone, or the receiver refuses; the socket is closed then.
-    pub async fn glance(&mut self, fingerprint: &str, root: Option<&Addr>) -> Result<bool, SagaError> {
-        match self.drive(SenderInput::Glance(fingerprint.to_owned(), root.cloned())).await? {
+    pub async fn glance(&mut self, fingerprint: &str, root: Option<&Addr>, wait: Duration) -> Result<bool, SagaError> {
+        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        match self.drive(SenderInput::Glance(fingerprint.to_owned(), root.cloned(), wait_ms)).await? {
             Event::Glanced(equal) => Ok(equal),
             _ => Err(SagaError::defect("a glance ended as none can")),
         }

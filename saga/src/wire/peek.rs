@@ -10,8 +10,9 @@ use ibgib::{Addr, Value, strings};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Peek {
     /// Are all living timelines' tips the same as mine? With the whole fingerprint; with a timeline, of those only that
-    /// are [under](crate::Scope::Under) it.
-    Equal(String, Option<Addr>),
+    /// are [under](crate::Scope::Under) it. A receiver that knows how to waits for so many milliseconds with saying yes: it
+    /// answers as soon as they differ, or anything else is asked.
+    Equal(String, Option<Addr>, u64),
     /// The tips in the buckets where mine differ, of the same timelines.
     Buckets(Vec<String>, Option<Addr>),
     /// The tips of these timelines.
@@ -47,7 +48,11 @@ pub struct Peeked {
 impl Peek {
     pub(crate) fn members(&self) -> Vec<(&'static str, Value)> {
         match self {
-            Self::Equal(fingerprint, root) => under(("fingerprint", fingerprint.as_str().into()), root.as_ref()),
+            Self::Equal(fingerprint, root, wait_ms) => {
+                let mut members = under(("fingerprint", fingerprint.as_str().into()), root.as_ref());
+                members.extend((*wait_ms > 0).then(|| ("waitMs", Value::integer(*wait_ms))));
+                members
+            }
             Self::Buckets(buckets, root) => {
                 under(("buckets", strings(buckets.iter().map(String::as_str))), root.as_ref())
             }
@@ -61,7 +66,10 @@ impl Peek {
     pub(crate) fn read(members: Members<'_>) -> Result<Self, DecodeError> {
         for name in members.map.keys() {
             return Ok(match name {
-                "fingerprint" => Self::Equal(members.text("fingerprint")?.to_owned(), members.addr_if_any("under")?),
+                "fingerprint" => {
+                    let wait_ms = if members.has("waitMs") { members.count("waitMs")? } else { 0 };
+                    Self::Equal(members.text("fingerprint")?.to_owned(), members.addr_if_any("under")?, wait_ms)
+                }
                 "buckets" => Self::Buckets(members.texts("buckets", BUCKETS..=BUCKETS)?, members.addr_if_any("under")?),
                 "tips" => Self::Tips(members.addrs("tips")?),
                 "has" => Self::Has(members.addrs("has")?),

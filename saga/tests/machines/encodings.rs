@@ -85,7 +85,7 @@ fn every_byte_on_the_wire_is_as_written_down() {
     let ended = connection.drive(request(Scope::All, Direction::Both), &mut from, &mut to);
     write_down(&mut out, "nothing differs", &connection, &ended);
     connection.told.clear();
-    let ended = connection.drive(SenderInput::Glance("00".repeat(16), None), &mut from, &mut to);
+    let ended = connection.drive(SenderInput::Glance("00".repeat(16), None, 0), &mut from, &mut to);
     write_down(&mut out, "a glance", &connection, &ended);
 
     // A push in a turn of its own and in small pieces, without identity.

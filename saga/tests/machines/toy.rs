@@ -245,7 +245,7 @@ impl World {
         let ours = Fingerprint::of(&self.tips);
         let mut out = Peeked { empty: self.tips.is_empty(), ..Peeked::default() };
         match peek {
-            Peek::Equal(theirs, _) => out.equal = theirs == ours.whole,
+            Peek::Equal(theirs, ..) => out.equal = theirs == ours.whole,
             Peek::Buckets(theirs, _) => {
                 out.has = ours.buckets.iter().zip(&theirs).map(|(a, b)| a != b).collect();
                 let differs = |tjp: &Addr| out.has[ibgib_saga::fingerprint::bucket(tjp)];

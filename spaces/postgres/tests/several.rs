@@ -4,6 +4,7 @@ mod common;
 
 use async_trait::async_trait;
 use common::{database, fresh, raw};
+use futures_util::future::join_all;
 use ibgib::{Addr, IbGib, Verified, object, strings};
 use ibgib_postgres::PostgresSpace;
 use ibgib_spaces::store::{Batch, Written};
@@ -282,7 +283,6 @@ async fn a_connection_lost_in_a_commit_neither_loses_nor_repeats_it() {
     assert_eq!(space.count().await.unwrap(), 10);
 }
 
-/// Whoever is no longer waited for leaves no half transaction behind, for whoever gets his connection next.
 /// A database that breaks at each commit does not hold its caller for ever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_commit_that_breaks_each_time_ends() {
@@ -297,6 +297,7 @@ async fn a_commit_that_breaks_each_time_ends() {
     space.commit(commit()).await.unwrap();
 }
 
+/// Whoever is no longer waited for leaves no half transaction behind, for whoever gets his connection next.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn calls_that_are_given_up_leave_nothing() {
     let space = Arc::new(fresh().await);
@@ -369,4 +370,40 @@ async fn what_is_ended_for_a_deadlock_is_done_again() {
     }
     assert!(fsck(&*space).await.unwrap().is_clean());
     assert_eq!(space.count().await.unwrap(), 2);
+}
+
+/// Each of eight writers, four at each of two servers, takes the number that is there one further until he has won so often.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[allow(clippy::disallowed_methods, reason = "the environment chooses how long it runs")]
+async fn of_writers_that_race_at_two_servers_every_win_counts() {
+    const WRITERS: u64 = 8;
+    let each: u64 = std::env::var("IBGIB_RACES").map_or(10, |told| told.parse().expect("IBGIB_RACES is a number"));
+    let url = database().await;
+    let open = async || Arc::new(PostgresSpace::open_or_create(&url).await.unwrap());
+    let servers = [open().await, open().await];
+    let race = async |space: Arc<PostgresSpace>| {
+        let mut lost = 0;
+        for _ in 0..each {
+            loop {
+                let now = space.record("count").await.unwrap();
+                let count = now.as_deref().map_or(0, |bytes| u64::from_be_bytes(bytes.try_into().unwrap()));
+                let next = vec![("count".to_owned(), Some((count + 1).to_be_bytes().to_vec()))];
+                let commit = Commit { records: next, expect: vec![("count".to_owned(), now)], ..Commit::default() };
+                match space.commit(commit).await {
+                    Ok(_) => break,
+                    Err(CommitError::RecordsChanged(_)) => lost += 1,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        }
+        lost
+    };
+    let all = (0..WRITERS as usize).map(|writer| race(Arc::clone(&servers[writer % 2])));
+    let lost: u64 = join_all(all).await.into_iter().sum();
+    assert!(lost > 0, "nobody raced");
+    for space in &servers {
+        let count = space.record("count").await.unwrap().unwrap();
+        assert_eq!(u64::from_be_bytes(count.try_into().unwrap()), WRITERS * each);
+        assert_eq!(space.revision().await.unwrap(), WRITERS * each);
+    }
 }

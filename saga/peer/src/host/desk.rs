@@ -180,12 +180,12 @@ impl ReceiverDesk {
         let lot = Lot::to_look(&self.host, self.identity.as_ref()).await?;
         let mut out = Peeked::default();
         match peek {
-            Peek::Equal(theirs, root) if lot.reads_all() => {
+            Peek::Equal(theirs, root, _) if lot.reads_all() => {
                 let ours = self.host.leads.whole(&**space, root.as_ref()).await.map_err(space_error)?;
                 (out.equal, out.empty) = (ours.whole == theirs, ours.empty);
             }
             // What is remembered is of all tips, whoever asks.
-            Peek::Equal(theirs, root) => {
+            Peek::Equal(theirs, root, _) => {
                 let (tips, empty) = self.tips_for(&lot, root.as_ref()).await?;
                 let ours = Fingerprint::of(tips.iter().map(|t| (&t.tjp, &t.addr)));
                 (out.equal, out.empty) = (ours.whole == theirs, empty);

@@ -14,6 +14,14 @@ use std::time::Duration;
 /// Before the next look at a space that fails.
 const AGAIN: Duration = Duration::from_millis(500);
 
+/// When living timelines moved last, as far as somebody looked.
+#[derive(Debug, Default)]
+pub(super) struct Living {
+    /// Up to this revision.
+    heard: u64,
+    moved: u64,
+}
+
 impl Host {
     /// Hears of what is committed to the space, for as long as it is polled: a server runs it beside its connections.
     /// Ends when the space is closed.
@@ -43,6 +51,30 @@ impl Host {
         let changes = self.space.changes(heard).await.map_err(space_error)?;
         self.end_older(&changes.tips).await?;
         Ok(changes.revision)
+    }
+
+    /// Waits until a living timeline has moved after `since`; answers the revision as of which that is known.
+    pub(super) async fn moved(&self, mut since: u64) -> Result<u64, SagaError> {
+        loop {
+            let now = self.space.changed(since).await.map_err(space_error)?;
+            // Of many that wait one looks, and the others take its word.
+            let mut living = self.living.lock().await;
+            if living.heard == 0 {
+                // Nobody looked yet. What was before is nobody's business who waits.
+                *living = Living { heard: since, moved: since };
+            }
+            if living.heard < now {
+                let changes = self.space.changes(living.heard).await.map_err(space_error)?;
+                living.heard = changes.revision;
+                if changes.lagged || changes.tips.iter().any(|tip| tip.kind == Kind::Living) {
+                    living.moved = changes.revision;
+                }
+            }
+            if living.moved > since {
+                return Ok(living.heard);
+            }
+            since = since.max(now);
+        }
     }
 
     /// Ends connections whose identity has connected elsewhere since.

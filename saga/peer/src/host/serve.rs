@@ -3,8 +3,10 @@
 use super::desk::ReceiverDesk;
 use super::{Host, HostEvent, MessageEvent};
 use crate::link::Link;
+use crate::view::space_error;
 use futures_util::FutureExt as _;
-use ibgib_saga::{Packet, Receiver, ReceiverAnswer, ReceiverInput, ReceiverOutput, ReceiverQuery, SagaError};
+use ibgib_saga::{Packet, Peek, Receiver, ReceiverAnswer, ReceiverInput, ReceiverOutput, ReceiverQuery, SagaError};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -22,6 +24,8 @@ impl Host {
         let mut phase = "";
         let mut input: Option<ReceiverInput> = None;
         let mut saga_ends: Option<Instant> = None;
+        // What came while its peer was to be told of something new.
+        let mut heard: Option<Option<Packet>> = None;
         let mut lists = self.hold_lists();
         let after = |ms| Instant::now() + Duration::from_millis(ms);
         // Why the connection ends before its peer lets it. Nothing may be being committed.
@@ -70,6 +74,11 @@ impl Host {
                                 continue;
                             }
                         }
+                        if let ReceiverQuery::Peek(Peek::Equal(_, _, wait_ms @ 1..)) = query {
+                            let until = after(wait_ms.min(self.limits.idle_ms_max / 2));
+                            answer = Some(self.equal(&mut desk, query, &mut link, &mut heard, ends(until)).await);
+                            continue;
+                        }
                         answer = Some(tokio::select! {
                             biased;
                             answer = desk.answer(query) => answer,
@@ -96,8 +105,14 @@ impl Host {
             let wait = after(machine.deadline_ms().unwrap_or(self.limits.idle_ms_max));
             // A peer that always says just enough does not hold its place for ever.
             let wait = saga_ends.map_or(wait, |end| wait.min(end));
+            let next = async {
+                match heard.take() {
+                    Some(packet) => packet,
+                    None => link.rx.recv().await,
+                }
+            };
             tokio::select! {
-                packet = link.rx.recv() => input = Some(match packet {
+                packet = next => input = Some(match packet {
                     Some(packet) => {
                         self.tell_message(id, true, &packet);
                         ReceiverInput::Packet(packet)
@@ -116,6 +131,41 @@ impl Host {
         }
         desk.close().await;
         self.tell(HostEvent::Closed(id, ended));
+    }
+
+    /// Answers whether a peer's tips are ours: as long as they are, once anything comes from it or there is an end. What came
+    /// is left in `heard`.
+    async fn equal(
+        &self,
+        desk: &mut ReceiverDesk,
+        query: ReceiverQuery,
+        link: &mut Link,
+        heard: &mut Option<Option<Packet>>,
+        end: impl Future<Output = SagaError>,
+    ) -> ReceiverAnswer {
+        let mut end = pin!(end);
+        let mut revision = match self.space.revision().await {
+            Ok(revision) => revision,
+            Err(error) => return ReceiverAnswer::Failed(space_error(error)),
+        };
+        loop {
+            let answer = desk.answer(query.clone()).await;
+            if !matches!(&answer, ReceiverAnswer::Peek(told) if told.equal) {
+                return answer;
+            }
+            tokio::select! {
+                biased;
+                packet = link.rx.recv() => {
+                    *heard = Some(packet);
+                    return answer;
+                }
+                error = &mut end => return if error == SagaError::TimedOut { answer } else { ReceiverAnswer::Failed(error) },
+                moved = self.moved(revision) => match moved {
+                    Ok(now) => revision = now,
+                    Err(error) => return ReceiverAnswer::Failed(error),
+                },
+            }
+        }
     }
 
     fn tell_message(&self, id: u64, incoming: bool, packet: &Packet) {

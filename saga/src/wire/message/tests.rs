@@ -37,8 +37,8 @@ fn samples() -> Vec<Message> {
         Message::ConnectProof(node("keystone")),
         Message::ConnectOk(Encoding::Blocks),
         Message::ConnectOk(Encoding::Lines),
-        Message::Peek(Peek::Equal("00".into(), None)),
-        Message::Peek(Peek::Equal("00".into(), Some(addr()))),
+        Message::Peek(Peek::Equal("00".into(), None, 0)),
+        Message::Peek(Peek::Equal("00".into(), Some(addr()), 15_000)),
         Message::Peek(Peek::Buckets(vec![String::new(); 256], None)),
         Message::Peek(Peek::Buckets(vec![String::new(); 256], Some(addr()))),
         Message::Peek(Peek::Tips(vec![addr()])),
@@ -85,7 +85,7 @@ fn every_message_is_read_as_it_was_written() {
 #[test]
 fn a_member_that_is_missing_or_of_another_type_is_named() {
     // Without them a message says less, and is whole.
-    let optional = ["session", "features", "live", "under", "signedSessionIdentity"];
+    let optional = ["session", "features", "live", "under", "waitMs", "signedSessionIdentity"];
     for message in samples() {
         let whole = envelope(&message);
         for name in whole.body.keys() {

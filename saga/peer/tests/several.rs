@@ -1,4 +1,4 @@
-//! What is staged for somebody who has been connected for long.
+//! Several servers over one space: what is staged at one, who is connected at which, and who hears of what.
 
 use ibgib_peer::prelude::*;
 use ibgib_peer::{HostEvent, SyncConnection, entropy::random_hex};
@@ -86,3 +86,52 @@ async fn a_connection_at_another_server_over_the_same_space_ends_the_older_one()
         one.abort();
     }
 }
+
+/// A device's space, and its identity.
+async fn device(name: &str) -> (Arc<dyn Space>, SenderIdentity) {
+    let space: Arc<dyn Space> = Arc::new(MemorySpace::new(name));
+    let secret = Secret::new(random::<32>().to_vec());
+    let tjp = create_identity(&*space, &secret).await.unwrap().tjp().clone();
+    (space, SenderIdentity { tjp, secret: SecretSource::new(move || Ok(secret.clone())) })
+}
+
+#[tokio::test]
+async fn who_waits_hears_of_what_another_server_took_and_may_go_on_instead_of_waiting() {
+    let shared: Arc<dyn Space> = Arc::new(MemorySpace::new("shared"));
+    let [here, there] = [(), ()].map(|()| Host::new(Arc::clone(&shared), HostOptions::default()));
+    let ((alice, her), (bob, his)) = (device("alice").await, device("bob").await);
+    let connect =
+        |host: &Arc<Host>| SyncConnection::new(Arc::new(Innerspace::new(Arc::clone(host))), Limits::default());
+    let (mut at_here, mut at_there) = (connect(&here), connect(&there));
+    let mut events = here.events();
+    let todo = Document::create(&alice, "todo", Map::new()).await.unwrap();
+    at_there.sync(&alice, Some(her.clone()), everything()).await.unwrap();
+    for day in 0..3 {
+        at_here.sync(&bob, Some(his.clone()), everything()).await.unwrap();
+        let ours = at_here.fingerprint(&*bob, None).await.unwrap();
+        // He stops waiting, asks again, and stops again.
+        for _ in 0..2 {
+            let waiting = at_here.is_equal(&ours, None, FOR_EVER);
+            assert!(tokio::time::timeout(std::time::Duration::from_millis(5), waiting).await.is_err());
+        }
+        at_here.sync(&bob, Some(his.clone()), everything()).await.unwrap();
+        // Without waiting he is told, too.
+        assert!(at_here.is_equal(&ours, None, std::time::Duration::ZERO).await.unwrap());
+        let editing = async {
+            // Her identity and her transcript are no news for him.
+            todo.set("/day", day.to_string()).await.unwrap();
+            at_there.sync(&alice, Some(her.clone()), everything()).await.unwrap();
+        };
+        let (equal, ()) = tokio::join!(at_here.is_equal(&ours, None, FOR_EVER), editing);
+        assert!(!equal.unwrap(), "it did not wait, or did not hear");
+    }
+    at_here.close().await;
+    let mut opened = 0;
+    while let Ok(event) = events.try_recv() {
+        opened += u32::from(matches!(event, HostEvent::Opened(_)));
+    }
+    assert_eq!(opened, 1, "the connection was not kept");
+}
+
+/// More than a host waits.
+const FOR_EVER: std::time::Duration = std::time::Duration::from_secs(100_000);
