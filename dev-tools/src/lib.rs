@@ -65,6 +65,7 @@ pub(crate) struct Shared {
     pub(crate) token: String,
     pub(crate) url: OnceLock<String>,
     pub(crate) store: OnceLock<PathBuf>,
+    pub(crate) doors: OnceLock<Vec<Arc<dyn Door>>>,
     pub(crate) rows: Rows,
     pub(crate) rows_server: RowsServer,
     pub(crate) feed: Arc<Feed>,
@@ -92,8 +93,8 @@ impl DevTools {
         feed.follow(rows_server::NAME, rows_server.host());
         let started_ms = ibgib_peer::entropy::now_ms();
         let rows = Rows::new();
-        let (url, store) = (OnceLock::new(), OnceLock::new());
-        Self { shared: Arc::new(Shared { host, token, url, store, rows, rows_server, feed, started_ms }) }
+        let (url, store, doors) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Self { shared: Arc::new(Shared { host, token, url, store, doors, rows, rows_server, feed, started_ms }) }
     }
 
     /// Tells where the server listens. The first call counts.
@@ -104,6 +105,11 @@ impl DevTools {
     /// Tells in which directory the server's space is stored, whose size the page shows. The first call counts.
     pub fn stored_in(&self, dir: &Path) {
         let _ = self.shared.store.set(dir.to_owned());
+    }
+
+    /// Tells the server's other doors, whose tables the page shows. The first call counts.
+    pub fn beside(&self, doors: Vec<Arc<dyn Door>>) {
+        let _ = self.shared.doors.set(doors);
     }
 
     /// The address to open in a browser, once the server listens. It holds the token: for the one who runs the
@@ -140,6 +146,7 @@ impl Door for DevTools {
             .route("/spaces/{space}/keystones", get(views::keystones))
             .route("/spaces/{space}/conflicts", get(views::conflicts).post(settle::settle))
             .route("/spaces/{space}/names", get(views::names))
+            .route("/doors", get(views::doors))
             .route("/sagas", get(feed::sagas))
             .route("/events", get(feed::events))
             .fallback(|| async { ToolError::not_found("this path") })
@@ -170,7 +177,7 @@ const CSS: &str = "text/css; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
 /// The page's files: path, type, content.
-const FILES: [(&str, &str, &str); 21] = [
+const FILES: [(&str, &str, &str); 22] = [
     ("/dev-tools/", "text/html; charset=utf-8", include_str!("../static/index.html")),
     ("/dev-tools/api.js", JS, include_str!("../static/api.js")),
     ("/dev-tools/app.js", JS, include_str!("../static/app.js")),
@@ -178,6 +185,7 @@ const FILES: [(&str, &str, &str); 21] = [
     ("/dev-tools/dag.js", JS, include_str!("../static/dag.js")),
     ("/dev-tools/diff.js", JS, include_str!("../static/diff.js")),
     ("/dev-tools/dom.js", JS, include_str!("../static/dom.js")),
+    ("/dev-tools/doors.js", JS, include_str!("../static/doors.js")),
     ("/dev-tools/events.js", JS, include_str!("../static/events.js")),
     ("/dev-tools/faults.js", JS, include_str!("../static/faults.js")),
     ("/dev-tools/graphs.js", JS, include_str!("../static/graphs.js")),

@@ -131,6 +131,32 @@ pub(crate) async fn names(State(shared): State<Arc<Shared>>, Path(space): Path<S
     Ok(answer(&names.collect::<Vec<_>>().into()))
 }
 
+/// `GET doors`: what each of the server's doors tells of itself.
+pub(crate) async fn doors(State(shared): State<Arc<Shared>>) -> Answer {
+    let mut out = Vec::new();
+    for door in shared.doors.get().into_iter().flatten() {
+        let (tables, trouble) = match door.tables().await {
+            Ok(tables) => (tables, None),
+            Err(why) => (Vec::new(), Some(why)),
+        };
+        let tables = tables.into_iter().map(|table| {
+            let rows: Vec<Value> = table.rows.into_iter().map(strings).collect();
+            object([
+                ("title", table.title.into()),
+                ("columns", strings(table.columns.iter().copied())),
+                ("rows", rows.into()),
+                ("count", number(table.count)),
+            ])
+        });
+        out.push(object([
+            ("name", door.name().into()),
+            ("tables", tables.collect::<Vec<_>>().into()),
+            ("trouble", maybe(trouble.as_deref())),
+        ]));
+    }
+    Ok(answer(&out.into()))
+}
+
 /// `POST spaces/{space}/fsck`.
 pub(crate) async fn fsck(State(shared): State<Arc<Shared>>, Path(space): Path<String>) -> Answer {
     let space = named(&shared, &space)?;

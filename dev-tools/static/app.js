@@ -3,6 +3,7 @@
 import { get, getIbGibGraph, hasToken, link } from "./api.js";
 import { addrChip, byId, bytes, duration, fill, h, number, say, soon } from "./dom.js";
 import { buildConflicts, loadConflicts } from "./conflicts.js";
+import { buildDoors, loadDoors } from "./doors.js";
 import { buildEvents, followEvents, onEvent, restartEvents } from "./events.js";
 import { buildFaults, loadFaults, showFaults } from "./faults.js";
 import { checkNode, computeGib } from "./hash.js";
@@ -20,6 +21,7 @@ const TABS = [
   { id: "keystones", title: "Keystones", build: buildKeystones, load: loadKeystones, live: true },
   { id: "conflicts", title: "Conflicts", build: buildConflicts, load: loadConflicts },
   { id: "spaces", title: "Spaces", build: buildSpaces, load: loadSpaces, live: true },
+  { id: "doors", title: "Doors", build: buildDoors, load: loadDoors },
   { id: "events", title: "Events", build: buildEvents, load: () => {} },
   { id: "faults", title: "Faults", build: buildFaults, load: loadFaults },
 ];

@@ -50,9 +50,45 @@ pub trait Door: fmt::Debug + Send + Sync {
     /// Sets its counters, with the macros of the crate `metrics`; called for each `GET /metrics`.
     fn metrics(&self) {}
 
+    /// What whoever runs the server may look at of it, as it is now: what its users keep from the server is not in it, nor
+    /// any secret. An error says what cannot be read.
+    fn tables(&self) -> BoxFuture<'_, Result<Vec<DoorTable>, String>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
     /// Where it is reached when its listener has this address and speaks `http` or `https`.
     fn url(&self, scheme: &str, at: SocketAddr) -> String {
         format!("{scheme}://{at}")
+    }
+}
+
+/// A table about a door, for people to look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DoorTable {
+    /// What it is about.
+    pub title: &'static str,
+    /// What its columns are called.
+    pub columns: &'static [&'static str],
+    /// Its first rows, with a text for each column.
+    pub rows: Vec<Vec<String>>,
+    /// How many rows there are.
+    pub count: usize,
+}
+
+impl DoorTable {
+    /// Rows that a table shows.
+    pub const ROWS_MAX: usize = 100;
+
+    /// A table with as many of these rows as it shows.
+    pub fn new<const N: usize>(
+        title: &'static str,
+        columns: &'static [&'static str; N],
+        rows: impl IntoIterator<Item = [String; N]>,
+    ) -> Self {
+        let mut rows = rows.into_iter();
+        let shown: Vec<Vec<String>> = rows.by_ref().take(Self::ROWS_MAX).map(Vec::from).collect();
+        let count = shown.len() + rows.count();
+        Self { title, columns, rows: shown, count }
     }
 }
 

@@ -53,7 +53,7 @@ mod tls;
 mod waiting;
 
 pub use api::as_api_error;
-pub use door::{Door, Mount};
+pub use door::{Door, DoorTable, Mount};
 pub use error::ServeError;
 pub use rates::Rate;
 pub use serve::{ServeOptions, Server};

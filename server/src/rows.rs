@@ -230,6 +230,21 @@ impl Rows {
         read(&*view, table, records.collect()).await
     }
 
+    /// The first rows by key, `max` at most, and how many there are.
+    ///
+    /// # Errors
+    /// As [`Rows::get`].
+    pub async fn first<T: DeserializeOwned>(&self, table: Table, max: usize) -> Result<(Vec<Row<T>>, usize), RowError> {
+        let view = self.space.view().await?;
+        let start = self.record(table, "");
+        let mut found = view.records(Records::Prefix(&start)).await?;
+        let count = found.len();
+        found.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        found.truncate(max);
+        let records = found.into_iter().map(|(record, held)| (record[start.len()..].to_owned(), record, Some(held)));
+        Ok((read(&*view, table, records.collect()).await?, count))
+    }
+
     /// Writes all of it in one commit, durable when this returns. `false`: a row that is named in it is no longer as it
     /// was read, and nothing was written; whoever asked reads again and decides anew.
     ///

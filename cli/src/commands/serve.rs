@@ -71,6 +71,7 @@ pub(crate) async fn serve(args: &Args, out: &Output, serve: &args::Serve) -> Res
     }
     if let Some(tools) = &tools {
         tools.listening(&url);
+        tools.beside(doors.mounts.iter().map(|mount| Arc::clone(&mount.door)).collect());
         if !in_database {
             tools.stored_in(dir);
         }

@@ -138,10 +138,13 @@ impl World {
     pub(crate) fn serve_tools(&self, listen: &str, policy: &[&str]) -> (Server, String) {
         let args = [&["serve", "--dev-tools", "--space", "server", "--listen", listen, "--policy"], policy].concat();
         let (server, mut printed) = Server::start_and_read(self, &args);
+        // After the lines of its doors.
         let mut line = String::new();
-        printed.read_line(&mut line).unwrap();
-        let page = line.trim().strip_prefix("dev-tools ").unwrap_or_else(|| panic!("{line:?}")).to_owned();
-        (server, page)
+        while !line.starts_with("dev-tools ") {
+            line.clear();
+            assert_ne!(printed.read_line(&mut line).unwrap(), 0, "no page");
+        }
+        (server, line.trim().replacen("dev-tools ", "", 1))
     }
 
     /// A device `alice` with one file, synced with a server.

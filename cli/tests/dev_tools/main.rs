@@ -15,7 +15,7 @@ use thirtyfour::Key;
 
 const ROWS: [&str; 13] =
     ["1b", "2b", "3b", "4-1b", "4-2b", "4-3b", "4-4b", "4-5b", "4-6b", "4-7b", "4-8b", "4-9b", "4-10b"];
-const TABS: [&str; 7] = ["sagas", "timelines", "keystones", "conflicts", "spaces", "events", "faults"];
+const TABS: [&str; 8] = ["sagas", "timelines", "keystones", "conflicts", "spaces", "doors", "events", "faults"];
 
 /// What the scenarios' identities are made from; it must never be seen outside of the server.
 const SECRETS: [&str; 2] = ["test-sender-secret", "sender-secret-phase"];

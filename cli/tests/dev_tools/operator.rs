@@ -2,7 +2,7 @@
 
 use super::{open_tab, parse, press_row, serve_open};
 use crate::browser::Browser;
-use crate::common::{World, http, text, token};
+use crate::common::{World, http, http_body, text, token};
 use ibgib::Value;
 use thirtyfour::Key;
 
@@ -141,8 +141,7 @@ async fn a_conflict_is_the_first_thing_to_be_seen_and_is_settled_on_the_page() {
 
 /// Sends JSON with the page's token and answers status and body.
 fn post(url: &str, path: &str, token: &str, body: &str) -> (u16, String) {
-    let (status, answer) =
-        crate::common::http_body(url, "POST", path, &[("Authorization", &format!("Bearer {token}"))], body);
+    let (status, answer) = http_body(url, "POST", path, &[("Authorization", &format!("Bearer {token}"))], body);
     (status, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
 }
 
@@ -257,4 +256,46 @@ async fn two_columns_scroll_apart_and_a_narrow_page_has_the_panels_first() {
     // Signs are drawn, so that no font has to have them.
     let drawn = "return [...document.querySelectorAll('.glyph')].every((g) => getComputedStyle(g).fontSize === '0px') && document.querySelectorAll('.glyph').length > 3";
     assert_eq!(browser.js(drawn).await, true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doors_show_what_they_keep_as_it_changes_and_no_secret() {
+    let world = World::new();
+    let (server, page) = world.serve_tools("127.0.0.1:0", &["open"]);
+    let browser = Browser::open_tools(&page).await;
+    open_tab(&browser, "doors").await;
+    browser.until("none", "return /No door is open/.test(document.getElementById('doors-list').textContent)").await;
+    drop(browser);
+    server.stop();
+
+    let doors = ["open", "--door", "vault", "--vault-admit", "all", "--door", "mailbox"];
+    let (server, page) = world.serve_tools("127.0.0.1:0", &doors);
+    let post = |path: &str, body: &str| {
+        let (status, answer) = http_body(&server.url, "POST", &format!("/api/3{path}"), &[], body);
+        assert!((200..300).contains(&status), "{answer}");
+        answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+    };
+    let browser = Browser::open_tools(&page).await;
+    open_tab(&browser, "doors").await;
+    browser.until("empty", "return document.querySelectorAll('#doors-list article').length === 2").await;
+    let seed = "ab".repeat(32);
+    let account = |secret: &str| format!(r#"{{"email":"joe@example.com","password":"{secret}","#);
+    post("/signup", &format!(r#"{}"clientSaltSeed":"{seed}"}}"#, account("the-password")));
+    let given = post("/auth/full", &format!(r#"{}"deviceId":"the-laptop"}}"#, account("the-password")));
+    let row = |wanted: &str| {
+        format!(
+            "return [...document.querySelectorAll('#door-vault tbody td')].map((c) => c.textContent).join('|') === {wanted:?}"
+        )
+    };
+    browser.until("the account", &row("joe@example.com|verified|0|1|0|0")).await;
+    let given = parse(&given);
+    let given = text(&given, "token");
+    let wallet = format!(r#"{{"token":"{given}","encryptedWallet":"the-wallet","sequence":1,"hmac":"the-hmac"}}"#);
+    post("/wallet", &wallet);
+    browser.until("the sequence", &row("joe@example.com|verified|1|1|0|0")).await;
+    let shown = browser.js("return document.documentElement.outerHTML").await.to_string();
+    for secret in ["the-password", &seed, given, "the-wallet", "the-hmac"] {
+        assert!(!shown.contains(secret), "{secret}");
+    }
+    browser.is_quiet().await;
 }

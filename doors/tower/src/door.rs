@@ -12,8 +12,8 @@ use crate::sealed::Dialect;
 use crate::signature::SecretKey;
 use axum::Router;
 use futures_util::future::BoxFuture;
-use ibgib_server::Door;
 use ibgib_server::rows::Rows;
+use ibgib_server::{Door, DoorTable};
 use ibgib_spaces::Space;
 use metrics::{gauge, histogram};
 use std::fmt;
@@ -156,6 +156,15 @@ impl Door for TowerDoor {
             // Only a tower that serves is one.
             let noted = self.ledger.set_about(&self.key.id(), self.dialect).await;
             noted.map_err(|error| error.to_string())
+        })
+    }
+
+    fn tables(&self) -> BoxFuture<'_, Result<Vec<DoorTable>, String>> {
+        Box::pin(async {
+            let Running { engine, monitor } = self.running();
+            let is_reachable = monitor.is_reachable();
+            let tables = engine.ask_any(move |kept| owner::tables(kept.as_ref(), is_reachable));
+            tables.await.map_err(|failure| format!("{failure:?}"))
         })
     }
 

@@ -8,6 +8,7 @@ use crate::ledger::{Kept, Ledger, word};
 use crate::responder::Penalty;
 use crate::sealed::{Dialect, Locator};
 use crate::signature::UserId;
+use ibgib_server::DoorTable;
 use ibgib_server::rows::{RowError, Rows};
 use ibgib_spaces::Space;
 use serde_json::{Value, json};
@@ -133,6 +134,44 @@ fn appointments(kept: Option<&Kept>, locator: Option<Locator>) -> Value {
         })
     });
     watched.chain(triggered).collect()
+}
+
+/// How a tower stands, as tables.
+pub(crate) fn tables(kept: Option<&Kept>, is_reachable: bool) -> Vec<DoorTable> {
+    let Some(Kept { tower, .. }) = kept else { return Vec::new() };
+    let last = tower.last_block();
+    let chain = [last.height.to_string(), hex::encode(last.hash), if is_reachable { "yes" } else { "no" }.to_owned()];
+    let trackers = tower.responder().trackers().map(|(id, it)| {
+        let state = match it.state {
+            Penalty::Waiting { since } => format!("sent at {since}"),
+            Penalty::Confirmed { .. } => "confirmed".to_owned(),
+        };
+        [
+            id.locator.to_string(),
+            it.dispute_txid.to_string(),
+            it.penalty.txid().to_string(),
+            state,
+            it.confirmations(last.height).to_string(),
+        ]
+    });
+    let users = tower.watcher().subscriptions().map(|(user, it)| {
+        [
+            user.to_string(),
+            word(it.dialect).to_owned(),
+            it.slots.to_string(),
+            it.expiry.to_string(),
+            tower.watcher().appointments_of(user).count().to_string(),
+        ]
+    });
+    vec![
+        DoorTable::new("Chain", &["height", "last block", "node reachable"], [chain]),
+        DoorTable::new(
+            "Breaches that were answered",
+            &["locator", "dispute", "penalty", "state", "confirmations"],
+            trackers,
+        ),
+        DoorTable::new("Users", &["user", "dialect", "slots", "expiry", "appointments"], users),
+    ]
 }
 
 /// A socket with this path. What a killed server left is taken away; where somebody answers it is his.

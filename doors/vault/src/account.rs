@@ -199,6 +199,11 @@ impl DevicesRow {
         gone.into_iter().map(|(_, token)| token).collect()
     }
 
+    /// How many devices have a token.
+    pub fn count(&self) -> usize {
+        self.devices.len()
+    }
+
     /// Forgets a token that works no more.
     pub fn forget(&mut self, token: &str) {
         self.devices.retain(|(_, other)| other != token);

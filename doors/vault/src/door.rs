@@ -15,8 +15,8 @@ use axum::routing::any;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use futures_util::future::BoxFuture;
-use ibgib_server::Door;
 use ibgib_server::rows::Rows;
+use ibgib_server::{Door, DoorTable};
 use ibgib_spaces::Space;
 use metrics::{counter, gauge};
 use serde::Serialize;
@@ -180,6 +180,27 @@ impl Door for Vault {
         // Sockets are always closed with a change of the password: none is ever missed.
         counter!("wallet_sync_error_count", "error_type" => "ws-user-remove").absolute(0);
         gauge!("ibgib_vault_sockets").set(shared.hall.taken() as f64);
+    }
+
+    fn tables(&self) -> BoxFuture<'_, Result<Vec<DoorTable>, String>> {
+        Box::pin(async {
+            let shared = &self.shared;
+            let found = shared.ledger.accounts(DoorTable::ROWS_MAX).await;
+            let (accounts, count) = found.map_err(|error| error.to_string())?;
+            let rows = accounts.into_iter().map(|account| {
+                [
+                    account.email,
+                    if account.is_verified { "verified" } else { "waits for its link" }.to_owned(),
+                    account.sequence.to_string(),
+                    account.devices.to_string(),
+                    shared.hall.taken_by(&account.key).to_string(),
+                    account.epoch.to_string(),
+                ]
+            });
+            let columns =
+                &["account", "address", "sequence", "devices with a token", "sockets that listen", "passwords changed"];
+            Ok(vec![DoorTable { count, ..DoorTable::new("Accounts", columns, rows) }])
+        })
     }
 
     fn url(&self, scheme: &str, at: SocketAddr) -> String {

@@ -68,6 +68,19 @@ pub(crate) struct Given {
     pub(crate) user_id: u64,
 }
 
+/// How an account stands, as far as it is the server's.
+pub(crate) struct Standing {
+    pub(crate) key: String,
+    pub(crate) email: String,
+    pub(crate) is_verified: bool,
+    /// How often its password was changed.
+    pub(crate) epoch: u64,
+    /// How many devices have a token.
+    pub(crate) devices: usize,
+    /// 0 before there is a wallet.
+    pub(crate) sequence: u64,
+}
+
 /// A link that is to be sent.
 pub(crate) struct Link {
     pub(crate) to: String,
@@ -288,6 +301,26 @@ impl Ledger {
             }
         }
         Err(Refusal::Busy.into())
+    }
+
+    /// The first accounts, with their devices and the sequence of their wallet, and how many there are.
+    pub(crate) async fn accounts(&self, max: usize) -> Result<(Vec<Standing>, usize), RowError> {
+        let (accounts, count) = self.rows.first::<AccountRow>(ACCOUNTS, max).await?;
+        let mut all = Vec::new();
+        for account in accounts {
+            let Some(row) = account.value else { continue };
+            let devices = self.rows.one::<DevicesRow>(DEVICES, &digest(&account.key)).await?.value;
+            let wallet = self.rows.one::<WalletRow>(WALLETS, &account.key).await?.value;
+            all.push(Standing {
+                key: account.key,
+                email: row.email,
+                is_verified: row.link.is_none(),
+                epoch: row.epoch,
+                devices: devices.map_or(0, |devices| devices.count()),
+                sequence: wallet.map_or(0, |wallet| wallet.sequence),
+            });
+        }
+        Ok((all, count))
     }
 
     /// Lets go of tokens and links that work no more, some at a time: their keys are digests, spread evenly.

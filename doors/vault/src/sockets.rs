@@ -74,6 +74,11 @@ impl Hall {
         Some(Seat { hall: Arc::clone(self), account, id, notices })
     }
 
+    /// How many sockets of an account wait.
+    pub(crate) fn taken_by(&self, account: &str) -> usize {
+        self.seats().by_account.get(account).map_or(0, HashMap::len)
+    }
+
     /// Tells all sockets of an account its new sequence; one that takes nothing loses its seat.
     pub(crate) fn tell(&self, account: &str, sequence: u64) {
         let mut seats = self.seats();

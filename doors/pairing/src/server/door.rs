@@ -11,8 +11,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use futures_util::future::BoxFuture;
-use ibgib_server::Door;
 use ibgib_server::rows::{RowError, Rows};
+use ibgib_server::{Door, DoorTable};
 use ibgib_spaces::Space;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
@@ -114,6 +114,34 @@ impl Door for MailboxDoor {
             self.shared.stop.cancel();
             self.shared.tasks.close();
             self.shared.tasks.wait().await;
+        })
+    }
+
+    fn tables(&self) -> BoxFuture<'_, Result<Vec<DoorTable>, String>> {
+        Box::pin(async {
+            let shared = &self.shared;
+            let found = shared.store.in_use(DoorTable::ROWS_MAX).await;
+            let (mailboxes, count) = found.map_err(|error| error.to_string())?;
+            let rows = mailboxes.into_iter().map(|(app_id, nameplate, row)| {
+                let sides = row.sides.iter().map(|side| match (&side.mood, side.opened) {
+                    (Some(mood), _) => mood.clone(),
+                    (None, true) => "there".to_owned(),
+                    (None, false) => "gone".to_owned(),
+                });
+                [
+                    nameplate.unwrap_or_else(|| "given back".to_owned()),
+                    app_id,
+                    sides.collect::<Vec<_>>().join(", "),
+                    row.count.to_string(),
+                    format!("{:.0} s", (now() - row.updated).max(0.0)),
+                    if row.held { "for days" } else { "" }.to_owned(),
+                ]
+            });
+            let columns = &["nameplate", "application", "sides", "messages", "last used", "kept"];
+            let open = DoorTable { count, ..DoorTable::new("Mailboxes", columns, rows) };
+            let ended = shared.ended.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let ended = ended.into_iter().map(|((of, result), times)| [of.to_owned(), result, times.to_string()]);
+            Ok(vec![open, DoorTable::new("Ended since the server started", &["what", "mood", "times"], ended)])
         })
     }
 

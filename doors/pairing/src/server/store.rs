@@ -237,6 +237,16 @@ impl Store {
         Ok(all)
     }
 
+    /// The first numbers in use, each with its application and its mailbox, and how many there are.
+    pub(super) async fn in_use(
+        &self,
+        max: usize,
+    ) -> Result<(Vec<(String, Option<String>, MailboxRow)>, usize), RowError> {
+        let (mailboxes, count) = self.rows.first::<Mailbox>(MAILBOXES, max).await?;
+        let mailboxes = mailboxes.into_iter().filter_map(|row| row.value);
+        Ok((mailboxes.map(|value| (value.app_id, value.row.nameplate.clone(), value.row)).collect(), count))
+    }
+
     /// Those of these mailboxes that are not there.
     pub(super) async fn gone(&self, mailboxes: &[String]) -> Result<Vec<String>, RowError> {
         let mut gone = Vec::new();

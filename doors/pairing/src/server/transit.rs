@@ -7,7 +7,7 @@ use super::hub::{Seat, Seats};
 use crate::transit::{RelayAnswer, RelayRequest};
 use axum::Router;
 use futures_util::future::BoxFuture;
-use ibgib_server::{Door, ServeError};
+use ibgib_server::{Door, DoorTable, ServeError};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -128,6 +128,16 @@ impl Door for TransitDoor {
             }
             tasks.close();
             tasks.wait().await;
+        })
+    }
+
+    fn tables(&self) -> BoxFuture<'_, Result<Vec<DoorTable>, String>> {
+        Box::pin(async {
+            let relay = &self.relay;
+            let (joined, bytes) = (relay.joined.load(Ordering::Relaxed), relay.bytes.load(Ordering::Relaxed));
+            let row = [relay.seats.count().to_string(), joined.to_string(), bytes.to_string()];
+            let columns = &["connections now", "transfers joined", "bytes passed on"];
+            Ok(vec![DoorTable::new("Relay", columns, [row])])
         })
     }
 
