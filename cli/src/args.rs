@@ -118,7 +118,7 @@ pub(crate) enum Command {
     Invite(Invite),
     /// Who may do what at the server
     Grants(Grants),
-    /// Who was let in at the server, and when each connected last
+    /// Who was let in at the server or paired with this device, and when each connected last
     Devices,
     /// Two devices come to know each other by a code: the second one ends as a clone of the folder
     Pair(Pair),

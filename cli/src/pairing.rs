@@ -6,29 +6,20 @@ use crate::error::CliError;
 use crate::output::Output;
 use crate::report::Shown;
 use ibgib_pairing::PairingError;
-use ibgib_pairing::client::{Event, Input};
-use ibgib_pairing::connect::Session;
 use ibgib_pairing::error::Misuse;
+use ibgib_pairing::transcribe::{Options, SymmetricWormhole, WormholeError};
+use ibgib_pairing::transfer::Note;
 use std::io::BufRead;
 use std::time::Duration;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout;
 
-/// The first device's code: the one given, or a new one.
-pub(crate) fn new_code(args: &NewCode) -> Result<Input, CliError> {
-    Ok(match &args.code {
-        Some(code) => Input::SetCode(code.parse_code()?),
-        None => Input::Allocate { words: args.words },
-    })
-}
-
-/// Text that should be a code.
-pub(crate) trait ParseCode {
-    fn parse_code(&self) -> Result<ibgib_pairing::code::Code, CliError>;
-}
-
-impl ParseCode for str {
-    fn parse_code(&self) -> Result<ibgib_pairing::code::Code, CliError> {
-        Ok(ibgib_pairing::code::Code::parse(self.trim())?)
+impl From<WormholeError> for CliError {
+    fn from(error: WormholeError) -> Self {
+        match error {
+            WormholeError::Server(error) => error.into(),
+            WormholeError::Pairing(error) => error.into(),
+            error => Self::new(Code::BadPeer, error.to_string()),
+        }
     }
 }
 
@@ -59,39 +50,43 @@ impl From<PairingError> for CliError {
     }
 }
 
-/// A wormhole whose other side has proven that it has the same key.
-#[derive(Debug)]
-pub(crate) struct Met {
-    pub(crate) session: Session,
-    deadline: Instant,
+/// How long the server may take to hear how it went.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(5);
+
+/// A wormhole that waits as long as was said.
+pub(crate) fn options(args: &Meet) -> Options {
+    Options { timeout: Some(Duration::from_secs(args.timeout)), ..Options::default() }
 }
 
-/// Tells the code to `show`, waits for the other device, and with `--verify` for the person here.
-pub(crate) async fn meet(out: &Output, args: &Meet, session: Session, show: bool) -> Result<Met, CliError> {
-    let deadline = Instant::now() + Duration::from_secs(args.timeout);
-    let mut met = Met { session, deadline };
-    let mut verifier = None;
-    loop {
-        match met.event().await? {
-            Event::Welcome(welcome) => {
-                if let Some(notice) = welcome.motd {
-                    out.say(&format!("the mailbox server says: {notice}"));
-                }
-            }
-            Event::Code(code) if show => out.item(&Shown { member: "code", text: code.as_str() })?,
-            Event::Verifier(bytes) => verifier = Some(hex::encode(bytes)),
-            Event::Confirmed(_) => break,
-            _ => {}
+/// Gives the first device's wormhole its code: the one that was said, or a new one.
+pub(crate) async fn give_code(wormhole: &mut SymmetricWormhole, args: &NewCode) -> Result<Shown<'static>, CliError> {
+    let code = match &args.code {
+        Some(code) => {
+            wormhole.set_code(code.trim())?;
+            code.trim().to_owned()
         }
+        None => wormhole.get_code_of(args.words).await?.as_str().to_owned(),
+    };
+    Ok(Shown { member: "code", text: code.into() })
+}
+
+/// Waits for the other device, and with `--verify` for the person here. From then on nothing limits the time: people and
+/// large folders take theirs.
+pub(crate) async fn meet(out: &Output, args: &Meet, wormhole: &mut SymmetricWormhole) -> Result<(), CliError> {
+    let verifier = wormhole.get_verifier().await?;
+    if let Some(notice) = wormhole.notice() {
+        out.say(&format!("the mailbox server says: {notice}"));
     }
-    if let (true, Some(verifier)) = (args.verify, verifier) {
-        out.item(&Shown { member: "verifier", text: &verifier })?;
+    wormhole.versions().await?;
+    wormhole.set_timeout(None);
+    if args.verify {
+        out.item(&Shown { member: "verifier", text: hex::encode(verifier).into() })?;
         if !is_yes(out).await? {
             let refused = CliError::new(Code::VerifierRefused, "the verifiers were not said to be equal");
-            return Err(met.give_up(refused, "the verifier was refused").await);
+            return Err(give_up(wormhole, refused, "the verifier was refused").await);
         }
     }
-    Ok(met)
+    Ok(())
 }
 
 /// Whether the person here answers `yes`.
@@ -106,53 +101,16 @@ async fn is_yes(out: &Output) -> Result<bool, CliError> {
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }
 
-impl Met {
-    /// What happens next, before the time is over.
-    pub(crate) async fn event(&mut self) -> Result<Event, CliError> {
-        match timeout_at(self.deadline, self.session.next()).await {
-            Ok(Ok(Event::Ended(how))) => Err(how.err().unwrap_or(PairingError::Lonely).into()),
-            Ok(event) => Ok(event?),
-            Err(_) => Err(self.late().await),
-        }
-    }
+/// Ends once the server has everything that was said. One that is away is left all the same.
+pub(crate) async fn part(wormhole: &mut SymmetricWormhole) {
+    // How the exchange ended is known without it.
+    let _ = timeout(LAST_WORDS_MAX, wormhole.close()).await;
+}
 
-    async fn late(&mut self) -> CliError {
-        // Whoever comes later must not find an open door.
-        let closing = async {
-            let _ = self.session.give(Input::Close);
-            while !matches!(self.session.next().await, Ok(Event::Ended(_)) | Err(_)) {}
-        };
-        let _ = tokio::time::timeout(Duration::from_secs(2), closing).await;
-        PairingError::TimedOut.into()
-    }
-
-    /// The next message of the other side. People take their time now, so nothing limits it but `limited`.
-    pub(crate) async fn message(&mut self, limited: bool) -> Result<Vec<u8>, CliError> {
-        loop {
-            let event = if limited {
-                self.event().await?
-            } else {
-                match self.session.next().await? {
-                    Event::Ended(how) => return Err(how.err().unwrap_or(PairingError::Lonely).into()),
-                    event => event,
-                }
-            };
-            if let Event::Received(message) = event {
-                return Ok(message);
-            }
-        }
-    }
-
-    pub(crate) fn send(&mut self, message: Vec<u8>) -> Result<(), CliError> {
-        Ok(self.session.give(Input::Send(message))?)
-    }
-
-    /// Tells the other side why it ends, and answers the error to end with.
-    pub(crate) async fn give_up(mut self, error: CliError, why: &str) -> CliError {
-        let note = ibgib_pairing::transfer::Note::Refused(why.to_owned());
-        // The error that is told is the one that matters.
-        let _ = self.send(note.to_message());
-        self.session.end().await;
-        error
-    }
+/// Tells the other side why it ends, and answers the error to end with.
+pub(crate) async fn give_up(wormhole: &mut SymmetricWormhole, error: CliError, why: &str) -> CliError {
+    // The error that is told is the one that matters.
+    let _ = wormhole.send(Note::Refused(why.to_owned()).to_message());
+    part(wormhole).await;
+    error
 }

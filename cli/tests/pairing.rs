@@ -202,12 +202,55 @@ fn a_second_device_ends_as_a_clone_and_both_know_each_other() {
     let me =
         |device| text(&world.run(&["-C", device, "identity", "show", "--json"]).ok().json(), "identity").to_owned();
     assert_eq!((text(&told, "paired"), text(&there, "paired")), (&*me("b"), &*me("a")));
+    for (device, other) in [("a", "b"), ("b", "a")] {
+        let devices = world.run(&["-C", device, "devices", "--json"]).ok().lines();
+        assert_eq!(devices.iter().map(|line| text(line, "identity")).collect::<Vec<_>>(), [&*me(other)]);
+        assert_ne!(text(&devices[0], "name"), "");
+    }
     // No code is needed again.
     world.write("b/two.txt", "two\n");
     world.run(&["-C", "b", "sync"]).ok();
     world.run(&["-C", "a", "sync"]).ok();
     assert_eq!(world.read("a/two.txt"), "two\n");
     drop(server);
+}
+
+/// Without `--policy` the server lets in whom its owner invites: the invite travels with the rest.
+#[test]
+fn the_invite_of_an_owner_travels_inside() {
+    let world = World::new();
+    let serve = ["serve", "--space", "s", "--listen", "127.0.0.1:0", "--door", "mailbox"];
+    let (server, mut printed) = Server::start_and_read(&world, &serve);
+    let mut line = String::new();
+    while !line.starts_with("owner token ") {
+        line.clear();
+        assert_ne!(printed.read_line(&mut line).unwrap(), 0, "no owner token");
+    }
+    let token = line.trim().strip_prefix("owner token ").unwrap();
+    world.write("a/one.txt", "one\n");
+    world.run(&["init", "a", "--remote", &server.url, "--token", token]).ok();
+    world.run(&["-C", "a", "sync"]).ok();
+    let open = |world: &World| world.run(&["-C", "a", "grants", "--json"]).ok().lines().len();
+    let before = open(&world);
+    let url = server.url.replace("http", "ws") + "/v1";
+    let wrong = Running::start(&world, &["-C", "a", "pair", "--code", "9-right-words"]);
+    world.run(&["pair", "9-wrong-words", "b", "--server", &url]).fails(7, "wrong_code");
+    wrong.end().fails(7, "wrong_code");
+    assert_eq!(open(&world), before, "nobody was invited");
+    let first = Running::start(&world, &["-C", "a", "pair"]);
+    world.run(&["pair", &first.first, "b", "--server", &url]).ok();
+    first.end().ok();
+    world.write("b/one.txt", "two\n");
+    world.run(&["-C", "b", "sync"]).ok();
+    world.run(&["-C", "a", "sync"]).ok();
+    assert_eq!(world.read("a/one.txt"), "two\n");
+    let devices = world.run(&["-C", "a", "devices", "--json"]).ok().lines();
+    assert_eq!(devices.len(), 2, "{devices:?}");
+    assert_eq!(world.run(&["-C", "b", "devices", "--json"]).ok().lines().len(), 1, "it lists whom it was paired with");
+    // A device of somebody who may not invite pairs, and the new one is not let in: both are told.
+    let other = Running::start(&world, &["-C", "b", "pair"]);
+    world.run(&["pair", &other.first, "c", "--server", &url]).fails(7, "not_granted");
+    other.end().fails(8, "transfer_refused");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `invite`, `grants` and `devices`: who may do what at the server. Each is a statement that the device's identity signs.
 
+use super::pair::paired;
 use crate::args::{self, Args, GrantsAction};
 use crate::codes::Code;
 use crate::device::{Device, moment};
@@ -8,15 +9,19 @@ use crate::folders::{at_home, choose};
 use crate::output::Output;
 use crate::remote;
 use crate::report::{Granted, Invited, Seen};
-use ibgib::Value;
 use ibgib::transform::Moment;
+use ibgib::{Addr, Value, object};
 use ibgib_peer::entropy::{now_ms, random_hex};
+use ibgib_peer::saga::SagaError;
 use ibgib_peer::{Invite, Rights, SenderIdentity, Statement, WebSocketRemote, state_grant};
+use ibgib_saga::Code as Protocol;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 
 /// Milliseconds of a day.
 const DAY_MS: i64 = 24 * 3_600_000;
+/// How long the invite of a pairing is good: it is used at once, but by another machine's clock.
+const PAIRING_MS: i64 = 3_600_000;
 
 /// A device with its server, and who states what.
 struct Stating {
@@ -36,12 +41,42 @@ impl Stating {
         Ok(Self { device, remote, identity })
     }
 
-    async fn state(&mut self, args: &Args, statement: &Statement) -> Result<Vec<Value>, CliError> {
+    /// What the server tells of its grants then, or why it does not take the statement.
+    async fn state(&mut self, args: &Args, statement: &Statement) -> Result<Result<Vec<Value>, SagaError>, CliError> {
         let told = state_grant(&self.device.space, &self.remote, &self.identity, statement).await;
         if self.remote.met().is_some() {
             remote::remember(args, &mut self.device.config, &self.remote)?;
         }
-        Ok(told?)
+        Ok(told)
+    }
+
+    /// States a new invite; it, and when it ends.
+    async fn invite(
+        &mut self,
+        args: &Args,
+        folder: Option<Addr>,
+        rights: Rights,
+        uses: u32,
+        lasts_ms: i64,
+    ) -> Result<Result<(Invite, i64), SagaError>, CliError> {
+        let token = random_hex();
+        let expires_ms = now_ms() + lasts_ms;
+        let id = hex::encode(Sha256::digest(&token));
+        let statement = Statement::Invite { id, folder: folder.clone(), rights, uses, expires_ms };
+        if let Err(error) = self.state(args, &statement).await? {
+            return Ok(Err(error));
+        }
+        let base = self.remote.url().to_owned();
+        let key = self.device.config.in_tables(crate::config::SERVERS, &base, "key");
+        let invite = Invite {
+            url: base,
+            space: self.remote.met().unwrap_or_default().to_owned(),
+            key: key.and_then(|key| key.parse().ok()),
+            folder,
+            read_only: rights == Rights::Read,
+            token,
+        };
+        Ok(Ok((invite, expires_ms)))
     }
 }
 
@@ -55,30 +90,25 @@ pub(crate) async fn invite(args: &Args, out: &Output, invite: &args::Invite) -> 
             CliError::new(Code::NoFolder, "this device has no folder yet").hint("say which with --folder")
         })?),
     };
-    let token = random_hex();
-    let expires_ms = now_ms() + lasts;
-    let statement = Statement::Invite {
-        id: hex::encode(Sha256::digest(&token)),
-        folder: folder.clone(),
-        rights: if invite.read { Rights::Read } else { Rights::Write },
-        uses: invite.uses,
-        expires_ms,
-    };
-    stating.state(args, &statement).await?;
-    let remote = &stating.remote;
-    let base = remote.url().to_owned();
-    let key = stating.device.config.in_tables(crate::config::SERVERS, &base, "key");
-    let text = Invite {
-        url: base,
-        space: remote.met().unwrap_or_default().to_owned(),
-        key: key.and_then(|key| key.parse().ok()),
-        folder,
-        read_only: invite.read,
-        token,
-    };
+    let rights = if invite.read { Rights::Read } else { Rights::Write };
+    let (text, expires_ms) = stating.invite(args, folder, rights, invite.uses, lasts).await??;
     let expires = Moment { now_ms: expires_ms, ..moment() }.timestamp();
     out.result(&Invited { invite: text.to_string(), expires, qr: invite.qr })?;
     Ok(Exit::Done)
+}
+
+/// An invite for the one device that this one is paired with. `None` where none is needed, because the server has no owner,
+/// or where this device may not invite.
+pub(super) async fn invite_one(args: &Args, folder: Addr) -> Result<Option<Invite>, CliError> {
+    let mut stating = Stating::open(args).await?;
+    if !stating.remote.has_owner().await? {
+        return Ok(None);
+    }
+    match stating.invite(args, Some(folder), Rights::Write, 1, PAIRING_MS).await? {
+        Ok((invite, _)) => Ok(Some(invite)),
+        Err(error) if error.row() == Some(Protocol::NotGranted) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// How long an invite is good: a number and s, m, h or d.
@@ -102,10 +132,10 @@ fn lasting(text: &str) -> Result<i64, CliError> {
 
 pub(crate) async fn grants(args: &Args, out: &Output, grants: &args::Grants) -> Result<Exit, CliError> {
     let mut stating = Stating::open(args).await?;
-    let mut lines = stating.state(args, &Statement::List).await?;
+    let mut lines = stating.state(args, &Statement::List).await??;
     if let Some(GrantsAction::Revoke { who }) = &grants.action {
         let who = meant(&lines, who)?;
-        lines = stating.state(args, &Statement::Revoke { who }).await?;
+        lines = stating.state(args, &Statement::Revoke { who }).await??;
     }
     for line in lines {
         out.item(&Granted { line })?;
@@ -115,8 +145,19 @@ pub(crate) async fn grants(args: &Args, out: &Output, grants: &args::Grants) -> 
 
 pub(crate) async fn devices(args: &Args, out: &Output) -> Result<Exit, CliError> {
     let mut stating = Stating::open(args).await?;
+    let paired = paired(&*stating.device.space).await?;
     let mut told = BTreeSet::new();
-    for line in stating.state(args, &Statement::List).await? {
+    let lines = match (stating.remote.has_owner().await?, paired.is_empty()) {
+        (false, false) => Vec::new(),
+        (_, is_alone) => match stating.state(args, &Statement::List).await? {
+            Err(error) if !is_alone && error.row() == Some(Protocol::NotGranted) => Vec::new(),
+            lines => lines?,
+        },
+    };
+    let paired = paired
+        .into_iter()
+        .map(|(identity, name)| object([("identity", identity.into()), ("name", name.into()), ("last", Value::Null)]));
+    for line in lines.into_iter().chain(paired) {
         if let Some(identity) = line.get("identity").and_then(Value::as_str)
             && told.insert(identity.to_owned())
         {

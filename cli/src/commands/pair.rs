@@ -1,5 +1,6 @@
 //! `pair`: two devices come to know each other by a code, and the second one ends as a clone of the first one's folder.
 
+use super::grants::invite_one;
 use super::setup::{Told, clone_told};
 use super::wormhole::mailbox;
 use crate::args::{Args, Pair};
@@ -8,14 +9,13 @@ use crate::config::SERVERS;
 use crate::device::{Device, host_name};
 use crate::error::{CliError, Exit};
 use crate::output::Output;
-use crate::pairing::{Met, ParseCode, meet, new_code};
+use crate::pairing::{give_code, give_up, meet, options, part};
+use crate::remote;
 use crate::report::Paired;
 use ibgib::{Addr, Map, Mode, Value};
 use ibgib_pairing::PairingError;
-use ibgib_pairing::client::{Input, Wormhole};
-use ibgib_pairing::connect::Session;
-use ibgib_peer::WebSocketRemote;
-use ibgib_peer::entropy::OsEntropy;
+use ibgib_pairing::transcribe::SymmetricWormhole;
+use ibgib_peer::{Invite, WebSocketRemote};
 use ibgib_spaces::{Commit, Space};
 
 /// Both sides say it, so that a code of another application leads nowhere.
@@ -25,9 +25,19 @@ const APP_ID: &str = "ibgib/pair";
 struct About {
     identity: Addr,
     name: String,
-    /// Of the device that shows the code: its server, what is known of that (`space`, `key`), and its folder.
-    server: Option<(String, Vec<(&'static str, String)>)>,
+    /// Of the device that shows the code.
+    server: Option<Served>,
     folder: Option<Addr>,
+}
+
+/// A server, as one device knows it.
+#[derive(Clone)]
+struct Served {
+    url: String,
+    /// Members of its table in the settings.
+    pins: Vec<(&'static str, String)>,
+    /// Where a grant is needed and this device can give it.
+    invite: Option<Invite>,
 }
 
 /// What a device remembers of a server and may tell another one.
@@ -36,9 +46,9 @@ const PINS: [&str; 2] = ["space", "key"];
 impl About {
     async fn of(device: &Device) -> Result<Self, CliError> {
         let server = device.remote().map(|setting| -> Result<_, CliError> {
-            let base = WebSocketRemote::base(&setting.value)?;
-            let pin = |member| Some((member, device.config.in_tables(SERVERS, &base, member)?));
-            Ok((base.clone(), PINS.into_iter().filter_map(pin).collect()))
+            let url = WebSocketRemote::base(&setting.value)?;
+            let pin = |member| Some((member, device.config.in_tables(SERVERS, &url, member)?));
+            Ok(Served { pins: PINS.into_iter().filter_map(pin).collect(), url, invite: None })
         });
         Ok(Self {
             identity: device.identity().await?,
@@ -51,10 +61,13 @@ impl About {
     fn to_message(&self) -> Vec<u8> {
         let mut message =
             Map::from_iter([("identity", Value::from(&self.identity)), ("name", self.name.as_str().into())]);
-        if let Some((url, pins)) = &self.server {
+        if let Some(Served { url, pins, invite }) = &self.server {
             message.insert("remote", url.as_str());
             for (member, text) in pins {
                 message.insert(*member, text.as_str());
+            }
+            if let Some(invite) = invite {
+                message.insert("invite", invite.to_string());
             }
         }
         if let Some(folder) = &self.folder {
@@ -72,80 +85,112 @@ impl About {
             return Err(CliError::new(Code::TransferRefused, format!("the other device gave up: {why}")));
         }
         let addr = |member: &str| text(member).map(|text| text.parse().map_err(|_| bad())).transpose();
-        let server = match text("remote") {
-            Some(url) => {
-                let pin = |member| Some((member, text(member)?.to_owned()));
-                Some((WebSocketRemote::base(url)?, PINS.into_iter().filter_map(pin).collect()))
+        let invite: Option<Invite> = text("invite").map(|text| text.parse().map_err(|_| bad())).transpose()?;
+        let server = match (text("remote"), invite) {
+            (_, Some(invite)) => {
+                Some(Served { url: invite.url.clone(), pins: remote::pins(&invite), invite: Some(invite) })
             }
-            None => None,
+            (Some(url), None) => {
+                let pin = |member| Some((member, text(member)?.to_owned()));
+                let url = WebSocketRemote::base(url).map_err(|_| bad())?;
+                Some(Served { url, pins: PINS.into_iter().filter_map(pin).collect(), invite: None })
+            }
+            (None, None) => None,
         };
-        let name = text("name").unwrap_or("device").chars().filter(|c| !c.is_control()).take(64).collect();
+        let name: String = text("name").unwrap_or_default().chars().filter(|c| !c.is_control()).take(64).collect();
+        let name = if name.trim().is_empty() { "device".to_owned() } else { name };
         Ok(Self { identity: addr("identity")?.ok_or_else(bad)?, name, server, folder: addr("folder")? })
     }
 }
 
 pub(crate) async fn pair(args: &Args, out: &Output, pair: &Pair) -> Result<Exit, CliError> {
     let app = pair.meet.app_id.as_deref().unwrap_or(APP_ID);
+    let server = mailbox(args, pair.meet.server.as_deref())?;
+    let start = || SymmetricWormhole::start(app, server, options(&pair.meet));
     match &pair.known {
-        None => first(args, out, pair, app).await,
-        Some(code) => {
-            let code = code.parse_code()?;
-            second(args, out, pair, app, Input::SetCode(code)).await
-        }
+        None => first(args, out, pair, start).await,
+        Some(code) => second(args, out, pair, code, start).await,
     }
 }
 
-fn begin(args: &Args, pair: &Pair, app: &str, input: Input) -> Result<Session, CliError> {
-    let remote = mailbox(args, pair.meet.server.as_deref())?;
-    let mut session = Session::start(Wormhole::new(app, &mut OsEntropy), remote);
-    session.give(input)?;
-    Ok(session)
+/// Records of the devices that this one was paired with: the identity stands in the key, the name is what they hold.
+const PAIRED: &str = "paired/";
+
+/// The devices that this one was paired with, each with its identity and the name that it gave itself.
+pub(super) async fn paired(space: &dyn Space) -> Result<Vec<(String, String)>, CliError> {
+    let all = space.records(PAIRED).await?;
+    Ok(all
+        .into_iter()
+        .filter_map(|(key, name)| {
+            Some((key.strip_prefix(PAIRED)?.to_owned(), String::from_utf8_lossy(&name).into_owned()))
+        })
+        .collect())
 }
 
 /// Remembers the other device under the name that it gave itself.
 async fn remember(space: &dyn Space, other: &About) -> Result<(), CliError> {
-    let records = vec![(format!("paired/{}", other.identity), Some(other.name.as_bytes().to_vec()))];
+    let records = vec![(format!("{PAIRED}{}", other.identity), Some(other.name.as_bytes().to_vec()))];
     space.commit(Commit { records, ..Commit::default() }).await?;
     Ok(())
 }
 
 /// The device that shows the code.
-async fn first(args: &Args, out: &Output, pair: &Pair, app: &str) -> Result<Exit, CliError> {
+async fn first(
+    args: &Args,
+    out: &Output,
+    pair: &Pair,
+    start: impl FnOnce() -> SymmetricWormhole,
+) -> Result<Exit, CliError> {
     // It is not held while people walk to the other device: a watcher goes on syncing.
-    let about = About::of(&Device::open(args)?).await?;
-    if about.folder.is_none() {
+    let mut about = About::of(&Device::open(args)?).await?;
+    let Some(folder) = about.folder.clone() else {
         return Err(CliError::new(Code::NoFolder, "this device tracks no folder that the other one could join"));
-    }
-    let Some((remote, _)) = about.server.clone() else {
+    };
+    let Some(server) = &mut about.server else {
         return Err(CliError::usage("this device has no server at which the other one could find the folder")
             .hint("run 'ibgib sync URL' first"));
     };
-    let session = begin(args, pair, app, new_code(&pair.code)?)?;
-    let mut met = meet(out, &pair.meet, session, true).await?;
-    met.send(about.to_message())?;
-    let other = About::read(&met.message(true).await?)?;
+    let remote = server.url.clone();
+    let mut wormhole = start();
+    out.item(&give_code(&mut wormhole, &pair.code).await?)?;
+    meet(out, &pair.meet, &mut wormhole).await?;
+    // Only now: whoever guesses a code wrongly leaves no invite behind.
+    match invite_one(args, folder.clone()).await {
+        Ok(invite) => server.invite = invite,
+        Err(error) => return Err(give_up(&mut wormhole, error, "no invite could be made").await),
+    }
+    wormhole.send(about.to_message())?;
+    let other = About::read(&wormhole.receive().await?)?;
     remember(&*Device::open(args)?.space, &other).await?;
-    finish(out, met, Paired { identity: other.identity, folder: about.folder, remote }).await
+    finish(out, wormhole, Paired { identity: other.identity, folder: Some(folder), remote }).await
 }
 
 /// The device at which the code is typed.
-async fn second(args: &Args, out: &Output, pair: &Pair, app: &str, input: Input) -> Result<Exit, CliError> {
+async fn second(
+    args: &Args,
+    out: &Output,
+    pair: &Pair,
+    code: &str,
+    start: impl FnOnce() -> SymmetricWormhole,
+) -> Result<Exit, CliError> {
     let here = match &pair.dir {
         Some(_) => None,
         None => Some(About::of(&Device::open(args)?).await?),
     };
-    let session = begin(args, pair, app, input)?;
-    let mut met = meet(out, &pair.meet, session, false).await?;
-    let other = About::read(&met.message(true).await?)?;
-    let (Some((remote, pins)), Some(folder)) = (other.server.clone(), other.folder.clone()) else {
+    let mut wormhole = start();
+    wormhole.set_code(code.trim())?;
+    meet(out, &pair.meet, &mut wormhole).await?;
+    let other = About::read(&wormhole.receive().await?)?;
+    let (Some(server), Some(folder)) = (other.server.clone(), other.folder.clone()) else {
         let error = PairingError::BadPeer("it names no server or no folder");
-        return Err(met.give_up(error.into(), "no server or no folder was named").await);
+        return Err(give_up(&mut wormhole, error.into(), "no server or no folder was named").await);
     };
     let (mine, space) = match here {
         Some(about) => (about, Device::open(args)?.space),
         None => {
             let dir = pair.dir.clone().unwrap_or_default();
-            let told = Told { url: &remote, pins: &pins, folder: &folder, token: None };
+            let token = server.invite.as_ref().map(|invite| invite.token.as_str());
+            let told = Told { url: &server.url, pins: &server.pins, token, folder: &folder };
             match clone_told(args, out, &told, &dir).await {
                 Ok(identity) => {
                     let space = Device::at(std::fs::canonicalize(&dir).map_err(|e| CliError::io(&dir, &e))?)?.space;
@@ -153,18 +198,18 @@ async fn second(args: &Args, out: &Output, pair: &Pair, app: &str, input: Input)
                 }
                 Err(error) => {
                     let why = error.message.clone();
-                    return Err(met.give_up(error, &why).await);
+                    return Err(give_up(&mut wormhole, error, &why).await);
                 }
             }
         }
     };
     remember(&*space, &other).await?;
-    met.send(mine.to_message())?;
-    finish(out, met, Paired { identity: other.identity, folder: other.folder, remote }).await
+    wormhole.send(mine.to_message())?;
+    finish(out, wormhole, Paired { identity: other.identity, folder: Some(folder), remote: server.url }).await
 }
 
-async fn finish(out: &Output, met: Met, paired: Paired) -> Result<Exit, CliError> {
-    met.session.end().await;
+async fn finish(out: &Output, mut wormhole: SymmetricWormhole, paired: Paired) -> Result<Exit, CliError> {
+    part(&mut wormhole).await;
     out.item(&paired)?;
     Ok(Exit::Done)
 }

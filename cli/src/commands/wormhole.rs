@@ -8,7 +8,7 @@ use crate::confirm::confirm;
 use crate::device::{DIR, Layout, root};
 use crate::error::{CliError, Exit};
 use crate::output::Output;
-use crate::pairing::{Met, ParseCode, meet, new_code};
+use crate::pairing::{give_code, give_up, meet, options, part};
 use crate::private::write_private;
 use crate::remote;
 use crate::report::{Shown, Transferred};
@@ -16,12 +16,11 @@ use crate::screen::{Headway, amount};
 use ibgib::{Mode, Value, object};
 use ibgib_pairing::PairingError;
 use ibgib_pairing::carry::{Connection, Endpoint};
-use ibgib_pairing::client::{Event, Input, Wormhole};
 use ibgib_pairing::connect::Session;
+use ibgib_pairing::transcribe::{Options, SymmetricWormhole};
 use ibgib_pairing::transfer::{APP_ID, Hint, Note, Offer, file_name, read_receipt, receipt};
 use ibgib_pairing::transit::{Role, TransitKey};
 use ibgib_peer::WebSocketRemote;
-use ibgib_peer::entropy::OsEntropy;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -108,30 +107,27 @@ fn app_id(meet: &Meet) -> &str {
     meet.app_id.as_deref().unwrap_or(APP_ID)
 }
 
-async fn send(args: &Args, out: &Output, options: &WormholeSend) -> Result<Exit, CliError> {
-    let sending = match (&options.text, &options.file) {
+async fn send(args: &Args, out: &Output, given: &WormholeSend) -> Result<Exit, CliError> {
+    let sending = match (&given.text, &given.file) {
         (_, Some(path)) => Sending::file(path)?,
         (Some(text), None) => Sending::text(text)?,
         (None, None) => return Err(CliError::usage("a text or --file is needed")),
     };
-    let input = new_code(&options.code)?;
-    let remote = mailbox(args, options.meet.server.as_deref())?;
-    let wormhole = Wormhole::new(app_id(&options.meet), &mut OsEntropy);
-    if let Some(path) = &options.save {
-        return save(out, wormhole, remote, input, &sending, path).await;
+    let remote = mailbox(args, given.meet.server.as_deref())?;
+    if let Some(path) = &given.save {
+        return save(out, given, remote, &sending, path).await;
     }
-    let mut session = Session::start(wormhole, remote);
-    session.give(input)?;
-    let met = meet(out, &options.meet, session, true).await?;
-    deliver(out, met, sending, &options.transit).await
+    let mut wormhole = SymmetricWormhole::start(app_id(&given.meet), remote, options(&given.meet));
+    out.item(&give_code(&mut wormhole, &given.code).await?)?;
+    meet(out, &given.meet, &mut wormhole).await?;
+    deliver(out, wormhole, sending, &given.transit).await
 }
 
 /// Ends once the other device could go on, and keeps what this one goes on with.
 async fn save(
     out: &Output,
-    mut wormhole: Wormhole,
+    given: &WormholeSend,
     remote: WebSocketRemote,
-    input: Input,
     sending: &Sending,
     path: &Path,
 ) -> Result<Exit, CliError> {
@@ -139,17 +135,10 @@ async fn save(
         return Err(CliError::new(Code::FileExists, format!("{} is there already", path.display()))
             .about(path.display().to_string()));
     }
-    wormhole.hold();
-    let mut session = Session::start(wormhole, remote);
-    session.give(input)?;
-    let code = loop {
-        match session.next().await? {
-            Event::Code(code) => break code,
-            Event::Ended(how) => return Err(how.err().unwrap_or(PairingError::Lonely).into()),
-            _ => {}
-        }
-    };
-    let state = session.saved().await??;
+    let held = Options { held: true, ..options(&given.meet) };
+    let mut wormhole = SymmetricWormhole::start(app_id(&given.meet), remote, held);
+    let code = give_code(&mut wormhole, &given.code).await?;
+    let state = wormhole.serialize().await?;
     let (member, what) = match sending {
         Sending::Text(text) => ("text", text.as_str()),
         Sending::File { path, .. } => {
@@ -158,13 +147,13 @@ async fn save(
     };
     let whole = object([("wormhole", state.as_str().into()), (member, what.into())]);
     write_private(path, whole.to_json().as_bytes())?;
-    session.leave().await;
-    out.item(&Shown { member: "code", text: code.as_str() })?;
+    wormhole.suspend().await;
+    out.item(&code)?;
     Ok(Exit::Done)
 }
 
-async fn resume(args: &Args, out: &Output, options: &WormholeResume) -> Result<Exit, CliError> {
-    let path = &options.state;
+async fn resume(args: &Args, out: &Output, given: &WormholeResume) -> Result<Exit, CliError> {
+    let path = &given.state;
     let bad = |why: &str| {
         CliError::new(Code::BadState, format!("{}: {why}", path.display())).about(path.display().to_string())
     };
@@ -177,31 +166,36 @@ async fn resume(args: &Args, out: &Output, options: &WormholeResume) -> Result<E
         (None, Some(file)) => Sending::file(Path::new(file))?,
         (None, None) => return Err(bad("it does not say what is sent")),
     };
-    let wormhole = Wormhole::restore(state)?;
-    let session = Session::start(wormhole, mailbox(args, options.meet.server.as_deref())?);
-    let met = meet(out, &options.meet, session, false).await?;
+    let remote = mailbox(args, given.meet.server.as_deref())?;
+    let mut wormhole = SymmetricWormhole::from_serialized(state, remote, &options(&given.meet))?;
+    meet(out, &given.meet, &mut wormhole).await?;
     // The other side has heard this one: from here on the state is of no use.
     fs::remove_file(path).map_err(|e| CliError::io(path, &e))?;
-    deliver(out, met, sending, &options.transit).await
+    deliver(out, wormhole, sending, &given.transit).await
 }
 
 fn refused(why: &str) -> CliError {
     CliError::new(Code::TransferRefused, format!("the other device does not take it: {why}"))
 }
 
-async fn deliver(out: &Output, mut met: Met, sending: Sending, transit: &Transit) -> Result<Exit, CliError> {
+async fn deliver(
+    out: &Output,
+    mut wormhole: SymmetricWormhole,
+    sending: Sending,
+    transit: &Transit,
+) -> Result<Exit, CliError> {
     let (mut file, path, name, size) = match sending {
         Sending::Text(text) => {
-            met.send(Note::Offer(Offer::Text(text)).to_message())?;
+            wormhole.send(Note::Offer(Offer::Text(text)).to_message())?;
             loop {
-                for note in Note::read(&met.message(false).await?)? {
+                for note in Note::read(&wormhole.receive().await?)? {
                     match note {
                         Note::MessageTaken => {
-                            met.session.end().await;
+                            part(&mut wormhole).await;
                             return Ok(Exit::Done);
                         }
                         Note::Refused(why) => {
-                            met.session.end().await;
+                            part(&mut wormhole).await;
                             return Err(refused(&why));
                         }
                         _ => {}
@@ -212,24 +206,24 @@ async fn deliver(out: &Output, mut met: Met, sending: Sending, transit: &Transit
         Sending::File { file, path, name, size } => (file, path, name, size),
     };
     let endpoint = endpoint(transit).await?;
-    met.send(Note::Transit(endpoint.hints()).to_message())?;
-    met.send(Note::Offer(Offer::File { name: name.clone(), size }).to_message())?;
+    wormhole.send(Note::Transit(endpoint.hints()).to_message())?;
+    wormhole.send(Note::Offer(Offer::File { name: name.clone(), size }).to_message())?;
     out.say("waiting until the other device takes the file");
     let (mut theirs, mut wanted) = (None, false);
     while !wanted || theirs.is_none() {
-        for note in Note::read(&met.message(false).await?)? {
+        for note in Note::read(&wormhole.receive().await?)? {
             match note {
                 Note::Transit(hints) => theirs = Some(hints),
                 Note::FileWanted => wanted = true,
                 Note::Refused(why) => {
-                    met.session.end().await;
+                    part(&mut wormhole).await;
                     return Err(refused(&why));
                 }
                 _ => {}
             }
         }
     }
-    let key = transit_key(&met)?;
+    let key = transit_key(&wormhole)?;
     let mut connection = endpoint.meet(&key, Role::Sender, &theirs.unwrap_or_default()).await?;
     let mut hash = Sha256::new();
     let mut sent = 0;
@@ -252,7 +246,7 @@ async fn deliver(out: &Output, mut met: Met, sending: Sending, transit: &Transit
         return Err(PairingError::BadPeer("it received other bytes than were sent").into());
     }
     connection.close().await;
-    met.session.end().await;
+    part(&mut wormhole).await;
     out.report(&Transferred { member: "sent", name, bytes: size, sha256 })?;
     Ok(Exit::Done)
 }
@@ -261,47 +255,46 @@ fn headway(doing: &'static str, bytes: u64, bytes_of: u64) -> Headway {
     Headway { doing, bytes, bytes_of, ..Headway::default() }
 }
 
-fn transit_key(met: &Met) -> Result<TransitKey, CliError> {
-    let wormhole = met.session.wormhole();
+fn transit_key(wormhole: &SymmetricWormhole) -> Result<TransitKey, CliError> {
     Ok(TransitKey::new(wormhole.derive_key(&format!("{}/transit-key", wormhole.app_id()), 32)?))
 }
 
-async fn receive(args: &Args, out: &Output, options: &WormholeReceive) -> Result<Exit, CliError> {
-    let code = match &options.code {
-        Some(code) => code.parse_code()?,
+async fn receive(args: &Args, out: &Output, given: &WormholeReceive) -> Result<Exit, CliError> {
+    let code = match &given.code {
+        Some(code) => code.clone(),
         None => {
             out.ask("code: ");
             let mut line = String::new();
             std::io::stdin().read_line(&mut line).map_err(|e| CliError::io(Path::new("stdin"), &e))?;
-            line.parse_code()?
+            line
         }
     };
-    let wormhole = Wormhole::new(app_id(&options.meet), &mut OsEntropy);
-    let mut session = Session::start(wormhole, mailbox(args, options.meet.server.as_deref())?);
-    session.give(Input::SetCode(code))?;
-    let mut met = meet(out, &options.meet, session, false).await?;
+    let remote = mailbox(args, given.meet.server.as_deref())?;
+    let mut wormhole = SymmetricWormhole::start(app_id(&given.meet), remote, options(&given.meet));
+    wormhole.set_code(code.trim())?;
+    meet(out, &given.meet, &mut wormhole).await?;
     let mut theirs = None;
     loop {
-        for note in Note::read(&met.message(false).await?)? {
+        for note in Note::read(&wormhole.receive().await?)? {
             match note {
                 Note::Transit(hints) => theirs = Some(hints),
                 Note::Offer(Offer::Text(text)) => {
-                    met.send(Note::MessageTaken.to_message())?;
-                    met.session.end().await;
-                    out.result(&Shown { member: "text", text: &text })?;
+                    wormhole.send(Note::MessageTaken.to_message())?;
+                    part(&mut wormhole).await;
+                    out.result(&Shown { member: "text", text: text.into() })?;
                     return Ok(Exit::Done);
                 }
                 Note::Offer(Offer::File { name, size }) => {
                     let hints = theirs.take();
-                    return take_file(out, met, (&name, size), hints, options).await;
+                    return take_file(out, wormhole, (&name, size), hints, given).await;
                 }
                 Note::Offer(_) => {
                     let error = CliError::new(Code::TransferRefused, "neither a text nor a file is offered")
                         .hint("of a directory, send an archive");
-                    return Err(met.give_up(error, "only texts and files are taken").await);
+                    return Err(give_up(&mut wormhole, error, "only texts and files are taken").await);
                 }
                 Note::Refused(why) => {
-                    met.session.end().await;
+                    part(&mut wormhole).await;
                     return Err(refused(&why));
                 }
                 _ => {}
@@ -338,32 +331,32 @@ fn target(out: &Output, name: &str, size: u64, options: &WormholeReceive) -> Res
 
 async fn take_file(
     out: &Output,
-    mut met: Met,
+    mut wormhole: SymmetricWormhole,
     (name, size): (&str, u64),
     theirs: Option<Vec<Hint>>,
     options: &WormholeReceive,
 ) -> Result<Exit, CliError> {
     let path = match target(out, name, size, options) {
         Ok(path) => path,
-        Err((error, why)) => return Err(met.give_up(error, why).await),
+        Err((error, why)) => return Err(give_up(&mut wormhole, error, why).await),
     };
     let endpoint = endpoint(&options.transit).await?;
-    met.send(Note::Transit(endpoint.hints()).to_message())?;
-    met.send(Note::FileWanted.to_message())?;
+    wormhole.send(Note::Transit(endpoint.hints()).to_message())?;
+    wormhole.send(Note::FileWanted.to_message())?;
     let mut theirs = theirs;
     while theirs.is_none() {
-        for note in Note::read(&met.message(false).await?)? {
+        for note in Note::read(&wormhole.receive().await?)? {
             if let Note::Transit(hints) = note {
                 theirs = Some(hints);
             }
         }
     }
-    let key = transit_key(&met)?;
+    let key = transit_key(&wormhole)?;
     let mut connection = endpoint.meet(&key, Role::Receiver, &theirs.unwrap_or_default()).await?;
     let sha256 = write_file(out, &mut connection, &path, size, &options.output).await?;
     connection.send(&receipt(&sha256)).await?;
     connection.close().await;
-    met.session.end().await;
+    part(&mut wormhole).await;
     let name = path.display().to_string();
     out.report(&Transferred { member: "received", name, bytes: size, sha256 })?;
     Ok(Exit::Done)

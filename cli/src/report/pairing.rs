@@ -2,21 +2,22 @@
 
 use super::{Report, number};
 use ibgib::{Addr, Value, object};
+use std::borrow::Cow;
 
 /// A code, a verifier, a text that came: for people it stands alone.
 pub(crate) struct Shown<'a> {
     /// The JSON member.
     pub(crate) member: &'static str,
-    pub(crate) text: &'a str,
+    pub(crate) text: Cow<'a, str>,
 }
 
 impl Report for Shown<'_> {
     fn to_json(&self) -> Value {
-        object([(self.member, self.text.into())])
+        object([(self.member, self.text.as_ref().into())])
     }
 
     fn to_text(&self) -> String {
-        self.text.to_owned()
+        self.text.clone().into_owned()
     }
 }
 

@@ -89,7 +89,8 @@ pub enum Input {
     ChooseWords(String),
     /// Send this, in order.
     Send(Vec<u8>),
-    /// End, telling the server how it went: `happy` when the peer was heard, else `lonely`.
+    /// End, telling the server how it went: `happy` when the peer was heard, else `lonely`. What was sent to a peer that
+    /// was heard gets to the server before.
     Close,
 }
 
@@ -157,6 +158,8 @@ pub struct Wormhole {
     /// Bound, on the connection that is open.
     is_bound: bool,
     is_open: bool,
+    /// The number was claimed on the connection that is open, which takes that once.
+    is_claimed: bool,
     replay: Replay,
     pake: Option<Pake>,
     key: Option<Key>,
@@ -172,6 +175,8 @@ pub struct Wormhole {
     /// The peer's messages that cannot be delivered yet, by phase.
     early: BTreeMap<String, String>,
     next_in: u64,
+    /// Nothing more is to be said: it ends as soon as the server has all that was.
+    closing: bool,
     ending: Option<(Mood, Result<(), PairingError>)>,
     over: bool,
     out: VecDeque<Event>,
@@ -200,6 +205,7 @@ impl Wormhole {
             mailbox: None,
             is_bound: false,
             is_open: false,
+            is_claimed: false,
             replay: Replay::Done,
             pake: None,
             key: None,
@@ -211,6 +217,7 @@ impl Wormhole {
             next_out: 0,
             early: BTreeMap::new(),
             next_in: 0,
+            closing: false,
             ending: None,
             over: false,
             out: VecDeque::new(),
@@ -237,6 +244,14 @@ impl Wormhole {
         &self.app_id
     }
 
+    /// The code, once it is known.
+    pub fn code(&self) -> Option<&Code> {
+        match &self.code {
+            CodeFrom::Known(code) => Some(code),
+            _ => None,
+        }
+    }
+
     /// A key for a purpose of the application, equal on both sides.
     ///
     /// # Errors
@@ -259,9 +274,9 @@ impl Wormhole {
             };
         }
         match input {
-            Input::Connected => (self.is_bound, self.is_open) = (false, false),
+            Input::Connected => self.forget_connection(),
             Input::Lost => {
-                (self.is_bound, self.is_open) = (false, false);
+                self.forget_connection();
                 // Who leaves need not come back to say so.
                 if let Some((_, how)) = self.ending.take() {
                     self.end(how);
@@ -314,16 +329,22 @@ impl Wormhole {
                 CodeFrom::Known(_) => return Err(Misuse::AlreadyChoseWords.into()),
                 CodeFrom::Server { .. } => return Err(Misuse::OnlyOneCode.into()),
             },
+            Input::Send(_) if self.closing => return Err(Misuse::Closed.into()),
             Input::Send(message) => {
                 self.waiting.push_back(message);
                 self.flush(entropy);
             }
             Input::Close => {
-                let mood = if self.confirmed { Mood::Happy } else { Mood::Lonely };
-                self.leave(mood, Ok(()), entropy);
+                self.closing = true;
+                self.close(entropy);
             }
         }
         Ok(())
+    }
+
+    /// What was done on a connection has to be done again on the next one.
+    fn forget_connection(&mut self) {
+        (self.is_bound, self.is_open, self.is_claimed) = (false, false, false);
     }
 
     fn no_code_yet(&self) -> Result<(), Misuse> {
@@ -343,6 +364,10 @@ impl Wormhole {
 
     /// Ends with an error, telling the server how it went.
     fn fail(&mut self, error: PairingError, entropy: &mut dyn Entropy) {
+        // Whoever went on with the state has the same side, and would be closed with it.
+        if matches!(error, PairingError::BadState(_)) {
+            return self.end(Err(error));
+        }
         let mood = match error {
             PairingError::WrongCode | PairingError::Reflected | PairingError::BadPeer(_) => Mood::Scary,
             PairingError::Unwelcome(_) | PairingError::NoPermission => Mood::Unwelcome,
@@ -366,6 +391,18 @@ impl Wormhole {
                 self.ending = Some((mood, how));
             }
             None => self.end(how),
+        }
+    }
+
+    /// Leaves, if nothing is left to say to a peer that was heard.
+    fn close(&mut self, entropy: &mut dyn Entropy) {
+        if !self.closing {
+            return;
+        }
+        if !self.confirmed {
+            self.leave(Mood::Lonely, Ok(()), entropy);
+        } else if self.unechoed.is_empty() {
+            self.leave(Mood::Happy, Ok(()), entropy);
         }
     }
 
@@ -415,7 +452,8 @@ impl Wormhole {
                     self.transmit(&Command::Ping { ping: 1.into() }, entropy);
                 }
             }
-            (None, Some(number), NumberState::Free | NumberState::Claimed) => {
+            (None, Some(number), NumberState::Free | NumberState::Claimed) if !self.is_claimed => {
+                self.is_claimed = true;
                 self.transmit(&Command::Claim { nameplate: number.as_str().into() }, entropy);
             }
             _ => {}
@@ -469,6 +507,7 @@ impl Wormhole {
                 {
                     return Err(PairingError::BadState("its mailbox is gone"));
                 }
+                self.read(entropy)?;
             }
             Answer::Closed => {
                 if let Some((_, how)) = self.ending.take() {
@@ -508,6 +547,7 @@ impl Wormhole {
                 *ours = true;
             }
             self.unechoed.retain(|(phase, _)| *phase != message.phase);
+            self.close(entropy);
             return Ok(());
         }
         if self.peer.get_or_insert_with(|| message.side.clone()) != &message.side || self.ending.is_some() {
@@ -525,6 +565,10 @@ impl Wormhole {
 
     /// Reads of the peer's messages what can be read now.
     fn read(&mut self, entropy: &mut dyn Entropy) -> Result<(), PairingError> {
+        // A copy of a saved state that somebody went on with must say nothing, nor know whom it would speak to.
+        if self.replay != Replay::Done {
+            return Ok(());
+        }
         if let Some(body) = self.early.get("pake").cloned()
             && self.key.is_none()
             && let Some(pake) = self.pake.take()

@@ -38,10 +38,9 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
-use zeroize::Zeroizing;
 
 /// How often the server is shown that this device is still there.
 const PING: Duration = Duration::from_secs(30);
@@ -50,6 +49,31 @@ const AGAIN: Duration = Duration::from_secs(1);
 const AGAIN_MAX: Duration = Duration::from_secs(60);
 /// How long the last words may take to leave.
 const LAST_WORDS_MAX: Duration = Duration::from_secs(5);
+
+/// How long to wait before connecting again, by how long it has been tried: as often as every half second for people who
+/// sit next to each other, once an hour for a program that waits for days.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schedule(Vec<(Duration, Duration)>);
+
+impl Schedule {
+    /// Takes pairs: from the first time on, counted from the start, wait as long as the second says.
+    ///
+    /// # Errors
+    /// [`Misuse::BadSchedule`] when the first does not begin at 0, the times do not go up, or a pause is 0.
+    pub fn new(pairs: Vec<(Duration, Duration)>) -> Result<Self, Misuse> {
+        let starts = pairs.first().is_some_and(|(when, _)| when.is_zero());
+        let is_sorted = pairs.windows(2).all(|two| two[0].0 < two[1].0);
+        if starts && is_sorted && pairs.iter().all(|(_, pause)| !pause.is_zero()) {
+            Ok(Self(pairs))
+        } else {
+            Err(Misuse::BadSchedule)
+        }
+    }
+
+    fn pause(&self, after: Duration) -> Duration {
+        self.0.iter().rev().find(|(when, _)| *when <= after).map_or(AGAIN, |(_, pause)| *pause)
+    }
+}
 
 /// What the connection tells the session.
 enum Happened {
@@ -92,8 +116,13 @@ impl Session {
 
     /// Begins to connect; needs a runtime.
     pub fn start(wormhole: Wormhole, remote: WebSocketRemote) -> Self {
+        Self::start_on(wormhole, remote, None)
+    }
+
+    /// As [`Session::start`]; a lost connection is made anew as `schedule` says.
+    pub fn start_on(wormhole: Wormhole, remote: WebSocketRemote, schedule: Option<Schedule>) -> Self {
         let (tell, happened) = mpsc::channel(64);
-        let task = tokio::spawn(keep_connected(remote, tell));
+        let task = tokio::spawn(keep_connected(remote, schedule, tell));
         Self { wormhole, events: VecDeque::new(), happened, out: None, task }
     }
 
@@ -137,27 +166,8 @@ impl Session {
         }
     }
 
-    /// Goes on until the server has taken the message of the key agreement, and gives the state for going on later
-    /// ([`Wormhole::save`]); call it once the code is known.
-    ///
-    /// # Errors
-    /// The server could not be reached; or what ended the wormhole, or that the other device is there already, which is
-    /// too late for saving ([`Misuse::NotNow`]).
-    pub async fn saved(&mut self) -> Result<Result<Zeroizing<String>, PairingError>, SagaError> {
-        loop {
-            if let Ok(state) = self.wormhole.save() {
-                return Ok(Ok(state));
-            }
-            match self.step().await? {
-                Some(Event::Ended(how)) => return Ok(Err(how.err().unwrap_or(PairingError::Lonely))),
-                Some(Event::Verifier(_)) => return Ok(Err(Misuse::NotNow.into())),
-                _ => {}
-            }
-        }
-    }
-
-    /// Takes one thing that happens; an event if it gave one.
-    async fn step(&mut self) -> Result<Option<Event>, SagaError> {
+    /// Takes one thing that happens; an event if it gave one. It may be given up at any point and asked again.
+    pub(crate) async fn step(&mut self) -> Result<Option<Event>, SagaError> {
         self.transmit();
         if let Some(event) = self.events.pop_front() {
             return Ok(Some(event));
@@ -202,7 +212,8 @@ impl Session {
 }
 
 /// Connects again and again until nobody listens any more.
-async fn keep_connected(remote: WebSocketRemote, tell: mpsc::Sender<Happened>) {
+async fn keep_connected(remote: WebSocketRemote, schedule: Option<Schedule>, tell: mpsc::Sender<Happened>) {
+    let started = Instant::now();
     let mut pause = AGAIN;
     let mut first = true;
     loop {
@@ -229,9 +240,10 @@ async fn keep_connected(remote: WebSocketRemote, tell: mpsc::Sender<Happened>) {
             Err(error) => tracing::debug!(%error, "the mailbox server is away"),
         }
         // Not all clients of a server that was away come back in the same moment.
+        let next = schedule.as_ref().map_or(pause, |schedule| schedule.pause(started.elapsed()));
         let jitter = f64::from(random::<1>()[0]) / 255.0;
         tokio::select! {
-            () = sleep(pause.mul_f64(0.75 + jitter / 2.0)) => {}
+            () = sleep(next.mul_f64(0.75 + jitter / 2.0)) => {}
             () = tell.closed() => return,
         }
         pause = pause.mul_f64(1.5).min(AGAIN_MAX);
@@ -292,5 +304,22 @@ async fn carry(
     tokio::select! {
         broken = writing => broken,
         broken = reading => broken,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_schedule_waits_longer_the_longer_it_waits() {
+        let s = Duration::from_secs;
+        let schedule = Schedule::new(vec![(s(0), s(1)), (s(60), s(10)), (s(3_600), s(600))]).unwrap();
+        for (after, pause) in [(0, 1), (59, 1), (60, 10), (3_599, 10), (1 << 20, 600)] {
+            assert_eq!(schedule.pause(s(after)), s(pause), "{after}");
+        }
+        for bad in [vec![], vec![(s(1), s(1))], vec![(s(0), s(0))], vec![(s(0), s(1)), (s(0), s(2))]] {
+            assert_eq!(Schedule::new(bad), Err(Misuse::BadSchedule));
+        }
     }
 }

@@ -60,6 +60,12 @@ pub enum Misuse {
     /// A wormhole has one code, from one of allocating, setting and typing.
     #[error("a wormhole has one code, and it has it already")]
     OnlyOneCode,
+    /// The code comes before everything that needs it.
+    #[error("the wormhole has no code yet")]
+    NoCode,
+    /// A schedule has to begin at 0, to go on in order, and to pause each time.
+    #[error("a schedule begins at 0, its times go up, and no pause is 0")]
+    BadSchedule,
     /// The number of a code was chosen before.
     #[error("the number is chosen already")]
     AlreadyChoseNumber,

@@ -9,7 +9,7 @@
 //! * [`code`], [`key`], [`wire`], [`transit`], [`transfer`]: codes and words, the key schedule, the frames, bulk data, and
 //!   what two commands say about a file.
 //!
-//! And the shells around them: [`connect::Session`] keeps a wormhole connected, [`carry`] finds a way for bulk data,
+//! And the shells around them: [`transcribe`] is what an application uses, [`connect::Session`] keeps a wormhole connected, [`carry`] finds a way for bulk data,
 //! [`server`] has the mailbox server and the transit relay as doors of a space server.
 //!
 //! ```
@@ -34,6 +34,7 @@ pub mod error;
 pub mod key;
 pub mod mailbox;
 pub mod server;
+pub mod transcribe;
 pub mod transfer;
 pub mod transit;
 pub mod wire;

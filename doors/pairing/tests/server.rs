@@ -5,8 +5,10 @@ use ibgib_pairing::PairingError;
 use ibgib_pairing::client::{Event, Input, Wormhole};
 use ibgib_pairing::code::Code;
 use ibgib_pairing::connect::Session;
+use ibgib_pairing::error::Misuse;
 use ibgib_pairing::mailbox::Limits;
 use ibgib_pairing::server::{MailboxDoor, MailboxOptions, TransitDoor, TransitOptions};
+use ibgib_pairing::transcribe::{Initiator, Options, Receiver, SymmetricWormhole, WormholeError};
 use ibgib_peer::entropy::OsEntropy;
 use ibgib_peer::{Host, HostOptions};
 use ibgib_server::rows::{Rows, Table};
@@ -15,6 +17,7 @@ use ibgib_spaces::{MemorySpace, Space};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -140,24 +143,95 @@ async fn a_chosen_number_counts_as_one_that_is_given() {
     let limits = Limits { nameplates_max: 2, ..Limits::default() };
     let options = MailboxOptions { limits, ..MailboxOptions::default() };
     let (server, _) = serve_at(space, options, anywhere()).await;
-    let fixed = async |text: &str| {
-        let mut session = session(&url(&server));
-        session.give(Input::SetCode(Code::parse(text).unwrap())).unwrap();
-        session
+    let fixed = |code: &str| {
+        let mut wormhole = wormhole(&url(&server), Options::default());
+        wormhole.set_code(code).unwrap();
+        wormhole
     };
-    let (mut one, mut two) = (fixed("1-a").await, fixed("2-a").await);
-    one.saved().await.unwrap().unwrap();
-    two.saved().await.unwrap().unwrap();
-    let how = ended(&mut fixed("3-a").await).await;
-    assert_eq!(how, Err(PairingError::Refused("too many nameplates are in use".into())));
+    let (mut one, mut two) = (fixed("1-a"), fixed("2-a"));
+    one.serialize().await.unwrap();
+    two.serialize().await.unwrap();
+    let refused = fixed("3-a").serialize().await;
+    assert_eq!(why(refused), PairingError::Refused("too many nameplates are in use".into()));
     // Whoever comes to a number that is in use needs no room.
-    let mut other = fixed("2-a").await;
-    other.give(Input::Send(b"x".to_vec())).unwrap();
-    let (_, message) = tokio::join!(
-        async { while !matches!(other.next().await.unwrap(), Event::Confirmed(_)) {} },
-        received(&mut two)
-    );
-    assert_eq!(message, b"x");
+    let mut other = fixed("2-a");
+    let (here, there) = tokio::join!(two.get_verifier(), other.get_verifier());
+    assert_eq!(here.unwrap(), there.unwrap());
+    server.shutdown().await;
+}
+
+fn wormhole(url: &str, options: Options) -> SymmetricWormhole {
+    SymmetricWormhole::start(APP, Session::remote(url).unwrap(), options)
+}
+
+fn why<T: std::fmt::Debug>(result: Result<T, WormholeError>) -> PairingError {
+    match result {
+        Err(WormholeError::Pairing(error)) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_code_is_typed_with_help_and_data_goes_both_ways() {
+    let (server, _, space) = serve().await;
+    let remote = || Session::remote(&url(&server)).unwrap();
+    let mut initiator = Initiator::start(APP, remote(), Options::default());
+    let mut receiver = Receiver::start(APP, remote(), Options::default());
+    let code = initiator.get_code().await.unwrap();
+    let (number, words) = code.as_str().split_once('-').unwrap();
+    let mut typing = receiver.input_code().unwrap();
+    assert_eq!(typing.complete_words("a").unwrap_err(), Misuse::ChooseNumberFirst);
+    assert_eq!(typing.choose_words("a-b"), Err(Misuse::ChooseNumberFirst.into()));
+    assert_eq!(typing.complete_number("").await.unwrap(), [number]);
+    typing.choose_number(number).unwrap();
+    assert_eq!(typing.choose_number(number), Err(Misuse::AlreadyChoseNumber.into()));
+    assert_eq!(typing.complete_words(words).unwrap(), [words]);
+    typing.choose_words(words).unwrap();
+    assert_eq!(typing.choose_words(words), Err(Misuse::AlreadyChoseWords.into()));
+    let (here, there) = tokio::join!(initiator.get_verifier(), receiver.get_verifier());
+    assert_eq!(here.unwrap(), there.unwrap());
+    let (data, back) = (b"initiator's".to_vec(), b"receiver's".to_vec());
+    let (theirs, ours) = tokio::join!(initiator.get_data(data), receiver.get_data(back));
+    assert_eq!((theirs.unwrap(), ours.unwrap()), (b"receiver's".to_vec(), b"initiator's".to_vec()));
+    assert_eq!(rows_left(&space).await, [0; 3]);
+    assert_eq!(why(initiator.get_data(Vec::new()).await), Misuse::AlreadySent.into());
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_wormhole_waits_for_days_in_a_file_and_each_misuse_is_told() {
+    let (server, _, _) = serve().await;
+    let url = url(&server);
+    let held = Options { held: true, app_versions: json!({"v": 1}), ..Options::default() };
+    let mut first = wormhole(&url, held.clone());
+    assert_eq!(why(first.get_verifier().await), Misuse::NoCode.into());
+    assert_eq!(why(first.get_data(Vec::new()).await), Misuse::NoCode.into());
+    assert_eq!(why(first.serialize().await), Misuse::NoCode.into());
+    assert_eq!(first.derive_key("x", 32).unwrap_err(), Misuse::NoKey.into());
+    let code = first.get_code_of(3).await.unwrap();
+    assert_eq!(why(first.get_code().await), Misuse::OnlyOneCode.into());
+    assert_eq!(first.set_code("7-a-b"), Err(Misuse::OnlyOneCode.into()));
+    assert!(first.input_code().is_err());
+    let saved = first.serialize().await.unwrap();
+    first.suspend().await;
+    let mut second = wormhole(&url, Options::default());
+    assert!(matches!(second.set_code("seven"), Err(PairingError::BadCode { .. })));
+    second.set_code(code.as_str()).unwrap();
+    let (remote, copy) = (Session::remote(&url).unwrap(), Session::remote(&url).unwrap());
+    let mut first = SymmetricWormhole::from_serialized(&saved, remote, &held).unwrap();
+    let (versions, _) = tokio::join!(second.versions(), first.versions());
+    assert_eq!(versions.unwrap(), json!({"v": 1}));
+    assert_eq!(why(first.serialize().await), Misuse::NotNow.into());
+    assert_eq!(*first.derive_key("x", 32).unwrap(), *second.derive_key("x", 32).unwrap());
+    let mut copy = SymmetricWormhole::from_serialized(&saved, copy, &held).unwrap();
+    assert!(matches!(why(copy.get_verifier().await), PairingError::BadState(_)));
+    let (a, b) = tokio::join!(first.get_data(b"a".to_vec()), second.get_data(b"b".to_vec()));
+    assert_eq!((a.unwrap(), b.unwrap()), (b"b".to_vec(), b"a".to_vec()));
+    assert_eq!(second.send(Vec::new()), Err(Misuse::Closed.into()));
+    // Nobody comes.
+    let mut lonely = wormhole(&url, Options { timeout: Some(Duration::from_millis(100)), ..Options::default() });
+    lonely.set_code("7-a-b").unwrap();
+    assert_eq!(why(lonely.get_data(Vec::new()).await), PairingError::TimedOut);
     server.shutdown().await;
 }
 

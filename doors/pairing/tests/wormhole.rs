@@ -312,6 +312,24 @@ fn two_devices_share_a_key_and_their_messages() {
 }
 
 #[test]
+fn whoever_closes_has_said_everything() {
+    let mut world = World::new(7, None);
+    let (a, b) = (world.add(), world.add());
+    let code = world.code_of(a);
+    world.give(b, Input::SetCode(code));
+    world.run();
+    world.give(a, Input::Send(b"last words".to_vec()));
+    world.give(a, Input::Close);
+    let late = world.devices[a].give(Input::Send(Vec::new()), &mut Seeded(1));
+    assert_eq!(late, Err(Misuse::Closed.into()));
+    // The server has heard nothing of it.
+    world.lose(a);
+    world.run();
+    assert_eq!(world.devices[b].received, [b"last words".to_vec()]);
+    assert_eq!(world.devices[a].ended, Some(Ok(())));
+}
+
+#[test]
 fn a_wrong_code_ends_both_as_scary() {
     let mut world = World::new(2, None);
     let (a, b) = (world.add(), world.add());

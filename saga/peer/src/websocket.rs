@@ -364,6 +364,17 @@ impl WebSocketRemote {
         text.lines().map(|line| Value::parse(line, Mode::Strict).map_err(bad_answer)).collect()
     }
 
+    /// Whether the space there has an owner, so that whoever comes needs a grant; else its policy lets in whom it likes, and
+    /// a statement about grants says nothing there.
+    ///
+    /// # Errors
+    /// The server is not reachable.
+    pub async fn has_owner(&self) -> Result<bool, SagaError> {
+        let text = self.get("/api/v1/health").await?.unwrap_or_default();
+        let value = Value::parse(&text, Mode::Strict).map_err(bad_answer)?;
+        Ok(value.get("policy").and_then(Value::as_str) == Some("owner"))
+    }
+
     /// Tips of timelines whose first frame's ib is `ib`: (timeline, tip).
     ///
     /// # Errors
