@@ -124,3 +124,30 @@ fn whoever_may_read_does_not_write() {
 fn token_of(invite: &str) -> String {
     invite.parse::<ibgib_peer::Invite>().unwrap().token
 }
+
+/// README's first five minutes, as far as they are no choice, with the port that the server gets here.
+#[test]
+fn what_the_readme_tells_to_type_works() {
+    let world = World::new();
+    let readme = include_str!("../../README.md");
+    let block = readme.split_once("## Five minutes\n\n```sh\n").unwrap().1.split_once("```").unwrap().0;
+    let home = world.dir.path().to_str().unwrap();
+    let (serve, typed) = block.split_once("\n\ncd ").unwrap();
+    let serve = serve.split_once("\nibgib ").unwrap().1.split_once('&').unwrap().0.replace('~', home);
+    let serve: Vec<&str> = serve.split_whitespace().chain(["--listen", "127.0.0.1:0"]).collect();
+    let server = Server::start(&world, &serve);
+    let (typed, _) =
+        format!("cd {typed}").split_once("ibgib sync --watch").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+    world.write("notes/todo.md", "a line\n");
+    let script = typed.replace("http://127.0.0.1:7070", &server.url);
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_ibgib")).parent().unwrap();
+    let mut path = program.as_os_str().to_owned();
+    path.push(":");
+    path.push(std::env::var_os("PATH").unwrap_or_default());
+    let mut shell = std::process::Command::new("bash");
+    shell.args(["-e", "-o", "pipefail", "-c", &script]).current_dir(home).env("HOME", home).env("PATH", path);
+    common::Done::from(shell.env("XDG_CONFIG_HOME", world.path("xdg")).output().unwrap()).ok();
+    assert_eq!(world.read("notes/todo.md"), "a line\none more line\n");
+    let told = world.run(&["-C", "notes", "grants", "--json"]).ok().lines();
+    assert!(told.iter().any(|line| line.get("name").and_then(Value::as_str) == Some("laptop")));
+}

@@ -67,6 +67,13 @@ fn terminate(pid: u32) -> std::io::Result<()> {
     Ok(kill_process(pid, Signal::TERM)?)
 }
 
+/// A command in words.
+fn step(args: &[&str]) -> String {
+    // Invites and tokens are long, and nobody's to see.
+    let words: Vec<&str> = args.iter().map(|word| if word.len() > 60 { "…" } else { word }).collect();
+    format!("ibgib {}", words.join(" "))
+}
+
 fn failed(step: &str, why: impl std::fmt::Display) -> CliError {
     CliError::new(Code::Demo, format!("{step}: {why}"))
 }
@@ -83,17 +90,22 @@ impl DemoRun {
         command
     }
 
-    /// Runs one command of this program and answers its JSON lines.
-    fn ibgib(&self, args: &[&str]) -> Result<Vec<Value>, CliError> {
+    /// Runs one command of this program.
+    fn ended(&self, args: &[&str], step: &str) -> Result<std::process::Output, CliError> {
         let whole = [args, &["--json"]].concat();
-        let step = format!("ibgib {}", args.join(" "));
         let mut command = self.command(&whole);
-        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(|e| failed(&step, e))?;
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(|e| failed(step, e))?;
         let id = child.id();
         self.running.all().insert(id);
         let output = child.wait_with_output();
         self.running.all().remove(&id);
-        let output = output.map_err(|e| failed(&step, e))?;
+        output.map_err(|e| failed(step, e))
+    }
+
+    /// Runs one command of this program and answers its JSON lines.
+    fn ibgib(&self, args: &[&str]) -> Result<Vec<Value>, CliError> {
+        let step = step(args);
+        let output = self.ended(args, &step)?;
         if !output.status.success() {
             let stderr = String::from_utf8_lossy(&output.stderr);
             return Err(failed(&step, format!("{}: {}", output.status, stderr.trim())));
@@ -106,6 +118,16 @@ impl DemoRun {
         self.ibgib(args)?.pop().ok_or_else(|| failed(&args.join(" "), "no answer"))
     }
 
+    /// Runs one command that must be refused for who asks.
+    fn refused(&self, args: &[&str]) -> Result<(), CliError> {
+        let step = step(args);
+        let output = self.ended(args, &step)?;
+        match output.status.code() {
+            Some(code) if code == Exit::Identity as i32 => Ok(()),
+            _ => Err(failed(&step, format!("{}, but it should have been refused", output.status))),
+        }
+    }
+
     fn tell(&self, what: &str) {
         self.out.say(&format!("{:>6.1} s  {what}", self.started.elapsed().as_secs_f64()));
     }
@@ -116,8 +138,9 @@ impl DemoRun {
         Ok(())
     }
 
-    fn serve(&mut self) -> Result<String, CliError> {
-        let mut command = self.command(&["--json", "-q", "serve", "--space", "server", "--policy", "open"]);
+    /// Starts the server; answers its URL, and the token of its owner.
+    fn serve(&mut self) -> Result<(String, String), CliError> {
+        let mut command = self.command(&["--json", "-q", "serve", "--space", "server"]);
         let mut server = command
             .args(["--listen", "127.0.0.1:0"])
             .stdout(Stdio::piped())
@@ -129,8 +152,9 @@ impl DemoRun {
         self.server = Some(server);
         read.transpose().map_err(|e| failed("ibgib serve", e))?;
         let told = Value::parse(line.trim(), Mode::Strict).map_err(|_| failed("ibgib serve", "it did not start"))?;
-        let url = told.get("listening").and_then(Value::as_str).map(str::to_owned);
-        url.ok_or_else(|| failed("ibgib serve", "it did not tell where it listens"))
+        let member = |name: &str| told.get(name).and_then(Value::as_str).map(str::to_owned);
+        let whole = member("listening").zip(member("ownerToken"));
+        whole.ok_or_else(|| failed("ibgib serve", "it did not tell where it listens, and the owner's token"))
     }
 
     /// Ends the server, so that its store can be checked.
@@ -227,12 +251,19 @@ fn play(mut run: DemoRun, folder: Option<&Path>) -> Result<Value, CliError> {
     let edited = shared_text(&alice)?;
     run.tell(&format!("a folder with {} files, two devices (alice, bob), one server", files + 1));
 
-    let url = run.serve()?;
+    let (url, token) = run.serve()?;
     run.tell(&format!("server: {url}, store on disk"));
-    run.ibgib(&["init", "alice", "--remote", &url])?;
+    run.ibgib(&["init", "alice", "--remote", &url, "--token", &token])?;
+    run.tell("alice brings the server's token and owns its space");
     run.sync("alice")?;
-    let cloned = run.one(&["clone", &url, "bob"])?;
-    run.tell(&format!("bob clones: {}", story(&cloned)));
+    run.refused(&["clone", &url, "stranger"])?;
+    run.tell("a stranger is refused");
+    let invited = run.one(&["-C", "alice", "invite"])?;
+    let invite = invited.get("invite").and_then(Value::as_str).ok_or_else(|| failed("ibgib invite", "no invite"))?;
+    let cloned = run.one(&["clone", invite, "bob", "--device-name", "bob"])?;
+    run.tell(&format!("bob clones alice's invite: {}", story(&cloned)));
+    run.refused(&["clone", invite, "late"])?;
+    run.tell("the invite was for one: the next who brings it is refused");
 
     let name = edited.display().to_string();
     let text = fs::read_to_string(alice.join(&edited)).map_err(|e| CliError::io(&edited, &e))?;
@@ -246,6 +277,10 @@ fn play(mut run: DemoRun, folder: Option<&Path>) -> Result<Value, CliError> {
     for device in ["alice", "bob", "alice", "bob"] {
         run.sync(device)?;
     }
+
+    run.ibgib(&["-C", "alice", "grants", "revoke", "bob"])?;
+    run.refused(&["-C", "bob", "sync"])?;
+    run.tell("alice revokes what bob was granted: he is refused from then on");
 
     let tips = [run.ibgib(&["-C", "alice", "tips"])?, run.ibgib(&["-C", "bob", "tips"])?];
     run.stop()?;

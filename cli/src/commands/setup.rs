@@ -323,7 +323,8 @@ fn invite(text: &str) -> Result<Option<Invite>, CliError> {
         "-" => {
             let mut read = String::new();
             std::io::stdin().take(64 * 1024).read_to_string(&mut read).map_err(|e| CliError::io(Path::new("-"), &e))?;
-            read
+            // What 'ibgib invite' prints goes on for people.
+            read.lines().next().unwrap_or_default().to_owned()
         }
         text if Invite::is_meant(text) => text.to_owned(),
         _ => return Ok(None),
