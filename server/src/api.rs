@@ -244,7 +244,11 @@ async fn ibgib(
         let message = "as many graphs as allowed are being read: try again later";
         return Err(ApiError::new(Code::TooManyConnections, message));
     };
-    let addrs = state.host.graph(addr, GRAPH_MAX).await?;
+    let mut addrs = state.host.graph(addr, GRAPH_MAX).await?;
+    if !state.host.is_open() {
+        // An identity may relate to whatever its owner likes, and shows to everybody nothing but identities.
+        addrs.retain(|addr| Kind::of(addr) == Kind::Keystone);
+    }
     // Node after node, so that a large graph never stands in memory. The place is free when the answer was sent, or
     // when its peer is gone.
     let lines = stream::unfold((space, addrs.into_iter(), place), |(space, mut addrs, place)| async move {

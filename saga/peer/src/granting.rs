@@ -6,7 +6,7 @@ use crate::remote::Remote;
 use crate::session::{SenderIdentity, deliver_identity, refresh_identity};
 use crate::signing::{Act, Signing};
 use crate::websocket::WebSocketRemote;
-use ibgib::Value;
+use ibgib::{IbGib, Value, Verified};
 use ibgib_saga::SagaError;
 use ibgib_spaces::Space;
 use std::sync::Arc;
@@ -23,6 +23,17 @@ pub async fn state_grant(
     sender: &SenderIdentity,
     statement: &Statement,
 ) -> Result<Vec<Value>, SagaError> {
+    let frames = stated(space, remote, sender, statement).await?;
+    remote.post_grants(&sender.tjp, &frames).await
+}
+
+/// Signs a frame with a statement, durable here; answers what the remote lacks of the identity then.
+pub(crate) async fn stated(
+    space: &Arc<dyn Space>,
+    remote: &dyn Remote,
+    sender: &SenderIdentity,
+    statement: &Statement,
+) -> Result<Vec<Verified<IbGib>>, SagaError> {
     let audience = remote.audience().await?;
     deliver_identity(space, remote, &sender.tjp).await?;
     let chain = refresh_identity(space, remote, &sender.tjp).await?;
@@ -32,6 +43,5 @@ pub async fn state_grant(
     drop(secret);
     let (known, frame) = (chain.tip().addr().clone(), signed.frame.clone());
     identity::store(&**space, signed).await?;
-    let frames = frames_after(&**space, &frame, &known).await?;
-    remote.post_grants(&sender.tjp, &frames).await
+    frames_after(&**space, &frame, &known).await
 }

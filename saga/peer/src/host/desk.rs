@@ -581,3 +581,6 @@ enum Verdict {
     Lacking(String),
     Refused(String),
 }
+
+#[cfg(test)]
+mod tests;
