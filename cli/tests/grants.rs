@@ -141,11 +141,9 @@ fn what_the_readme_tells_to_type_works() {
     world.write("notes/todo.md", "a line\n");
     let script = typed.replace("http://127.0.0.1:7070", &server.url);
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_ibgib")).parent().unwrap();
-    let mut path = program.as_os_str().to_owned();
-    path.push(":");
-    path.push(std::env::var_os("PATH").unwrap_or_default());
+    let script = format!("PATH='{}':\"$PATH\"\n{script}", program.display());
     let mut shell = std::process::Command::new("bash");
-    shell.args(["-e", "-o", "pipefail", "-c", &script]).current_dir(home).env("HOME", home).env("PATH", path);
+    shell.args(["-e", "-o", "pipefail", "-c", &script]).current_dir(home).env("HOME", home);
     common::Done::from(shell.env("XDG_CONFIG_HOME", world.path("xdg")).output().unwrap()).ok();
     assert_eq!(world.read("notes/todo.md"), "a line\none more line\n");
     let told = world.run(&["-C", "notes", "grants", "--json"]).ok().lines();
