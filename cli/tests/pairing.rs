@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Done, Server, World, number, text};
+use common::{Done, Server, World, number, text, times};
 use ibgib::{Mode, Value};
 use ibgib_pairing::client::{Event, Input, Wormhole};
 use ibgib_pairing::connect::Session;
@@ -255,7 +255,8 @@ fn the_invite_of_an_owner_travels_inside() {
 
 #[test]
 fn a_server_that_is_killed_again_and_again_loses_no_message() {
-    const MESSAGES: u8 = 40;
+    let kills = times("IBGIB_KILLS", 9);
+    let messages = 5 * (kills - 1);
     let world = World::new();
     let (server, url) = mailbox(&world);
     let port = format!("127.0.0.1:{}", server.port());
@@ -278,13 +279,13 @@ fn a_server_that_is_killed_again_and_again_loses_no_message() {
         // Once with a number that one side has claimed and nothing else, then in the middle of all that is said.
         let mut server = restart(server);
         sides[1].give(Input::SetCode(code)).unwrap();
-        for n in 0..MESSAGES {
+        for n in 0..messages {
             for side in &mut sides {
-                side.give(Input::Send(vec![n])).unwrap();
+                side.give(Input::Send(n.to_string().into_bytes())).unwrap();
             }
         }
-        let (mut got, mut killed) = ([0, 0], 1);
-        while got != [MESSAGES; 2] {
+        let (mut got, mut killed) = ([0; 2], 1);
+        while got != [messages; 2] {
             let [a, b] = &mut sides;
             let (at, event) = tokio::select! {
                 event = a.next() => (0, event.unwrap()),
@@ -292,7 +293,7 @@ fn a_server_that_is_killed_again_and_again_loses_no_message() {
             };
             match event {
                 Event::Received(message) => {
-                    assert_eq!(message, [got[at]]);
+                    assert_eq!(message, got[at].to_string().into_bytes());
                     got[at] += 1;
                 }
                 Event::Ended(how) => panic!("{how:?}"),
@@ -303,7 +304,7 @@ fn a_server_that_is_killed_again_and_again_loses_no_message() {
                 killed += 1;
             }
         }
-        assert_eq!(killed, 9);
+        assert_eq!(killed, kills);
         let [a, b] = sides;
         tokio::join!(a.end(), b.end());
         drop(server);

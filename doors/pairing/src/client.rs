@@ -30,6 +30,7 @@
 
 use crate::code::{Code, Nameplate, WORDS};
 use crate::error::{Misuse, PairingError};
+use crate::hashcash::Demand;
 use crate::key::{Key, Pake, START_BYTES};
 use crate::wire::{Answer, Command, Message, Welcome};
 use ibgib_keystone::Entropy;
@@ -74,6 +75,13 @@ pub enum Input {
     Lost,
     /// A frame of the server.
     Frame(String),
+    /// The stamp that [`Event::Work`] asked for.
+    Permission {
+        /// For this.
+        resource: String,
+        /// What [`Demand::work`] gave.
+        stamp: String,
+    },
     /// Let the server choose a number, and make a code with so many words.
     Allocate {
         /// Words after the number.
@@ -102,6 +110,8 @@ pub enum Event {
     Transmit(String),
     /// What the server tells everybody.
     Welcome(Welcome),
+    /// The server demands a proof of work before anything else: do it, and give [`Input::Permission`].
+    Work(Demand),
     /// The numbers in use.
     Numbers(Vec<String>),
     /// The code is known: show it to the person beside this device.
@@ -160,6 +170,8 @@ pub struct Wormhole {
     is_open: bool,
     /// The number was claimed on the connection that is open, which takes that once.
     is_claimed: bool,
+    /// What the connection that is open waits for.
+    demanded: Option<Demand>,
     replay: Replay,
     pake: Option<Pake>,
     key: Option<Key>,
@@ -206,6 +218,7 @@ impl Wormhole {
             is_bound: false,
             is_open: false,
             is_claimed: false,
+            demanded: None,
             replay: Replay::Done,
             pake: None,
             key: None,
@@ -291,6 +304,13 @@ impl Wormhole {
                     self.fail(error, entropy);
                 }
             }
+            // What was worked for a connection that is gone is good for nothing.
+            Input::Permission { resource, stamp } => {
+                if self.demanded.take_if(|demand| demand.resource == resource).is_some() {
+                    self.transmit(&Command::SubmitPermission { method: "hashcash".into(), stamp }, entropy);
+                    self.bind(entropy);
+                }
+            }
             Input::Allocate { words } => {
                 self.no_code_yet()?;
                 self.code = CodeFrom::Server { words };
@@ -345,6 +365,7 @@ impl Wormhole {
     /// What was done on a connection has to be done again on the next one.
     fn forget_connection(&mut self) {
         (self.is_bound, self.is_open, self.is_claimed) = (false, false, false);
+        self.demanded = None;
     }
 
     fn no_code_yet(&self) -> Result<(), Misuse> {
@@ -476,10 +497,15 @@ impl Wormhole {
                 if let Some(error) = error {
                     return Err(PairingError::Unwelcome(error));
                 }
-                if permission.is_some_and(|methods| !methods.contains_key("none")) {
-                    return Err(PairingError::NoPermission);
+                match permission {
+                    Some(methods) if !methods.contains_key("none") => {
+                        let demand = methods.get("hashcash").and_then(Demand::read);
+                        let demand = demand.ok_or(PairingError::NoPermission)?;
+                        self.demanded = Some(demand.clone());
+                        self.out.push_back(Event::Work(demand));
+                    }
+                    _ => self.bind(entropy),
                 }
-                self.bind(entropy);
             }
             Answer::Nameplates(numbers) => self.out.push_back(Event::Numbers(numbers)),
             Answer::Allocated { nameplate } => {

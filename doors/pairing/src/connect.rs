@@ -27,9 +27,11 @@
 
 use crate::client::{Event, Input, Wormhole};
 use crate::error::{Misuse, PairingError};
+use crate::hashcash::Demand;
 use crate::wire::FRAME_BYTES_MAX;
 use futures_util::{SinkExt as _, StreamExt as _};
-use ibgib_peer::entropy::{OsEntropy, random};
+use ibgib::transform::Moment;
+use ibgib_peer::entropy::{OsEntropy, now_ms, random};
 use ibgib_peer::saga::SagaError;
 use ibgib_peer::{Trust, WebSocketRemote};
 use std::collections::VecDeque;
@@ -37,7 +39,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
@@ -94,6 +96,8 @@ pub struct Session {
     happened: mpsc::Receiver<Happened>,
     /// Of the connection that is open now.
     out: Option<mpsc::UnboundedSender<String>>,
+    /// The work that the server demanded: the stamp, and what it is for.
+    work: Option<JoinHandle<(String, String)>>,
     task: JoinHandle<()>,
 }
 
@@ -123,7 +127,7 @@ impl Session {
     pub fn start_on(wormhole: Wormhole, remote: WebSocketRemote, schedule: Option<Schedule>) -> Self {
         let (tell, happened) = mpsc::channel(64);
         let task = tokio::spawn(keep_connected(remote, schedule, tell));
-        Self { wormhole, events: VecDeque::new(), happened, out: None, task }
+        Self { wormhole, events: VecDeque::new(), happened, out: None, work: None, task }
     }
 
     /// Does with the wormhole what the program wants. What it has to tell the server leaves at once, whether or not
@@ -144,6 +148,7 @@ impl Session {
             match (event, &self.out) {
                 (Event::Transmit(frame), Some(out)) => drop(out.send(frame)),
                 (Event::Transmit(_), None) => {}
+                (Event::Work(demand), _) => self.work = Some(spawn_blocking(move || work(demand))),
                 (event, _) => self.events.push_back(event),
             }
         }
@@ -172,7 +177,24 @@ impl Session {
         if let Some(event) = self.events.pop_front() {
             return Ok(Some(event));
         }
-        let input = match self.happened.recv().await {
+        let worked = async {
+            match &mut self.work {
+                Some(work) => work.await,
+                None => std::future::pending().await,
+            }
+        };
+        let happened = tokio::select! {
+            happened = self.happened.recv() => happened,
+            worked = worked => {
+                self.work = None;
+                if let Ok((resource, stamp)) = worked {
+                    // Not a misuse: one that comes too late is passed over.
+                    let _ = self.give(Input::Permission { resource, stamp });
+                }
+                return Ok(None);
+            }
+        };
+        let input = match happened {
             Some(Happened::Connected(out)) => {
                 self.out = Some(out);
                 Input::Connected
@@ -209,6 +231,20 @@ impl Session {
         drop((happened, out));
         let _ = timeout(LAST_WORDS_MAX, task).await;
     }
+}
+
+/// Does what the server demands; for a moment a processor has nothing else to do.
+fn work(demand: Demand) -> (String, String) {
+    let stamp = demand.work(&date(now_ms()), &hex::encode(random::<8>()));
+    (demand.resource, stamp)
+}
+
+/// The date as it stands in stamps, `261128`, which some servers look at.
+fn date(now_ms: i64) -> String {
+    // `Sat, 28 Nov 2026 12:30:00 GMT`
+    let now = Moment { now_ms, random: [0; 16] }.timestamp();
+    let month = "JanFebMarAprMayJunJulAugSepOctNovDec".find(&now[8..11]).map_or(0, |at| at / 3 + 1);
+    format!("{}{month:02}{}", &now[14..16], &now[5..7])
 }
 
 /// Connects again and again until nobody listens any more.
@@ -310,6 +346,11 @@ async fn carry(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_date_is_six_digits() {
+        assert_eq!((date(1_795_869_000_000), date(0)), ("261128".into(), "700101".into()));
+    }
 
     #[test]
     fn a_schedule_waits_longer_the_longer_it_waits() {

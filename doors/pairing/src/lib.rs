@@ -6,6 +6,7 @@
 //!
 //! * [`client::Wormhole`]: one side, from the code to messages in order;
 //! * [`mailbox`]: the server in between, as rows and what a request does to them;
+//! * [`hashcash`], what a server may demand of whoever connects;
 //! * [`code`], [`key`], [`wire`], [`transit`], [`transfer`]: codes and words, the key schedule, the frames, bulk data, and
 //!   what two commands say about a file.
 //!
@@ -31,6 +32,7 @@ pub mod client;
 pub mod code;
 pub mod connect;
 pub mod error;
+pub mod hashcash;
 pub mod key;
 pub mod mailbox;
 pub mod server;

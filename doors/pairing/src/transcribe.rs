@@ -316,7 +316,8 @@ impl SymmetricWormhole {
                 Event::Confirmed(versions) => self.versions = Some(versions),
                 Event::Received(message) => self.received.push_back(message),
                 Event::Ended(how) => self.ended = Some(how.err().unwrap_or(Misuse::Closed.into())),
-                Event::Transmit(_) => {}
+                // The session does them.
+                Event::Transmit(_) | Event::Work(_) => {}
             }
         }
     }

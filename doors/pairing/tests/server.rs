@@ -1,4 +1,5 @@
 //! The mailbox server and the transit relay over real sockets.
+#![allow(clippy::disallowed_methods, reason = "the environment chooses how long it runs")]
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use ibgib_pairing::PairingError;
@@ -198,6 +199,29 @@ async fn a_code_is_typed_with_help_and_data_goes_both_ways() {
     server.shutdown().await;
 }
 
+/// As many at once as `IBGIB_PAIRS` says.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_pairs_meet_at_once_each_its_own() {
+    let pairs = std::env::var("IBGIB_PAIRS").map_or(50, |told| told.parse().expect("IBGIB_PAIRS is a number"));
+    let (server, _, space) = serve().await;
+    let url = url(&server);
+    let patient = Options { timeout: Some(Duration::from_secs(3_600)), ..Options::default() };
+    let all = (0..pairs).map(|n: usize| {
+        let (mut a, mut b) = (wormhole(&url, patient.clone()), wormhole(&url, patient.clone()));
+        tokio::spawn(async move {
+            b.set_code(a.get_code().await.unwrap().as_str()).unwrap();
+            let (to_b, to_a) = (format!("to {n}").into_bytes(), format!("from {n}").into_bytes());
+            let (at_a, at_b) = tokio::join!(a.get_data(to_b.clone()), b.get_data(to_a.clone()));
+            assert_eq!((at_a.unwrap(), at_b.unwrap()), (to_a, to_b));
+        })
+    });
+    for met in futures_util::future::join_all(all).await {
+        met.unwrap();
+    }
+    assert_eq!(rows_left(&space).await, [0; 3]);
+    server.shutdown().await;
+}
+
 #[tokio::test]
 async fn a_wormhole_waits_for_days_in_a_file_and_each_misuse_is_told() {
     let (server, _, _) = serve().await;
@@ -232,6 +256,23 @@ async fn a_wormhole_waits_for_days_in_a_file_and_each_misuse_is_told() {
     let mut lonely = wormhole(&url, Options { timeout: Some(Duration::from_millis(100)), ..Options::default() });
     lonely.set_code("7-a-b").unwrap();
     assert_eq!(why(lonely.get_data(Vec::new()).await), PairingError::TimedOut);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_server_may_demand_work() {
+    let space: Arc<dyn Space> = Arc::new(MemorySpace::new("mailbox"));
+    let options = MailboxOptions { hashcash_bits: 8, ..MailboxOptions::default() };
+    let (server, _) = serve_at(space, options, anywhere()).await;
+    let (mut a, mut b) = (wormhole(&url(&server), Options::default()), wormhole(&url(&server), Options::default()));
+    b.set_code(a.get_code().await.unwrap().as_str()).unwrap();
+    let (theirs, ours) = tokio::join!(a.get_data(b"a".to_vec()), b.get_data(b"b".to_vec()));
+    assert_eq!((theirs.unwrap(), ours.unwrap()), (b"b".to_vec(), b"a".to_vec()));
+    // Whoever shows none, or that of somebody else, comes no further.
+    let mut lazy = Raw::connect(&server, "s").await;
+    assert_eq!(lazy.answer().await["error"], "must submit-permission first");
+    let stamp = json!({"type": "submit-permission", "method": "hashcash", "stamp": "1:8:261128:foo::x:0"});
+    assert_eq!(lazy.ask(stamp).await["error"], "the stamp is not good for this connection");
     server.shutdown().await;
 }
 

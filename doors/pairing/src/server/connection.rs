@@ -3,11 +3,14 @@
 use super::hub::{Listener, Seat};
 use super::shared::{Shared, now};
 use super::store::mailbox_key;
+use crate::hashcash::Demand;
 use crate::mailbox::{Ask, Conversation, Said, UsageOf};
 use crate::wire::{Answer, Command, Received, Welcome};
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use futures_util::StreamExt as _;
+use ibgib_peer::entropy::random_hex;
 use ibgib_server::rows::RowError;
+use serde_json::json;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -41,6 +44,8 @@ struct Connection {
     socket: WebSocket,
     peer: SocketAddr,
     conversation: Conversation,
+    /// The work that this connection has not shown yet.
+    demand: Option<Demand>,
     /// Of the open mailbox, and how many of its messages this connection has been told.
     listener: Option<Listener>,
     seen: usize,
@@ -48,8 +53,11 @@ struct Connection {
 
 /// Serves a connection to its end.
 pub(super) async fn converse(shared: Arc<Shared>, socket: WebSocket, peer: SocketAddr, seat: Seat) {
-    let conversation = Conversation::new(false);
-    let mut connection = Connection { shared, socket, peer, conversation, listener: None, seen: 0 };
+    let bits = shared.options.hashcash_bits;
+    // Another one for each connection, so that no work is shown twice.
+    let demand = (bits > 0).then(|| Demand { bits, resource: random_hex() });
+    let conversation = Conversation::new(demand.is_some());
+    let mut connection = Connection { shared, socket, peer, conversation, demand, listener: None, seen: 0 };
     let code = match connection.serve().await {
         Ok(()) | Err(End::Client) => None,
         Err(End::Stop) => Some(1001),
@@ -66,8 +74,13 @@ pub(super) async fn converse(shared: Arc<Shared>, socket: WebSocket, peer: Socke
 
 impl Connection {
     async fn serve(&mut self) -> Result<(), End> {
-        let welcome =
-            Welcome { motd: self.shared.options.motd.clone(), your_address: Some(self.peer), ..Welcome::default() };
+        let demanded = self.demand.as_ref().map(|demand| json!({"bits": demand.bits, "resource": demand.resource}));
+        let welcome = Welcome {
+            motd: self.shared.options.motd.clone(),
+            your_address: Some(self.peer),
+            permission_required: demanded.map(|demanded| [("hashcash".to_owned(), demanded)].into_iter().collect()),
+            ..Welcome::default()
+        };
         self.send(Answer::Welcome(welcome)).await?;
         let mut pings = interval(PING);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -128,8 +141,18 @@ impl Connection {
                 tracing::debug!(?client_version, "a client bound");
                 Ok(())
             }
-            // Nothing is asked for here, so whatever is shown is enough.
-            Said::Permission { .. } => Ok(()),
+            Said::Permission { method, stamp } => match &self.demand {
+                Some(demand) if method != "hashcash" || !demand.is_met(&stamp) => {
+                    self.refuse(received, "the stamp is not good for this connection".into()).await?;
+                    Err(End::Client)
+                }
+                // Where nothing is asked for, whatever is shown is enough.
+                _ => {
+                    self.demand = None;
+                    self.conversation.permit();
+                    Ok(())
+                }
+            },
             Said::Ask(ask) => self.ask(&ask, received).await,
         }
     }

@@ -100,7 +100,12 @@ impl Door for MailboxDoor {
     fn routes(&self) -> Router {
         let socket = Router::new().route("/v1", get(upgrade)).with_state(Arc::clone(&self.shared));
         let banner = Router::new().route("/", get(|| async { "wormhole mailbox server: WebSockets at /v1\n" }));
-        let routes = socket.merge(first_form::routes(self.first_form.clone()));
+        let relay = match self.shared.options.hashcash_bits {
+            0 => first_form::routes(self.first_form.clone()),
+            // It could not demand the work.
+            _ => Router::new(),
+        };
+        let routes = socket.merge(relay);
         if self.banner { routes.merge(banner) } else { routes }
     }
 

@@ -21,6 +21,9 @@ pub struct MailboxOptions {
     pub limits: Limits,
     /// A notice for the people at the clients.
     pub motd: Option<String>,
+    /// Zero bits of the proof of work that is demanded of each connection, at most [`crate::hashcash::BITS_MAX`]; 0 for
+    /// none, since the original client knows none. With it there is no relay of 2015, which could not demand it.
+    pub hashcash_bits: u32,
     /// Seconds between two looks for what is idle.
     pub prune_s: u64,
     /// Connections at once.
@@ -43,6 +46,7 @@ impl Default for MailboxOptions {
         Self {
             limits: Limits::default(),
             motd: None,
+            hashcash_bits: 0,
             prune_s: 5 * 60,
             connections_max: 8_000,
             connections_per_address_max: 256,
