@@ -6,21 +6,19 @@ use crate::config::{self, ConfigFile, Setting};
 use crate::error::{CliError, Exit};
 use crate::output::{Output, show};
 use crate::secret;
-use crate::spaces;
+use crate::spaces::{self, look_into, open_store, patiently};
 use ibgib::Addr;
 use ibgib::transform::Moment;
 use ibgib_folder::{EntryPath, Folder, FolderError, FolderOpts};
 use ibgib_keystone::Secret;
 use ibgib_peer::SecretSource;
 use ibgib_peer::entropy::{now_ms, random};
-use ibgib_spaces::{Commit, Space, SpaceError, durable};
+use ibgib_spaces::{Commit, Space, durable};
 use rustix::fs::Access;
 use std::fs::{self, File, TryLockError};
-use std::io::IsTerminal;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 /// The directory that makes a folder a device.
 pub(crate) const DIR: &str = ".ibgib";
@@ -117,12 +115,6 @@ fn find_root(args: &Args) -> Result<PathBuf, CliError> {
 /// Bytes of the longest name of a folder or a device.
 const NAME_BYTES_MAX: usize = 255;
 
-/// How long a command waits for a device or a store that another one has.
-const LOCK_WAIT_MAX: Duration = Duration::from_secs(10);
-const LOCK_POLL: Duration = Duration::from_millis(20);
-/// After so long somebody who looks at a terminal is told.
-const LOCK_TELL: Duration = Duration::from_millis(500);
-
 fn try_lock(path: &Path) -> Result<Option<File>, CliError> {
     let opened = File::options().create(true).truncate(false).write(true).mode(0o600).open(path);
     let file = opened.map_err(|e| CliError::io(path, &e))?;
@@ -139,48 +131,9 @@ fn locked(layout: &Layout, who: &str) -> CliError {
         .hint("wait until it is done, or stop it")
 }
 
-/// Tries again while somebody else has what is asked for, who may be done soon.
-fn patiently<T>(attempt: impl Fn() -> Result<T, CliError>) -> Result<T, CliError> {
-    let started = Instant::now();
-    let mut told = !std::io::stderr().is_terminal();
-    loop {
-        match attempt() {
-            Err(error) if error.exit == Exit::Locked && started.elapsed() < LOCK_WAIT_MAX => {
-                if !told && started.elapsed() > LOCK_TELL {
-                    tracing::warn!("{}; waiting up to {} s", error.message, LOCK_WAIT_MAX.as_secs());
-                    told = true;
-                }
-                std::thread::sleep(LOCK_POLL);
-            }
-            done => return done,
-        }
-    }
-}
-
 /// Takes the lock of a device's directory.
 pub(crate) fn lock(layout: &Layout) -> Result<File, CliError> {
     patiently(|| try_lock(&layout.lock())?.ok_or_else(|| locked(layout, "another ibgib works on")))
-}
-
-/// Opens a store to write.
-pub(crate) fn open_store(dir: &Path) -> Result<Arc<dyn Space>, CliError> {
-    patiently(|| Ok(durable::open(dir)?))
-}
-
-/// Opens the bare store of a server, making it if there is none.
-pub(crate) fn open_or_create_store(dir: &Path) -> Result<Arc<dyn Space>, CliError> {
-    patiently(|| Ok(durable::open_or_create(dir)?))
-}
-
-/// Opens a store to read it, which nobody is in the way of; nor is a full disk, on which one of an earlier version cannot
-/// be brought over.
-pub(crate) fn look_into(dir: &Path) -> Result<Arc<dyn Space>, CliError> {
-    match durable::open(dir) {
-        Err(SpaceError::Locked(_) | SpaceError::Permission(_) | SpaceError::Full(_)) => {
-            patiently(|| Ok(durable::open_read_only(dir)?))
-        }
-        opened => Ok(opened?),
-    }
 }
 
 /// Takes the lock that one watcher of a device has.

@@ -1,11 +1,18 @@
-//! The bare space that `--space` names: a directory, or the URL of a database.
+//! Opening stores, and the bare space that `--space` names: a directory, or the URL of a database.
 
-use crate::device::{look_into, open_or_create_store, open_store};
-use crate::error::CliError;
+use crate::error::{CliError, Exit};
 use ibgib_postgres::PostgresSpace;
-use ibgib_spaces::Space;
+use ibgib_spaces::{Space, SpaceError, durable};
+use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a command waits for a device or a store that another one has.
+const LOCK_WAIT_MAX: Duration = Duration::from_secs(10);
+const LOCK_POLL: Duration = Duration::from_millis(20);
+/// After so long somebody who looks at a terminal is told.
+const LOCK_TELL: Duration = Duration::from_millis(500);
 
 /// The URL, when a database is named.
 pub(crate) fn database(space: &Path) -> Option<&str> {
@@ -39,4 +46,43 @@ pub(crate) async fn look(space: &Path) -> Result<Arc<dyn Space>, CliError> {
 /// What may be shown of it: a URL has a password in it.
 pub(crate) fn shown(space: &Path) -> String {
     database(space).map_or_else(|| space.display().to_string(), ibgib_postgres::shown)
+}
+
+/// Tries again while somebody else has what is asked for, who may be done soon.
+pub(crate) fn patiently<T>(attempt: impl Fn() -> Result<T, CliError>) -> Result<T, CliError> {
+    let started = Instant::now();
+    let mut told = !std::io::stderr().is_terminal();
+    loop {
+        match attempt() {
+            Err(error) if error.exit == Exit::Locked && started.elapsed() < LOCK_WAIT_MAX => {
+                if !told && started.elapsed() > LOCK_TELL {
+                    tracing::warn!("{}; waiting up to {} s", error.message, LOCK_WAIT_MAX.as_secs());
+                    told = true;
+                }
+                std::thread::sleep(LOCK_POLL);
+            }
+            done => return done,
+        }
+    }
+}
+
+/// Opens a store to write.
+pub(crate) fn open_store(dir: &Path) -> Result<Arc<dyn Space>, CliError> {
+    patiently(|| Ok(durable::open(dir)?))
+}
+
+/// Opens the bare store of a server, making it if there is none.
+fn open_or_create_store(dir: &Path) -> Result<Arc<dyn Space>, CliError> {
+    patiently(|| Ok(durable::open_or_create(dir)?))
+}
+
+/// Opens a store to read it, which nobody is in the way of; nor is a full disk, on which one of an earlier version cannot
+/// be brought over.
+pub(crate) fn look_into(dir: &Path) -> Result<Arc<dyn Space>, CliError> {
+    match durable::open(dir) {
+        Err(SpaceError::Locked(_) | SpaceError::Permission(_) | SpaceError::Full(_)) => {
+            patiently(|| Ok(durable::open_read_only(dir)?))
+        }
+        opened => Ok(opened?),
+    }
 }
