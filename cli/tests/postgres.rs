@@ -2,10 +2,12 @@
 
 mod common;
 
-use common::{Server, World, files, http, text, token};
-use std::io::BufRead;
+use common::{Random, Server, World, files, http, text, times, token};
+use ibgib::{Mode, Value};
+use std::io::{BufRead, BufReader, Lines, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::process::{self, Command, Stdio};
+use std::path::PathBuf;
+use std::process::{self, Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
@@ -105,6 +107,8 @@ fn all_servers_of_a_space_know_its_owner_and_his_token() {
     let owner_token = find(&at_a, "owner token ");
     assert_eq!(find(&at_b, "owner token "), owner_token);
     assert_eq!(token(&find(&at_a, "dev-tools ")), token(&find(&at_b, "dev-tools ")));
+    let (status, refused) = http(&a.url, "GET", "/api/v1/events", &[]);
+    assert!(status == 403 && refused.contains("reading_needs_identity"), "{refused}");
     world.write("alice/notes.txt", "hers\n");
     world.run(&["init", "alice", "--remote", &a.url, "--token", &owner_token]).ok();
     world.run(&["-C", "alice", "sync"]).ok();
@@ -128,6 +132,8 @@ fn an_edit_reaches_a_device_that_watches_at_another_server() {
         let log = fs::File::create(world.path(&format!("{device}.log"))).unwrap();
         world.command(&["-C", device, "sync", "--watch"]).stdout(Stdio::null()).stderr(log).spawn().unwrap()
     });
+    let mut events = Events::of(&servers[1].url, "");
+    assert!(events.next().0 == "ready");
     let mut took = Vec::new();
     for i in 0..8 {
         let (from, to) = if i % 2 == 0 { ("alice", "bob") } else { ("bob", "alice") };
@@ -143,6 +149,18 @@ fn an_edit_reaches_a_device_that_watches_at_another_server() {
         }
         took.push(started.elapsed());
     }
+    // A web program is told of the same, also when it comes back later or from elsewhere.
+    let (_, told) = events.next();
+    for from in [0, u32::MAX] {
+        let mut again = Events::of(&servers[0].url, &format!("Last-Event-ID: {from}\r\n"));
+        assert!(again.next().0 == "ready");
+        let (word, all) = again.next();
+        match from {
+            0 => assert!(word == "tips" && all.len() >= told.len()),
+            _ => assert!(word == "lagged" && all.is_empty()),
+        }
+    }
+    assert!(told.iter().all(|tip| text(tip, "tip").contains('^')) && !told.is_empty());
     took.sort_unstable();
     println!("from an edit to the other folder: median {:?}, of {took:?}", took[took.len() / 2]);
     for watcher in &mut watchers {
@@ -151,6 +169,124 @@ fn an_edit_reaches_a_device_that_watches_at_another_server() {
     }
     assert_eq!(servers.map(|server| server.stop()), [Some(0), Some(0)]);
     world.fsck(&["--space", &space]);
+}
+
+/// What is new at a server, as a web program hears it.
+struct Events(Lines<BufReader<TcpStream>>);
+
+impl Events {
+    fn of(server: &str, headers: &str) -> Self {
+        let address = server.strip_prefix("http://").unwrap();
+        let mut stream = TcpStream::connect(address).unwrap();
+        write!(stream, "GET /api/v1/events HTTP/1.1\r\nHost: {address}\r\n{headers}\r\n").unwrap();
+        Self(BufReader::new(stream).lines())
+    }
+
+    /// The next event, and the tips in it.
+    fn next(&mut self) -> (String, Vec<Value>) {
+        let mut word = String::new();
+        loop {
+            let line = self.0.next().expect("the stream has ended").unwrap();
+            if let Some(event) = line.strip_prefix("event: ") {
+                word = event.to_owned();
+            } else if let Some(data) = line.strip_prefix("data: ") {
+                let data = Value::parse(data, Mode::Strict).unwrap();
+                return (word, data.as_array().unwrap().to_vec());
+            }
+        }
+    }
+}
+
+/// A PostgreSQL of a test's own, which may be killed: it is started again then.
+struct Own {
+    child: Child,
+    url: String,
+    data: PathBuf,
+}
+
+impl Own {
+    fn start() -> Self {
+        let tell = "echo $IBGIB_POSTGRES; echo $IBGIB_POSTGRES_DATA; exec cat";
+        let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tools/postgres"));
+        command.args(["bash", "-c", tell]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut printed = BufReader::new(child.stdout.take().unwrap());
+        let [url, data] = [(); 2].map(|()| {
+            let mut line = String::new();
+            printed.read_line(&mut line).unwrap();
+            line.trim().to_owned()
+        });
+        Self { child, url, data: data.into() }
+    }
+
+    fn kill(&self) {
+        let pids = fs::read_to_string(self.data.join("postmaster.pid")).unwrap();
+        assert!(Command::new("kill").args(["-9", pids.lines().next().unwrap()]).status().unwrap().success());
+    }
+
+    /// Waits until it answers.
+    fn is_back(&self) {
+        let started = Instant::now();
+        loop {
+            let asked = Command::new("psql").args(["-q", &self.url, "-c", "SELECT"]).output().unwrap();
+            if asked.status.success() {
+                return;
+            }
+            assert!(started.elapsed() < Duration::from_secs(180), "{}", String::from_utf8_lossy(&asked.stderr));
+            sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        // With its input it ends.
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn whatever_is_killed_in_a_saga_nothing_acknowledged_is_lost() {
+    let (world, own) = (World::new(), Own::start());
+    let start =
+        |listen: &str| Server::start(&world, &["serve", "--space", &own.url, "--policy", "open", "--listen", listen]);
+    let mut hers = start("127.0.0.1:0");
+    let listen = format!("127.0.0.1:{}", hers.port());
+    let his = start("127.0.0.1:0");
+    world.write("alice/first.txt", "first\n");
+    world.run(&["init", "alice", "--remote", &hers.url]).ok();
+    world.run(&["-C", "alice", "sync"]).ok();
+    world.run(&["clone", &his.url, "bob"]).ok();
+    let mut random = Random::new();
+    for i in 0..times("IBGIB_KILLS", 3) {
+        let text: String =
+            (0..random.below(3_000)).map(|line| format!("{i} {line} {}\n", random.below(1_000_000))).collect();
+        world.write(&format!("alice/{i}.txt"), &text);
+        let mut syncing =
+            world.command(&["-C", "alice", "sync"]).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+        sleep(Duration::from_millis(random.below(150) as u64));
+        let (server, database) = [(true, false), (false, true), (true, true)][i % 3];
+        if database {
+            own.kill();
+        }
+        if server {
+            hers.kill();
+            own.is_back();
+            hers = start(&listen);
+        }
+        own.is_back();
+        if syncing.wait().unwrap().success() {
+            world.run(&["-C", "bob", "sync"]).ok();
+            assert!(world.read(&format!("bob/{i}.txt")) == text, "what was acknowledged is lost");
+        }
+    }
+    // One more sync of each.
+    world.run(&["-C", "alice", "sync"]).ok();
+    world.run(&["-C", "bob", "sync"]).ok();
+    assert!(files(&world.path("alice")) == files(&world.path("bob")));
+    assert_eq!([hers, his].map(|server| server.stop()), [Some(0), Some(0)]);
+    world.fsck(&["--space", &own.url]);
 }
 
 /// The way to a database, which can be cut and mended.

@@ -1,6 +1,7 @@
 //! The HTTP API.
 
 use crate::error::{ApiError, json};
+use crate::events;
 use crate::guard;
 use crate::metrics;
 use crate::socket;
@@ -36,6 +37,7 @@ pub(crate) fn router(state: &Arc<State>, doors: impl Iterator<Item = Router>) ->
         .route("/api/v1/ibgibs/{addr}", get(ibgib))
         .route("/api/v1/tips/{addr}", get(tip))
         .route("/api/v1/tips", get(tips))
+        .route("/api/v1/events", get(events::events))
         .route(ibgib_peer::SYNC_PATH, get(socket::upgrade))
         .route("/api/v1/openapi.json", get(openapi))
         // A door may answer for other versions, never for this one.
@@ -282,9 +284,7 @@ async fn tips(
     let Some(ib) = query.get("ib") else {
         return Err(ApiError::new(Code::BadQuery, "say which timelines: ?ib=folder"));
     };
-    if !state.host.is_open() {
-        return Err(ApiError::new(Code::ReadingNeedsIdentity, "this server lists data only to its identities"));
-    }
+    state.check_open()?;
     let mut text = String::new();
     for tip in state.host.tips_of(ib).await? {
         let line: Map = [("tjp", Value::from(&tip.tjp)), ("tip", (&tip.addr).into())].into_iter().collect();

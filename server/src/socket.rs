@@ -140,10 +140,7 @@ pub(crate) async fn upgrade(
     let (Some(upgrade), Some(key)) = (upgrade, parts.headers.get(header::SEC_WEBSOCKET_KEY)) else {
         return Err(ApiError::new(Code::BadRequest, "the connection cannot become a WebSocket"));
     };
-    let place = state
-        .places
-        .take(peer.ip())
-        .map_err(|what| ApiError::new(Code::TooManyConnections, format!("{what}: try again later")))?;
+    let place = state.place(peer.ip())?;
     let response = switched(&parts.headers, key)?;
     let limits = state.host.limits();
     let message_max = limits.message_bytes_max + 1024;

@@ -1,10 +1,12 @@
 //! What all requests share.
 
 use crate::door::Door;
-use crate::places::Places;
+use crate::error::ApiError;
+use crate::places::{Place, Places};
 use crate::rates::Rate;
 use crate::waiting::Waiting;
 use ibgib_peer::Host;
+use ibgib_peer::saga::Code;
 use metrics_exporter_prometheus::{PrometheusHandle, PrometheusRecorder};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -31,4 +33,20 @@ pub(crate) struct State {
     pub(crate) doors: Vec<Arc<dyn Door>>,
     pub(crate) body_bytes_max: usize,
     pub(crate) on_loopback: bool,
+}
+
+impl State {
+    /// What there is is told to strangers only while everybody may sync.
+    pub(crate) fn check_open(&self) -> Result<(), ApiError> {
+        match self.host.is_open() {
+            true => Ok(()),
+            false => Err(ApiError::new(Code::ReadingNeedsIdentity, "this server lists data only to its identities")),
+        }
+    }
+
+    /// A place for a connection that stays.
+    pub(crate) fn place(&self, address: IpAddr) -> Result<Place, ApiError> {
+        let refused = |what| ApiError::new(Code::TooManyConnections, format!("{what}: try again later"));
+        self.places.take(address).map_err(refused)
+    }
 }
