@@ -217,7 +217,7 @@ impl ReceiverDesk {
                 // What may not be read is not here: whoever has it sends it.
                 let may = match lot.reads_all() {
                     true => None,
-                    false => Some(self.host.readable(&lot.permit, &addrs, None).await?),
+                    false => Some(lot.readable(&self.host, &addrs).await?),
                 };
                 let shown = |a: &Addr| may.as_ref().is_none_or(|may| may.contains(a));
                 out.has = addrs.iter().zip(has).map(|(a, has)| (has && shown(a)) || staged.contains(a)).collect();
@@ -272,7 +272,7 @@ impl ReceiverDesk {
 
     /// Of these nodes those that may be read; with `live` also the tips under them that may be.
     async fn readable_starts(&self, mut starts: Vec<Addr>, live: bool, lot: &Lot) -> Result<Vec<Addr>, SagaError> {
-        let may = self.host.readable(&lot.permit, &starts, None).await?;
+        let may = lot.readable(&self.host, &starts).await?;
         starts.retain(|start| may.contains(start));
         let mut tips = Vec::new();
         for start in starts.iter().filter(|_| live) {
@@ -293,10 +293,7 @@ impl ReceiverDesk {
         let may = lot.reads_all()
             || match tjp == tip && tjp.tjp_gib().is_none() {
                 // A constant, or a timeline's first and only frame.
-                true => {
-                    lot.may_read(&tjp)
-                        || !self.host.readable(&lot.permit, std::slice::from_ref(&tjp), None).await?.is_empty()
-                }
+                true => lot.may_read(&tjp) || !lot.readable(&self.host, std::slice::from_ref(&tjp)).await?.is_empty(),
                 false => lot.may_read(&tjp),
             };
         Ok(may.then_some((tjp, tip)))
@@ -314,6 +311,7 @@ impl ReceiverDesk {
         let mut plan = Plan { payload: evaluate.payload, ..Plan::default() };
         let sent = staged.iter().chain(&plan.payload);
         let mut lot = Lot::of(&self.host, self.identity.as_ref(), evaluate.commit, sent).await?;
+        lot.look_around(&self.host, &self.owner, &evaluate.lines).await?;
         lot.sort(&self.host, &view, &evaluate.lines).await?;
         let mut statuses = Vec::new();
         let (mut wants, mut finals, mut stops) = (Vec::new(), Vec::new(), HashSet::new());
@@ -391,7 +389,7 @@ impl ReceiverDesk {
         let taken: HashSet<Addr> = plan.draft.commit.tips.iter().map(|advance| advance.tjp().clone()).collect();
         plan.roots = lot.records(&taken);
         if !lot.reads_all() {
-            let may = self.host.readable(&lot.permit, &wants, None).await?;
+            let may = lot.readable(&self.host, &wants).await?;
             wants.retain(|want| may.contains(want));
         }
         let mut send = Vec::new();
@@ -437,7 +435,7 @@ impl ReceiverDesk {
         }
         let alone = std::slice::from_ref(addr);
         if self.host.space().has(alone).await.map_err(space_error)? == [true]
-            && (lot.reads_all() || !self.host.readable(&lot.permit, alone, None).await?.is_empty())
+            && (lot.reads_all() || !lot.readable(&self.host, alone).await?.is_empty())
         {
             return Ok(Constant::Here);
         }
@@ -496,7 +494,7 @@ impl ReceiverDesk {
             Some(mine) => view.history.ancestry(mine, tip).await,
         };
         if matches!(ancestry, Ok(Ancestry::Behind | Ancestry::Diverged))
-            && let Some(why) = lot.refuses(&self.host, &self.owner, tjp, tip, mine, &plan.publish).await?
+            && let Some(why) = lot.refuses(&self.host, &self.owner, tjp, tip).await?
         {
             return Ok(Verdict::Refused(why));
         }

@@ -434,40 +434,31 @@ impl Host {
     }
 
     /// Of committed nodes those that a permit lets be read: frames of timelines that may be, and what stands in the graphs
-    /// of their tips. A relation from elsewhere gives no right. `near` is a tip that may be read, under which most of them are.
+    /// of their tips. A relation from elsewhere gives no right.
     pub(super) async fn readable(
         &self,
         permit: &Permit,
+        roots: &Roots,
         addrs: &[Addr],
-        near: Option<&Addr>,
     ) -> Result<HashSet<Addr>, SagaError> {
         if permit.covers_all(Rights::Read) {
             return Ok(addrs.iter().cloned().collect());
         }
-        let roots = self.roots().await?;
         let (mut out, mut left) = (HashSet::new(), HashSet::new());
         for batch in addrs.chunks(BATCH) {
             for node in self.space.get(batch).await.map_err(space_error)?.into_iter().flatten() {
-                let may = node.tjp().is_some_and(|timeline| permit.may(&roots, &timeline, Rights::Read));
+                let may = node.tjp().is_some_and(|timeline| permit.may(roots, &timeline, Rights::Read));
                 if may { &mut out } else { &mut left }.insert(node.addr().clone());
             }
         }
         // Constants say nothing of whose they are, and frames of other timelines may stand in a history that may be read.
-        let max = usize::try_from(self.limits.nodes_max).unwrap_or(usize::MAX);
-        for everywhere in [false, true] {
-            if left.is_empty() {
-                break;
-            }
-            let starts: Vec<Addr> = match everywhere {
-                false => near.cloned().into_iter().collect(),
-                true => {
-                    let tips = self.space.tips(Some(Kind::Living)).await.map_err(space_error)?;
-                    let may = |tip: &Tip| permit.may(&roots, &tip.tjp, Rights::Read);
-                    tips.into_iter().filter(may).map(|tip| tip.addr).collect()
-                }
-            };
+        if !left.is_empty() {
+            let tips = self.space.tips(Some(Kind::Living)).await.map_err(space_error)?;
+            let may = |tip: &Tip| permit.may(roots, &tip.tjp, Rights::Read);
+            let starts: Vec<Addr> = tips.into_iter().filter(may).map(|tip| tip.addr).collect();
+            let max = usize::try_from(self.limits.nodes_max).unwrap_or(usize::MAX);
             let reached = self.space.reach(&starts, Follow::All, &HashSet::new(), max).await.map_err(space_error)?;
-            out.extend(reached.into_iter().filter(|addr| left.remove(addr)));
+            out.extend(reached.into_iter().filter(|addr| left.contains(addr)));
         }
         Ok(out)
     }

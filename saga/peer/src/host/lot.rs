@@ -10,6 +10,23 @@ use ibgib_saga::{SagaError, SenderLine};
 use sha2::{Digest, Sha256};
 use std::collections::{HashMap, HashSet, VecDeque};
 
+/// What nodes relate to that were sent: they are staged, or were here already.
+async fn targets_of(host: &Host, owner: &str, addrs: &[Addr]) -> Result<Vec<Addr>, SagaError> {
+    let space = host.space();
+    let mut targets = Vec::new();
+    for batch in addrs.chunks(BATCH) {
+        let staged = space.staged(owner, batch).await.map_err(space_error)?;
+        for (addr, node) in batch.iter().zip(staged) {
+            let node = match node {
+                Some(node) => Some(node),
+                None => space.node(addr).await.map_err(space_error)?,
+            };
+            targets.extend(node.into_iter().flat_map(|node| node.targets()));
+        }
+    }
+    Ok(targets)
+}
+
 /// Whether anybody who knows a folder and a path can make a timeline's first frame: then having it says nothing of whose it
 /// is.
 fn is_derived(first: &Verified<IbGib>) -> bool {
@@ -51,6 +68,8 @@ pub(super) struct Lot {
     commits: bool,
     /// All nodes that the sender has sent, also those that were here already.
     sent: HashSet<Addr>,
+    /// What that relates to beside itself, and may be read.
+    readable: HashSet<Addr>,
     /// Timelines that are new here: the folder that each belongs to, and the timeline that led to it.
     fresh: HashMap<Addr, (Addr, Addr)>,
 }
@@ -70,6 +89,7 @@ impl Lot {
             roots,
             commits: false,
             sent: HashSet::new(),
+            readable: HashSet::new(),
             fresh: HashMap::new(),
         })
     }
@@ -90,6 +110,37 @@ impl Lot {
             lot.roots = Some(host.roots().await?);
         }
         Ok(lot)
+    }
+
+    /// Finds out what of the space the sender may read among that to which he relates, once for the whole turn.
+    pub(super) async fn look_around(
+        &mut self,
+        host: &Host,
+        owner: &str,
+        lines: &[SenderLine],
+    ) -> Result<(), SagaError> {
+        let Some(roots) = self.roots.as_ref().filter(|_| self.commits && !self.writes_all()) else { return Ok(()) };
+        let sent: Vec<Addr> = self.sent.iter().cloned().collect();
+        let mut outside = HashSet::new();
+        for part in sent.chunks(BATCH) {
+            outside.extend(targets_of(host, owner, part).await?);
+        }
+        outside.extend(lines.iter().filter_map(|line| match line {
+            SenderLine::Timeline { tip, .. } => tip.clone(),
+            _ => None,
+        }));
+        outside.retain(|addr| !self.sent.contains(addr));
+        let outside: Vec<Addr> = outside.into_iter().collect();
+        self.readable = host.readable(&self.permit, roots, &outside).await?;
+        Ok(())
+    }
+
+    /// Of these nodes those that may be read.
+    pub(super) async fn readable(&self, host: &Host, addrs: &[Addr]) -> Result<HashSet<Addr>, SagaError> {
+        match &self.roots {
+            Some(roots) => host.readable(&self.permit, roots, addrs).await,
+            None => Ok(addrs.iter().cloned().collect()),
+        }
     }
 
     /// Finds out which folder the timelines belong to that are new here. One that a tip leads to belongs to the folder of
@@ -200,8 +251,6 @@ impl Lot {
         owner: &str,
         timeline: &Addr,
         tip: &Addr,
-        mine: Option<&Addr>,
-        published: &HashSet<Addr>,
     ) -> Result<Option<String>, SagaError> {
         let told_apart = self.commits && !self.writes_all();
         let Some(roots) = self.roots.as_ref().filter(|_| told_apart) else { return Ok(None) };
@@ -213,30 +262,16 @@ impl Lot {
         if !may {
             return Ok(Some(format!("changing {timeline} was not granted")));
         }
-        let space = host.space();
-        let (mut seen, mut outside) = (HashSet::from([tip.clone()]), HashSet::new());
-        let mut level = vec![tip.clone()];
+        let (mut seen, mut level) = (HashSet::from([tip.clone()]), vec![tip.clone()]);
         while !level.is_empty() {
             let (own, others): (Vec<Addr>, Vec<Addr>) = level.into_iter().partition(|addr| self.sent.contains(addr));
-            outside.extend(others.into_iter().filter(|addr| !published.contains(addr)));
-            level = Vec::new();
-            for batch in own.chunks(BATCH) {
-                // What was here already is not staged, also if it was sent.
-                let staged = space.staged(owner, batch).await.map_err(space_error)?;
-                for (addr, node) in batch.iter().zip(staged) {
-                    let node = match node {
-                        Some(node) => Some(node),
-                        None => space.node(addr).await.map_err(space_error)?,
-                    };
-                    let targets = node.map(|node| node.targets()).unwrap_or_default();
-                    level.extend(targets.into_iter().filter(|target| seen.insert(target.clone())));
-                }
+            if let Some(foreign) = others.iter().find(|addr| !self.readable.contains(*addr)) {
+                return Ok(Some(format!("{foreign} is under {timeline}, was not sent, and may not be read")));
             }
+            let targets = targets_of(host, owner, &own).await?;
+            level = targets.into_iter().filter(|target| seen.insert(target.clone())).collect();
         }
-        let outside: Vec<Addr> = outside.into_iter().collect();
-        let readable = host.readable(&self.permit, &outside, mine).await?;
-        let foreign = outside.iter().find(|target| !readable.contains(*target));
-        Ok(foreign.map(|foreign| format!("{foreign} is under {timeline}, was not sent, and may not be read")))
+        Ok(None)
     }
 
     /// The records that tell where the timelines belong that came in with the ones that were taken.
