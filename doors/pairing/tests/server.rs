@@ -34,7 +34,10 @@ async fn serve_at(space: Arc<dyn Space>, options: MailboxOptions, listen: Socket
     let door = MailboxDoor::new(Arc::clone(&space), options, true);
     let doors = vec![Mount::here(Arc::new(door.clone()))];
     let host = Host::new(space, HostOptions::default());
-    let server = Server::start(host, ServeOptions { listen, doors, ..ServeOptions::default() }).await.unwrap();
+    // All clients of a test have one address.
+    let http_connections_per_address_max = ServeOptions::default().http_connections_max;
+    let options = ServeOptions { listen, doors, http_connections_per_address_max, ..ServeOptions::default() };
+    let server = Server::start(host, options).await.unwrap();
     (server, door)
 }
 
@@ -211,8 +214,8 @@ async fn many_pairs_meet_at_once_each_its_own() {
         tokio::spawn(async move {
             b.set_code(a.get_code().await.unwrap().as_str()).unwrap();
             let (to_b, to_a) = (format!("to {n}").into_bytes(), format!("from {n}").into_bytes());
-            let (at_a, at_b) = tokio::join!(a.get_data(to_b.clone()), b.get_data(to_a.clone()));
-            assert_eq!((at_a.unwrap(), at_b.unwrap()), (to_a, to_b));
+            let met = tokio::try_join!(a.get_data(to_b.clone()), b.get_data(to_a.clone()));
+            assert_eq!(met.unwrap(), (to_a, to_b));
         })
     });
     for met in futures_util::future::join_all(all).await {
