@@ -23,12 +23,48 @@ pub const COMMON: &[u8] = b"{\"ib\":\"fork\",\"gib\":\"\x01\x00\",\"data\":{\"de
 
 /// Compresses. `None` where the library fails, which it does without memory only.
 pub fn pack(content: &[u8], dictionary: &[u8]) -> Option<Vec<u8>> {
-    let mut compressor = Compressor::with_dictionary(LEVEL, dictionary).ok()?;
-    let reach = content.len() + dictionary.len();
-    if reach > WINDOW_BYTES {
-        compressor.set_parameter(CParameter::WindowLog(reach.next_power_of_two().trailing_zeros().min(27))).ok()?;
+    Packer::default().pack(content, dictionary)
+}
+
+/// Compresses one after the other. What that takes is made once: for something small it costs several times as much as to
+/// compress it.
+#[derive(Default)]
+pub struct Packer {
+    /// With [`COMMON`], which is read once.
+    common: Option<Compressor<'static>>,
+    other: Option<Compressor<'static>>,
+}
+
+impl Packer {
+    /// As [`pack`].
+    pub fn pack(&mut self, content: &[u8], dictionary: &[u8]) -> Option<Vec<u8>> {
+        let is_common = dictionary == COMMON;
+        let place = if is_common { &mut self.common } else { &mut self.other };
+        let packing = match place {
+            Some(packing) => packing,
+            none if is_common => none.insert(Compressor::with_dictionary(LEVEL, COMMON).ok()?),
+            none => none.insert(Compressor::new(LEVEL).ok()?),
+        };
+        if !is_common {
+            packing.set_dictionary(LEVEL, dictionary).ok()?;
+        }
+        let reach = content.len() + dictionary.len();
+        // 0: as the level has it.
+        let window = if reach > WINDOW_BYTES { reach.next_power_of_two().trailing_zeros().min(27) } else { 0 };
+        packing.set_parameter(CParameter::WindowLog(window)).ok()?;
+        let packed = packing.compress(content).ok();
+        if !is_common {
+            // It has a copy of the dictionary, which may be long.
+            packing.set_dictionary(LEVEL, &[]).ok()?;
+        }
+        packed
     }
-    compressor.compress(content).ok()
+}
+
+impl fmt::Debug for Packer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Packer")
+    }
 }
 
 /// What was packed, which has exactly `len` bytes: so many are made room for, and no more are written.
@@ -94,6 +130,20 @@ mod tests {
             assert_eq!(unpacker.unpack(b"nothing that was packed", 100, &before), Err(BlockError::Packed));
             assert_eq!(unpacker.unpack(&packed, text.len(), &before).as_ref(), Ok(text));
             before.clone_from(text);
+        }
+    }
+
+    #[test]
+    fn one_packer_packs_with_any_dictionary_as_a_fresh_one_does() {
+        let mut packer = Packer::default();
+        let texts = [COMMON.repeat(2), vec![b'x'; 700_000], b"short".repeat(3), Vec::new()];
+        let dictionaries = [COMMON.to_vec(), b"another dictionary".repeat(20), vec![b'x'; 300_000], Vec::new()];
+        for (text, dictionary) in
+            texts.iter().flat_map(|text| dictionaries.iter().map(move |d| (text, d))).cycle().take(48)
+        {
+            let packed = packer.pack(text, dictionary).unwrap();
+            assert_eq!(packed, pack(text, dictionary).unwrap());
+            assert_eq!(unpack(&packed, text.len(), dictionary).as_ref(), Ok(text));
         }
     }
 

@@ -17,7 +17,7 @@
 use crate::error::{Breach, SagaError};
 use crate::limits::Limits;
 use ibgib::{IbGib, Verified};
-use ibgib_blocks::{BlockError, COMMON, In, Key, Out, Unpacker, expand, pack, squeeze};
+use ibgib_blocks::{BlockError, COMMON, In, Key, Out, Packer, Unpacker, expand, squeeze};
 use std::collections::HashMap;
 
 /// Bytes of content, new hashes included, after which a block ends; a longer text has a block of its own.
@@ -100,6 +100,7 @@ pub(crate) struct BlockWriter {
     learned: Learned,
     numbers: HashMap<Key, usize>,
     ratio: Ratio,
+    packer: Packer,
     /// What the block before held.
     before: Option<Vec<u8>>,
     content: Out,
@@ -130,7 +131,7 @@ impl BlockWriter {
         }
         let content = std::mem::take(&mut self.content.0);
         let new = std::mem::take(&mut self.new);
-        let packed = pack(&content, self.before.as_deref().unwrap_or(COMMON));
+        let packed = self.packer.pack(&content, self.before.as_deref().unwrap_or(COMMON));
         let packed = packed.ok_or_else(|| SagaError::defect("a block could not be compressed"))?;
         let mut out = Out::default();
         let write = |method: u8, bytes: &[u8], out: &mut Out| {

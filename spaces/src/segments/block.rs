@@ -8,7 +8,7 @@
 
 use super::log::Pos;
 pub(super) use ibgib_blocks::Key;
-use ibgib_blocks::{BlockError, COMMON, In, Out, expand, pack, squeeze, unpack};
+use ibgib_blocks::{BlockError, COMMON, In, Out, Packer, Unpacker, expand, squeeze};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -77,7 +77,12 @@ pub(super) fn fill(texts: &mut Vec<String>, mut more: impl Iterator<Item = Strin
 
 impl Block {
     /// The payload of a record that holds these nodes, and the block as it will be read.
-    pub(super) fn write(owner: &str, nodes: &[(Key, &str)], base: Option<(Pos, &Self)>) -> Option<(Vec<u8>, Self)> {
+    pub(super) fn write(
+        packer: &mut Packer,
+        owner: &str,
+        nodes: &[(Key, &str)],
+        base: Option<(Pos, &Self)>,
+    ) -> Option<(Vec<u8>, Self)> {
         let base = base.filter(|(_, block)| block.chain + nodes.len() <= NODES_MAX);
         let keys: Vec<Key> = nodes.iter().map(|(key, _)| *key).collect();
         let places = keys.iter().enumerate().map(|(i, key)| (*key, i)).collect();
@@ -91,7 +96,7 @@ impl Block {
         }
         let content = content.0;
         let dictionary = base.map_or(COMMON, |(_, block)| block.content.as_slice());
-        let packed = pack(&content, dictionary)?;
+        let packed = packer.pack(&content, dictionary)?;
         let chain = nodes.len() + base.map_or(0, |(_, block)| block.chain);
         let mut out = Out::default();
         out.bytes(owner.as_bytes());
@@ -116,9 +121,9 @@ impl Block {
     }
 
     /// Reads a block whose dictionary is there.
-    pub(super) fn read(head: &Head<'_>, spans: &[usize], base: Option<&Self>) -> Option<Self> {
+    pub(super) fn read(unpacker: &mut Unpacker, head: &Head<'_>, spans: &[usize], base: Option<&Self>) -> Option<Self> {
         let dictionary = base.map_or(COMMON, |block| block.content.as_slice());
-        let content = unpack(head.packed, head.content_len, dictionary).ok()?;
+        let content = unpacker.unpack(head.packed, head.content_len, dictionary).ok()?;
         if head.chain != head.count + base.map_or(0, |block| block.chain) {
             return None;
         }
@@ -218,7 +223,7 @@ mod tests {
 
     fn back(payload: &[u8], base: Option<&Block>) -> Option<Block> {
         let (head, spans) = Head::read(payload)?;
-        Block::read(&head, &spans, base)
+        Block::read(&mut Unpacker::default(), &head, &spans, base)
     }
 
     #[test]
@@ -234,7 +239,7 @@ mod tests {
             String::new(),
         ];
         let nodes: Vec<(Key, &str)> = (1..).zip(&texts).map(|(n, text)| (key(n), text.as_str())).collect();
-        let (payload, written) = Block::write("owner", &nodes, None).unwrap();
+        let (payload, written) = Block::write(&mut Packer::default(), "owner", &nodes, None).unwrap();
         let read = back(&payload, None).unwrap();
         let (head, _) = Head::read(&payload).unwrap();
         assert_eq!((head.owner, head.base, read.keys().len()), ("owner", None, texts.len()));
@@ -249,16 +254,17 @@ mod tests {
     fn a_frame_after_another_takes_few_bytes() {
         let text =
             |n: u8| format!("{{\"gib\":\"{}\",\"text\":\"{}\"}}", hex::encode_upper(key(n)), "many words ".repeat(900));
-        let (first, block) = Block::write("", &[(key(1), &text(1))], None).unwrap();
+        let (first, block) = Block::write(&mut Packer::default(), "", &[(key(1), &text(1))], None).unwrap();
         let at = Pos { segment: 0, offset: 64 };
-        let (second, next) = Block::write("", &[(key(2), &text(2))], Some((at, &block))).unwrap();
+        let (second, next) =
+            Block::write(&mut Packer::default(), "", &[(key(2), &text(2))], Some((at, &block))).unwrap();
         assert!(second.len() < 90, "{} after {}", second.len(), first.len());
         assert_eq!((Head::read(&second).unwrap().0.base, next.chain), (Some(at), 2));
         assert_eq!(back(&second, Some(&block)).unwrap().text(0), Some(text(2)));
         assert!(back(&second, None).is_none(), "it needs its dictionary");
         // The chain ends after so many nodes.
         let full = Block { chain: NODES_MAX, ..block };
-        let (third, _) = Block::write("", &[(key(2), &text(2))], Some((at, &full))).unwrap();
+        let (third, _) = Block::write(&mut Packer::default(), "", &[(key(2), &text(2))], Some((at, &full))).unwrap();
         assert_eq!(Head::read(&third).unwrap().0.base, None);
     }
 
@@ -286,7 +292,7 @@ mod tests {
     #[test]
     fn damaged_bytes_are_told() {
         let text = format!("{{\"gib\":\"{}\"}}", hex::encode_upper(key(1)));
-        let (payload, _) = Block::write("me", &[(key(1), &text), (key(2), "x")], None).unwrap();
+        let (payload, _) = Block::write(&mut Packer::default(), "me", &[(key(1), &text), (key(2), "x")], None).unwrap();
         for i in 0..payload.len() {
             // Whatever is read, nothing panics; the address of a node tells what is right.
             let mut damaged = payload.clone();

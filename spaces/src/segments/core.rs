@@ -11,6 +11,7 @@ use super::{SegmentSpace, index};
 use crate::error::SpaceError;
 use crate::redb::fail;
 use crate::store::{Batch, Written};
+use ibgib_blocks::{Packer, Unpacker};
 use read::Blocks;
 use redb::backends::InMemoryBackend;
 use redb::{Database, ReadTransaction, ReadableDatabase};
@@ -34,6 +35,7 @@ pub(super) struct Job {
 /// Whoever has it writes.
 struct Writer {
     tail: Tail,
+    packer: Packer,
     /// The last record.
     last: Pos,
     /// How far the index on the disk is, and how many writes it is behind.
@@ -51,6 +53,7 @@ pub(super) struct Core {
     writer: Option<Mutex<Writer>>,
     queue: Mutex<Vec<Job>>,
     blocks: Mutex<Blocks>,
+    unpacker: Mutex<Unpacker>,
     failed: AtomicBool,
     /// Outlives the closing of the files, so that the last of their owners tells that they are free again.
     in_use: Arc<()>,
@@ -127,7 +130,7 @@ impl Core {
         let (end, last) = self.replay(known)?;
         if to_write {
             let tail = self.log.tail(end)?;
-            self.writer = Some(Mutex::new(Writer { tail, last, noted: end, writes: 0 }));
+            self.writer = Some(Mutex::new(Writer { tail, packer: Packer::default(), last, noted: end, writes: 0 }));
         }
         Ok(self)
     }
@@ -140,6 +143,7 @@ impl Core {
             writer: None,
             queue: Mutex::default(),
             blocks: Mutex::default(),
+            unpacker: Mutex::default(),
             failed: AtomicBool::new(false),
             in_use: Arc::new(()),
         }

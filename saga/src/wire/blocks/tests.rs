@@ -1,5 +1,6 @@
 use super::*;
 use ibgib::{Mode, Value, object, strings};
+use ibgib_blocks::pack;
 use proptest::prelude::*;
 
 fn limits() -> Limits {

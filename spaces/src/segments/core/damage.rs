@@ -23,7 +23,8 @@ impl Core {
             let place = match change(text) {
                 None => None,
                 Some(text) => {
-                    let (payload, _) = Block::write("", &[(key, &text)], None).ok_or(SpaceError::Closed)?;
+                    let (payload, _) =
+                        Block::write(&mut writer.packer, "", &[(key, &text)], None).ok_or(SpaceError::Closed)?;
                     Some(Place { block: self.append(writer, BLOCK, &payload)?, nth: 0 })
                 }
             };

@@ -202,7 +202,7 @@ impl Core {
                 false => None,
             };
             let base = base.as_ref().map(|(at, block)| (*at, &**block));
-            let made = Block::write(owner, &keyed, base);
+            let made = Block::write(&mut writer.packer, owner, &keyed, base);
             let (payload, made) = made.ok_or_else(|| SpaceError::Io("a block cannot be compressed".into()))?;
             let at = self.append(writer, BLOCK, &payload)?;
             for (nth, ((key, node), text)) in (0..).zip(now.iter().zip(&texts)) {
