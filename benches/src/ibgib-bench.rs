@@ -1,4 +1,4 @@
-//! `ibgib-bench compare`: what a sync costs, beside git, on the same documents and the same machine.
+//! `ibgib-bench vault`: a vault under load ([`vault`]). `ibgib-bench compare`: what a sync costs, beside git, on the same documents and the same machine.
 //!
 //! Each peer gets the documents of [`workload`] in a store of its own and syncs them to an empty server over loopback,
 //! through a [`proxy::Proxy`] that counts bytes. [`measure`] reads what the processes took. A peer is one [`peer::Peer`].
@@ -9,6 +9,7 @@ mod measure;
 mod peer;
 mod proxy;
 mod table;
+mod vault;
 mod workload;
 
 use engine::Engine;
@@ -16,7 +17,7 @@ use git::{Git, Refs};
 use peer::{Cost, Peer};
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use workload::{Shape, shapes};
 
@@ -27,9 +28,15 @@ const USAGE: &str =
   --only W      only this workload: W1, W4 or W6; W2 and W3 come after W1
   --peer P      only this peer: ibgib, git or git-refs
   --ibgib FILE  the command to measure (default: this source, built for release)
-  --json        one JSON object for each line of the table";
+  --json        one JSON object for each line of the table
+usage: ibgib-bench vault [--sockets N] [--writes N] [--seconds N] [--accounts N] [--ibgib FILE | --url URL --pid PID]
+  --sockets N    sockets that wait for a vault's notices (default 5000)
+  --writes N     writes each second (default 500)
+  --seconds N    how long (default 20)
+  --accounts N   accounts that they belong to (default 250)
+  --url URL      a server that runs already and takes everybody in, with its process id";
 
-pub(crate) type Res<T> = Result<T, Box<dyn Error>>;
+pub(crate) type Res<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// What was asked for.
 struct Options {
@@ -44,9 +51,6 @@ struct Options {
 impl Options {
     fn read(mut arguments: impl Iterator<Item = String>) -> Option<Self> {
         let mut out = Self { quick: false, rounds: 0, only: Vec::new(), peers: Vec::new(), ibgib: None, json: false };
-        if arguments.next()? != "compare" {
-            return None;
-        }
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--quick" => out.quick = true,
@@ -72,11 +76,17 @@ impl Options {
 const PEERS: [&str; 3] = ["ibgib", "git", "git-refs"];
 
 fn main() -> ExitCode {
-    let Some(options) = Options::read(std::env::args().skip(1)) else {
+    let mut arguments = std::env::args().skip(1);
+    let done = match arguments.next().as_deref() {
+        Some("compare") => Options::read(arguments).map(|options| compare(&options)),
+        Some("vault") => vault::Options::read(arguments).map(|options| vault::run(&options)),
+        _ => None,
+    };
+    let Some(done) = done else {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
-    match compare(&options) {
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("ibgib-bench: {error}");
@@ -88,7 +98,7 @@ fn main() -> ExitCode {
 fn compare(options: &Options) -> Res<()> {
     let mut peers: Vec<Box<dyn Peer>> = Vec::new();
     if options.wants(&options.peers, "ibgib") {
-        peers.push(Box::new(Engine::new(&command(options)?)?));
+        peers.push(Box::new(Engine::new(&command(options.ibgib.as_deref())?)?));
     }
     let has_git = Command::new("git").arg("--version").output().is_ok_and(|out| out.status.success());
     for (name, refs) in [("git", Refs::One), ("git-refs", Refs::Each)] {
@@ -119,8 +129,8 @@ fn compare(options: &Options) -> Res<()> {
 }
 
 /// The command that is measured.
-fn command(options: &Options) -> Res<PathBuf> {
-    if let Some(file) = &options.ibgib {
+fn command(given: Option<&Path>) -> Res<PathBuf> {
+    if let Some(file) = given {
         return Ok(std::path::absolute(file)?);
     }
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");

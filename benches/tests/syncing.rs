@@ -25,7 +25,9 @@ fn a_small_comparison_tells_what_git_costs() {
 
 #[test]
 fn what_it_does_not_know_it_says() {
-    for arguments in [&["compare", "--only", "W9"][..], &["compare", "--rounds", "0"], &["merge"], &[]] {
+    for arguments in
+        [&["compare", "--only", "W9"][..], &["compare", "--rounds", "0"], &["vault", "--writes", "0"], &["merge"], &[]]
+    {
         let out = Command::new(env!("CARGO_BIN_EXE_ibgib-bench")).args(arguments).output().unwrap();
         assert_eq!(out.status.code(), Some(2), "{arguments:?}");
         assert!(String::from_utf8_lossy(&out.stderr).contains("usage: ibgib-bench"));
