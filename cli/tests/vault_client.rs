@@ -6,7 +6,7 @@ use common::{Done, Server, World, text};
 use ibgib::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
@@ -388,9 +388,23 @@ fn an_identity_comes_back_from_the_vault_on_a_new_machine() {
     assert_eq!(told.stdout.trim(), format!(r#"{{"identity":"{tjp}","recovery":false,"sequence":1}}"#));
     let told = identity("alice2", &with_recovery("two")).ok();
     assert_eq!(told.stdout.trim(), format!(r#"{{"identity":"{tjp}","recovery":true,"sequence":2}}"#));
+    let told = identity("alice2", &["backup"]).ok();
+    assert_eq!(told.stdout.trim(), format!(r#"{{"identity":"{tjp}","recovery":true,"sequence":3}}"#), "it stays");
+    // A secret that is another's does not take the good one's place.
+    world.write("other", &"ab".repeat(32));
+    let other = ["backup", "--with-recovery", "--recovery-secret-file", "other", "--recovery-password-file", "two"];
+    identity("alice2", &other).fails(7, "identity_wrong_secret");
     // Whoever has the root password has one of the two secrets.
     let opened = world.run(&["-C", "alice2", "vault", "blob", "--open", "--password-file", "one"]).ok().stdout;
     assert!(opened.contains(world.read("alice2/.ibgib/secret").trim()) && !opened.contains(recovery.trim()));
+    // As after a restore that was killed: the identity is there, and the secret still the device's own.
+    devices.at("bob", "one", "login").ok();
+    devices.run("bob", "one", &["pull"]).ok();
+    std::fs::remove_dir_all(world.path("bob/.ibgib/space")).unwrap();
+    let spaces = ["alice2", "bob"].map(|device| world.path(&format!("{device}/.ibgib/space")));
+    assert!(Command::new("cp").arg("-a").args(spaces).status().unwrap().success());
+    assert_eq!(shown("bob"), tjp);
+    identity("bob", &["backup"]).fails(7, "identity_wrong_secret");
     // The machine is lost.
     std::fs::remove_dir_all(world.path("alice2")).unwrap();
 

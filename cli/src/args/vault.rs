@@ -86,8 +86,9 @@ pub(crate) struct InVault {
     /// The vault that this device is logged in to: see 'ibgib vault'
     #[arg(long, required = true)]
     pub(crate) vault: bool,
-    #[command(flatten)]
-    pub(crate) account: Account,
+    /// File that holds the vault's root password, `-` for stdin; else it is asked for
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) password_file: Option<PathBuf>,
     /// The recovery secret, too, under a password of its own
     #[arg(long)]
     pub(crate) with_recovery: bool,

@@ -1,10 +1,12 @@
 //! Identities in a space: making, loading, revoking.
 
 use crate::entropy::{OsEntropy, now_ms, random_hex};
-use crate::signing::{Act, Signing, aside, first_trees, tree_records};
+use crate::signing::{Act, Signing, aside, belongs, first_trees, tree_records};
 use crate::view::{self, space_error};
 use ibgib::{Addr, IbGib, Mode, Value, Verified};
-use ibgib_keystone::{Chain, Expect, Pool, PoolConfig, Recoveries, Secret, Signed, ValidateError, config, danger};
+use ibgib_keystone::{
+    Chain, Expect, Pool, PoolConfig, Recoveries, Secret, Signed, VERB_RECOVER, VERB_SYNC, ValidateError, config, danger,
+};
 use ibgib_saga::{OwnIdentity, SagaError};
 use ibgib_spaces::{Advance, Commit, CommitError, Follow, Space};
 use std::collections::HashSet;
@@ -218,6 +220,22 @@ async fn made(
     let commit = Commit { nodes, tips, records: tree_records(&trees), ..Commit::default() };
     space.commit(commit).await.map_err(commit_error)?;
     Ok(signed.chain)
+}
+
+/// Whether a secret is the one that an identity signs with.
+///
+/// # Errors
+/// A defect only.
+pub async fn is_secret_of(chain: &Chain, secret: &Secret) -> Result<bool, SagaError> {
+    belongs(chain, secret, VERB_SYNC).await
+}
+
+/// Whether a secret is the one by which an identity is taken back.
+///
+/// # Errors
+/// A defect only.
+pub async fn is_recovery_secret_of(chain: &Chain, recovery: &Secret) -> Result<bool, SagaError> {
+    belongs(chain, recovery, VERB_RECOVER).await
 }
 
 /// Ends an identity: a last frame after which nothing is accepted. It has to be delivered to the servers that know

@@ -277,7 +277,8 @@ pub async fn refresh_identity(space: &Arc<dyn Space>, remote: &dyn Remote, tjp: 
 /// skipped.
 ///
 /// # Errors
-/// `identity_unknown` when neither has it, `identity_revoked`, `identity_wrong_secret` when `secret` is another's; and as
+/// `identity_unknown` when neither has it, `identity_revoked`, `identity_wrong_secret` when `secret` is another's or the
+/// identity's signatures do not bind, `identity_exhausted` when too few leaves are left; and as
 /// [`establish_session_identity`]. Nothing is set aside then.
 pub async fn take_over_identity(
     space: &Arc<dyn Space>,

@@ -172,13 +172,7 @@ impl Signing {
         let key = leaves_key(&need.tree);
         loop {
             let record = space.record(&key).await.map_err(space_error)?;
-            let stored = match &record {
-                None => 0,
-                Some(bytes) => read_number(bytes).ok_or_else(|| OwnIdentity::Damaged {
-                    identity: chain.tjp().clone(),
-                    why: format!("the record {key}, which tells the leaves that were used, cannot be read"),
-                })?,
-            };
+            let stored = used_leaves(chain, &key, record.as_deref())?;
             // Set aside elsewhere meanwhile, or another tree: what is here is not to be used any more.
             if self.reserved.as_ref().is_none_or(|(own, end)| *own.tree() != need.tree || *end != stored) {
                 self.reserved = Some((Reserved::open(need.tree.clone(), stored), stored));
@@ -226,9 +220,25 @@ pub(crate) async fn is_untouched(space: &dyn Space, chain: &Chain, verb: &str) -
     Ok(space.record(&leaves_key(&need.tree)).await.map_err(space_error)?.is_none())
 }
 
-/// Makes this space sign for an identity that another one may have signed for: sees that the secret is the identity's, and
-/// sets aside of every pool a range of leaves that the other one may have used without telling anybody.
+/// Whether a secret is the one that the identity's pool for this verb was made from. `false` also for a pool of another
+/// strategy, which does not show it.
+pub(crate) async fn belongs(chain: &Chain, secret: &Secret, verb: &str) -> Result<bool, SagaError> {
+    match ibgib_keystone::need(chain, verb, &[]) {
+        Ok(Some(need)) => {
+            let builder = need.builder(secret, &need.tree);
+            Ok(need.is_signed_by(&aside(move || builder.finish()).await?))
+        }
+        Ok(None) | Err(KeystoneError::NoPool(_) | KeystoneError::Exhausted(_)) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Makes this space sign for an identity that another one may have signed for: sets aside of every pool a range of leaves
+/// that the other one may have used without telling anybody. A pool that has no more than those is not used here.
 pub(crate) async fn take_over(space: &dyn Space, chain: &Chain, secret: &Secret) -> Result<(), SagaError> {
+    if !belongs(chain, secret, VERB_SYNC).await? {
+        return Err(KeystoneError::WrongSecret.into());
+    }
     let (mut records, mut expect) = (Vec::new(), Vec::new());
     for verb in [VERB_SYNC, VERB_MANAGE, VERB_REVOKE] {
         let need = match ibgib_keystone::need(chain, verb, &[]) {
@@ -242,19 +252,25 @@ pub(crate) async fn take_over(space: &dyn Space, chain: &Chain, secret: &Secret)
         if records.iter().any(|(known, _)| *known == key) {
             continue;
         }
-        let builder = need.builder(secret, &need.tree);
-        let tree = aside(move || builder.finish()).await?;
-        if !need.is_signed_by(&tree) {
-            return Err(KeystoneError::WrongSecret.into());
+        let skipped = need.from.saturating_add(SKIPPED).min(need.leaves);
+        if verb == VERB_SYNC && skipped == need.leaves {
+            return Err(KeystoneError::Exhausted(need.tree.salt.clone()).into());
         }
         let record = space.record(&key).await.map_err(space_error)?;
-        let used = record.as_deref().and_then(read_number).unwrap_or_default();
-        // The last leaves of a tree are left, or the pool would be at its end.
-        let skipped = need.from.saturating_add(SKIPPED).min(need.leaves.saturating_sub(1));
+        let used = used_leaves(chain, &key, record.as_deref())?;
         records.push((key.clone(), Some(skipped.max(used).to_string().into_bytes())));
         expect.push((key, record));
     }
     space.commit(Commit { records, expect, ..Commit::default() }).await.map(drop).map_err(commit_error)
+}
+
+/// How many leaves of a tree may have been used.
+fn used_leaves(chain: &Chain, key: &str, record: Option<&[u8]>) -> Result<u32, SagaError> {
+    let damaged = || OwnIdentity::Damaged {
+        identity: chain.tjp().clone(),
+        why: format!("the record {key}, which tells the leaves that were used, cannot be read"),
+    };
+    record.map_or(Ok(0), |bytes| Ok(read_number(bytes).ok_or_else(damaged)?))
 }
 
 /// The trees that pools begin with.

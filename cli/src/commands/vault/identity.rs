@@ -5,7 +5,7 @@
 //! wants that the recovery secret, encrypted once more: whoever has the root password acts as the identity, but does not
 //! take it from its owner for ever.
 
-use super::{Held, present, sealed};
+use super::{Held, sealed};
 use crate::args::{Args, Backup, InVault, RestoreIdentity};
 use crate::codes::Code;
 use crate::commands::identity::{server, tell};
@@ -17,7 +17,7 @@ use crate::output::Output;
 use crate::secret;
 use crate::vault::{Prompt, read_password, wrong_password};
 use ibgib::Addr;
-use ibgib_keystone::Secret;
+use ibgib_keystone::{KeystoneError, Secret};
 use ibgib_peer::entropy::{now_ms, random};
 use ibgib_peer::{Remote, identity, take_over_identity};
 use ibgib_saga::{OwnIdentity, SagaError};
@@ -49,11 +49,23 @@ pub(crate) async fn backup(args: &Args, out: &Output, backup: &Backup) -> Result
     let chain =
         chain.ok_or_else(|| CliError::new(Code::IdentityUnknown, format!("identity {tjp} is not in the store")))?;
     let own = held.device.secret(args)?;
+    if !chain.binds() {
+        return Err(CliError::usage(format!(
+            "identity {tjp} is of an older kind, which does not show whose a secret is"
+        ))
+        .hint("bring it over first: ibgib identity rotate"));
+    }
+    // What lies in the vault may be the only good one: a restore or a recovery that was killed leaves a device whose secret
+    // is another's.
+    if !identity::is_secret_of(&chain, &own).await? {
+        return Err(CliError::from(SagaError::from(KeystoneError::WrongSecret)));
+    }
     let (mut keys, token) = held.token()?;
-    let password = present(out, &backup.what.account)?;
+    let password = read_password(out, backup.what.password_file.as_deref(), Prompt::Present)?;
     let mut copy = held.copy(&keys, &password)?;
     // What waits for a decision could not be pushed.
     copy.next_sequence().map_err(super::device_error)?;
+    let key = format!("{KEY}{tjp}");
     let recovery = if backup.what.with_recovery {
         if !chain.has_recovery() {
             return Err(CliError::usage(format!("identity {tjp} was made without a recovery secret")));
@@ -61,6 +73,9 @@ pub(crate) async fn backup(args: &Args, out: &Output, backup: &Backup) -> Result
         let file = backup.recovery_secret_file.clone().unwrap_or_else(|| held.device.layout.recovery());
         let recovery = secret::read_recovery(&file)
             .map_err(|error| error.hint("give the recovery secret with --recovery-secret-file"))?;
+        if !identity::is_recovery_secret_of(&chain, &recovery).await? {
+            return Err(CliError::from(SagaError::from(KeystoneError::WrongSecret)).about(file.display().to_string()));
+        }
         let its_own = read_password(out, backup.what.recovery_password_file.as_deref(), Prompt::FirstRecovery)?;
         if *its_own == *password {
             return Err(CliError::usage("the recovery secret's password is the vault's")
@@ -68,12 +83,13 @@ pub(crate) async fn backup(args: &Args, out: &Output, backup: &Backup) -> Result
         }
         Some(blob::seal(&secret::to_text(&recovery), &its_own, random()))
     } else {
-        None
+        // One that lies there stays: it is sealed, so that nobody has to open it.
+        let before = copy.value(&key).and_then(|before| before.get("recovery"));
+        before.and_then(|sealed| sealed.as_str()).map(str::to_owned)
     };
     let kept = Kept { secret: secret::to_text(&own), recovery };
     let with_recovery = kept.recovery.is_some();
     let value = serde_json::to_value(&kept).map_err(|e| CliError::new(Code::Runtime, e.to_string()))?;
-    let key = format!("{KEY}{tjp}");
     copy.set(&key, Some(value), now_ms() / 1_000);
     let sequence = copy.next_sequence().map_err(super::device_error)?;
     let wallet = sealed(&copy, sequence, &keys.derived()?, &password);
@@ -99,14 +115,14 @@ pub(crate) async fn restore(args: &Args, out: &Output, restore: &RestoreIdentity
     if held.state()?.changed || held.state()?.conflicts > 0 {
         return Err(super::device_error(DeviceError::UnpushedChanges));
     }
-    let password = present(out, &restore.what.account)?;
+    let password = read_password(out, restore.what.password_file.as_deref(), Prompt::Present)?;
     let (tjp, kept) = found(&held, &keys, &password, restore.identity.as_deref())?;
     let new = secret::from_text(&kept.secret).map_err(|error| damaged(&tjp, &error.message))?;
     let recovery = recovery_of(out, &restore.what, &tjp, &kept)?;
     let before = held.device.identity().await.ok();
     if let Some(before) = before.as_ref().filter(|before| **before != tjp) {
-        let what = format!("the device's identity {before} would be replaced, and its secret with it");
-        let question = format!("Replace the device's identity {before}? Its secret goes, too.");
+        let what = format!("the device's identity {before} would be replaced, and its secrets would be removed");
+        let question = format!("Replace the device's identity {before}? Its secret and its recovery secret go, too.");
         confirm(out, restore.yes, &question, &what)?;
     }
     let remote = server(args, &held.device)?;
@@ -116,18 +132,20 @@ pub(crate) async fn restore(args: &Args, out: &Output, restore: &RestoreIdentity
     }
     let asked = remote.as_ref().map(|remote| remote as &dyn Remote);
     let chain = take_over_identity(&held.device.space, asked, &tjp, &new).await.map_err(|error| match error {
+        SagaError::OwnIdentity(OwnIdentity::Key(KeystoneError::Exhausted(_))) => CliError::from(error)
+            .hint("the lost machine may have used the keys that are left: take the identity back with 'ibgib identity recover'"),
         SagaError::OwnIdentity(OwnIdentity::Unknown(_)) => CliError::from(error)
             .hint("its frames are at the server that it synced with: make the device with 'ibgib init --remote URL'"),
         error => error.into(),
     })?;
     // In this order a kill leaves a device whose secret does not fit, which this mends when it is run again, and at last one
     // that has to log in to its vault again.
-    Device::set_identity(&*held.device.space, &tjp).await?;
     let layout = held.device.layout.clone();
     if before.as_ref() != Some(&tjp) {
-        // It belongs to the identity that goes.
+        // It belongs to the identity that goes, and would pass for the other one's.
         secret::remove(&layout.recovery())?;
     }
+    Device::set_identity(&*held.device.space, &tjp).await?;
     if let Some(recovery) = &recovery {
         secret::replace(&layout.recovery(), recovery)?;
     }
