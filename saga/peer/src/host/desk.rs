@@ -2,7 +2,7 @@
 
 use super::lot::Lot;
 use super::sessions::{Live, connected_key};
-use super::{Host, push_owner, staging_record};
+use super::{Host, Policy, push_owner, staging_record};
 use crate::desk::{add_transcript, load, resolve, stuck};
 use crate::entropy::{OsEntropy, random_hex};
 use crate::identity;
@@ -30,6 +30,8 @@ struct Plan {
     payload: Vec<Addr>,
     /// Where timelines belong that are new.
     roots: Vec<(String, Option<Vec<u8>>)>,
+    /// What was granted, by which it was judged.
+    granted: Vec<(String, Option<Vec<u8>>)>,
 }
 
 #[derive(Debug)]
@@ -113,7 +115,8 @@ impl ReceiverDesk {
                     Err(error) => Err(commit_error(error)),
                 }
             }
-            ReceiverQuery::Peek(peek @ Peek::List { .. }) => {
+            // Whoever may not read everything is answered by walking what he may.
+            ReceiverQuery::Peek(peek) if matches!(peek, Peek::List { .. }) || self.is_looked_up(&peek) => {
                 let desk = self.twin();
                 let job = async move { desk.peek(peek).await };
                 self.host.jobs().run(job).await.map(ReceiverAnswer::Peek)
@@ -203,12 +206,19 @@ impl ReceiverDesk {
             }
             Peek::Tips(addrs) => {
                 out.empty = self.tips_for(&lot, None).await?.1;
-                for addr in addrs {
-                    out.tips.push(match self.tip_of(&addr, &lot).await? {
-                        Some((tjp, tip)) => (tjp, Some(tip)),
-                        None => (addr, None),
-                    });
+                let mut found = Vec::with_capacity(addrs.len());
+                for addr in &addrs {
+                    found.push(self.found(addr).await?);
                 }
+                // Once for all of them: it walks whatever may be read.
+                let alone: Vec<Addr> = found.iter().flatten().filter(|f| f.is_alone()).map(|f| f.tjp.clone()).collect();
+                let readable = lot.readable(&self.host, &alone).await?;
+                out.tips = std::iter::zip(addrs, found)
+                    .map(|(addr, found)| match found.filter(|found| found.may_be_read(&lot, &readable)) {
+                        Some(Found { tjp, tip }) => (tjp, Some(tip)),
+                        None => (addr, None),
+                    })
+                    .collect();
             }
             Peek::Has(addrs) => {
                 let has = space.has(&addrs).await.map_err(space_error)?;
@@ -270,6 +280,11 @@ impl ReceiverDesk {
         Ok((tips, empty))
     }
 
+    /// Whether what may be read has to be looked up for an answer, and nobody waits for it to change.
+    fn is_looked_up(&self, peek: &Peek) -> bool {
+        self.host.policy_name() == Policy::Owner.as_str() && !matches!(peek, Peek::Equal { .. })
+    }
+
     /// Of these nodes those that may be read; with `live` also the tips under them that may be.
     async fn readable_starts(&self, mut starts: Vec<Addr>, live: bool, lot: &Lot) -> Result<Vec<Addr>, SagaError> {
         let may = lot.readable(&self.host, &starts).await?;
@@ -285,18 +300,22 @@ impl ReceiverDesk {
 
     /// Timeline and tip that `addr` belongs to; a constant answers itself. Nothing for what may not be read.
     async fn tip_of(&self, addr: &Addr, lot: &Lot) -> Result<Option<(Addr, Addr)>, SagaError> {
+        let Some(found) = self.found(addr).await? else { return Ok(None) };
+        let alone = found.is_alone() && !lot.may_read(&found.tjp);
+        let readable = match alone {
+            true => lot.readable(&self.host, std::slice::from_ref(&found.tjp)).await?,
+            false => HashSet::new(),
+        };
+        Ok(found.may_be_read(lot, &readable).then_some((found.tjp, found.tip)))
+    }
+
+    /// Timeline and tip that `addr` belongs to, whoever asks.
+    async fn found(&self, addr: &Addr) -> Result<Option<Found>, SagaError> {
         if !is_payload(addr) {
             return Ok(None);
         }
-        let tip = resolve(&**self.host.space(), addr).await.map_err(space_error)?;
-        let Some((tjp, tip)) = tip.filter(|(tjp, _)| is_payload(tjp)) else { return Ok(None) };
-        let may = lot.reads_all()
-            || match tjp == tip && tjp.tjp_gib().is_none() {
-                // A constant, or a timeline's first and only frame.
-                true => lot.may_read(&tjp) || !lot.readable(&self.host, std::slice::from_ref(&tjp)).await?.is_empty(),
-                false => lot.may_read(&tjp),
-            };
-        Ok(may.then_some((tjp, tip)))
+        let found = resolve(&**self.host.space(), addr).await.map_err(space_error)?;
+        Ok(found.filter(|(tjp, _)| is_payload(tjp)).map(|(tjp, tip)| Found { tjp, tip }))
     }
 
     // -- turns ---------------------------------------------------------------------------------------------------
@@ -333,10 +352,12 @@ impl ReceiverDesk {
                     statuses.push(ReceiverLine { tip: Some(addr.clone()), tjp: addr, status });
                 }
                 SenderLine::Timeline { tjp, tip, theirs } => {
-                    let mut mine = space.tip(&tjp).await.map_err(space_error)?.map(|t| t.addr);
-                    if mine.is_none() && tip.is_none() {
-                        mine = self.tip_of(&tjp, &lot).await?.map(|(_, tip)| tip);
-                    }
+                    // What may not be read is as if it were not here, whatever is said of it.
+                    let mine = match &tip {
+                        None => self.tip_of(&tjp, &lot).await?.map(|(_, tip)| tip),
+                        Some(_) if lot.may_read(&tjp) => space.tip(&tjp).await.map_err(space_error)?.map(|t| t.addr),
+                        Some(_) => None,
+                    };
                     let found =
                         self.timeline((&mut view, &lot), &tjp, tip.as_ref(), mine.as_ref(), &staged, &mut plan).await?;
                     let mut answer = mine.clone();
@@ -388,6 +409,7 @@ impl ReceiverDesk {
         }
         let taken: HashSet<Addr> = plan.draft.commit.tips.iter().map(|advance| advance.tjp().clone()).collect();
         plan.roots = lot.records(&taken);
+        plan.granted = lot.permit.records().to_vec();
         if !lot.reads_all() {
             let may = lot.readable(&self.host, &wants).await?;
             wants.retain(|want| may.contains(want));
@@ -434,9 +456,7 @@ impl ReceiverDesk {
             return Ok(Constant::Refused("keystones and transcripts move by their own rules".into()));
         }
         let alone = std::slice::from_ref(addr);
-        if self.host.space().has(alone).await.map_err(space_error)? == [true]
-            && (lot.reads_all() || !lot.readable(&self.host, alone).await?.is_empty())
-        {
+        if self.host.space().has(alone).await.map_err(space_error)? == [true] && lot.sees(addr) {
             return Ok(Constant::Here);
         }
         if !lot.writes_all() {
@@ -465,9 +485,6 @@ impl ReceiverDesk {
     ) -> Result<Verdict, SagaError> {
         if Kind::of(tjp) != Kind::Living {
             return Ok(Verdict::Refused("keystones and transcripts move by their own rules".into()));
-        }
-        if mine.is_some() && !lot.reads_all() && tjp.tjp_gib().is_none() && !lot.may_read(tjp) && tip.is_some() {
-            return Ok(Verdict::Refused(format!("reading {tjp} was not granted")));
         }
         let Some(tip) = tip else {
             // A constant may be asked for under its own address.
@@ -544,6 +561,8 @@ impl ReceiverDesk {
         let mut commit = self.plan.draft.commit.clone();
         commit.publish = Some((self.owner.clone(), self.plan.publish.iter().cloned().collect()));
         commit.records.extend(self.plan.roots.iter().cloned());
+        // If any of it ended meanwhile, the turn is judged anew.
+        commit.expect.extend(self.plan.granted.iter().cloned());
         commit.nodes.extend(session_frames);
         commit.tips.extend(step.map(Advance::Keystone));
         add_transcript(&mut view, &mut commit, transcript).await?;
@@ -556,8 +575,27 @@ impl ReceiverDesk {
                 Ok(Committed::Moved)
             }
             Err(CommitError::TipsMoved(_)) => Err(IdentityRefusal::SessionUsed.into()),
+            Err(CommitError::RecordsChanged(_)) => Ok(Committed::Moved),
             Err(error) => Err(commit_error(error)),
         }
+    }
+}
+
+/// What an address led to.
+struct Found {
+    tjp: Addr,
+    tip: Addr,
+}
+
+impl Found {
+    /// A constant, or a timeline's first and only frame.
+    fn is_alone(&self) -> bool {
+        self.tjp == self.tip && self.tjp.tjp_gib().is_none()
+    }
+
+    /// `readable`: what of those that are alone stands in the graph of something that may be read.
+    fn may_be_read(&self, lot: &Lot, readable: &HashSet<Addr>) -> bool {
+        lot.may_read(&self.tjp) || (self.is_alone() && readable.contains(&self.tjp))
     }
 }
 

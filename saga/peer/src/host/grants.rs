@@ -4,6 +4,7 @@
 //! `root/{timeline}`: the folder that it belongs to (itself, if none), and who brought that. They are written in one commit
 //! with the statements and the timelines that they follow from.
 
+use super::lot::{derives, is_derived};
 use super::{Host, Policy};
 use crate::entropy::now_ms;
 use crate::grant::{Rights, Statement};
@@ -19,8 +20,10 @@ use std::sync::PoisonError;
 
 /// Everything, where a folder could stand.
 const ALL: &str = "*";
-/// Invites that may be open at once, so that their number costs nobody much.
-const INVITES_MAX: usize = 10_000;
+/// Invites that one who is not the owner may have open at once, so that their number costs nobody much.
+const INVITES_MAX: usize = 1_000;
+/// How long an invite is good at most, in milliseconds.
+const INVITE_MS_MAX: i64 = 366 * 24 * 60 * 60 * 1_000;
 /// How often an invite is tried that others use at the same moment.
 const TRIES: u32 = 16;
 
@@ -51,12 +54,19 @@ pub(super) struct Permit {
     identity: Option<Addr>,
     all: Option<Rights>,
     folders: HashMap<Addr, Rights>,
+    /// What it was read from.
+    records: Vec<Record>,
 }
 
 impl Permit {
     /// Everything.
     pub(super) fn all() -> Self {
-        Self { identity: None, all: Some(Rights::Admin), folders: HashMap::new() }
+        Self { identity: None, all: Some(Rights::Admin), folders: HashMap::new(), records: Vec::new() }
+    }
+
+    /// The records that it stands on.
+    pub(super) fn records(&self) -> &[Record] {
+        &self.records
     }
 
     fn is_empty(&self) -> bool {
@@ -155,7 +165,8 @@ impl Host {
             return Ok(Permit::all());
         }
         let prefix = grants_of(identity);
-        let mut permit = Permit { identity: Some(identity.clone()), all: None, folders: HashMap::new() };
+        let mut permit =
+            Permit { identity: Some(identity.clone()), all: None, folders: HashMap::new(), records: Vec::new() };
         for (key, bytes) in self.space.records(&prefix).await.map_err(space_error)? {
             let Some(rights) = read(&bytes).as_ref().and_then(|value| Rights::read(value.get("rights")?)) else {
                 continue;
@@ -164,6 +175,7 @@ impl Host {
                 Ok(folder) => drop(permit.folders.insert(folder, rights)),
                 Err(_) => permit.all = Some(rights),
             }
+            permit.records.push((key, Some(bytes)));
         }
         Ok(permit)
     }
@@ -207,6 +219,10 @@ impl Host {
         if !self.charge(tjp).await?.may_state(&statement) {
             return Err(refused());
         }
+        // Before the frame is taken: what follows it has to be taken, too.
+        if matches!(statement, Statement::Invite { .. }) && self.has_too_many_invites(tjp).await? {
+            return Err(SagaError::Limit { name: "invites_max", limit: INVITES_MAX as u64 });
+        }
         self.post_evolution(tjp, frames, None).await?;
         // What it stated may have ended what it had.
         self.listed(&self.charge(tjp).await?).await
@@ -224,6 +240,16 @@ impl Host {
         };
         brought.retain(|(timeline, (folder, by))| timeline == folder && by == identity);
         Ok(Charge::Folders(brought.into_iter().map(|(folder, _)| folder).collect()))
+    }
+
+    /// Whether somebody who is not the owner has as many open invites as he may have.
+    async fn has_too_many_invites(&self, identity: &Addr) -> Result<bool, SagaError> {
+        if self.owner().await?.as_ref() == Some(identity) {
+            return Ok(false);
+        }
+        let open = self.space.records("invite/").await.map_err(space_error)?;
+        let is_his = |bytes: &Vec<u8>| read(bytes).is_some_and(|v| member(&v, "by") == Some(identity.as_str()));
+        Ok(open.iter().filter(|(_, bytes)| !is_over(bytes) && is_his(bytes)).count() >= INVITES_MAX)
     }
 
     /// Adds to a commit that takes an identity's frame what the frame states; answers whose connections end with it.
@@ -245,11 +271,13 @@ impl Host {
             Statement::List => Ok(None),
             Statement::Invite { id, folder, rights, uses, expires_ms } => {
                 let open = self.space.records("invite/").await.map_err(space_error)?;
-                let (ended, open): (Vec<_>, Vec<_>) = open.into_iter().partition(|(_, bytes)| is_over(bytes));
-                commit.records.extend(ended.into_iter().map(|(key, _)| (key, None)));
-                if open.len() >= INVITES_MAX {
-                    return Err(SagaError::Limit { name: "invites_max", limit: INVITES_MAX as u64 });
+                let ended = open.into_iter().filter(|(_, bytes)| is_over(bytes));
+                commit.records.extend(ended.map(|(key, _)| (key, None)));
+                // The frame is taken all the same: his later ones follow it.
+                if self.has_too_many_invites(identity).await? {
+                    return Ok(None);
                 }
+                let expires_ms = expires_ms.min(now_ms().saturating_add(INVITE_MS_MAX));
                 let value = object([
                     ("folder", folder.as_ref().map_or(Value::from(ALL), Value::from)),
                     ("rights", rights.to_value()),
@@ -267,33 +295,67 @@ impl Host {
             }
             Statement::Revoke { who } => {
                 let identity = who.parse::<Addr>().ok();
+                let (mut ends, mut frames) = (false, HashSet::new());
                 if let Some(identity) = &identity {
                     let prefix = grants_of(identity);
-                    for (key, _) in self.space.records(&prefix).await.map_err(space_error)? {
+                    for (key, bytes) in self.space.records(&prefix).await.map_err(space_error)? {
                         if charge.covers(&key[prefix.len()..]) {
+                            frames.extend(read(&bytes).as_ref().and_then(|v| member(v, "frame")).map(str::to_owned));
                             commit.records.push((key, None));
+                            ends = true;
                         }
                     }
                 }
-                // What he has invited others to ends, too, as far as nobody came yet.
+                // What he has invited others to ends, too, as far as nobody came yet, and what he himself came with, or he
+                // would come again as somebody else.
+                let is_meant = |key: &str, bytes: &[u8]| {
+                    read(bytes).is_some_and(|value| {
+                        let frame = member(&value, "frame").unwrap_or_default();
+                        let his = member(&value, "by") == Some(who.as_str()) || frames.contains(frame);
+                        (key == invite_key(&who) || his) && charge.covers(member(&value, "folder").unwrap_or(ALL))
+                    })
+                };
+                for (key, stated) in commit.records.iter_mut().filter(|(key, _)| key.starts_with("invite/")) {
+                    if stated.as_ref().is_some_and(|bytes| is_meant(key, bytes)) {
+                        *stated = None;
+                    }
+                }
                 for (key, bytes) in self.space.records("invite/").await.map_err(space_error)? {
-                    let Some(value) = read(&bytes) else { continue };
-                    let meant = key == invite_key(&who) || member(&value, "by") == Some(who.as_str());
-                    if meant && charge.covers(member(&value, "folder").unwrap_or(ALL)) {
+                    if is_meant(&key, &bytes) {
                         commit.records.push((key, None));
                     }
                 }
-                Ok(identity)
+                Ok(identity.filter(|_| ends))
             }
         }
     }
 
-    /// Records for what is under a folder and belongs to none yet: a space that was served before without grants.
+    /// Records for a folder and the shards and files that it derives, as far as they belong to none yet: a space that was
+    /// served before without grants. What else it leads to stays the owner's: anybody could have related it.
     async fn unrooted(&self, folder: &Addr, by: &Addr) -> Result<Vec<Record>, SagaError> {
         let roots = self.roots().await?;
-        let tips: Vec<Tip> = self.leads.tips(&*self.space, Some(folder)).await?;
-        let fresh = tips.into_iter().map(|tip| tip.tjp).filter(|tjp| roots.folder(tjp).is_none());
-        Ok(fresh.map(|tjp| root_record(&tjp, folder, by)).collect())
+        let tips = self.space.tips(Some(Kind::Living)).await.map_err(space_error)?;
+        let by_gib: HashMap<&str, &Tip> = tips.iter().map(|tip| (tip.tjp.gib(), tip)).collect();
+        let (mut out, mut seen) = (Vec::new(), HashSet::from([folder.gib().to_owned()]));
+        let mut todo: Vec<&Tip> = by_gib.get(folder.gib()).copied().into_iter().collect();
+        while let Some(tip) = todo.pop() {
+            if roots.folder(&tip.tjp).is_none() {
+                out.push(root_record(&tip.tjp, folder, by));
+            }
+            let Some(leader) = self.space.node(&tip.addr).await.map_err(space_error)? else { continue };
+            for target in leader.targets() {
+                let gib = target.tjp_gib().unwrap_or(target.gib());
+                let Some(to) = by_gib.get(gib).copied().filter(|_| seen.insert(gib.to_owned())) else { continue };
+                if roots.folder(&to.tjp).is_some_and(|other| other != folder) {
+                    continue;
+                }
+                let first = self.space.node(&to.tjp).await.map_err(space_error)?;
+                if first.is_some_and(|first| is_derived(&first) && derives(folder, &leader, &first)) {
+                    todo.push(to);
+                }
+            }
+        }
+        Ok(out)
     }
 
     /// Takes the token of an invite; `false` when there is none with this token that is still good.
@@ -301,8 +363,9 @@ impl Host {
         let key = invite_key(&hex::encode(Sha256::digest(token)));
         let used = format!("used/{}/{identity}", &key["invite/".len()..]);
         for _ in 0..TRIES {
-            if self.space.record(&used).await.map_err(space_error)?.is_some() {
-                return self.is_granted(identity).await;
+            if let Some(granted) = self.space.record(&used).await.map_err(space_error)? {
+                let granted = String::from_utf8_lossy(&granted).into_owned();
+                return Ok(self.space.record(&granted).await.map_err(space_error)?.is_some());
             }
             let Some(bytes) = self.space.record(&key).await.map_err(space_error)? else { return Ok(false) };
             let Some(invite) = read(&bytes) else { return Ok(false) };
@@ -333,7 +396,7 @@ impl Host {
                 records: vec![
                     (grant.clone(), Some(value.to_json().into_bytes())),
                     (key.clone(), left),
-                    (used.clone(), Some(Vec::new())),
+                    (used.clone(), Some(grant.clone().into_bytes())),
                 ],
                 expect: vec![(key.clone(), Some(bytes)), (grant, before)],
                 ..Commit::default()

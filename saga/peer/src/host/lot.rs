@@ -29,14 +29,14 @@ async fn targets_of(host: &Host, owner: &str, addrs: &[Addr]) -> Result<Vec<Addr
 
 /// Whether anybody who knows a folder and a path can make a timeline's first frame: then having it says nothing of whose it
 /// is.
-fn is_derived(first: &Verified<IbGib>) -> bool {
+pub(super) fn is_derived(first: &Verified<IbGib>) -> bool {
     matches!(first.addr().ib(), "file" | "shard")
 }
 
 /// Whether a timeline that a frame of a folder leads to is one that the folder derives: its shards by their numbers, its
 /// files by the paths under which they are entered. Otherwise somebody could bring the file of another's folder as one of
 /// his own, and read what is written into it afterwards.
-fn derives(folder: &Addr, leader: &Verified<IbGib>, first: &Verified<IbGib>) -> bool {
+pub(super) fn derives(folder: &Addr, leader: &Verified<IbGib>, first: &Verified<IbGib>) -> bool {
     let uuid = first.datum("uuid").and_then(Value::as_str);
     let is_of = |name: &str| {
         let hash: [u8; 32] = Sha256::digest(format!("{folder}{name}")).into();
@@ -119,7 +119,8 @@ impl Lot {
         owner: &str,
         lines: &[SenderLine],
     ) -> Result<(), SagaError> {
-        let Some(roots) = self.roots.as_ref().filter(|_| self.commits && !self.writes_all()) else { return Ok(()) };
+        let told_apart = !self.reads_all() || (self.commits && !self.writes_all());
+        let Some(roots) = self.roots.as_ref().filter(|_| told_apart) else { return Ok(()) };
         let sent: Vec<Addr> = self.sent.iter().cloned().collect();
         let mut outside = HashSet::new();
         for part in sent.chunks(BATCH) {
@@ -130,9 +131,18 @@ impl Lot {
             _ => None,
         }));
         outside.retain(|addr| !self.sent.contains(addr));
+        outside.extend(lines.iter().filter_map(|line| match line {
+            SenderLine::Constant(addr) => Some(addr.clone()),
+            _ => None,
+        }));
         let outside: Vec<Addr> = outside.into_iter().collect();
         self.readable = host.readable(&self.permit, roots, &outside).await?;
         Ok(())
+    }
+
+    /// Whether a constant that the sender names, and that is here, may be read; [`Lot::look_around`] found it out.
+    pub(super) fn sees(&self, constant: &Addr) -> bool {
+        self.reads_all() || self.readable.contains(constant)
     }
 
     /// Of these nodes those that may be read.
@@ -169,6 +179,16 @@ impl Lot {
                 here.insert(tjp.clone());
             }
         }
+        // What a timeline leads to that belongs to no folder yet belongs to none either: they will together.
+        let (mut stay, mut open): (HashSet<Addr>, Vec<&Addr>) = Default::default();
+        open.extend(here.iter().filter(|tjp| roots.folder(tjp).is_none()));
+        while let Some(from) = open.pop() {
+            for to in leads.get(from).into_iter().flatten().filter_map(timeline) {
+                if !here.contains(to) && stay.insert(to.clone()) {
+                    open.push(to);
+                }
+            }
+        }
         let mut todo: VecDeque<(Addr, Addr)> = VecDeque::new();
         let mut sorted: Vec<&Addr> = names.iter().collect();
         sorted.sort_unstable();
@@ -178,7 +198,7 @@ impl Lot {
                 let folder = match (stage, here.contains(*tjp)) {
                     (0, true) => roots.folder(tjp).cloned(),
                     (1, false) if !led.contains(*tjp) => Some((*tjp).clone()),
-                    (2, false) => Some((*tjp).clone()),
+                    (2, false) if !stay.contains(*tjp) => Some((*tjp).clone()),
                     _ => None,
                 };
                 let Some(folder) = folder else { continue };
@@ -209,16 +229,14 @@ impl Lot {
                     {
                         continue;
                     }
-                    if !self.permit.covers_all(Rights::Write) {
-                        if let (None, Some(tip)) = (&leader, tips.get(&from)) {
-                            leader = view.get(tip).await?;
-                        }
-                        let belongs = first
-                            .zip(leader.as_ref())
-                            .is_some_and(|(first, leader)| !is_derived(&first) || derives(&folder, leader, &first));
-                        if !belongs {
-                            continue;
-                        }
+                    if let (None, Some(tip)) = (&leader, tips.get(&from)) {
+                        leader = view.get(tip).await?;
+                    }
+                    let belongs = first
+                        .zip(leader.as_ref())
+                        .is_some_and(|(first, leader)| !is_derived(&first) || derives(&folder, leader, &first));
+                    if !belongs {
+                        continue;
                     }
                     self.fresh.insert(to.clone(), (folder.clone(), from.clone()));
                     todo.push_back((to, folder.clone()));
@@ -257,7 +275,10 @@ impl Lot {
         let fresh = self.fresh.get(timeline).map(|(folder, _)| folder);
         let may = match roots.folder(timeline) {
             Some(_) => self.permit.may(roots, timeline, Rights::Write),
-            None => fresh.is_some_and(|folder| self.permit.covers(folder, Rights::Write)),
+            None => fresh.is_some_and(|folder| {
+                // Who brought the folder may bring more of it.
+                self.permit.covers(folder, Rights::Write) || self.permit.may(roots, folder, Rights::Write)
+            }),
         };
         if !may {
             return Ok(Some(format!("changing {timeline} was not granted")));

@@ -351,3 +351,57 @@ async fn whoever_is_revoked_is_out_also_with_a_connection_that_is_open() {
     assert_eq!(bob.meet(host).await.unwrap_err().code(), "not_granted");
     assert_eq!(host.space().tip(shared).await.unwrap(), before);
 }
+
+#[tokio::test]
+async fn what_may_not_be_read_is_not_given_to_whoever_knows_its_address() {
+    for rights in [Rights::Read, Rights::Write] {
+        let scene = scene(rights).await;
+        let private = &scene.private;
+        let secret = scene.alice.tip(private).await;
+        let ask = |tip: Option<&Addr>| SenderLine::Timeline { tjp: private.clone(), tip: tip.cloned(), theirs: None };
+        let (told, sent) = scene.push(&[], vec![ask(None), SenderLine::Constant(secret.addr().clone())]).await;
+        assert!(matches!(told[0], Status::Unknown), "{told:?}");
+        assert!(sent.is_empty(), "{sent:?}");
+        // Nor is it told whether a tip that he names is the newest.
+        for tip in [secret.addr(), private] {
+            let (told, sent) = scene.push(&[], vec![ask(Some(tip))]).await;
+            assert!(!matches!(told[0], Status::Known(_)) && sent.is_empty(), "{told:?} {sent:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_an_open_space_had_belongs_to_the_folder_that_derives_it_once_somebody_is_invited() {
+    let space: Arc<dyn Space> = Arc::new(MemorySpace::new("5".repeat(64)));
+    let host = |policy| Host::new(Arc::clone(&space), HostOptions { policy, ..HostOptions::default() });
+    let (alice, bob) = (Device::new("alice").await, Device::new("bob").await);
+    let folder = async || Document::create(&alice.space, "folder", Map::new()).await.unwrap().address().clone();
+    let (shared, private) = (folder().await, folder().await);
+    let add = async |folder: &Addr, path: &str| {
+        let (file, nodes) = entered(&alice.tip(folder).await, folder, path);
+        ibgib_spaces::settle::admit(&*alice.space, &nodes).await.unwrap();
+        file
+    };
+    let (old, plan) = (add(&shared, "/old.txt").await, add(&private, "/plan.txt").await);
+    // Whoever knew the path has related to it.
+    let planted = relate(&alice.tip(&shared).await, &plan);
+    ibgib_spaces::settle::admit(&*alice.space, &planted).await.unwrap();
+    alice.meet(&host(Policy::Open)).await.unwrap();
+
+    let owned = host(Policy::Owner);
+    owned.set_owner(&alice.who.tjp).await.unwrap();
+    let new = add(&shared, "/new.txt").await;
+    alice.meet(&owned).await.unwrap();
+    alice.state(&owned, &invite(1, Some(&shared), Rights::Write, 5, HOUR)).await.unwrap();
+    let roots = owned.roots().await.unwrap();
+    for (timeline, of) in [(&shared, true), (&old, true), (&new, true), (&private, false), (&plan, false)] {
+        assert_eq!(roots.folder(timeline), of.then_some(&shared), "{timeline}");
+    }
+    owned.accept(&bob.who.tjp, &token(1)).await.unwrap();
+    bob.meet(&owned).await.unwrap();
+    assert!(bob.space.tip(&new).await.unwrap().is_some() && bob.space.tip(&private).await.unwrap().is_none());
+    // Whoever is put out does not come in again as somebody else.
+    alice.state(&owned, &Statement::Revoke { who: bob.who.tjp.to_string() }).await.unwrap();
+    let again = Device::new("again").await;
+    assert_eq!(owned.accept(&again.who.tjp, &token(1)).await.unwrap_err().code(), "not_granted");
+}
