@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 /// What is known of a server: what was granted to this device, where that is not everything.
 const RIGHTS: &str = "rights";
 const READ: &str = "read";
+const WRITE: &str = "write";
 
 /// The server at `url`, expected to be the one that `known` (a device's settings) remembers there.
 ///
@@ -61,6 +62,19 @@ pub(crate) fn pins(invite: &Invite) -> Vec<(&'static str, String)> {
     pins.extend(invite.key.map(|key| ("key", key.to_string())));
     pins.extend(invite.read_only.then(|| (RIGHTS, READ.to_owned())));
     pins
+}
+
+/// Remembers what another invite to the server at `url` lets a device do.
+///
+/// # Errors
+/// The settings cannot be written.
+pub(crate) fn remember_rights(config: &mut ConfigFile, url: &str, read_only: bool) -> Result<(), CliError> {
+    if only_reads(config, url) == read_only {
+        return Ok(());
+    }
+    let rights = if read_only { READ } else { WRITE };
+    config.set_in_tables(SERVERS, &WebSocketRemote::base(url)?, RIGHTS, rights);
+    config.write()
 }
 
 /// Whether a device may only read at the server at `url`, as far as its invite told.

@@ -169,7 +169,21 @@ async fn evolve(
     Ok(tip_answer(StatusCode::OK, &tjp, &tip))
 }
 
-async fn grants(Extract(state): Extract<Arc<State>>, body: Bytes) -> Result<Response, ApiError> {
+/// Of one address no more requests than it may make in a time: what they ask takes work before anybody has proved anything.
+fn in_measure(state: &State, peer: SocketAddr, body: &Bytes) -> Result<(), ApiError> {
+    if state.registering.take(peer.ip(), body.len()) {
+        return Ok(());
+    }
+    let message = "your address has asked as much as the server takes from one in a time: try again later";
+    Err(ApiError::new(Code::TooManyRequests, message))
+}
+
+async fn grants(
+    Extract(state): Extract<Arc<State>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    body: Bytes,
+) -> Result<Response, ApiError> {
+    in_measure(&state, peer, &body)?;
     let Value::Object(mut body) = parse(&body)? else {
         return Err(ApiError::new(Code::BadBody, "expected an object {identity, frames}"));
     };
@@ -190,10 +204,7 @@ async fn accept(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     body: Bytes,
 ) -> Result<Response, ApiError> {
-    if !state.registering.take(peer.ip(), body.len()) {
-        let message = "your address has asked as much as the server takes from one in a time: try again later";
-        return Err(ApiError::new(Code::TooManyRequests, message));
-    }
+    in_measure(&state, peer, &body)?;
     let body = parse(&body)?;
     let member = |name: &str| {
         let member = body.get(name).and_then(Value::as_str);

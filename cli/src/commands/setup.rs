@@ -243,10 +243,11 @@ pub(crate) async fn clone(args: &Args, out: &Output, clone: &args::Clone) -> Res
     };
     // Whether it is a space server at all, before its answers are taken for one's.
     remote.audience().await?;
-    if let (Some(dir), Some(device)) = (begun, device) {
+    if let (Some(dir), Some(mut device)) = (begun, device) {
         // One that was not let in with the invite before.
-        if let Some(token) = &token {
+        if let (Some(invite), Some(token)) = (&invite, &token) {
             keep(&device.layout, &remote, token)?;
+            remote::remember_rights(&mut device.config, &clone.url, invite.read_only)?;
         }
         let identity = device.identity().await?;
         return finish(args, out, clone, &dir, device, &identity).await;
