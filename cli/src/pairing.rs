@@ -70,8 +70,8 @@ pub(crate) async fn give_code(wormhole: &mut SymmetricWormhole, args: &NewCode) 
     Ok(Shown { member: "code", text: code.into() })
 }
 
-/// Waits for the other device, and with `--verify` for the person here. From then on nothing limits the time: people and
-/// large folders take theirs.
+/// Waits for the other device, and with `--verify` for the person here. From then on nothing limits the wormhole's time:
+/// people and large folders take theirs. Data under way has a limit of its own.
 pub(crate) async fn meet(out: &Output, args: &Meet, wormhole: &mut SymmetricWormhole) -> Result<(), CliError> {
     let verifier = wormhole.get_verifier().await?;
     if let Some(notice) = wormhole.notice() {
@@ -105,6 +105,17 @@ async fn is_yes(out: &Output) -> Result<bool, CliError> {
 pub(crate) async fn part(wormhole: &mut SymmetricWormhole) {
     // How the exchange ended is known without it.
     let _ = timeout(LAST_WORDS_MAX, wormhole.close()).await;
+}
+
+/// Tells the other side if this one failed after they met: it would wait for ever for one that goes without a word.
+pub(crate) async fn told<T>(wormhole: &mut SymmetricWormhole, result: Result<T, CliError>) -> Result<T, CliError> {
+    match result {
+        Ok(done) => Ok(done),
+        Err(error) => {
+            let why = error.message.clone();
+            Err(give_up(wormhole, error, &why).await)
+        }
+    }
 }
 
 /// Tells the other side why it ends, and answers the error to end with.

@@ -6,6 +6,8 @@ use common::{Done, Server, World, number, text, times};
 use ibgib::{Mode, Value};
 use ibgib_pairing::client::{Event, Input, Wormhole};
 use ibgib_pairing::connect::Session;
+use ibgib_pairing::transcribe::{Options, SymmetricWormhole};
+use ibgib_pairing::transfer::Note;
 use ibgib_peer::entropy::OsEntropy;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -168,6 +170,9 @@ fn what_was_saved_goes_on_after_the_server_was_killed() {
     server.kill();
     let again = ["serve", "--space", "s", "--policy", "open", "--listen", &port, "--door", "mailbox"];
     let server = Server::start(&world, &again);
+    // Somebody who comes too early in vain loses nothing.
+    world.run(&["wormhole", "resume", "state", "--server", &url, "--timeout", "1"]).fails(8, "nobody_came");
+    assert!(world.path("state").exists());
     let going_on = world
         .command(&["wormhole", "resume", "state", "--server", &url])
         .stdout(Stdio::piped())
@@ -251,6 +256,26 @@ fn the_invite_of_an_owner_travels_inside() {
     let other = Running::start(&world, &["-C", "b", "pair"]);
     world.run(&["pair", &other.first, "c", "--server", &url]).fails(7, "not_granted");
     other.end().fails(8, "transfer_refused");
+}
+
+/// A program in the place of one device says what cannot be read; the other one tells it before it ends.
+#[test]
+fn a_device_that_fails_after_both_met_says_so() {
+    let world = World::new();
+    let (server, url) = mailbox(&world);
+    let pair = ["pair", "9-a-b", "b", "--server", &url];
+    let second = world.command(&pair).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let told = tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let mut first = SymmetricWormhole::start("ibgib/pair", Session::remote(&url).unwrap(), Options::default());
+        first.set_code("9-a-b").unwrap();
+        first.send(b"nonsense".to_vec()).unwrap();
+        let told = first.receive().await.unwrap();
+        first.close().await.unwrap();
+        told
+    });
+    assert!(matches!(&Note::read(&told).unwrap()[..], [Note::Refused(_)]), "{}", String::from_utf8_lossy(&told));
+    Done::from(second.wait_with_output().unwrap()).fails(4, "bad_peer");
+    drop(server);
 }
 
 #[test]

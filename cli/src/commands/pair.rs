@@ -9,7 +9,7 @@ use crate::config::SERVERS;
 use crate::device::{Device, host_name};
 use crate::error::{CliError, Exit};
 use crate::output::Output;
-use crate::pairing::{give_code, give_up, meet, options, part};
+use crate::pairing::{give_code, meet, options, part, told};
 use crate::remote;
 use crate::report::Paired;
 use ibgib::{Addr, Map, Mode, Value};
@@ -146,7 +146,7 @@ async fn first(
     let Some(folder) = about.folder.clone() else {
         return Err(CliError::new(Code::NoFolder, "this device tracks no folder that the other one could join"));
     };
-    let Some(server) = &mut about.server else {
+    let Some(server) = &about.server else {
         return Err(CliError::usage("this device has no server at which the other one could find the folder")
             .hint("run 'ibgib sync URL' first"));
     };
@@ -154,15 +154,17 @@ async fn first(
     let mut wormhole = start();
     out.item(&give_code(&mut wormhole, &pair.code).await?)?;
     meet(out, &pair.meet, &mut wormhole).await?;
-    // Only now: whoever guesses a code wrongly leaves no invite behind.
-    match invite_one(args, folder.clone()).await {
-        Ok(invite) => server.invite = invite,
-        Err(error) => return Err(give_up(&mut wormhole, error, "no invite could be made").await),
+    let introduced = async {
+        // Only now: whoever guesses a code wrongly leaves no invite behind.
+        let invite = invite_one(args, folder.clone()).await?;
+        about.server = about.server.map(|server| Served { invite, ..server });
+        wormhole.send(about.to_message())?;
+        let other = About::read(&wormhole.receive().await?)?;
+        remember(&*Device::open(args)?.space, &other).await?;
+        Ok(Paired { identity: other.identity, folder: Some(folder), remote })
     }
-    wormhole.send(about.to_message())?;
-    let other = About::read(&wormhole.receive().await?)?;
-    remember(&*Device::open(args)?.space, &other).await?;
-    finish(out, wormhole, Paired { identity: other.identity, folder: Some(folder), remote }).await
+    .await;
+    finish(out, wormhole, introduced).await
 }
 
 /// The device at which the code is typed.
@@ -180,10 +182,21 @@ async fn second(
     let mut wormhole = start();
     wormhole.set_code(code.trim())?;
     meet(out, &pair.meet, &mut wormhole).await?;
+    let introduced = join(args, out, pair, here, &mut wormhole).await;
+    finish(out, wormhole, introduced).await
+}
+
+/// Takes what the first device tells, makes the clone, and tells who this device is.
+async fn join(
+    args: &Args,
+    out: &Output,
+    pair: &Pair,
+    here: Option<About>,
+    wormhole: &mut SymmetricWormhole,
+) -> Result<Paired, CliError> {
     let other = About::read(&wormhole.receive().await?)?;
     let (Some(server), Some(folder)) = (other.server.clone(), other.folder.clone()) else {
-        let error = PairingError::BadPeer("it names no server or no folder");
-        return Err(give_up(&mut wormhole, error.into(), "no server or no folder was named").await);
+        return Err(PairingError::BadPeer("it names no server or no folder").into());
     };
     let (mine, space) = match here {
         Some(about) => (about, Device::open(args)?.space),
@@ -191,24 +204,23 @@ async fn second(
             let dir = pair.dir.clone().unwrap_or_default();
             let token = server.invite.as_ref().map(|invite| invite.token.as_str());
             let told = Told { url: &server.url, pins: &server.pins, token, folder: &folder };
-            match clone_told(args, out, &told, &dir).await {
-                Ok(identity) => {
-                    let space = Device::at(std::fs::canonicalize(&dir).map_err(|e| CliError::io(&dir, &e))?)?.space;
-                    (About { identity, name: host_name(), server: None, folder: None }, space)
-                }
-                Err(error) => {
-                    let why = error.message.clone();
-                    return Err(give_up(&mut wormhole, error, &why).await);
-                }
-            }
+            let identity = clone_told(args, out, &told, &dir).await?;
+            let space = Device::at(std::fs::canonicalize(&dir).map_err(|e| CliError::io(&dir, &e))?)?.space;
+            (About { identity, name: host_name(), server: None, folder: None }, space)
         }
     };
     remember(&*space, &other).await?;
     wormhole.send(mine.to_message())?;
-    finish(out, wormhole, Paired { identity: other.identity, folder: Some(folder), remote: server.url }).await
+    Ok(Paired { identity: other.identity, folder: Some(folder), remote: server.url })
 }
 
-async fn finish(out: &Output, mut wormhole: SymmetricWormhole, paired: Paired) -> Result<Exit, CliError> {
+/// The end of both devices. One that fails says so: the other one would wait for it for ever.
+async fn finish(
+    out: &Output,
+    mut wormhole: SymmetricWormhole,
+    introduced: Result<Paired, CliError>,
+) -> Result<Exit, CliError> {
+    let paired = told(&mut wormhole, introduced).await?;
     part(&mut wormhole).await;
     out.item(&paired)?;
     Ok(Exit::Done)

@@ -8,7 +8,7 @@ use crate::confirm::confirm;
 use crate::device::{DIR, Layout, root};
 use crate::error::{CliError, Exit};
 use crate::output::Output;
-use crate::pairing::{give_code, give_up, meet, options, part};
+use crate::pairing::{give_code, give_up, meet, options, part, told};
 use crate::private::write_private;
 use crate::remote;
 use crate::report::{Shown, Transferred};
@@ -26,11 +26,17 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// Bytes of a file that are read, sealed and sent at once.
 const PIECE_BYTES: usize = 64 * 1024;
 /// Bytes of a text: an offer is one message.
 const TEXT_BYTES_MAX: u64 = 1024 * 1024;
+/// How long the other device may take for what no person decides.
+const ANSWER_MAX: Duration = Duration::from_secs(60);
+/// How long the receipt may take: what is still under way has to arrive and to be stored before.
+const RECEIPT_MAX: Duration = Duration::from_secs(600);
 
 async fn endpoint(transit: &Transit) -> Result<Endpoint, CliError> {
     let opened = Endpoint::open(!transit.no_listen, transit.transit_relay.iter().cloned().collect()).await;
@@ -120,7 +126,8 @@ async fn send(args: &Args, out: &Output, given: &WormholeSend) -> Result<Exit, C
     let mut wormhole = SymmetricWormhole::start(app_id(&given.meet), remote, options(&given.meet));
     out.item(&give_code(&mut wormhole, &given.code).await?)?;
     meet(out, &given.meet, &mut wormhole).await?;
-    deliver(out, wormhole, sending, &given.transit).await
+    let delivered = deliver(out, &mut wormhole, sending, &given.transit).await;
+    told(&mut wormhole, delivered).await
 }
 
 /// Ends once the other device could go on, and keeps what this one goes on with.
@@ -168,10 +175,25 @@ async fn resume(args: &Args, out: &Output, given: &WormholeResume) -> Result<Exi
     };
     let remote = mailbox(args, given.meet.server.as_deref())?;
     let mut wormhole = SymmetricWormhole::from_serialized(state, remote, &options(&given.meet))?;
-    meet(out, &given.meet, &mut wormhole).await?;
-    // The other side has heard this one: from here on the state is of no use.
-    fs::remove_file(path).map_err(|e| CliError::io(path, &e))?;
-    deliver(out, wormhole, sending, &given.transit).await
+    let met = meet(out, &given.meet, &mut wormhole).await;
+    match met {
+        // Nothing was said to anybody yet: the state is as good as before.
+        Err(error) if wormhole.derive_key("state", 1).is_err() => {
+            return Err(match error.code.as_str() {
+                code if code == Code::NobodyCame.as_str() => {
+                    error.hint("the saved wormhole stays: run 'ibgib wormhole resume' again")
+                }
+                _ => error,
+            });
+        }
+        // The other side has heard this one: from here on the state is of no use.
+        met => {
+            fs::remove_file(path).map_err(|e| CliError::io(path, &e))?;
+            met?;
+        }
+    }
+    let delivered = deliver(out, &mut wormhole, sending, &given.transit).await;
+    told(&mut wormhole, delivered).await
 }
 
 fn refused(why: &str) -> CliError {
@@ -180,7 +202,7 @@ fn refused(why: &str) -> CliError {
 
 async fn deliver(
     out: &Output,
-    mut wormhole: SymmetricWormhole,
+    wormhole: &mut SymmetricWormhole,
     sending: Sending,
     transit: &Transit,
 ) -> Result<Exit, CliError> {
@@ -191,11 +213,11 @@ async fn deliver(
                 for note in Note::read(&wormhole.receive().await?)? {
                     match note {
                         Note::MessageTaken => {
-                            part(&mut wormhole).await;
+                            part(wormhole).await;
                             return Ok(Exit::Done);
                         }
                         Note::Refused(why) => {
-                            part(&mut wormhole).await;
+                            part(wormhole).await;
                             return Err(refused(&why));
                         }
                         _ => {}
@@ -216,14 +238,14 @@ async fn deliver(
                 Note::Transit(hints) => theirs = Some(hints),
                 Note::FileWanted => wanted = true,
                 Note::Refused(why) => {
-                    part(&mut wormhole).await;
+                    part(wormhole).await;
                     return Err(refused(&why));
                 }
                 _ => {}
             }
         }
     }
-    let key = transit_key(&wormhole)?;
+    let key = transit_key(wormhole)?;
     let mut connection = endpoint.meet(&key, Role::Sender, &theirs.unwrap_or_default()).await?;
     let mut hash = Sha256::new();
     let mut sent = 0;
@@ -240,13 +262,14 @@ async fn deliver(
         sent += read as u64;
         out.screen().show(&headway("sending", sent, size));
     }
+    connection.set_idle_max(RECEIPT_MAX);
     let told = read_receipt(&connection.receive().await?)?;
     let sha256 = hex::encode(hash.finalize());
     if told.is_some_and(|told| told != sha256) {
         return Err(PairingError::BadPeer("it received other bytes than were sent").into());
     }
     connection.close().await;
-    part(&mut wormhole).await;
+    part(wormhole).await;
     out.report(&Transferred { member: "sent", name, bytes: size, sha256 })?;
     Ok(Exit::Done)
 }
@@ -273,6 +296,12 @@ async fn receive(args: &Args, out: &Output, given: &WormholeReceive) -> Result<E
     let mut wormhole = SymmetricWormhole::start(app_id(&given.meet), remote, options(&given.meet));
     wormhole.set_code(code.trim())?;
     meet(out, &given.meet, &mut wormhole).await?;
+    let taken = take(out, &mut wormhole, given).await;
+    told(&mut wormhole, taken).await
+}
+
+/// Takes what the other device offers.
+async fn take(out: &Output, wormhole: &mut SymmetricWormhole, given: &WormholeReceive) -> Result<Exit, CliError> {
     let mut theirs = None;
     loop {
         for note in Note::read(&wormhole.receive().await?)? {
@@ -280,7 +309,7 @@ async fn receive(args: &Args, out: &Output, given: &WormholeReceive) -> Result<E
                 Note::Transit(hints) => theirs = Some(hints),
                 Note::Offer(Offer::Text(text)) => {
                     wormhole.send(Note::MessageTaken.to_message())?;
-                    part(&mut wormhole).await;
+                    part(wormhole).await;
                     out.result(&Shown { member: "text", text: text.into() })?;
                     return Ok(Exit::Done);
                 }
@@ -291,10 +320,10 @@ async fn receive(args: &Args, out: &Output, given: &WormholeReceive) -> Result<E
                 Note::Offer(_) => {
                     let error = CliError::new(Code::TransferRefused, "neither a text nor a file is offered")
                         .hint("of a directory, send an archive");
-                    return Err(give_up(&mut wormhole, error, "only texts and files are taken").await);
+                    return Err(give_up(wormhole, error, "only texts and files are taken").await);
                 }
                 Note::Refused(why) => {
-                    part(&mut wormhole).await;
+                    part(wormhole).await;
                     return Err(refused(&why));
                 }
                 _ => {}
@@ -331,32 +360,36 @@ fn target(out: &Output, name: &str, size: u64, options: &WormholeReceive) -> Res
 
 async fn take_file(
     out: &Output,
-    mut wormhole: SymmetricWormhole,
+    wormhole: &mut SymmetricWormhole,
     (name, size): (&str, u64),
     theirs: Option<Vec<Hint>>,
     options: &WormholeReceive,
 ) -> Result<Exit, CliError> {
     let path = match target(out, name, size, options) {
         Ok(path) => path,
-        Err((error, why)) => return Err(give_up(&mut wormhole, error, why).await),
+        Err((error, why)) => return Err(give_up(wormhole, error, why).await),
     };
     let endpoint = endpoint(&options.transit).await?;
     wormhole.send(Note::Transit(endpoint.hints()).to_message())?;
     wormhole.send(Note::FileWanted.to_message())?;
     let mut theirs = theirs;
     while theirs.is_none() {
-        for note in Note::read(&wormhole.receive().await?)? {
+        let received = timeout(ANSWER_MAX, wormhole.receive()).await.map_err(|_| PairingError::Lonely)?;
+        for note in Note::read(&received?)? {
             if let Note::Transit(hints) = note {
                 theirs = Some(hints);
             }
         }
     }
-    let key = transit_key(&wormhole)?;
+    let key = transit_key(wormhole)?;
     let mut connection = endpoint.meet(&key, Role::Receiver, &theirs.unwrap_or_default()).await?;
     let sha256 = write_file(out, &mut connection, &path, size, &options.output).await?;
-    connection.send(&receipt(&sha256)).await?;
-    connection.close().await;
-    part(&mut wormhole).await;
+    // The file is whole and stored, whether or not the sender comes to know it.
+    match connection.send(&receipt(&sha256)).await {
+        Ok(()) => connection.close().await,
+        Err(_) => out.say("the other device went away before it was told that the file is here"),
+    }
+    part(wormhole).await;
     let name = path.display().to_string();
     out.report(&Transferred { member: "received", name, bytes: size, sha256 })?;
     Ok(Exit::Done)
@@ -395,5 +428,7 @@ async fn write_file(
         }
         _ => io(&e.error),
     })?;
+    // The sender may delete the file once it has the receipt: the name has to outlast a power cut, too.
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|e| CliError::io(dir, &e))?;
     Ok(hex::encode(hash.finalize()))
 }

@@ -23,6 +23,12 @@ const HEAD_START: Duration = Duration::from_secs(2);
 const HANDSHAKE_MAX: Duration = Duration::from_secs(60);
 /// How long there may be no connection at all.
 const CONNECT_MAX: Duration = Duration::from_secs(90);
+/// How long a connection that carries data may stand still.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+/// How long it waits after the system gave no connection, as when there are too many open files.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+/// Connections that came by themselves and have not proven the key: anybody can open them.
+const STRANGERS_MAX: usize = 64;
 /// Bytes read at once.
 const READ_BYTES: usize = 64 * 1024;
 
@@ -72,34 +78,45 @@ impl Endpoint {
             }
         }
         let pause = if direct.is_empty() && self.listener.is_none() { Duration::ZERO } else { HEAD_START };
-        let mut under_way: FuturesUnordered<BoxFuture<'_, Option<Connection>>> = FuturesUnordered::new();
+        let mut dialled: FuturesUnordered<BoxFuture<'_, Option<Connection>>> = FuturesUnordered::new();
+        let mut strangers = FuturesUnordered::new();
         for place in direct {
-            under_way.push(Box::pin(dial(place, key, role, None, Duration::ZERO)));
+            dialled.push(Box::pin(dial(place, key, role, None, Duration::ZERO)));
         }
         for place in relays {
-            under_way.push(Box::pin(dial(place, key, role, Some(side.clone()), pause)));
+            dialled.push(Box::pin(dial(place, key, role, Some(side.clone()), pause)));
         }
         let meeting = async {
             loop {
-                let accepted = async {
-                    match &self.listener {
-                        Some(listener) => listener.accept().await.ok(),
-                        None => std::future::pending().await,
+                // One branch is always open: accepting is barred only while there are strangers to wait for.
+                let met = tokio::select! {
+                    Some(met) = dialled.next() => met,
+                    Some(met) = strangers.next() => met,
+                    stream = accept(self.listener.as_ref()), if strangers.len() < STRANGERS_MAX => {
+                        strangers.push(shake(stream, key, role, None));
+                        continue;
                     }
                 };
-                tokio::select! {
-                    Some(met) = under_way.next() => {
-                        if let Some(mut connection) = met
-                            && (role == Role::Receiver || connection.stream.write_all(Handshake::GO).await.is_ok())
-                        {
-                            return connection;
-                        }
-                    }
-                    Some((stream, _)) = accepted => under_way.push(Box::pin(shake(stream, key, role, None))),
+                if let Some(mut connection) = met
+                    && (role == Role::Receiver || connection.stream.write_all(Handshake::GO).await.is_ok())
+                {
+                    return connection;
                 }
             }
         };
         timeout(CONNECT_MAX, meeting).await.map_err(|_| PairingError::TimedOut)
+    }
+}
+
+/// The next connection that comes by itself. A failure of the system passes; nobody comes where nothing listens.
+async fn accept(listener: Option<&TcpListener>) -> TcpStream {
+    let Some(listener) = listener else { return std::future::pending().await };
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return stream,
+            Err(error) => tracing::debug!(%error, "no connection was to be had"),
+        }
+        sleep(ACCEPT_AGAIN).await;
     }
 }
 
@@ -162,7 +179,7 @@ async fn shake(mut stream: TcpStream, key: &TransitKey, role: Role, relay_side: 
         }
     };
     let records = timeout(HANDSHAKE_MAX, shaking).await.ok()??;
-    Some(Connection { stream, records })
+    Some(Connection { stream, records, idle_max: IDLE_MAX })
 }
 
 /// A transit connection that carries records.
@@ -170,31 +187,45 @@ async fn shake(mut stream: TcpStream, key: &TransitKey, role: Role, relay_side: 
 pub struct Connection {
     stream: TcpStream,
     records: Records,
+    idle_max: Duration,
 }
 
 impl Connection {
+    /// How long it may stand still while something is due, before the other device counts as gone: a minute, unless
+    /// another time is given here.
+    pub fn set_idle_max(&mut self, time: Duration) {
+        self.idle_max = time;
+    }
+
     /// Sends a record.
     ///
     /// # Errors
-    /// [`PairingError::Lonely`] when the connection is gone.
+    /// [`PairingError::Lonely`] when the connection is gone or stands still.
     pub async fn send(&mut self, contents: &[u8]) -> Result<(), PairingError> {
         let record = self.records.seal(contents);
-        self.stream.write_all(&record).await.map_err(|_| PairingError::Lonely)
+        let mut rest = &record[..];
+        while !rest.is_empty() {
+            match timeout(self.idle_max, self.stream.write(rest)).await {
+                Ok(Ok(written)) if written > 0 => rest = &rest[written..],
+                _ => return Err(PairingError::Lonely),
+            }
+        }
+        Ok(())
     }
 
     /// The next record.
     ///
     /// # Errors
-    /// [`PairingError::Lonely`] when the connection is gone; [`PairingError::BadPeer`] for what is not in order.
+    /// [`PairingError::Lonely`] when the connection is gone or stands still; [`PairingError::BadPeer`] for what is not in order.
     pub async fn receive(&mut self) -> Result<Vec<u8>, PairingError> {
         let mut buffer = vec![0; READ_BYTES];
         loop {
             if let Some(record) = self.records.next_record()? {
                 return Ok(record);
             }
-            match self.stream.read(&mut buffer).await {
-                Ok(0) | Err(_) => return Err(PairingError::Lonely),
-                Ok(read) => self.records.receive(&buffer[..read]),
+            match timeout(self.idle_max, self.stream.read(&mut buffer)).await {
+                Ok(Ok(read)) if read > 0 => self.records.receive(&buffer[..read]),
+                _ => return Err(PairingError::Lonely),
             }
         }
     }
@@ -203,5 +234,27 @@ impl Connection {
     pub async fn close(mut self) {
         // The other side may be gone already.
         let _ = self.stream.shutdown().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zeroize::Zeroizing;
+
+    #[tokio::test]
+    async fn whoever_is_silent_counts_as_gone() {
+        let key = TransitKey::new(Zeroizing::new(vec![7; 32]));
+        let sender = Endpoint::open(false, Vec::new()).await.unwrap();
+        let receiver = Endpoint::open(true, Vec::new()).await.unwrap();
+        let port = receiver.listener.as_ref().unwrap().local_addr().unwrap().port();
+        let hints = [Hint::Direct(Place { host: "127.0.0.1".into(), port })];
+        let met = tokio::join!(sender.meet(&key, Role::Sender, &hints), receiver.meet(&key, Role::Receiver, &[]));
+        let (mut sender, mut receiver) = (met.0.unwrap(), met.1.unwrap());
+        sender.send(b"one").await.unwrap();
+        assert_eq!(receiver.receive().await.unwrap(), b"one");
+        receiver.set_idle_max(Duration::from_millis(20));
+        assert_eq!(receiver.receive().await, Err(PairingError::Lonely));
+        drop(sender);
     }
 }

@@ -273,6 +273,11 @@ impl Wormhole {
         Ok(self.key.as_ref().ok_or(Misuse::NoKey)?.derive(purpose.as_bytes(), bytes))
     }
 
+    /// Whether the other side was heard and has been answered: from then on a saved state is of no use.
+    pub(crate) fn has_key(&self) -> bool {
+        self.key.is_some()
+    }
+
     /// Takes an input. What goes wrong with the server or the peer ends the wormhole and is told by
     /// [`Event::Ended`].
     ///

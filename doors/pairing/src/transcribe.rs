@@ -64,7 +64,8 @@ impl From<Misuse> for WormholeError {
 pub struct Options {
     /// When it connects again after a connection is lost; without one, later and later up to a minute.
     pub schedule: Option<Schedule>,
-    /// After this it is given up, however far it is, counted from its start.
+    /// After this it is given up, however far it is, counted from its start. The mailbox of one that was saved stays if
+    /// the other side was not heard: its state is good for another time.
     pub timeout: Option<Duration>,
     /// It will be serialized: the server keeps the mailbox for days.
     pub held: bool,
@@ -93,6 +94,8 @@ pub struct SymmetricWormhole {
     received: VecDeque<Vec<u8>>,
     /// The one message of [`SymmetricWormhole::get_data`] was given.
     gave_data: bool,
+    /// Somebody may go on with its saved state.
+    saved: bool,
     ended: Option<PairingError>,
 }
 
@@ -115,7 +118,7 @@ impl SymmetricWormhole {
     pub fn from_serialized(saved: &str, server: WebSocketRemote, options: &Options) -> Result<Self, PairingError> {
         let wormhole = Wormhole::restore(saved)?;
         let code = wormhole.code().cloned();
-        Ok(Self { code, ..Self::begin(wormhole, server, options) })
+        Ok(Self { code, saved: true, ..Self::begin(wormhole, server, options) })
     }
 
     fn begin(wormhole: Wormhole, server: WebSocketRemote, options: &Options) -> Self {
@@ -131,6 +134,7 @@ impl SymmetricWormhole {
             versions: None,
             received: VecDeque::new(),
             gave_data: false,
+            saved: false,
             ended: None,
         }
     }
@@ -257,13 +261,15 @@ impl SymmetricWormhole {
     /// [`Misuse::NoCode`] before; [`Misuse::NotNow`] after; what ends a wormhole.
     pub async fn serialize(&mut self) -> Result<Zeroizing<String>, WormholeError> {
         self.need_code()?;
-        self.until(|w| match w.session.wormhole().save() {
-            Ok(state) => Some(Ok(state)),
-            // Nothing brings that point back.
-            Err(error) => w.verifier.is_some().then_some(Err(error)),
-        })
-        .await?
-        .map_err(WormholeError::from)
+        let state = self
+            .until(|w| match w.session.wormhole().save() {
+                Ok(state) => Some(Ok(state)),
+                // Nothing brings that point back.
+                Err(error) => w.verifier.is_some().then_some(Err(error)),
+            })
+            .await??;
+        self.saved = true;
+        Ok(state)
     }
 
     /// Goes without a word: the mailbox stays for whoever goes on with the saved state.
@@ -322,8 +328,12 @@ impl SymmetricWormhole {
         }
     }
 
-    /// Whoever comes later must not find an open door.
+    /// Whoever comes later must not find an open door. A saved wormhole whose other side was not heard is left as it
+    /// stands: closing its mailbox would make the state useless, with which somebody may still go on.
     async fn give_up(&mut self) {
+        if self.saved && !self.session.wormhole().has_key() {
+            return;
+        }
         // One that is over has nothing to say any more.
         let _ = self.session.give(Input::Close);
         let closing = async { while !matches!(self.session.next().await, Ok(Event::Ended(_)) | Err(_)) {} };
