@@ -112,7 +112,8 @@ pub(crate) async fn told<T>(wormhole: &mut SymmetricWormhole, result: Result<T, 
     match result {
         Ok(done) => Ok(done),
         Err(error) => {
-            let why = error.message.clone();
+            // Its message may name files of this device.
+            let why = format!("it failed there ({})", error.code);
             Err(give_up(wormhole, error, &why).await)
         }
     }
