@@ -123,7 +123,7 @@ fn what_is_answered_is_what_the_openapi_document_says() {
     };
     let tools = |path: &str, of: &str| checked(&format!("/dev-tools/api{of}"), "GET", &format!("/dev-tools/api{path}"));
     let look = || {
-        for path in ["/overview", "/rows", "/state", "/faults", "/spaces", "/sagas"] {
+        for path in ["/overview", "/rows", "/state", "/faults", "/spaces", "/doors", "/sagas"] {
             tools(path, path);
         }
         for path in ["/keystones", "/conflicts", "/names", "/timelines?kind=all"] {

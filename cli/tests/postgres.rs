@@ -179,6 +179,8 @@ impl Events {
         let address = server.strip_prefix("http://").unwrap();
         let mut stream = TcpStream::connect(address).unwrap();
         write!(stream, "GET /api/v1/events HTTP/1.1\r\nHost: {address}\r\n{headers}\r\n").unwrap();
+        // An event that is lost fails the test.
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         Self(BufReader::new(stream).lines())
     }
 

@@ -4,7 +4,7 @@ import { get } from "./api.js";
 import { byId, empty, fill, fillProblem, fillWith, h, number, table } from "./dom.js";
 
 // What happens at a door makes no event of the space that the page follows.
-const AGAIN_MS = 1000;
+const AGAIN_MS = 3000;
 let timer = 0;
 
 export function buildDoors(panel) {

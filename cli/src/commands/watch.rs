@@ -36,6 +36,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Pause after a failure that people have to do something about, unless something changes here: each try costs
 /// signatures.
 const PAUSE_BY_HAND: Duration = Duration::from_secs(600);
+/// A connection that lasted so long was a good one.
+const LASTS: Duration = Duration::from_secs(30);
 /// How often is looked whether another command wrote the store, and at files that cannot be watched.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
 /// Pause while another command has the device.
@@ -67,6 +69,7 @@ pub(super) async fn watch(args: &Args, out: &Output, mut device: Device, sync: &
         stored: None,
         differs: false,
         pause: Duration::ZERO,
+        cut: (Instant::now(), Duration::ZERO),
     };
     let mut trouble: Option<Trouble> = None;
     loop {
@@ -140,6 +143,8 @@ struct Watcher<'a> {
     differs: bool,
     /// Before it is asked again.
     pause: Duration,
+    /// When the connection was last cut, and how long to wait when the next one does not last either.
+    cut: (Instant, Duration),
 }
 
 impl Watcher<'_> {
@@ -233,13 +238,27 @@ impl Watcher<'_> {
                     return Ok(());
                 }
                 // The connection is gone: the next sync makes another.
-                Ok(Err(_)) => return Ok(()),
+                Ok(Err(_)) => {
+                    sleep(self.pause_after_cut()).await;
+                    return Ok(());
+                }
                 Err(_) => {
                     self.connection.close().await;
                     return Ok(());
                 }
             }
         }
+    }
+
+    /// Connections that do not last (a copy of this device connects, too, say) are made ever more seldom: each costs
+    /// signatures.
+    fn pause_after_cut(&mut self) -> Duration {
+        let (before, pause) = std::mem::replace(&mut self.cut, (Instant::now(), Duration::ZERO));
+        if before.elapsed() > LASTS {
+            return Duration::ZERO;
+        }
+        self.cut.1 = (pause * 2).clamp(PEEK_EVERY, PEEK_EVERY_MAX);
+        pause
     }
 
     /// Waits until files or (by another command) the store changed, and no longer than [`PAUSE_BY_HAND`].

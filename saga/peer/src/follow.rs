@@ -24,6 +24,8 @@ const PEEK_EVERY_MAX: Duration = Duration::from_secs(60);
 /// Pauses while the receiver is away, doubling.
 const PAUSE_FIRST: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// A connection that lasted so long was a good one.
+const LASTS: Duration = Duration::from_secs(30);
 /// An edit is sent once this long has passed, with those that follow it.
 const QUIET: Duration = Duration::from_millis(100);
 /// Events that wait for [`Following::next`]; older ones are dropped.
@@ -87,8 +89,13 @@ impl Drop for Following {
 type Tell = broadcast::Sender<Result<Synced, SagaError>>;
 
 async fn run(space: Arc<dyn Space>, remote: Arc<dyn Remote>, options: SyncOptions, tell: Tell) {
-    let mut pause = PAUSE_FIRST;
-    while let Err(error) = stay(&space, &remote, &options, &tell, &mut pause).await {
+    let (mut pause, mut began) = (PAUSE_FIRST, Instant::now());
+    while let Err(error) = stay(&space, &remote, &options, &tell).await {
+        // Connections that do not last (somebody else connects as this identity, say) are made ever more seldom: each costs
+        // signatures.
+        if began.elapsed() > LASTS {
+            pause = PAUSE_FIRST;
+        }
         let blame = error.row().map(Code::blame);
         let ends = matches!(blame, Some(Blame::Identity | Blame::User)) || matches!(error, SagaError::OwnDefect(_));
         // Nobody may be listening.
@@ -100,6 +107,7 @@ async fn run(space: Arc<dyn Space>, remote: Arc<dyn Remote>, options: SyncOption
         let [jitter] = random::<1>();
         sleep(pause.mul_f64(0.75 + f64::from(jitter) / 512.0)).await;
         pause = (pause * 2).min(PAUSE_MAX);
+        began = Instant::now();
     }
 }
 
@@ -109,14 +117,12 @@ async fn stay(
     remote: &Arc<dyn Remote>,
     options: &SyncOptions,
     tell: &Tell,
-    pause: &mut Duration,
 ) -> Result<(), SagaError> {
     let mut connection =
         SyncConnection::new(Arc::clone(remote), options.limits.clone()).on_progress(options.progress.clone());
     let (mut every, mut first, mut differs) = (PEEK_EVERY, true, false);
     loop {
         let synced = connection.sync(space, options.identity.clone(), options.request()).await?;
-        *pause = PAUSE_FIRST;
         let moved = !synced.summary.timelines.is_empty();
         let in_vain = differs && !moved;
         every = if in_vain { (every * 2).min(PEEK_EVERY_MAX) } else { PEEK_EVERY };

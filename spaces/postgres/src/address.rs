@@ -87,6 +87,15 @@ impl Address {
         if config.get_keepalives_idle() > KEEPALIVE {
             config.keepalives_idle(KEEPALIVE);
         }
+        if config.get_keepalives_interval().is_none() {
+            config.keepalives_interval(KEEPALIVE_AGAIN);
+        }
+        if config.get_keepalives_retries().is_none() {
+            config.keepalives_retries(3);
+        }
+        if config.get_tcp_user_timeout().is_none() {
+            config.tcp_user_timeout(CONNECT);
+        }
         let store = match (config.get_ssl_mode(), roots) {
             (SslMode::Disable, _) => RootCertStore::empty(),
             (_, Some(file)) => given(&shown, &file)?,
@@ -99,8 +108,10 @@ impl Address {
     }
 }
 
-/// A connection whose other end went away without a word is noticed after about so long.
+/// A connection on which nothing is said is looked at after so long, three times with a pause between, before it counts as
+/// broken; one on which something was said that is not taken counts as broken as soon as one that cannot be made.
 const KEEPALIVE: Duration = Duration::from_secs(30);
+const KEEPALIVE_AGAIN: Duration = Duration::from_secs(3);
 
 fn is_here(host: &Host) -> bool {
     match host {

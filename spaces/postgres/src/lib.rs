@@ -137,10 +137,30 @@ impl PostgresSpace {
     }
 }
 
-/// Whether a connection turned out to have broken, which is often first noticed by using it: what changes nothing when
-/// it is done twice is done once more, on another.
-fn broke<T>(done: &Result<T, SpaceError>) -> bool {
-    matches!(done, Err(SpaceError::Unavailable(_)))
+/// How often something is tried, and for how long it is begun again.
+const TRIES_MAX: u32 = 4;
+const TRY_MAX: Duration = Duration::from_secs(5);
+
+/// What changes nothing when it is done twice is done again, on another connection: that one has broken is often first
+/// noticed by using it, and one of two that wait for each other is ended by the database, more than once on a busy one.
+struct Tries {
+    began: Instant,
+    count: u32,
+}
+
+impl Tries {
+    fn begin() -> Self {
+        Self { began: Instant::now(), count: 0 }
+    }
+
+    /// How long to wait before the next try; none where there is none.
+    fn next(&mut self, error: Option<&SpaceError>) -> Option<Duration> {
+        self.count += 1;
+        let again = matches!(error, Some(SpaceError::Unavailable(_)))
+            && self.count < TRIES_MAX
+            && self.began.elapsed() < TRY_MAX;
+        again.then_some(if self.count == 1 { Duration::ZERO } else { AGAIN })
+    }
 }
 
 fn pool(address: &Address) -> Result<Pool, SpaceError> {
@@ -164,18 +184,20 @@ impl Store for PostgresSpace {
     }
 
     async fn view(&self) -> Result<Box<dyn View + '_>, SpaceError> {
-        let mut view = PostgresView::begin(self.client().await?).await;
-        if broke(&view) {
-            view = PostgresView::begin(self.client().await?).await;
+        let mut tries = Tries::begin();
+        loop {
+            let view = PostgresView::begin(self.client().await?).await;
+            match tries.next(view.as_ref().err()) {
+                Some(pause) => sleep(pause).await,
+                None => return Ok(Box::new(view?)),
+            }
         }
-        Ok(Box::new(view?))
     }
 
     async fn write(&self, batch: Batch) -> Result<Written, SpaceError> {
         let prepared = Prepared::new(&batch)?;
-        let (mut unknown, mut tries) = (None, 0);
+        let (mut unknown, mut tries) = (None, Tries::begin());
         loop {
-            tries += 1;
             let tried = match self.client().await {
                 Ok(mut client) => prepared.write(&mut client).await,
                 Err(error) => Err(Unwritten::Nothing(error)),
@@ -193,11 +215,16 @@ impl Store for PostgresSpace {
                         return Err(error);
                     }
                 }
-                // A connection that was dead before.
-                Err(Unwritten::Nothing(SpaceError::Unavailable(_))) if unknown.is_none() && tries == 1 => continue,
                 Err(Unwritten::Nothing(error)) => match unknown {
                     Some(until) if matches!(error, SpaceError::Unavailable(_)) && Instant::now() < until => {}
-                    _ => return Err(error),
+                    Some(_) => return Err(error),
+                    None => {
+                        match tries.next(Some(&error)) {
+                            Some(pause) => sleep(pause).await,
+                            None => return Err(error),
+                        }
+                        continue;
+                    }
                 },
             }
             sleep(AGAIN).await;
@@ -205,13 +232,25 @@ impl Store for PostgresSpace {
     }
 
     async fn stage(&self, owner: &str, nodes: &[Verified<IbGib>]) -> Result<(), SpaceError> {
-        let done = write::stage(&mut self.client().await?, owner, nodes).await;
-        if broke(&done) { write::stage(&mut self.client().await?, owner, nodes).await } else { done }
+        let mut tries = Tries::begin();
+        loop {
+            let done = write::stage(&mut self.client().await?, owner, nodes).await;
+            match tries.next(done.as_ref().err()) {
+                Some(pause) => sleep(pause).await,
+                None => return done,
+            }
+        }
     }
 
     async fn unstage(&self, owner: &str) -> Result<(), SpaceError> {
-        let done = write::unstage(&self.client().await?, owner).await;
-        if broke(&done) { write::unstage(&self.client().await?, owner).await } else { done }
+        let mut tries = Tries::begin();
+        loop {
+            let done = write::unstage(&self.client().await?, owner).await;
+            match tries.next(done.as_ref().err()) {
+                Some(pause) => sleep(pause).await,
+                None => return done,
+            }
+        }
     }
 
     async fn changed(&self, since: u64) -> Result<u64, SpaceError> {

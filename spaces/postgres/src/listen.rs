@@ -15,6 +15,8 @@ use tokio_postgres::{AsyncMessage, Client};
 
 /// Without a hint the revision is read so often.
 const UNASKED: Duration = Duration::from_secs(5);
+/// How long the database may take to answer.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// After a failure, the connection is made again after so long.
 const AGAIN: Duration = Duration::from_millis(250);
 
@@ -44,7 +46,9 @@ async fn listen_once(address: &Address, revision: &watch::Sender<u64>) -> Result
     let asked = async {
         client.batch_execute("LISTEN ibgib").await.map_err(fail)?;
         loop {
-            tell(revision, read(&client).await?);
+            // One that went away without a word would not be noticed for long.
+            let read = timeout(ANSWER_MAX, read(&client)).await;
+            tell(revision, read.map_err(|_| SpaceError::Unavailable("the database does not answer".into()))??);
             if let Ok(Err(_)) = timeout(UNASKED, hinted.changed()).await {
                 return Err(SpaceError::Closed);
             }
