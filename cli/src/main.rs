@@ -17,6 +17,7 @@ mod folders;
 mod kept;
 mod output;
 mod pager;
+mod paired;
 mod pairing;
 mod private;
 mod remote;

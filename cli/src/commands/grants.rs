@@ -1,12 +1,12 @@
 //! `invite`, `grants` and `devices`: who may do what at the server. Each is a statement that the device's identity signs.
 
-use super::pair::paired;
 use crate::args::{self, Args, GrantsAction};
 use crate::codes::Code;
 use crate::device::{Device, moment};
 use crate::error::{CliError, Exit};
 use crate::folders::{at_home, choose};
 use crate::output::Output;
+use crate::paired;
 use crate::remote;
 use crate::report::{Granted, Invited, Seen};
 use ibgib::transform::Moment;
@@ -145,7 +145,7 @@ pub(crate) async fn grants(args: &Args, out: &Output, grants: &args::Grants) -> 
 
 pub(crate) async fn devices(args: &Args, out: &Output) -> Result<Exit, CliError> {
     let mut stating = Stating::open(args).await?;
-    let paired = paired(&*stating.device.space).await?;
+    let paired = paired::list(&*stating.device.space).await?;
     let mut told = BTreeSet::new();
     let lines = match (stating.remote.has_owner().await?, paired.is_empty()) {
         (false, false) => Vec::new(),

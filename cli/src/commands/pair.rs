@@ -9,6 +9,7 @@ use crate::config::SERVERS;
 use crate::device::{Device, host_name};
 use crate::error::{CliError, Exit};
 use crate::output::Output;
+use crate::paired;
 use crate::pairing::{give_code, meet, options, part, told};
 use crate::remote;
 use crate::report::Paired;
@@ -16,7 +17,6 @@ use ibgib::{Addr, Map, Mode, Value};
 use ibgib_pairing::PairingError;
 use ibgib_pairing::transcribe::SymmetricWormhole;
 use ibgib_peer::{Invite, WebSocketRemote};
-use ibgib_spaces::{Commit, Space};
 
 /// Both sides say it, so that a code of another application leads nowhere.
 const APP_ID: &str = "ibgib/pair";
@@ -113,27 +113,6 @@ pub(crate) async fn pair(args: &Args, out: &Output, pair: &Pair) -> Result<Exit,
     }
 }
 
-/// Records of the devices that this one was paired with: the identity stands in the key, the name is what they hold.
-const PAIRED: &str = "paired/";
-
-/// The devices that this one was paired with, each with its identity and the name that it gave itself.
-pub(super) async fn paired(space: &dyn Space) -> Result<Vec<(String, String)>, CliError> {
-    let all = space.records(PAIRED).await?;
-    Ok(all
-        .into_iter()
-        .filter_map(|(key, name)| {
-            Some((key.strip_prefix(PAIRED)?.to_owned(), String::from_utf8_lossy(&name).into_owned()))
-        })
-        .collect())
-}
-
-/// Remembers the other device under the name that it gave itself.
-async fn remember(space: &dyn Space, other: &About) -> Result<(), CliError> {
-    let records = vec![(format!("{PAIRED}{}", other.identity), Some(other.name.as_bytes().to_vec()))];
-    space.commit(Commit { records, ..Commit::default() }).await?;
-    Ok(())
-}
-
 /// The device that shows the code.
 async fn first(
     args: &Args,
@@ -160,7 +139,7 @@ async fn first(
         about.server = about.server.map(|server| Served { invite, ..server });
         wormhole.send(about.to_message())?;
         let other = About::read(&wormhole.receive().await?)?;
-        remember(&*Device::open(args)?.space, &other).await?;
+        paired::remember(&*Device::open(args)?.space, &other.identity, &other.name).await?;
         Ok(Paired { identity: other.identity, folder: Some(folder), remote })
     }
     .await;
@@ -209,7 +188,7 @@ async fn join(
             (About { identity, name: host_name(), server: None, folder: None }, space)
         }
     };
-    remember(&*space, &other).await?;
+    paired::remember(&*space, &other.identity, &other.name).await?;
     wormhole.send(mine.to_message())?;
     Ok(Paired { identity: other.identity, folder: Some(folder), remote: server.url })
 }

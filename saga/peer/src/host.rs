@@ -6,6 +6,7 @@
 //! connection, `desk` does on the space what its machine asks for, `feed` hears of what is committed, `events` tells what
 //! happens; `limits` says what all peers together may cost, and `jobs` does what costs much.
 
+mod derived;
 mod desk;
 mod events;
 mod feed;

@@ -4,7 +4,7 @@
 //! `root/{timeline}`: the folder that it belongs to (itself, if none), and who brought that. They are written in one commit
 //! with the statements and the timelines that they follow from.
 
-use super::lot::{derives, is_derived};
+use super::derived::{derives, is_derived};
 use super::{Host, Policy};
 use crate::entropy::now_ms;
 use crate::grant::{Rights, Statement};
