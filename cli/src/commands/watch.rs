@@ -240,6 +240,8 @@ impl Watcher<'_> {
                 // The connection is gone: the next sync makes another.
                 Ok(Err(_)) => {
                     sleep(self.pause_after_cut()).await;
+                    // The pause is no time that a connection lasted.
+                    self.cut.0 = Instant::now();
                     return Ok(());
                 }
                 Err(_) => {
@@ -257,7 +259,7 @@ impl Watcher<'_> {
         if before.elapsed() > LASTS {
             return Duration::ZERO;
         }
-        self.cut.1 = (pause * 2).clamp(PEEK_EVERY, PEEK_EVERY_MAX);
+        self.cut.1 = (pause * 2).clamp(PEEK_EVERY, PAUSE_MAX);
         pause
     }
 
