@@ -1,7 +1,7 @@
 //! The receiving side of a space: who may come in, what an identity may deliver, and the connections it serves.
 //!
 //! Each file is one job of [`Host`]: `policy` says who may come, `owner` whose the space is, `grants` what
-//! he lets others do and `lot` what that is for one turn, `identities` takes what identities deliver, `sessions`
+//! he lets others do, `roots` to which folder a timeline belongs and `lot` what that is for one turn, `identities` takes what identities deliver, `sessions`
 //! knows whose a session is and which connection is its, `staging` drops what was left behind, `serve` drives one
 //! connection, `desk` does on the space what its machine asks for, `feed` hears of what is committed, `events` tells what
 //! happens; `limits` says what all peers together may cost, and `jobs` does what costs much.
@@ -19,6 +19,7 @@ mod lot;
 mod owner;
 mod policy;
 mod recovery;
+mod roots;
 mod serve;
 mod sessions;
 mod staging;
@@ -34,7 +35,8 @@ use crate::view::space_error;
 use feed::Living;
 use ibgib::Addr;
 use ibgib_saga::{Limits, SagaError};
-use ibgib_spaces::{Follow, Kind, Space};
+use ibgib_spaces::store::Tips;
+use ibgib_spaces::{Follow, Kind, Space, Tip};
 use identities::KeptChains;
 use jobs::Jobs;
 use sessions::Live;
@@ -87,6 +89,7 @@ pub struct Host {
     live: Mutex<HashMap<Addr, Live>>,
     living: tokio::sync::Mutex<Living>,
     chains: Mutex<KeptChains>,
+    roots_indexed: tokio::sync::OnceCell<()>,
     pub(crate) leads: Leads,
     connections: AtomicU64,
     events: broadcast::Sender<HostEvent>,
@@ -117,6 +120,7 @@ impl Host {
             live: Mutex::new(HashMap::new()),
             living: tokio::sync::Mutex::default(),
             chains: Mutex::default(),
+            roots_indexed: tokio::sync::OnceCell::new(),
             leads: Leads::for_host(),
             connections: AtomicU64::new(0),
             events,
@@ -160,6 +164,12 @@ impl Host {
         Ok(resolve(&*self.space, addr).await.map_err(space_error)?.map(|(_, tip)| tip))
     }
 
+    /// The tips of these timelines, of those that have one, in any order.
+    async fn tips_named(&self, timelines: &[Addr]) -> Result<Vec<Tip>, SagaError> {
+        let view = self.space.view().await.map_err(space_error)?;
+        view.tips(Tips::Of(timelines)).await.map_err(space_error)
+    }
+
     /// The addresses of a graph, dependencies first, found by a job that ends with whoever waits for it.
     ///
     /// # Errors
@@ -177,7 +187,7 @@ impl Host {
     ///
     /// # Errors
     /// When the space fails.
-    pub async fn tips_of(&self, ib: &str) -> Result<Vec<ibgib_spaces::Tip>, SagaError> {
+    pub async fn tips_of(&self, ib: &str) -> Result<Vec<Tip>, SagaError> {
         let tips = self.space.tips(Some(Kind::Living)).await.map_err(space_error)?;
         Ok(tips.into_iter().filter(|t| t.tjp.ib() == ib).collect())
     }

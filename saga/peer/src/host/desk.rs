@@ -17,7 +17,7 @@ use ibgib_saga::{
 };
 use ibgib_spaces::settle::Draft;
 use ibgib_spaces::{Advance, Commit, CommitError, Follow, Kind, Tip};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -180,7 +180,7 @@ impl ReceiverDesk {
         if let Some(identity) = &self.identity {
             self.host.check_standing(identity).await?;
         }
-        let lot = Lot::to_look(&self.host, self.identity.as_ref()).await?;
+        let mut lot = Lot::to_look(&self.host, self.identity.as_ref()).await?;
         let mut out = Peeked::default();
         match peek {
             Peek::Equal(theirs, root, _) if lot.reads_all() => {
@@ -210,6 +210,7 @@ impl ReceiverDesk {
                 for addr in &addrs {
                     found.push(self.found(addr).await?);
                 }
+                lot.look_up(&self.host, found.iter().flatten().map(|found| &found.tjp)).await?;
                 // Once for all of them: it walks whatever may be read.
                 let alone: Vec<Addr> = found.iter().flatten().filter(|f| f.is_alone()).map(|f| f.tjp.clone()).collect();
                 let readable = lot.readable(&self.host, &alone).await?;
@@ -233,8 +234,6 @@ impl ReceiverDesk {
                 out.has = addrs.iter().zip(has).map(|(a, has)| (has && shown(a)) || staged.contains(a)).collect();
             }
             Peek::List { items, live } => {
-                let living = space.tips(Some(Kind::Living)).await.map_err(space_error)?;
-                let by_tjp: HashMap<Addr, Addr> = living.into_iter().map(|t| (t.tjp, t.addr)).collect();
                 let (starts, stops): (Vec<Addr>, Vec<Option<Addr>>) = items.into_iter().unzip();
                 for start in &starts {
                     if !is_payload(start) {
@@ -257,12 +256,12 @@ impl ReceiverDesk {
                 // An identity that data relates to comes by its own way, or is missed there.
                 out.nodes.retain(is_payload);
                 if live {
-                    out.tips = out
-                        .nodes
-                        .iter()
-                        .filter_map(|a| by_tjp.get(a).map(|tip| (a.clone(), Some(tip.clone()))))
-                        .filter(|(tjp, _)| lot.may_read(tjp))
-                        .collect();
+                    let firsts: Vec<Addr> = out.nodes.iter().filter(|a| a.tjp_gib().is_none()).cloned().collect();
+                    let mut tips = self.host.tips_named(&firsts).await?;
+                    tips.retain(|tip| tip.kind == Kind::Living);
+                    lot.look_up(&self.host, tips.iter().map(|tip| &tip.tjp)).await?;
+                    tips.retain(|tip| lot.may_read(&tip.tjp));
+                    out.tips = tips.into_iter().map(|tip| (tip.tjp, Some(tip.addr))).collect();
                 }
             }
         }
@@ -273,8 +272,7 @@ impl ReceiverDesk {
     /// only by way of another that may not be read is not: a peer could not find it either.
     async fn tips_for(&self, lot: &Lot, root: Option<&Addr>) -> Result<(Vec<Tip>, bool), SagaError> {
         let space = self.host.space();
-        let mut tips = space.tips(Some(Kind::Living)).await.map_err(space_error)?;
-        tips.retain(|tip| lot.may_read(&tip.tjp));
+        let tips = lot.tips(&self.host).await?;
         let empty = tips.is_empty();
         let tips = self.host.leads.select(&**space, tips, root).await.map_err(space_error)?;
         Ok((tips, empty))
@@ -299,8 +297,9 @@ impl ReceiverDesk {
     }
 
     /// Timeline and tip that `addr` belongs to; a constant answers itself. Nothing for what may not be read.
-    async fn tip_of(&self, addr: &Addr, lot: &Lot) -> Result<Option<(Addr, Addr)>, SagaError> {
+    async fn tip_of(&self, addr: &Addr, lot: &mut Lot) -> Result<Option<(Addr, Addr)>, SagaError> {
         let Some(found) = self.found(addr).await? else { return Ok(None) };
+        lot.look_up(&self.host, [&found.tjp]).await?;
         let alone = found.is_alone() && !lot.may_read(&found.tjp);
         let readable = match alone {
             true => lot.readable(&self.host, std::slice::from_ref(&found.tjp)).await?,
@@ -354,7 +353,7 @@ impl ReceiverDesk {
                 SenderLine::Timeline { tjp, tip, theirs } => {
                     // What may not be read is as if it were not here, whatever is said of it.
                     let mine = match &tip {
-                        None => self.tip_of(&tjp, &lot).await?.map(|(_, tip)| tip),
+                        None => self.tip_of(&tjp, &mut lot).await?.map(|(_, tip)| tip),
                         Some(_) if lot.may_read(&tjp) => space.tip(&tjp).await.map_err(space_error)?.map(|t| t.addr),
                         Some(_) => None,
                     };

@@ -1,10 +1,10 @@
 //! Grants as a host keeps them: what statements come to, invites that are brought, and what an identity may do.
 //!
-//! Local records hold what stands: `grant/{identity}/{folder or *}`, `invite/{id}`, and for each timeline that came in
-//! `root/{timeline}`: the folder that it belongs to (itself, if none), and who brought that. They are written in one commit
-//! with the statements and the timelines that they follow from.
+//! Local records hold what stands: `grant/{identity}/{folder or *}` and `invite/{id}`, written in one commit with the
+//! statements that they follow from. To which folder a timeline belongs is told by `roots`.
 
 use super::derived::{derives, is_derived};
+use super::roots::{Record, Roots, root_records};
 use super::{Host, Policy};
 use crate::entropy::now_ms;
 use crate::grant::{Rights, Statement};
@@ -29,24 +29,6 @@ const TRIES: u32 = 16;
 
 /// Nodes read at once: few, since each may be as large as its limit.
 const BATCH: usize = 16;
-
-type Record = (String, Option<Vec<u8>>);
-
-/// The folder that each timeline belongs to, and who brought it.
-#[derive(Debug, Default)]
-pub(super) struct Roots(HashMap<Addr, (Addr, Addr)>);
-
-impl Roots {
-    pub(super) fn folder(&self, timeline: &Addr) -> Option<&Addr> {
-        self.0.get(timeline).map(|(folder, _)| folder)
-    }
-
-    /// Who brought the folder that a timeline belongs to.
-    fn owner(&self, timeline: &Addr) -> Option<&Addr> {
-        let (folder, by) = self.0.get(timeline)?;
-        self.0.get(folder).map_or(Some(by), |(_, by)| Some(by))
-    }
-}
 
 /// What an identity may do.
 #[derive(Clone, Debug)]
@@ -135,16 +117,6 @@ fn invite_key(id: &str) -> String {
     format!("invite/{id}")
 }
 
-fn root_key(timeline: &Addr) -> String {
-    format!("root/{timeline}")
-}
-
-/// The record that a timeline belongs to a folder.
-pub(super) fn root_record(timeline: &Addr, folder: &Addr, by: &Addr) -> Record {
-    let value = Value::Array(vec![folder.into(), by.into()]);
-    (root_key(timeline), Some(value.to_json().into_bytes()))
-}
-
 fn read(bytes: &[u8]) -> Option<Value> {
     Value::parse(std::str::from_utf8(bytes).ok()?, Mode::Strict).ok()
 }
@@ -185,20 +157,6 @@ impl Host {
         Ok(!self.permit(identity).await?.is_empty())
     }
 
-    /// Which folder each timeline belongs to.
-    pub(super) async fn roots(&self) -> Result<Roots, SagaError> {
-        let mut roots = Roots::default();
-        for (key, bytes) in self.space.records("root/").await.map_err(space_error)? {
-            let value = read(&bytes);
-            let mut pair = value.as_ref().and_then(Value::as_array).into_iter().flatten();
-            let mut next = || pair.next()?.as_str()?.parse::<Addr>().ok();
-            if let (Ok(timeline), Some(folder), Some(by)) = (key["root/".len()..].parse(), next(), next()) {
-                roots.0.insert(timeline, (folder, by));
-            }
-        }
-        Ok(roots)
-    }
-
     /// Takes new frames of an identity of which the last states something about who may do what here, and answers all
     /// grants that the identity may know of.
     ///
@@ -234,12 +192,14 @@ impl Host {
         if permit.covers_all(Rights::Admin) {
             return Ok(Charge::All);
         }
-        let mut brought = match permit.is_empty() {
-            true => Vec::new(),
-            false => self.roots().await?.0.into_iter().collect(),
+        let mut folders = match permit.is_empty() {
+            true => HashSet::new(),
+            false => self.brought(identity).await?,
         };
-        brought.retain(|(timeline, (folder, by))| timeline == folder && by == identity);
-        Ok(Charge::Folders(brought.into_iter().map(|(folder, _)| folder).collect()))
+        let mut roots = Roots::default();
+        self.look_up(&mut roots, &folders).await?;
+        folders.retain(|folder| roots.folder(folder) == Some(folder) && roots.owner(folder) == Some(identity));
+        Ok(Charge::Folders(folders))
     }
 
     /// Whether somebody who is not the owner has as many open invites as he may have.
@@ -333,16 +293,20 @@ impl Host {
     /// Records for a folder and the shards and files that it derives, as far as they belong to none yet: a space that was
     /// served before without grants. What else it leads to stays the owner's: anybody could have related it.
     async fn unrooted(&self, folder: &Addr, by: &Addr) -> Result<Vec<Record>, SagaError> {
-        let roots = self.roots().await?;
         let tips = self.space.tips(Some(Kind::Living)).await.map_err(space_error)?;
         let by_gib: HashMap<&str, &Tip> = tips.iter().map(|tip| (tip.tjp.gib(), tip)).collect();
         let (mut out, mut seen) = (Vec::new(), HashSet::from([folder.gib().to_owned()]));
+        let mut roots = Roots::default();
         let mut todo: Vec<&Tip> = by_gib.get(folder.gib()).copied().into_iter().collect();
+        self.look_up(&mut roots, todo.iter().map(|tip| &tip.tjp)).await?;
         while let Some(tip) = todo.pop() {
             if roots.folder(&tip.tjp).is_none() {
-                out.push(root_record(&tip.tjp, folder, by));
+                out.push((&tip.tjp, folder, by));
             }
             let Some(leader) = self.space.node(&tip.addr).await.map_err(space_error)? else { continue };
+            let led = leader.targets();
+            let led = led.iter().filter_map(|target| by_gib.get(target.tjp_gib().unwrap_or(target.gib())));
+            self.look_up(&mut roots, led.map(|tip| &tip.tjp)).await?;
             for target in leader.targets() {
                 let gib = target.tjp_gib().unwrap_or(target.gib());
                 let Some(to) = by_gib.get(gib).copied().filter(|_| seen.insert(gib.to_owned())) else { continue };
@@ -355,7 +319,7 @@ impl Host {
                 }
             }
         }
-        Ok(out)
+        Ok(root_records(out))
     }
 
     /// Takes the token of an invite; `false` when there is none with this token that is still good.
@@ -496,29 +460,46 @@ impl Host {
         owned.then(|| (seen_key(identity), Some(time(now_ms()).into_bytes())))
     }
 
+    /// The living tips that a permit lets be read, sorted by timeline.
+    pub(super) async fn readable_tips(&self, permit: &Permit) -> Result<Vec<Tip>, SagaError> {
+        if permit.covers_all(Rights::Read) {
+            return self.space.tips(Some(Kind::Living)).await.map_err(space_error);
+        }
+        let mut folders: HashSet<Addr> = permit.folders.keys().cloned().collect();
+        if let Some(identity) = &permit.identity {
+            folders.extend(self.brought(identity).await?);
+        }
+        let timelines = self.members(folders).await?;
+        let mut roots = Roots::default();
+        self.look_up(&mut roots, &timelines).await?;
+        let may = |timeline: &Addr| permit.may(&roots, timeline, Rights::Read);
+        let timelines: Vec<Addr> = timelines.into_iter().filter(may).collect();
+        let mut tips = self.tips_named(&timelines).await?;
+        tips.retain(|tip| tip.kind == Kind::Living);
+        tips.sort_unstable_by(|a, b| a.tjp.cmp(&b.tjp));
+        Ok(tips)
+    }
+
     /// Of committed nodes those that a permit lets be read: frames of timelines that may be, and what stands in the graphs
     /// of their tips. A relation from elsewhere gives no right.
-    pub(super) async fn readable(
-        &self,
-        permit: &Permit,
-        roots: &Roots,
-        addrs: &[Addr],
-    ) -> Result<HashSet<Addr>, SagaError> {
+    pub(super) async fn readable(&self, permit: &Permit, addrs: &[Addr]) -> Result<HashSet<Addr>, SagaError> {
         if permit.covers_all(Rights::Read) {
             return Ok(addrs.iter().cloned().collect());
         }
         let (mut out, mut left) = (HashSet::new(), HashSet::new());
+        let mut roots = Roots::default();
         for batch in addrs.chunks(BATCH) {
-            for node in self.space.get(batch).await.map_err(space_error)?.into_iter().flatten() {
-                let may = node.tjp().is_some_and(|timeline| permit.may(roots, &timeline, Rights::Read));
-                if may { &mut out } else { &mut left }.insert(node.addr().clone());
+            let nodes = self.space.get(batch).await.map_err(space_error)?.into_iter().flatten();
+            let nodes: Vec<(Addr, Option<Addr>)> = nodes.map(|node| (node.addr().clone(), node.tjp())).collect();
+            self.look_up(&mut roots, nodes.iter().filter_map(|(_, timeline)| timeline.as_ref())).await?;
+            for (addr, timeline) in nodes {
+                let may = timeline.is_some_and(|timeline| permit.may(&roots, &timeline, Rights::Read));
+                if may { &mut out } else { &mut left }.insert(addr);
             }
         }
         // Constants say nothing of whose they are, and frames of other timelines may stand in a history that may be read.
         if !left.is_empty() {
-            let tips = self.space.tips(Some(Kind::Living)).await.map_err(space_error)?;
-            let may = |tip: &Tip| permit.may(roots, &tip.tjp, Rights::Read);
-            let starts: Vec<Addr> = tips.into_iter().filter(may).map(|tip| tip.addr).collect();
+            let starts: Vec<Addr> = self.readable_tips(permit).await?.into_iter().map(|tip| tip.addr).collect();
             let max = usize::try_from(self.limits.nodes_max).unwrap_or(usize::MAX);
             let reached = self.space.reach(&starts, Follow::All, &HashSet::new(), max).await.map_err(space_error)?;
             out.extend(reached.into_iter().filter(|addr| left.contains(addr)));

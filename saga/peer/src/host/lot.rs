@@ -2,11 +2,13 @@
 
 use super::Host;
 use super::derived::{derives, is_derived};
-use super::grants::{Permit, Roots, root_record};
+use super::grants::Permit;
+use super::roots::{Record, Roots, root_records};
 use crate::grant::Rights;
 use crate::view::{View, space_error};
 use ibgib::Addr;
 use ibgib_saga::{SagaError, SenderLine};
+use ibgib_spaces::Tip;
 use std::collections::{HashMap, HashSet, VecDeque};
 
 /// What nodes relate to that were sent: they are staged, or were here already.
@@ -34,7 +36,7 @@ const BATCH: usize = 64;
 pub(super) struct Lot {
     identity: Option<Addr>,
     pub(super) permit: Permit,
-    /// None where nobody is told apart: the policy asks for no grants.
+    /// Of the timelines that were [looked up](Lot::look_up). None where nobody is told apart: the policy asks for no grants.
     roots: Option<Roots>,
     /// The turn asks for a commit; else nothing is changed by it.
     commits: bool,
@@ -54,7 +56,7 @@ impl Lot {
             None => Permit::all(),
         };
         // Whoever reads everything needs not know where it belongs.
-        let roots = if permit.covers_all(Rights::Read) { None } else { Some(host.roots().await?) };
+        let roots = (!permit.covers_all(Rights::Read)).then(Roots::default);
         Ok(Self {
             identity: identity.cloned(),
             permit,
@@ -79,20 +81,39 @@ impl Lot {
             lot.sent = sent.cloned().collect();
         }
         if lot.roots.is_none() && commits && host.policy_name() == super::Policy::Owner.as_str() {
-            lot.roots = Some(host.roots().await?);
+            lot.roots = Some(Roots::default());
         }
         Ok(lot)
     }
 
-    /// Finds out what of the space the sender may read among that to which he relates, once for the whole turn.
+    /// Looks up where timelines belong. Whoever may read some and not others may read none that was not looked up.
+    pub(super) async fn look_up(
+        &mut self,
+        host: &Host,
+        timelines: impl IntoIterator<Item = &Addr>,
+    ) -> Result<(), SagaError> {
+        match &mut self.roots {
+            Some(roots) => host.look_up(roots, timelines).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Looks up the timelines that the sender names, and finds out what of the space he may read among that to which he
+    /// relates, once for the whole turn.
     pub(super) async fn look_around(
         &mut self,
         host: &Host,
         owner: &str,
         lines: &[SenderLine],
     ) -> Result<(), SagaError> {
-        let told_apart = !self.reads_all() || (self.commits && !self.writes_all());
-        let Some(roots) = self.roots.as_ref().filter(|_| told_apart) else { return Ok(()) };
+        let named = lines.iter().filter_map(|line| match line {
+            SenderLine::Timeline { tjp, .. } => Some(tjp),
+            _ => None,
+        });
+        self.look_up(host, named).await?;
+        if self.reads_all() && (!self.commits || self.writes_all()) {
+            return Ok(());
+        }
         let sent: Vec<Addr> = self.sent.iter().cloned().collect();
         let mut outside = HashSet::new();
         for part in sent.chunks(BATCH) {
@@ -108,7 +129,7 @@ impl Lot {
             _ => None,
         }));
         let outside: Vec<Addr> = outside.into_iter().collect();
-        self.readable = host.readable(&self.permit, roots, &outside).await?;
+        self.readable = host.readable(&self.permit, &outside).await?;
         Ok(())
     }
 
@@ -119,17 +140,21 @@ impl Lot {
 
     /// Of these nodes those that may be read.
     pub(super) async fn readable(&self, host: &Host, addrs: &[Addr]) -> Result<HashSet<Addr>, SagaError> {
-        match &self.roots {
-            Some(roots) => host.readable(&self.permit, roots, addrs).await,
-            None => Ok(addrs.iter().cloned().collect()),
-        }
+        host.readable(&self.permit, addrs).await
+    }
+
+    /// The living tips that may be read, sorted by timeline.
+    pub(super) async fn tips(&self, host: &Host) -> Result<Vec<Tip>, SagaError> {
+        host.readable_tips(&self.permit).await
     }
 
     /// Finds out which folder the timelines belong to that are new here. One that a tip leads to belongs to the folder of
     /// that tip's timeline, one that nothing leads to is a folder of its own. A timeline that is here stays where it is,
     /// whatever leads to it.
     pub(super) async fn sort(&mut self, host: &Host, view: &View<'_>, lines: &[SenderLine]) -> Result<(), SagaError> {
-        let Some(roots) = self.roots.as_ref().filter(|_| self.commits) else { return Ok(()) };
+        if self.roots.is_none() || !self.commits {
+            return Ok(());
+        }
         let (mut leads, mut tips): (HashMap<&Addr, Vec<Addr>>, HashMap<&Addr, &Addr>) = Default::default();
         for line in lines {
             let SenderLine::Timeline { tjp, tip: Some(tip), .. } = line else { continue };
@@ -145,12 +170,11 @@ impl Lot {
             .flat_map(|(from, targets)| targets.iter().filter_map(timeline).filter(move |to| to != from))
             .collect();
         let names: Vec<Addr> = leads.keys().map(|tjp| (*tjp).clone()).collect();
-        let mut here = HashSet::new();
-        for tjp in &names {
-            if roots.folder(tjp).is_some() || host.space().tip(tjp).await.map_err(space_error)?.is_some() {
-                here.insert(tjp.clone());
-            }
-        }
+        let others = leads.values().flatten().filter(|to| to.tjp_gib().is_none() && timeline(to).is_none());
+        self.look_up(host, others).await?;
+        let Some(roots) = &self.roots else { return Ok(()) };
+        let mut here: HashSet<Addr> = host.tips_named(&names).await?.into_iter().map(|tip| tip.tjp).collect();
+        here.extend(names.iter().filter(|tjp| roots.folder(tjp).is_some()).cloned());
         // What a timeline leads to that belongs to no folder yet belongs to none either: they will together.
         let (mut stay, mut open): (HashSet<Addr>, Vec<&Addr>) = Default::default();
         open.extend(here.iter().filter(|tjp| roots.folder(tjp).is_none()));
@@ -268,9 +292,9 @@ impl Lot {
     }
 
     /// The records that tell where the timelines belong that came in with the ones that were taken.
-    pub(super) fn records(&self, taken: &HashSet<Addr>) -> Vec<(String, Option<Vec<u8>>)> {
+    pub(super) fn records(&self, taken: &HashSet<Addr>) -> Vec<Record> {
         let Some(by) = &self.identity else { return Vec::new() };
         let came = self.fresh.iter().filter(|(timeline, (_, from))| taken.contains(*timeline) || taken.contains(from));
-        came.map(|(timeline, (folder, _))| root_record(timeline, folder, by)).collect()
+        root_records(came.map(|(timeline, (folder, _))| (timeline, folder, by)))
     }
 }

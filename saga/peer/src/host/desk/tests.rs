@@ -1,5 +1,7 @@
 //! What those try who were granted something, to get at more; and those who were granted nothing.
 
+mod costs;
+
 use super::*;
 use crate::granting::stated;
 use crate::prelude::Document;
@@ -84,17 +86,28 @@ struct Scene {
 }
 
 fn owned() -> Arc<Host> {
-    let options = HostOptions { policy: Policy::Owner, ..HostOptions::default() };
-    Host::new(Arc::new(MemorySpace::new("5".repeat(64))), options)
+    owned_over(Arc::new(MemorySpace::new("5".repeat(64))))
+}
+
+fn owned_over(space: Arc<dyn Space>) -> Arc<Host> {
+    Host::new(space, HostOptions { policy: Policy::Owner, ..HostOptions::default() })
 }
 
 async fn scene(rights: Rights) -> Scene {
-    let (host, alice, bob) = (owned(), Device::new("alice").await, Device::new("bob").await);
+    scene_over(owned(), rights, 0).await
+}
+
+/// The same with so many other timelines that bob may not see.
+async fn scene_over(host: Arc<Host>, rights: Rights, others: usize) -> Scene {
+    let (alice, bob) = (Device::new("alice").await, Device::new("bob").await);
     host.set_owner(&alice.who.tjp).await.unwrap();
     let shared = Document::create(&alice.space, "folder", Map::new()).await.unwrap().address().clone();
     let private = Document::create(&alice.space, "folder", Map::new()).await.unwrap();
     private.set("/plan", "nobody else's").await.unwrap();
     let private = private.address().clone();
+    for _ in 0..others {
+        Document::create(&alice.space, "note", Map::new()).await.unwrap();
+    }
     alice.meet(&host).await.unwrap();
     alice.state(&host, &invite(1, Some(&shared), rights, 1, HOUR)).await.unwrap();
     host.accept(&bob.who.tjp, &token(1)).await.unwrap();
@@ -118,7 +131,12 @@ impl Scene {
 
     /// What the last turn of a saga of bob's comes to that sends these nodes and moves timelines to these tips.
     async fn push(&self, nodes: &[Verified<IbGib>], lines: Vec<SenderLine>) -> (Vec<Status>, Vec<Addr>) {
+        self.push_as(&self.bob.who.tjp, nodes, lines).await
+    }
+
+    async fn push_as(&self, who: &Addr, nodes: &[Verified<IbGib>], lines: Vec<SenderLine>) -> (Vec<Status>, Vec<Addr>) {
         let mut desk = self.desk();
+        (desk.owner, desk.identity) = (push_owner(who), Some(who.clone()));
         self.host.space().unstage(&desk.owner).await.unwrap();
         self.host.space().stage(&desk.owner, nodes).await.unwrap();
         let payload = nodes.iter().map(|node| node.addr().clone()).collect();
@@ -393,7 +411,8 @@ async fn what_an_open_space_had_belongs_to_the_folder_that_derives_it_once_someb
     let new = add(&shared, "/new.txt").await;
     alice.meet(&owned).await.unwrap();
     alice.state(&owned, &invite(1, Some(&shared), Rights::Write, 5, HOUR)).await.unwrap();
-    let roots = owned.roots().await.unwrap();
+    let mut roots = crate::host::roots::Roots::default();
+    owned.look_up(&mut roots, [&shared, &old, &new, &private, &plan]).await.unwrap();
     for (timeline, of) in [(&shared, true), (&old, true), (&new, true), (&private, false), (&plan, false)] {
         assert_eq!(roots.folder(timeline), of.then_some(&shared), "{timeline}");
     }

@@ -1,0 +1,136 @@
+//! What a question or a turn reads of a space in which others have much: as much as if they had little.
+
+use super::*;
+use async_trait::async_trait;
+use ibgib_spaces::store::{Batch, Head, Nodes, Records, Scanned, Tips, Written};
+use ibgib_spaces::{SpaceError, Store};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A store that counts how much it is asked for by name, and how much it answers.
+#[derive(Debug)]
+struct Counted {
+    inner: MemorySpace,
+    read: AtomicUsize,
+}
+
+impl Counted {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { inner: MemorySpace::new("5".repeat(64)), read: AtomicUsize::new(0) })
+    }
+}
+
+#[async_trait]
+impl Store for Counted {
+    fn id(&self) -> &str {
+        self.inner.id()
+    }
+    async fn view(&self) -> Result<Box<dyn ibgib_spaces::View + '_>, SpaceError> {
+        Ok(Box::new(CountedView { inner: self.inner.view().await?, read: &self.read }))
+    }
+    async fn write(&self, batch: Batch) -> Result<Written, SpaceError> {
+        self.inner.write(batch).await
+    }
+    async fn stage(&self, owner: &str, nodes: &[Verified<IbGib>]) -> Result<(), SpaceError> {
+        self.inner.stage(owner, nodes).await
+    }
+    async fn unstage(&self, owner: &str) -> Result<(), SpaceError> {
+        self.inner.unstage(owner).await
+    }
+    async fn changed(&self, since: u64) -> Result<u64, SpaceError> {
+        self.inner.changed(since).await
+    }
+}
+
+struct CountedView<'a> {
+    inner: Box<dyn ibgib_spaces::View + 'a>,
+    read: &'a AtomicUsize,
+}
+
+impl CountedView<'_> {
+    fn count<T>(&self, asked: usize, answer: Result<Vec<T>, SpaceError>) -> Result<Vec<T>, SpaceError> {
+        let answered = answer.as_ref().map_or(0, Vec::len);
+        self.read.fetch_add(asked.max(answered), Ordering::Relaxed);
+        answer
+    }
+}
+
+#[async_trait]
+impl ibgib_spaces::View for CountedView<'_> {
+    async fn head(&self) -> Result<Head, SpaceError> {
+        self.inner.head().await
+    }
+    async fn nodes(&self, which: Nodes<'_>) -> Result<Vec<Option<Verified<IbGib>>>, SpaceError> {
+        self.count(0, self.inner.nodes(which).await)
+    }
+    async fn has(&self, addrs: &[Addr]) -> Result<Vec<bool>, SpaceError> {
+        self.count(0, self.inner.has(addrs).await)
+    }
+    async fn staged(&self, owner: &str) -> Result<Vec<Addr>, SpaceError> {
+        self.count(0, self.inner.staged(owner).await)
+    }
+    async fn tips(&self, which: Tips<'_>) -> Result<Vec<Tip>, SpaceError> {
+        let asked = if let Tips::Of(tjps) = which { tjps.len() } else { 0 };
+        self.count(asked, self.inner.tips(which).await)
+    }
+    async fn records(&self, which: Records<'_>) -> Result<Vec<(String, Vec<u8>)>, SpaceError> {
+        let asked = if let Records::Keys(keys) = which { keys.len() } else { 0 };
+        self.count(asked, self.inner.records(which).await)
+    }
+    async fn scan(&self, after: Option<[u8; 32]>, limit: usize) -> Result<Vec<Scanned>, SpaceError> {
+        self.count(0, self.inner.scan(after, limit).await)
+    }
+}
+
+/// What each of bob's questions and turns reads, and a turn of the owner's, beside `others` timelines.
+async fn reads(others: usize) -> Vec<(&'static str, usize)> {
+    let space = Counted::new();
+    let scene = scene_over(owned_over(Arc::clone(&space) as Arc<dyn Space>), Rights::Write, others).await;
+    let Scene { alice, bob, shared, private, .. } = &scene;
+    let mine = bob.tip(shared).await;
+    let count = || space.read.swap(0, Ordering::Relaxed);
+    let mut out = Vec::new();
+    for (name, peek) in [
+        ("equal", Peek::Equal(String::new(), None, 0)),
+        ("equal below", Peek::Equal(String::new(), Some(shared.clone()), 0)),
+        ("buckets", Peek::Buckets(vec![String::new(); ibgib_saga::fingerprint::BUCKETS], None)),
+        ("tips", Peek::Tips(vec![shared.clone(), private.clone()])),
+        ("has", Peek::Has(vec![shared.clone(), private.clone()])),
+        ("list", Peek::List { items: vec![(mine.addr().clone(), None)], live: true }),
+    ] {
+        count();
+        scene.peek(peek).await;
+        out.push((name, count()));
+    }
+    for (name, who) in [("a guest's turn", bob), ("the owner's turn", alice)] {
+        let nodes = relate(&who.tip(shared).await, shared);
+        let lines = vec![moves(shared, nodes.last().unwrap())];
+        count();
+        let (told, _) = scene.push_as(&who.who.tjp, &nodes, lines).await;
+        assert!(matches!(told[0], Status::Known(Ancestry::Behind)), "{told:?}");
+        out.push((name, count()));
+    }
+    out
+}
+
+#[tokio::test]
+async fn what_others_brought_is_not_read() {
+    assert_eq!(reads(2).await, reads(300).await);
+}
+
+#[tokio::test]
+async fn what_came_in_before_there_was_an_index_is_found() {
+    let space = Counted::new();
+    let scene = scene_over(owned_over(Arc::clone(&space) as Arc<dyn Space>), Rights::Write, 3).await;
+    // As an older server left it.
+    let mut records = Vec::new();
+    for prefix in ["in/", "brought/", "indexed/"] {
+        records.extend(space.records(prefix).await.unwrap().into_iter().map(|(key, _)| (key, None)));
+    }
+    assert!(!records.is_empty());
+    space.commit(Commit { records, ..Commit::default() }).await.unwrap();
+    let host = owned_over(space);
+    assert_eq!(host.brought(&scene.alice.who.tjp).await.unwrap().len(), 5, "two folders and three others");
+    let permit = host.permit(&scene.bob.who.tjp).await.unwrap();
+    let tips = host.readable_tips(&permit).await.unwrap();
+    assert_eq!(tips.iter().map(|tip| &tip.tjp).collect::<Vec<_>>(), [&scene.shared]);
+}
