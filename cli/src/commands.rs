@@ -21,6 +21,7 @@ mod serve;
 mod setup;
 mod sync;
 mod syncing;
+mod telling;
 mod tower;
 mod undo;
 mod vault;

@@ -6,7 +6,7 @@
 use crate::error::CliError;
 use ibgib::{Addr, Mode, Value, object};
 use ibgib_saga::{Action, Direction, Summary};
-use ibgib_spaces::{Commit, Space, Tip};
+use ibgib_spaces::{Space, Tip};
 use std::collections::HashMap;
 
 const STATE: &str = "contact/state";
@@ -56,15 +56,15 @@ impl Contact {
     }
 
     /// What a sync of the folder told, or would have done: `tips` are the folder's here afterwards.
-    pub(crate) async fn learn(
+    /// Answers the records to keep.
+    pub(crate) fn learn(
         mut self,
-        space: &dyn Space,
         tips: &[Tip],
         summary: &Summary,
         direction: Direction,
         dry_run: bool,
         now: String,
-    ) -> Result<(), CliError> {
+    ) -> Vec<(String, Option<Vec<u8>>)> {
         let lines: HashMap<&Addr, Action> = summary.timelines.iter().map(|line| (&line.tjp, line.action)).collect();
         let settled = |action: Action| match (action, direction) {
             _ if dry_run => false,
@@ -94,7 +94,6 @@ impl Contact {
         if self.tips != before {
             records.push((TIPS.to_owned(), Some(sorted.iter().flat_map(|(tjp, tip)| [*tjp, *tip].concat()).collect())));
         }
-        space.commit(Commit { records, ..Commit::default() }).await?;
-        Ok(())
+        records
     }
 }

@@ -47,6 +47,35 @@ fn whoever_merged_every_device_is_told_once() {
     }
 }
 
+/// A sync whose report nobody got has told nothing: the next one tells.
+#[test]
+fn what_a_sync_could_not_tell_the_next_one_does() {
+    let world = World::new();
+    let server = quarrel(&world);
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let untold = world.command(&["-C", "alice", "sync", "--json"]).stdout(full).output().unwrap();
+    assert!(!untold.status.success());
+    assert_eq!(open(&world, "alice").len(), 1, "it is done all the same");
+    let told = world.run(&["-C", "alice", "sync", "--json"]).expect(3).json();
+    assert_eq!((number(&told, &["conflicts"]), number(&told, &["turns"])), (1, 0));
+    assert_eq!(number(&world.run(&["-C", "alice", "sync", "--json"]).ok().json(), &["conflicts"]), 0);
+    // What came with a bundle that merged nothing is told by the sync after it.
+    world.run(&["-C", "alice", "export", "all.ibgibs"]).ok();
+    world.run(&["-C", "carol", "import", "all.ibgibs"]).ok();
+    let told = world.run(&["-C", "carol", "sync", "--json"]).expect(3).json();
+    assert_eq!((number(&told, &["conflicts"]), number(&told, &["turns"])), (1, 0));
+    // What a bundle's merge left is told by the import.
+    world.run(&["clone", &server.url, "dave"]).expect(3);
+    world.write("alice/notes.txt", "ONE\n\nALICE\n\nthree\n");
+    world.write("dave/notes.txt", "EINS\n\nALICE\n\nthree\n");
+    world.run(&["-C", "alice", "snapshot"]).ok();
+    world.run(&["-C", "dave", "snapshot"]).ok();
+    world.run(&["-C", "alice", "export", "more.ibgibs"]).ok();
+    let imported = world.run(&["-C", "dave", "import", "more.ibgibs", "--json"]).expect(3).json();
+    assert_eq!(number(&imported, &["conflicts"]), 1);
+    assert_eq!(number(&world.run(&["-C", "dave", "sync", "--json"]).ok().json(), &["conflicts"]), 0);
+}
+
 #[test]
 fn sides_are_yours_and_theirs_on_the_devices_that_made_them() {
     let world = World::new();

@@ -42,38 +42,25 @@ pub struct Conflict {
 /// # Errors
 /// A failing space.
 pub async fn conflicts(space: &dyn Space) -> Result<Vec<Conflict>, FolderError> {
-    let mut out = Vec::new();
-    for tip in space.tips(Some(Kind::Living)).await? {
-        out.extend(open(space, &tip, None).await?);
-    }
-    Ok(out)
+    conflicts_of(space, &space.tips(Some(Kind::Living)).await?).await
 }
 
-/// The open conflicts of a space that it did not have when its living timelines had the tips `before`, whoever merged
-/// meanwhile; sorted by timeline. Only timelines that moved are looked at.
+/// The open conflicts of these timelines only, in their order: for whoever knows which ones moved.
 ///
 /// # Errors
 /// A failing space.
-pub async fn new_conflicts(space: &dyn Space, before: &[Tip]) -> Result<Vec<Conflict>, FolderError> {
-    let before: HashMap<&Addr, &Addr> = before.iter().map(|tip| (&tip.tjp, &tip.addr)).collect();
+pub async fn conflicts_of(space: &dyn Space, tips: &[Tip]) -> Result<Vec<Conflict>, FolderError> {
     let mut out = Vec::new();
-    for tip in space.tips(Some(Kind::Living)).await? {
-        let old = before.get(&tip.tjp).copied();
-        if old != Some(&tip.addr) {
-            out.extend(open(space, &tip, old).await?);
-        }
+    for tip in tips {
+        out.extend(open(space, tip).await?);
     }
     Ok(out)
 }
 
-/// The open conflicts of one timeline, without those that it had at an earlier frame.
-async fn open(space: &dyn Space, tip: &Tip, before: Option<&Addr>) -> Result<Vec<Conflict>, FolderError> {
+/// The open conflicts of one timeline.
+async fn open(space: &dyn Space, tip: &Tip) -> Result<Vec<Conflict>, FolderError> {
     let node = node_at(space, &tip.addr).await?;
-    let mut stones = node.rel8n_addrs("conflict");
-    if let (Some(before), false) = (before, stones.is_empty()) {
-        let old = node_at(space, before).await?.rel8n_addrs("conflict");
-        stones.retain(|stone| !old.contains(stone));
-    }
+    let stones = node.rel8n_addrs("conflict");
     let mut out = Vec::with_capacity(stones.len());
     for stone in stones {
         let told = ibgib::conflict::Conflict::of(&node_at(space, &stone).await?);
@@ -101,12 +88,12 @@ impl Folder {
         self.with_files(conflicts(&*self.space).await?).await
     }
 
-    /// As [`new_conflicts`], with the files named.
+    /// As [`conflicts_of`], with the files named.
     ///
     /// # Errors
     /// A failing space.
-    pub async fn new_conflicts(&self, before: &[Tip]) -> Result<Vec<Conflict>, FolderError> {
-        self.with_files(new_conflicts(&*self.space, before).await?).await
+    pub async fn conflicts_of(&self, tips: &[Tip]) -> Result<Vec<Conflict>, FolderError> {
+        self.with_files(conflicts_of(&*self.space, tips).await?).await
     }
 
     async fn with_files(&self, mut out: Vec<Conflict>) -> Result<Vec<Conflict>, FolderError> {

@@ -80,7 +80,7 @@ mod writer;
 
 pub use agreement::{RuleChange, Widened};
 pub use checkout::{CheckoutOpts, CheckoutReport};
-pub use conflict::{Conflict, conflicts, new_conflicts};
+pub use conflict::{Conflict, conflicts, conflicts_of};
 pub use content::TEXT_BYTES_MAX;
 pub use deletions::{DELETIONS_MIN, content_word, count_deleted, is_mass_delete};
 pub use error::FolderError;

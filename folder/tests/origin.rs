@@ -4,6 +4,7 @@ mod common;
 
 use common::{Device, moments, path, tree};
 use ibgib_folder::{Resolution, UndoKind};
+use ibgib_spaces::Kind;
 use std::path::Path;
 
 fn exec(alice: &Device) -> bool {
@@ -74,15 +75,16 @@ async fn what_was_undone_is_built_on_and_done_again() {
 #[tokio::test]
 async fn settling_is_taken_back_at_once_and_done_again() {
     let (alice, bob) = edited_apart(["old", "four"], ["ALICE", "ALICE 4"], ["BOB", "BOB 4"]).await;
-    let before = alice.space.tips(None).await.unwrap();
+    let before = alice.space.revision().await.unwrap();
     alice.pull(&bob).await;
     alice.checkout().await;
     let merged = alice.read("notes.txt");
     let conflicts = alice.folder.conflicts().await.unwrap();
     assert_eq!(conflicts.len(), 2);
-    assert_eq!(alice.folder.new_conflicts(&before).await.unwrap(), conflicts);
-    let now = alice.space.tips(None).await.unwrap();
-    assert_eq!(alice.folder.new_conflicts(&now).await.unwrap(), []);
+    let moved = alice.space.changes(before).await.unwrap().tips;
+    let living: Vec<_> = moved.into_iter().filter(|tip| tip.kind == Kind::Living).collect();
+    assert_eq!(alice.folder.conflicts_of(&living).await.unwrap(), conflicts);
+    assert_eq!(alice.folder.conflicts_of(&[]).await.unwrap(), []);
 
     let all: Vec<_> = conflicts.iter().map(|c| (c, Resolution::Base)).collect();
     let foreseen = alice.folder.settled_text(&all).await.unwrap().unwrap();

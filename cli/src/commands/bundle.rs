@@ -1,5 +1,6 @@
 //! `export` and `import`.
 
+use super::telling::{count_new, keep_told};
 use crate::args::{self, Args};
 use crate::codes::Code;
 use crate::device::Store;
@@ -87,8 +88,18 @@ pub(crate) async fn import(args: &Args, out: &Output, import: &args::Import) -> 
         // What the bundle has of what was damaged here is whole now.
         repair::settle(&**store.space()).await?;
     }
+    let mut bundled = bundled;
+    let mut record = None;
+    if let (Some(device), false) = (store.device(), import.dry_run) {
+        let (conflicts, told) = count_new(device, out, bundled.conflicts as usize).await?;
+        bundled.conflicts = conflicts as u64;
+        record = told;
+    }
     let exit = partly(bundled.conflicts > 0 || !bundled.refused.is_empty());
     out.report(&Imported { bundled, dry_run: import.dry_run })?;
+    if let Some(device) = store.device() {
+        keep_told(device, record).await?;
+    }
     Ok(exit)
 }
 

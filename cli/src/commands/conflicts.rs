@@ -9,7 +9,7 @@ use crate::output::Output;
 use crate::report::{ConflictReport, Resolved, partly, side_name};
 use ibgib::{Addr, Value};
 use ibgib_folder::{Conflict, ConflictOrigin, Folder, FolderError, Resolution, ResolutionReport};
-use ibgib_spaces::{Space, Tip};
+use ibgib_spaces::Space;
 use similar::{ChangeTag, TextDiff};
 use std::collections::HashMap;
 use std::fs;
@@ -43,26 +43,6 @@ pub(crate) async fn conflicts(args: &Args, out: &Output) -> Result<Exit, CliErro
         out.item(&ConflictReport { conflict, origin, sizes })?;
     }
     Ok(Exit::Done)
-}
-
-/// The conflicts that a device did not have at earlier tips, and where they come from.
-pub(super) async fn new_conflicts(
-    device: &Device,
-    out: &Output,
-    before: &[Tip],
-) -> Result<Vec<(Conflict, ConflictOrigin)>, CliError> {
-    let me = device.identity().await.ok();
-    let (all, origins) = if device.folder_tjp().await?.is_some() {
-        let folder = device.folder(out).await?;
-        let all = folder.new_conflicts(before).await?;
-        let origins = folder.conflict_origins(&all, me.as_ref()).await?;
-        (all, origins)
-    } else {
-        let all = ibgib_folder::new_conflicts(&*device.space, before).await?;
-        let origins = ibgib_folder::conflict_origins(&*device.space, &all, me.as_ref()).await?;
-        (all, origins)
-    };
-    Ok(all.into_iter().zip(origins).collect())
 }
 
 /// How large the binary contents are that a conflict is about.

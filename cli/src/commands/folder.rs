@@ -1,6 +1,7 @@
 //! Working on the folder's files.
 
 use super::syncing::look;
+use super::telling::{count_new, keep_told};
 use crate::args::{self, Args};
 use crate::brief::Known;
 use crate::contact::Contact;
@@ -15,8 +16,11 @@ use ibgib_spaces::Kind;
 pub(crate) async fn snapshot(args: &Args, out: &Output) -> Result<Exit, CliError> {
     let device = Device::open(args)?;
     let folder = device.folder(out).await?;
-    let report = folder.snapshot(&mut moment).await?;
+    let mut report = folder.snapshot(&mut moment).await?;
+    let (conflicts, record) = count_new(&device, out, report.conflicts).await?;
+    report.conflicts = conflicts;
     out.report(&report)?;
+    keep_told(&device, record).await?;
     Ok(partly(report.conflicts > 0))
 }
 

@@ -361,17 +361,15 @@ async fn finish(
     out: &Output,
     clone: &args::Clone,
     dir: &Path,
-    device: Device,
+    mut device: Device,
     identity: &Addr,
 ) -> Result<Exit, CliError> {
     out.say(&format!("if this is interrupted, 'ibgib -C {} sync' goes on", dir.display()));
-    let layout = device.layout.clone();
     let plain = args::Sync { no_snapshot: true, folder: clone.folder.clone(), ..args::Sync::plain() };
-    match once(args, out, device, &plain).await {
-        Ok(report) => {
-            cloned(&layout)?;
-            out.report(&report)?;
-            Ok(report.exit())
+    match once(args, out, &mut device, &plain).await {
+        Ok(done) => {
+            cloned(&device.layout)?;
+            done.tell(&device, out).await
         }
         Err(error) => {
             let next = format!("the new device is {}; 'ibgib -C {} sync' goes on", dir.display(), dir.display());

@@ -8,15 +8,13 @@ use crate::error::{CliError, Exit};
 use crate::output::Output;
 
 pub(crate) async fn sync(args: &Args, out: &Output, sync: &args::Sync) -> Result<Exit, CliError> {
-    let device = Device::open(args)?;
+    let mut device = Device::open(args)?;
     if sync.watch {
         return watch(args, out, device, sync).await;
     }
-    let layout = device.layout.clone();
-    let report = once(args, out, device, sync).await?;
+    let done = once(args, out, &mut device, sync).await?;
     if !sync.dry_run && !sync.no_checkout {
-        super::setup::cloned(&layout)?;
+        super::setup::cloned(&device.layout)?;
     }
-    out.report(&report)?;
-    Ok(report.exit())
+    done.tell(&device, out).await
 }

@@ -1,10 +1,10 @@
 //! What a sync is made of: for the command that runs one, for a watcher, and for a clone.
 
 use super::accept::accept;
-use super::conflicts::new_conflicts;
 use super::deletions::{carry, check_disk};
 use super::line::{Line, Target, after, direction};
 use super::moved::moved;
+use super::telling::{Record, Told, keep_told};
 use crate::args::{self, Args};
 use crate::codes::Code;
 use crate::contact::Contact;
@@ -17,33 +17,49 @@ use ibgib::Addr;
 use ibgib_folder::{CheckoutOpts, CheckoutReport, Folder, SnapshotReport};
 use ibgib_peer::{Progress, SenderIdentity, SyncConnection, Synced, WebSocketRemote};
 use ibgib_saga::{Direction, Limits, SagaStatus, Scope};
-use ibgib_spaces::{Kind, repair};
+use ibgib_spaces::repair;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// What a sync did, and what is kept of it once that is told.
+pub(super) struct Done {
+    pub(super) report: SyncReport,
+    /// Conflicts that were told, and what the server has.
+    pub(super) records: Vec<Record>,
+}
+
+impl Done {
+    /// Tells it. Whoever is killed before the end of this tells the conflicts after the next sync.
+    pub(super) async fn tell(self, device: &Device, out: &Output) -> Result<Exit, CliError> {
+        out.report(&self.report)?;
+        self.keep(device).await
+    }
+
+    /// For what is not worth telling.
+    pub(super) async fn keep(self, device: &Device) -> Result<Exit, CliError> {
+        keep_told(device, self.records).await?;
+        Ok(self.report.exit())
+    }
+}
+
 /// One sync with a connection of its own.
-pub(super) async fn once(
-    args: &Args,
-    out: &Output,
-    mut device: Device,
-    sync: &args::Sync,
-) -> Result<SyncReport, CliError> {
+pub(super) async fn once(args: &Args, out: &Output, device: &mut Device, sync: &args::Sync) -> Result<Done, CliError> {
     let started = Instant::now();
-    let target = Target::of(args, &device, sync)?;
+    let target = Target::of(args, device, sync)?;
     let identity = SenderIdentity { tjp: device.identity().await?, secret: device.secret_source(args)? };
     if !sync.dry_run && !repair::known(&*device.space).await?.is_empty() {
-        mend(&device, out, &target.remote, &identity).await?;
+        mend(device, out, &target.remote, &identity).await?;
     }
-    let done = round(args, out, &mut device, sync, (&target, &identity), started).await;
+    let done = round(args, out, device, sync, (&target, &identity), started).await;
     match done {
         // What is damaged here the server may have whole.
         Err(error) if error.exit == Exit::Integrity && !sync.dry_run => {
             repair::check(&*device.space).await?;
-            if mend(&device, out, &target.remote, &identity).await? == 0 {
+            if mend(device, out, &target.remote, &identity).await? == 0 {
                 return Err(error);
             }
-            round(args, out, &mut device, sync, (&target, &identity), started).await
+            round(args, out, device, sync, (&target, &identity), started).await
         }
         done => done,
     }
@@ -75,8 +91,7 @@ async fn round(
     sync: &args::Sync,
     (target, identity): (&Target, &SenderIdentity),
     started: Instant,
-) -> Result<SyncReport, CliError> {
-    let before = device.space.tips(Some(Kind::Living)).await?;
+) -> Result<Done, CliError> {
     let screen = out.screen().clone();
     let progress: Progress = Arc::new(move |status| headway(status).iter().for_each(|headway| screen.show(headway)));
     let remote = &target.remote;
@@ -84,11 +99,18 @@ async fn round(
     let done = exchange(args, out, device, sync, &mut connection, identity.clone(), target).await;
     connection.close().await;
     out.screen().clear();
-    let Exchanged { synced, taken } = done?;
+    let Exchanged { synced, taken, contact: mut records } = done?;
     let files = bring(device, out, sync).await?;
-    let conflicts = new_conflicts(device, out, &before).await?;
+    let mut conflicts = Vec::new();
+    if !sync.dry_run {
+        let mut told = Told::read(&*device.space).await?;
+        conflicts = told.news(device, out).await?;
+        records.push(told.record());
+    }
     let moved = moved(device, out, &synced.summary, &taken, sync.dry_run.then_some(&**remote)).await?;
-    Ok(SyncReport { synced, taken, files, moved, conflicts, took: started.elapsed(), dry_run: sync.dry_run })
+    let took = started.elapsed();
+    let report = SyncReport { synced, taken, files, moved, conflicts, took, dry_run: sync.dry_run };
+    Ok(Done { report, records })
 }
 
 /// Asks the server what differs, and moves nothing.
@@ -99,13 +121,15 @@ pub(super) async fn look(args: &Args, out: &Output, device: &mut Device) -> Resu
     let mut connection = SyncConnection::new(Arc::clone(&target.remote) as _, Limits::default());
     let done = exchange(args, out, device, &sync, &mut connection, identity, &target).await;
     connection.close().await;
-    done.map(|_| ())
+    keep_told(device, done?.contact).await
 }
 
 /// What a snapshot took and what went over the line.
 pub(super) struct Exchanged {
     pub(super) synced: Synced,
     pub(super) taken: SnapshotReport,
+    /// What the server told that it has; to be kept.
+    pub(super) contact: Vec<Record>,
 }
 
 /// The snapshot, and what either side lacks.
@@ -162,13 +186,14 @@ pub(super) async fn exchange(
     let scope = scope(args, device, sync, folder.clone()).await?;
     let whole = !matches!(scope, Scope::Only(_));
     let synced = carry(device, out, &mut line, scope).await?;
+    let mut contact = Vec::new();
     if let (Some(folder), true) = (&folder, whole) {
         let tips = line.connection.tips(&*device.space, Some(folder)).await?;
         let before = Contact::read(&*device.space).await?;
         let now = moment().timestamp();
-        before.learn(&*device.space, &tips, &synced.summary, direction(device, sync), sync.dry_run, now).await?;
+        contact = before.learn(&tips, &synced.summary, direction(device, sync), sync.dry_run, now);
     }
-    Ok(Exchanged { synced: after(first, synced), taken })
+    Ok(Exchanged { synced: after(first, synced), taken, contact })
 }
 
 /// What a saga is doing, for people; nothing between two sagas.

@@ -1,5 +1,6 @@
 //! `undo` and `redo`.
 
+use super::telling::{count_new, keep_told};
 use crate::args::{self, Args};
 use crate::confirm::confirm;
 use crate::device::{Device, moment};
@@ -30,12 +31,15 @@ async fn back(args: &Args, out: &Output, undo: &args::Undo, again: bool) -> Resu
     if told.removed() > REMOVED_UNASKED_MAX || told.plan.first && !again {
         confirm(out, undo.yes, &told.question(), &format!("it {}", told.would()))?;
     }
-    let report = match again {
+    let mut report = match again {
         true => folder.redo(undo.force, &mut moment).await?,
         false => folder.undo(undo.force, &mut moment).await?,
     };
+    let (conflicts, record) = count_new(&device, out, report.conflicts).await?;
+    report.conflicts = conflicts;
     let partial = report.conflicts > 0 || !report.checkout.refused.is_empty();
     told.done = Some(report);
     out.report(&told)?;
+    keep_told(&device, record).await?;
     Ok(partly(partial))
 }

@@ -4,10 +4,10 @@
 //! ours, which signs and stores nothing. It answers when they are not any more. The device's store and lock are held during a sync only, so other commands
 //! work beside a watcher.
 
-use super::conflicts::new_conflicts;
 use super::line::Target;
 use super::moved::moved;
-use super::syncing::{Exchanged, bring, exchange, scope};
+use super::syncing::{Done, Exchanged, bring, exchange, scope};
+use super::telling::Told;
 use crate::args::{self, Args};
 use crate::device::{DIR, Device, Layout, lock_watch};
 use crate::error::{CliError, Exit, Passes};
@@ -17,7 +17,7 @@ use ibgib::Addr;
 use ibgib_folder::Watch;
 use ibgib_peer::{GLANCE_WAIT, SecretSource, SenderIdentity, SyncConnection, entropy};
 use ibgib_saga::Limits;
-use ibgib_spaces::{Kind, durable};
+use ibgib_spaces::durable;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
@@ -156,11 +156,10 @@ impl Watcher<'_> {
             files.look()?;
         }
         self.tell_blind();
-        let before = device.space.tips(Some(Kind::Living)).await?;
         let identity = SenderIdentity { tjp: device.identity().await?, secret: self.secret.clone() };
         let (args, out, connection) = (self.args, self.out, &mut self.connection);
         let done = exchange(args, out, &mut device, self.sync, connection, identity, &self.target).await;
-        let Exchanged { synced, taken } = done?;
+        let Exchanged { synced, taken, contact: mut records } = done?;
         let files = bring(&device, self.out, self.sync).await?;
         self.folder = device.folder_tjp().await?.filter(|_| !self.sync.all);
         self.fingerprint = self.connection.fingerprint(&*device.space, self.folder.as_ref()).await?;
@@ -170,14 +169,19 @@ impl Watcher<'_> {
             }
             _ => false,
         };
-        let conflicts = new_conflicts(&device, self.out, &before).await?;
+        let mut told = Told::read(&*device.space).await?;
+        let conflicts = told.news(&device, self.out).await?;
+        records.push(told.record());
         let moved = moved(&device, self.out, &synced.summary, &taken, None).await?;
         let report = SyncReport { synced, taken, files, moved, conflicts, took: started.elapsed(), dry_run: false };
         let in_vain = std::mem::take(&mut self.differs) && !report.did_something();
         self.pause = if in_vain { (self.pause * 2).clamp(PEEK_EVERY, PEEK_EVERY_MAX) } else { Duration::ZERO };
-        if report.did_something() {
-            self.out.report(&report)?;
-        }
+        let worth_telling = report.did_something();
+        let done = Done { report, records };
+        match worth_telling {
+            true => done.tell(&device, self.out).await?,
+            false => done.keep(&device).await?,
+        };
         drop(device);
         self.stored = store_time(&self.root);
         Ok(again)
