@@ -27,6 +27,7 @@ mod undo;
 mod vault;
 mod watch;
 pub(crate) mod wormhole;
+pub(crate) mod wormhole_of_2015;
 
 use crate::args::{self, Args, Command, IdentityAction, IgnoreAction, KeystoneAction};
 use crate::codes::Code;

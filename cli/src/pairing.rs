@@ -9,6 +9,7 @@ use ibgib_pairing::PairingError;
 use ibgib_pairing::error::Misuse;
 use ibgib_pairing::transcribe::{Options, SymmetricWormhole, WormholeError};
 use ibgib_pairing::transfer::Note;
+use ibgib_saga::Code as Protocol;
 use std::io::BufRead;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -16,7 +17,21 @@ use tokio::time::timeout;
 impl From<WormholeError> for CliError {
     fn from(error: WormholeError) -> Self {
         match error {
-            WormholeError::Server(error) => error.into(),
+            WormholeError::Server(error) => {
+                let row = error.row();
+                let error = Self::from(error);
+                // What is said of syncing does not help here.
+                match row {
+                    Some(Protocol::Unreachable) => error.hint("is the mailbox server running, and is its URL right?"),
+                    Some(Protocol::NoServer) => {
+                        error.hint("is its URL right? It ends with /v1, or with --seed with /wormhole-relay/")
+                    }
+                    Some(Protocol::Cut | Protocol::Timeout | Protocol::Shutdown) => {
+                        error.hint("begin again on both devices, with a new code")
+                    }
+                    _ => error,
+                }
+            }
             WormholeError::Pairing(error) => error.into(),
             error => Self::new(Code::BadPeer, error.to_string()),
         }
@@ -43,6 +58,9 @@ impl From<PairingError> for CliError {
             PairingError::BadPeer(_) => Self::new(Code::BadPeer, text),
             PairingError::Lonely | PairingError::TimedOut => {
                 Self::new(Code::NobodyCame, text).hint("begin again on both devices, with a new code")
+            }
+            PairingError::Misuse(Misuse::NotThisForm) => {
+                Self::usage("a receiver of 2015 makes no code").hint("fix one with --code, or send as the initiator")
             }
             PairingError::Misuse(Misuse::NotNow) | PairingError::BadState(_) => Self::new(Code::BadState, text),
             _ => Self::new(Code::BadPeer, text),
@@ -79,11 +97,20 @@ pub(crate) async fn meet(out: &Output, args: &Meet, wormhole: &mut SymmetricWorm
     }
     wormhole.versions().await?;
     wormhole.set_timeout(None);
+    match verified(out, args, &verifier).await {
+        Err(error) if error.code == Code::VerifierRefused.as_str() => {
+            Err(give_up(wormhole, error, "the verifier was refused").await)
+        }
+        done => done,
+    }
+}
+
+/// Shows the verifier with `--verify`, and goes on if the person here says that it is equal.
+pub(crate) async fn verified(out: &Output, args: &Meet, verifier: &[u8; 32]) -> Result<(), CliError> {
     if args.verify {
         out.item(&Shown { member: "verifier", text: hex::encode(verifier).into() })?;
         if !is_yes(out).await? {
-            let refused = CliError::new(Code::VerifierRefused, "the verifiers were not said to be equal");
-            return Err(give_up(wormhole, refused, "the verifier was refused").await);
+            return Err(CliError::new(Code::VerifierRefused, "the verifiers were not said to be equal"));
         }
     }
     Ok(())

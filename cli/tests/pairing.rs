@@ -115,7 +115,38 @@ fn a_wrong_code_or_verifier_ends_both_and_nothing_travels() {
     world.run(&["wormhole", "receive", "8-a-b", "--server", &url, "--timeout", "1"]).fails(8, "nobody_came");
     world.run(&["wormhole", "receive", "nonsense", "--server", &url]).fails(2, "usage");
     world.run(&["wormhole", "receive", "8-a-b"]).fails(2, "usage");
-    world.run(&["wormhole", "receive", "8-a-b", "--server", "ws://127.0.0.1:1/v1"]).fails(8, "unreachable");
+    let nowhere = ["wormhole", "receive", "8-a-b", "--server", "ws://127.0.0.1:1/v1"];
+    let nowhere = world.run(&nowhere).fails(8, "unreachable");
+    assert!(!text(&nowhere.error(), "hint").contains("sync"), "{}", nowhere.stderr);
+    drop(server);
+}
+
+#[test]
+fn a_text_goes_in_the_form_of_2015() {
+    let world = World::new();
+    let (server, _) = mailbox(&world);
+    let url = format!("{}/wormhole-relay/", server.url);
+    for (first, second) in [("initiator", "receiver"), ("symmetric", "symmetric")] {
+        let send = ["wormhole", "send", "hello", "--seed", first, "--server", &url];
+        let receive = |code: &str| world.run(&["wormhole", "receive", code, "--seed", second, "--server", &url]);
+        let sending = Running::start(&world, &send);
+        assert_eq!(receive(&sending.first).ok().stdout, "hello\n");
+        sending.end().ok();
+        let sending = Running::start(&world, &[&send[..], &["--code", "7-a-b"]].concat());
+        assert_eq!(receive("7-a-c").fails(7, "wrong_code").stdout, "");
+        sending.end().fails(7, "wrong_code");
+    }
+    let sending = Running::start(&world, &["wormhole", "send", "x", "--seed", "initiator", "--server", &url]);
+    let refused = ["wormhole", "receive", &sending.first, "--seed", "receiver", "--server", &url, "--verify"];
+    world.feed(&refused, b"no\n").fails(7, "verifier_refused");
+    sending.end().fails(8, "transfer_refused");
+    let alone = ["wormhole", "receive", "9-a-b", "--seed", "receiver", "--timeout", "1", "--server"];
+    world.run(&[&alone[..], &[&url]].concat()).fails(8, "nobody_came");
+    let nowhere = world.run(&[&alone[..], &["http://127.0.0.1:1/wormhole-relay/"]].concat()).fails(8, "unreachable");
+    assert!(!text(&nowhere.error(), "hint").contains("sync"), "{}", nowhere.stderr);
+    for wrong in [&["send", "x", "--seed", "receiver"][..], &["send", "--file", "x", "--seed", "initiator"]] {
+        world.run(&[&["wormhole"], wrong, &["--server", &url]].concat()).fails(2, "usage");
+    }
     drop(server);
 }
 

@@ -2,6 +2,7 @@
 
 use clap::ValueHint;
 use ibgib_pairing::code::WORDS;
+use ibgib_pairing::first_form::Form;
 use ibgib_pairing::transfer::Place;
 use std::path::PathBuf;
 
@@ -53,6 +54,26 @@ fn place(text: &str) -> Result<Place, String> {
     Place::parse(text).ok_or_else(|| "write tcp:HOST:PORT".to_owned())
 }
 
+/// The form of 2015, which carries one text.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Seed {
+    /// Speak the form of 2015, as this side of it: --server is an HTTP relay then, as in
+    /// http://HOST:PORT/wormhole-relay/. Sending is the initiator's and receiving the receiver's in the programs of that
+    /// time; symmetric meets symmetric
+    #[arg(long, value_name = "initiator|receiver|symmetric", value_parser = form)]
+    #[arg(conflicts_with_all = ["transit_relay", "no_listen"])]
+    pub(crate) seed: Option<Form>,
+}
+
+fn form(text: &str) -> Result<Form, String> {
+    match text {
+        "initiator" => Ok(Form::Initiator),
+        "receiver" => Ok(Form::Receiver),
+        "symmetric" => Ok(Form::Symmetric),
+        _ => Err("write initiator, receiver or symmetric".to_owned()),
+    }
+}
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Wormhole {
     #[command(subcommand)]
@@ -75,10 +96,10 @@ pub(crate) struct WormholeSend {
     #[arg(required_unless_present = "file")]
     pub(crate) text: Option<String>,
     /// A file instead of a text
-    #[arg(long, value_name = "FILE", conflicts_with = "text", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["text", "seed"], value_hint = ValueHint::FilePath)]
     pub(crate) file: Option<PathBuf>,
     /// End once the code is known, and keep in this file what `wormhole resume` goes on with; whoever has it can
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", conflicts_with = "seed", value_hint = ValueHint::FilePath)]
     pub(crate) save: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) code: NewCode,
@@ -86,6 +107,8 @@ pub(crate) struct WormholeSend {
     pub(crate) meet: Meet,
     #[command(flatten)]
     pub(crate) transit: Transit,
+    #[command(flatten)]
+    pub(crate) seed: Seed,
 }
 
 #[derive(Debug, clap::Args)]
@@ -102,6 +125,8 @@ pub(crate) struct WormholeReceive {
     pub(crate) meet: Meet,
     #[command(flatten)]
     pub(crate) transit: Transit,
+    #[command(flatten)]
+    pub(crate) seed: Seed,
 }
 
 #[derive(Debug, clap::Args)]

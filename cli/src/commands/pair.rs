@@ -2,7 +2,7 @@
 
 use super::grants::invite_one;
 use super::setup::{Told, clone_told};
-use super::wormhole::mailbox;
+use super::wormhole::{MAILBOX, mailbox};
 use crate::args::{Args, Pair};
 use crate::codes::Code;
 use crate::config::SERVERS;
@@ -105,7 +105,7 @@ impl About {
 
 pub(crate) async fn pair(args: &Args, out: &Output, pair: &Pair) -> Result<Exit, CliError> {
     let app = pair.meet.app_id.as_deref().unwrap_or(APP_ID);
-    let server = mailbox(args, pair.meet.server.as_deref())?;
+    let server = mailbox(args, pair.meet.server.as_deref(), MAILBOX)?;
     let start = || SymmetricWormhole::start(app, server, options(&pair.meet));
     match &pair.known {
         None => first(args, out, pair, start).await,

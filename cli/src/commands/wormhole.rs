@@ -1,5 +1,6 @@
 //! `wormhole`: a text or a file to another device, by a code.
 
+use super::wormhole_of_2015;
 use crate::args;
 use crate::args::{Args, Meet, Transit, WormholeAction, WormholeReceive, WormholeResume, WormholeSend};
 use crate::codes::Code;
@@ -85,8 +86,12 @@ pub(crate) async fn wormhole(args: &Args, out: &Output, wormhole: &args::Wormhol
     }
 }
 
-/// The mailbox server that is meant: the one given, or that at the device's server.
-pub(crate) fn mailbox(args: &Args, given: Option<&str>) -> Result<WebSocketRemote, CliError> {
+/// Where a mailbox server stands at a space server, and the relay of 2015.
+pub(crate) const MAILBOX: &str = "/v1";
+pub(crate) const RELAY: &str = "/wormhole-relay";
+
+/// The server that is meant: the one given, or the one at this path of the device's server.
+pub(crate) fn mailbox(args: &Args, given: Option<&str>, at: &str) -> Result<WebSocketRemote, CliError> {
     // A wormhole needs no device, but one may know the server.
     let known = match root(args)? {
         Some(root) => Some(ConfigFile::read(&Layout(root.join(DIR)).config())?),
@@ -98,14 +103,16 @@ pub(crate) fn mailbox(args: &Args, given: Option<&str>) -> Result<WebSocketRemot
         None => {
             let remote = config::setting("remote", "IBGIB_REMOTE", known.as_ref(), user.as_ref());
             let remote = remote.ok_or_else(|| {
-                CliError::usage("no mailbox server is named, and this device has no server")
-                    .hint("name one with --server, as in ws://HOST:PORT/v1")
+                CliError::usage("no mailbox server is named, and this device has no server").hint(format!(
+                    "name one with --server, as in {}://HOST:PORT{at}",
+                    if at == MAILBOX { "ws" } else { "http" }
+                ))
             })?;
-            format!("{}/v1", WebSocketRemote::base(&remote.value)?)
+            format!("{}{at}", WebSocketRemote::base(&remote.value)?)
         }
     };
     let base = WebSocketRemote::base(&url)?;
-    let server = base.strip_suffix("/v1").unwrap_or(&base);
+    let server = base.strip_suffix(at).unwrap_or(&base);
     Ok(Session::trusting(&url, remote::trust(args, known.as_ref(), server)?)?)
 }
 
@@ -119,7 +126,10 @@ async fn send(args: &Args, out: &Output, given: &WormholeSend) -> Result<Exit, C
         (Some(text), None) => Sending::text(text)?,
         (None, None) => return Err(CliError::usage("a text or --file is needed")),
     };
-    let remote = mailbox(args, given.meet.server.as_deref())?;
+    if let (Some(form), Sending::Text(text)) = (given.seed.seed, &sending) {
+        return wormhole_of_2015::send(args, out, given, form, text).await;
+    }
+    let remote = mailbox(args, given.meet.server.as_deref(), MAILBOX)?;
     if let Some(path) = &given.save {
         return save(out, given, remote, &sending, path).await;
     }
@@ -173,7 +183,7 @@ async fn resume(args: &Args, out: &Output, given: &WormholeResume) -> Result<Exi
         (None, Some(file)) => Sending::file(Path::new(file))?,
         (None, None) => return Err(bad("it does not say what is sent")),
     };
-    let remote = mailbox(args, given.meet.server.as_deref())?;
+    let remote = mailbox(args, given.meet.server.as_deref(), MAILBOX)?;
     let mut wormhole = SymmetricWormhole::from_serialized(state, remote, &options(&given.meet))?;
     let met = meet(out, &given.meet, &mut wormhole).await;
     match met {
@@ -196,7 +206,7 @@ async fn resume(args: &Args, out: &Output, given: &WormholeResume) -> Result<Exi
     told(&mut wormhole, delivered).await
 }
 
-fn refused(why: &str) -> CliError {
+pub(super) fn refused(why: &str) -> CliError {
     CliError::new(Code::TransferRefused, format!("the other device does not take it: {why}"))
 }
 
@@ -292,7 +302,10 @@ async fn receive(args: &Args, out: &Output, given: &WormholeReceive) -> Result<E
             line
         }
     };
-    let remote = mailbox(args, given.meet.server.as_deref())?;
+    if let Some(form) = given.seed.seed {
+        return wormhole_of_2015::receive(args, out, &given.meet, form, code.trim()).await;
+    }
+    let remote = mailbox(args, given.meet.server.as_deref(), MAILBOX)?;
     let mut wormhole = SymmetricWormhole::start(app_id(&given.meet), remote, options(&given.meet));
     wormhole.set_code(code.trim())?;
     meet(out, &given.meet, &mut wormhole).await?;

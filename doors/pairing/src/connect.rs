@@ -72,7 +72,12 @@ impl Schedule {
         }
     }
 
-    fn pause(&self, after: Duration) -> Duration {
+    /// The same pause all the time, which is not 0.
+    pub(crate) fn every(pause: Duration) -> Self {
+        Self(vec![(Duration::ZERO, pause)])
+    }
+
+    pub(crate) fn pause(&self, after: Duration) -> Duration {
         self.0.iter().rev().find(|(when, _)| *when <= after).map_or(AGAIN, |(_, pause)| *pause)
     }
 }

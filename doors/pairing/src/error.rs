@@ -84,6 +84,9 @@ pub enum Misuse {
     /// Data goes out once, where the form allows one message.
     #[error("the message was given already")]
     AlreadySent,
+    /// The first form of wormholes has sides that can do less.
+    #[error("this side of a wormhole of 2015 cannot do that")]
+    NotThisForm,
     /// Nothing can be done with a wormhole that was closed.
     #[error("the wormhole is closed")]
     Closed,

@@ -60,7 +60,7 @@ impl Pake {
             return Err(PairingError::Reflected);
         }
         let key = self.state.finish(theirs).map_err(|_| PairingError::BadPeer("no message of a key agreement"))?;
-        Ok(Key(Zeroizing::new(key)))
+        Ok(Key::new(Zeroizing::new(key)))
     }
 }
 
@@ -99,6 +99,10 @@ impl fmt::Debug for Key {
 }
 
 impl Key {
+    pub(crate) fn new(bytes: Zeroizing<Vec<u8>>) -> Self {
+        Self(bytes)
+    }
+
     /// A key for one purpose; equal on both sides, and telling nothing of the others.
     ///
     /// # Panics

@@ -10,6 +10,8 @@
 //! * [`code`], [`key`], [`wire`], [`transit`], [`transfer`]: codes and words, the key schedule, the frames, bulk data, and
 //!   what two commands say about a file.
 //!
+//! [`first_form`] is the same in the form of 2015, over HTTP.
+//!
 //! And the shells around them: [`transcribe`] is what an application uses, [`connect::Session`] keeps a wormhole connected, [`carry`] finds a way for bulk data,
 //! [`server`] has the mailbox server and the transit relay as doors of a space server.
 //!
@@ -32,6 +34,7 @@ pub mod client;
 pub mod code;
 pub mod connect;
 pub mod error;
+pub mod first_form;
 pub mod hashcash;
 pub mod key;
 pub mod mailbox;
