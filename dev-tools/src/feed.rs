@@ -251,6 +251,10 @@ impl Feed {
                 let text = "identity signed two frames on one past; both are kept as evidence";
                 self.tell(None, "forked", text, object([("identity", tjp.into())]));
             }
+            HostEvent::Ended(tjp) => {
+                let text = "identity ended by a revocation that waited for two frames on one past";
+                self.tell(None, "ended", text, object([("identity", tjp.into())]));
+            }
             HostEvent::Refused(tjp, error) => {
                 let detail = object([
                     ("identity", tjp.into()),

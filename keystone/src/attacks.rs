@@ -59,6 +59,22 @@
 //! | a leaf used twice, by a copy, a backup or a thief | cannot be prevented; two frames prove it | `a_leaf_that_signs_twice_gives_the_identity_away` |
 //! | a tree kept on disk tampered with | its root is compared, and it is built anew | `a_tree_that_was_tampered_with_is_built_anew` |
 //!
+//! # Answered by a revocation that waits
+//!
+//! Whoever has a copy of a device can sign on a state that its owner has left. A revocation that the owner left with a tower
+//! ends the identity then ([`crate::waiting_revocation`]). Tests are in `tests/guard.rs`, and with a
+//! server and processes in the command's `tests/guard.rs`.
+//!
+//! | attack | what stops it | test |
+//! |---|---|---|
+//! | a copy signs where the owner has signed | two frames on one past, and the revocation that waited for them | `a_revocation_that_waited_ends_an_identity_that_two_frames_follow` |
+//! | the tower uses the revocation before its time, or as one of the two frames | it holds beside two others only, and is evidence of nothing | `whoever_keeps_it_can_do_nothing_with_it_before_its_time` |
+//! | it is put on another state, or changed | claim and frame are signed | `it_is_good_for_its_own_state_only_and_for_nothing_else` |
+//! | a stranger makes a second frame of one that he saw | it does not hold | `whoever_keeps_it_can_do_nothing_with_it_before_its_time` |
+//! | a guard pool slipped in, or one that may sign something else | a `manage` claim about the frame before; the verbs are looked at | `the_owner_alone_opens_the_pool_and_makes_revocations` |
+//!
+//! The copy may open a guard pool, too, since it has the secret. What the owner left with a tower is about states of before.
+//!
 //! # Undone by a recovery
 //!
 //! Whoever has a device's secret acts as the identity until it is taken back ([`crate::recover`]). Tests are in

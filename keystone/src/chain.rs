@@ -2,6 +2,7 @@
 
 use crate::claim;
 use crate::error::{Rule, ValidateError};
+use crate::guard::is_waiting;
 use crate::rules::{self, Expect, check_genesis, check_place, check_proof, id_of, one};
 use crate::secret::{Entropy, choose};
 use crate::strategy::lms::leaf_used_twice;
@@ -132,6 +133,9 @@ impl Chain {
     /// Every rule that does not hold, as far as they can be told apart.
     pub fn advance(&mut self, next: &Verified<IbGib>, expect: &Expect) -> Result<Step, Vec<ValidateError>> {
         check_place(&self.tjp, &self.tip, next)?;
+        if is_waiting(next) {
+            return Err(one(Rule::Guard, "two other frames that follow the one before", next.addr().to_string()));
+        }
         let (pool, used) = check_proof(&self.tip, next, expect, &|pool_id, id| self.is_spent(pool_id, id))?;
         let from = self.tip.addr().clone();
         if rules::is_recovery_pool(&pool) {
@@ -249,8 +253,10 @@ pub fn is_bound(frame: &IbGib) -> bool {
 }
 
 /// Whether two frames, each valid where it stands, prove that an identity signs in two places: they follow one frame, or
-/// use one leaf, and only who has the secret can have made either. A frame of a strategy that binds nothing never proves
+/// use one leaf, and only who has the secret can have made either. A revocation that waits is made beside whatever follows,
+/// so that it proves nothing. A frame of a strategy that binds nothing never proves
 /// it: whoever saw another frame of the identity may have made it (see [`crate::attacks`]).
 pub fn proves_fork(a: &Verified<IbGib>, b: &Verified<IbGib>) -> bool {
-    is_bound(a) && is_bound(b) && (equivocation(a, b) || leaf_used_twice(a, b))
+    let counts = |frame: &IbGib| is_bound(frame) && !is_waiting(frame);
+    counts(a) && counts(b) && (equivocation(a, b) || leaf_used_twice(a, b))
 }

@@ -4,7 +4,7 @@ use crate::secret::Entropy;
 use crate::strategy::PoolConfig;
 use crate::strategy::hash_reveal::{Algo, Behavior, HashRevealConfig, Replenish};
 use crate::strategy::lms::{Height, LmsConfig, NextTree, Width};
-use crate::{VERB_CONNECT, VERB_MANAGE, VERB_REVOKE, VERB_SYNC};
+use crate::{VERB_CONNECT, VERB_GUARD, VERB_MANAGE, VERB_REVOKE, VERB_SYNC};
 use ibgib::Value;
 
 /// Three salts that nobody else has.
@@ -59,6 +59,16 @@ pub fn binding_identity_pools(salts: &[String; 3]) -> Vec<PoolConfig> {
         pool(1, VERB_MANAGE, Width::W4, Height::H5, NextTree::Follows),
         pool(2, VERB_REVOKE, Width::W8, Height::H5, NextTree::Never),
     ]
+}
+
+/// The pool of an identity that signs revocations, those that wait included. A small tree: when few leaves are left another
+/// pool takes its place. Nobody else has its salt.
+pub fn guard_pool(entropy: &mut dyn Entropy) -> PoolConfig {
+    let mut salt = [0; 8];
+    entropy.fill(&mut salt);
+    let (salt, allowed_verbs) =
+        (format!("g-{}", hex::encode(salt)), vec![VERB_REVOKE.to_owned(), VERB_GUARD.to_owned()]);
+    LmsConfig { salt, allowed_verbs, width: Width::W8, height: Height::H5, replenish: NextTree::Never }.into()
 }
 
 /// The pool of a session identity of the engine, whose signatures bind what they sign: one for `connect` and `sync`, since

@@ -20,6 +20,8 @@ pub enum Rule {
     Revocation,
     /// A frame that takes an identity back is about the frame before and brings new pools only, with a way to do it again.
     Recovery,
+    /// A revocation that waits holds only beside two frames that follow the same one.
+    Guard,
     /// Pools are readable, and full in a genesis.
     Pools,
     /// No two pools have one id.
@@ -68,6 +70,7 @@ impl Rule {
             Self::Revoked => "revoked",
             Self::Revocation => "revocation",
             Self::Recovery => "recovery",
+            Self::Guard => "guard",
             Self::Pools => "pools",
             Self::PoolRepeated => "pool_repeated",
             Self::ClaimIncomplete => "claim_incomplete",

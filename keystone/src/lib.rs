@@ -42,6 +42,7 @@ pub mod compat;
 pub mod config;
 pub mod danger;
 mod error;
+mod guard;
 mod recovery;
 mod rules;
 mod secret;
@@ -51,10 +52,13 @@ pub mod strategy;
 pub use chain::{Chain, PoolState, Recoveries, Step, demand, equivocation, is_bound, proves_fork};
 pub use claim::{Claim, Proof, Solution};
 pub use error::{KeystoneError, Rule, ValidateError};
+pub use guard::is_waiting;
 pub use recovery::{Recovery, Standing, is_recovery, recovery_pool};
 pub use rules::Expect;
 pub use secret::{Entropy, Secret, session_secret};
-pub use sign::{SignOpts, Signed, genesis, genesis_with_trees, need, recover, revoke, rotate, sign};
+pub use sign::{
+    SignOpts, Signed, genesis, genesis_with_trees, need, open_guard, recover, revoke, rotate, sign, waiting_revocation,
+};
 pub use strategy::{Pool, PoolConfig};
 
 /// Verb of a claim that lets a session or a saga's turn act.
@@ -65,6 +69,8 @@ pub const VERB_CONNECT: &str = "connect";
 pub const VERB_MANAGE: &str = "manage";
 /// Verb of a claim that ends an identity.
 pub const VERB_REVOKE: &str = "revoke";
+/// Verb of a claim that ends an identity once two frames follow one of its states.
+pub const VERB_GUARD: &str = "guard";
 /// Verb of a claim that takes an identity back.
 pub const VERB_RECOVER: &str = "recover";
 /// ib of every keystone frame.

@@ -3,7 +3,7 @@
 use crate::claim::{Claim, Proof, Solution, proofs};
 use crate::error::{Rule, ValidateError};
 use crate::strategy::{Context, Pool, Spent, Strategy, by_name};
-use crate::{IB, VERB_MANAGE, VERB_RECOVER, VERB_REVOKE};
+use crate::{IB, VERB_GUARD, VERB_MANAGE, VERB_RECOVER, VERB_REVOKE};
 use ibgib::{Addr, IbGib, Value, Verified};
 use std::collections::{BTreeSet, HashSet};
 
@@ -167,6 +167,9 @@ pub(crate) fn check_proof(
     if let Some(demanded) = expect.demanded.as_ref().filter(|d| **d != proof.demanded) {
         return Err(one(Rule::Demand, demanded.join(", "), proof.demanded.join(", ")));
     }
+    if claim.verb == VERB_GUARD && !is_for_guard(&pool) {
+        return Err(one(Rule::Verb, "a guard pool", pool.config().allowed_verbs().join(", ")));
+    }
     let left = if claim.verb == VERB_RECOVER {
         check_recovery(tip, next, &proof, &pool)?;
         None
@@ -174,7 +177,7 @@ pub(crate) fn check_proof(
         check_all_new(pools(next))?;
         None
     } else {
-        Some(pool_left(tip, next, &pool)?)
+        Some(pool_left(tip, next, &pool, claim)?)
     };
     let spent = Spent {
         pool: &pool,
@@ -188,14 +191,20 @@ pub(crate) fn check_proof(
     Ok((pool, proof.ids()))
 }
 
-/// The pool as the next frame has it, all others being unchanged.
-fn pool_left<'a>(tip: &Verified<IbGib>, next: &'a IbGib, pool: &Pool) -> Result<&'a Value, Errors> {
-    let (before, after) = (pools(tip), pools(next));
+/// The pool as the next frame has it, all others being unchanged, unless a guard pool takes the place of the one that ended
+/// the identity before.
+fn pool_left<'a>(tip: &Verified<IbGib>, next: &'a IbGib, pool: &Pool, claim: &Claim) -> Result<&'a Value, Errors> {
+    let (mut before, mut after): (Vec<&Value>, _) = (pools(tip).iter().collect(), pools(next));
+    if let Some((opened, others)) = after.split_last().filter(|(opened, _)| opens_guard(tip, opened, claim)) {
+        check_new_pool(opened).map_err(|error| vec![error])?;
+        before.retain(|pool| !ends_identity(pool));
+        after = others;
+    }
     if before.len() != after.len() {
         return Err(one(Rule::OtherPool, format!("{} pools", before.len()), after.len().to_string()));
     }
     let mut left = &Value::Null;
-    for (old, new) in before.iter().zip(after) {
+    for (old, new) in before.into_iter().zip(after) {
         if id_of(old) == pool.id() {
             left = new;
         } else if old != new {
@@ -203,6 +212,34 @@ fn pool_left<'a>(tip: &Verified<IbGib>, next: &'a IbGib, pool: &Pool) -> Result<
         }
     }
     Ok(left)
+}
+
+/// Whether a pool is for revocations, those that wait included, and for nothing else.
+fn is_for_guard(pool: &Pool) -> bool {
+    pool.config().allowed_verbs() == [VERB_REVOKE, VERB_GUARD] && pool.strategy().binds()
+}
+
+/// Whether a pool is for revocations and for nothing else: a guard pool takes its place.
+pub(crate) fn ends_identity(pool: &Value) -> bool {
+    let ends = |verb: &String| verb == VERB_REVOKE || verb == VERB_GUARD;
+    Pool::parse(pool).is_ok_and(|pool| {
+        let verbs = pool.config().allowed_verbs();
+        !verbs.is_empty() && verbs.iter().all(ends)
+    })
+}
+
+/// As it stands in a frame.
+pub(crate) fn is_guard_pool(pool: &Value) -> bool {
+    Pool::parse(pool).is_ok_and(|pool| is_for_guard(&pool))
+}
+
+/// Whether a step opens a guard pool: the owner's `manage` claim about the frame before, and a pool that was not there.
+fn opens_guard(tip: &Verified<IbGib>, opened: &Value, claim: &Claim) -> bool {
+    claim.verb == VERB_MANAGE
+        && claim.target == tip.addr().as_str()
+        && is_guard_pool(opened)
+        && strategy_of(tip).is_some_and(Strategy::binds)
+        && !pools(tip).iter().any(|pool| id_of(pool) == id_of(opened))
 }
 
 /// The pool of which all solutions are, when it may sign the claim.
@@ -230,7 +267,8 @@ fn signing_pool(tip: &Verified<IbGib>, proof: &Proof) -> Result<Pool, Errors> {
     }
 }
 
-/// A revoke claim and `revocationInfo` come together, about the frame before, with the frame's own proof.
+/// A revoke claim and `revocationInfo` come together, about the frame before, with the frame's own proof. So does a claim of
+/// a revocation that waits, without that copy, which nobody needs.
 fn check_revocation(
     tip: &Verified<IbGib>,
     next: &Verified<IbGib>,
@@ -239,12 +277,20 @@ fn check_revocation(
 ) -> Result<(), Errors> {
     let Proof { claim, .. } = proof;
     match next.datum("revocationInfo") {
-        None if claim.verb == VERB_REVOKE => Err(one(Rule::Revocation, "revocationInfo beside a revoke claim", "none")),
+        None if claim.verb == VERB_REVOKE || claim.verb == VERB_GUARD => {
+            Err(one(Rule::Revocation, "revocationInfo beside the claim", "none"))
+        }
         None => Ok(()),
-        Some(_) if claim.verb != VERB_REVOKE => Err(one(Rule::Revocation, VERB_REVOKE, &claim.verb)),
+        Some(_) if claim.verb != VERB_REVOKE && claim.verb != VERB_GUARD => {
+            Err(one(Rule::Revocation, VERB_REVOKE, &claim.verb))
+        }
         Some(_) if claim.target != tip.addr().as_str() => {
             Err(one(Rule::Revocation, tip.addr().to_string(), &claim.target))
         }
+        Some(info) if claim.verb == VERB_GUARD => match info.get("proof") {
+            None => Ok(()),
+            Some(_) => Err(one(Rule::Revocation, "no copy of the proof", "one")),
+        },
         Some(info) if info.get("proof") != Some(written) => {
             Err(one(Rule::Revocation, "the frame's own proof", "another"))
         }

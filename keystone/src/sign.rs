@@ -8,7 +8,7 @@ use crate::secret::{Entropy, Secret};
 use crate::strategy::PoolConfig;
 use crate::strategy::lms::{Leaf, Need, Tree};
 use crate::strategy::{Context, Keys, Pool, Request};
-use crate::{IB, VERB_MANAGE, VERB_RECOVER, VERB_REVOKE};
+use crate::{IB, VERB_GUARD, VERB_MANAGE, VERB_RECOVER, VERB_REVOKE};
 use ibgib::transform::Moment;
 use ibgib::{IbGib, Map, Value, Verified, object, strings};
 use std::sync::Arc;
@@ -174,11 +174,51 @@ pub fn revoke(
     evolve(chain, secret, &claim, opts, Change::Revoked(reason), now_ms, entropy)
 }
 
+/// Opens a guard pool in the place of the pool for `revoke`, or of a guard pool: a frame that the pool for `manage` signs. From then on
+/// [`waiting_revocation`] can be made.
+///
+/// # Errors
+/// [`KeystoneError`]; nothing is made then.
+pub fn open_guard(
+    chain: &Chain,
+    secret: &Secret,
+    config: &PoolConfig,
+    opts: SignOpts,
+    now_ms: i64,
+    entropy: &mut dyn Entropy,
+) -> Result<Signed, KeystoneError> {
+    let claim = Claim { verb: VERB_MANAGE.into(), target: chain.tip().addr().to_string(), ..Claim::default() };
+    let opened = fill(secret, std::slice::from_ref(config), &opts.trees, entropy)?;
+    evolve(chain, secret, &claim, opts, Change::Guard(opened), now_ms, entropy)
+}
+
+/// Makes a revocation of the identity's present state that waits until two other frames follow it ([`Chain::ended_by`]).
+/// The identity stays as it is.
+///
+/// # Errors
+/// [`KeystoneError`]; nothing is made then. [`KeystoneError::NoPool`] when no guard pool is open.
+pub fn waiting_revocation(
+    chain: &Chain,
+    secret: &Secret,
+    reason: &str,
+    opts: SignOpts,
+    now_ms: i64,
+    entropy: &mut dyn Entropy,
+) -> Result<Verified<IbGib>, KeystoneError> {
+    if !chain.is_guarded() {
+        return Err(KeystoneError::NoPool(VERB_GUARD.to_owned()));
+    }
+    let claim = Claim { verb: VERB_GUARD.into(), target: chain.tip().addr().to_string(), ..Claim::default() };
+    next_frame(chain, secret, &claim, opts, Change::Revoked(reason), now_ms, entropy)
+}
+
 /// What a frame changes besides the pool that signs it.
 enum Change<'a> {
     None,
     /// The identity ends, for this reason.
     Revoked(&'a str),
+    /// This guard pool takes the place of the one that ended the identity.
+    Guard(Vec<Value>),
     /// These are the pools from now on.
     Pools(Vec<Value>),
 }
@@ -193,6 +233,7 @@ fn fill(
     configs.iter().map(|config| Ok(config.strategy().fill(config, &keys, entropy)?.to_value())).collect()
 }
 
+/// Makes the next frame, and validates it.
 fn evolve(
     chain: &Chain,
     secret: &Secret,
@@ -202,6 +243,28 @@ fn evolve(
     now_ms: i64,
     entropy: &mut dyn Entropy,
 ) -> Result<Signed, KeystoneError> {
+    let frame = next_frame(chain, secret, claim, opts, change, now_ms, entropy)?;
+    let mut chain = chain.clone();
+    // A wrong secret shows only here: its solutions do not answer the challenges.
+    let step = chain.advance(&frame, &Expect::default()).map_err(|errors| {
+        if errors.iter().any(|e| e.rule == Rule::SolutionWrong) {
+            KeystoneError::WrongSecret
+        } else {
+            KeystoneError::Invalid(texts(&errors))
+        }
+    })?;
+    Ok(Signed { chain, frame, step })
+}
+
+fn next_frame(
+    chain: &Chain,
+    secret: &Secret,
+    claim: &Claim,
+    opts: SignOpts,
+    change: Change<'_>,
+    now_ms: i64,
+    entropy: &mut dyn Entropy,
+) -> Result<Verified<IbGib>, KeystoneError> {
     if chain.is_revoked() {
         return Err(KeystoneError::Revoked);
     }
@@ -219,12 +282,15 @@ fn evolve(
 
     let tip = chain.tip();
     let after = |old: &Value| if rules::id_of(old) == pool.id() { spending.next.to_value() } else { old.clone() };
-    let (revoking, pools) = match change {
-        Change::None => (None, None),
-        Change::Revoked(reason) => (Some(reason), None),
-        Change::Pools(pools) => (None, Some(pools)),
+    let (revoking, pools, opened) = match change {
+        Change::None => (None, None, None),
+        Change::Revoked(reason) => (Some(reason), None, None),
+        Change::Guard(opened) => (None, None, Some(opened)),
+        Change::Pools(pools) => (None, Some(pools), None),
     };
-    let pools = pools.unwrap_or_else(|| rules::pools(tip).iter().map(after).collect());
+    let stays = |old: &&Value| opened.is_none() || !rules::ends_identity(old);
+    let mut pools = pools.unwrap_or_else(|| rules::pools(tip).iter().filter(stays).map(after).collect());
+    pools.extend(opened.into_iter().flatten());
     let mut data = stamped(request.n, &Moment { now_ms, random: [0; 16] });
     if let Some(uuid) = tip.datum("uuid") {
         data.insert("uuid", uuid.clone());
@@ -245,18 +311,7 @@ fn evolve(
     let context = Context { claim: &claim.to_value(), demanded: &opts.demanded, next: &unproven };
     let solutions = pool.strategy().solve(&pool, &spending.ids, &keys, context)?;
     let proof = Proof { claim: claim.clone(), solutions, demanded: opts.demanded.clone() };
-    let frame = proven(unproven, &proof).seal().map_err(|e| KeystoneError::Invalid(e.to_string()))?;
-
-    let mut chain = chain.clone();
-    // A wrong secret shows only here: its solutions do not answer the challenges.
-    let step = chain.advance(&frame, &Expect::default()).map_err(|errors| {
-        if errors.iter().any(|e| e.rule == Rule::SolutionWrong) {
-            KeystoneError::WrongSecret
-        } else {
-            KeystoneError::Invalid(texts(&errors))
-        }
-    })?;
-    Ok(Signed { chain, frame, step })
+    proven(unproven, &proof).seal().map_err(|e| KeystoneError::Invalid(e.to_string()))
 }
 
 /// The members with which the data of every frame begins.
@@ -270,10 +325,11 @@ fn stamped(n: u64, moment: &Moment) -> Map {
     .collect()
 }
 
-/// The frame with its proof, which a revocation repeats.
+/// The frame with its proof, which a revocation repeats unless it waits.
 fn proven(mut frame: IbGib, proof: &Proof) -> IbGib {
     if let Some(data) = frame.data.as_mut().and_then(Value::as_object_mut) {
-        if let Some(info) = data.get_mut("revocationInfo").and_then(Value::as_object_mut) {
+        let repeats = proof.claim.verb == VERB_REVOKE;
+        if let Some(info) = data.get_mut("revocationInfo").and_then(Value::as_object_mut).filter(|_| repeats) {
             info.insert("proof", proof.to_value());
         }
         data.insert("proofs", vec![proof.to_value()]);

@@ -106,6 +106,7 @@ fn note(event: &HostEvent) {
             tracing::info!(identity = %tjp, code = error.code(), "identity refused");
         }
         HostEvent::Forked(_) => counter!("ibgib_identities_forked_total").increment(1),
+        HostEvent::Ended(_) => counter!("ibgib_identities_ended_total").increment(1),
         _ => {}
     }
 }

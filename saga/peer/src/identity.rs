@@ -1,11 +1,12 @@
 //! Identities in a space: making, loading, revoking.
 
 use crate::entropy::{OsEntropy, now_ms, random_hex};
-use crate::signing::{Act, Signing, aside, belongs, first_trees, tree_records};
+use crate::signing::{Act, Signing, aside, belongs, first_trees, leaves_left, tree_records};
 use crate::view::{self, space_error};
 use ibgib::{Addr, IbGib, Mode, Value, Verified};
 use ibgib_keystone::{
-    Chain, Expect, Pool, PoolConfig, Recoveries, Secret, Signed, VERB_RECOVER, VERB_SYNC, ValidateError, config, danger,
+    Chain, Expect, Pool, PoolConfig, Recoveries, Secret, Signed, VERB_GUARD, VERB_RECOVER, VERB_SYNC, ValidateError,
+    config, danger,
 };
 use ibgib_saga::{OwnIdentity, SagaError};
 use ibgib_spaces::{Advance, Commit, CommitError, Follow, Space};
@@ -257,6 +258,36 @@ pub async fn rotate(space: &dyn Space, tjp: &Addr, secret: &Secret, recovery: &S
     let pools = config::binding_identity_pools(&config::random_salts(&mut OsEntropy));
     let recovery = new_recovery_pool(recovery).await?;
     evolve(space, tjp, secret, Act::Rotate { pools, recovery }).await
+}
+
+/// Leaves of a guard pool that are not for waiting revocations, so that its owner can always end the identity.
+const LEAVES_KEPT: u32 = 4;
+
+/// Opens a guard pool, unless one is open that has leaves left: a frame that the pool for `manage` signs. It has to be
+/// delivered to the servers that know the identity.
+///
+/// # Errors
+/// `identity_wrong_secret` and others of `identity_…`; or the space fails.
+pub async fn open_guard(space: &dyn Space, tjp: &Addr, secret: &Secret) -> Result<Chain, SagaError> {
+    let chain = load_chain(space, tjp).await?.ok_or_else(|| OwnIdentity::Unknown(tjp.clone()))?;
+    if chain.is_guarded() && leaves_left(space, &chain, VERB_GUARD).await? > LEAVES_KEPT {
+        return Ok(chain);
+    }
+    evolve(space, tjp, secret, Act::Guard(config::guard_pool(&mut OsEntropy))).await
+}
+
+/// Makes a revocation of an identity's present state that waits until two frames follow it
+/// ([`Host::end_guarded`](crate::Host::end_guarded)). The identity stays as it is.
+///
+/// # Errors
+/// `identity_no_pool` when no guard pool is open ([`open_guard`]), and others of `identity_…`; or the space fails.
+pub async fn waiting_revocation(
+    space: &dyn Space,
+    chain: &Chain,
+    secret: &Secret,
+    reason: &str,
+) -> Result<Verified<IbGib>, SagaError> {
+    Signing::lasting().wait(space, chain, secret, reason.to_owned()).await
 }
 
 async fn evolve(space: &dyn Space, tjp: &Addr, secret: &Secret, act: Act) -> Result<Chain, SagaError> {

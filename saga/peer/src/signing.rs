@@ -6,11 +6,11 @@
 
 use crate::entropy::{OsEntropy, now_ms};
 use crate::view::{commit_error, space_error};
-use ibgib::Value;
+use ibgib::{IbGib, Value, Verified};
 use ibgib_keystone::strategy::lms::{self, Leaf, Need, Reserved, Tree, TreeName};
 use ibgib_keystone::{
-    Chain, Claim, KeystoneError, Pool, PoolConfig, Secret, SignOpts, Signed, VERB_MANAGE, VERB_RECOVER, VERB_REVOKE,
-    VERB_SYNC,
+    Chain, Claim, KeystoneError, Pool, PoolConfig, Secret, SignOpts, Signed, VERB_GUARD, VERB_MANAGE, VERB_RECOVER,
+    VERB_REVOKE, VERB_SYNC,
 };
 use ibgib_saga::{OwnIdentity, SagaError};
 use ibgib_spaces::{Commit, CommitError, Space};
@@ -33,6 +33,8 @@ pub(crate) enum Act {
     State(Claim, Value),
     /// The end of the identity, for this reason.
     Revoke(String),
+    /// A guard pool in the place of the pool that ends the identity.
+    Guard(PoolConfig),
     /// Other pools, and one by which the identity can be taken back.
     Rotate {
         pools: Vec<PoolConfig>,
@@ -51,7 +53,7 @@ impl Act {
         match self {
             Self::Claim(claim) | Self::State(claim, _) => &claim.verb,
             Self::Revoke(_) => VERB_REVOKE,
-            Self::Rotate { .. } => VERB_MANAGE,
+            Self::Guard(_) | Self::Rotate { .. } => VERB_MANAGE,
             Self::Recover { .. } => VERB_RECOVER,
         }
     }
@@ -102,17 +104,11 @@ impl Signing {
         act: Act,
         demanded: Vec<String>,
     ) -> Result<Signed, SagaError> {
-        let need = ibgib_keystone::need(chain, act.verb(), &demanded)?;
-        let mut opts = SignOpts { demanded, ..SignOpts::default() };
-        let mut built = Vec::new();
-        if let Some(need) = &need {
-            built = self.build(space, need, secret).await?;
-            opts.trees.clone_from(&self.trees);
-            opts.leaf = Some(self.leaf(space, chain, need).await?);
-        }
+        let (mut opts, mut built) = self.prepare(space, chain, secret, act.verb(), demanded).await?;
         let fresh = match &act {
-            Act::Rotate { pools, .. } => Some((secret, pools)),
-            Act::Recover { secret, pools, .. } => Some((secret, pools)),
+            Act::Guard(pool) => Some((secret, std::slice::from_ref(pool))),
+            Act::Rotate { pools, .. } => Some((secret, &pools[..])),
+            Act::Recover { secret, pools, .. } => Some((secret, &pools[..])),
             Act::Claim(_) | Act::State(..) | Act::Revoke(_) => None,
         };
         if let Some((secret, pools)) = fresh {
@@ -128,6 +124,7 @@ impl Signing {
                 ibgib_keystone::sign(&before, &secret, &claim, opts, now_ms(), &mut OsEntropy)
             }
             Act::Revoke(reason) => ibgib_keystone::revoke(&before, &secret, &reason, opts, now_ms(), &mut OsEntropy),
+            Act::Guard(pool) => ibgib_keystone::open_guard(&before, &secret, &pool, opts, now_ms(), &mut OsEntropy),
             Act::Rotate { pools, recovery } => {
                 let recovery = Some(&recovery);
                 ibgib_keystone::rotate(&before, &secret, &pools, recovery, opts, now_ms(), &mut OsEntropy)
@@ -138,12 +135,56 @@ impl Signing {
             }
         });
         let signed = signed.await??;
-        // Only now it is known that the secret is the right one, so that the trees are the identity's.
+        self.keep(space, &built).await?;
+        Ok(signed)
+    }
+
+    /// Makes a revocation of an identity's present state that waits until two frames follow it. The identity stays as it is.
+    pub(crate) async fn wait(
+        &mut self,
+        space: &dyn Space,
+        chain: &Chain,
+        secret: &Secret,
+        reason: String,
+    ) -> Result<Verified<IbGib>, SagaError> {
+        let (opts, built) = self.prepare(space, chain, secret, VERB_GUARD, Vec::new()).await?;
+        let (before, secret) = (chain.clone(), secret.clone());
+        let made = aside(move || {
+            ibgib_keystone::waiting_revocation(&before, &secret, &reason, opts, now_ms(), &mut OsEntropy)
+        });
+        let made = made.await??;
+        self.keep(space, &built).await?;
+        Ok(made)
+    }
+
+    /// What a signature of a verb wants: its leaf, set aside, and the trees, with those that had to be built.
+    async fn prepare(
+        &mut self,
+        space: &dyn Space,
+        chain: &Chain,
+        secret: &Secret,
+        verb: &str,
+        demanded: Vec<String>,
+    ) -> Result<(SignOpts, Vec<Arc<Tree>>), SagaError> {
+        let need = ibgib_keystone::need(chain, verb, &demanded)?;
+        let mut opts = SignOpts { demanded, ..SignOpts::default() };
+        let mut built = Vec::new();
+        if let Some(need) = &need {
+            built = self.build(space, need, secret).await?;
+            opts.trees.clone_from(&self.trees);
+            opts.leaf = Some(self.leaf(space, chain, need).await?);
+        }
+        Ok((opts, built))
+    }
+
+    /// Keeps trees that were built. Only once something was signed it is known that the secret is the right one, so that they
+    /// are the identity's.
+    async fn keep(&self, space: &dyn Space, built: &[Arc<Tree>]) -> Result<(), SagaError> {
         if self.keeps && !built.is_empty() {
-            let records = tree_records(&built);
+            let records = tree_records(built);
             space.commit(Commit { records, ..Commit::default() }).await.map_err(commit_error)?;
         }
-        Ok(signed)
+        Ok(())
     }
 
     /// Gets the trees that a signature wants: from here, from the space, or by building them. Answers those that were
@@ -220,6 +261,19 @@ pub(crate) async fn is_untouched(space: &dyn Space, chain: &Chain, verb: &str) -
     Ok(space.record(&leaves_key(&need.tree)).await.map_err(space_error)?.is_none())
 }
 
+/// Leaves that are left of the pool for a verb, as far as this space knows; 0 when no pool may sign it.
+pub(crate) async fn leaves_left(space: &dyn Space, chain: &Chain, verb: &str) -> Result<u32, SagaError> {
+    let need = match ibgib_keystone::need(chain, verb, &[]) {
+        Ok(Some(need)) => need,
+        Ok(None) | Err(KeystoneError::NoPool(_) | KeystoneError::Exhausted(_)) => return Ok(0),
+        Err(error) => return Err(error.into()),
+    };
+    let key = leaves_key(&need.tree);
+    let record = space.record(&key).await.map_err(space_error)?;
+    let used = used_leaves(chain, &key, record.as_deref())?;
+    Ok(need.leaves.saturating_sub(need.from.max(used)))
+}
+
 /// Whether a secret is the one that the identity's pool for this verb was made from. `false` also for a pool of another
 /// strategy, which does not show it.
 pub(crate) async fn belongs(chain: &Chain, secret: &Secret, verb: &str) -> Result<bool, SagaError> {
@@ -240,7 +294,7 @@ pub(crate) async fn take_over(space: &dyn Space, chain: &Chain, secret: &Secret)
         return Err(KeystoneError::WrongSecret.into());
     }
     let (mut records, mut expect) = (Vec::new(), Vec::new());
-    for verb in [VERB_SYNC, VERB_MANAGE, VERB_REVOKE] {
+    for verb in [VERB_SYNC, VERB_MANAGE, VERB_REVOKE, VERB_GUARD] {
         let need = match ibgib_keystone::need(chain, verb, &[]) {
             Ok(Some(need)) => need,
             // Nothing of it is set aside: it has no leaves, or none left.

@@ -27,6 +27,8 @@ pub enum HostEvent {
     Closed(u64, Option<SagaError>),
     /// An identity was seen signing two different frames on one past.
     Forked(Addr),
+    /// An identity that signed two different frames on one past was ended by a revocation that waited for that.
+    Ended(Addr),
     /// An identity's genesis or frames were not taken.
     Refused(Addr, SagaError),
 }

@@ -1,5 +1,6 @@
 //! What identities deliver: their genesis, their frames, and proof that one was forked.
 
+use super::guarded::guarded_key;
 use super::recovery::may_take_back;
 use super::{Host, HostEvent};
 use crate::identity::{self, forked_key};
@@ -142,7 +143,7 @@ impl Host {
         commit.nodes.extend(fresh);
         if takes_back {
             // Whatever was held against the identity is of before.
-            commit.records.push((forked_key(tjp), None));
+            commit.records.extend([(forked_key(tjp), None), (guarded_key(tjp), None)]);
         }
         if let Some(session) = session {
             self.introduce(&chain, frames.last(), session, &mut commit).await?;
@@ -166,7 +167,7 @@ impl Host {
         }
     }
 
-    fn check_size(&self, frame: &Verified<IbGib>) -> Result<(), SagaError> {
+    pub(super) fn check_size(&self, frame: &Verified<IbGib>) -> Result<(), SagaError> {
         let limit = self.host_limits.identity_frame_bytes_max;
         match frame.to_json().len() > limit {
             true => Err(SagaError::Limit { name: "identity_frame_bytes_max", limit: limit as u64 }),
@@ -249,7 +250,11 @@ impl Host {
     }
 
     pub(super) async fn check_unforked(&self, tjp: &Addr) -> Result<(), SagaError> {
-        self.forked(tjp).await?.map_or(Ok(()), |forked| Err(forked.into()))
+        let Some(forked) = self.forked(tjp).await? else { return Ok(()) };
+        match self.was_guarded(tjp).await? {
+            true => Err(IdentityRefusal::Revoked(tjp.clone()).into()),
+            false => Err(forked.into()),
+        }
     }
 }
 
