@@ -638,6 +638,20 @@ pub(crate) struct Tower {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TowerAction {
+    /// Leave a revocation of this device's identity with a tower, which ends the identity when somebody uses a copy of it
+    Guard {
+        /// The tower, a door of the server: `http://HOST:PORT`
+        #[arg(long, value_name = "URL")]
+        tower: String,
+        /// Up to which block of the tower at least; it makes one every ten minutes [default: as long as it gives]
+        #[arg(long, value_name = "N")]
+        until: Option<u32>,
+        /// Do so after each sync, too, without being asked
+        #[arg(long)]
+        auto: bool,
+    },
+    /// Ask the towers that guard this device's identity whether they still do, and hand over what they lack
+    Check,
     /// How it stands: its id, the last block that it looked at, and whether its Bitcoin node answers
     Info,
     /// Its users, with their slots and the ends of their subscriptions

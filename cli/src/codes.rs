@@ -139,6 +139,10 @@ codes! {
     BadHmac = "bad_hmac", Integrity, "the vault's document was not written by a device with this password";
     Rollback = "rollback", Integrity, "the vault's server shows an older document than this device has seen";
     DamagedVault = "damaged_vault", Integrity, "the vault's document, or what the device keeps of it, is damaged";
+    NoTower = "no_tower", NotFound, "what answers there is no tower that guards identities";
+    TowerRefused = "tower_refused", Failed, "the tower does not do what was asked, or cannot now";
+    TowerMisbehaves = "tower_misbehaves", Integrity, "the tower signed something else than it said, or with another key";
+    NotGuarded = "not_guarded", Identity, "the identity is past being guarded: revoked, or used in two places";
     Demo = "demo", Failed, "a step of the demo failed";
 }
 

@@ -8,6 +8,7 @@ mod demo;
 mod folder;
 mod fsck;
 mod grants;
+mod guard;
 mod help;
 mod identity;
 mod ignore;

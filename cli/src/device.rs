@@ -58,6 +58,10 @@ impl Layout {
     pub(crate) fn vault(&self) -> PathBuf {
         self.0.join("vault")
     }
+    /// What the device keeps of towers that guard its identity.
+    pub(crate) fn towers(&self) -> PathBuf {
+        self.0.join("towers")
+    }
     /// A token that the server was not brought yet.
     pub(crate) fn token(&self) -> PathBuf {
         self.0.join("token")

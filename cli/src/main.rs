@@ -14,6 +14,7 @@ mod doors;
 mod error;
 mod escape;
 mod folders;
+mod guarding;
 mod kept;
 mod output;
 mod pager;

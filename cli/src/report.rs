@@ -2,6 +2,7 @@
 
 mod folder;
 mod grants;
+mod guard;
 mod help;
 mod ignore;
 mod log;
@@ -15,6 +16,7 @@ pub(crate) use folder::{
     ConflictReport, DiffReport, FileDiff, FolderStatus, Resolved, TrackedStatus, partly, side_name,
 };
 pub(crate) use grants::{Granted, Invited, Seen};
+pub(crate) use guard::{Checking, GuardReport, TowerStanding};
 pub(crate) use help::{Helped, ManPages};
 pub(crate) use ignore::{Ignored, Untracked};
 pub(crate) use log::LogLine;

@@ -109,7 +109,7 @@ pub(super) fn server(args: &Args, device: &Device) -> Result<Option<WebSocketRem
 }
 
 /// The identity with what its server knows of it, if that can be had: delivering what is signed then tells what is wrong.
-async fn newest(args: &Args, device: &Device) -> Result<Chain, CliError> {
+pub(super) async fn newest(args: &Args, device: &Device) -> Result<Chain, CliError> {
     let chain = load(device).await?;
     let Some(remote) = server(args, device)? else { return Ok(chain) };
     match refresh_identity(&device.space, &remote, chain.tjp()).await {
@@ -121,7 +121,7 @@ async fn newest(args: &Args, device: &Device) -> Result<Chain, CliError> {
     }
 }
 
-async fn deliver(args: &Args, device: &Device, chain: &Chain, otherwise: &str) -> Result<(), CliError> {
+pub(super) async fn deliver(args: &Args, device: &Device, chain: &Chain, otherwise: &str) -> Result<(), CliError> {
     let Some(remote) = server(args, device)? else { return Ok(()) };
     let delivered = async {
         // Whether it is the server that is known here.
@@ -135,7 +135,7 @@ async fn deliver(args: &Args, device: &Device, chain: &Chain, otherwise: &str) -
     })
 }
 
-async fn load(device: &Device) -> Result<Chain, CliError> {
+pub(super) async fn load(device: &Device) -> Result<Chain, CliError> {
     let tjp = device.identity().await?;
     let chain = identity::load_chain(&*device.space, &tjp).await?;
     chain.ok_or_else(|| CliError::new(Code::IdentityUnknown, format!("identity {tjp} is not in the store")))

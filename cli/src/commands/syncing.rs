@@ -2,6 +2,7 @@
 
 use super::accept::accept;
 use super::deletions::{carry, check_disk};
+use super::guard;
 use super::line::{Line, Target, after, direction};
 use super::moved::moved;
 use super::telling::{Record, Told, keep_told};
@@ -108,6 +109,9 @@ async fn round(
         records.push(told.record());
     }
     let moved = moved(device, out, &synced.summary, &taken, sync.dry_run.then_some(&**remote)).await?;
+    if !sync.dry_run {
+        guard::renew(args, device).await;
+    }
     let took = started.elapsed();
     let report = SyncReport { synced, taken, files, moved, conflicts, took, dry_run: sync.dry_run };
     Ok(Done { report, records })

@@ -1,5 +1,6 @@
-//! `tower`: what the owner of a tower may know of it.
+//! `tower`: what the owner of a tower may know of it, and what whoever it guards asks.
 
+use super::guard;
 use crate::args::{Args, Tower, TowerAction};
 use crate::codes::Code;
 use crate::doors::tower_socket;
@@ -14,6 +15,24 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 pub(crate) async fn tower(args: &Args, out: &Output, tower: &Tower) -> Result<Exit, CliError> {
+    match &tower.action {
+        TowerAction::Guard { .. } | TowerAction::Check if args.space.is_some() => {
+            Err(CliError::usage("--space does not go with this command: it works on a device (-C)"))
+        }
+        TowerAction::Guard { tower, until, auto } => guard::guard(args, out, tower, *until, *auto).await,
+        TowerAction::Check => guard::check(args, out).await,
+        TowerAction::Info => owner(args, out, OwnerQuestion::Info).await,
+        TowerAction::Users => owner(args, out, OwnerQuestion::Users).await,
+        TowerAction::Appointments { locator } => {
+            let locator = locator.as_ref().map(|text| {
+                text.parse().map_err(|why| CliError::usage(format!("{text:?} is no locator: {why}")).about(text))
+            });
+            owner(args, out, OwnerQuestion::Appointments(locator.transpose()?)).await
+        }
+    }
+}
+
+async fn owner(args: &Args, out: &Output, question: OwnerQuestion) -> Result<Exit, CliError> {
     let Some(dir) = &args.space else {
         return Err(CliError::usage("tower needs the directory of the server's space").hint("add --space DIR"));
     };
@@ -22,16 +41,6 @@ pub(crate) async fn tower(args: &Args, out: &Output, tower: &Tower) -> Result<Ex
             CliError::usage("no tower is served from a database").hint("name the directory of its space: --space DIR")
         );
     }
-    let question = match &tower.action {
-        TowerAction::Info => OwnerQuestion::Info,
-        TowerAction::Users => OwnerQuestion::Users,
-        TowerAction::Appointments { locator } => {
-            let locator = locator.as_ref().map(|text| {
-                text.parse().map_err(|why| CliError::usage(format!("{text:?} is no locator: {why}")).about(text))
-            });
-            OwnerQuestion::Appointments(locator.transpose()?)
-        }
-    };
     let answer = answer(dir, question).await?;
     let answer = Value::parse(&answer, Mode::Strict).map_err(|e| CliError::new(Code::Damaged, e.to_string()))?;
     match answer {

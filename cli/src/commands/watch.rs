@@ -4,6 +4,7 @@
 //! ours, which signs and stores nothing. It answers when they are not any more. The device's store and lock are held during a sync only, so other commands
 //! work beside a watcher.
 
+use super::guard;
 use super::line::Target;
 use super::moved::moved;
 use super::syncing::{Done, Exchanged, bring, exchange, scope};
@@ -173,6 +174,7 @@ impl Watcher<'_> {
         let conflicts = told.news(&device, self.out).await?;
         records.push(told.record());
         let moved = moved(&device, self.out, &synced.summary, &taken, None).await?;
+        guard::renew(self.args, &mut device).await;
         let report = SyncReport { synced, taken, files, moved, conflicts, took: started.elapsed(), dry_run: false };
         let in_vain = std::mem::take(&mut self.differs) && !report.did_something();
         self.pause = if in_vain { (self.pause * 2).clamp(PEEK_EVERY, PEEK_EVERY_MAX) } else { Duration::ZERO };

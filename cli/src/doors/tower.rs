@@ -9,7 +9,7 @@ use ibgib_tower::gatekeeper::Terms;
 use ibgib_tower::rpc::NodeAddress;
 use ibgib_tower::sealed::Dialect;
 use ibgib_tower::signature::SecretKey;
-use ibgib_tower::{TowerDoor, TowerOptions, body_bytes_max};
+use ibgib_tower::{TowerDoor, TowerFeed, TowerOptions};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,6 +18,9 @@ use zeroize::Zeroizing;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct TowerArgs {
+    /// What the tower follows: a Bitcoin node [default], or the identities of this server, which it guards for their owners
+    #[arg(long, value_enum)]
+    tower_feed: Option<FeedKind>,
     /// The Bitcoin node that the tower follows: `http://USER:PASS@HOST:PORT`, or without USER:PASS and with
     /// `--tower-cookie`
     #[arg(long, value_name = "URL")]
@@ -52,6 +55,12 @@ pub(crate) struct TowerArgs {
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum FeedKind {
+    Bitcoind,
+    Timelines,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum DialectKind {
     Rust,
     Python,
@@ -61,6 +70,7 @@ impl TowerArgs {
     /// Whether anything is said about the tower.
     pub(crate) fn is_any(&self) -> bool {
         let Self {
+            tower_feed,
             tower_bitcoind,
             tower_cookie,
             tower_dialect,
@@ -72,7 +82,8 @@ impl TowerArgs {
             tower_max_appointments,
             tower_body_max,
         } = self;
-        tower_bitcoind.is_some()
+        tower_feed.is_some()
+            || tower_bitcoind.is_some()
             || tower_cookie.is_some()
             || tower_dialect.is_some()
             || tower_poll.is_some()
@@ -92,6 +103,7 @@ impl TowerArgs {
             grace: self.tower_grace.unwrap_or(usual.grace),
             min_delay: self.tower_min_delay.unwrap_or(usual.min_delay),
             appointments_max: self.tower_max_appointments.unwrap_or(usual.appointments_max),
+            ..usual
         }
     }
 }
@@ -103,27 +115,40 @@ pub(crate) fn socket(dir: &Path) -> PathBuf {
 
 /// The tower of the space in `dir`.
 pub(crate) fn open(args: &TowerArgs, host: &Arc<Host>, dir: &Path) -> Result<TowerDoor, CliError> {
-    let Some(url) = &args.tower_bitcoind else {
-        return Err(CliError::usage("--door tower needs a Bitcoin node to follow")
-            .hint("add --tower-bitcoind http://USER:PASS@HOST:PORT, or --tower-cookie FILE instead of USER:PASS"));
-    };
-    let node = NodeAddress::new(url, args.tower_cookie.clone()).map_err(|why| {
-        CliError::usage(format!("--tower-bitcoind: {why}")).hint("write http://USER:PASS@HOST:PORT, as of bitcoin.conf")
-    })?;
+    let feed = feed(args, host)?;
     let dialect = match args.tower_dialect {
         None | Some(DialectKind::Rust) => Dialect::Rust,
         Some(DialectKind::Python) => Dialect::Python,
     };
+    let usual = TowerOptions::new(feed, key(dir)?, dialect);
     let options = TowerOptions {
-        node,
-        key: key(dir)?,
-        dialect,
         poll: Duration::from_secs(args.tower_poll.unwrap_or(10).into()),
         terms: [args.terms(Dialect::Rust), args.terms(Dialect::Python)],
-        body_bytes_max: args.tower_body_max.unwrap_or(body_bytes_max(dialect)),
+        body_bytes_max: args.tower_body_max.unwrap_or(usual.body_bytes_max),
         owner_socket: Some(socket(dir)),
+        ..usual
     };
     Ok(TowerDoor::new(Arc::clone(host.space()), options))
+}
+
+/// What the tower follows.
+fn feed(args: &TowerArgs, host: &Arc<Host>) -> Result<TowerFeed, CliError> {
+    match (args.tower_feed, &args.tower_bitcoind) {
+        (Some(FeedKind::Timelines), Some(_)) => {
+            Err(CliError::usage("--tower-feed timelines follows this server, and --tower-bitcoind a Bitcoin node")
+                .hint("leave one of the two out; a tower for each needs a space of its own"))
+        }
+        (Some(FeedKind::Timelines), None) => Ok(TowerFeed::Timelines(Arc::clone(host))),
+        (None | Some(FeedKind::Bitcoind), None) => Err(CliError::usage("--door tower needs a Bitcoin node to follow")
+            .hint("add --tower-bitcoind http://USER:PASS@HOST:PORT, or --tower-cookie FILE instead of USER:PASS; or guard                    identities of this server with --tower-feed timelines")),
+        (None | Some(FeedKind::Bitcoind), Some(url)) => {
+            let node = NodeAddress::new(url, args.tower_cookie.clone()).map_err(|why| {
+                CliError::usage(format!("--tower-bitcoind: {why}"))
+                    .hint("write http://USER:PASS@HOST:PORT, as of bitcoin.conf")
+            })?;
+            Ok(TowerFeed::Bitcoind(node))
+        }
+    }
 }
 
 /// The key that the tower signs receipts with: made once, and kept with the space. Receipts that users have are proofs

@@ -2,6 +2,7 @@
 
 use crate::feed::{Block, BlockId, Verdict};
 use crate::rpc::{NodeAddress, Rpc, RpcError};
+use crate::source::Header;
 use crate::transaction::Txid;
 use serde_json::{Value, json};
 
@@ -10,14 +11,6 @@ const NOT_DECODABLE: i64 = -22;
 const MISSING_OR_SPENT: i64 = -25;
 const REFUSED: i64 = -26;
 const IN_CHAIN: i64 = -27;
-
-/// A block's id and the hash of the one before.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Header {
-    pub(crate) id: BlockId,
-    /// `None` for the first block of all.
-    pub(crate) parent: Option<[u8; 32]>,
-}
 
 pub(crate) struct BlockProcessor {
     rpc: Rpc,

@@ -1,7 +1,6 @@
-//! Follows the chain of a Bitcoin node: tells the tower of each block that came or went, in order, and sends what it
+//! Follows a chain of blocks, a Bitcoin node's or that of this server's timelines: tells the tower of each block that came or went, in order, and sends what it
 //! wants sent. While the node is away nothing is lost: it goes on from the last block that was looked at.
 
-use crate::block_processor::{BlockProcessor, Header};
 use crate::engine::{Engine, Failure};
 use crate::feed::{Block, BlockId, Verdict};
 use crate::gatekeeper::Terms;
@@ -9,6 +8,7 @@ use crate::ledger::{Kept, TRAIL_MAX, Trail};
 use crate::locator_cache::BLOCKS;
 use crate::responder::Send;
 use crate::rpc::RpcError;
+use crate::source::{Header, Source};
 use crate::tower::{Accepted, Added, Tower};
 use crate::transaction::{Transaction, Txid};
 use crate::watcher::{Refusal, Request};
@@ -82,7 +82,7 @@ impl Outbox {
 }
 
 pub(crate) struct ChainMonitor {
-    processor: BlockProcessor,
+    source: Source,
     engine: Engine,
     terms: [Terms; 2],
     reachable: AtomicBool,
@@ -93,9 +93,9 @@ pub(crate) struct ChainMonitor {
 }
 
 impl ChainMonitor {
-    pub(crate) fn new(processor: BlockProcessor, engine: Engine, terms: [Terms; 2]) -> Self {
+    pub(crate) fn new(source: Source, engine: Engine, terms: [Terms; 2]) -> Self {
         Self {
-            processor,
+            source,
             engine,
             terms,
             reachable: AtomicBool::new(false),
@@ -150,7 +150,7 @@ impl ChainMonitor {
     }
 
     async fn poll(&self) -> Result<(), FeedError> {
-        let best = self.processor.get_best_block_hash().await?;
+        let best = self.source.get_best_block_hash().await?;
         let mut outbox = self.outbox.lock().await;
         let seen = self.engine.ask_any(|kept| {
             let kept = kept.as_ref()?;
@@ -166,14 +166,14 @@ impl ChainMonitor {
 
     /// The first look of all: what is the tip now is written before any block is looked at.
     async fn begin(&self, best: &[u8; 32]) -> Result<(), FeedError> {
-        let tip = self.processor.get_header(best).await?;
+        let tip = self.source.get_header(best).await?;
         let newest = self.newest(tip.id).await?;
         let mut trail = vec![tip.id];
         let mut parent = tip.parent;
         while let Some(hash) = parent
             && trail.len() < TRAIL_MAX
         {
-            let header = self.processor.get_header(&hash).await?;
+            let header = self.source.get_header(&hash).await?;
             trail.push(header.id);
             parent = header.parent;
         }
@@ -196,7 +196,7 @@ impl ChainMonitor {
         while let Some(hash) = next
             && blocks.len() < BLOCKS
         {
-            let block = match self.processor.get_block(&hash).await {
+            let block = match self.source.get_block(&hash).await {
                 Ok(block) => block,
                 // Pruned, or of a chain that the node never had.
                 Err(RpcError::Refused { .. }) => break,
@@ -235,7 +235,7 @@ impl ChainMonitor {
         let known: HashMap<[u8; 32], usize> = trail.0.iter().enumerate().map(|(at, id)| (id.hash, at)).collect();
         let lowest = trail.0.first().map_or(last.height, |id| id.height);
         let mut ahead = Vec::new();
-        let mut cursor: Header = self.processor.get_header(best).await?;
+        let mut cursor: Header = self.source.get_header(best).await?;
         let common = loop {
             if let Some(at) = known.get(&cursor.id.hash) {
                 break *at;
@@ -245,7 +245,7 @@ impl ChainMonitor {
             }
             ahead.push(cursor.id);
             let parent = cursor.parent.ok_or(FeedError::OtherChain)?;
-            cursor = self.processor.get_header(&parent).await?;
+            cursor = self.source.get_header(&parent).await?;
         };
         let gone = trail.0[common + 1..].to_vec();
         if !gone.is_empty() {
@@ -262,7 +262,7 @@ impl ChainMonitor {
             }
         }
         for (looked, id) in ahead.iter().rev().enumerate() {
-            let block = self.processor.get_block(&id.hash).await?;
+            let block = self.source.get_block(&id.hash).await?;
             let (sends, time) = self.engine.ask(move |kept| connected(kept, &block)).await?.ok_or(FeedError::Moved)?;
             self.note(time);
             sends.into_iter().for_each(|send| outbox.push(send));
@@ -282,14 +282,14 @@ impl ChainMonitor {
                 match &send {
                     Send::Penalty(transaction) => {
                         let txid = transaction.txid();
-                        let verdict = self.processor.send_transaction(transaction.raw()).await?;
+                        let verdict = self.source.send_transaction(transaction.raw()).await?;
                         tracing::info!(%txid, ?verdict, "an answer was sent");
                         self.engine.ask(move |kept| kept.tower.sent(&txid, verdict)).await?;
                     }
                     Send::Dispute(txid) => {
                         let once_in = outbox.once_in.get(txid).copied();
-                        match self.processor.get_transaction(txid, once_in).await? {
-                            Some(raw) => drop(self.processor.send_transaction(&raw).await?),
+                        match self.source.get_transaction(txid, once_in).await? {
+                            Some(raw) => drop(self.source.send_transaction(&raw).await?),
                             None => tracing::debug!(%txid, "the node has this breach no more"),
                         }
                     }
@@ -343,7 +343,7 @@ impl ChainMonitor {
     }
 
     async fn send(&self, penalty: &Transaction) -> Result<Verdict, NotDecided> {
-        match self.processor.send_transaction(penalty.raw()).await {
+        match self.source.send_transaction(penalty.raw()).await {
             Ok(Verdict::Unknown) => Err(NotDecided::Unavailable),
             Ok(verdict) => Ok(verdict),
             Err(error) => {

@@ -10,8 +10,11 @@ use crate::owner::{self, Owner};
 use crate::rpc::{NodeAddress, RpcError};
 use crate::sealed::Dialect;
 use crate::signature::SecretKey;
+use crate::source::Source;
+use crate::timelines::Timelines;
 use axum::Router;
 use futures_util::future::BoxFuture;
+use ibgib_peer::Host;
 use ibgib_server::rows::Rows;
 use ibgib_server::{Door, DoorTable};
 use ibgib_spaces::Space;
@@ -31,11 +34,20 @@ pub fn body_bytes_max(dialect: Dialect) -> usize {
     }
 }
 
+/// What a tower follows.
+#[derive(Clone, Debug)]
+pub enum TowerFeed {
+    /// A Bitcoin node.
+    Bitcoind(NodeAddress),
+    /// Frames of identities that are posted to this host, over the space of the tower.
+    Timelines(Arc<Host>),
+}
+
 /// How a tower is served.
 #[derive(Debug)]
 pub struct TowerOptions {
-    /// The Bitcoin node that it follows.
-    pub node: NodeAddress,
+    /// What it follows.
+    pub feed: TowerFeed,
     /// What it signs receipts with.
     pub key: SecretKey,
     /// What it speaks to whoever is no user yet.
@@ -52,14 +64,19 @@ pub struct TowerOptions {
 
 impl TowerOptions {
     /// As the original of a dialect does it.
-    pub fn new(node: NodeAddress, key: SecretKey, dialect: Dialect) -> Self {
+    pub fn new(feed: TowerFeed, key: SecretKey, dialect: Dialect) -> Self {
+        let body_bytes_max = match feed {
+            TowerFeed::Bitcoind(_) => body_bytes_max(dialect),
+            // A revocation is longer than the answers of the second generation.
+            TowerFeed::Timelines(_) => body_bytes_max(Dialect::Python),
+        };
         Self {
-            node,
+            feed,
             key,
             dialect,
             poll: Duration::from_secs(10),
             terms: [Terms::of(Dialect::Rust), Terms::of(Dialect::Python)],
-            body_bytes_max: body_bytes_max(dialect),
+            body_bytes_max,
             owner_socket: None,
         }
     }
@@ -73,12 +90,13 @@ impl TowerOptions {
 /// use ibgib_tower::rpc::NodeAddress;
 /// use ibgib_tower::sealed::Dialect;
 /// use ibgib_tower::signature::SecretKey;
-/// use ibgib_tower::{TowerDoor, TowerOptions};
+/// use ibgib_tower::{TowerDoor, TowerFeed, TowerOptions};
 /// use std::sync::Arc;
 ///
 /// let node = NodeAddress::new("http://user:password@127.0.0.1:8332", None)?;
 /// let key = SecretKey::from_bytes(&[7; 32]).ok_or("no key")?;
-/// let tower = TowerDoor::new(Arc::new(MemorySpace::new("doc")), TowerOptions::new(node, key, Dialect::Rust));
+/// let options = TowerOptions::new(TowerFeed::Bitcoind(node), key, Dialect::Rust);
+/// let tower = TowerDoor::new(Arc::new(MemorySpace::new("doc")), options);
 /// let mount = Mount { door: Arc::new(tower), listen: Some(([127, 0, 0, 1], 9814).into()) };
 /// // Server::start(host, ServeOptions { doors: vec![mount], ..});
 /// # assert_eq!(mount.door.name(), "tower");
@@ -86,7 +104,8 @@ impl TowerOptions {
 /// ```
 pub struct TowerDoor {
     ledger: Ledger,
-    node: NodeAddress,
+    rows: Rows,
+    feed: TowerFeed,
     key: Arc<SecretKey>,
     dialect: Dialect,
     poll: Duration,
@@ -103,24 +122,34 @@ struct Running {
 
 impl fmt::Debug for TowerDoor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TowerDoor").field("node", &self.node).field("dialect", &self.dialect).finish_non_exhaustive()
+        f.debug_struct("TowerDoor").field("feed", &self.feed).field("dialect", &self.dialect).finish_non_exhaustive()
     }
 }
 
 impl TowerDoor {
     /// A tower whose users and appointments are kept in this space.
     pub fn new(space: Arc<dyn Space>, options: TowerOptions) -> Self {
-        let TowerOptions { node, key, dialect, poll, terms, body_bytes_max, owner_socket } = options;
-        let ledger = Ledger::new(Rows::new(space, owner::DOOR), terms);
+        let TowerOptions { feed, key, dialect, poll, mut terms, body_bytes_max, owner_socket } = options;
+        if matches!(feed, TowerFeed::Timelines(_)) {
+            // Who copied a device has what its user signs with.
+            terms.iter_mut().for_each(|terms| terms.replaces = false);
+        }
+        let rows = Rows::new(space, owner::DOOR);
+        let ledger = Ledger::new(rows.clone(), terms);
         let (key, running) = (Arc::new(key), OnceLock::new());
-        Self { ledger, node, key, dialect, poll, body_bytes_max, owner_socket, running }
+        Self { ledger, rows, feed, key, dialect, poll, body_bytes_max, owner_socket, running }
     }
 
     fn running(&self) -> &Running {
         self.running.get_or_init(|| {
             let engine = Engine::start(self.ledger.clone());
-            let processor = BlockProcessor::new(self.node.clone());
-            let monitor = ChainMonitor::new(processor, engine.clone(), self.ledger.terms());
+            let source = match &self.feed {
+                TowerFeed::Bitcoind(node) => Source::Bitcoind(BlockProcessor::new(node.clone())),
+                TowerFeed::Timelines(host) => {
+                    Source::Timelines(Timelines::new(Arc::clone(host), self.rows.clone(), self.ledger.clone()))
+                }
+            };
+            let monitor = ChainMonitor::new(source, engine.clone(), self.ledger.terms());
             Running { engine, monitor: Arc::new(monitor) }
         })
     }

@@ -18,6 +18,9 @@ pub struct Terms {
     pub min_delay: u32,
     /// Appointments of all users.
     pub appointments_max: usize,
+    /// Whether an appointment takes the place of the same user's for the same trigger. Where one guards against somebody who may
+    /// have the user's key, it does not.
+    pub replaces: bool,
 }
 
 impl Terms {
@@ -27,7 +30,7 @@ impl Terms {
             Dialect::Rust => 10_000,
             Dialect::Python => 100,
         };
-        Self { slots, duration: 4_320, grace: 6, min_delay: 20, appointments_max: 1_000_000 }
+        Self { slots, duration: 4_320, grace: 6, min_delay: 20, appointments_max: 1_000_000, replaces: true }
     }
 }
 

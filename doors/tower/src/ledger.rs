@@ -263,6 +263,13 @@ impl Ledger {
         }
     }
 
+    /// All users.
+    pub(crate) async fn users(&self) -> Result<Vec<UserId>, RowError> {
+        let rows = self.rows.all::<serde_json::Value>(USERS, "").await?;
+        let user = |row: &Row<_>| row.key.parse().map_err(|_| damaged("user", &row.key, "its key is no user"));
+        rows.iter().map(user).collect()
+    }
+
     /// The row that every change changes.
     pub(crate) async fn turn(&self) -> Result<Row<u64>, RowError> {
         self.rows.one(TURNS, TURN).await

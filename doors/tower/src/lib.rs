@@ -4,8 +4,8 @@
 //! when that event appears. It publishes the answer then, follows it until it is deep in the chain, sends it again when it
 //! is forgotten, and takes it up again when the chain is reorganised.
 //!
-//! * [`TowerDoor`]: the server of both generations of the protocol over a Bitcoin node, for `serve --door tower`; what its
-//!   [`owner`] may know of it;
+//! * [`TowerDoor`]: the server of both generations of the protocol, over a Bitcoin node or over this server's own timelines, for
+//!   `serve --door tower`; what its [`owner`] may know of it; what [`guard`]s an identity;
 //! * [`tower::Tower`]: its rules, without sockets, clock or store, driven by the blocks of a [`feed`]; made of
 //!   [`gatekeeper`] (users and slots), [`locator_cache`] (the newest blocks), [`watcher`] (appointments) and [`responder`]
 //!   (answers that were published);
@@ -33,6 +33,7 @@ mod door;
 mod engine;
 pub mod feed;
 pub mod gatekeeper;
+pub mod guard;
 mod ledger;
 pub mod locator_cache;
 pub mod owner;
@@ -40,8 +41,10 @@ pub mod responder;
 pub mod rpc;
 pub mod sealed;
 pub mod signature;
+mod source;
+mod timelines;
 pub mod tower;
 pub mod transaction;
 pub mod watcher;
 
-pub use door::{TowerDoor, TowerOptions, body_bytes_max};
+pub use door::{TowerDoor, TowerFeed, TowerOptions, body_bytes_max};

@@ -101,6 +101,9 @@ pub(crate) enum RpcError {
     /// What answers there is no node that this tower understands.
     #[error("no Bitcoin node answers there: {0}")]
     NoNode(String),
+    /// The server's own space, where timelines are the feed.
+    #[error("the server's space fails: {0}")]
+    Space(String),
     /// It refuses what was asked.
     #[error("the Bitcoin node refuses: {message} ({code})")]
     Refused {

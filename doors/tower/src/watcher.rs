@@ -62,6 +62,9 @@ pub enum Refusal {
     /// It was triggered already, and cannot be changed.
     #[error("the appointment was triggered already")]
     AlreadyTriggered,
+    /// The user's own for the same trigger waits already, and this tower exchanges none.
+    #[error("another appointment for this trigger waits already")]
+    Kept,
     /// Its trigger is in the chain already, and its answer is of no use.
     #[error(transparent)]
     BadAnswer(#[from] BadAnswer),
@@ -230,6 +233,9 @@ impl Watcher {
             return Err(Refusal::AlreadyTriggered);
         }
         let there = self.appointments.get(&id);
+        if there.is_some_and(|there| !terms.replaces && there.sealed != request.sealed) {
+            return Err(Refusal::Kept);
+        }
         if there.is_none() && count >= terms.appointments_max {
             return Err(Refusal::Full);
         }

@@ -374,7 +374,10 @@ async fn a_node_that_will_never_do_stops_the_start() {
     let node = Node::start(3).await;
     for url in [node.url().replace("secret", "wrong"), node.url() + "/elsewhere"] {
         let node = NodeAddress::new(&url, None).unwrap();
-        let options = ibgib_tower::TowerOptions { node, ..options(&Node::start(1).await, Dialect::Rust) };
+        let options = ibgib_tower::TowerOptions {
+            feed: ibgib_tower::TowerFeed::Bitcoind(node),
+            ..options(&Node::start(1).await, Dialect::Rust)
+        };
         let Err(ServeError::Door { name: "tower", why }) = Served::start(&space(), options).await else {
             panic!("{url} does")
         };

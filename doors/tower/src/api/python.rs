@@ -204,6 +204,7 @@ pub(super) fn refuse(question: Question, refused: &Refused, locator: &Value) -> 
                 (rejected(&error), INVALID_SIGNATURE_OR_SUBSCRIPTION)
             }
             Refusal::Full => return (503, json!({"error": "appointment rejected"})),
+            Refusal::Kept => (rejected(&refusal.to_string()), ALREADY_TRIGGERED),
             Refusal::AlreadyTriggered => {
                 (rejected("The provided appointment has already been triggered"), ALREADY_TRIGGERED)
             }

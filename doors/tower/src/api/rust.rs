@@ -175,6 +175,7 @@ pub(super) fn refuse(question: Question, refused: &Refused) -> (u16, Value) {
                 let error = "The provided appointment has already been triggered";
                 (400, error.into(), APPOINTMENT_ALREADY_TRIGGERED)
             }
+            Refusal::Kept => (400, refusal.to_string(), APPOINTMENT_ALREADY_TRIGGERED),
             Refusal::BadAnswer(_) | Refusal::AnswerRefused => (400, refusal.to_string(), WRONG_FIELD_FORMAT),
             Refusal::DelayTooShort { .. } => (400, refusal.to_string(), APPOINTMENT_FIELD_TOO_SMALL),
             Refusal::Exhausted(_) => {

@@ -10,7 +10,7 @@ use ibgib_spaces::Space;
 use ibgib_tower::rpc::NodeAddress;
 use ibgib_tower::sealed::Dialect;
 use ibgib_tower::signature::SecretKey;
-use ibgib_tower::{TowerDoor, TowerOptions};
+use ibgib_tower::{TowerDoor, TowerFeed, TowerOptions};
 use node::Node;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub(crate) const POLL: Duration = Duration::from_millis(10);
 pub(crate) fn options(node: &Node, dialect: Dialect) -> TowerOptions {
     let key = SecretKey::from_bytes(&[9; 32]).unwrap();
     let node = NodeAddress::new(&node.url(), None).unwrap();
-    TowerOptions { poll: POLL, ..TowerOptions::new(node, key, dialect) }
+    TowerOptions { poll: POLL, ..TowerOptions::new(TowerFeed::Bitcoind(node), key, dialect) }
 }
 
 /// Options with which a tower looks at the chain once, when it starts.

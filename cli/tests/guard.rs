@@ -1,0 +1,134 @@
+//! A device is copied, and a tower that its owner left a revocation with ends the identity when the copy is used.
+
+mod common;
+
+use common::{Server, World, http_body, number, text};
+use ibgib::{IbGib, Map, Value, Verified};
+use std::fs;
+use std::io::BufRead;
+use std::process::Command;
+
+const SERVE: [&str; 11] = [
+    "--space",
+    "server",
+    "serve",
+    "--policy",
+    "open",
+    "--door",
+    "tower@127.0.0.1:0",
+    "--tower-feed",
+    "timelines",
+    "--tower-poll",
+    "1",
+];
+
+/// A server whose identities a tower guards: the server, its URL, and the tower's.
+fn serve(world: &World, listen: &str) -> (Server, String) {
+    let (server, mut printed) = Server::start_and_read(world, &[&SERVE[..], &["--listen", listen]].concat());
+    let mut line = String::new();
+    printed.read_line(&mut line).unwrap();
+    let door = line.trim().strip_prefix("door tower ").unwrap_or_else(|| panic!("{line:?}")).to_owned();
+    (server, door)
+}
+
+/// Alice's device at that server, guarded by the tower after each sync.
+fn guarded(world: &World, server: &Server, tower: &str) {
+    fs::create_dir(world.path("alice")).unwrap();
+    world.write("alice/notes.txt", "one\n");
+    world.run(&["-C", "alice", "init", "--remote", &server.url]).ok();
+    world.run(&["-C", "alice", "sync"]).ok();
+    let receipt = world.run(&["-C", "alice", "tower", "guard", "--tower", tower, "--auto", "--json"]).ok().json();
+    assert_eq!((text(&receipt, "locator").len(), text(&receipt, "receipt").len()), (32, 104));
+    assert!(number(&receipt, &["expires"]) > number(&receipt, &["startBlock"]));
+    // Once more changes nothing: the state is guarded.
+    let again = world.run(&["-C", "alice", "tower", "guard", "--tower", tower, "--json"]).ok().json();
+    assert_eq!(again, receipt);
+}
+
+fn copy(world: &World, from: &str, to: &str) {
+    assert!(Command::new("cp").arg("-a").args([world.path(from), world.path(to)]).status().unwrap().success());
+}
+
+/// Waits until something is so; a minute at most.
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    for _ in 0..600 {
+        if is_so() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    panic!("it never came to be: {what}");
+}
+
+fn trackers(world: &World) -> u64 {
+    number(&world.run(&["--space", "server", "tower", "info", "--json"]).ok().json(), &["trackers"])
+}
+
+fn tower_check(world: &World) -> Value {
+    let told = world.run(&["-C", "alice", "tower", "check", "--json"]).ok().json();
+    told.get("towers").and_then(Value::as_array).unwrap()[0].clone()
+}
+
+fn tip(world: &World, device: &str) -> Verified<IbGib> {
+    let shown = world.run(&["-C", device, "identity", "show", "--json"]).ok().json();
+    let frame = world.run(&["-C", device, "show", text(&shown, "tip"), "--json"]).ok().stdout;
+    Verified::parse(frame.trim()).unwrap()
+}
+
+#[test]
+fn a_copy_that_signs_on_an_old_state_is_answered_and_nothing_else_is() {
+    let world = World::new();
+    let (server, tower) = serve(&world, "127.0.0.1:0");
+    let other = world.serve("other");
+    guarded(&world, &server, &tower);
+    copy(&world, "alice", "copy");
+    copy(&world, "alice", "follower");
+
+    // The owner goes on, and each state is guarded.
+    for n in 0..2 {
+        world.write("alice/notes.txt", &format!("alice {n}\n"));
+        world.run(&["-C", "alice", "sync"]).ok();
+    }
+    let checked = tower_check(&world);
+    assert_eq!((text(&checked, "state"), number(&checked, &["appointments"])), ("reachable", 3));
+    assert_eq!(checked.get("neglect"), Some(&Value::Array(Vec::new())));
+
+    // A stranger's junk frame on the old state: made of the owner's, which anybody may have seen.
+    let first = world.run(&["-C", "alice", "show", tip(&world, "alice").past().unwrap().as_str(), "--json"]).ok();
+    let first: Verified<IbGib> = Verified::parse(first.stdout.trim()).unwrap();
+    let (tjp, mut junk) = (first.tjp().unwrap(), IbGib::clone(&first));
+    let data = junk.data.as_mut().and_then(Value::as_object_mut).unwrap();
+    data.insert("frameDetails", Map::from_iter([("who", "a stranger")]));
+    let junk = IbGib { gib: None, ..junk }.seal().unwrap();
+    let body = format!("{{\"frames\":[{}]}}", junk.to_json());
+    let refused = http_body(&server.url, "POST", &format!("/api/v1/keystones/{tjp}/frames"), &[], &body);
+    assert!(refused.0 == 422 && refused.1.contains("identity_invalid"), "{refused:?}");
+
+    // A copy that only takes over the newer state, and signs on that, is no second use of an old one.
+    world.run(&["-C", "follower", "sync"]).ok();
+    world.run(&["-C", "alice", "sync"]).ok();
+    std::thread::sleep(std::time::Duration::from_millis(2_500));
+    assert_eq!(trackers(&world), 0, "nothing was triggered");
+
+    // The copy signs on the old state, for a server that the owner has not told, and comes back.
+    world.write("copy/notes.txt", "copy\n");
+    world.run(&["-C", "copy", "sync", &other.url]).ok();
+    world.run(&["-C", "copy", "sync", &server.url]).fails(7, "identity_forked");
+    until("the revocation is published", || trackers(&world) == 1);
+    // The server refuses the copy, and the owner whose identity it was.
+    world.run(&["-C", "alice", "sync"]).fails(7, "identity_revoked");
+    let log = world.read("server.log");
+    assert!(log.contains("was ended by a revocation that waited"), "{log}");
+    assert_eq!(text(&tower_check(&world), "state"), "reachable");
+    // What it ended it for lasts through a restart.
+    let listen = format!("127.0.0.1:{}", server.port());
+    assert_eq!(server.stop(), Some(0));
+    let (server, _) = serve(&world, &listen);
+    world.run(&["-C", "alice", "sync"]).fails(7, "identity_revoked");
+
+    // The recovery secret stands above it.
+    world.run(&["-C", "alice", "identity", "recover"]).ok();
+    world.run(&["-C", "alice", "sync"]).ok();
+    assert_eq!(server.stop(), Some(0));
+    world.fsck(&["--space", "server"]);
+}
