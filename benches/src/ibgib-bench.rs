@@ -1,4 +1,4 @@
-//! `ibgib-bench vault`: a vault under load ([`vault`]). `ibgib-bench compare`: what a sync costs, beside git, on the same documents and the same machine.
+//! `ibgib-bench vault`: a vault under load ([`vault`]). `ibgib-bench tower`: a tower's rules ([`tower`]). `ibgib-bench compare`: what a sync costs, beside git, on the same documents and the same machine.
 //!
 //! Each peer gets the documents of [`workload`] in a store of its own and syncs them to an empty server over loopback,
 //! through a [`proxy::Proxy`] that counts bytes. [`measure`] reads what the processes took. A peer is one [`peer::Peer`].
@@ -9,6 +9,7 @@ mod measure;
 mod peer;
 mod proxy;
 mod table;
+mod tower;
 mod vault;
 mod workload;
 
@@ -34,7 +35,10 @@ usage: ibgib-bench vault [--sockets N] [--writes N] [--seconds N] [--accounts N]
   --writes N     writes each second (default 500)
   --seconds N    how long (default 20)
   --accounts N   accounts that they belong to (default 250)
-  --url URL      a server that runs already and takes everybody in, with its process id";
+  --url URL      a server that runs already and takes everybody in, with its process id
+usage: ibgib-bench tower [--appointments N] [--transactions N] [--breaches N] [--users N]
+  --appointments N   that wait (default 100000)
+  --transactions N   of a block (default 4000), of which --breaches N (default 10) are triggers";
 
 pub(crate) type Res<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -79,6 +83,7 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let done = match arguments.next().as_deref() {
         Some("compare") => Options::read(arguments).map(|options| compare(&options)),
+        Some("tower") => tower::Options::read(arguments).map(|options| tower::run(&options)),
         Some("vault") => vault::Options::read(arguments).map(|options| vault::run(&options)),
         _ => None,
     };

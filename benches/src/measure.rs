@@ -60,7 +60,7 @@ impl Memory {
 }
 
 /// Bytes of memory that a process and its descendants have now; a process alone tells the most that it ever had.
-fn resident(root: u32) -> u64 {
+pub(crate) fn resident(root: u32) -> u64 {
     let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
