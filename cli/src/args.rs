@@ -652,7 +652,7 @@ pub(crate) enum TowerAction {
     },
     /// Ask the towers that guard this device's identity whether they still do, and hand over what they lack
     Check,
-    /// How it stands: its id, the last block that it looked at, and whether its Bitcoin node answers
+    /// How it stands: its id, the last block that it looked at, and whether what it follows answers
     Info,
     /// Its users, with their slots and the ends of their subscriptions
     Users,

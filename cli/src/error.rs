@@ -254,9 +254,10 @@ impl From<SagaError> for CliError {
                  --allow-strategy hash-reveal-v1",
             ),
             Some(Protocol::IdentityWrongSecret) => Some("the secret is not the one that this identity was made with"),
-            Some(Protocol::IdentityRevoked | Protocol::IdentityForked) => {
-                Some("make a new identity with 'ibgib identity new'")
-            }
+            Some(Protocol::IdentityRevoked | Protocol::IdentityForked) => Some(
+                "take it back with 'ibgib identity recover', which needs its recovery secret, or make a new one with \
+                 'ibgib identity new'",
+            ),
             Some(Protocol::ServerChanged) => Some(
                 "somebody may stand between you and the server; if its owner says that it was replaced, remove its table \
                  under [servers] in .ibgib/config.toml",

@@ -159,9 +159,9 @@ impl Towers {
         }
     }
 
-    /// Whether any tower guards each state by itself.
-    pub(crate) fn is_auto(&self) -> bool {
-        self.towers.iter().any(|tower| tower.auto)
+    /// Whether a tower that guards each state by itself lacks this one.
+    pub(crate) fn is_unguarded(&self, state: &str) -> bool {
+        self.towers.iter().any(|tower| tower.auto && tower.of(state).is_none())
     }
 
     fn key(&self) -> Option<SecretKey> {
@@ -261,7 +261,8 @@ impl KnownTower {
             let is_over = self.expires <= self.height || self.expires < self.until;
             let is_short = self.expires - self.height.min(self.expires) < RENEWED_BEFORE;
             // A tower whose subscriptions are short is asked once more each time, not again and again.
-            if self.id.is_some() && self.slots >= SLOTS_LEAST && !is_over && (!is_short || registrations > 0) {
+            let is_known = self.id.is_some() && self.state != TowerState::SubscriptionError;
+            if is_known && self.slots >= SLOTS_LEAST && !is_over && (!is_short || registrations > 0) {
                 return Ok(());
             }
             self.register(remote, key).await?;
@@ -278,6 +279,12 @@ impl KnownTower {
         let receipt = signature::registration_receipt(&user, slots, start, expiry, Dialect::Rust);
         self.signed(&receipt, &answer, "subscription_signature")?;
         (self.slots, self.expires, self.height) = (slots, expiry, self.height.max(start));
+        self.state = TowerState::Reachable;
+        // What it has lasts as long as the subscription.
+        self.guarded
+            .iter_mut()
+            .filter(|guarded| guarded.receipt.is_some())
+            .for_each(|guarded| guarded.expires = expiry);
         Ok(())
     }
 

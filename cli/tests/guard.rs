@@ -8,23 +8,14 @@ use std::fs;
 use std::io::BufRead;
 use std::process::Command;
 
-const SERVE: [&str; 11] = [
-    "--space",
-    "server",
-    "serve",
-    "--policy",
-    "open",
-    "--door",
-    "tower@127.0.0.1:0",
-    "--tower-feed",
-    "timelines",
-    "--tower-poll",
-    "1",
-];
+const ANY: &str = "127.0.0.1:0";
 
-/// A server whose identities a tower guards: the server, its URL, and the tower's.
-fn serve(world: &World, listen: &str) -> (Server, String) {
-    let (server, mut printed) = Server::start_and_read(world, &[&SERVE[..], &["--listen", listen]].concat());
+/// A server whose identities a tower guards, and the tower's URL.
+fn serve(world: &World, listen: &str, tower: &str) -> (Server, String) {
+    let door = format!("tower@{tower}");
+    let args = ["serve", "--space", "server", "--policy", "open", "--listen", listen, "--door", &door];
+    let args = [&args[..], &["--tower-feed", "timelines", "--tower-poll", "1"]].concat();
+    let (server, mut printed) = Server::start_and_read(world, &args);
     let mut line = String::new();
     printed.read_line(&mut line).unwrap();
     let door = line.trim().strip_prefix("door tower ").unwrap_or_else(|| panic!("{line:?}")).to_owned();
@@ -78,7 +69,7 @@ fn tip(world: &World, device: &str) -> Verified<IbGib> {
 #[test]
 fn a_copy_that_signs_on_an_old_state_is_answered_and_nothing_else_is() {
     let world = World::new();
-    let (server, tower) = serve(&world, "127.0.0.1:0");
+    let (server, tower) = serve(&world, ANY, ANY);
     let other = world.serve("other");
     guarded(&world, &server, &tower);
     copy(&world, "alice", "copy");
@@ -123,7 +114,7 @@ fn a_copy_that_signs_on_an_old_state_is_answered_and_nothing_else_is() {
     // What it ended it for lasts through a restart.
     let listen = format!("127.0.0.1:{}", server.port());
     assert_eq!(server.stop(), Some(0));
-    let (server, _) = serve(&world, &listen);
+    let (server, _) = serve(&world, &listen, ANY);
     world.run(&["-C", "alice", "sync"]).fails(7, "identity_revoked");
 
     // The recovery secret stands above it.
@@ -131,4 +122,72 @@ fn a_copy_that_signs_on_an_old_state_is_answered_and_nothing_else_is() {
     world.run(&["-C", "alice", "sync"]).ok();
     assert_eq!(server.stop(), Some(0));
     world.fsck(&["--space", "server"]);
+}
+
+#[test]
+fn a_tower_that_is_away_forgets_or_changes_is_told() {
+    let world = World::new();
+    let (home, (server, tower)) = (world.serve("home"), serve(&world, ANY, ANY));
+    guarded(&world, &home, &tower);
+    let (listen, at) = (format!("127.0.0.1:{}", server.port()), tower.strip_prefix("http://").unwrap().to_owned());
+    let again = || serve(&world, &listen, &at).0;
+    let stands = || {
+        let told = tower_check(&world);
+        let neglect = told.get("neglect").and_then(Value::as_array).unwrap().len();
+        (text(&told, "state").to_owned(), number(&told, &["appointments"]), neglect)
+    };
+    let expires = |receipt: &Value| number(receipt, &["expires"]);
+    let guard = ["-C", "alice", "tower", "guard", "--tower", &tower, "--json"];
+    // Longer, if that is asked for: registrations add up.
+    let receipt = world.run(&guard).ok().json();
+    let until = (expires(&receipt) + 1).to_string();
+    let longer = world.run(&[&guard[..], &["--until", &until]].concat()).ok().json();
+    assert!(expires(&longer) > expires(&receipt) && text(&longer, "receipt") == text(&receipt, "receipt"));
+
+    // Away: a sync is done all the same, and what it did not get it has later.
+    assert_eq!(server.stop(), Some(0));
+    world.write("alice/notes.txt", "two\n");
+    let synced = world.run(&["-C", "alice", "sync"]).ok();
+    assert!(synced.stderr.contains("is not guarded"), "{}", synced.stderr);
+    assert_eq!(stands(), ("temporary_unreachable".into(), 1, 0));
+    world.run(&guard).fails(8, "unreachable");
+    let server = again();
+    assert_eq!(stands(), ("reachable".into(), 2, 0));
+
+    // It lost what it was given: first it does not know the device, then not what it gave receipts for.
+    assert_eq!(server.stop(), Some(0));
+    fs::rename(world.path("server"), world.path("lost")).unwrap();
+    fs::create_dir(world.path("server")).unwrap();
+    fs::copy(world.path("lost/tower.key"), world.path("server/tower.key")).unwrap();
+    let server = again();
+    assert_eq!(stands(), ("subscription_error".into(), 2, 0));
+    world.run(&guard).ok();
+    assert_eq!(stands(), ("reachable".into(), 2, 2));
+
+    // Another tower answers in its place.
+    assert_eq!(server.stop(), Some(0));
+    fs::remove_dir_all(world.path("server")).unwrap();
+    let server = again();
+    assert_eq!(stands(), ("subscription_error".into(), 2, 0));
+    world.run(&guard).fails(4, "tower_misbehaves");
+    assert_eq!(server.stop(), Some(0));
+    let nothing = world.run(&["-C", "alice", "tower", "guard", "--tower", &home.url, "--json"]).fails(5, "no_tower");
+    assert!(nothing.stderr.contains("no tower"), "{}", nothing.stderr);
+}
+
+#[test]
+fn what_cannot_be_guarded_is_told() {
+    let world = World::new();
+    let (server, tower) = serve(&world, ANY, ANY);
+    guarded(&world, &server, &tower);
+    let node = ["--tower-feed", "timelines", "--tower-bitcoind", "http://a:b@127.0.0.1:1"];
+    world.run(&[&["serve", "--space", "second", "--door", "tower"], &node[..]].concat()).fails(2, "usage");
+    world.run(&["serve", "--space", "second", "--tower-feed", "timelines"]).fails(2, "usage");
+    world.run(&["--space", "server", "tower", "check"]).fails(2, "usage");
+    let guard = ["-C", "alice", "tower", "guard", "--tower"];
+    world.run(&[&guard[..], &["nowhere"]].concat()).fails(2, "url");
+    world.run(&["-C", "alice", "identity", "revoke", "--yes"]).ok();
+    let refused = world.run(&[&guard[..], &[&tower]].concat()).fails(7, "not_guarded");
+    assert!(refused.stderr.contains("identity new"), "{}", refused.stderr);
+    assert_eq!(server.stop(), Some(0));
 }
