@@ -47,6 +47,12 @@ impl Addr {
         format!("{ib}^{gib}").parse()
     }
 
+    /// The address that a text is, which was found to be one before: relations of a node are checked along with it.
+    pub(crate) fn checked_before(text: &str) -> Self {
+        debug_assert!(text.parse::<Self>().is_ok(), "{text:?} was not checked");
+        Self(text.into())
+    }
+
     /// The whole text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -276,6 +276,7 @@ impl Rows {
             commit.records.extend(now.map(|now| (record.clone(), now)));
             commit.expect.push((record, held));
         }
+        drop(history);
         match self.space.commit(commit).await {
             Ok(_) => Ok(true),
             Err(CommitError::RecordsChanged(_) | CommitError::TipsMoved(_)) => Ok(false),

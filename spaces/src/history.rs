@@ -2,11 +2,12 @@
 
 use crate::error::SpaceError;
 use crate::space::Space;
-use crate::store::Nodes;
-use crate::walk::Follow;
+use crate::store::{Nodes, View};
+use crate::walk::{self, Follow};
 use ibgib::timeline::{Advance, Ancestry, History, HistoryError, Joined};
 use ibgib::{Addr, IbGib, Value, Verified};
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 
 /// Frames fetched ahead when a history lacks one: at first, and at most.
 const AHEAD_MIN: usize = 16;
@@ -21,9 +22,12 @@ const WHOLE_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub type Overlay = HashMap<Addr, Verified<IbGib>>;
 
 /// A [`History`] that loads from a space, from nodes staged for an owner, and from an overlay.
-#[derive(Debug)]
+///
+/// It reads the space as it was when it first read anything: to open a view costs more than to read a frame. So it is
+/// let go of before anybody writes and waits for that.
 pub struct Loader<'a> {
     space: &'a dyn Space,
+    view: Option<Box<dyn View + 'a>>,
     owner: Option<&'a str>,
     overlay: Overlay,
     history: History,
@@ -34,11 +38,18 @@ pub struct Loader<'a> {
     whole_bytes: usize,
 }
 
+impl fmt::Debug for Loader<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loader").field("owner", &self.owner).finish_non_exhaustive()
+    }
+}
+
 impl<'a> Loader<'a> {
     /// Loads from `space`, and what is not committed from what is staged for `owner`.
     pub fn new(space: &'a dyn Space, owner: Option<&'a str>) -> Self {
         Self {
             space,
+            view: None,
             owner,
             overlay: Overlay::new(),
             history: paused_history(),
@@ -66,6 +77,23 @@ impl<'a> Loader<'a> {
         self.whole_bytes = 0;
     }
 
+    /// The moment at which it reads.
+    ///
+    /// # Errors
+    /// When the space fails.
+    pub async fn view(&mut self) -> Result<&dyn View, SpaceError> {
+        let view = match self.view.take() {
+            Some(view) => view,
+            None => self.space.view().await?,
+        };
+        Ok(&**self.view.insert(view))
+    }
+
+    /// Lets go of the moment; the next read begins another one.
+    pub fn let_go(&mut self) {
+        self.view = None;
+    }
+
     /// A node that was added.
     pub fn added(&self, addr: &Addr) -> Option<&Verified<IbGib>> {
         self.overlay.get(addr)
@@ -75,15 +103,15 @@ impl<'a> Loader<'a> {
     ///
     /// # Errors
     /// When the space fails.
-    pub async fn get(&self, addr: &Addr) -> Result<Option<Verified<IbGib>>, SpaceError> {
+    pub async fn get(&mut self, addr: &Addr) -> Result<Option<Verified<IbGib>>, SpaceError> {
         if let Some(node) = self.overlay.get(addr) {
             return Ok(Some(node.clone()));
         }
-        // Both looks at one moment: what somebody commits in between is staged no more.
-        let view = self.space.view().await?;
+        let owner = self.owner;
+        let view = self.view().await?;
         let one = std::slice::from_ref(addr);
         let committed = view.nodes(Nodes::Committed(one)).await?.pop().flatten();
-        match (committed, self.owner) {
+        match (committed, owner) {
             (None, Some(owner)) => Ok(view.nodes(Nodes::Staged(owner, one)).await?.pop().flatten()),
             (found, _) => Ok(found),
         }
@@ -157,7 +185,7 @@ impl<'a> Loader<'a> {
         let mut committed = Vec::new();
         while left > 0 && !next.is_empty() {
             let staged = match self.owner {
-                Some(owner) => self.space.staged(owner, &next).await?,
+                Some(owner) => self.view().await?.nodes(Nodes::Staged(owner, &next)).await?,
                 None => vec![None; next.len()],
             };
             let mut further = Vec::new();
@@ -174,12 +202,16 @@ impl<'a> Loader<'a> {
             }
             next = further;
         }
-        let has = self.space.has(&committed).await?;
+        if left == 0 || committed.is_empty() {
+            return Ok(());
+        }
+        let view = self.view().await?;
+        let has = view.has(&committed).await?;
         let committed: Vec<Addr> = committed.into_iter().zip(has).filter(|(_, has)| *has).map(|(a, _)| a).collect();
-        if left > 0 && !committed.is_empty() {
-            let ahead = self.space.reach(&committed, Follow::History, &HashSet::new(), left).await?;
+        if !committed.is_empty() {
+            let ahead = walk::reach(view, &committed, Follow::History, &HashSet::new(), left).await?;
             for batch in ahead.chunks(BATCH) {
-                for node in self.space.get(batch).await?.into_iter().flatten() {
+                for node in self.view().await?.nodes(Nodes::Committed(batch)).await?.into_iter().flatten() {
                     self.fetched.insert(node.addr().clone());
                     self.keep(node);
                 }
@@ -188,8 +220,8 @@ impl<'a> Loader<'a> {
         Ok(())
     }
 
-    /// Keeps a frame that was fetched ahead, whole while there is room.
-    fn keep(&mut self, node: Verified<IbGib>) {
+    /// Keeps a frame that is likely to be asked for, whole while there is room.
+    pub fn keep(&mut self, node: Verified<IbGib>) {
         let bytes = node.data.as_ref().map_or(0, weight);
         if self.whole_bytes + bytes > WHOLE_BYTES_MAX {
             return self.history.insert_place(&node);

@@ -24,11 +24,12 @@ use crate::error::{CommitError, SpaceError};
 use crate::history::Loader;
 use crate::rules::Commit;
 use crate::space::Space;
+use crate::store::Tips;
 use crate::tip::Kind;
 use async_trait::async_trait;
 use ibgib::timeline::HistoryError;
 use ibgib::{Addr, IbGib, Verified};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// How often whoever has no limit of his own tries.
 pub const TRIES: u32 = 16;
@@ -224,9 +225,11 @@ impl Proposal for Admission<'_> {
         let mut history = Loader::new(self.space, None);
         history.add(self.nodes.iter().cloned());
         draft.commit.nodes = self.nodes.to_vec();
+        let tjps: Vec<Addr> = self.heads.keys().cloned().collect();
+        let tips = history.view().await?.tips(Tips::Of(&tjps)).await?;
+        let tips: HashMap<Addr, Addr> = tips.into_iter().map(|tip| (tip.tjp, tip.addr)).collect();
         for (tjp, heads) in &self.heads {
-            let before = self.space.tip(tjp).await?.map(|t| t.addr);
-            draft.lead(&mut history, tjp, before.as_ref(), heads).await?;
+            draft.lead(&mut history, tjp, tips.get(tjp), heads).await?;
         }
         Ok(draft.commit.tips.len())
     }

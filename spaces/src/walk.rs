@@ -9,6 +9,9 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 /// Nodes read at once: few, since each may be as large as its limit.
 const BATCH: usize = 16;
+/// Starts from which is walked at the same time. What lies under them stands near them, and is read before the store has
+/// forgotten what it read there.
+const TOGETHER: usize = 64;
 
 /// Which relations [`Space::reach`](crate::Space::reach) follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +48,11 @@ pub(crate) async fn reach(
         let stopped = graph.addrs.into_iter().collect();
         return history(view, starts, stopped, limit).await;
     }
-    let starts: Vec<&Addr> = starts.iter().filter(|a| !a.is_primitive()).collect();
+    let starts: Vec<Addr> = starts.iter().filter(|a| !a.is_primitive()).cloned().collect();
+    let places = view.places(&starts).await?;
+    let mut placed: Vec<(u64, &Addr)> = places.into_iter().zip(&starts).collect();
+    placed.sort_by_key(|(place, _)| *place);
+    let starts: Vec<&Addr> = placed.into_iter().map(|(_, addr)| addr).collect();
     let fresh = graph.add(starts.iter().copied().cloned());
     graph.load(view, fresh, follow, limit).await?;
     Ok(graph.in_order(&starts, left_out))
@@ -117,17 +124,25 @@ impl Graph {
         starts.map(|addr| self.place(addr, None)).filter(|(_, fresh)| *fresh).map(|(place, _)| place).collect()
     }
 
-    /// Reads everything below a level, level by level. More than `limit` nodes are an error.
+    /// Reads everything below these places, some of them at a time and level by level. More than `limit` nodes are an
+    /// error.
     async fn load(
         &mut self,
         view: &dyn View,
-        mut level: Vec<usize>,
+        starts: Vec<usize>,
         follow: Follow,
         limit: usize,
     ) -> Result<(), SpaceError> {
+        let (mut starts, mut level) = (starts.into_iter(), Vec::new());
         let mut read = 0;
         let mut tips: HashMap<Addr, Option<Addr>> = HashMap::new();
-        while !level.is_empty() {
+        loop {
+            if level.is_empty() {
+                level = starts.by_ref().take(TOGETHER).collect();
+            }
+            if level.is_empty() {
+                return Ok(());
+            }
             let mut next = Vec::new();
             for batch in level.chunks(BATCH) {
                 // A store may answer without ever waiting: others have to get their turn all the same.
@@ -168,7 +183,6 @@ impl Graph {
             }
             level = next;
         }
-        Ok(())
     }
 
     fn path_to(&self, place: usize) -> Vec<String> {

@@ -9,6 +9,9 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
+/// Addresses among which a repeated one is looked for one after the other.
+const FEW: usize = 16;
+
 /// The relation that names who made a frame: the first frame of a keystone. It says so and proves nothing.
 pub const IDENTITY: &str = "identity";
 
@@ -52,37 +55,51 @@ impl Verified<IbGib> {
 
     /// Parsed addresses of relation `name`.
     pub fn rel8n_addrs(&self, name: &str) -> Vec<Addr> {
-        // Strict relations hold addresses only, so nothing is dropped here.
-        self.rel8n(name).filter_map(|text| text.parse().ok()).collect()
+        self.rel8n(name).map(Addr::checked_before).collect()
+    }
+
+    /// The last address of relation `name`.
+    pub fn last_rel8n(&self, name: &str) -> Option<Addr> {
+        self.rel8n(name).next_back().map(Addr::checked_before)
     }
 
     /// Every address that this node depends on ([`is_followed`]), primitives left out, in rel8ns order, without repeats.
     pub fn targets(&self) -> Vec<Addr> {
-        let mut seen = HashSet::new();
-        let mut out = Vec::new();
         let relations = self.rel8ns.as_ref().and_then(Value::as_object).into_iter().flat_map(Map::iter);
-        for (_, value) in relations.filter(|(name, _)| is_followed(name)) {
-            for text in value.as_array().unwrap_or(&[]).iter().filter_map(Value::as_str) {
-                if let Ok(addr) = text.parse::<Addr>()
-                    && !addr.is_primitive()
-                    && seen.insert(addr.clone())
-                {
-                    out.push(addr);
+        let followed = relations.filter(|(name, _)| is_followed(name));
+        let items = followed.flat_map(|(_, value)| value.as_array().unwrap_or(&[])).filter_map(Value::as_str);
+        let mut texts: Vec<&str> = items.collect();
+        match texts.len() {
+            // Most nodes relate to a few others.
+            ..=FEW => {
+                for i in (1..texts.len()).rev() {
+                    if texts[..i].contains(&texts[i]) {
+                        texts.remove(i);
+                    }
                 }
             }
+            _ => {
+                let mut seen = HashSet::new();
+                texts.retain(|text| seen.insert(*text));
+            }
         }
-        out
+        texts.into_iter().map(Addr::checked_before).filter(|addr| !addr.is_primitive()).collect()
     }
 
     /// The address of this frame's timeline: its own when it is the tjp, else its tjp relation; `None` for a
     /// constant.
     pub fn tjp(&self) -> Option<Addr> {
-        if self.is_tjp() { Some(self.addr().clone()) } else { self.rel8n_addrs("tjp").pop() }
+        if self.is_tjp() { Some(self.addr().clone()) } else { self.last_rel8n("tjp") }
+    }
+
+    /// Whether this is a frame of a timeline.
+    pub fn is_frame(&self) -> bool {
+        self.is_tjp() || self.rel8n("tjp").next().is_some()
     }
 
     /// The frame before this one: the newest entry of `past`.
     pub fn past(&self) -> Option<Addr> {
-        self.rel8n_addrs("past").pop()
+        self.last_rel8n("past")
     }
 }
 

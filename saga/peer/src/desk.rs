@@ -8,17 +8,19 @@ pub(crate) use sender::{MENDER, SenderDesk, add_transcript};
 use crate::view::space_error;
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_saga::{SagaError, SpaceFailure};
-use ibgib_spaces::{Space, SpaceError};
+use ibgib_spaces::store::{Nodes, Tips};
+use ibgib_spaces::{Space, SpaceError, View};
 
 /// Timeline and tip that any address of a timeline belongs to; a constant answers itself twice.
-pub(crate) async fn resolve(space: &dyn Space, addr: &Addr) -> Result<Option<(Addr, Addr)>, SpaceError> {
-    if let Some(tip) = space.tip(addr).await? {
+pub(crate) async fn resolve(view: &dyn View, addr: &Addr) -> Result<Option<(Addr, Addr)>, SpaceError> {
+    let one = std::slice::from_ref(addr);
+    if let Some(tip) = view.tips(Tips::Of(one)).await?.pop() {
         return Ok(Some((tip.tjp, tip.addr)));
     }
-    let Some(node) = space.node(addr).await? else { return Ok(None) };
+    let Some(node) = view.nodes(Nodes::Committed(one)).await?.pop().flatten() else { return Ok(None) };
     match node.tjp() {
         None => Ok(Some((addr.clone(), addr.clone()))),
-        Some(tjp) => Ok(space.tip(&tjp).await?.map(|t| (t.tjp, t.addr))),
+        Some(tjp) => Ok(view.tips(Tips::Of(&[tjp])).await?.pop().map(|tip| (tip.tjp, tip.addr))),
     }
 }
 

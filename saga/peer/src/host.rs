@@ -37,8 +37,7 @@ use crate::view::space_error;
 use feed::Living;
 use ibgib::Addr;
 use ibgib_saga::{Limits, SagaError};
-use ibgib_spaces::store::Tips;
-use ibgib_spaces::{Follow, Kind, Space, Tip};
+use ibgib_spaces::{Follow, Kind, Space, Tip, View};
 use identities::KeptChains;
 use jobs::Jobs;
 use sessions::Live;
@@ -163,13 +162,12 @@ impl Host {
     /// # Errors
     /// When the space fails.
     pub async fn tip(&self, addr: &Addr) -> Result<Option<Addr>, SagaError> {
-        Ok(resolve(&*self.space, addr).await.map_err(space_error)?.map(|(_, tip)| tip))
+        Ok(resolve(&*self.moment().await?, addr).await.map_err(space_error)?.map(|(_, tip)| tip))
     }
 
-    /// The tips of these timelines, of those that have one, in any order.
-    async fn tips_named(&self, timelines: &[Addr]) -> Result<Vec<Tip>, SagaError> {
-        let view = self.space.view().await.map_err(space_error)?;
-        view.tips(Tips::Of(timelines)).await.map_err(space_error)
+    /// The space as it is now.
+    async fn moment(&self) -> Result<Box<dyn View + '_>, SagaError> {
+        self.space.view().await.map_err(space_error)
     }
 
     /// The addresses of a graph, dependencies first, found by a job that ends with whoever waits for it.

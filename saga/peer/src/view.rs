@@ -3,11 +3,15 @@
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_saga::{SagaError, SpaceFailure, is_payload};
 use ibgib_spaces::history::Loader;
+use ibgib_spaces::store::{Nodes, Tips};
 use ibgib_spaces::{CommitError, Space, SpaceError};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// Staged nodes loaded at once while a graph is walked.
 const WALK_BATCH: usize = 256;
+
+/// Nodes of which the relations are read at once.
+const TARGETS_BATCH: usize = 64;
 
 /// After so many seconds whoever was refused because the time was bad may try again.
 pub const AGAIN_S: u32 = 2;
@@ -65,31 +69,78 @@ pub(crate) enum Publishable {
     },
 }
 
-/// What a node depends on that does not travel as payload.
-fn stuck(node: &Verified<IbGib>) -> Option<Addr> {
-    node.targets().into_iter().find(|addr| !is_payload(addr))
-}
-
-/// A space as one saga sees it.
+/// A space as one saga sees it, at one moment.
 #[derive(Debug)]
 pub(crate) struct View<'a> {
-    space: &'a dyn Space,
     owner: &'a str,
     pub(crate) history: Loader<'a>,
 }
 
 impl<'a> View<'a> {
     pub(crate) fn new(space: &'a dyn Space, owner: &'a str) -> Self {
-        Self { space, owner, history: Loader::new(space, Some(owner)) }
+        Self { owner, history: Loader::new(space, Some(owner)) }
     }
 
-    pub(crate) async fn get(&self, addr: &Addr) -> Result<Option<Verified<IbGib>>, SagaError> {
+    /// The moment at which it reads.
+    pub(crate) async fn moment(&mut self) -> Result<&dyn ibgib_spaces::View, SagaError> {
+        self.history.view().await.map_err(space_error)
+    }
+
+    /// Lets go of the moment, before somebody else reads the space for the same saga: a store may have few places for
+    /// readers, and whoever waits for a second one while holding the first keeps others waiting, and they him.
+    pub(crate) fn let_go(&mut self) {
+        self.history.let_go();
+    }
+
+    pub(crate) async fn get(&mut self, addr: &Addr) -> Result<Option<Verified<IbGib>>, SagaError> {
         self.history.get(addr).await.map_err(space_error)
     }
 
-    /// The staged nodes under `start` that are not committed, `published` left out.
+    /// The tips of timelines, by timeline.
+    pub(crate) async fn tips(&mut self, tjps: &[Addr]) -> Result<HashMap<Addr, Addr>, SagaError> {
+        let tips = self.moment().await?.tips(Tips::Of(tjps)).await.map_err(space_error)?;
+        Ok(tips.into_iter().map(|tip| (tip.tjp, tip.addr)).collect())
+    }
+
+    /// Whether each is committed.
+    pub(crate) async fn has(&mut self, addrs: &[Addr]) -> Result<Vec<bool>, SagaError> {
+        if addrs.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.moment().await?.has(addrs).await.map_err(space_error)
+    }
+
+    async fn staged(&mut self, addrs: &[Addr]) -> Result<Vec<Option<Verified<IbGib>>>, SagaError> {
+        if addrs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let owner = self.owner;
+        self.moment().await?.nodes(Nodes::Staged(owner, addrs)).await.map_err(space_error)
+    }
+
+    /// What nodes relate to that were sent: they are staged, or were here already.
+    pub(crate) async fn targets(&mut self, addrs: &[Addr]) -> Result<Vec<Addr>, SagaError> {
+        let mut targets = Vec::new();
+        for batch in addrs.chunks(TARGETS_BATCH) {
+            let mut here = Vec::new();
+            for (addr, node) in batch.iter().zip(self.staged(batch).await?) {
+                match node {
+                    Some(node) => targets.extend(node.targets()),
+                    None => here.push(addr.clone()),
+                }
+            }
+            if !here.is_empty() {
+                let nodes = self.moment().await?.nodes(Nodes::Committed(&here)).await.map_err(space_error)?;
+                targets.extend(nodes.into_iter().flatten().flat_map(|node| node.targets()));
+            }
+        }
+        Ok(targets)
+    }
+
+    /// The staged nodes under `start` that are not committed, `published` left out. What is a frame of them is kept for
+    /// whoever asks what the timeline's history is.
     pub(crate) async fn publishable(
-        &self,
+        &mut self,
         start: &Addr,
         staged: &HashSet<Addr>,
         published: &HashSet<Addr>,
@@ -111,32 +162,35 @@ impl<'a> View<'a> {
                 }
             }
             let asked: Vec<Addr> = ask.iter().map(|(a, _)| a.clone()).collect();
-            let has = self.space.has(&asked).await.map_err(space_error)?;
+            let has = self.has(&asked).await?;
             if let Some(((addr, from), _)) = ask.into_iter().zip(has).find(|(_, has)| !has) {
                 return Ok(Publishable::Lacks { addr, from });
             }
-            let loaded = self.space.staged(self.owner, &load).await.map_err(space_error)?;
+            let loaded = self.staged(&load).await?;
             let mut gone = Vec::new();
             for (addr, node) in load.into_iter().zip(loaded) {
                 match node {
                     Some(node) => {
                         out.push(addr);
+                        if node.is_frame() {
+                            self.history.keep(node.clone());
+                        }
                         nodes.push(node);
                     }
                     None => gone.push(addr),
                 }
             }
             // Somebody else has committed the same nodes meanwhile: what is committed is staged no more, for nobody.
-            let has = self.space.has(&gone).await.map_err(space_error)?;
+            let has = self.has(&gone).await?;
             if let Some((addr, _)) = gone.iter().zip(has).find(|(_, has)| !has) {
                 let message = format!("staged node {addr} is gone");
                 return Err(SagaError::OwnSpace { failure: SpaceFailure::Staging, message });
             }
             for node in nodes {
-                if let Some(addr) = stuck(&node) {
-                    return Ok(Publishable::Stuck { addr, from: node.addr().clone() });
-                }
                 for target in node.targets() {
+                    if !is_payload(&target) {
+                        return Ok(Publishable::Stuck { addr: target, from: node.addr().clone() });
+                    }
                     if seen.insert(target.clone()) {
                         frontier.push((target, node.addr().clone()));
                     }

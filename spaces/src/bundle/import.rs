@@ -7,6 +7,7 @@ use crate::history::Loader;
 use crate::repair;
 use crate::settle::{Draft, Proposal, TRIES, Unsettled, settle};
 use crate::space::Space;
+use crate::store::Tips;
 use crate::tip::{Advance, Kind};
 use async_trait::async_trait;
 use ibgib::Addr;
@@ -169,7 +170,8 @@ impl Import<'_> {
         tjp: &Addr,
         addr: &Addr,
     ) -> Result<(), Unmoved> {
-        let before = self.space.tip(tjp).await?.map(|t| t.addr);
+        let tip = history.view().await?.tips(Tips::Of(std::slice::from_ref(tjp))).await?.pop();
+        let before = tip.map(|tip| tip.addr);
         if before.as_ref() == Some(addr) {
             return Ok(());
         }
@@ -203,7 +205,7 @@ impl From<HistoryError> for Unmoved {
 
 /// Validates an identity from its genesis to `addr`; the step from the tip here, `None` when that is newer.
 async fn keystone_step(
-    loader: &Loader<'_>,
+    loader: &mut Loader<'_>,
     tjp: &Addr,
     addr: &Addr,
     before: Option<&Addr>,

@@ -73,6 +73,15 @@ impl View for SegmentView {
         self.read(addrs.len(), move |moment| addrs.iter().map(|a| Ok(moment.place(a)?.is_some())).collect()).await
     }
 
+    async fn places(&self, addrs: &[Addr]) -> Result<Vec<u64>, SpaceError> {
+        let addrs = addrs.to_vec();
+        self.read(addrs.len(), move |moment| {
+            let place = |addr| Ok(moment.place(addr)?.map_or(0, |(_, place)| place.number()));
+            addrs.iter().map(place).collect()
+        })
+        .await
+    }
+
     async fn staged(&self, owner: &str) -> Result<Vec<Addr>, SpaceError> {
         let owner = owner.to_owned();
         self.read(usize::MAX, move |moment| {

@@ -215,6 +215,10 @@ enum Followed {
 struct Brought {
     staged: HashSet<Addr>,
     published: HashSet<Addr>,
+    /// The same in the order in which it was found, so that neighbours stay neighbours.
+    in_order: Vec<Addr>,
+    /// Our tips as they are now.
+    tips: HashMap<Addr, Addr>,
 }
 
 #[async_trait]
@@ -225,8 +229,9 @@ impl Proposal for Ending<'_> {
     async fn draft(&self, draft: &mut Draft) -> Result<Self::Told, SagaError> {
         let Finish { statuses, direction, transcript, .. } = self.finish;
         let staged = self.space.staged_addrs(OWNER).await.map_err(space_error)?.into_iter().collect();
-        let mut brought = Brought { staged, published: HashSet::new() };
         let mut view = View::new(self.space, OWNER);
+        let tips = view.tips(&statuses.iter().map(|line| line.tjp.clone()).collect::<Vec<_>>()).await?;
+        let mut brought = Brought { staged, published: HashSet::new(), in_order: Vec::new(), tips };
         let (mut timelines, mut moves) = (Vec::new(), Vec::new());
         for ReceiverLine { tjp, status, tip } in statuses {
             let Some(before) = self.offered.get(tjp) else {
@@ -244,7 +249,7 @@ impl Proposal for Ending<'_> {
             match self.follow(&mut view, draft, &mut brought, tjp, tip.as_ref().filter(|_| adopts)).await? {
                 Followed::Led(led) => {
                     if let (Some(guard), Some(to)) = (self.guard, &led.tip) {
-                        moves.extend(self.moved(guard, &view, draft, tjp, to).await?);
+                        moves.extend(self.moved(guard, &mut view, draft, tjp, to).await?);
                     }
                     (summary.action, summary.why) =
                         happened(status, *direction, before.as_ref(), led.tip.as_ref(), led.merges > 0);
@@ -262,7 +267,7 @@ impl Proposal for Ending<'_> {
             return Err(SagaError::Cancelled);
         }
         timelines.sort_by(|a, b| a.tjp.cmp(&b.tjp));
-        draft.commit.publish = Some((OWNER.to_owned(), brought.published.into_iter().collect()));
+        draft.commit.publish = Some((OWNER.to_owned(), brought.in_order));
         add_transcript(&mut view, &mut draft.commit, transcript).await?;
         Ok(timelines)
     }
@@ -273,17 +278,17 @@ impl Ending<'_> {
     async fn moved(
         &self,
         guard: &dyn Guard,
-        view: &View<'_>,
+        view: &mut View<'_>,
         draft: &Draft,
         tjp: &Addr,
         to: &Addr,
     ) -> Result<Option<Moved>, SagaError> {
-        let before = self.space.tip(tjp).await.map_err(space_error)?.map(|tip| tip.addr);
+        let before = view.tips(std::slice::from_ref(tjp)).await?.remove(tjp);
         if before.as_ref() == Some(to) {
             return Ok(None);
         }
         let before = match before {
-            Some(before) => self.space.node(&before).await.map_err(space_error)?.and_then(|frame| guard.holds(&frame)),
+            Some(before) => view.get(&before).await?.and_then(|frame| guard.holds(&frame)),
             None => None,
         };
         let after = match view.get(to).await? {
@@ -303,7 +308,7 @@ impl Ending<'_> {
         tjp: &Addr,
         theirs: Option<&Addr>,
     ) -> Result<Followed, SagaError> {
-        let mine = self.space.tip(tjp).await.map_err(space_error)?.map(|t| t.addr);
+        let mine = brought.tips.get(tjp).cloned();
         let Some(theirs) = theirs.filter(|theirs| mine.as_ref() != Some(*theirs)) else {
             return Ok(Followed::Led(Led { tip: mine, merges: 0 }));
         };
@@ -332,7 +337,8 @@ impl Ending<'_> {
             // A constant has no tip to move.
             Led { tip: Some(theirs.clone()), merges: 0 }
         };
-        brought.published.extend(addrs);
+        brought.published.extend(addrs.iter().cloned());
+        brought.in_order.extend(addrs);
         Ok(Followed::Led(led))
     }
 }

@@ -16,8 +16,9 @@ use ibgib_saga::{
     ReceiverLine, ReceiverQuery, SagaError, SenderLine, Status, Turn, is_payload,
 };
 use ibgib_spaces::settle::Draft;
+use ibgib_spaces::store::Tips;
 use ibgib_spaces::{Advance, Commit, CommitError, Follow, Kind, Tip};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +33,26 @@ struct Plan {
     roots: Vec<(String, Option<Vec<u8>>)>,
     /// What was granted, by which it was judged.
     granted: Vec<(String, Option<Vec<u8>>)>,
+}
+
+impl Plan {
+    /// The lines of a turn in the order in which their nodes came, which is how they stand in the store: what is read one
+    /// after the other is read faster. What the order of the list says does not matter.
+    fn as_it_came(&self, mut lines: Vec<SenderLine>) -> Vec<SenderLine> {
+        let places: HashMap<&Addr, usize> = self.payload.iter().enumerate().map(|(i, addr)| (addr, i)).collect();
+        lines.sort_by_cached_key(|line| match line {
+            SenderLine::Timeline { tip: Some(addr), .. } | SenderLine::Constant(addr) => places.get(addr).copied(),
+            _ => None,
+        });
+        lines
+    }
+
+    /// What is published, what came in this saga in the order in which it came.
+    fn published(&self) -> Vec<Addr> {
+        let came: HashSet<&Addr> = self.payload.iter().collect();
+        let others = self.publish.iter().filter(|addr| !came.contains(addr));
+        self.payload.iter().filter(|addr| self.publish.contains(*addr)).chain(others).cloned().collect()
+    }
 }
 
 #[derive(Debug)]
@@ -206,11 +227,13 @@ impl ReceiverDesk {
             }
             Peek::Tips(addrs) => {
                 out.empty = self.tips_for(&lot, None).await?.1;
+                let moment = self.host.moment().await?;
                 let mut found = Vec::with_capacity(addrs.len());
                 for addr in &addrs {
-                    found.push(self.found(addr).await?);
+                    found.push(Found::of(&*moment, addr).await?);
                 }
-                lot.look_up(&self.host, found.iter().flatten().map(|found| &found.tjp)).await?;
+                lot.look_up(&*moment, found.iter().flatten().map(|found| &found.tjp)).await?;
+                drop(moment);
                 // Once for all of them: it walks whatever may be read.
                 let alone: Vec<Addr> = found.iter().flatten().filter(|f| f.is_alone()).map(|f| f.tjp.clone()).collect();
                 let readable = lot.readable(&self.host, &alone).await?;
@@ -257,9 +280,10 @@ impl ReceiverDesk {
                 out.nodes.retain(is_payload);
                 if live {
                     let firsts: Vec<Addr> = out.nodes.iter().filter(|a| a.tjp_gib().is_none()).cloned().collect();
-                    let mut tips = self.host.tips_named(&firsts).await?;
+                    let moment = self.host.moment().await?;
+                    let mut tips = moment.tips(Tips::Of(&firsts)).await.map_err(space_error)?;
                     tips.retain(|tip| tip.kind == Kind::Living);
-                    lot.look_up(&self.host, tips.iter().map(|tip| &tip.tjp)).await?;
+                    lot.look_up(&*moment, tips.iter().map(|tip| &tip.tjp)).await?;
                     tips.retain(|tip| lot.may_read(&tip.tjp));
                     out.tips = tips.into_iter().map(|tip| (tip.tjp, Some(tip.addr))).collect();
                 }
@@ -297,24 +321,19 @@ impl ReceiverDesk {
     }
 
     /// Timeline and tip that `addr` belongs to; a constant answers itself. Nothing for what may not be read.
-    async fn tip_of(&self, addr: &Addr, lot: &mut Lot) -> Result<Option<(Addr, Addr)>, SagaError> {
-        let Some(found) = self.found(addr).await? else { return Ok(None) };
-        lot.look_up(&self.host, [&found.tjp]).await?;
+    async fn tip_of(&self, view: &mut View<'_>, addr: &Addr, lot: &mut Lot) -> Result<Option<(Addr, Addr)>, SagaError> {
+        let moment = view.moment().await?;
+        let Some(found) = Found::of(moment, addr).await? else { return Ok(None) };
+        lot.look_up(moment, [&found.tjp]).await?;
         let alone = found.is_alone() && !lot.may_read(&found.tjp);
         let readable = match alone {
-            true => lot.readable(&self.host, std::slice::from_ref(&found.tjp)).await?,
+            true => {
+                view.let_go();
+                lot.readable(&self.host, std::slice::from_ref(&found.tjp)).await?
+            }
             false => HashSet::new(),
         };
         Ok(found.may_be_read(lot, &readable).then_some((found.tjp, found.tip)))
-    }
-
-    /// Timeline and tip that `addr` belongs to, whoever asks.
-    async fn found(&self, addr: &Addr) -> Result<Option<Found>, SagaError> {
-        if !is_payload(addr) {
-            return Ok(None);
-        }
-        let found = resolve(&**self.host.space(), addr).await.map_err(space_error)?;
-        Ok(found.filter(|(tjp, _)| is_payload(tjp)).map(|(tjp, tip)| Found { tjp, tip }))
     }
 
     // -- turns ---------------------------------------------------------------------------------------------------
@@ -324,21 +343,28 @@ impl ReceiverDesk {
             self.host.check_standing(identity).await?;
         }
         let space = self.host.space().clone();
+        // Before the moment of the view: what is committed in between is found committed, and not nowhere.
         let staged: HashSet<Addr> = space.staged_addrs(&self.owner).await.map_err(space_error)?.into_iter().collect();
         let mut view = View::new(&*space, &self.owner);
         let mut plan = Plan { payload: evaluate.payload, ..Plan::default() };
         let sent = staged.iter().chain(&plan.payload);
         let mut lot = Lot::of(&self.host, self.identity.as_ref(), evaluate.commit, sent).await?;
-        lot.look_around(&self.host, &self.owner, &evaluate.lines).await?;
-        lot.sort(&self.host, &view, &evaluate.lines).await?;
+        lot.look_around(&self.host, &mut view, &evaluate.lines).await?;
+        lot.sort(&mut view, &evaluate.lines).await?;
+        let named = evaluate.lines.iter().filter_map(|line| match line {
+            SenderLine::Timeline { tjp, .. } => Some(tjp.clone()),
+            _ => None,
+        });
+        let tips = view.tips(&named.collect::<Vec<_>>()).await?;
+        let lines = plan.as_it_came(evaluate.lines);
         let mut statuses = Vec::new();
         let (mut wants, mut finals, mut stops) = (Vec::new(), Vec::new(), HashSet::new());
         let (mut complete, mut diverged, mut refused) = (true, false, false);
-        for line in evaluate.lines {
+        for line in lines {
             match line {
                 SenderLine::Want(addr) => wants.push(addr),
                 SenderLine::Constant(addr) => {
-                    let status = match self.constant(&view, &lot, &addr, &staged, &mut plan).await? {
+                    let status = match self.constant((&mut view, &lot), &addr, &staged, &mut plan).await? {
                         Constant::Here => Status::Known(Ancestry::Same),
                         Constant::Planned => Status::Unknown,
                         Constant::Refused(_) if !evaluate.commit || evaluate.is_init => {
@@ -353,9 +379,8 @@ impl ReceiverDesk {
                 SenderLine::Timeline { tjp, tip, theirs } => {
                     // What may not be read is as if it were not here, whatever is said of it.
                     let mine = match &tip {
-                        None => self.tip_of(&tjp, &mut lot).await?.map(|(_, tip)| tip),
-                        Some(_) if lot.may_read(&tjp) => space.tip(&tjp).await.map_err(space_error)?.map(|t| t.addr),
-                        Some(_) => None,
+                        None => self.tip_of(&mut view, &tjp, &mut lot).await?.map(|(_, tip)| tip),
+                        Some(_) => tips.get(&tjp).filter(|_| lot.may_read(&tjp)).cloned(),
                     };
                     let found =
                         self.timeline((&mut view, &lot), &tjp, tip.as_ref(), mine.as_ref(), &staged, &mut plan).await?;
@@ -402,6 +427,7 @@ impl ReceiverDesk {
                 }
             }
         }
+        drop(view);
         let commit = evaluate.commit && !(evaluate.is_init && (diverged || !complete));
         if commit && !refused {
             self.check_payload(&plan).await?;
@@ -445,8 +471,7 @@ impl ReceiverDesk {
 
     async fn constant(
         &self,
-        view: &View<'_>,
-        lot: &Lot,
+        (view, lot): (&mut View<'_>, &Lot),
         addr: &Addr,
         staged: &HashSet<Addr>,
         plan: &mut Plan,
@@ -454,8 +479,7 @@ impl ReceiverDesk {
         if !is_payload(addr) {
             return Ok(Constant::Refused("keystones and transcripts move by their own rules".into()));
         }
-        let alone = std::slice::from_ref(addr);
-        if self.host.space().has(alone).await.map_err(space_error)? == [true] && lot.sees(addr) {
+        if view.has(std::slice::from_ref(addr)).await? == [true] && lot.sees(addr) {
             return Ok(Constant::Here);
         }
         if !lot.writes_all() {
@@ -510,7 +534,7 @@ impl ReceiverDesk {
             Some(mine) => view.history.ancestry(mine, tip).await,
         };
         if matches!(ancestry, Ok(Ancestry::Behind | Ancestry::Diverged))
-            && let Some(why) = lot.refuses(&self.host, &self.owner, tjp, tip).await?
+            && let Some(why) = lot.refuses(view, tjp, tip).await?
         {
             return Ok(Verdict::Refused(why));
         }
@@ -558,13 +582,14 @@ impl ReceiverDesk {
         let space = self.host.space().clone();
         let mut view = View::new(&*space, &self.owner);
         let mut commit = self.plan.draft.commit.clone();
-        commit.publish = Some((self.owner.clone(), self.plan.publish.iter().cloned().collect()));
+        commit.publish = Some((self.owner.clone(), self.plan.published()));
         commit.records.extend(self.plan.roots.iter().cloned());
         // If any of it ended meanwhile, the turn is judged anew.
         commit.expect.extend(self.plan.granted.iter().cloned());
         commit.nodes.extend(session_frames);
         commit.tips.extend(step.map(Advance::Keystone));
         add_transcript(&mut view, &mut commit, transcript).await?;
+        drop(view);
         match space.commit(commit).await {
             Ok(_) => {
                 (self.plan, self.stages) = (Plan::default(), false);
@@ -587,6 +612,15 @@ struct Found {
 }
 
 impl Found {
+    /// Whoever asks.
+    async fn of(moment: &dyn ibgib_spaces::View, addr: &Addr) -> Result<Option<Self>, SagaError> {
+        if !is_payload(addr) {
+            return Ok(None);
+        }
+        let found = resolve(moment, addr).await.map_err(space_error)?;
+        Ok(found.filter(|(tjp, _)| is_payload(tjp)).map(|(tjp, tip)| Self { tjp, tip }))
+    }
+
     /// A constant, or a timeline's first and only frame.
     fn is_alone(&self) -> bool {
         self.tjp == self.tip && self.tjp.tjp_gib().is_none()

@@ -13,6 +13,7 @@ use crate::view::space_error;
 use ibgib::transform::Moment;
 use ibgib::{Addr, IbGib, Mode, Value, Verified, object};
 use ibgib_saga::{IdentityRefusal, SagaError};
+use ibgib_spaces::store::{Nodes, Tips};
 use ibgib_spaces::{Commit, CommitError, Follow, Kind, Tip};
 use sha2::{Digest, Sha256};
 use std::collections::{HashMap, HashSet};
@@ -197,7 +198,7 @@ impl Host {
             false => self.brought(identity).await?,
         };
         let mut roots = Roots::default();
-        self.look_up(&mut roots, &folders).await?;
+        roots.look_up(&*self.moment().await?, &folders).await?;
         folders.retain(|folder| roots.folder(folder) == Some(folder) && roots.owner(folder) == Some(identity));
         Ok(Charge::Folders(folders))
     }
@@ -298,7 +299,7 @@ impl Host {
         let (mut out, mut seen) = (Vec::new(), HashSet::from([folder.gib().to_owned()]));
         let mut roots = Roots::default();
         let mut todo: Vec<&Tip> = by_gib.get(folder.gib()).copied().into_iter().collect();
-        self.look_up(&mut roots, todo.iter().map(|tip| &tip.tjp)).await?;
+        roots.look_up(&*self.moment().await?, todo.iter().map(|tip| &tip.tjp)).await?;
         while let Some(tip) = todo.pop() {
             if roots.folder(&tip.tjp).is_none() {
                 out.push((&tip.tjp, folder, by));
@@ -306,7 +307,7 @@ impl Host {
             let Some(leader) = self.space.node(&tip.addr).await.map_err(space_error)? else { continue };
             let led = leader.targets();
             let led = led.iter().filter_map(|target| by_gib.get(target.tjp_gib().unwrap_or(target.gib())));
-            self.look_up(&mut roots, led.map(|tip| &tip.tjp)).await?;
+            roots.look_up(&*self.moment().await?, led.map(|tip| &tip.tjp)).await?;
             for target in leader.targets() {
                 let gib = target.tjp_gib().unwrap_or(target.gib());
                 let Some(to) = by_gib.get(gib).copied().filter(|_| seen.insert(gib.to_owned())) else { continue };
@@ -471,10 +472,11 @@ impl Host {
         }
         let timelines = self.members(folders).await?;
         let mut roots = Roots::default();
-        self.look_up(&mut roots, &timelines).await?;
+        let moment = self.moment().await?;
+        roots.look_up(&*moment, &timelines).await?;
         let may = |timeline: &Addr| permit.may(&roots, timeline, Rights::Read);
         let timelines: Vec<Addr> = timelines.into_iter().filter(may).collect();
-        let mut tips = self.tips_named(&timelines).await?;
+        let mut tips = moment.tips(Tips::Of(&timelines)).await.map_err(space_error)?;
         tips.retain(|tip| tip.kind == Kind::Living);
         tips.sort_unstable_by(|a, b| a.tjp.cmp(&b.tjp));
         Ok(tips)
@@ -489,9 +491,10 @@ impl Host {
         let (mut out, mut left) = (HashSet::new(), HashSet::new());
         let mut roots = Roots::default();
         for batch in addrs.chunks(BATCH) {
-            let nodes = self.space.get(batch).await.map_err(space_error)?.into_iter().flatten();
+            let moment = self.moment().await?;
+            let nodes = moment.nodes(Nodes::Committed(batch)).await.map_err(space_error)?.into_iter().flatten();
             let nodes: Vec<(Addr, Option<Addr>)> = nodes.map(|node| (node.addr().clone(), node.tjp())).collect();
-            self.look_up(&mut roots, nodes.iter().filter_map(|(_, timeline)| timeline.as_ref())).await?;
+            roots.look_up(&*moment, nodes.iter().filter_map(|(_, timeline)| timeline.as_ref())).await?;
             for (addr, timeline) in nodes {
                 let may = timeline.is_some_and(|timeline| permit.may(&roots, &timeline, Rights::Read));
                 if may { &mut out } else { &mut left }.insert(addr);

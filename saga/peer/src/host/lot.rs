@@ -5,31 +5,11 @@ use super::derived::{derives, is_derived};
 use super::grants::Permit;
 use super::roots::{Record, Roots, root_records};
 use crate::grant::Rights;
-use crate::view::{View, space_error};
+use crate::view::View;
 use ibgib::Addr;
 use ibgib_saga::{SagaError, SenderLine};
 use ibgib_spaces::Tip;
 use std::collections::{HashMap, HashSet, VecDeque};
-
-/// What nodes relate to that were sent: they are staged, or were here already.
-async fn targets_of(host: &Host, owner: &str, addrs: &[Addr]) -> Result<Vec<Addr>, SagaError> {
-    let space = host.space();
-    let mut targets = Vec::new();
-    for batch in addrs.chunks(BATCH) {
-        let staged = space.staged(owner, batch).await.map_err(space_error)?;
-        for (addr, node) in batch.iter().zip(staged) {
-            let node = match node {
-                Some(node) => Some(node),
-                None => space.node(addr).await.map_err(space_error)?,
-            };
-            targets.extend(node.into_iter().flat_map(|node| node.targets()));
-        }
-    }
-    Ok(targets)
-}
-
-/// Nodes read at once.
-const BATCH: usize = 64;
 
 /// Rights of one turn.
 #[derive(Debug)]
@@ -89,11 +69,11 @@ impl Lot {
     /// Looks up where timelines belong. Whoever may read some and not others may read none that was not looked up.
     pub(super) async fn look_up(
         &mut self,
-        host: &Host,
+        moment: &dyn ibgib_spaces::View,
         timelines: impl IntoIterator<Item = &Addr>,
     ) -> Result<(), SagaError> {
         match &mut self.roots {
-            Some(roots) => host.look_up(roots, timelines).await,
+            Some(roots) => roots.look_up(moment, timelines).await,
             None => Ok(()),
         }
     }
@@ -103,22 +83,19 @@ impl Lot {
     pub(super) async fn look_around(
         &mut self,
         host: &Host,
-        owner: &str,
+        view: &mut View<'_>,
         lines: &[SenderLine],
     ) -> Result<(), SagaError> {
         let named = lines.iter().filter_map(|line| match line {
             SenderLine::Timeline { tjp, .. } => Some(tjp),
             _ => None,
         });
-        self.look_up(host, named).await?;
+        self.look_up(view.moment().await?, named).await?;
         if self.reads_all() && (!self.commits || self.writes_all()) {
             return Ok(());
         }
         let sent: Vec<Addr> = self.sent.iter().cloned().collect();
-        let mut outside = HashSet::new();
-        for part in sent.chunks(BATCH) {
-            outside.extend(targets_of(host, owner, part).await?);
-        }
+        let mut outside: HashSet<Addr> = view.targets(&sent).await?.into_iter().collect();
         outside.extend(lines.iter().filter_map(|line| match line {
             SenderLine::Timeline { tip, .. } => tip.clone(),
             _ => None,
@@ -129,6 +106,7 @@ impl Lot {
             _ => None,
         }));
         let outside: Vec<Addr> = outside.into_iter().collect();
+        view.let_go();
         self.readable = host.readable(&self.permit, &outside).await?;
         Ok(())
     }
@@ -151,7 +129,7 @@ impl Lot {
     /// Finds out which folder the timelines belong to that are new here. One that a tip leads to belongs to the folder of
     /// that tip's timeline, one that nothing leads to is a folder of its own. A timeline that is here stays where it is,
     /// whatever leads to it.
-    pub(super) async fn sort(&mut self, host: &Host, view: &View<'_>, lines: &[SenderLine]) -> Result<(), SagaError> {
+    pub(super) async fn sort(&mut self, view: &mut View<'_>, lines: &[SenderLine]) -> Result<(), SagaError> {
         if self.roots.is_none() || !self.commits {
             return Ok(());
         }
@@ -171,9 +149,9 @@ impl Lot {
             .collect();
         let names: Vec<Addr> = leads.keys().map(|tjp| (*tjp).clone()).collect();
         let others = leads.values().flatten().filter(|to| to.tjp_gib().is_none() && timeline(to).is_none());
-        self.look_up(host, others).await?;
+        self.look_up(view.moment().await?, others).await?;
         let Some(roots) = &self.roots else { return Ok(()) };
-        let mut here: HashSet<Addr> = host.tips_named(&names).await?.into_iter().map(|tip| tip.tjp).collect();
+        let mut here: HashSet<Addr> = view.tips(&names).await?.into_keys().collect();
         here.extend(names.iter().filter(|tjp| roots.folder(tjp).is_some()).cloned());
         // What a timeline leads to that belongs to no folder yet belongs to none either: they will together.
         let (mut stay, mut open): (HashSet<Addr>, Vec<&Addr>) = Default::default();
@@ -220,9 +198,8 @@ impl Lot {
                         continue;
                     }
                     let first = view.get(&to).await?.filter(|node| node.is_tjp());
-                    if !leads.contains_key(&to)
-                        && (first.is_none() || host.space().tip(&to).await.map_err(space_error)?.is_some())
-                    {
+                    let one = std::slice::from_ref(&to);
+                    if !leads.contains_key(&to) && (first.is_none() || !view.tips(one).await?.is_empty()) {
                         continue;
                     }
                     if let (None, Some(tip)) = (&leader, tips.get(&from)) {
@@ -261,8 +238,7 @@ impl Lot {
     /// moves it, or be something that he may read: else he could read it from then on.
     pub(super) async fn refuses(
         &self,
-        host: &Host,
-        owner: &str,
+        view: &mut View<'_>,
         timeline: &Addr,
         tip: &Addr,
     ) -> Result<Option<String>, SagaError> {
@@ -285,7 +261,7 @@ impl Lot {
             if let Some(foreign) = others.iter().find(|addr| !self.readable.contains(*addr)) {
                 return Ok(Some(format!("{foreign} is under {timeline}, was not sent, and may not be read")));
             }
-            let targets = targets_of(host, owner, &own).await?;
+            let targets = view.targets(&own).await?;
             level = targets.into_iter().filter(|target| seen.insert(target.clone())).collect();
         }
         Ok(None)

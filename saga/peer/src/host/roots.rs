@@ -9,13 +9,13 @@ use super::Host;
 use crate::view::{commit_error, space_error};
 use ibgib::{Addr, Mode, Value};
 use ibgib_saga::SagaError;
-use ibgib_spaces::Commit;
 use ibgib_spaces::store::Records;
+use ibgib_spaces::{Commit, View};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 pub(super) type Record = (String, Option<Vec<u8>>);
 
-/// The folder that timelines belong to, and who brought them, of those that were [looked up](Host::look_up).
+/// The folder that timelines belong to, and who brought them, of those that were [looked up](Roots::look_up).
 #[derive(Debug, Default)]
 pub(super) struct Roots(HashMap<Addr, (Addr, Addr)>);
 
@@ -28,6 +28,29 @@ impl Roots {
     pub(super) fn owner(&self, timeline: &Addr) -> Option<&Addr> {
         let (folder, by) = self.0.get(timeline)?;
         self.0.get(folder).map_or(Some(by), |(_, by)| Some(by))
+    }
+
+    /// Looks up where timelines belong, and who brought the folders that those are.
+    pub(super) async fn look_up(
+        &mut self,
+        view: &dyn View,
+        timelines: impl IntoIterator<Item = &Addr>,
+    ) -> Result<(), SagaError> {
+        let unknown = timelines.into_iter().filter(|timeline| !self.0.contains_key(timeline));
+        let mut keys: HashSet<String> = unknown.map(|timeline| format!("{ROOT}{timeline}")).collect();
+        // The timelines, and then the folders that they belong to.
+        for _ in 0..2 {
+            if keys.is_empty() {
+                return Ok(());
+            }
+            let asked: Vec<String> = keys.drain().collect();
+            let found = view.records(Records::Keys(&asked)).await.map_err(space_error)?;
+            let found: Vec<_> = found.iter().filter_map(|(key, bytes)| read(key, bytes)).collect();
+            let folders: Vec<Addr> = found.iter().map(|(_, (folder, _))| folder.clone()).collect();
+            self.0.extend(found);
+            keys.extend(folders.iter().filter(|f| !self.0.contains_key(f)).map(|f| format!("{ROOT}{f}")));
+        }
+        Ok(())
     }
 }
 
@@ -71,30 +94,6 @@ fn read(key: &str, bytes: &[u8]) -> Option<(Addr, (Addr, Addr))> {
 }
 
 impl Host {
-    /// Looks up where timelines belong, and who brought the folders that those are.
-    pub(super) async fn look_up(
-        &self,
-        roots: &mut Roots,
-        timelines: impl IntoIterator<Item = &Addr>,
-    ) -> Result<(), SagaError> {
-        let view = self.space.view().await.map_err(space_error)?;
-        let mut keys: HashSet<String> =
-            timelines.into_iter().filter(|t| !roots.0.contains_key(t)).map(|t| format!("{ROOT}{t}")).collect();
-        // The timelines, and then the folders that they belong to.
-        for _ in 0..2 {
-            if keys.is_empty() {
-                return Ok(());
-            }
-            let asked: Vec<String> = keys.drain().collect();
-            let found = view.records(Records::Keys(&asked)).await.map_err(space_error)?;
-            let found: Vec<_> = found.iter().filter_map(|(key, bytes)| read(key, bytes)).collect();
-            let folders: Vec<Addr> = found.iter().map(|(_, (folder, _))| folder.clone()).collect();
-            roots.0.extend(found);
-            keys.extend(folders.iter().filter(|f| !roots.0.contains_key(f)).map(|f| format!("{ROOT}{f}")));
-        }
-        Ok(())
-    }
-
     /// These folders, and the timelines that may belong to them.
     pub(super) async fn members(&self, folders: HashSet<Addr>) -> Result<HashSet<Addr>, SagaError> {
         self.index_roots().await?;

@@ -412,7 +412,7 @@ async fn what_an_open_space_had_belongs_to_the_folder_that_derives_it_once_someb
     alice.meet(&owned).await.unwrap();
     alice.state(&owned, &invite(1, Some(&shared), Rights::Write, 5, HOUR)).await.unwrap();
     let mut roots = crate::host::roots::Roots::default();
-    owned.look_up(&mut roots, [&shared, &old, &new, &private, &plan]).await.unwrap();
+    roots.look_up(&*owned.moment().await.unwrap(), [&shared, &old, &new, &private, &plan]).await.unwrap();
     for (timeline, of) in [(&shared, true), (&old, true), (&new, true), (&private, false), (&plan, false)] {
         assert_eq!(roots.folder(timeline), of.then_some(&shared), "{timeline}");
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 use async_trait::async_trait;
-use ibgib_spaces::store::{Batch, Head, Nodes, Records, Scanned, Tips, Written};
+use ibgib_spaces::store::{Batch, Head, Nodes, Records, Scanned, Written};
 use ibgib_spaces::{SpaceError, Store};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
