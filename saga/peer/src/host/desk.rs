@@ -36,11 +36,12 @@ struct Plan {
 }
 
 impl Plan {
-    /// The lines of a turn in the order in which their nodes came, which is how they stand in the store: what is read one
-    /// after the other is read faster. What the order of the list says does not matter.
-    fn as_it_came(&self, mut lines: Vec<SenderLine>) -> Vec<SenderLine> {
+    /// The lines of a turn, each with its number, in the order in which their nodes came, which is how they stand in the
+    /// store: what is read one after the other is read faster.
+    fn as_it_came(&self, lines: Vec<SenderLine>) -> Vec<(usize, SenderLine)> {
         let places: HashMap<&Addr, usize> = self.payload.iter().enumerate().map(|(i, addr)| (addr, i)).collect();
-        lines.sort_by_cached_key(|line| match line {
+        let mut lines: Vec<(usize, SenderLine)> = lines.into_iter().enumerate().collect();
+        lines.sort_by_cached_key(|(_, line)| match line {
             SenderLine::Timeline { tip: Some(addr), .. } | SenderLine::Constant(addr) => places.get(addr).copied(),
             _ => None,
         });
@@ -360,7 +361,7 @@ impl ReceiverDesk {
         let mut statuses = Vec::new();
         let (mut wants, mut finals, mut stops) = (Vec::new(), Vec::new(), HashSet::new());
         let (mut complete, mut diverged, mut refused) = (true, false, false);
-        for line in lines {
+        for (nth, line) in lines {
             match line {
                 SenderLine::Want(addr) => wants.push(addr),
                 SenderLine::Constant(addr) => {
@@ -374,7 +375,7 @@ impl ReceiverDesk {
                         Constant::Refused(why) => Status::Refused(why),
                     };
                     refused |= matches!(status, Status::Refused(_));
-                    statuses.push(ReceiverLine { tip: Some(addr.clone()), tjp: addr, status });
+                    statuses.push((nth, ReceiverLine { tip: Some(addr.clone()), tjp: addr, status }));
                 }
                 SenderLine::Timeline { tjp, tip, theirs } => {
                     // What may not be read is as if it were not here, whatever is said of it.
@@ -422,12 +423,15 @@ impl ReceiverDesk {
                         stops.extend(tip);
                         stops.extend(theirs);
                     }
-                    statuses.push(ReceiverLine { tjp, status, tip: answer });
+                    statuses.push((nth, ReceiverLine { tjp, status, tip: answer }));
                     view.history.forget();
                 }
             }
         }
         drop(view);
+        // They are answered as they were asked.
+        statuses.sort_unstable_by_key(|(nth, _)| *nth);
+        let statuses = statuses.into_iter().map(|(_, line)| line).collect();
         let commit = evaluate.commit && !(evaluate.is_init && (diverged || !complete));
         if commit && !refused {
             self.check_payload(&plan).await?;
