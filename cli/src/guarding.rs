@@ -4,7 +4,6 @@
 //! tower has it, and a receipt that came is never lost. It holds the key by which towers know this device.
 
 use crate::codes::Code;
-use crate::device::Layout;
 use crate::error::CliError;
 use crate::private::write_private;
 use crate::secret;
@@ -16,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::io::ErrorKind;
+use std::path::Path;
 use zeroize::Zeroizing;
 
 /// Blocks before the end of a subscription from which it is made longer.
@@ -132,14 +132,13 @@ impl From<Refused> for CliError {
 
 impl Towers {
     /// What is kept; a key is made when there is nothing.
-    pub(crate) fn read(layout: &Layout) -> Result<Self, CliError> {
-        let path = layout.towers();
+    pub(crate) fn read(path: &Path) -> Result<Self, CliError> {
         let damaged = |why: String| {
             CliError::new(Code::Damaged, format!("{} cannot be read: {why}", path.display()))
                 .about(path.display().to_string())
                 .hint("move it away; 'ibgib tower guard' begins anew, and towers keep what they have")
         };
-        match fs::read_to_string(&path) {
+        match fs::read_to_string(path) {
             Ok(text) => {
                 let text = Zeroizing::new(text);
                 let towers: Self = serde_json::from_str(&text).map_err(|e| damaged(e.to_string()))?;
@@ -155,7 +154,7 @@ impl Towers {
                 };
                 Ok(Self { key, towers: Vec::new() })
             }
-            Err(error) => Err(CliError::io(&path, &error)),
+            Err(error) => Err(CliError::io(path, &error)),
         }
     }
 
@@ -176,14 +175,13 @@ impl Towers {
     }
 
     /// Puts it all into the place of what was there: the old or the new stands there whenever this is cut short.
-    pub(crate) fn write(&self, layout: &Layout) -> Result<(), CliError> {
-        let path = layout.towers();
+    pub(crate) fn write(&self, path: &Path) -> Result<(), CliError> {
         let fresh = path.with_extension("new");
         secret::remove(&fresh)?;
         let text = serde_json::to_string(self).map_err(|e| CliError::new(Code::Io, e.to_string()))?;
         write_private(&fresh, Zeroizing::new(text).as_bytes())?;
-        let placed = fs::rename(&fresh, &path).and_then(|()| File::open(&layout.0)?.sync_all());
-        placed.map_err(|e| CliError::io(&path, &e))
+        let placed = fs::rename(&fresh, path).and_then(|()| File::open(path.parent().unwrap_or(path))?.sync_all());
+        placed.map_err(|e| CliError::io(path, &e))
     }
 
     /// The tower at a URL; it is added when it is new.

@@ -1,8 +1,7 @@
 //! The validated state of an identity, and the proof that its tip may move.
 
-use crate::claim;
+use crate::claim::{self, is_waiting};
 use crate::error::{Rule, ValidateError};
-use crate::guard::is_waiting;
 use crate::rules::{self, Expect, check_genesis, check_place, check_proof, id_of, one};
 use crate::secret::{Entropy, choose};
 use crate::strategy::lms::leaf_used_twice;

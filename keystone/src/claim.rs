@@ -1,5 +1,6 @@
 //! What a frame claims and how it proves it, by the members' JSON names.
 
+use crate::VERB_GUARD;
 use crate::error::{Rule, ValidateError};
 use ibgib::{IbGib, Map, Value, object, strings};
 
@@ -131,4 +132,10 @@ impl Proof {
 /// The proofs of a frame, as they stand.
 pub(crate) fn proofs(frame: &IbGib) -> &[Value] {
     frame.datum("proofs").and_then(Value::as_array).unwrap_or_default()
+}
+
+/// Whether a frame says that it is a revocation that waits.
+pub fn is_waiting(frame: &IbGib) -> bool {
+    let [written] = proofs(frame) else { return false };
+    Proof::parse(written).is_ok_and(|proof| proof.claim.verb == VERB_GUARD)
 }

@@ -12,17 +12,10 @@
 //! long as they are held against it: a recovery lifts both.
 
 use crate::chain::{Chain, proves_fork};
-use crate::claim::{self, Proof};
 use crate::error::ValidateError;
 use crate::rules::{self, Expect, check_place, check_proof, one};
 use crate::{Rule, VERB_GUARD};
 use ibgib::{IbGib, Verified};
-
-/// Whether a frame says that it is a revocation that waits.
-pub fn is_waiting(frame: &IbGib) -> bool {
-    let [written] = claim::proofs(frame) else { return false };
-    Proof::parse(written).is_ok_and(|proof| proof.claim.verb == VERB_GUARD)
-}
 
 impl Chain {
     /// Whether the identity has a pool for revocations that wait.

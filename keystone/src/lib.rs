@@ -50,9 +50,8 @@ mod sign;
 pub mod strategy;
 
 pub use chain::{Chain, PoolState, Recoveries, Step, demand, equivocation, is_bound, proves_fork};
-pub use claim::{Claim, Proof, Solution};
+pub use claim::{Claim, Proof, Solution, is_waiting};
 pub use error::{KeystoneError, Rule, ValidateError};
-pub use guard::is_waiting;
 pub use recovery::{Recovery, Standing, is_recovery, recovery_pool};
 pub use rules::Expect;
 pub use secret::{Entropy, Secret, session_secret};

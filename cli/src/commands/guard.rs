@@ -36,15 +36,15 @@ pub(crate) async fn guard(
     let chain = identity::open_guard(&*device.space, before.tjp(), &secret).await?;
     let opened = "the guard pool is open here, but the server does not know yet; run 'ibgib tower guard' again";
     deliver(args, &device, &chain, opened).await?;
-    let mut towers = Towers::read(&device.layout)?;
+    let mut towers = Towers::read(&device.layout.towers())?;
     let key = towers.signing()?;
     let tower = towers.tower(&url);
     tower.auto |= auto;
     tower.until = until.unwrap_or(0).max(tower.until);
     prepare(&device, tower, &chain, &secret, &key).await?;
-    towers.write(&device.layout)?;
+    towers.write(&device.layout.towers())?;
     let done = ask(args, &mut device, &mut towers, &url, &key).await;
-    towers.write(&device.layout)?;
+    towers.write(&device.layout.towers())?;
     done?;
     let guarded = towers.tower(&url).of(chain.tip().addr().as_str()).cloned();
     let guarded = guarded.filter(|guarded| guarded.receipt.is_some());
@@ -66,7 +66,7 @@ async fn renewed(args: &Args, device: &mut Device) -> Result<(), CliError> {
     if !device.layout.towers().exists() {
         return Ok(());
     }
-    let mut towers = Towers::read(&device.layout)?;
+    let mut towers = Towers::read(&device.layout.towers())?;
     let before = load(device).await?;
     let key = towers.signing()?;
     // Asking for the secret may cost somebody something.
@@ -80,14 +80,14 @@ async fn renewed(args: &Args, device: &mut Device) -> Result<(), CliError> {
         for tower in towers.towers.iter_mut().filter(|tower| tower.auto) {
             prepare(device, tower, &chain, &secret, &key).await?;
         }
-        towers.write(&device.layout)?;
+        towers.write(&device.layout.towers())?;
     }
     let is_asked = |tower: &&KnownTower| tower.auto && tower.is_behind() && tower.is_due(now_ms());
     let urls: Vec<String> = towers.towers.iter().filter(is_asked).map(|tower| tower.url.clone()).collect();
     let mut done = Ok(());
     for url in urls {
         done = done.and(ask(args, device, &mut towers, &url, &key).await);
-        towers.write(&device.layout)?;
+        towers.write(&device.layout.towers())?;
     }
     done
 }
@@ -97,7 +97,7 @@ pub(crate) async fn check(args: &Args, out: &Output) -> Result<Exit, CliError> {
     let chain = load(&device).await?;
     let evidence = identity::evidence(&*device.space, chain.tjp()).await?;
     let forked: HashSet<String> = evidence.into_iter().map(|one| one.past.to_string()).collect();
-    let mut towers = Towers::read(&device.layout)?;
+    let mut towers = Towers::read(&device.layout.towers())?;
     let key = towers.signing()?;
     let mut told = Vec::new();
     let urls: Vec<String> = towers.towers.iter().map(|tower| tower.url.clone()).collect();
@@ -123,7 +123,7 @@ pub(crate) async fn check(args: &Args, out: &Output) -> Result<Exit, CliError> {
         remote::remember(args, &mut device.config, &remote)?;
     }
     if !towers.towers.is_empty() {
-        towers.write(&device.layout)?;
+        towers.write(&device.layout.towers())?;
     }
     out.report(&Checking(told))?;
     Ok(Exit::Done)

@@ -1,8 +1,7 @@
 //! What a tower asks a Bitcoin node: blocks, and to take transactions. It needs no index of transactions there.
 
-use crate::feed::{Block, BlockId, Verdict};
+use crate::feed::{Block, BlockId, Header, Verdict};
 use crate::rpc::{NodeAddress, Rpc, RpcError};
-use crate::source::Header;
 use crate::transaction::Txid;
 use serde_json::{Value, json};
 

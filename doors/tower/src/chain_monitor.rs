@@ -2,13 +2,13 @@
 //! wants sent. While the node is away nothing is lost: it goes on from the last block that was looked at.
 
 use crate::engine::{Engine, Failure};
-use crate::feed::{Block, BlockId, Verdict};
+use crate::feed::{Block, BlockId, Header, Verdict};
 use crate::gatekeeper::Terms;
 use crate::ledger::{Kept, TRAIL_MAX, Trail};
 use crate::locator_cache::BLOCKS;
 use crate::responder::Send;
 use crate::rpc::RpcError;
-use crate::source::{Header, Source};
+use crate::source::Source;
 use crate::tower::{Accepted, Added, Tower};
 use crate::transaction::{Transaction, Txid};
 use crate::watcher::{Refusal, Request};

@@ -15,6 +15,14 @@ pub struct BlockId {
     pub height: u32,
 }
 
+/// A block's id and the hash of the one before.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Header {
+    pub(crate) id: BlockId,
+    /// `None` for the first block of all.
+    pub(crate) parent: Option<[u8; 32]>,
+}
+
 /// A block, as far as a tower looks at it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {

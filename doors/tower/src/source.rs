@@ -1,18 +1,10 @@
 //! Where blocks come from and answers go: a Bitcoin node, or this server's own timelines.
 
 use crate::block_processor::BlockProcessor;
-use crate::feed::{Block, BlockId, Verdict};
+use crate::feed::{Block, Header, Verdict};
 use crate::rpc::RpcError;
 use crate::timelines::Timelines;
 use crate::transaction::Txid;
-
-/// A block's id and the hash of the one before.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Header {
-    pub(crate) id: BlockId,
-    /// `None` for the first block of all.
-    pub(crate) parent: Option<[u8; 32]>,
-}
 
 pub(crate) enum Source {
     Bitcoind(BlockProcessor),

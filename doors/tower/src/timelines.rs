@@ -5,11 +5,10 @@
 //! as with Bitcoin. Blocks are rows beside the tower's own: two servers over one space make one chain, and a restart goes on with it.
 //! It is never reorganised.
 
-use crate::feed::{Block, BlockId, Verdict};
+use crate::feed::{Block, BlockId, Header, Verdict};
 use crate::guard;
 use crate::ledger::Ledger;
 use crate::rpc::RpcError;
-use crate::source::Header;
 use crate::transaction::Transaction;
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_peer::Host;
