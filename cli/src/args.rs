@@ -122,7 +122,7 @@ pub(crate) enum Command {
     Devices,
     /// Two devices come to know each other by a code: the second one ends as a clone of the folder
     Pair(Pair),
-    /// Send a text or a file to another device by a code; works with magic-wormhole's command
+    /// Send a text, a file or a directory to another device by a code; works with magic-wormhole's command
     Wormhole(Wormhole),
     /// Run a space server
     Serve(Box<Serve>),

@@ -72,6 +72,11 @@ impl CliError {
         self
     }
 
+    /// What would be written over.
+    pub(crate) fn file_exists(path: &Path) -> Self {
+        Self::new(Code::FileExists, format!("{} is there already", path.display())).about(path.display().to_string())
+    }
+
     /// A failure of the system at `path`.
     pub(crate) fn io(path: &Path, error: &io::Error) -> Self {
         let code = match error.kind() {

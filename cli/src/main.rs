@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "the command is what reads the environment")]
 
+mod archive;
 mod args;
 mod brief;
 mod codes;
@@ -26,6 +27,7 @@ mod report;
 mod screen;
 mod secret;
 mod spaces;
+mod typing;
 mod vault;
 
 use args::{Args, Command};

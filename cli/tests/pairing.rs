@@ -189,6 +189,34 @@ fn a_file_goes_through_a_relay_and_is_never_written_over() {
 }
 
 #[test]
+fn a_directory_goes_whole_and_is_never_written_over() {
+    let world = World::new();
+    let (server, url) = mailbox(&world);
+    world.write("notes/one.txt", "one\n");
+    world.write("notes/more/two.txt", "two\n");
+    fs::create_dir(world.path("out")).unwrap();
+    let send = ["wormhole", "send", "--file", "notes/", "--server", &url, "--json"];
+    let receive = |shown: &str| {
+        let shown = Value::parse(shown, Mode::Strict).unwrap();
+        world.run(&["wormhole", "receive", text(&shown, "code"), "-o", "out", "--server", &url, "--accept", "--json"])
+    };
+    let sending = Running::start(&world, &send);
+    let got = receive(&sending.first).ok().json();
+    let sent = sending.end().ok().lines().pop().unwrap();
+    assert_eq!((text(&sent, "sent"), text(&got, "received")), ("notes", "out/notes"));
+    assert_eq!(text(&sent, "sha256"), text(&got, "sha256"));
+    assert_eq!(
+        (world.read("out/notes/one.txt"), world.read("out/notes/more/two.txt")),
+        ("one\n".into(), "two\n".into())
+    );
+    let sending = Running::start(&world, &send);
+    receive(&sending.first).fails(1, "file_exists");
+    sending.end().fails(8, "transfer_refused");
+    assert_eq!(fs::read_dir(world.path("out")).unwrap().count(), 1);
+    drop(server);
+}
+
+#[test]
 fn what_was_saved_goes_on_after_the_server_was_killed() {
     let world = World::new();
     let (server, url) = mailbox(&world);

@@ -4,8 +4,10 @@ mod common;
 #[path = "common/pty.rs"]
 mod pty;
 
-use common::{World, text};
+use common::{Server, World, text};
 use ibgib::Value;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 
 fn is_revoked(world: &World) -> bool {
     let shown = world.run(&["-C", "a", "identity", "show", "--json"]).ok().json();
@@ -43,6 +45,43 @@ fn who_cannot_be_asked_says_yes_beforehand() {
     assert!(seen.lines.concat().contains("confirmation_needed") && !is_revoked(&world));
     world.run(&["-C", "a", "identity", "revoke", "--yes"]).ok();
     assert!(is_revoked(&world));
+}
+
+#[test]
+fn a_code_is_typed_with_completion() {
+    let world = World::new();
+    let serve = ["serve", "--space", "s", "--policy", "open", "--listen", "127.0.0.1:0", "--door", "mailbox"];
+    let server = Server::start(&world, &serve);
+    let today = (server.url.replace("http", "ws") + "/v1", &[][..]);
+    let relay = (server.url.clone() + "/wormhole-relay/", &["--seed", "symmetric"][..]);
+    for (url, form) in [today, relay] {
+        for fixed in [&["--code", "7-crossover-clockwork"][..], &[]] {
+            let send = ["wormhole", "send", "hello there", "--server", &url];
+            let mut sending = world.command(&[&send[..], form, fixed].concat()).stdout(Stdio::piped()).spawn().unwrap();
+            let mut code = String::new();
+            BufReader::new(sending.stdout.as_mut().unwrap()).read_line(&mut code).unwrap();
+            let code = code.trim_end();
+            let (number, words) = code.split_once('-').unwrap();
+            // A number that was given out is in use by now, one that is fixed perhaps not yet.
+            let keys = if fixed.is_empty() { format!("{number}\t{words}\r") } else { "7-crosso\tcloc\t\r".into() };
+            let mut terminal = world.terminal(80, &[&["wormhole", "receive", "--server", &url], form].concat(), |_| {});
+            terminal.until("code: ");
+            terminal.type_in(&keys);
+            let seen = terminal.wait();
+            assert_eq!(seen.code, Some(0), "{}", seen.written);
+            assert_eq!(seen.lines, [&format!("code: {code}"), "hello there"]);
+            assert!(sending.wait().unwrap().success());
+        }
+    }
+    for (key, code) in [("\u{3}", 130), ("\u{4}", 2)] {
+        let url = server.url.replace("http", "ws") + "/v1";
+        let mut terminal = world.terminal(80, &["wormhole", "receive", "--server", &url], |_| {});
+        terminal.until("code: ");
+        terminal.type_in(key);
+        let seen = terminal.wait();
+        assert_eq!(seen.code, Some(code), "{}", seen.written);
+    }
+    drop(server);
 }
 
 /// A folder with enough in it that reading and sending take a while.

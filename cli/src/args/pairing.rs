@@ -82,7 +82,7 @@ pub(crate) struct Wormhole {
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum WormholeAction {
-    /// Send a text or a file: print a code, and wait until it is typed at the other device
+    /// Send a text, a file or a directory: print a code, and wait until it is typed at the other device
     Send(WormholeSend),
     /// Receive what another device sends, by its code
     Receive(WormholeReceive),
@@ -95,7 +95,7 @@ pub(crate) struct WormholeSend {
     /// The text, - for stdin
     #[arg(required_unless_present = "file")]
     pub(crate) text: Option<String>,
-    /// A file instead of a text
+    /// A file or a directory instead of a text
     #[arg(long, value_name = "FILE", conflicts_with_all = ["text", "seed"], value_hint = ValueHint::FilePath)]
     pub(crate) file: Option<PathBuf>,
     /// End once the code is known, and keep in this file what `wormhole resume` goes on with; whoever has it can
@@ -115,10 +115,10 @@ pub(crate) struct WormholeSend {
 pub(crate) struct WormholeReceive {
     /// The code that the other device shows; it is asked for when it is missing
     pub(crate) code: Option<String>,
-    /// Where a file goes
+    /// Where a file or a directory goes
     #[arg(short, long, value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
     pub(crate) output: PathBuf,
-    /// Take a file without asking
+    /// Take a file or a directory without asking
     #[arg(long)]
     pub(crate) accept: bool,
     #[command(flatten)]

@@ -1,6 +1,7 @@
-//! `wormhole`: a text or a file to another device, by a code.
+//! `wormhole`: a text, a file or a directory to another device, by a code.
 
 use super::wormhole_of_2015;
+use crate::archive::{self, Packed};
 use crate::args;
 use crate::args::{Args, Meet, Transit, WormholeAction, WormholeReceive, WormholeResume, WormholeSend};
 use crate::codes::Code;
@@ -14,17 +15,18 @@ use crate::private::write_private;
 use crate::remote;
 use crate::report::{Shown, Transferred};
 use crate::screen::{Headway, amount};
+use crate::typing::{self, is_typed, read_plainly};
 use ibgib::{Mode, Value, object};
 use ibgib_pairing::PairingError;
 use ibgib_pairing::carry::{Connection, Endpoint};
 use ibgib_pairing::connect::Session;
 use ibgib_pairing::transcribe::{Options, SymmetricWormhole};
-use ibgib_pairing::transfer::{APP_ID, Hint, Note, Offer, file_name, read_receipt, receipt};
+use ibgib_pairing::transfer::{APP_ID, Contents, Hint, Note, Offer, file_name, read_receipt, receipt};
 use ibgib_pairing::transit::{Role, TransitKey};
 use ibgib_peer::WebSocketRemote;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -36,6 +38,8 @@ const PIECE_BYTES: usize = 64 * 1024;
 const TEXT_BYTES_MAX: u64 = 1024 * 1024;
 /// How long the other device may take for what no person decides.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
+/// How long the server may take to tell which numbers are in use, which only helps typing.
+pub(super) const NUMBERS_MAX: Duration = Duration::from_secs(3);
 /// How long the receipt may take: what is still under way has to arrive and to be stored before.
 const RECEIPT_MAX: Duration = Duration::from_secs(600);
 
@@ -47,21 +51,34 @@ async fn endpoint(transit: &Transit) -> Result<Endpoint, CliError> {
 /// What is sent.
 enum Sending {
     Text(String),
-    File { file: File, path: PathBuf, name: String, size: u64 },
+    /// A file, or a directory's archive with what is in it.
+    File {
+        file: File,
+        path: PathBuf,
+        name: String,
+        size: u64,
+        contents: Option<Contents>,
+    },
 }
 
 impl Sending {
-    fn file(path: &Path) -> Result<Self, CliError> {
-        let file = File::open(path).map_err(|e| CliError::io(path, &e))?;
-        let meta = file.metadata().map_err(|e| CliError::io(path, &e))?;
-        if !meta.is_file() {
-            return Err(CliError::usage(format!("{} is no file", path.display()))
-                .about(path.display().to_string())
-                .hint("send one file; of a directory make an archive first"));
-        }
+    fn file(out: &Output, path: &Path) -> Result<Self, CliError> {
         let whole = fs::canonicalize(path).map_err(|e| CliError::io(path, &e))?;
         let name = whole.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Self::File { file, path: whole, name, size: meta.len() })
+        let meta = fs::metadata(&whole).map_err(|e| CliError::io(path, &e))?;
+        if meta.is_file() {
+            let file = File::open(&whole).map_err(|e| CliError::io(path, &e))?;
+            return Ok(Self::File { file, path: whole, name, size: meta.len(), contents: None });
+        }
+        if !meta.is_dir() || name.is_empty() {
+            return Err(CliError::usage(format!("{} is neither a file nor a directory with a name", path.display()))
+                .about(path.display().to_string()));
+        }
+        let Packed { file, size, contents, left_out } = archive::pack(&whole)?;
+        for path in left_out {
+            out.say(&format!("left out: {} is neither a file nor a directory", path.display()));
+        }
+        Ok(Self::File { file, path: whole, name, size, contents: Some(contents) })
     }
 
     fn text(text: &str) -> Result<Self, CliError> {
@@ -122,7 +139,7 @@ fn app_id(meet: &Meet) -> &str {
 
 async fn send(args: &Args, out: &Output, given: &WormholeSend) -> Result<Exit, CliError> {
     let sending = match (&given.text, &given.file) {
-        (_, Some(path)) => Sending::file(path)?,
+        (_, Some(path)) => Sending::file(out, path)?,
         (Some(text), None) => Sending::text(text)?,
         (None, None) => return Err(CliError::usage("a text or --file is needed")),
     };
@@ -149,8 +166,7 @@ async fn save(
     path: &Path,
 ) -> Result<Exit, CliError> {
     if path.exists() {
-        return Err(CliError::new(Code::FileExists, format!("{} is there already", path.display()))
-            .about(path.display().to_string()));
+        return Err(CliError::file_exists(path));
     }
     let held = Options { held: true, ..options(&given.meet) };
     let mut wormhole = SymmetricWormhole::start(app_id(&given.meet), remote, held);
@@ -180,7 +196,7 @@ async fn resume(args: &Args, out: &Output, given: &WormholeResume) -> Result<Exi
     let state = part("wormhole").ok_or_else(|| bad("it has no wormhole"))?;
     let sending = match (part("text"), part("file")) {
         (Some(text), _) => Sending::Text(text.to_owned()),
-        (None, Some(file)) => Sending::file(Path::new(file))?,
+        (None, Some(file)) => Sending::file(out, Path::new(file))?,
         (None, None) => return Err(bad("it does not say what is sent")),
     };
     let remote = mailbox(args, given.meet.server.as_deref(), MAILBOX)?;
@@ -216,7 +232,7 @@ async fn deliver(
     sending: Sending,
     transit: &Transit,
 ) -> Result<Exit, CliError> {
-    let (mut file, path, name, size) = match sending {
+    let (mut file, path, name, size, contents) = match sending {
         Sending::Text(text) => {
             wormhole.send(Note::Offer(Offer::Text(text)).to_message())?;
             loop {
@@ -235,12 +251,16 @@ async fn deliver(
                 }
             }
         }
-        Sending::File { file, path, name, size } => (file, path, name, size),
+        Sending::File { file, path, name, size, contents } => (file, path, name, size, contents),
     };
     let endpoint = endpoint(transit).await?;
     wormhole.send(Note::Transit(endpoint.hints()).to_message())?;
-    wormhole.send(Note::Offer(Offer::File { name: name.clone(), size }).to_message())?;
-    out.say("waiting until the other device takes the file");
+    let offer = match contents {
+        None => Offer::File { name: name.clone(), size },
+        Some(contents) => Offer::Directory { name: name.clone(), size, contents },
+    };
+    wormhole.send(Note::Offer(offer).to_message())?;
+    out.say("waiting until the other device takes it");
     let (mut theirs, mut wanted) = (None, false);
     while !wanted || theirs.is_none() {
         for note in Note::read(&wormhole.receive().await?)? {
@@ -294,23 +314,35 @@ fn transit_key(wormhole: &SymmetricWormhole) -> Result<TransitKey, CliError> {
 
 async fn receive(args: &Args, out: &Output, given: &WormholeReceive) -> Result<Exit, CliError> {
     let code = match &given.code {
-        Some(code) => code.clone(),
-        None => {
-            out.ask("code: ");
-            let mut line = String::new();
-            std::io::stdin().read_line(&mut line).map_err(|e| CliError::io(Path::new("stdin"), &e))?;
-            line
-        }
+        Some(code) => Some(code.trim().to_owned()),
+        None if is_typed(out) => None,
+        None => Some(read_plainly(out)?),
     };
     if let Some(form) = given.seed.seed {
-        return wormhole_of_2015::receive(args, out, &given.meet, form, code.trim()).await;
+        return wormhole_of_2015::receive(args, out, &given.meet, form, code).await;
     }
     let remote = mailbox(args, given.meet.server.as_deref(), MAILBOX)?;
     let mut wormhole = SymmetricWormhole::start(app_id(&given.meet), remote, options(&given.meet));
-    wormhole.set_code(code.trim())?;
+    match code {
+        Some(code) => wormhole.set_code(&code)?,
+        None => type_code(&mut wormhole).await?,
+    }
     meet(out, &given.meet, &mut wormhole).await?;
     let taken = take(out, &mut wormhole, given).await;
     told(&mut wormhole, taken).await
+}
+
+/// Lets the person here type the code.
+async fn type_code(wormhole: &mut SymmetricWormhole) -> Result<(), CliError> {
+    let mut input = wormhole.input_code()?;
+    let numbers = match timeout(NUMBERS_MAX, input.complete_number("")).await {
+        Ok(numbers) => numbers?,
+        Err(_) => Vec::new(),
+    };
+    let code = typing::typed(numbers).await?;
+    let (number, words) = code.split_once('-').unwrap_or((&code, ""));
+    input.choose_number(number)?;
+    Ok(input.choose_words(words)?)
 }
 
 /// Takes what the other device offers.
@@ -328,12 +360,16 @@ async fn take(out: &Output, wormhole: &mut SymmetricWormhole, given: &WormholeRe
                 }
                 Note::Offer(Offer::File { name, size }) => {
                     let hints = theirs.take();
-                    return take_file(out, wormhole, (&name, size), hints, given).await;
+                    return take_file(out, wormhole, &Offered { name, size, contents: None }, hints, given).await;
+                }
+                Note::Offer(Offer::Directory { name, size, contents }) => {
+                    let (hints, contents) = (theirs.take(), Some(contents));
+                    return take_file(out, wormhole, &Offered { name, size, contents }, hints, given).await;
                 }
                 Note::Offer(_) => {
-                    let error = CliError::new(Code::TransferRefused, "neither a text nor a file is offered")
-                        .hint("of a directory, send an archive");
-                    return Err(give_up(wormhole, error, "only texts and files are taken").await);
+                    let error = CliError::new(Code::TransferRefused, "what is offered is not known here")
+                        .hint("send a text, a file or a directory");
+                    return Err(give_up(wormhole, error, "only texts, files and directories are taken").await);
                 }
                 Note::Refused(why) => {
                     part(wormhole).await;
@@ -345,27 +381,45 @@ async fn take(out: &Output, wormhole: &mut SymmetricWormhole, given: &WormholeRe
     }
 }
 
+/// A file, or a directory's archive.
+struct Offered {
+    name: String,
+    size: u64,
+    contents: Option<Contents>,
+}
+
 /// Where a file would go, if nothing speaks against it; else the error, and what the sender is told.
-fn target(out: &Output, name: &str, size: u64, options: &WormholeReceive) -> Result<PathBuf, (CliError, &'static str)> {
-    let Some(name) = file_name(name) else {
+fn target(out: &Output, offered: &Offered, options: &WormholeReceive) -> Result<PathBuf, (CliError, &'static str)> {
+    let Some(name) = file_name(&offered.name) else {
         return Err((PairingError::BadPeer("the file has no name that can be used").into(), "the name cannot be used"));
     };
     let dir = &options.output;
     let path = dir.join(&name);
     if path.symlink_metadata().is_ok() {
-        let error = CliError::new(Code::FileExists, format!("{} is there already", path.display()));
-        return Err((error.about(path.display().to_string()), "the file is there already"));
+        return Err((CliError::file_exists(&path), "the file is there already"));
     }
+    // An archive stands beside its contents until they are whole.
+    let (needed, what) = match offered.contents {
+        None => (offered.size, format!("{name} ({})", amount(offered.size))),
+        Some(Contents { files, .. }) if files > archive::ENTRIES_MAX => {
+            let why = PairingError::BadPeer("more files are offered than are taken");
+            return Err((why.into(), "there are too many files"));
+        }
+        Some(Contents { bytes, files }) => (
+            offered.size.saturating_add(bytes),
+            format!("the directory {name} ({files} {}, {})", if files == 1 { "file" } else { "files" }, amount(bytes)),
+        ),
+    };
     match rustix::fs::statvfs(dir) {
-        Ok(disk) if disk.f_bavail.saturating_mul(disk.f_frsize) < size => {
-            let error = CliError::new(Code::DiskFull, format!("no room for {} in {}", amount(size), dir.display()));
+        Ok(disk) if disk.f_bavail.saturating_mul(disk.f_frsize) < needed => {
+            let error = CliError::new(Code::DiskFull, format!("no room for {} in {}", amount(needed), dir.display()));
             return Err((error.about(dir.display().to_string()), "there is no room"));
         }
         Ok(_) => {}
         Err(error) => return Err((CliError::io(dir, &error.into()), "it cannot be written")),
     }
-    let what = format!("{name} ({}) would be received into {}", amount(size), dir.display());
-    match confirm(out, options.accept, &format!("Receive {name} ({})?", amount(size)), &what) {
+    let statement = format!("{what} would be received into {}", dir.display());
+    match confirm(out, options.accept, &format!("Receive {what}?"), &statement) {
         Ok(()) => Ok(path),
         Err(error) => Err((error.hint("say --accept to take it without being asked"), "transfer rejected")),
     }
@@ -374,11 +428,11 @@ fn target(out: &Output, name: &str, size: u64, options: &WormholeReceive) -> Res
 async fn take_file(
     out: &Output,
     wormhole: &mut SymmetricWormhole,
-    (name, size): (&str, u64),
+    offered: &Offered,
     theirs: Option<Vec<Hint>>,
     options: &WormholeReceive,
 ) -> Result<Exit, CliError> {
-    let path = match target(out, name, size, options) {
+    let path = match target(out, offered, options) {
         Ok(path) => path,
         Err((error, why)) => return Err(give_up(wormhole, error, why).await),
     };
@@ -396,8 +450,19 @@ async fn take_file(
     }
     let key = transit_key(wormhole)?;
     let mut connection = endpoint.meet(&key, Role::Receiver, &theirs.unwrap_or_default()).await?;
-    let sha256 = write_file(out, &mut connection, &path, size, &options.output).await?;
-    // The file is whole and stored, whether or not the sender comes to know it.
+    let size = offered.size;
+    let sha256 = match offered.contents {
+        None => write_file(out, &mut connection, &path, size, &options.output).await?,
+        Some(contents) => {
+            let io = |e: std::io::Error| CliError::io(&options.output, &e);
+            let mut archive = tempfile::tempfile_in(&options.output).map_err(io)?;
+            let sha256 = write_bytes(out, &mut connection, &mut archive, size, &path).await?;
+            archive.rewind().map_err(io)?;
+            archive::unpack(archive, &path, &options.output, contents)?;
+            sha256
+        }
+    };
+    // It is whole and stored, whether or not the sender comes to know it.
     match connection.send(&receipt(&sha256)).await {
         Ok(()) => connection.close().await,
         Err(_) => out.say("the other device went away before it was told that the file is here"),
@@ -421,6 +486,25 @@ async fn write_file(
     let permissions = fs::Permissions::from_mode(0o666);
     let made = tempfile::Builder::new().prefix(".wormhole-").permissions(permissions).tempfile_in(dir);
     let mut file = made.map_err(|e| io(&e))?;
+    let sha256 = write_bytes(out, connection, file.as_file_mut(), size, path).await?;
+    file.as_file().sync_all().map_err(|e| io(&e))?;
+    file.persist_noclobber(path).map_err(|e| match e.error.kind() {
+        std::io::ErrorKind::AlreadyExists => CliError::file_exists(path),
+        _ => io(&e.error),
+    })?;
+    // The sender may delete the file once it has the receipt: the name has to outlast a power cut, too.
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|e| CliError::io(dir, &e))?;
+    Ok(sha256)
+}
+
+/// Writes what comes, and answers its SHA-256.
+async fn write_bytes(
+    out: &Output,
+    connection: &mut Connection,
+    file: &mut File,
+    size: u64,
+    path: &Path,
+) -> Result<String, CliError> {
     let mut hash = Sha256::new();
     let mut received = 0;
     while received < size {
@@ -430,18 +514,8 @@ async fn write_file(
             return Err(PairingError::BadPeer("more bytes came than were offered").into());
         }
         hash.update(&piece);
-        file.write_all(&piece).map_err(|e| io(&e))?;
+        file.write_all(&piece).map_err(|e| CliError::io(path, &e))?;
         out.screen().show(&headway("receiving", received, size));
     }
-    file.as_file().sync_all().map_err(|e| io(&e))?;
-    file.persist_noclobber(path).map_err(|e| match e.error.kind() {
-        std::io::ErrorKind::AlreadyExists => {
-            CliError::new(Code::FileExists, format!("{} came to be meanwhile", path.display()))
-                .about(path.display().to_string())
-        }
-        _ => io(&e.error),
-    })?;
-    // The sender may delete the file once it has the receipt: the name has to outlast a power cut, too.
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|e| CliError::io(dir, &e))?;
     Ok(hex::encode(hash.finalize()))
 }

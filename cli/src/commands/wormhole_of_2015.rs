@@ -3,13 +3,14 @@
 //! Sides with roles say JSON, as the commands of that time did; two symmetric ones the text itself, as its example did.
 //! Each side says one thing, and both say it at once: the receiver's `ok` is no promise.
 
-use super::wormhole::{RELAY, mailbox, refused};
+use super::wormhole::{NUMBERS_MAX, RELAY, mailbox, refused};
 use crate::args::{Args, Meet, WormholeSend};
 use crate::codes::Code;
 use crate::error::{CliError, Exit};
 use crate::output::Output;
 use crate::pairing::verified;
 use crate::report::Shown;
+use crate::typing::typed;
 use ibgib_pairing::PairingError;
 use ibgib_pairing::first_form::{Form, Wormhole};
 use serde_json::{Value, json};
@@ -48,9 +49,26 @@ pub(super) async fn send(
     if answer == "ok" { Ok(Exit::Done) } else { Err(refused(&answer)) }
 }
 
-pub(super) async fn receive(args: &Args, out: &Output, meet: &Meet, form: Form, code: &str) -> Result<Exit, CliError> {
+/// Without a code somebody types it.
+pub(super) async fn receive(
+    args: &Args,
+    out: &Output,
+    meet: &Meet,
+    form: Form,
+    code: Option<String>,
+) -> Result<Exit, CliError> {
     let mut wormhole = start(args, meet, form)?;
-    wormhole.set_code(code)?;
+    let code = match code {
+        Some(code) => code,
+        None => {
+            let numbers = match timeout(NUMBERS_MAX, wormhole.numbers()).await {
+                Ok(numbers) => numbers?,
+                Err(_) => Vec::new(),
+            };
+            typed(numbers).await?
+        }
+    };
+    wormhole.set_code(&code)?;
     let text = exchange(out, meet, form, &mut wormhole, "ok").await?;
     out.result(&Shown { member: "text", text: text.into() })?;
     Ok(Exit::Done)

@@ -1,4 +1,4 @@
-//! What two `wormhole` commands say to each other about a text or a file: JSON objects, one a message.
+//! What two `wormhole` commands say to each other about a text, a file or a directory: JSON objects, one a message.
 //!
 //! ```
 //! use ibgib_pairing::transfer::{Note, Offer};
@@ -45,9 +45,30 @@ pub enum Offer {
         /// Its bytes.
         size: u64,
     },
-    /// Something else, by its name on the wire: a directory, say.
+    /// A directory, whose archive (a zip file with its contents) follows over transit.
+    Directory {
+        /// Its name, as the sender says it.
+        name: String,
+        /// Bytes of the archive.
+        size: u64,
+        /// What is in it, as the sender says it.
+        contents: Contents,
+    },
+    /// Something else, by its name on the wire.
     Other(String),
 }
+
+/// What is in a directory, and in those in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Contents {
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// Files.
+    pub files: u64,
+}
+
+/// The form of a directory's archive, as the original calls it.
+const ARCHIVE: &str = "zipfile/deflated";
 
 /// Where a device can be reached.
 #[derive(Clone, Debug, PartialEq)]
@@ -131,6 +152,11 @@ impl Note {
             Self::Offer(Offer::File { name, size }) => {
                 json!({"offer": {"file": {"filename": name, "filesize": size}}})
             }
+            Self::Offer(Offer::Directory { name, size, contents: Contents { bytes, files } }) => {
+                let directory =
+                    json!({"mode": ARCHIVE, "dirname": name, "zipsize": size, "numbytes": bytes, "numfiles": files});
+                json!({"offer": {"directory": directory}})
+            }
             Self::Offer(Offer::Other(name)) => json!({"offer": {name: {}}}),
             Self::MessageTaken => json!({"answer": {"message_ack": "ok"}}),
             Self::FileWanted => json!({"answer": {"file_ack": "ok"}}),
@@ -146,6 +172,15 @@ fn offer(offer: &Value) -> Option<Offer> {
         "message" => Offer::Text(member.as_str()?.to_owned()),
         "file" => {
             Offer::File { name: member.get("filename")?.as_str()?.to_owned(), size: member.get("filesize")?.as_u64()? }
+        }
+        // Also an archive that is only called so is read as what it is.
+        "directory" if member.get("mode")?.as_str()?.starts_with("zipfile") => {
+            let number = |name: &str| member.get(name).and_then(Value::as_u64);
+            Offer::Directory {
+                name: member.get("dirname")?.as_str()?.to_owned(),
+                size: number("zipsize")?,
+                contents: Contents { bytes: number("numbytes")?, files: number("numfiles")? },
+            }
         }
         other => Offer::Other(other.to_owned()),
     })
@@ -201,6 +236,11 @@ mod tests {
             Note::Transit(vec![Hint::Direct(place(1)), Hint::Relay(vec![place(2), place(3)])]),
             Note::Offer(Offer::Text("hello".into())),
             Note::Offer(Offer::File { name: "a".into(), size: 1 << 40 }),
+            Note::Offer(Offer::Directory {
+                name: "a".into(),
+                size: 1 << 40,
+                contents: Contents { bytes: 1 << 41, files: 7 },
+            }),
             Note::MessageTaken,
             Note::FileWanted,
             Note::Refused("no".into()),
@@ -221,8 +261,16 @@ mod tests {
         let direct = Hint::Direct(Place { host: "192.0.2.7".into(), port: 38047 });
         let relay = Hint::Relay(vec![Place { host: "r".into(), port: 4001 }]);
         assert_eq!(Note::read(transit), Ok(vec![Note::Transit(vec![direct, relay])]));
-        let directory = br#"{"offer": {"directory": {"mode": "zipfile/deflated", "dirname": "d", "zipsize": 1}}}"#;
-        assert_eq!(Note::read(directory), Ok(vec![Note::Offer(Offer::Other("directory".into()))]));
+        let directory = br#"{"offer": {"directory": {"mode": "zipfile/deflated", "dirname": "d", "zipsize": 464,
+            "numbytes": 34, "numfiles": 2}}}"#;
+        let contents = Contents { bytes: 34, files: 2 };
+        assert_eq!(
+            Note::read(directory),
+            Ok(vec![Note::Offer(Offer::Directory { name: "d".into(), size: 464, contents })])
+        );
+        let unknown = br#"{"offer": {"directory": {"mode": "tarball", "dirname": "d"}}}"#;
+        assert_eq!(Note::read(unknown), Ok(vec![Note::Offer(Offer::Other("directory".into()))]));
+        assert!(Note::read(br#"{"offer": {"directory": {"mode": "zipfile", "dirname": "d"}}}"#).is_err());
     }
 
     #[test]
