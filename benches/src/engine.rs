@@ -4,7 +4,7 @@ use crate::Res;
 use crate::measure::{self, Memory};
 use crate::peer::{Cost, Peer};
 use crate::proxy::Proxy;
-use crate::workload::{Revision, Shape};
+use crate::workload::{self, FIRST, Revision, Shape, What};
 use ibgib::transform::{self, ForkOpts, Moment, TjpOpts, linked};
 use ibgib::{IbGib, Map, Mode, Value, Verified};
 use ibgib_spaces::{durable, settle::admit};
@@ -48,12 +48,21 @@ impl Engine {
         Ok(())
     }
 
-    fn sync(&self, device: &Path, server: &Server, proxy: &Proxy, space: &Path) -> Res<Cost> {
+    /// A new device.
+    fn init(&self, device: &Path) -> Res<()> {
+        std::fs::create_dir_all(device)?;
+        match self.device(device, &["init"]).status()?.success() {
+            true => Ok(()),
+            false => Err("ibgib init failed".into()),
+        }
+    }
+
+    fn sync(&self, device: &Path, server: &Server, proxy: &Proxy, space: &Path, scope: &[&str]) -> Res<Cost> {
         let (wire, served, spent) = (proxy.counts(), measure::cpu(server.0.id())?, measure::children_cpu()?);
         let memory = Memory::watch(server.0.id());
         let url = format!("http://127.0.0.1:{}", proxy.port);
         let started = Instant::now();
-        let mut client = self.device(device, &["sync", "--all", &url]).spawn()?;
+        let mut client = self.device(device, &["sync"]).args(scope).arg(&url).spawn()?;
         let client_memory = Memory::watch(client.id());
         let ended = client.wait()?;
         let wall = started.elapsed().as_secs_f64();
@@ -78,25 +87,44 @@ impl Peer for Engine {
 
     fn run(&self, shape: &Shape, dir: &Path) -> Res<Vec<(&'static str, Cost)>> {
         let (device, space) = (dir.join("device"), dir.join("server"));
-        std::fs::create_dir(&device)?;
         let server = Server::start(&self.command, &space)?;
         let proxy = Proxy::to(server.1)?;
-        if !self.device(&device, &["init"]).status()?.success() {
-            return Err("ibgib init failed".into());
-        }
+        let (documents, revisions) = match shape.what {
+            What::Documents(documents, revisions) => (documents, revisions),
+            What::Files(files, bytes) => {
+                workload::write_files(&device, files, bytes)?;
+                self.init(&device)?;
+                let first = self.sync(&device, &server, &proxy, &space, &[])?;
+                workload::change_files(&device, files)?;
+                return Ok(vec![(shape.name, first), ("W7-20", self.sync(&device, &server, &proxy, &space, &[])?)]);
+            }
+        };
+        let all = |device: &Path| self.sync(device, &server, &proxy, &space, &["--all"]);
+        self.init(&device)?;
         let mut tips = Vec::new();
-        let documents = (0..shape.documents).map(|document| {
-            let nodes = document_of(document, shape.revisions)?;
+        let made = (0..documents).map(|document| {
+            let nodes = document_of(document, revisions)?;
             tips.extend(nodes.last().cloned());
             Ok(nodes)
         });
-        self.put(&device, documents)?;
-        let mut out = vec![(shape.name, self.sync(&device, &server, &proxy, &space)?)];
-        if shape.name == "W1" {
-            out.push(("W2", self.sync(&device, &server, &proxy, &space)?));
-            let changed = tips.iter().enumerate().step_by((tips.len() / 10).max(1));
-            self.put(&device, changed.map(|(document, tip)| revised(tip, document, shape.revisions)))?;
-            out.push(("W3", self.sync(&device, &server, &proxy, &space)?));
+        self.put(&device, made)?;
+        let mut out = vec![(shape.name, all(&device)?)];
+        if shape.name == FIRST {
+            out.push(("W2", all(&device)?));
+            let change = |document: usize| revised(&tips[document], document, Revision::of(document, revisions));
+            self.put(&device, workload::changed(documents).map(change))?;
+            out.push(("W3", all(&device)?));
+            // Another device, whose edits are at the server first.
+            let other = dir.join("other");
+            self.init(&other)?;
+            all(&other)?;
+            let last = |document: usize| Revision::of(document, revisions - 1);
+            let there = |document: usize| revised(&tips[document], document, last(document).there());
+            self.put(&other, workload::diverged(documents).map(there))?;
+            all(&other)?;
+            let here = |document: usize| revised(&tips[document], document, last(document).here());
+            self.put(&device, workload::diverged(documents).map(here))?;
+            out.push(("W5", all(&device)?));
         }
         Ok(out)
     }
@@ -140,8 +168,8 @@ fn moment(document: usize, nth: usize) -> Moment {
     Moment { now_ms: 1_767_225_600_000 + nth as i64 * 1_000, random }
 }
 
-fn content(document: usize, revision: usize) -> Map {
-    let Revision { id, title, revision, text, by } = Revision::of(document, revision);
+fn content(revision: Revision) -> Map {
+    let Revision { id, title, revision, text, by } = revision;
     [
         ("id", Value::from(id)),
         ("title", title.into()),
@@ -153,8 +181,9 @@ fn content(document: usize, revision: usize) -> Map {
     .collect()
 }
 
-fn revised(tip: &Verified<IbGib>, document: usize, revision: usize) -> Res<Vec<Verified<IbGib>>> {
-    let next = transform::revise(tip, &content(document, revision), &moment(document, revision + 1))?;
+fn revised(tip: &Verified<IbGib>, document: usize, revision: Revision) -> Res<Vec<Verified<IbGib>>> {
+    let moment = moment(document, revision.revision + 1);
+    let next = transform::revise(tip, &content(revision), &moment)?;
     Ok(next.ok_or("a revision that changes nothing")?.nodes())
 }
 
@@ -171,10 +200,8 @@ fn document_of(document: usize, revisions: usize) -> Res<Vec<Verified<IbGib>>> {
     let first = transform::fork(&IbGib::primitive("document")?, &opts, &moment(document, 0))?;
     let (mut tip, mut nodes) = (first.frame.clone(), first.nodes());
     for revision in 0..revisions {
-        let next = transform::revise(&tip, &content(document, revision), &moment(document, revision + 1))?;
-        let next = next.ok_or("a revision that changes nothing")?;
-        tip = next.frame.clone();
-        nodes.extend(next.nodes());
+        nodes.extend(revised(&tip, document, Revision::of(document, revision))?);
+        tip = nodes.last().cloned().ok_or("a revision without a frame")?;
     }
     nodes.retain(|node| node.addr() != tip.addr());
     nodes.push(tip);

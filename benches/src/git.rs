@@ -5,7 +5,8 @@ use crate::Res;
 use crate::measure::{self, Memory};
 use crate::peer::{Cost, Peer};
 use crate::proxy::Proxy;
-use crate::workload::{Revision, Shape};
+use crate::workload::{self, FIRST, Revision, Shape, What};
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
@@ -33,7 +34,14 @@ impl Git {
     }
 
     /// What `git fast-import` takes: these documents at these revisions, on top of what is there.
-    fn stream(&self, documents: &[usize], revisions: std::ops::Range<usize>, goes_on: bool) -> String {
+    fn stream(
+        &self,
+        documents: &[usize],
+        revisions: std::ops::Range<usize>,
+        goes_on: bool,
+        change: impl Fn(Revision) -> Revision,
+    ) -> String {
+        let json = |document, revision| json(change(Revision::of(document, revision)));
         let mut out = String::new();
         let mut commit = |branch: &str, revision: usize, files: &mut dyn Iterator<Item = (String, String)>| {
             let time = 1_767_225_600 + revision;
@@ -66,11 +74,19 @@ impl Git {
         out
     }
 
-    fn push(client: &Path, daemon: &Daemon, proxy: &Proxy, server: &Path) -> Res<Cost> {
+    /// What a push costs, and what comes before it.
+    fn push(
+        client: &Path,
+        daemon: &Daemon,
+        proxy: &Proxy,
+        server: &Path,
+        before: impl FnOnce(&str) -> Res<()>,
+    ) -> Res<Cost> {
         let (wire, served, spent) = (proxy.counts(), measure::cpu(daemon.0.id())?, measure::children_cpu()?);
         let memory = Memory::watch(daemon.0.id());
         let url = format!("git://127.0.0.1:{}/server.git", proxy.port);
         let started = Instant::now();
+        before(&url)?;
         let mut push = git(client).args(["push", "--quiet", &url, "refs/heads/*:refs/heads/*"]).spawn()?;
         let client_memory = Memory::watch(push.id());
         let ended = push.wait()?;
@@ -98,30 +114,105 @@ impl Peer for Git {
 
     fn run(&self, shape: &Shape, dir: &Path) -> Res<Vec<(&'static str, Cost)>> {
         let (client, server) = (dir.join("client.git"), dir.join("server.git"));
-        for repository in [&client, &server] {
-            let mut init = git(dir);
-            succeed(init.args(["init", "--quiet", "--bare", "-b", "main"]).arg(repository))?;
-            succeed(git(repository).args(["config", "gc.auto", "0"]))?;
-            succeed(git(repository).args(["config", "receive.autogc", "false"]))?;
-        }
+        let (documents, revisions) = match shape.what {
+            What::Documents(documents, revisions) => (documents, revisions),
+            // A folder is one history.
+            What::Files(..) if self.refs == Refs::Each => return Ok(Vec::new()),
+            What::Files(files, bytes) => return folder(shape.name, dir, &server, files, bytes),
+        };
+        init(&client)?;
+        init(&server)?;
         let daemon = Daemon::start(dir)?;
         let proxy = Proxy::to(daemon.1)?;
-        let all: Vec<usize> = (0..shape.documents).collect();
-        import(&client, &self.stream(&all, 0..shape.revisions, false))?;
-        let mut out = vec![(shape.name, Self::push(&client, &daemon, &proxy, &server)?)];
-        if shape.name == "W1" {
-            out.push(("W2", Self::push(&client, &daemon, &proxy, &server)?));
-            let changed: Vec<usize> = all.iter().copied().step_by((all.len() / 10).max(1)).collect();
-            import(&client, &self.stream(&changed, shape.revisions..shape.revisions + 1, true))?;
-            out.push(("W3", Self::push(&client, &daemon, &proxy, &server)?));
+        let push = |before: &dyn Fn(&str) -> Res<()>| Self::push(&client, &daemon, &proxy, &server, before);
+        let nothing = |_: &str| Ok(());
+        let all: Vec<usize> = (0..documents).collect();
+        import(&client, &self.stream(&all, 0..revisions, false, |r| r))?;
+        let mut out = vec![(shape.name, push(&nothing)?)];
+        if shape.name == FIRST {
+            out.push(("W2", push(&nothing)?));
+            let changed: Vec<usize> = workload::changed(documents).collect();
+            import(&client, &self.stream(&changed, revisions..revisions + 1, true, |r| r))?;
+            out.push(("W3", push(&nothing)?));
+            let diverged: Vec<usize> = workload::diverged(documents).collect();
+            let last = revisions - 1..revisions;
+            import(&client, &self.stream(&diverged, last.clone(), true, Revision::here))?;
+            import(&server, &self.stream(&diverged, last, true, Revision::there))?;
+            out.push(("W5", push(&|url| merge(&client, url))?));
         }
         Ok(out)
     }
 }
 
+/// Fetches what is at the server, and merges each branch that has gone on on both sides.
+fn merge(client: &Path, url: &str) -> Res<()> {
+    succeed(git(client).args(["fetch", "--quiet", url, "+refs/heads/*:refs/remotes/o/*"]))?;
+    let refs = |prefix: &str| -> Res<HashMap<String, String>> {
+        let told = git(client).args(["for-each-ref", "--format=%(objectname) %(refname)", prefix]).output()?;
+        let text = String::from_utf8(told.stdout)?;
+        let pairs = text.lines().filter_map(|line| line.split_once(' '));
+        Ok(pairs.map(|(commit, name)| (name[prefix.len()..].to_owned(), commit.to_owned())).collect())
+    };
+    let (here, there) = (refs("refs/heads/")?, refs("refs/remotes/o/")?);
+    let both: Vec<(&String, &String, &String)> = here
+        .iter()
+        .filter_map(|(name, ours)| Some((name, ours, there.get(name).filter(|theirs| *theirs != ours)?)))
+        .collect();
+    let asked: String = both.iter().map(|(_, ours, theirs)| format!("{ours} {theirs}\n")).collect();
+    let mut trees = git(client);
+    trees.args(["merge-tree", "--write-tree", "--stdin", "-z", "--no-messages"]);
+    let mut trees = trees.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let mut stdin = trees.stdin.take().ok_or("no way to tell git anything")?;
+    let writer = std::thread::spawn(move || stdin.write_all(asked.as_bytes()));
+    let told = trees.wait_with_output()?;
+    writer.join().map_err(|_| "git merge-tree was not told all")??;
+    let told = String::from_utf8(told.stdout)?;
+    let trees: Vec<&str> = told.split('\0').filter(|part| part.len() == 40).collect();
+    if trees.len() != both.len() {
+        return Err(format!("git merged {} of {}", trees.len(), both.len()).into());
+    }
+    let commit = |((name, ours, theirs), tree): (&(&String, &String, &String), &&str)| {
+        format!(
+            "commit refs/heads/{name}\ncommitter a <a@example.org> 1767300000 +0000\ndata 1\nm\nfrom {ours}\nmerge {theirs}\nM 040000 {tree} \n\n"
+        )
+    };
+    import(client, &both.iter().zip(&trees).map(commit).collect::<String>())
+}
+
+/// A folder with a working tree: what is measured begins with looking for what changed, as a sync does.
+fn folder(name: &'static str, dir: &Path, server: &Path, files: usize, bytes: usize) -> Res<Vec<(&'static str, Cost)>> {
+    let client = dir.join("client");
+    workload::write_files(&client, files, bytes)?;
+    succeed(git(&client).args(["init", "--quiet", "-b", "main"]))?;
+    init(server)?;
+    let daemon = Daemon::start(dir)?;
+    let proxy = Proxy::to(daemon.1)?;
+    let commit = |_: &str| {
+        succeed(git(&client).args(["add", "-A"]))?;
+        let who = ["-c", "user.name=a", "-c", "user.email=a@example.org"];
+        succeed(git(&client).args(who).args(["commit", "--quiet", "-m", "r"]))
+    };
+    let push = || {
+        let mut cost = Git::push(&client, &daemon, &proxy, server, commit)?;
+        cost.disk[0] = measure::disk(&client.join(".git"))?;
+        Ok::<_, Box<dyn std::error::Error + Send + Sync>>(cost)
+    };
+    let first = push()?;
+    workload::change_files(&client, files)?;
+    Ok(vec![(name, first), ("W7-20", push()?)])
+}
+
+/// A bare repository that nobody tidies.
+fn init(repository: &Path) -> Res<()> {
+    let dir = repository.parent().unwrap_or(Path::new("."));
+    succeed(git(dir).args(["init", "--quiet", "--bare", "-b", "main"]).arg(repository))?;
+    succeed(git(repository).args(["config", "gc.auto", "0"]))?;
+    succeed(git(repository).args(["config", "receive.autogc", "false"]))
+}
+
 /// A document as people keep it in git: a member a line.
-fn json(document: usize, revision: usize) -> String {
-    let Revision { id, title, revision, text, by } = Revision::of(document, revision);
+fn json(revision: Revision) -> String {
+    let Revision { id, title, revision, text, by } = revision;
     let lines: Vec<String> = text.split('\n').map(|line| format!("\"{line}\"")).collect();
     let text = lines.join(",\n");
     format!(

@@ -23,13 +23,14 @@ use std::process::{Command, ExitCode};
 use workload::{Shape, shapes};
 
 const USAGE: &str =
-    "usage: ibgib-bench compare [--quick] [--rounds N] [--only W]... [--peer P]... [--ibgib FILE] [--json]
+    "usage: ibgib-bench compare [--quick] [--rounds N] [--only W]... [--peer P]... [--ibgib FILE] [--json] [--write FILE]
   --quick       small workloads and one round, to see that all of it works
   --rounds N    how often each is measured, the peers in turn (default 5); medians are told
-  --only W      only this workload: W1, W4 or W6; W2 and W3 come after W1
+  --only W      only this workload: W1, W4, W6, W6-100k or W7; W2, W3 and W5 come after W1, W7-20 after W7
   --peer P      only this peer: ibgib, git or git-refs
   --ibgib FILE  the command to measure (default: this source, built for release)
   --json        one JSON object for each line of the table
+  --write FILE  also a page with the table, as docs/performance.md
 usage: ibgib-bench vault [--sockets N] [--writes N] [--seconds N] [--accounts N] [--ibgib FILE | --url URL --pid PID]
   --sockets N    sockets that wait for a vault's notices (default 5000)
   --writes N     writes each second (default 500)
@@ -50,11 +51,13 @@ struct Options {
     peers: Vec<String>,
     ibgib: Option<PathBuf>,
     json: bool,
+    write: Option<PathBuf>,
 }
 
 impl Options {
     fn read(mut arguments: impl Iterator<Item = String>) -> Option<Self> {
-        let mut out = Self { quick: false, rounds: 0, only: Vec::new(), peers: Vec::new(), ibgib: None, json: false };
+        let (only, peers) = (Vec::new(), Vec::new());
+        let mut out = Self { quick: false, rounds: 0, only, peers, ibgib: None, json: false, write: None };
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--quick" => out.quick = true,
@@ -63,6 +66,7 @@ impl Options {
                 "--only" => out.only.push(arguments.next().filter(|name| shapes(true).iter().any(|s| s.name == name))?),
                 "--peer" => out.peers.push(arguments.next().filter(|name| PEERS.contains(&name.as_str()))?),
                 "--ibgib" => out.ibgib = Some(arguments.next()?.into()),
+                "--write" => out.write = Some(arguments.next()?.into()),
                 _ => return None,
             }
         }
@@ -129,6 +133,16 @@ fn compare(options: &Options) -> Res<()> {
         }
     }
     let names: Vec<&str> = peers.iter().map(|peer| peer.name()).collect();
+    if let Some(file) = &options.write {
+        let cores = std::thread::available_parallelism()?;
+        let again: Vec<String> = std::env::args().skip(1).collect();
+        let told = format!(
+            "Written by `cargo run --release -p ibgib-bench -- {}`, {} rounds, on Linux with {cores} cores.",
+            again.join(" "),
+            options.rounds
+        );
+        std::fs::write(file, table::page(&measured, &names, &told))?;
+    }
     print!("{}", if options.json { table::json(&measured, &names) } else { table::text(&measured, &names) });
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Medians, for people and for programs.
 
 use crate::peer::Cost;
+use crate::workload::WORKLOADS;
 use ibgib::{Value, object};
 use std::collections::BTreeMap;
 
@@ -23,7 +24,7 @@ fn rows<'a>(measured: &'a Measured, peers: &'a [&str]) -> impl Iterator<Item = (
 
 pub(crate) fn text(measured: &Measured, peers: &[&str]) -> String {
     let mut out = format!(
-        "{:<4}{:<10}{:>9}{:>16}{:>15}{:>20}{:>17}\n",
+        "{:<8}{:<10}{:>9}{:>16}{:>15}{:>20}{:>17}\n",
         "", "", "wall s", "CPU s c + s", "memory MB", "wire kB up, down", "disk MB"
     );
     for (workload, peer, costs) in rows(measured, peers) {
@@ -32,7 +33,45 @@ pub(crate) fn text(measured: &Measured, peers: &[&str]) -> String {
             format!("{} + {}", side(0), side(1))
         };
         out += &format!(
-            "{workload:<4}{peer:<10}{:>9.3}{:>16}{:>15}{:>20}{:>17}\n",
+            "{workload:<8}{peer:<10}{:>9.3}{:>16}{:>15}{:>20}{:>17}\n",
+            median(costs, |cost| cost.wall),
+            both(&|cost, i| cost.cpu[i], 1.0, 2),
+            both(&|cost, i| cost.memory[i] as f64, 1e6, 0),
+            both(&|cost, i| cost.wire[i] as f64, 1e3, 1),
+            both(&|cost, i| cost.disk[i] as f64, 1e6, 1),
+        );
+    }
+    out
+}
+
+/// The workloads and their figures, as a page. `told`: by which command, and where.
+pub(crate) fn page(measured: &Measured, peers: &[&str], told: &str) -> String {
+    let mut out = format!(
+        "# Performance
+
+{told}
+
+What a sync of everything that is new costs, medians of all rounds; CPU, memory and disk are those of client and server. Times
+on a machine that does other things too are worth little: compare CPU and bytes. Client and server of ibgib are processes of
+their own, each turn is signed, and what was taken is on the disk before it is told as taken. git verifies and writes a pack,
+and does not sync all of it to the disk; `git-refs` keeps each document on a branch of its own, which is what comes nearest to
+timelines.
+
+| | |
+|---|---|
+"
+    );
+    for (name, what) in WORKLOADS {
+        out += &format!("| {name} | {what} |\n");
+    }
+    out += "\n| | | wall s | CPU s | memory MB | sent, received kB | disk MB |\n|---|---|---|---|---|---|---|\n";
+    for (workload, peer, costs) in rows(measured, peers) {
+        let both = |figure: &dyn Fn(&Cost, usize) -> f64, scale: f64, digits: usize| {
+            let side = |i: usize| format!("{:.digits$}", median(costs, |cost| figure(cost, i)) / scale);
+            format!("{} + {}", side(0), side(1))
+        };
+        out += &format!(
+            "| {workload} | {peer} | {:.2} | {} | {} | {} | {} |\n",
             median(costs, |cost| cost.wall),
             both(&|cost, i| cost.cpu[i], 1.0, 2),
             both(&|cost, i| cost.memory[i] as f64, 1e6, 0),

@@ -1,24 +1,77 @@
 //! Documents with a history, the same in every run: a title, a text of two paragraphs, of which each revision has another
-//! second one, and who wrote it; about 200 bytes.
+//! second one, and who wrote it; about 200 bytes. And files, for a folder of them.
 
-/// How many documents there are, and how often each was revised.
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// How much there is of what.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
     pub(crate) name: &'static str,
-    pub(crate) documents: usize,
-    pub(crate) revisions: usize,
+    pub(crate) what: What,
 }
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum What {
+    /// Documents, and how often each was revised.
+    Documents(usize, usize),
+    /// Files, and about how many bytes each has.
+    Files(usize, usize),
+}
+
+/// What each workload is.
+pub(crate) const WORKLOADS: [(&str, &str); 9] = [
+    ("W1", "the first sync of 1,000 documents with 10 revisions each, to an empty server"),
+    ("W2", "the same again: nothing has changed"),
+    ("W3", "10 of the 1,000 documents have changed"),
+    ("W4", "the first sync of one document with 5,000 revisions"),
+    ("W5", "200 of the 1,000 documents have changed on both sides, and are merged"),
+    ("W6", "the first sync of 10,000 documents with one revision each"),
+    ("W6-100k", "the same of 100,000"),
+    ("W7", "the first sync of a folder with 6,000 files, 66 MB, from looking for what is new in it"),
+    ("W7-20", "20 of these files have changed"),
+];
+
+/// The workload that others follow: the same again, ten documents changed, and others changed on both sides.
+pub(crate) const FIRST: &str = "W1";
+/// Files of a folder that are changed after it was synced.
+pub(crate) const FILES_CHANGED: usize = 20;
 
 /// The workloads.
 pub(crate) fn shapes(quick: bool) -> Vec<Shape> {
-    let shape = |name, documents, revisions| Shape { name, documents, revisions };
+    let documents = |name, documents, revisions| Shape { name, what: What::Documents(documents, revisions) };
+    let files = |files, bytes| Shape { name: "W7", what: What::Files(files, bytes) };
     match quick {
-        true => vec![shape("W1", 50, 10), shape("W4", 1, 200), shape("W6", 500, 1)],
-        false => vec![shape("W1", 1_000, 10), shape("W4", 1, 5_000), shape("W6", 10_000, 1)],
+        true => vec![
+            documents(FIRST, 50, 10),
+            documents("W4", 1, 200),
+            documents("W6", 500, 1),
+            documents("W6-100k", 1_000, 1),
+            files(60, 2_000),
+        ],
+        false => vec![
+            documents(FIRST, 1_000, 10),
+            documents("W4", 1, 5_000),
+            documents("W6", 10_000, 1),
+            documents("W6-100k", 100_000, 1),
+            files(6_000, 11_000),
+        ],
     }
 }
 
+/// Of so many documents those that one side changes (W3).
+pub(crate) fn changed(documents: usize) -> impl Iterator<Item = usize> {
+    (0..documents).step_by((documents / 10).max(1))
+}
+
+/// Of so many documents those that both sides change (W5).
+pub(crate) fn diverged(documents: usize) -> impl Iterator<Item = usize> {
+    (1..documents).step_by(5)
+}
+
 /// One revision of a document.
+#[derive(Clone)]
 pub(crate) struct Revision {
     pub(crate) id: String,
     pub(crate) title: String,
@@ -33,6 +86,46 @@ impl Revision {
         let text = format!("{}\n\n{}", words(document, 0, 12), words(document, revision + 1, 6));
         Self { id: format!("doc{document:06}"), title: format!("Document {document}"), revision, text, by: "a" }
     }
+
+    /// As one side changes it: its title and its first paragraph.
+    pub(crate) fn here(self) -> Self {
+        Self { title: format!("{} here", self.title), text: format!("here {}", self.text), ..self }
+    }
+
+    /// As another changes it: who wrote it, and its last paragraph.
+    pub(crate) fn there(self) -> Self {
+        Self { by: "b", text: format!("{} there", self.text), ..self }
+    }
+}
+
+/// Writes the files of a folder.
+pub(crate) fn write_files(dir: &Path, files: usize, bytes: usize) -> io::Result<()> {
+    for file in 0..files {
+        let folder = dir.join(format!("part{:02}", file % 60));
+        fs::create_dir_all(&folder)?;
+        // From half to one and a half of what they have on average.
+        let len = bytes / 2 + (file * 7_919) % bytes.max(1);
+        let mut text = String::with_capacity(len + 100);
+        for line in 0.. {
+            if text.len() >= len {
+                break;
+            }
+            text += &words(file, line, 12);
+            text.push('\n');
+        }
+        fs::write(folder.join(format!("file{file:05}.txt")), text)?;
+    }
+    Ok(())
+}
+
+/// Changes a line of some of the files.
+pub(crate) fn change_files(dir: &Path, files: usize) -> io::Result<()> {
+    for file in (0..files).step_by((files / FILES_CHANGED).max(1)).take(FILES_CHANGED) {
+        let path = dir.join(format!("part{:02}/file{file:05}.txt", file % 60));
+        let text = fs::read_to_string(&path)?;
+        fs::write(&path, format!("{}\n{text}", words(file, usize::MAX / 2, 12)))?;
+    }
+    Ok(())
 }
 
 const WORDS: [&str; 26] = [
@@ -43,7 +136,7 @@ const WORDS: [&str; 26] = [
 
 /// Words that a number chooses.
 fn words(document: usize, nth: usize, count: usize) -> String {
-    let mut state = (document * 100_003 + nth) as u64;
+    let mut state = (document as u64).wrapping_mul(100_003).wrapping_add(nth as u64);
     let mut word = || {
         // SplitMix64.
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);

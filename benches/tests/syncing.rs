@@ -7,14 +7,21 @@ use std::process::Command;
 #[test]
 fn a_small_comparison_tells_what_git_costs() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ibgib-bench"));
-    command.args(["compare", "--quick", "--json", "--peer", "git", "--peer", "git-refs"]);
+    let dir = tempfile::tempdir().unwrap();
+    let page = dir.path().join("page.md");
+    command.args(["compare", "--quick", "--json", "--peer", "git", "--peer", "git-refs", "--write"]).arg(&page);
     let out = command.output().unwrap();
     let (told, errors) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
     assert!(out.status.success(), "{told}{errors}");
     let rows: Vec<Value> = told.lines().map(|line| Value::parse(line, Mode::Strict).unwrap()).collect();
     let text = |row: &Value, name: &str| row.get(name).and_then(Value::as_str).unwrap().to_owned();
     let names: Vec<(String, String)> = rows.iter().map(|row| (text(row, "workload"), text(row, "peer"))).collect();
-    assert_eq!(names.len(), 5 * 2, "{names:?}");
+    // A folder is one history: it is no workload of branches.
+    assert_eq!(names.len(), 9 + 7, "{names:?}");
+    let page = std::fs::read_to_string(page).unwrap();
+    for (workload, peer) in &names {
+        assert!(page.contains(&format!("| {workload} | {peer} |")), "{page}");
+    }
     for row in &rows {
         let sum = |name: &str| -> u64 {
             row.get(name).and_then(Value::as_array).unwrap().iter().filter_map(Value::as_u53).sum()
