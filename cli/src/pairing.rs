@@ -1,14 +1,19 @@
 //! Wormholes of the command: how they meet, and what people see of it.
 
-use crate::args::{Meet, NewCode};
+use crate::args::{Args, Meet, NewCode};
 use crate::codes::Code;
+use crate::config::{self, ConfigFile};
+use crate::device::{DIR, Layout, root};
 use crate::error::CliError;
 use crate::output::Output;
+use crate::remote;
 use crate::report::Shown;
 use ibgib_pairing::PairingError;
+use ibgib_pairing::connect::Session;
 use ibgib_pairing::error::Misuse;
 use ibgib_pairing::transcribe::{Options, SymmetricWormhole, WormholeError};
 use ibgib_pairing::transfer::Note;
+use ibgib_peer::WebSocketRemote;
 use ibgib_saga::Code as Protocol;
 use std::io::BufRead;
 use std::time::Duration;
@@ -70,6 +75,44 @@ impl From<PairingError> for CliError {
 
 /// How long the server may take to hear how it went.
 const LAST_WORDS_MAX: Duration = Duration::from_secs(5);
+
+/// How long the server may take to tell which numbers are in use, which only helps typing.
+pub(crate) const NUMBERS_MAX: Duration = Duration::from_secs(3);
+
+/// Where a mailbox server stands at a space server, and the relay of 2015.
+pub(crate) const MAILBOX: &str = "/v1";
+pub(crate) const RELAY: &str = "/wormhole-relay";
+
+/// The server that is meant: the one given, or the one at this path of the device's server.
+pub(crate) fn mailbox(args: &Args, given: Option<&str>, at: &str) -> Result<WebSocketRemote, CliError> {
+    // A wormhole needs no device, but one may know the server.
+    let known = match root(args)? {
+        Some(root) => Some(ConfigFile::read(&Layout(root.join(DIR)).config())?),
+        None => None,
+    };
+    let user = config::user_path().map(|path| ConfigFile::read(&path)).transpose()?;
+    let url = match given {
+        Some(url) => url.to_owned(),
+        None => {
+            let remote = config::setting("remote", "IBGIB_REMOTE", known.as_ref(), user.as_ref());
+            let remote = remote.ok_or_else(|| {
+                CliError::usage("no mailbox server is named, and this device has no server").hint(format!(
+                    "name one with --server, as in {}://HOST:PORT{at}",
+                    if at == MAILBOX { "ws" } else { "http" }
+                ))
+            })?;
+            format!("{}{at}", WebSocketRemote::base(&remote.value)?)
+        }
+    };
+    let base = WebSocketRemote::base(&url)?;
+    let server = base.strip_suffix(at).unwrap_or(&base);
+    Ok(Session::trusting(&url, remote::trust(args, known.as_ref(), server)?)?)
+}
+
+/// The other device said why not.
+pub(crate) fn refused(why: &str) -> CliError {
+    CliError::new(Code::TransferRefused, format!("the other device does not take it: {why}"))
+}
 
 /// A wormhole that waits as long as was said.
 pub(crate) fn options(args: &Meet) -> Options {

@@ -2,7 +2,6 @@
 
 use super::grants::invite_one;
 use super::setup::{Told, clone_told};
-use super::wormhole::{MAILBOX, mailbox};
 use crate::args::{Args, Pair};
 use crate::codes::Code;
 use crate::config::SERVERS;
@@ -10,7 +9,7 @@ use crate::device::{Device, host_name};
 use crate::error::{CliError, Exit};
 use crate::output::Output;
 use crate::paired;
-use crate::pairing::{give_code, meet, options, part, told};
+use crate::pairing::{MAILBOX, give_code, mailbox, meet, options, part, told};
 use crate::remote;
 use crate::report::Paired;
 use ibgib::{Addr, Map, Mode, Value};

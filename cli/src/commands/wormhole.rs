@@ -5,21 +5,17 @@ use crate::archive::{self, Packed};
 use crate::args;
 use crate::args::{Args, Meet, Transit, WormholeAction, WormholeReceive, WormholeResume, WormholeSend};
 use crate::codes::Code;
-use crate::config::{self, ConfigFile};
 use crate::confirm::confirm;
-use crate::device::{DIR, Layout, root};
 use crate::error::{CliError, Exit};
 use crate::output::Output;
-use crate::pairing::{give_code, give_up, meet, options, part, told};
+use crate::pairing::{MAILBOX, NUMBERS_MAX, give_code, give_up, mailbox, meet, options, part, refused, told};
 use crate::private::write_private;
-use crate::remote;
 use crate::report::{Shown, Transferred};
 use crate::screen::{Headway, amount};
 use crate::typing::{self, is_typed, read_plainly};
 use ibgib::{Mode, Value, object};
 use ibgib_pairing::PairingError;
 use ibgib_pairing::carry::{Connection, Endpoint};
-use ibgib_pairing::connect::Session;
 use ibgib_pairing::transcribe::{Options, SymmetricWormhole};
 use ibgib_pairing::transfer::{APP_ID, Contents, Hint, Note, Offer, file_name, read_receipt, receipt};
 use ibgib_pairing::transit::{Role, TransitKey};
@@ -38,8 +34,6 @@ const PIECE_BYTES: usize = 64 * 1024;
 const TEXT_BYTES_MAX: u64 = 1024 * 1024;
 /// How long the other device may take for what no person decides.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
-/// How long the server may take to tell which numbers are in use, which only helps typing.
-pub(super) const NUMBERS_MAX: Duration = Duration::from_secs(3);
 /// How long the receipt may take: what is still under way has to arrive and to be stored before.
 const RECEIPT_MAX: Duration = Duration::from_secs(600);
 
@@ -101,36 +95,6 @@ pub(crate) async fn wormhole(args: &Args, out: &Output, wormhole: &args::Wormhol
         WormholeAction::Receive(options) => receive(args, out, options).await,
         WormholeAction::Resume(options) => resume(args, out, options).await,
     }
-}
-
-/// Where a mailbox server stands at a space server, and the relay of 2015.
-pub(crate) const MAILBOX: &str = "/v1";
-pub(crate) const RELAY: &str = "/wormhole-relay";
-
-/// The server that is meant: the one given, or the one at this path of the device's server.
-pub(crate) fn mailbox(args: &Args, given: Option<&str>, at: &str) -> Result<WebSocketRemote, CliError> {
-    // A wormhole needs no device, but one may know the server.
-    let known = match root(args)? {
-        Some(root) => Some(ConfigFile::read(&Layout(root.join(DIR)).config())?),
-        None => None,
-    };
-    let user = config::user_path().map(|path| ConfigFile::read(&path)).transpose()?;
-    let url = match given {
-        Some(url) => url.to_owned(),
-        None => {
-            let remote = config::setting("remote", "IBGIB_REMOTE", known.as_ref(), user.as_ref());
-            let remote = remote.ok_or_else(|| {
-                CliError::usage("no mailbox server is named, and this device has no server").hint(format!(
-                    "name one with --server, as in {}://HOST:PORT{at}",
-                    if at == MAILBOX { "ws" } else { "http" }
-                ))
-            })?;
-            format!("{}{at}", WebSocketRemote::base(&remote.value)?)
-        }
-    };
-    let base = WebSocketRemote::base(&url)?;
-    let server = base.strip_suffix(at).unwrap_or(&base);
-    Ok(Session::trusting(&url, remote::trust(args, known.as_ref(), server)?)?)
 }
 
 fn app_id(meet: &Meet) -> &str {
@@ -220,10 +184,6 @@ async fn resume(args: &Args, out: &Output, given: &WormholeResume) -> Result<Exi
     }
     let delivered = deliver(out, &mut wormhole, sending, &given.transit).await;
     told(&mut wormhole, delivered).await
-}
-
-pub(super) fn refused(why: &str) -> CliError {
-    CliError::new(Code::TransferRefused, format!("the other device does not take it: {why}"))
 }
 
 async fn deliver(

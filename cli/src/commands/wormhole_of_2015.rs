@@ -3,12 +3,11 @@
 //! Sides with roles say JSON, as the commands of that time did; two symmetric ones the text itself, as its example did.
 //! Each side says one thing, and both say it at once: the receiver's `ok` is no promise.
 
-use super::wormhole::{NUMBERS_MAX, RELAY, mailbox, refused};
 use crate::args::{Args, Meet, WormholeSend};
 use crate::codes::Code;
 use crate::error::{CliError, Exit};
 use crate::output::Output;
-use crate::pairing::verified;
+use crate::pairing::{NUMBERS_MAX, RELAY, mailbox, refused, verified};
 use crate::report::Shown;
 use crate::typing::typed;
 use ibgib_pairing::PairingError;
