@@ -33,6 +33,8 @@ struct Plan {
     roots: Vec<(String, Option<Vec<u8>>)>,
     /// What was granted, by which it was judged.
     granted: Vec<(String, Option<Vec<u8>>)>,
+    /// Something that the sender named is not taken.
+    refused: bool,
 }
 
 impl Plan {
@@ -439,6 +441,7 @@ impl ReceiverDesk {
         let taken: HashSet<Addr> = plan.draft.commit.tips.iter().map(|advance| advance.tjp().clone()).collect();
         plan.roots = lot.records(&taken);
         plan.granted = lot.permit.records().to_vec();
+        plan.refused = refused;
         if !lot.reads_all() {
             let may = lot.readable(&self.host, &wants).await?;
             wants.retain(|want| may.contains(want));
@@ -596,6 +599,11 @@ impl ReceiverDesk {
         drop(view);
         match space.commit(commit).await {
             Ok(_) => {
+                // What stayed staged is what was refused. Kept, it would look to the sender's next saga as if it were here:
+                // one that only takes would say that it has no more than this, and be refused again.
+                if self.plan.refused {
+                    space.unstage(&self.owner).await.map_err(space_error)?;
+                }
                 (self.plan, self.stages) = (Plan::default(), false);
                 Ok(Committed::Durable)
             }
