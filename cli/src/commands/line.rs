@@ -5,14 +5,14 @@ use crate::brief::Known;
 use crate::codes::Code;
 use crate::device::Device;
 use crate::error::{CliError, Exit};
-use crate::folders::{choose, which};
+use crate::folders::{at_server, choose, which};
 use crate::remote;
-use ibgib::Addr;
+use ibgib::{Addr, Value};
 use ibgib_folder::Folder;
-use ibgib_peer::{SenderIdentity, SyncConnection, Synced, WebSocketRemote, entropy};
+use ibgib_peer::{SenderIdentity, Statement, SyncConnection, Synced, WebSocketRemote, entropy, state_grant};
 use ibgib_saga::{Action, Code as Protocol, Direction, SagaError, Scope, Summary, SyncRequest, TimelineSummary};
 use ibgib_spaces::Kind;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// The server of a sync.
@@ -88,8 +88,11 @@ impl Line<'_> {
         let told = self.run(device, Scope::All, Direction::Both, true).await?.summary.timelines;
         let here = device.space.tips(Some(Kind::Living)).await?.into_iter().map(|tip| tip.tjp);
         let all: BTreeSet<Addr> = told.into_iter().map(|t| t.tjp).chain(here).filter(|t| t.ib() == "folder").collect();
-        // What they are called the server tells to nobody who only asks.
-        let all: Vec<Known> = all.into_iter().map(|tjp| Known { tjp, name: None }).collect();
+        let mut names = match all.len() > 1 || self.sync.folder.is_some() {
+            true => self.names(device).await?,
+            false => HashMap::new(),
+        };
+        let all: Vec<Known> = all.into_iter().map(|tjp| Known { name: names.remove(&tjp), tjp }).collect();
         let folder = match &self.sync.folder {
             Some(chosen) => choose(&all, chosen, &self.target.url)?,
             None => match &all[..] {
@@ -103,6 +106,18 @@ impl Line<'_> {
         }
         Ok(folder)
     }
+
+    /// What the folders are called that this device may read: a server with an owner tells it to whoever signs that he asks.
+    async fn names(&self, device: &Device) -> Result<HashMap<Addr, String>, CliError> {
+        if !self.target.remote.has_owner().await? {
+            let all = at_server(&self.target.remote).await?.unwrap_or_default();
+            return Ok(all.into_iter().filter_map(|known| Some((known.tjp, known.name?))).collect());
+        }
+        let lines = state_grant(&device.space, &self.target.remote, &self.identity, &Statement::Folders).await?;
+        let text = |line: &Value, name: &str| line.get(name).and_then(Value::as_str).map(str::to_owned);
+        let name = |line: &Value| Some((text(line, "folder")?.parse().ok()?, text(line, "name")?));
+        Ok(lines.iter().filter_map(name).collect())
+    }
 }
 
 /// What two sagas of one sync did.
@@ -115,7 +130,7 @@ pub(super) fn after(first: Option<Synced>, then: Synced) -> Synced {
         if let Some(earlier) = timelines.get(&line.tjp) {
             line.before = earlier.before.clone();
             line.new_there = earlier.new_there;
-            if earlier.action == Action::Merged {
+            if matches!(earlier.action, Action::Merged | Action::Pulled) && line.action == Action::Pushed {
                 // What was merged here and then sent came from both.
                 line.action = Action::Merged;
             }

@@ -253,7 +253,11 @@ pub(crate) async fn clone(args: &Args, out: &Output, clone: &args::Clone) -> Res
         return finish(args, out, clone, &dir, device, &identity).await;
     }
     let begin = match &clone.folder {
-        Some(folder) => Start::Join(ask(&remote, folder).await?),
+        Some(folder) => match at_server(&remote).await? {
+            Some(all) => Start::Join(choose(&all, folder, remote.url())?),
+            // Who may read there is told what folders are called, once he is let in.
+            None => folder.parse().map_or(Start::Unknown, Start::Join),
+        },
         None => match at_server(&remote).await?.as_deref() {
             Some([only]) => Start::Join(only.tjp.clone()),
             Some([]) => return Err(no_folder(&clone.url)),
@@ -365,7 +369,9 @@ async fn finish(
     identity: &Addr,
 ) -> Result<Exit, CliError> {
     out.say(&format!("if this is interrupted, 'ibgib -C {} sync' goes on", dir.display()));
-    let plain = args::Sync { no_snapshot: true, folder: clone.folder.clone(), ..args::Sync::plain() };
+    // A device that has its folder already needs no choice.
+    let folder = if device.folder_tjp().await?.is_some() { None } else { clone.folder.clone() };
+    let plain = args::Sync { no_snapshot: true, folder, ..args::Sync::plain() };
     match once(args, out, &mut device, &plain).await {
         Ok(done) => {
             cloned(&device.layout)?;

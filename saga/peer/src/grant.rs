@@ -78,6 +78,8 @@ pub enum Statement {
     },
     /// Nothing; whoever states it wants to be told the grants there are.
     List,
+    /// Nothing; whoever states it wants to be told the folders that he may read, and what they are called.
+    Folders,
 }
 
 impl Statement {
@@ -93,6 +95,7 @@ impl Statement {
             ]),
             Self::Revoke { who } => object([("revoke", who.as_str().into())]),
             Self::List => object([("list", true.into())]),
+            Self::Folders => object([("folders", true.into())]),
         };
         object([(MEMBER, said)])
     }
@@ -123,6 +126,9 @@ impl Statement {
         }
         if said.get("list") == Some(&Value::Bool(true)) {
             return Some(Self::List);
+        }
+        if said.get("folders") == Some(&Value::Bool(true)) {
+            return Some(Self::Folders);
         }
         let number = |name: &str| said.get(name).and_then(Value::as_u53);
         Some(Self::Invite {
@@ -158,6 +164,7 @@ mod tests {
             invite(Some(folder), Rights::Write),
             Statement::Revoke { who: "keystone^A".into() },
             Statement::List,
+            Statement::Folders,
         ] {
             assert_eq!(read(&statement), Some(statement.clone()));
         }

@@ -92,7 +92,8 @@ impl Charge {
 
     fn may_state(&self, statement: &Statement) -> bool {
         match (self, statement) {
-            (Self::All, _) => true,
+            // Who may read nothing is told nothing.
+            (Self::All, _) | (_, Statement::Folders) => true,
             (Self::Folders(folders), Statement::Invite { folder: Some(folder), .. }) => folders.contains(folder),
             (Self::Folders(_), Statement::Invite { folder: None, .. }) => false,
             (Self::Folders(folders), Statement::Revoke { .. } | Statement::List) => !folders.is_empty(),
@@ -183,8 +184,24 @@ impl Host {
             return Err(SagaError::Limit { name: "invites_max", limit: INVITES_MAX as u64 });
         }
         self.post_evolution(tjp, frames, None).await?;
+        if statement == Statement::Folders {
+            return self.folders_for(tjp).await;
+        }
         // What it stated may have ended what it had.
         self.listed(&self.charge(tjp).await?).await
+    }
+
+    /// The folders that an identity may read, and what they are called.
+    async fn folders_for(&self, identity: &Addr) -> Result<Vec<Value>, SagaError> {
+        let mut tips = self.readable_tips(&self.permit(identity).await?).await?;
+        tips.retain(|tip| tip.tjp.ib() == "folder");
+        let addrs: Vec<Addr> = tips.iter().map(|tip| tip.addr.clone()).collect();
+        let frames = self.space.get(&addrs).await.map_err(space_error)?;
+        let line = |(tip, frame): (Tip, Option<Verified<IbGib>>)| {
+            let name = frame.as_ref().and_then(|frame| frame.datum("name").cloned()).unwrap_or(Value::Null);
+            object([("folder", tip.tjp.into()), ("name", name)])
+        };
+        Ok(tips.into_iter().zip(frames).map(line).collect())
     }
 
     /// What an identity may let others into.
@@ -229,7 +246,7 @@ impl Host {
             return Ok(None);
         }
         match statement {
-            Statement::List => Ok(None),
+            Statement::List | Statement::Folders => Ok(None),
             Statement::Invite { id, folder, rights, uses, expires_ms } => {
                 let open = self.space.records("invite/").await.map_err(space_error)?;
                 let ended = open.into_iter().filter(|(_, bytes)| is_over(bytes));
