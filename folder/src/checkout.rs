@@ -114,6 +114,9 @@ impl Folder {
         let mut changes = Vec::new();
         let mut unsaved = Vec::new();
         let keeping = self.keeping().await?;
+        let untracked = self.untracked().await?;
+        // Not only brought up to date with the rest.
+        let asked = opts.force || !opts.paths.is_empty() || opts.at.is_some();
         // A file that goes may be found under the name of one that comes.
         let goes =
             |path: &EntryPath, record: &Record| places.gone.contains(path) || places.of(path) != record.on_disk(path);
@@ -142,11 +145,15 @@ impl Folder {
             {
                 to.clone_from(&from);
             }
+            // Of an untracked file snapshots tell that it stays as it is.
+            let stays = !asked && record.is_none() && untracked.contains(&to);
             let forbidden = entry.path.check().err().filter(|problem| !problem.is_unportable());
             let mut found = match &forbidden {
                 Some(_) => OnDisk::Nothing,
                 None => match self.tree.look(&from) {
                     Ok(found) => found,
+                    // Where nothing is to come, a snapshot tells that it cannot be looked at, and that is all.
+                    Err(_) if !asked && from == to && record.is_some_and(|r| r.base.addr == frame) => continue,
                     Err(error) => {
                         refuse(error.to_string());
                         continue;
@@ -168,7 +175,6 @@ impl Folder {
                     continue;
                 }
                 // The file is at its tip; what the user made of it since is the next snapshot's.
-                let asked = opts.force || !opts.paths.is_empty() || opts.at.is_some();
                 if !asked && fits && found != OnDisk::Nothing {
                     continue;
                 }
@@ -244,7 +250,7 @@ impl Folder {
                         note(&entry.path, &to, base, records, writer);
                     } else if opts.force || self.is_saved(&to, found, &before, Some(&content)).await? {
                         changes.push(FileChange { entry, at: to, frame, found, before, remove: false, moves: false });
-                    } else {
+                    } else if !stays {
                         unsaved.push(entry.path.to_string());
                     }
                 }

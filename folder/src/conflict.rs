@@ -6,7 +6,8 @@ use crate::error::FolderError;
 use crate::folder::{Folder, Moments};
 use crate::frames::{NewContent, Node, drop_conflicts, edit_file};
 use crate::path::EntryPath;
-use ibgib::conflict::{Resolution, settle};
+use crate::whole::{TEXT, WholeFile, kinds};
+use ibgib::conflict::{Conflict as Recorded, Resolution, settle};
 use ibgib::json::pointer;
 use ibgib::transform::Moment;
 use ibgib::{Addr, Value};
@@ -35,6 +36,8 @@ pub struct Conflict {
     pub orphan: Option<Value>,
     /// What stands there now, the whole text where only some of its lines are in conflict.
     pub now: Option<Value>,
+    /// What it is about, where that is all of a file: then this decides, and not the values.
+    pub whole: Option<WholeFile>,
 }
 
 /// Lists the open conflicts of all living timelines of a space, sorted by timeline.
@@ -63,8 +66,9 @@ async fn open(space: &dyn Space, tip: &Tip) -> Result<Vec<Conflict>, FolderError
     let stones = node.rel8n_addrs("conflict");
     let mut out = Vec::with_capacity(stones.len());
     for stone in stones {
-        let told = ibgib::conflict::Conflict::of(&node_at(space, &stone).await?);
+        let told = Recorded::of(&node_at(space, &stone).await?);
         out.push(Conflict {
+            whole: WholeFile::of_file(space, &node, &told).await?,
             timeline: tip.tjp.clone(),
             frame: tip.addr.clone(),
             now: told.now(&node),
@@ -109,6 +113,12 @@ impl Folder {
                 _ => None,
             };
             conflict.file = files.get(&conflict.timeline).map(|path| (*path).clone()).or_else(entry);
+            if let Some(path) = conflict.file_of_kind()
+                && let Some(tip) = self.space.tip(&self.file_tjp(path)?).await?
+            {
+                let tip = node_at(&*self.space, &tip.addr).await?;
+                conflict.whole = WholeFile::of_kinds(&*self.space, &tip, &conflict.recorded()).await?;
+            }
         }
         Ok(out)
     }
@@ -135,6 +145,24 @@ impl Folder {
 }
 
 impl Conflict {
+    /// As its stone tells it.
+    fn recorded(&self) -> Recorded {
+        Recorded {
+            stone: self.stone.clone(),
+            path: self.path.clone(),
+            ancestor: self.ancestor.clone(),
+            base: self.base.clone(),
+            orphan: self.orphan.clone(),
+        }
+    }
+
+    /// The file whose kind it is about: it stands in the entry of the file, not in its timeline.
+    pub(crate) fn file_of_kind(&self) -> Option<&EntryPath> {
+        let names = pointer::names(&self.path)?;
+        let kind = matches!(&names[..], [_, entries, _, kind] if entries == "entries" && kind == "kind");
+        self.file.as_ref().filter(|_| kind && self.timeline.ib() == "shard")
+    }
+
     /// The frames after `tip` with the value chosen and without the stone; `None` when what the merge left does not
     /// stand there any more.
     pub(crate) fn settled(
@@ -143,31 +171,32 @@ impl Conflict {
         resolution: Resolution,
         moment: &Moment,
     ) -> Result<Option<Vec<Node>>, FolderError> {
-        let is_file = self.file.is_some() && tip.ib == "file";
-        let told = ibgib::conflict::Conflict {
-            stone: self.stone.clone(),
-            path: self.path.clone(),
-            ancestor: self.ancestor.clone(),
-            base: self.base.clone(),
-            orphan: self.orphan.clone(),
-        };
-        // No frame names a blob that it does not relate to, and a link has no other content beside it.
-        if is_file
-            && (self.path == BLOB || self.path == LINK)
-            && let Some(chosen) = told.chosen(resolution)
-        {
-            let Some(chosen) = chosen.as_str() else { return Ok(None) };
-            let content = match chosen.parse() {
-                _ if self.path == LINK => NewContent::Link(chosen.to_owned()),
-                Ok(blob) => NewContent::Blob(blob),
-                Err(_) => return Ok(None),
-            };
-            let mut nodes = edit_file(tip, content, None, moment)?;
+        let is_file = tip.ib == "file";
+        if let Some(whole) = self.whole.as_ref().filter(|_| is_file) {
+            let Some(chosen) = whole.chosen(resolution) else { return Ok(None) };
+            let mut nodes = Vec::new();
+            // Kept as it stands, but as that alone.
+            if resolution != Resolution::Keep || kinds(tip).len() > 1 {
+                nodes = edit_file(tip, chosen.renew(), None, moment)?;
+            }
             let on = nodes.last().unwrap_or(tip).clone();
             nodes.extend(drop_conflicts(&on, std::slice::from_ref(&self.stone), moment)?);
             return Ok(Some(nodes));
         }
-        let Some(mut nodes) = settle(tip, &told, resolution, moment)? else { return Ok(None) };
+        // Where no text is, the lines of a side would be taken for all of it: the file was removed, or has another name.
+        if is_file && self.path == TEXT && resolution != Resolution::Keep && tip.datum("text").is_none() {
+            return Ok(None);
+        }
+        let resolution = match &self.whole {
+            // The kind of what is kept, which need not be the one that the merge chose.
+            Some(whole) if resolution == Resolution::Keep => match &whole.now {
+                now if *now == whole.base => Resolution::Base,
+                now if *now == whole.orphan => Resolution::Orphan,
+                _ => Resolution::Keep,
+            },
+            _ => resolution,
+        };
+        let Some(mut nodes) = settle(tip, &self.recorded(), resolution, moment)? else { return Ok(None) };
         // A file has one content: the text chosen takes the place of a blob that another side made of the file.
         if is_file
             && resolution != Resolution::Keep
@@ -180,11 +209,6 @@ impl Conflict {
         Ok(Some(nodes))
     }
 }
-
-/// The places of a file's content.
-const TEXT: &str = "/data/text";
-const BLOB: &str = "/data/blob";
-const LINK: &str = "/data/link";
 
 #[cfg(test)]
 mod tests {

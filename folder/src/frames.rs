@@ -2,7 +2,7 @@
 
 use crate::error::FolderError;
 use crate::path::EntryPath;
-use crate::times::retime;
+use crate::times::{retime, tells_time};
 use ibgib::canonical::{canonical_text, hash_text};
 use ibgib::transform::{self, ForkOpts, Moment, Mut8Opts, Rel8Opts, TjpOpts, Transformed, linked};
 use ibgib::{Addr, IbGib, Map, Value, Verified, VerifyError, object};
@@ -150,7 +150,8 @@ impl NewContent {
 
 /// Frames that give the file at frame `src` a content, dependencies first; the last is the new frame.
 ///
-/// `time` is the file's modification time in milliseconds since 1970, where the folder keeps those.
+/// `time` is the file's modification time in milliseconds since 1970, where the folder keeps those; without it, a frame
+/// that follows one which tells a time tells when it was made.
 pub(crate) fn edit_file(
     src: &Node,
     content: NewContent,
@@ -180,6 +181,8 @@ pub(crate) fn edit_file(
     }
     let goes = |key: &&str| !patch.contains_key(key) && src.datum(key).is_some();
     let mut remove: Map = CONTENT.iter().filter(|k| goes(k)).map(|k| (*k, "")).collect();
+    // Of two sides one must not take away what the other changes, or their times were in conflict.
+    let time = time.or_else(|| tells_time(&src).then_some(moment.now_ms));
     retime(&src, time, &mut remove, &mut patch);
     let remove = (!remove.is_empty()).then_some(remove);
     mutate(&src, remove, patch, moment, &mut nodes)?;

@@ -47,6 +47,7 @@
 #![forbid(unsafe_code)]
 
 mod agreement;
+mod ancestry;
 mod checkout;
 mod chunk;
 mod conflict;
@@ -74,8 +75,10 @@ mod times;
 mod tree;
 mod undo;
 mod untrack;
+mod untracking;
 mod walk;
 mod watch;
+mod whole;
 mod writer;
 
 pub use agreement::{RuleChange, Widened};
@@ -98,3 +101,4 @@ pub use scan::{Change, ChangeKind, StatusReport};
 pub use snapshot::SnapshotReport;
 pub use undo::{UndoKind, UndoPlan, UndoReport};
 pub use watch::Watch;
+pub use whole::{FileContent, WholeFile};

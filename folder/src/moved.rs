@@ -30,6 +30,16 @@ impl Folder {
         })
     }
 
+    /// Whether a file is new at this frame: there was none at the one before. Without a frame there is none.
+    ///
+    /// # Errors
+    /// [`FolderError::NotFound`]; a failing space.
+    pub async fn is_new_at(&self, frame: Option<&Addr>) -> Result<bool, FolderError> {
+        let Some(frame) = frame else { return Ok(false) };
+        let past = node_at(&*self.space, frame).await?.past();
+        Ok(self.content_at(past.as_ref()).await?.is_some_and(|content| content.is_absent()))
+    }
+
     async fn content_at(&self, frame: Option<&Addr>) -> Result<Option<Content>, FolderError> {
         let Some(frame) = frame else { return Ok(Some(Content::Absent)) };
         match Content::of(&*self.space, &node_at(&*self.space, frame).await?).await {

@@ -1,5 +1,6 @@
 //! Where the two sides of a conflict come from: which device made them, and when.
 
+use crate::ancestry::{before, is_merge};
 use crate::conflict::Conflict;
 use crate::content::node_at;
 use crate::error::FolderError;
@@ -154,18 +155,9 @@ impl History {
         while let Some(addr) = todo.pop() {
             let Some((addr, frame)) = self.0.get_key_value(&addr) else { continue };
             if seen.insert(addr) {
-                todo.extend(frame.rel8n_addrs("past").pop());
-                if is_merge(frame) {
-                    todo.extend(frame.rel8n_addrs("graftorphan").pop());
-                }
+                todo.extend(before(frame));
             }
         }
         seen
     }
-}
-
-/// Whether a frame joins two branches; the edits that follow it inherit its relations, but have another past.
-fn is_merge(frame: &Node) -> bool {
-    let last = |name| frame.rel8n_addrs(name).pop();
-    last("graftbase").is_some_and(|base| last("past") == Some(base))
 }

@@ -8,6 +8,7 @@ use crate::folder::{Folder, Moments};
 use crate::frames::{NewContent, Node, drop_conflicts, edit_file};
 use crate::path::EntryPath;
 use crate::undo::{Deed, Noted, UndoKind, note};
+use crate::whole::{FileContent, kinds};
 use crate::writer::Writer;
 use ibgib::Addr;
 use ibgib::conflict::Resolution;
@@ -41,16 +42,17 @@ impl Folder {
         }
         let mut report = ResolutionReport::default();
         let mut noted: BTreeMap<EntryPath, Noted> = BTreeMap::new();
-        for (conflict, resolution) in chosen {
-            let Some((before, after)) = self.settle_one(conflict, *resolution, moments).await? else {
+        // What is about a part of a file goes first: afterwards the part may not be there.
+        let (whole, parts): (Vec<_>, Vec<_>) = chosen.iter().partition(|(conflict, _)| conflict.whole.is_some());
+        for (conflict, resolution) in parts.into_iter().chain(whole) {
+            let Some(edit) = self.settle_one(conflict, resolution, moments).await? else {
                 report.left.push(conflict.stone.clone());
                 continue;
             };
             report.settled.push(conflict.stone.clone());
-            if let Some(path) = conflict.file.clone().filter(|_| before.ib() == "file") {
-                let file =
-                    noted.entry(path.clone()).or_insert(Noted { path, before, after: after.clone(), exec: None });
-                file.after = after;
+            if let Some(file) = edit {
+                let after = file.after.clone();
+                noted.entry(file.path.clone()).or_insert(file).after = after;
             }
         }
         self.settled(report, noted.into_values().collect(), files, moments).await
@@ -115,25 +117,51 @@ impl Folder {
         })
     }
 
-    /// Settles one conflict; answers the frames before and after, or `None` if it cannot be settled so.
+    /// Settles one conflict; answers what that did to a file, or `None` if it cannot be settled so.
     async fn settle_one(
         &self,
         conflict: &Conflict,
         resolution: Resolution,
         moments: &mut Moments<'_>,
-    ) -> Result<Option<(Addr, Addr)>, FolderError> {
+    ) -> Result<Option<Option<Noted>>, FolderError> {
         let Some(tip) = self.space.tip(&conflict.timeline).await? else { return Ok(None) };
         let tip: Node = node_at(&*self.space, &tip.addr).await?;
         if !tip.rel8n("conflict").any(|stone| stone == conflict.stone.as_str()) {
             return Ok(None);
         }
+        let mut writer = Writer::new(&*self.space);
+        let mut noted = None;
+        if let (Some(path), Some(whole)) = (conflict.file_of_kind(), &conflict.whole) {
+            let Some(chosen) = whole.chosen(resolution) else { return Ok(None) };
+            noted = self.write_whole(path, chosen, &mut writer, moments).await?;
+        }
         let Some(nodes) = conflict.settled(&tip, resolution, &moments())? else { return Ok(None) };
         let nodes = self.attributed(nodes)?;
-        let after = nodes.last().unwrap_or(&tip).addr().clone();
-        let mut writer = Writer::new(&*self.space);
+        if let Some(path) = conflict.file.clone().filter(|_| tip.ib == "file") {
+            let after = nodes.last().unwrap_or(&tip).addr().clone();
+            noted = Some(Noted { path, before: tip.addr().clone(), after, exec: None });
+        }
         writer.edit(conflict.timeline.clone(), Some(&tip), nodes);
         writer.flush().await?;
-        Ok(Some((tip.addr().clone(), after)))
+        Ok(Some(noted))
+    }
+
+    /// Gives a file this content and no other beside it.
+    async fn write_whole(
+        &self,
+        path: &EntryPath,
+        content: &FileContent,
+        writer: &mut Writer<'_>,
+        moments: &mut Moments<'_>,
+    ) -> Result<Option<Noted>, FolderError> {
+        let tip = node_at(&*self.space, &self.tip(path).await?).await?;
+        if kinds(&tip).len() == 1 && *content == Content::of(&*self.space, &tip).await?.into() {
+            return Ok(None);
+        }
+        let nodes = self.attributed(edit_file(&tip, content.renew(), None, &moments())?)?;
+        let after = nodes.last().unwrap_or(&tip).addr().clone();
+        writer.edit(self.file_tjp(path)?, Some(&tip), nodes);
+        Ok(Some(Noted { path: path.clone(), before: tip.addr().clone(), after, exec: None }))
     }
 
     /// Remembers what was done, and checks out the files.

@@ -18,15 +18,15 @@ pub(crate) fn time_of(frame: &IbGib) -> Option<SystemTime> {
     if ms < 0 { UNIX_EPOCH.checked_sub(away) } else { UNIX_EPOCH.checked_add(away) }
 }
 
-/// What an edit of a frame removes and patches so that it tells this time, or none.
+/// Whether a frame of a file tells times.
+pub(crate) fn tells_time(frame: &IbGib) -> bool {
+    frame.datum(MTIME).is_some()
+}
+
+/// What an edit of a frame removes and patches so that it tells this time.
 pub(crate) fn retime(src: &IbGib, time: Option<i64>, remove: &mut Map, patch: &mut Map) {
     let old = src.datum(MTIME);
-    let Some(time) = time.map(|ms| ms.to_string()) else {
-        if old.is_some() {
-            remove.insert(MTIME, "");
-        }
-        return;
-    };
+    let Some(time) = time.map(|ms| ms.to_string()) else { return };
     match old {
         Some(Value::Object(old)) => {
             let gone: Map = old.keys().filter(|key| *key != time).map(|key| (key, "")).collect();

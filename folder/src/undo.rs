@@ -29,17 +29,20 @@ pub enum UndoKind {
     Restore,
     /// A conflict, or several of them, that was settled.
     Resolve,
+    /// Files that were taken out of the folder and stayed here.
+    Untrack,
 }
 
 impl UndoKind {
-    const ALL: [Self; 3] = [Self::Snapshot, Self::Restore, Self::Resolve];
+    const ALL: [Self; 4] = [Self::Snapshot, Self::Restore, Self::Resolve, Self::Untrack];
 
-    /// `snapshot`, `restore` or `resolve`.
+    /// `snapshot`, `restore`, `resolve` or `untrack`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Snapshot => "snapshot",
             Self::Restore => "restore",
             Self::Resolve => "resolve",
+            Self::Untrack => "untrack",
         }
     }
 }
@@ -244,8 +247,8 @@ impl Folder {
         read.ok_or(if list == UNDO { FolderError::NothingToUndo } else { FolderError::NothingToRedo })
     }
 
-    /// Takes back what was done here last and was not undone yet, be it a snapshot, a restore or the settling of
-    /// conflicts: each of its files gets a new frame, built on the one that is taken back, with the content of before;
+    /// Takes back what was done here last and was not undone yet, be it a snapshot, a restore, an untracking or
+    /// the settling of conflicts: each of its files gets a new frame, built on the one that is taken back, with the content of before;
     /// what happened to the file since is merged, not undone. Conflicts that were settled stay so: only merges record
     /// them. Then those files are checked out. Undoing again goes further back.
     ///
@@ -302,10 +305,18 @@ impl Folder {
             }
         }
         self.write_entries(entries, &listing, &mut writer, moments).await?;
+        let mut shown = changed.clone();
+        if deed.kind == UndoKind::Untrack {
+            let files: Vec<(&EntryPath, &Addr)> = inverse.iter().map(|file| (&file.path, &file.after)).collect();
+            let here = self.track_again(&files, from == UNDO, &mut writer).await?;
+            // What stands here stays as it is, whichever way.
+            shown.retain(|path| !here.contains(path));
+        }
         writer.record(key, None);
         push(&mut writer, &*self.space, to, &Deed { files: inverse, ..deed }).await?;
         writer.flush().await?;
-        self.show(changed, force, writer.conflicts).await
+        let shown = self.show(shown, force).await?;
+        Ok(UndoReport { changed, conflicts: writer.conflicts, ..shown })
     }
 
     /// The frames that take back one file's part, and what they are built on.
@@ -361,11 +372,12 @@ impl Folder {
             writer.flush().await?;
             changed.push(path.clone());
         }
-        self.show(changed, force, writer.conflicts).await
+        Ok(UndoReport { conflicts: writer.conflicts, ..self.show(changed, force).await? })
     }
 
-    async fn show(&self, changed: Vec<EntryPath>, force: bool, conflicts: usize) -> Result<UndoReport, FolderError> {
-        let mut report = UndoReport { changed, conflicts, ..UndoReport::default() };
+    /// Checks out what changed.
+    async fn show(&self, changed: Vec<EntryPath>, force: bool) -> Result<UndoReport, FolderError> {
+        let mut report = UndoReport { changed, ..UndoReport::default() };
         if !report.changed.is_empty() {
             let opts = CheckoutOpts { paths: report.changed.clone(), force, ..CheckoutOpts::default() };
             report.checkout = self.checkout(&opts).await?;

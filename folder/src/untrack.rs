@@ -1,13 +1,12 @@
-//! Taking files out of the folder that stay on this device's disk.
+//! Files that are on this device's disk and were taken out of the folder.
 
-use crate::content::node_at;
 use crate::error::FolderError;
-use crate::folder::{Folder, Moments};
-use crate::frames::{NewContent, edit_file};
+use crate::folder::Folder;
 use crate::path::EntryPath;
-use crate::record::Record;
+use crate::record::{Base, Record};
+use crate::tree::{OnDisk, Stat};
 use crate::writer::Writer;
-use ibgib::{Mode, Value, strings};
+use ibgib::{Addr, Mode, Value, strings};
 use std::collections::BTreeSet;
 
 /// The record of the paths on disk that are no files of the folder any more.
@@ -31,39 +30,33 @@ impl Folder {
         Ok(keys.iter().filter_map(|key| EntryPath::from_key(key.as_str()?).ok()).collect())
     }
 
-    /// Takes files out of the folder, `paths` being files and directories: they are deleted on other devices, and stay
-    /// here, where snapshots leave them out for as long as they stand there. Answers which.
-    ///
-    /// # Errors
-    /// [`FolderError::NoEntry`] when the folder has no file at one of the paths or below; a failing space.
-    pub async fn untrack(&self, paths: &[EntryPath], moments: &mut Moments<'_>) -> Result<Vec<EntryPath>, FolderError> {
-        let records = self.file_records().await?;
-        let is_here = |record: &Record| record.base.stat.is_some();
-        let inside = |path: &EntryPath, record: &Record, dir: &EntryPath| {
-            path.is_within(dir) || record.on_disk(path).is_within(dir)
-        };
-        for dir in paths {
-            if !records.iter().any(|(path, record)| is_here(record) && inside(path, record, dir)) {
-                return Err(FolderError::NoEntry(dir.to_string()));
-            }
-        }
+    /// What goes along on this device when an untracking is taken back (`tracked`) or done again: `files` with the frames
+    /// that do it. Answers those that stand here.
+    pub(crate) async fn track_again(
+        &self,
+        files: &[(&EntryPath, &Addr)],
+        tracked: bool,
+        writer: &mut Writer<'_>,
+    ) -> Result<BTreeSet<EntryPath>, FolderError> {
         let mut untracked = self.untracked().await?;
-        let mut writer = Writer::new(&*self.space);
-        let mut out = Vec::new();
-        for (path, record) in &records {
-            if !is_here(record) || !paths.iter().any(|dir| inside(path, record, dir)) {
-                continue;
+        let records = self.file_records().await?;
+        let mut here = BTreeSet::new();
+        for (path, frame) in files {
+            let at = records.get(*path).map_or(*path, |record| record.on_disk(path));
+            let OnDisk::File(stat) = self.tree.look(at).unwrap_or(OnDisk::Nothing) else { continue };
+            here.insert((*path).clone());
+            let mut record = None;
+            if tracked {
+                untracked.remove(at);
+                // Seen as changed, so that the next snapshot compares it with the frame.
+                let base = Base { addr: (*frame).clone(), stat: Some(Stat { mtime: -1, ..stat }) };
+                record = Some(Record::from(base).standing(path, at).to_bytes());
+            } else {
+                untracked.insert(at.clone());
             }
-            let on = node_at(&*self.space, &record.base.addr).await?;
-            let edit = self.attributed(edit_file(&on, NewContent::Absent, None, &moments())?)?;
-            writer.edit(self.file_tjp(path)?, Some(&on), edit);
-            // A file without a record is nobody's but the user's: no checkout removes it.
-            writer.record(Record::key(path), None);
-            untracked.insert(record.on_disk(path).clone());
-            out.push(path.clone());
+            writer.record(Record::key(path), record);
         }
-        remember(&mut writer, &untracked);
-        writer.flush().await?;
-        Ok(out)
+        remember(writer, &untracked);
+        Ok(here)
     }
 }

@@ -7,11 +7,8 @@ use crate::device::{Device, Named, Store, moment, parse_addr};
 use crate::error::{CliError, Exit};
 use crate::output::Output;
 use crate::report::{ConflictReport, Resolved, partly, side_name};
-use ibgib::{Addr, Value};
 use ibgib_folder::{Conflict, ConflictOrigin, Folder, FolderError, Resolution, ResolutionReport};
-use ibgib_spaces::Space;
 use similar::{ChangeTag, TextDiff};
-use std::collections::HashMap;
 use std::fs;
 use std::io::{self, IsTerminal};
 use std::path::Path;
@@ -39,25 +36,9 @@ pub(crate) async fn conflicts(args: &Args, out: &Output) -> Result<Exit, CliErro
         out.say("no open conflicts");
     }
     for (conflict, origin) in all.into_iter().zip(origins) {
-        let sizes = if out.json { HashMap::new() } else { sizes(&**store.space(), &conflict).await? };
-        out.item(&ConflictReport { conflict, origin, sizes })?;
+        out.item(&ConflictReport { conflict, origin })?;
     }
     Ok(Exit::Done)
-}
-
-/// How large the binary contents are that a conflict is about.
-async fn sizes(space: &dyn Space, conflict: &Conflict) -> Result<HashMap<String, u64>, CliError> {
-    let mut sizes = HashMap::new();
-    if conflict.path != "/data/blob" {
-        return Ok(sizes);
-    }
-    let sides = [&conflict.ancestor, &conflict.base, &conflict.orphan];
-    for blob in sides.into_iter().flatten().filter_map(Value::as_str) {
-        let Ok(addr) = blob.parse::<Addr>() else { continue };
-        let node = space.node(&addr).await?;
-        sizes.extend(node.and_then(|n| Some((blob.to_owned(), n.datum("size")?.as_u53()?))));
-    }
-    Ok(sizes)
 }
 
 /// How to settle a conflict, as it is said.
@@ -125,7 +106,7 @@ pub(crate) async fn resolve(args: &Args, out: &Output, resolve: &args::Resolve) 
             )
             .hint("'ibgib conflicts' shows the sides; choose with --base or --orphan"));
         };
-        let report = folder.resolve_all(&told, &mut moment).await?;
+        let report = folder.resolve_all(&told, &mut moment).await.map_err(saved_first)?;
         if let ([stone], true) = (&report.left[..], report.settled.is_empty()) {
             return Err(FolderError::NoConflict(stone.clone()).into());
         }
@@ -134,6 +115,13 @@ pub(crate) async fn resolve(args: &Args, out: &Output, resolve: &args::Resolve) 
     let report = Resolved { settled: report.settled, left: report.left, checkout: report.checkout };
     out.report(&report)?;
     Ok(partly(!report.left.is_empty() || !report.checkout.refused.is_empty()))
+}
+
+/// Work that is in no snapshot is never overwritten here.
+fn saved_first(error: FolderError) -> CliError {
+    let unsaved = matches!(error, FolderError::Unsaved(_));
+    let error = CliError::from(error);
+    if unsaved { error.hint("run 'ibgib snapshot' first") } else { error }
 }
 
 /// Settles the conflicts of each file with what a program makes of both sides. The device is free for other commands
@@ -172,7 +160,7 @@ async fn by_program(
         let device = Device::open(args)?;
         let folder = device.folder(out).await?;
         let conflicts: Vec<Conflict> = file.iter().map(|(conflict, _)| (*conflict).clone()).collect();
-        let done = folder.resolve_as(&conflicts, text, &mut moment).await?;
+        let done = folder.resolve_as(&conflicts, text, &mut moment).await.map_err(saved_first)?;
         report.settled.extend(done.settled);
         report.left.extend(done.left);
         report.checkout.written.extend(done.checkout.written);

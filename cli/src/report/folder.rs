@@ -7,11 +7,10 @@ use crate::error::Exit;
 use crate::escape::{lines, shown};
 use ibgib::{Addr, Value, object, strings};
 use ibgib_folder::{
-    CheckoutReport, Conflict, ConflictOrigin, Diff, EditOrigin, EntryPath, Refused, Resolution, Skipped,
-    SnapshotReport, StatusReport, Twin, UndoReport,
+    ChangeKind, CheckoutReport, Conflict, ConflictOrigin, Diff, EditOrigin, EntryPath, FileContent, Refused,
+    Resolution, Skipped, SnapshotReport, StatusReport, Twin, UndoReport,
 };
 use similar::TextDiff;
-use std::collections::HashMap;
 
 /// Lines around a difference.
 const CONTEXT: usize = 2;
@@ -235,6 +234,8 @@ pub(crate) struct TrackedStatus {
     /// Files that the server has no newest frame of.
     pub(crate) unsent: Vec<EntryPath>,
     pub(crate) contact: Contact,
+    /// It is a clone that was not finished.
+    pub(crate) incomplete: bool,
 }
 
 impl Report for FolderStatus {
@@ -254,7 +255,11 @@ impl Report for FolderStatus {
             ]);
         };
         let changes = list(&folder.status.changes, |c| {
-            object([("path", c.path.as_str().into()), ("change", c.change.as_str().into())])
+            let mut row = object([("path", c.path.as_str().into()), ("change", c.change.as_str().into())]);
+            if let (ChangeKind::Renamed { from }, Some(members)) = (&c.change, row.as_object_mut()) {
+                members.insert("from", from.as_str());
+            }
+            row
         });
         object([
             ("clean", folder.status.changes.is_empty().into()),
@@ -268,6 +273,7 @@ impl Report for FolderStatus {
             ("asOf", text(folder.contact.as_of.as_deref())),
             ("unsentFiles", paths(&folder.unsent)),
             ("name", text(folder.known.name.as_deref())),
+            ("incomplete", folder.incomplete.into()),
             ("skipped", skipped(&folder.status.skipped)),
         ])
     }
@@ -287,13 +293,18 @@ impl Report for FolderStatus {
             }
         }
         for c in &folder.status.changes {
-            text.push_str(&format!("{:8} {}\n", c.change.as_str(), shown(&c.path)));
+            let from = match &c.change {
+                ChangeKind::Renamed { from } => format!("{} -> ", shown(from)),
+                _ => String::new(),
+            };
+            text.push_str(&format!("{:8} {from}{}\n", c.change.as_str(), shown(&c.path)));
         }
         for s in &folder.status.skipped {
             text.push_str(&format!("skipped  {}: {}\n", shown(&s.path), shown(&s.reason)));
         }
         text.push_str(kept_back(&folder.status.skipped));
         match (folder.status.changes.is_empty(), folder.status.skipped.is_empty()) {
+            _ if folder.incomplete => text.push_str("the clone is not complete: 'ibgib sync' goes on\n"),
             (true, true) => text.push_str("clean\n"),
             // Of what cannot be read, nobody knows.
             (true, false) => text.push_str("clean, but for what is skipped\n"),
@@ -320,7 +331,7 @@ impl Report for FolderStatus {
 pub(crate) struct Resolved {
     /// Conflicts that were settled, by their stones.
     pub(crate) settled: Vec<Addr>,
-    /// Those that were not: their lines were edited since.
+    /// Those that were not: what they are about was edited or removed since.
     pub(crate) left: Vec<Addr>,
     pub(crate) checkout: CheckoutReport,
 }
@@ -338,7 +349,9 @@ impl Report for Resolved {
     fn to_text(&self) -> String {
         let mut text = format!("settled {} conflict(s)\n{}", self.settled.len(), checked_out(&self.checkout));
         for stone in &self.left {
-            text.push_str(&format!("left    {stone}: its lines were edited since; it can only be kept (--keep)\n"));
+            text.push_str(&format!(
+                "left    {stone}: what it is about was edited or removed since; it can only be kept (--keep)\n"
+            ));
         }
         text
     }
@@ -348,8 +361,6 @@ impl Report for Resolved {
 pub(crate) struct ConflictReport {
     pub(crate) conflict: Conflict,
     pub(crate) origin: ConflictOrigin,
-    /// Bytes of the binary contents that it is about, by their constants' addresses.
-    pub(crate) sizes: HashMap<String, u64>,
 }
 
 impl Report for ConflictReport {
@@ -357,6 +368,14 @@ impl Report for ConflictReport {
         let c = &self.conflict;
         let part = |v: &Option<Value>| v.clone().unwrap_or(Value::Null);
         let told = self.origin.told();
+        let whole = c.whole.as_ref().map_or(Value::Null, |whole| {
+            object([
+                ("ancestor", text(whole.ancestor.as_ref().map(FileContent::kind))),
+                ("base", whole.base.kind().into()),
+                ("orphan", whole.orphan.kind().into()),
+                ("now", whole.now.kind().into()),
+            ])
+        });
         object([
             ("timeline", (&c.timeline).into()),
             ("frame", (&c.frame).into()),
@@ -370,6 +389,7 @@ impl Report for ConflictReport {
             ("device", text(told.device.as_deref())),
             ("identity", addr(told.identity.as_ref())),
             ("timestamp", text(told.timestamp.as_deref())),
+            ("whole", whole),
         ])
     }
 
@@ -379,34 +399,24 @@ impl Report for ConflictReport {
         let place = c.file.as_ref().map_or_else(|| c.timeline.to_string(), ToString::to_string);
         let id: String = c.stone.gib().chars().take(DIGITS).collect();
         let mut text = format!("{}: {}  (conflict {id})\n", shown(place), shown(what(c)));
-        let before = self.show(&c.ancestor);
-        let whose = self.origin.yours();
-        let names = ["base", "orphan"].map(|merge| match whose {
-            None => merge,
-            Some(Resolution::Base) if merge == "base" => "yours",
-            Some(Resolution::Orphan) if merge == "orphan" => "yours",
-            Some(_) => "theirs",
-        });
-        let sides =
-            [(names[0], &c.base, &c.orphan, &self.origin.base), (names[1], &c.orphan, &c.base, &self.origin.orphan)];
-        for (name, side, _, origin) in sides {
-            let name = match name {
-                "yours" => name.to_owned(),
-                name => format!("{name}: {}", side_name(origin)),
-            };
-            let gone = if side.is_none() { ", removed it" } else { "" };
-            let here = if self.stands(side) { ", as it stands now" } else { ", NOT in the file now" };
-            text.push_str(&format!("  {name}{gone}{here}\n"));
-            if side.is_some() {
-                text.push_str(&lines(&indented_diff(&before, &self.show(side))));
-            }
+        let sides = self.sides();
+        for side in &sides {
+            text.push_str(&format!("  {}{}\n", side.name, side.state));
+            text.push_str(&lines(&side.shown));
+        }
+        if c.whole.as_ref().is_some_and(|whole| whole.edited) {
+            text.push_str(
+                "  it was edited since, or removed, or has another name now: log and restore bring back the rest\n",
+            );
         }
         text.push_str(&format!("  leave it as it stands:  ibgib resolve {id} --keep"));
-        for (name, side, other, _) in sides {
-            match (self.stands(side), self.stands(other)) {
-                (false, _) => text.push_str(&format!("\n  bring back what lost:   ibgib resolve {id} --{name}")),
-                (true, true) => {
-                    text.push_str(&format!("\n  only {:19}ibgib resolve {id} --{name}", format!("{name}:")));
+        let all_stand = sides.iter().all(|side| side.stands);
+        for Side { option, stands, can, .. } in &sides {
+            match (can, stands) {
+                (false, _) => {}
+                (true, false) => text.push_str(&format!("\n  bring back what lost:   ibgib resolve {id} --{option}")),
+                (true, true) if all_stand => {
+                    text.push_str(&format!("\n  only {:19}ibgib resolve {id} --{option}", format!("{option}:")));
                 }
                 _ => {}
             }
@@ -415,31 +425,92 @@ impl Report for ConflictReport {
     }
 }
 
+/// One side of a conflict, as people are shown it.
+struct Side {
+    name: String,
+    /// What `resolve` calls it.
+    option: &'static str,
+    /// What became of it.
+    state: String,
+    /// What it has.
+    shown: String,
+    stands: bool,
+    /// It can be chosen.
+    can: bool,
+}
+
 /// The part of the file that a conflict is about.
 fn what(c: &Conflict) -> String {
+    if let Some(whole) = &c.whole {
+        let is_text = |side: &FileContent| matches!(side, FileContent::Text(_) | FileContent::Nothing);
+        let all = [&whole.base, &whole.orphan].into_iter().chain(&whole.ancestor);
+        return if all.into_iter().all(is_text) { "the whole text" } else { "the whole content" }.to_owned();
+    }
     let whole = |v: &Option<Value>| v.is_none() || *v == c.now;
     match c.path.as_str() {
         "/data/text" if whole(&c.base) || whole(&c.orphan) => "the whole text".to_owned(),
         "/data/text" => "the same lines".to_owned(),
         "/data/blob" => "the whole content".to_owned(),
+        "/data/link" => "the link".to_owned(),
         "/data/text#" => "the document".to_owned(),
+        path if c.file.is_some() && path.starts_with("/data/entries/") => match path.rsplit('/').next() {
+            Some("mode") => "permissions".to_owned(),
+            Some("exec") => "whether it may be executed".to_owned(),
+            Some("kind") => "whether it is text, binary or a link".to_owned(),
+            _ => path.to_owned(),
+        },
         path if c.file.is_some() => path.strip_prefix("/data/text#").unwrap_or(path).to_owned(),
         path => path.to_owned(),
     }
 }
 
 impl ConflictReport {
-    /// One side's value.
+    /// Both sides.
+    fn sides(&self) -> [Side; 2] {
+        let c = &self.conflict;
+        let yours = self.origin.yours();
+        let side = |resolution: Resolution| {
+            let (word, origin, value, other) = match resolution {
+                Resolution::Orphan => ("orphan", &self.origin.orphan, &c.orphan, &c.base),
+                _ => ("base", &self.origin.base, &c.base, &c.orphan),
+            };
+            let (option, name) = match yours {
+                None => (word, side_name(origin)),
+                Some(yours) if yours == resolution => ("yours", "yours".to_owned()),
+                Some(_) => ("theirs", format!("theirs: {}", side_name(origin))),
+            };
+            let (gone, stands, can, shown) = match &c.whole {
+                Some(whole) => {
+                    let content = if resolution == Resolution::Orphan { &whole.orphan } else { &whole.base };
+                    let gone = *content == FileContent::Nothing;
+                    let shown = if gone { String::new() } else { show_content(whole.ancestor.as_ref(), content) };
+                    (gone, *content == whole.now, whole.chosen(resolution).is_some(), shown)
+                }
+                // Both sides of lines are recorded, unless they are too large.
+                None if c.path == "/data/text" && (value.is_none() || other.is_none()) => {
+                    (false, false, false, value.as_ref().map_or_else(String::new, |_| self.show(value)))
+                }
+                None => (value.is_none(), self.stands(value), true, self.show(value)),
+            };
+            let here = match (stands, shown.is_empty() && !gone) {
+                (_, true) => ", too large to be told here",
+                (true, _) => ", as it stands now",
+                (false, _) => ", NOT in the file now",
+            };
+            let state = format!("{}{here}", if gone { ", removed it" } else { "" });
+            Side { name, option, state, shown: if gone { String::new() } else { shown }, stands, can }
+        };
+        [side(Resolution::Base), side(Resolution::Orphan)]
+    }
+
+    /// What one side made of what both had.
     fn show(&self, value: &Option<Value>) -> String {
-        match value {
+        let told = |value: &Option<Value>| match value {
             None => String::new(),
-            Some(Value::String(blob)) if self.conflict.path == "/data/blob" => match self.sizes.get(blob) {
-                Some(n) => format!("{n} bytes: ibgib show {blob:?} --raw\n"),
-                None => format!("{blob}\n"),
-            },
             Some(Value::String(text)) => format!("{}\n", text.trim_end_matches('\n')),
             Some(value) => format!("{}\n", value.to_json()),
-        }
+        };
+        indented_diff(&told(&self.conflict.ancestor), &told(value))
     }
 
     /// Whether a side's value, or its lines, stand in the file now.
@@ -451,6 +522,22 @@ impl ConflictReport {
             (side, now) => side == now,
         }
     }
+}
+
+/// Bytes of the largest text that people are shown line by line.
+const SHOWN_BYTES_MAX: usize = 1024 * 1024;
+
+/// What one side made of a whole file.
+fn show_content(before: Option<&FileContent>, content: &FileContent) -> String {
+    let told = |content: &FileContent| match content {
+        FileContent::Nothing => String::new(),
+        FileContent::Text(text) if text.len() > SHOWN_BYTES_MAX => format!("{} bytes of text\n", text.len()),
+        FileContent::Text(text) if text.is_empty() => "an empty text\n".to_owned(),
+        FileContent::Text(text) => format!("{}\n", text.trim_end_matches('\n')),
+        FileContent::Binary { blob, bytes } => format!("{bytes} bytes: ibgib show {:?} --raw\n", blob.as_str()),
+        FileContent::Link(target) => format!("symbolic link to {target}\n"),
+    };
+    indented_diff(&before.map(told).unwrap_or_default(), &told(content))
 }
 
 fn indented_diff(before: &str, after: &str) -> String {

@@ -62,7 +62,9 @@ impl Report for Untracked {
     }
 
     fn to_text(&self) -> String {
-        let line = |path: &EntryPath| format!("untracked {}: it stays here, and goes elsewhere\n", shown(path));
+        let line = |path: &EntryPath| {
+            format!("untracked {}: it stays here, and is removed on the other devices\n", shown(path))
+        };
         self.0.iter().map(line).collect()
     }
 }

@@ -28,6 +28,7 @@ impl Undone {
         let what = match self.plan.kind {
             UndoKind::Restore => "the restore",
             UndoKind::Resolve => "the settling of conflicts",
+            UndoKind::Untrack => "the untracking",
             _ if self.plan.first => "the first snapshot of the folder, that",
             _ => "the snapshot",
         };
