@@ -5,9 +5,9 @@
 
 use crate::error::CliError;
 use ibgib::{Addr, Mode, Value, object};
-use ibgib_saga::{Action, Direction, Summary};
+use ibgib_saga::{Action, Direction, Summary, TimelineSummary};
 use ibgib_spaces::{Space, Tip};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 const STATE: &str = "contact/state";
 const TIPS: &str = "contact/tips";
@@ -56,11 +56,11 @@ impl Contact {
     }
 
     /// What a sync of the folder told, or would have done: `tips` are the folder's here afterwards.
-    /// Answers the records to keep.
+    /// `gone`: files that were made and deleted elsewhere. Answers the records to keep.
     pub(crate) fn learn(
         mut self,
         tips: &[Tip],
-        summary: &Summary,
+        (summary, gone): (&Summary, &HashSet<Addr>),
         direction: Direction,
         dry_run: bool,
         now: String,
@@ -86,7 +86,9 @@ impl Contact {
         }
         let waits = |action: Action| matches!(action, Action::Pulled | Action::Merged | Action::Same);
         let files = summary.timelines.iter().filter(|line| line.tjp.ib() == "file" && !settled(line.action));
-        self.waiting = files.filter(|line| waits(line.action)).count() as u64;
+        // Of a timeline that is not there, nothing waits.
+        let waits = |line: &&TimelineSummary| waits(line.action) && !line.new_there && !gone.contains(&line.tjp);
+        self.waiting = files.filter(waits).count() as u64;
         let state = object([("asOf", now.into()), ("waiting", Value::integer(self.waiting))]);
         let mut sorted: Vec<(Half, Half)> = self.tips.iter().map(|(tjp, tip)| (*tjp, *tip)).collect();
         sorted.sort_unstable();

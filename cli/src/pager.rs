@@ -2,6 +2,7 @@
 
 use crate::config::env;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
 /// What is used where nobody chose: ends at once if all fits, shows colours, leaves the text on the screen.
@@ -77,7 +78,10 @@ fn command() -> Option<String> {
     let program = chosen.split_whitespace().next()?;
     // A shell that does not find it would swallow the result.
     let paths = std::env::var_os("PATH").unwrap_or_default();
-    let there = program.contains('/') || std::env::split_paths(&paths).any(|dir| dir.join(program).is_file());
+    let there = match program.contains('/') {
+        true => Path::new(program).is_file(),
+        false => std::env::split_paths(&paths).any(|dir| dir.join(program).is_file()),
+    };
     there.then_some(chosen)
 }
 

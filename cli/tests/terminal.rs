@@ -235,7 +235,7 @@ fn what_is_longer_than_the_terminal_goes_through_a_pager() {
         std::fs::remove_file(world.path("paged")).unwrap();
         let seen = paged(&["-C", "a", "diff", "short.txt"], name, &pager);
         assert!(seen.lines.concat().contains("+one") && !world.path("paged").exists(), "{:?}", seen.lines);
-        for nobody in ["", "cat", "no-such-pager-here"] {
+        for nobody in ["", "cat", "no-such-pager-here", "/no/such/pager"] {
             let seen = paged(&["-C", "a", "diff", "long.txt"], name, nobody);
             assert!(seen.written.contains("+line 299"), "{nobody:?}");
         }

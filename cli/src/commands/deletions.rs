@@ -6,6 +6,7 @@ use crate::codes::Code;
 use crate::device::Device;
 use crate::error::CliError;
 use crate::output::Output;
+use crate::report::Moved as MovedFiles;
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_folder::{DELETIONS_MIN, Folder, content_word, count_deleted, is_mass_delete};
 use ibgib_peer::{Guard, Moved, Synced};
@@ -52,7 +53,8 @@ pub(super) async fn carry(
     let files: HashSet<Addr> = folder.entries().await?.into_iter().map(|entry| entry.file).collect();
     let here = folder.count().await?;
     if way.offers() {
-        check_sent(&folder, &files, here, &looked.summary).await?;
+        let too_many = sends_too_many(&folder, &files, here, &looked.summary).await?;
+        too_many.map_or(Ok(()), Err)?;
     }
     if !way.adopts() {
         return line.run(device, scope, way, false).await;
@@ -71,8 +73,43 @@ pub(super) async fn carry(
     }
 }
 
-/// Fails when what would be sent deletes too much at the server.
-async fn check_sent(folder: &Folder, files: &HashSet<Addr>, here: usize, summary: &Summary) -> Result<(), CliError> {
+/// What would stop a sync that only tells what it would do.
+pub(super) async fn would_stop(
+    device: &Device,
+    out: &Output,
+    sync: &args::Sync,
+    summary: &Summary,
+    moved: &MovedFiles,
+) -> Result<Option<CliError>, CliError> {
+    if sync.allow_mass_delete || !sync.dry_run || device.folder_tjp().await?.is_none() {
+        return Ok(None);
+    }
+    let (way, folder) = (direction(device, sync), device.folder(out).await?);
+    let here = folder.count().await?;
+    if way.offers() {
+        if !sync.no_snapshot
+            && let Some((deleted, of)) = folder.mass_deleted().await?
+        {
+            return Ok(Some(mass_delete(Way::ToServer, deleted, of)));
+        }
+        let files: HashSet<Addr> = folder.entries().await?.into_iter().map(|entry| entry.file).collect();
+        if let Some(too_many) = sends_too_many(&folder, &files, here, summary).await? {
+            return Ok(Some(too_many));
+        }
+    }
+    // What comes is not here: a deletion beside something new may be another name of it.
+    let count = |what: &str| moved.received.iter().filter(|file| file.change == what).count();
+    let deleted = count("deleted").saturating_sub(count("added"));
+    Ok(is_mass_delete(deleted, here).then(|| mass_delete(Way::Here, deleted, here)))
+}
+
+/// Why nothing is sent, when that would delete too much at the server.
+async fn sends_too_many(
+    folder: &Folder,
+    files: &HashSet<Addr>,
+    here: usize,
+    summary: &Summary,
+) -> Result<Option<CliError>, CliError> {
     let (mut moves, mut gone, mut new) = (Vec::new(), 0, 0);
     for line in summary.timelines.iter().filter(|line| line.action == Action::Pushed && files.contains(&line.tjp)) {
         let Some(tip) = &line.before else { continue };
@@ -88,7 +125,7 @@ async fn check_sent(folder: &Folder, files: &HashSet<Addr>, here: usize, summary
     let deleted = count_deleted(moves.iter().map(|(before, now)| (before.as_deref(), now.as_deref())));
     // What the server has.
     let of = here.saturating_sub(new) + gone;
-    if is_mass_delete(deleted, of) { Err(mass_delete(Way::ToServer, deleted, of)) } else { Ok(()) }
+    Ok(is_mass_delete(deleted, of).then(|| mass_delete(Way::ToServer, deleted, of)))
 }
 
 /// Counts what a saga would delete here, and stops it when that is too much.

@@ -133,7 +133,8 @@ pub(crate) async fn status(args: &Args, out: &Output, status: &args::Status) -> 
             let lacks = tips.iter().filter(|tip| !contact.has(&tip.tjp, &tip.addr));
             let mut unsent: Vec<EntryPath> = lacks.filter_map(|tip| paths.remove(&tip.tjp)).collect();
             unsent.sort();
-            Some(TrackedStatus { known, tip, status, conflicts, unsent, contact })
+            let incomplete = device.layout.cloning().exists();
+            Some(TrackedStatus { known, tip, status, conflicts, unsent, contact, incomplete })
         }
     };
     out.report(&FolderStatus { remote: device.remote().map(|s| s.value), folder })?;

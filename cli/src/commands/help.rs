@@ -38,6 +38,28 @@ pub(crate) fn help(out: &Output, help: &args::Help) -> Result<Exit, CliError> {
 pub(crate) fn completions(out: &Output, shell: clap_complete::Shell) -> Result<Exit, CliError> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Args::command(), "ibgib", &mut text);
+    if shell == clap_complete::Shell::Bash {
+        text = with_files(&String::from_utf8_lossy(&text)).into_bytes();
+    }
     out.bytes(&text)?;
     Ok(Exit::Done)
+}
+
+/// The completions of bash offer the options of a command that has no commands of its own where its first argument comes,
+/// and with them no files. There they are to offer options only after a `-`, and else what the shell knows: files.
+fn with_files(script: &str) -> String {
+    let mut out = String::with_capacity(script.len());
+    let mut leaf = false;
+    for line in script.split_inclusive('\n') {
+        if let Some(words) = line.trim().strip_prefix("opts=\"") {
+            let words = words.trim_end_matches('"').split_whitespace();
+            leaf = words.clone().any(|word| word.starts_with(['[', '<']))
+                && words.clone().all(|word| word.starts_with(['-', '[', '<']));
+        }
+        match line.split_once(" || ${COMP_CWORD} -eq ").filter(|_| leaf) {
+            Some((before, _)) => out.push_str(&format!("{before} ]] ; then\n")),
+            None => out.push_str(line),
+        }
+    }
+    out
 }

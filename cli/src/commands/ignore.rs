@@ -23,7 +23,7 @@ pub(crate) async fn accept(args: &Args, out: &Output, yes: bool) -> Result<Exit,
             0 => "no file here at present".to_owned(),
             n => format!("{n} path(s) that stay on this device now"),
         };
-        let question = format!("Let rules from elsewhere decide? It concerns {files}.");
+        let question = format!("Let rules from elsewhere decide, which concerns {files}?");
         confirm(out, yes, &question, &format!("rules from elsewhere would be agreed to: {files}"))?;
     }
     let widened = folder.accept_rules().await?;

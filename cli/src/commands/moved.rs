@@ -8,17 +8,44 @@ use crate::report::{Moved, MovedFile};
 use ibgib::Addr;
 use ibgib_folder::{Change, ChangeKind, EntryPath, Folder, SnapshotReport};
 use ibgib_peer::WebSocketRemote;
-use ibgib_saga::{Action, Summary};
-use std::collections::HashMap;
+use ibgib_saga::{Action, Direction, Summary, TimelineSummary};
+use std::collections::{HashMap, HashSet};
+
+/// Files that the server is asked about one by one, whether they are there at all.
+const ASKED_MAX: usize = 256;
+
+/// Of the files that are not here and that the server has a timeline of, those that it has no more: they were made and
+/// deleted elsewhere. Of more than a few, and where the server does not let itself be read, none are.
+pub(super) async fn gone_there(server: &WebSocketRemote, summary: &Summary) -> HashSet<Addr> {
+    let new =
+        |line: &&TimelineSummary| line.tjp.ib() == "file" && line.action == Action::Pulled && line.before.is_none();
+    let mut gone = HashSet::new();
+    for line in summary.timelines.iter().filter(new).take(ASKED_MAX) {
+        let Some(tip) = &line.after else { continue };
+        match server.ibgib(tip).await {
+            Ok(Some(frame)) if !Folder::holds_file(&frame) => drop(gone.insert(line.tjp.clone())),
+            Ok(_) => {}
+            Err(_) => break,
+        }
+    }
+    gone
+}
+
+/// What a sync that was not carried out would have to go by.
+pub(super) struct Foreseen<'s> {
+    pub(super) server: &'s WebSocketRemote,
+    /// [`gone_there`].
+    pub(super) gone: &'s HashSet<Addr>,
+}
 
 /// What a sync moved, told by path. After a sync that only tells what it would do, also what a snapshot would take; the
-/// names of files that are not here yet are asked of the `server` then.
+/// names of files that are not here yet are asked of the server then.
 pub(super) async fn moved(
     device: &Device,
     out: &Output,
     summary: &Summary,
     taken: &SnapshotReport,
-    server: Option<&WebSocketRemote>,
+    (way, dry): (Direction, Option<Foreseen<'_>>),
 ) -> Result<Moved, CliError> {
     let mut all = Moved { skipped: taken.skipped.clone(), ..Moved::default() };
     if device.folder_tjp().await?.is_none() {
@@ -26,7 +53,7 @@ pub(super) async fn moved(
     }
     let folder = device.folder(out).await?;
     let mut paths = if summary.timelines.is_empty() { HashMap::new() } else { folder.paths().await? };
-    if let Some(server) = server {
+    if let Some(Foreseen { server, .. }) = &dry {
         for line in summary.timelines.iter().filter(|line| line.tjp.ib() == "shard" && line.action == Action::Pulled) {
             let Some(tip) = &line.after else { continue };
             // A server that does not let itself be read leaves them without names.
@@ -38,7 +65,7 @@ pub(super) async fn moved(
         }
         let status = folder.status().await?;
         all.skipped = status.skipped;
-        for Change { path, change } in status.changes {
+        for Change { path, change } in status.changes.into_iter().filter(|_| way.offers()) {
             // As a sync tells it: by then it is one file that is gone and another that is new.
             let (gone, change) = match change {
                 ChangeKind::Renamed { from } => (Some(from), "added"),
@@ -48,28 +75,33 @@ pub(super) async fn moved(
             all.sent.push(MovedFile { path: path.to_string(), change });
         }
     }
-    let name =
-        |tjp: &Addr, paths: &HashMap<Addr, EntryPath>| paths.get(tjp).map_or_else(|| short(tjp), ToString::to_string);
+    let name = |tjp: &Addr, paths: &HashMap<Addr, EntryPath>| match (paths.get(tjp), tjp.ib()) {
+        (Some(path), _) => path.to_string(),
+        (None, "shard") => "the folder's list of files".to_owned(),
+        (None, "folder") if tjp == folder.tjp() => "the folder's names".to_owned(),
+        (None, _) => short(tjp),
+    };
+    for line in summary.timelines.iter().filter(|line| line.action == Action::Refused) {
+        all.refused.insert(line.tjp.clone(), name(&line.tjp, &paths));
+    }
     for line in summary.timelines.iter().filter(|line| line.tjp.ib() == "file") {
         let path = || name(&line.tjp, &paths);
-        if line.action == Action::Refused {
-            all.refused.insert(line.tjp.clone(), path());
-        }
         let (before, after) = (line.before.as_ref(), line.after.as_ref());
-        if matches!(line.action, Action::Pushed | Action::Merged) {
-            let had = if line.new_there { None } else { before };
-            let deleted = folder.change_between(None, before).await?.is_none();
-            let change = match (deleted, had) {
-                (true, None) => None,
-                (true, Some(_)) => Some("deleted"),
-                (false, None) => Some("added"),
-                (false, Some(_)) => Some("modified"),
+        if matches!(line.action, Action::Pushed | Action::Merged) && way.offers() {
+            // What a device that joins makes of a file and sends has no frame before the sync.
+            let ours = if dry.is_some() { before } else { before.or(after) };
+            let change = match (folder.change_between(None, ours).await?.is_none(), line.new_there) {
+                (true, true) => None,
+                (true, false) => Some("deleted"),
+                (false, false) if !folder.is_new_at(ours).await? => Some("modified"),
+                (false, _) => Some("added"),
             };
             all.sent.extend(change.map(|change| MovedFile { path: path(), change }));
         }
-        if matches!(line.action, Action::Pulled | Action::Merged) {
-            let change = match server {
-                Some(server) => foreseen(&folder, server, before, after).await?,
+        if matches!(line.action, Action::Pulled | Action::Merged) && way.adopts() {
+            let change = match &dry {
+                Some(Foreseen { gone, .. }) if gone.contains(&line.tjp) => None,
+                Some(Foreseen { server, .. }) => foreseen(&folder, server, before, after).await?,
                 None => folder.change_between(before, after).await?.map(|change| change.as_str()),
             };
             all.received.extend(change.map(|change| MovedFile { path: path(), change }));

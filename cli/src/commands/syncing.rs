@@ -1,16 +1,18 @@
 //! What a sync is made of: for the command that runs one, for a watcher, and for a clone.
 
 use super::accept::accept;
-use super::deletions::{carry, check_disk};
+use super::deletions::{carry, check_disk, would_stop};
 use super::guard;
 use super::line::{Line, Target, after, direction};
-use super::moved::moved;
+use super::moved::{Foreseen, gone_there, moved};
 use super::telling::{Record, Told, keep_told};
 use crate::args::{self, Args};
+use crate::brief::Known;
 use crate::codes::Code;
 use crate::contact::Contact;
 use crate::device::{Device, moment, parse_addr};
 use crate::error::{CliError, Exit};
+use crate::folders::choose;
 use crate::output::Output;
 use crate::report::SyncReport;
 use crate::screen::Headway;
@@ -19,6 +21,7 @@ use ibgib_folder::{CheckoutOpts, CheckoutReport, Folder, SnapshotReport};
 use ibgib_peer::{Progress, SenderIdentity, SyncConnection, Synced, WebSocketRemote};
 use ibgib_saga::{Direction, Limits, SagaStatus, Scope};
 use ibgib_spaces::repair;
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -100,7 +103,7 @@ async fn round(
     let done = exchange(args, out, device, sync, &mut connection, identity.clone(), target).await;
     connection.close().await;
     out.screen().clear();
-    let Exchanged { synced, taken, contact: mut records } = done?;
+    let Exchanged { synced, taken, contact: mut records, gone } = done?;
     let files = bring(device, out, sync).await?;
     let mut conflicts = Vec::new();
     if !sync.dry_run {
@@ -108,12 +111,14 @@ async fn round(
         conflicts = told.news(device, out).await?;
         records.push(told.record());
     }
-    let moved = moved(device, out, &synced.summary, &taken, sync.dry_run.then_some(&**remote)).await?;
+    let foreseen = sync.dry_run.then_some(Foreseen { server: remote, gone: &gone });
+    let moved = moved(device, out, &synced.summary, &taken, (direction(device, sync), foreseen)).await?;
+    let stop = would_stop(device, out, sync, &synced.summary, &moved).await?;
     if !sync.dry_run {
         guard::renew(args, device).await;
     }
     let took = started.elapsed();
-    let report = SyncReport { synced, taken, files, moved, conflicts, took, dry_run: sync.dry_run };
+    let report = SyncReport { synced, taken, files, moved, conflicts, took, dry_run: sync.dry_run, stop };
     Ok(Done { report, records })
 }
 
@@ -134,6 +139,8 @@ pub(super) struct Exchanged {
     pub(super) taken: SnapshotReport,
     /// What the server told that it has; to be kept.
     pub(super) contact: Vec<Record>,
+    /// Files that were made and deleted elsewhere, and of which nothing came.
+    gone: HashSet<Addr>,
 }
 
 /// The snapshot, and what either side lacks.
@@ -160,6 +167,9 @@ pub(super) async fn exchange(
     let until = sync.timeout.map(|seconds| tokio::time::Instant::now() + Duration::from_secs(seconds));
     let mut line = Line { args, sync, target, connection, identity, until };
     let known = device.folder_tjp().await?;
+    if let (Some(known), Some(meant)) = (&known, &sync.folder) {
+        check_folder(device, out, known, meant).await?;
+    }
     let folder = match known {
         None if !sync.all => Some(line.find_folder(device).await?),
         known => known,
@@ -191,13 +201,33 @@ pub(super) async fn exchange(
     let whole = !matches!(scope, Scope::Only(_));
     let synced = carry(device, out, &mut line, scope).await?;
     let mut contact = Vec::new();
+    let way = direction(device, sync);
+    let gone = match sync.dry_run || !way.adopts() {
+        true => gone_there(&target.remote, &synced.summary).await,
+        false => HashSet::new(),
+    };
     if let (Some(folder), true) = (&folder, whole) {
         let tips = line.connection.tips(&*device.space, Some(folder)).await?;
         let before = Contact::read(&*device.space).await?;
         let now = moment().timestamp();
-        contact = before.learn(&tips, &synced.summary, direction(device, sync), sync.dry_run, now);
+        contact = before.learn(&tips, (&synced.summary, &gone), way, sync.dry_run, now);
     }
-    Ok(Exchanged { synced: after(first, synced), taken, contact })
+    Ok(Exchanged { synced: after(first, synced), taken, contact, gone })
+}
+
+/// Fails when another folder is named than the device has: it syncs no other.
+async fn check_folder(device: &Device, out: &Output, known: &Addr, meant: &str) -> Result<(), CliError> {
+    let name = device.folder(out).await?.names().await?.folder;
+    if name.is_none() && !meant.contains('^') {
+        // Not fetched yet: what it is called is not known.
+        return Ok(());
+    }
+    let own = Known { tjp: known.clone(), name };
+    choose(std::slice::from_ref(&own), meant, "this device").map(drop).map_err(|_| {
+        CliError::usage(format!("this device has the folder {own}, and not {meant:?}"))
+            .about(meant)
+            .hint("clone the other folder into a directory of its own: 'ibgib clone URL DIR --folder NAME'")
+    })
 }
 
 /// What a saga is doing, for people; nothing between two sagas.

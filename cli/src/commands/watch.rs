@@ -5,7 +5,7 @@
 //! work beside a watcher.
 
 use super::guard;
-use super::line::Target;
+use super::line::{Target, direction};
 use super::moved::moved;
 use super::syncing::{Done, Exchanged, bring, exchange, scope};
 use super::telling::Told;
@@ -160,7 +160,7 @@ impl Watcher<'_> {
         let identity = SenderIdentity { tjp: device.identity().await?, secret: self.secret.clone() };
         let (args, out, connection) = (self.args, self.out, &mut self.connection);
         let done = exchange(args, out, &mut device, self.sync, connection, identity, &self.target).await;
-        let Exchanged { synced, taken, contact: mut records } = done?;
+        let Exchanged { synced, taken, contact: mut records, .. } = done?;
         let files = bring(&device, self.out, self.sync).await?;
         self.folder = device.folder_tjp().await?.filter(|_| !self.sync.all);
         self.fingerprint = self.connection.fingerprint(&*device.space, self.folder.as_ref()).await?;
@@ -173,9 +173,11 @@ impl Watcher<'_> {
         let mut told = Told::read(&*device.space).await?;
         let conflicts = told.news(&device, self.out).await?;
         records.push(told.record());
-        let moved = moved(&device, self.out, &synced.summary, &taken, None).await?;
+        let way = direction(&device, self.sync);
+        let moved = moved(&device, self.out, &synced.summary, &taken, (way, None)).await?;
         guard::renew(self.args, &mut device).await;
-        let report = SyncReport { synced, taken, files, moved, conflicts, took: started.elapsed(), dry_run: false };
+        let took = started.elapsed();
+        let report = SyncReport { synced, taken, files, moved, conflicts, took, dry_run: false, stop: None };
         let in_vain = std::mem::take(&mut self.differs) && !report.did_something();
         self.pause = if in_vain { (self.pause * 2).clamp(PEEK_EVERY, PEEK_EVERY_MAX) } else { Duration::ZERO };
         let worth_telling = report.did_something();

@@ -3,13 +3,13 @@
 use super::folder::{checked_out, left_out, partly, refused, skipped, told_conflicts, twins, unportable};
 use super::{Report, addr, list, number, paths, plural, text};
 use crate::brief::short;
-use crate::error::Exit;
+use crate::error::{CliError, Exit};
 use crate::escape::shown;
 use ibgib::{Addr, Value, object};
 use ibgib_folder::{CheckoutReport, Conflict, ConflictOrigin, Skipped, SnapshotReport};
 use ibgib_peer::Synced;
 use ibgib_saga::Action;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 /// A file that a sync sent or received.
@@ -69,6 +69,8 @@ pub(crate) struct SyncReport {
     pub(crate) took: Duration,
     /// Nothing was done, it only tells what would be.
     pub(crate) dry_run: bool,
+    /// Why it would do nothing at all.
+    pub(crate) stop: Option<CliError>,
 }
 
 impl SyncReport {
@@ -120,6 +122,7 @@ impl Report for SyncReport {
             ("ms", number(u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX))),
             ("files", self.moved.to_json()),
             ("dryRun", self.dry_run.into()),
+            ("wouldStop", text(self.stop.as_ref().map(|stop| &*stop.code))),
             ("written", paths(&self.files.written)),
             ("removed", paths(&self.files.removed)),
             ("refused", refused(&self.files.refused)),
@@ -146,10 +149,17 @@ impl Report for SyncReport {
             ),
         };
         text.push_str(&self.moved.to_text(self.dry_run));
+        // Several timelines may be called the same.
+        let mut refused = BTreeSet::new();
         for t in s.timelines.iter().filter(|t| t.action == Action::Refused) {
-            let why = t.why.as_ref().map_or(String::new(), |why| format!(": {why}"));
             let path = self.moved.refused.get(&t.tjp).cloned().unwrap_or_else(|| short(&t.tjp));
-            text.push_str(&format!("refused {}{}\n", shown(path), shown(why)));
+            let why = t.why.as_ref().map_or(String::new(), |why| format!(": {}", why.replace(t.tjp.as_str(), "it")));
+            refused.insert(format!("refused {}{}\n", shown(path), shown(why)));
+        }
+        text.extend(refused);
+        if let Some(stop) = &self.stop {
+            let hint = stop.hint.as_ref().map_or(String::new(), |hint| format!("; {hint}"));
+            text.push_str(&format!("it would stop ({}): {}{hint}\n", &*stop.code, stop.message));
         }
         // What came from the server is told already; files may differ from the store for other reasons.
         let told: HashSet<&str> = self.moved.received.iter().map(|file| file.path.as_str()).collect();
