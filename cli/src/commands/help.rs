@@ -4,7 +4,8 @@ use crate::args::{self, Args};
 use crate::error::{CliError, Exit};
 use crate::output::Output;
 use crate::report::{Helped, ManPages};
-use clap::CommandFactory;
+use clap::{CommandFactory, ValueHint};
+use std::collections::BTreeSet;
 use std::fs;
 
 pub(crate) fn help(out: &Output, help: &args::Help) -> Result<Exit, CliError> {
@@ -45,21 +46,34 @@ pub(crate) fn completions(out: &Output, shell: clap_complete::Shell) -> Result<E
     Ok(Exit::Done)
 }
 
-/// The completions of bash offer the options of a command that has no commands of its own where its first argument comes,
-/// and with them no files. There they are to offer options only after a `-`, and else what the shell knows: files.
+/// The completions of bash offer the options of a command where its first argument comes, and with them no files. Of the
+/// commands that take files there, they are to offer options only after a `-`, and else what the shell knows.
 fn with_files(script: &str) -> String {
+    let mut command = Args::command();
+    command.build();
+    let takers = takers_of_files(&command, "ibgib");
     let mut out = String::with_capacity(script.len());
-    let mut leaf = false;
+    let mut takes = false;
     for line in script.split_inclusive('\n') {
-        if let Some(words) = line.trim().strip_prefix("opts=\"") {
-            let words = words.trim_end_matches('"').split_whitespace();
-            leaf = words.clone().any(|word| word.starts_with(['[', '<']))
-                && words.clone().all(|word| word.starts_with(['-', '[', '<']));
+        if let Some(label) = line.trim().strip_suffix(')').filter(|label| label.starts_with("ibgib__")) {
+            takes = takers.contains(label);
         }
-        match line.split_once(" || ${COMP_CWORD} -eq ").filter(|_| leaf) {
+        match line.split_once(" || ${COMP_CWORD} -eq ").filter(|_| takes) {
             Some((before, _)) => out.push_str(&format!("{before} ]] ; then\n")),
             None => out.push_str(line),
         }
     }
     out
+}
+
+/// The labels, in the completions of bash, of the commands whose arguments are paths.
+fn takers_of_files(command: &clap::Command, label: &str) -> BTreeSet<String> {
+    let hints = command.get_positionals().map(clap::Arg::get_value_hint);
+    let takes = { hints }.any(|hint| matches!(hint, ValueHint::AnyPath | ValueHint::FilePath | ValueHint::DirPath));
+    let own = takes.then(|| label.to_owned()).into_iter();
+    let below = command.get_subcommands().flat_map(|command| {
+        let name = command.get_name().replace('-', "__");
+        takers_of_files(command, &format!("{label}__subcmd__{name}"))
+    });
+    own.chain(below).collect()
 }
