@@ -272,3 +272,14 @@ fn a_server_with_an_owner_is_asked_for_folders_by_name() {
     world.run(&["clone", one.lines().next().unwrap(), "one"]).ok();
     assert_eq!(world.read("one/notes.txt"), "notes\n");
 }
+
+#[test]
+fn files_of_other_folders_are_told_by_their_folders_and_paths() {
+    let world = World::new();
+    let server = two(&world);
+    world.write("work/plan.txt", "plan\n");
+    world.run(&["init", "work", "--name", "work", "--remote", &server.url]).ok();
+    sync(&world, "work", &[]);
+    let told = sync(&world, "alice", &["--all"]);
+    assert_eq!(files(&told, "received"), ["added work: plan.txt"]);
+}

@@ -3,12 +3,14 @@
 use crate::brief::short;
 use crate::device::Device;
 use crate::error::CliError;
+use crate::folders::at_home;
 use crate::output::Output;
 use crate::report::{Moved, MovedFile};
-use ibgib::Addr;
+use ibgib::{Addr, Map, Value};
 use ibgib_folder::{Change, ChangeKind, EntryPath, Folder, SnapshotReport};
 use ibgib_peer::WebSocketRemote;
 use ibgib_saga::{Action, Direction, Summary, TimelineSummary};
+use ibgib_spaces::Space;
 use std::collections::{HashMap, HashSet};
 
 /// Files that the server is asked about one by one, whether they are there at all.
@@ -75,8 +77,14 @@ pub(super) async fn moved(
             all.sent.push(MovedFile { path: path.to_string(), change });
         }
     }
+    let is_elsewhere = |line: &TimelineSummary| line.tjp.ib() == "file" && !paths.contains_key(&line.tjp);
+    let elsewhere = match summary.timelines.iter().any(is_elsewhere) {
+        true => of_other_folders(&*device.space, folder.tjp()).await?,
+        false => HashMap::new(),
+    };
     let name = |tjp: &Addr, paths: &HashMap<Addr, EntryPath>| match (paths.get(tjp), tjp.ib()) {
         (Some(path), _) => path.to_string(),
+        (None, _) if elsewhere.contains_key(tjp) => elsewhere[tjp].clone(),
         (None, "shard") => "the folder's list of files".to_owned(),
         (None, "folder") if tjp == folder.tjp() => "the folder's names".to_owned(),
         (None, _) => short(tjp),
@@ -112,6 +120,29 @@ pub(super) async fn moved(
         list.dedup_by(|a, b| a.path == b.path);
     }
     Ok(all)
+}
+
+/// The files of the other folders that are here (`sync --all` brings them), by their timelines: each as `FOLDER: PATH`, as
+/// its own shards tell it.
+async fn of_other_folders(space: &dyn Space, own: &Addr) -> Result<HashMap<Addr, String>, CliError> {
+    let mut out = HashMap::new();
+    for known in at_home(space).await?.into_iter().filter(|known| known.tjp != *own) {
+        let Some(tip) = space.tip(&known.tjp).await? else { continue };
+        let Some(folder) = space.node(&tip.addr).await? else { continue };
+        for shard in folder.rel8n_addrs("shard") {
+            let Some(tip) = space.tip(&shard).await? else { continue };
+            let Some(shard) = space.node(&tip.addr).await? else { continue };
+            let entries = shard.datum("entries").and_then(Value::as_object);
+            for (key, entry) in entries.into_iter().flat_map(Map::iter) {
+                let file = entry.get("file").and_then(Value::as_str).and_then(|file| file.parse::<Addr>().ok());
+                if let (Some(file), Ok(path)) = (file, EntryPath::from_key(key)) {
+                    let name = known.name.clone().unwrap_or_else(|| short(&known.tjp));
+                    out.insert(file, format!("{name}: {path}"));
+                }
+            }
+        }
+    }
+    Ok(out)
 }
 
 /// What a file would become. Of one that is here the server is asked whether it was deleted; where it does not tell, and of
