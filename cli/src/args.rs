@@ -623,6 +623,9 @@ pub(crate) struct Serve {
     /// Listen beyond this machine although nothing is encrypted
     #[arg(long)]
     pub(crate) allow_plain_text: bool,
+    /// Another value for one of the server's limits (docs/limits.md); may be given several times
+    #[arg(long = "limit", value_name = "NAME=N")]
+    pub(crate) limits: Vec<String>,
     /// Serve the developer tools page too; on loopback only, and only for whoever has the address that is printed
     #[arg(long, conflicts_with_all = ["tls", "tls_cert"])]
     pub(crate) dev_tools: bool,

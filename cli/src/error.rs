@@ -273,6 +273,9 @@ impl From<SagaError> for CliError {
             Some(Protocol::Busy) => Some(
                 "others were syncing the same timelines, or the server waits for its database: run the command again in a moment",
             ),
+            Some(Protocol::Limit) if matches!(error, SagaError::PeerRefused { .. }) => {
+                Some("whoever runs the server can raise it (serve --limit NAME=N); nothing was lost")
+            }
             Some(Protocol::DiskFull) if matches!(error, SagaError::PeerRefused { .. }) => {
                 Some("it is the server's disk that is full: whoever runs it has to make room; nothing was lost")
             }

@@ -366,6 +366,33 @@ fn damaged_nodes_are_replaced_by_good_ones() {
     world.run(&["-C", "alice", "sync"]).ok();
     world.fsck(&["-C", "alice"]);
 
+    // A disk damages bytes, not nodes: with a block, all its nodes lose their names, too.
+    world.write("alice/more/a.txt", &"many words\n".repeat(300));
+    fs::write(
+        world.path("alice/image"),
+        (0..300_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect::<Vec<_>>(),
+    )
+    .unwrap();
+    world.run(&["-C", "alice", "sync"]).ok();
+    world.run(&["-C", "alice", "export", "good.bundle", "--force"]).ok();
+    let log = store.join("log/00000000.log");
+    let whole = fs::read(&log).unwrap();
+    let mut found = 0;
+    for (nth, percent) in [15, 30, 45, 60, 75, 90].into_iter().enumerate() {
+        let mut bytes = fs::read(&log).unwrap();
+        let at = whole.len() * percent / 100;
+        bytes[at] ^= 0x20;
+        fs::write(&log, bytes).unwrap();
+        found += i32::from(world.run(&["-C", "alice", "fsck"]).code == Some(4));
+        match nth % 3 {
+            0 => world.run(&["-C", "alice", "fsck", "--repair-from", "good.bundle"]).ok(),
+            1 => world.run(&["-C", "alice", "fsck", "--repair-from", &server.url]).ok(),
+            _ => world.run(&["-C", "alice", "sync"]).ok(),
+        };
+        world.fsck(&["-C", "alice"]);
+    }
+    assert!(found > 3, "{found} of 6 places hold nodes");
+
     // Of what nothing reads in a sync that has nothing to do, fsck tells the next one.
     let log = world.run(&["-C", "alice", "log", "notes.txt", "--json"]).ok().lines();
     damage(&store, text(&log[2], "addr"), flip);

@@ -163,3 +163,46 @@ fn what_is_no_space_server_is_not_taken_for_one() {
     }
     world.run(&["-C", "alice", "sync"]).ok();
 }
+
+/// Quotas: told by their names, counted over restarts and for each identity, and nothing is lost when one is crossed.
+#[test]
+fn an_identity_brings_as_much_as_it_may() {
+    let world = World::new();
+    let limited =
+        |limit: &str| Server::start(&world, &[&OPEN[..], &["--listen", "127.0.0.1:0", "--limit", limit]].concat());
+    let mut random = common::Random::new();
+    let mut noise = || -> Vec<u8> { (0..60_000).map(|_| random.below(256) as u8).collect() };
+    let [one, two, three] = [noise(), noise(), noise()];
+    let server = limited("brought_bytes_per_identity_max=150000");
+    world.run(&["init", "alice", "--remote", &server.url]).ok();
+    fs::write(world.path("alice/one.bin"), one).unwrap();
+    world.run(&["-C", "alice", "sync"]).ok();
+    world.run(&["clone", &server.url, "bob"]).ok();
+    let port = server.port().to_owned();
+    assert_eq!(server.stop(), Some(0));
+    let again = |limit: &str| {
+        let listen = format!("127.0.0.1:{port}");
+        Server::start(&world, &[&OPEN[..], &["--listen", &listen, "--limit", limit]].concat())
+    };
+    let server = again("brought_bytes_per_identity_max=150000");
+    fs::write(world.path("alice/two.bin"), &two).unwrap();
+    let refused = world.run(&["-C", "alice", "sync"]).fails(1, "limit");
+    assert!(refused.stderr.contains("brought_bytes_per_identity_max"), "{}", refused.stderr);
+    let mut stream = TcpStream::connect(("127.0.0.1", server.port().parse().unwrap())).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n").unwrap();
+    let metrics = std::io::read_to_string(stream).unwrap();
+    assert!(metrics.contains("ibgib_limits_crossed_total{limit=\"brought_bytes_per_identity_max\"} 1"), "{metrics}");
+    // Another identity has its own.
+    fs::write(world.path("bob/three.bin"), three).unwrap();
+    world.run(&["-C", "bob", "sync"]).ok();
+    assert_eq!(server.stop(), Some(0));
+    let server = again("brought_bytes_max=10000000");
+    world.run(&["-C", "alice", "sync"]).ok();
+    world.run(&["-C", "bob", "sync"]).ok();
+    assert_eq!(fs::read(world.path("bob/two.bin")).unwrap(), two);
+    assert_eq!(server.stop(), Some(0));
+    for bad in ["brought_bytes_max", "brought_bytes_max=x", "brought_bytes_max=0", "nothing_max=3"] {
+        let said = world.run(&[&OPEN[..], &["--limit", bad]].concat()).fails(2, "usage");
+        assert!(said.stderr.contains(bad), "{}", said.stderr);
+    }
+}

@@ -96,6 +96,9 @@ fn note(event: &HostEvent) {
         HostEvent::Closed(id, error) => {
             if let Some(error) = error {
                 counter!("ibgib_failures_total", "code" => label(error)).increment(1);
+                if let SagaError::Limit { name, .. } = error {
+                    counter!("ibgib_limits_crossed_total", "limit" => *name).increment(1);
+                }
                 tracing::warn!(connection = id, code = error.code(), %error, "connection failed");
             } else {
                 tracing::debug!(connection = id, "connection closed");

@@ -16,7 +16,7 @@ use futures_util::future::join_all;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use ibgib_peer::entropy::now_ms;
-use ibgib_peer::{Host, ServerKey};
+use ibgib_peer::{Host, Named, ServerKey};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -71,6 +71,27 @@ pub struct ServeOptions {
     pub staging_ms_max: u64,
     /// Other protocols over the same host, and pages.
     pub doors: Vec<Mount>,
+}
+
+impl ServeOptions {
+    /// The limit of a name.
+    pub fn limit(&mut self, name: &str) -> Option<Named<'_>> {
+        Some(match name {
+            "http_connections_max" => Named::Size(&mut self.http_connections_max),
+            "http_connections_per_address_max" => Named::Size(&mut self.http_connections_per_address_max),
+            "registered_bytes_max" => Named::Number(&mut self.registered_bytes_max),
+            "registered_bytes_per_second" => Named::Number(&mut self.registered_bytes_per_second),
+            "graphs_max" => Named::Size(&mut self.graphs_max),
+            "write_ms_max" => Named::Number(&mut self.write_ms_max),
+            "connections_max" => Named::Size(&mut self.connections_max),
+            "connections_per_address_max" => Named::Size(&mut self.connections_per_address_max),
+            "body_bytes_max" => Named::Size(&mut self.body_bytes_max),
+            "header_ms_max" => Named::Number(&mut self.header_ms_max),
+            "body_ms_max" => Named::Number(&mut self.body_ms_max),
+            "staging_ms_max" => Named::Number(&mut self.staging_ms_max),
+            _ => return None,
+        })
+    }
 }
 
 impl Default for ServeOptions {

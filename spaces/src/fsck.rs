@@ -4,7 +4,7 @@ use crate::error::SpaceError;
 use crate::space::Space;
 use crate::walk::Follow;
 use ibgib::Addr;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// What a check found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,6 +28,37 @@ impl Fsck {
     pub fn is_clean(&self) -> bool {
         self.corrupt.is_empty() && self.missing.is_empty()
     }
+}
+
+/// Puts addresses in the place of bare hashes: where a node's own text is lost, a tip or whoever relates to it still tells its
+/// name, and only by that can a good copy be asked for.
+async fn name_corrupt(space: &dyn Space, corrupt: &mut [String]) -> Result<(), SpaceError> {
+    let mut bare: HashMap<String, usize> = HashMap::new();
+    for (nth, name) in corrupt.iter().enumerate().filter(|(_, name)| !name.contains('^')) {
+        bare.insert(name.clone(), nth);
+    }
+    let mut tell = |addr: &Addr, bare: &mut HashMap<String, usize>| {
+        let found = addr.key().and_then(|key| bare.remove(&hex::encode_upper(key)));
+        if let Some(nth) = found {
+            corrupt[nth] = addr.to_string();
+        }
+    };
+    if !bare.is_empty() {
+        for tip in space.tips(None).await? {
+            tell(&tip.addr, &mut bare);
+            tell(&tip.tjp, &mut bare);
+        }
+    }
+    let mut after = None;
+    while !bare.is_empty() {
+        let batch = space.scan(after, BATCH).await?;
+        let Some(last) = batch.last() else { break };
+        after = Some(last.key);
+        for node in batch.into_iter().filter_map(|entry| entry.node.ok()) {
+            node.targets().iter().for_each(|target| tell(target, &mut bare));
+        }
+    }
+    Ok(())
 }
 
 /// Nodes read at once: few, since each may be as large as its limit.
@@ -62,6 +93,7 @@ pub async fn fsck(space: &dyn Space) -> Result<Fsck, SpaceError> {
             }
         }
     }
+    name_corrupt(space, &mut out.corrupt).await?;
     let tips = space.tips(None).await?;
     out.timelines = tips.len() as u64;
     let addrs: Vec<Addr> = tips.into_iter().map(|t| t.addr).collect();

@@ -81,8 +81,8 @@ pub async fn mend(space: &dyn Space, owner: &str, nodes: &[Verified<IbGib>]) -> 
     Ok(())
 }
 
-/// Forgets what is whole again, and answers how many nodes that are. What they relate to and is missing, which nobody
-/// could tell while they were damaged, is remembered instead.
+/// Forgets what is whole again, and answers how many nodes that are. What they relate to and is missing or damaged, whose
+/// names nobody could tell while they were damaged, is remembered instead.
 ///
 /// # Errors
 /// When the store fails.
@@ -99,6 +99,12 @@ pub async fn settle(space: &dyn Space) -> Result<u64, CommitError> {
         }
     }
     let whole = records.len() as u64;
+    let targets: HashSet<Addr> = relations.iter().map(|(target, _)| target.clone()).collect();
+    for target in targets {
+        if let Err(SpaceError::Corrupt { .. }) = space.node(&target).await {
+            records.push((damaged(target.as_str()), Some(Vec::new())));
+        }
+    }
     let missing = space.lacking(relations).await?;
     records.extend(missing.into_iter().map(|(target, _)| (format!("{DAMAGED}{target}"), Some(Vec::new()))));
     if whole > 0 {

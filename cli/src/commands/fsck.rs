@@ -45,9 +45,17 @@ pub(crate) async fn fsck(args: &Args, out: &Output, options: &args::Fsck) -> Res
 async fn mend(args: &Args, store: &mut Store, from: &str) -> Result<u64, CliError> {
     if !from.contains("://") {
         let path = Path::new(from);
-        let file = File::open(path).map_err(|e| CliError::io(path, &e))?;
-        bundle::mend(&**store.space(), BufReader::new(file), &format!("mend/{}", random_hex())).await?;
-        return Ok(repair::settle(&**store.space()).await?);
+        let mut all = 0;
+        loop {
+            let file = File::open(path).map_err(|e| CliError::io(path, &e))?;
+            bundle::mend(&**store.space(), BufReader::new(file), &format!("mend/{}", random_hex())).await?;
+            // What is whole now may tell the names of more.
+            let whole = repair::settle(&**store.space()).await?;
+            all += whole;
+            if whole == 0 {
+                return Ok(all);
+            }
+        }
     }
     // Whoever has an identity may ask a server that others may not read.
     let identity = match store {

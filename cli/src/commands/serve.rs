@@ -10,7 +10,7 @@ use crate::report::{Listening, Told};
 use crate::spaces;
 use ibgib::Addr;
 use ibgib_dev_tools::DevTools;
-use ibgib_peer::{Host, HostOptions, Policy};
+use ibgib_peer::{Host, HostLimits, HostOptions, Policy};
 use ibgib_server::{Certificate, Mount, ServeOptions, Server};
 use ibgib_spaces::Kind;
 use std::collections::HashSet;
@@ -44,12 +44,14 @@ pub(crate) async fn serve(args: &Args, out: &Output, serve: &args::Serve) -> Res
         return Err(CliError::usage(format!("--dev-tools is for this machine only, not for {}", options.listen))
             .hint("listen on 127.0.0.1, or leave --dev-tools out"));
     }
+    let mut host_limits = HostLimits::default();
+    limits(&serve.limits, &mut host_limits, &mut options)?;
     let policy = policy(serve)?;
     let owner = serve.owner.as_deref().map(owner).transpose()?;
     let space = spaces::open_or_create(dir).await?;
     let kept = if in_database { Kept::In(Arc::clone(&space)) } else { Kept::Beside(dir) };
     let allow_strategies = serve.allow_strategy.clone();
-    let host = Host::new(space, HostOptions { policy, allow_strategies, ..HostOptions::default() });
+    let host = Host::new(space, HostOptions { policy, allow_strategies, host_limits, ..HostOptions::default() });
     let tools = match serve.dev_tools {
         true => Some(DevTools::new(Arc::clone(&host), kept.token(TOOLS_TOKEN).await?)),
         false => None,
@@ -141,6 +143,28 @@ fn read_again(server: &Server, host: &Host, serve: &args::Serve) {
         }
         Err(error) => tracing::error!(%error, "the allow-list could not be read again"),
     }
+}
+
+/// Sets the limits that were given.
+fn limits(told: &[String], host: &mut HostLimits, options: &mut ServeOptions) -> Result<(), CliError> {
+    for told in told {
+        let bad = |why: &str| {
+            CliError::usage(format!("--limit {told}: {why}"))
+                .about(told.as_str())
+                .hint("NAME=N with a name of docs/limits.md, as in brought_bytes_per_identity_max=1000000000")
+        };
+        let (name, number) = told.split_once('=').ok_or_else(|| bad("no number is given"))?;
+        let number: u64 = number.parse().map_err(|_| bad("no whole number"))?;
+        if number == 0 {
+            return Err(bad("a server that may do nothing of it stands still; 1 is the least"));
+        }
+        let limit = match host.named(name) {
+            Some(limit) => limit,
+            None => options.limit(name).ok_or_else(|| bad("there is no such limit"))?,
+        };
+        limit.set(number);
+    }
+    Ok(())
 }
 
 /// What the options say about TLS.

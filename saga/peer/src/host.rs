@@ -5,7 +5,8 @@
 //! identities deliver, `guarded` ends one that was copied by a revocation that waited, `sessions`
 //! knows whose a session is and which connection is its, `staging` drops what was left behind, `serve` drives one
 //! connection, `desk` does on the space what its machine asks for, `feed` hears of what is committed, `events` tells what
-//! happens; `limits` says what all peers together may cost, and `jobs` does what costs much.
+//! happens; `limits` says what all peers together may cost, `quota` counts what identities bring, and `jobs` does what costs
+//! much.
 
 mod derived;
 mod desk;
@@ -20,6 +21,7 @@ mod lists;
 mod lot;
 mod owner;
 mod policy;
+mod quota;
 mod recovery;
 mod roots;
 mod serve;
@@ -27,7 +29,7 @@ mod sessions;
 mod staging;
 
 pub use events::{HostEvent, MessageEvent};
-pub use limits::HostLimits;
+pub use limits::{HostLimits, Named};
 pub use policy::Policy;
 use staging::{push_owner, staging_record};
 
@@ -79,6 +81,7 @@ pub struct Host {
     limits: Limits,
     host_limits: HostLimits,
     lists: AtomicU64,
+    sagas: quota::Sagas,
     jobs: Jobs,
     /// Apart from what sagas wait for.
     readers: Jobs,
@@ -110,6 +113,7 @@ impl Host {
             space,
             limits: options.limits,
             lists: AtomicU64::new(0),
+            sagas: quota::Sagas::default(),
             jobs: Jobs::new(options.host_limits.jobs_max, options.host_limits.job_ms_max),
             readers: Jobs::new(options.host_limits.readers_max, options.host_limits.job_ms_max),
             host_limits: options.host_limits,

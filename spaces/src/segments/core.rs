@@ -107,11 +107,14 @@ impl Core {
         let (index, known) = opened;
         let core = Self::new(index, log);
         if known.last != Pos::START && core.log.read(known.last)?.is_none_or(|record| record.end != known.applied) {
-            return Err(SpaceError::Damaged(format!(
-                "{}: the log ends before what the index knows of it; take {} away to go on with what is there",
-                dir.display(),
-                SegmentSpace::INDEX
-            )));
+            if !core.log.reaches(known.applied)? {
+                return Err(SpaceError::Damaged(format!(
+                    "{}: the log ends before what the index knows of it; take {} away to go on with what is there",
+                    dir.display(),
+                    SegmentSpace::INDEX
+                )));
+            }
+            tracing::warn!(path = %dir.display(), "the log's last record is damaged; the index knows what it said");
         }
         core.caught_up(known, true)
     }

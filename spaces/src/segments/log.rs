@@ -189,6 +189,48 @@ impl Log {
         Ok(Some(Record { kind, payload, end: Pos { offset: at.offset + whole as u32, ..at }, synced }))
     }
 
+    /// Whether the log is as long as a position where it ended once.
+    pub(super) fn reaches(&self, end: Pos) -> Result<bool, SpaceError> {
+        let Some(file) = self.file(end.segment) else { return Ok(false) };
+        let len = file.metadata().map_err(|e| io_error(&self.path(end.segment), &e))?.len();
+        Ok(len >= u64::from(end.offset))
+    }
+
+    /// Gives every whole record between two positions to `take`: what is damaged there is passed over.
+    pub(super) fn look_back(
+        &self,
+        from: Pos,
+        to: Pos,
+        mut take: impl FnMut(Pos, &Record) -> Result<(), SpaceError>,
+    ) -> Result<(), SpaceError> {
+        let mut at = from;
+        while at < to {
+            if let Some(record) = self.read(at)? {
+                take(at, &record)?;
+                at = record.end;
+                continue;
+            }
+            let next = self.next_whole(at)?;
+            if next.is_none() && !self.is_empty_from(at)? || next.is_some_and(|next| next < to) {
+                tracing::warn!(segment = at.segment, offset = at.offset, "a part of the log is damaged");
+            }
+            at = next.unwrap_or(Pos { segment: at.segment + 1, offset: FIRST });
+        }
+        Ok(())
+    }
+
+    /// The next whole record behind a position, in the same segment.
+    fn next_whole(&self, at: Pos) -> Result<Option<Pos>, SpaceError> {
+        let rest = self.rest(at)?;
+        for (i, window) in rest.windows(MAGIC.len()).enumerate().skip(1) {
+            let behind = Pos { offset: at.offset + i as u32, ..at };
+            if window == MAGIC && self.read(behind)?.is_some() {
+                return Ok(Some(behind));
+            }
+        }
+        Ok(None)
+    }
+
     /// Gives every record from `from` on to `take`, and answers where the log ends: with the last record that is whole. It
     /// may grow meanwhile.
     pub(super) fn replay(
@@ -204,22 +246,44 @@ impl Log {
                 continue;
             }
             let next = Pos { segment: at.segment + 1, offset: FIRST };
-            if self.file(next.segment).is_none() {
+            let is_last = self.file(next.segment).is_none();
+            let lost = || match self.damaged_nodes(at)? {
+                // What it held is missing, which whoever relates to it tells; everything else is as it was.
+                Some(end) => {
+                    tracing::error!(segment = at.segment, offset = at.offset, "nodes in the log are damaged");
+                    Ok(end)
+                }
+                None => Err(self.lost(at)),
+            };
+            if is_last {
                 // Only what nobody was told of may be torn. What was being written when it was looked at is whole by the
                 // time that a later record tells so.
                 match self.safe_behind(at)?.is_some_and(|safe| safe > at) {
                     false => break,
-                    true if self.read(at)?.is_some() => continue,
-                    true => return Err(self.lost(at)),
+                    true if self.read(at)?.is_some() => {}
+                    true => at = lost()?,
                 }
+                continue;
             }
             // The next segment begins once this one is on the disk, so that nothing of it can be torn.
-            if !self.is_empty_from(at)? {
-                return Err(self.lost(at));
-            }
-            at = next;
+            at = if self.is_empty_from(at)? { next } else { lost()? };
         }
         Ok(at)
+    }
+
+    /// Where a record of nodes ends whose payload is damaged; `None` for every other damage. A record that says what was
+    /// committed cannot be passed over: nobody could tell what is not here any more.
+    fn damaged_nodes(&self, at: Pos) -> Result<Option<Pos>, SpaceError> {
+        let Some(file) = self.file(at.segment) else { return Ok(None) };
+        let mut head = [0; HEAD];
+        let there = read_at(&file, &mut head, at.offset).map_err(|e| io_error(&self.path(at.segment), &e))?;
+        let len = number(&head[4..8]) as usize;
+        if there < HEAD || head[..4] != MAGIC || head[12] != super::record::BLOCK || len > PAYLOAD_BYTES_MAX {
+            return Ok(None);
+        }
+        let end = Pos { offset: at.offset + (HEAD + len) as u32, ..at };
+        let goes_on = self.read(end)?.is_some() || self.reaches(end)? && self.is_empty_from(end)?;
+        Ok(goes_on.then_some(end))
     }
 
     fn lost(&self, at: Pos) -> SpaceError {

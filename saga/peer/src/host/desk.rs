@@ -147,14 +147,20 @@ impl ReceiverDesk {
             }
             ReceiverQuery::Peek(peek) => self.peek(peek).await.map(ReceiverAnswer::Peek),
             ReceiverQuery::Stage(nodes) => {
-                if !self.stages && self.identity.is_some() {
-                    self.host.renew_staging(&self.owner).await?;
+                if let Some(identity) = &self.identity {
+                    self.host.count_brought(identity, &nodes).await?;
+                    if !self.stages {
+                        self.host.renew_staging(&self.owner).await?;
+                    }
                 }
                 self.stages = true;
                 space.stage(&self.owner, &nodes).await.map_err(space_error)?;
                 Ok(ReceiverAnswer::Stage)
             }
             ReceiverQuery::Evaluate(evaluate) => {
+                if let (Some(identity), true) = (&self.identity, evaluate.is_init) {
+                    self.host.begin_saga(identity)?;
+                }
                 let mut desk = self.twin();
                 let job = async move { Ok((desk.evaluate(evaluate).await?, desk.plan)) };
                 let (evaluated, plan) = self.host.jobs().run(job).await?;

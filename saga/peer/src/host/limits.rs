@@ -16,6 +16,52 @@ pub struct HostLimits {
     pub readers_max: usize,
     /// One such job, or finding one such graph.
     pub job_ms_max: u64,
+    /// Nodes that one identity may ever bring; sagas that did not end count, too.
+    pub brought_nodes_per_identity_max: u64,
+    /// Bytes of the texts of nodes that one identity may ever bring.
+    pub brought_bytes_per_identity_max: u64,
+    /// The same of all identities together.
+    pub brought_bytes_max: u64,
+    /// Sagas that one identity may begin within an hour, at one server.
+    pub sagas_per_identity_and_hour_max: u64,
+}
+
+impl HostLimits {
+    /// The limit of a name.
+    pub fn named(&mut self, name: &str) -> Option<Named<'_>> {
+        Some(match name {
+            "kept_identities_bytes_max" => Named::Size(&mut self.kept_identities_bytes_max),
+            "identity_frame_bytes_max" => Named::Size(&mut self.identity_frame_bytes_max),
+            "lists_bytes_max" => Named::Number(&mut self.lists_bytes_max),
+            "jobs_max" => Named::Size(&mut self.jobs_max),
+            "readers_max" => Named::Size(&mut self.readers_max),
+            "job_ms_max" => Named::Number(&mut self.job_ms_max),
+            "brought_nodes_per_identity_max" => Named::Number(&mut self.brought_nodes_per_identity_max),
+            "brought_bytes_per_identity_max" => Named::Number(&mut self.brought_bytes_per_identity_max),
+            "brought_bytes_max" => Named::Number(&mut self.brought_bytes_max),
+            "sagas_per_identity_and_hour_max" => Named::Number(&mut self.sagas_per_identity_and_hour_max),
+            _ => return None,
+        })
+    }
+}
+
+/// A limit that was found by its name.
+#[derive(Debug)]
+pub enum Named<'a> {
+    /// One that counts what is in memory.
+    Size(&'a mut usize),
+    /// Any other.
+    Number(&'a mut u64),
+}
+
+impl Named<'_> {
+    /// Sets it; a number that this machine's memory cannot hold is as many as it can.
+    pub fn set(self, to: u64) {
+        match self {
+            Self::Size(size) => *size = usize::try_from(to).unwrap_or(usize::MAX),
+            Self::Number(number) => *number = to,
+        }
+    }
 }
 
 impl Default for HostLimits {
@@ -28,6 +74,10 @@ impl Default for HostLimits {
             jobs_max: 16,
             readers_max: 2,
             job_ms_max: 120_000,
+            brought_nodes_per_identity_max: u64::MAX,
+            brought_bytes_per_identity_max: u64::MAX,
+            brought_bytes_max: u64::MAX,
+            sagas_per_identity_and_hour_max: 10_000,
         }
     }
 }

@@ -19,10 +19,14 @@ impl Core {
         txn.set_durability(Durability::Immediate).map_err(fail)?;
         let (mut staged, mut last) = (Staged::default(), known.last);
         let mut open = Open::new(&txn)?;
-        let end = self.log.replay(known.staged.min(known.applied), |at, record| {
+        // What the index has applied is only looked at for what is staged: damage there costs no more than that.
+        self.log.look_back(known.staged.min(known.applied), known.applied, |at, record| {
+            self.replay_staged(&mut staged, at, record.kind, &record.payload)
+        })?;
+        let end = self.log.replay(known.applied, |at, record| {
             last = last.max(at);
             match record.kind {
-                CHANGE if at >= known.applied => {
+                CHANGE => {
                     let damaged = || SpaceError::Damaged(format!("a change in the log cannot be read: {at:?}"));
                     let change = Change::read(&record.payload).ok_or_else(damaged)?;
                     let entries = self.entries(&change)?;
