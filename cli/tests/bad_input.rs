@@ -237,6 +237,7 @@ fn a_damaged_store_is_told_and_never_believed() {
     assert_eq!(server.stop(), Some(0));
     let store = world.path("alice/.ibgib/space").join(LOG);
     let whole = fs::read(&store).unwrap();
+    copy(&world.path("alice"), &world.path("kept"));
     for cut in [0, 100, whole.len() / 2] {
         fs::write(&store, &whole[..cut]).unwrap();
         world.run(&["-C", "alice", "fsck"]).expect(4).error();
@@ -256,7 +257,9 @@ fn a_damaged_store_is_told_and_never_believed() {
     }
     fs::write(&store, "this is no store").unwrap();
     world.run(&["-C", "alice", "tips"]).expect(4).error();
-    fs::write(&store, &whole).unwrap();
+    // What damage let open was written to: its index knows more than the log of before.
+    fs::remove_dir_all(world.path("alice")).unwrap();
+    copy(&world.path("kept"), &world.path("alice"));
     world.fsck(&["-C", "alice"]);
     world.run(&["--space", "nothing", "tips"]).fails(5, "no_store");
 }
@@ -378,7 +381,7 @@ fn damaged_nodes_are_replaced_by_good_ones() {
     let log = store.join("log/00000000.log");
     let whole = fs::read(&log).unwrap();
     let mut found = 0;
-    for (nth, percent) in [15, 30, 45, 60, 75, 90].into_iter().enumerate() {
+    for (nth, percent) in (5..95).step_by(5).enumerate() {
         let mut bytes = fs::read(&log).unwrap();
         let at = whole.len() * percent / 100;
         bytes[at] ^= 0x20;
@@ -391,7 +394,7 @@ fn damaged_nodes_are_replaced_by_good_ones() {
         };
         world.fsck(&["-C", "alice"]);
     }
-    assert!(found > 3, "{found} of 6 places hold nodes");
+    assert!(found > 3, "{found} of 18 places hold nodes");
 
     // Of what nothing reads in a sync that has nothing to do, fsck tells the next one.
     let log = world.run(&["-C", "alice", "log", "notes.txt", "--json"]).ok().lines();
