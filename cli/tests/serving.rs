@@ -57,7 +57,14 @@ fn a_second_signal_ends_it_at_once() {
     std::io::BufRead::read_line(&mut lines, &mut line).unwrap();
     let mut logs = std::io::BufReader::new(child.stderr.take().unwrap());
     let mut slow = TcpStream::connect(line.trim().strip_prefix("listening http://").unwrap()).unwrap();
-    slow.write_all(b"GET /api/v1/health HTTP/1.1\r\n").unwrap();
+    let head = b"POST /api/v1/keystones HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n\
+        Content-Length: 9\r\nExpect: 100-continue\r\n\r\n";
+    slow.write_all(head).unwrap();
+    // The request is under way once the server asks for its body: a connection that it has not taken yet keeps it from
+    // nothing.
+    let mut go_on = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(slow.try_clone().unwrap()), &mut go_on).unwrap();
+    assert!(go_on.contains("100"), "{go_on}");
     signal(&child, "-TERM");
     // It says that it has begun to end, and waits for the slow client then.
     let mut said = String::new();

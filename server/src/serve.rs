@@ -16,7 +16,7 @@ use futures_util::future::join_all;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use ibgib_peer::entropy::now_ms;
-use ibgib_peer::{Host, Named, ServerKey};
+use ibgib_peer::{Host, ServerKey};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -74,23 +74,25 @@ pub struct ServeOptions {
 }
 
 impl ServeOptions {
-    /// The limit of a name.
-    pub fn limit(&mut self, name: &str) -> Option<Named<'_>> {
-        Some(match name {
-            "http_connections_max" => Named::Size(&mut self.http_connections_max),
-            "http_connections_per_address_max" => Named::Size(&mut self.http_connections_per_address_max),
-            "registered_bytes_max" => Named::Number(&mut self.registered_bytes_max),
-            "registered_bytes_per_second" => Named::Number(&mut self.registered_bytes_per_second),
-            "graphs_max" => Named::Size(&mut self.graphs_max),
-            "write_ms_max" => Named::Number(&mut self.write_ms_max),
-            "connections_max" => Named::Size(&mut self.connections_max),
-            "connections_per_address_max" => Named::Size(&mut self.connections_per_address_max),
-            "body_bytes_max" => Named::Size(&mut self.body_bytes_max),
-            "header_ms_max" => Named::Number(&mut self.header_ms_max),
-            "body_ms_max" => Named::Number(&mut self.body_ms_max),
-            "staging_ms_max" => Named::Number(&mut self.staging_ms_max),
-            _ => return None,
-        })
+    /// Sets the limit of a name, as [`HostLimits::set`](ibgib_peer::HostLimits::set) does.
+    pub fn set(&mut self, name: &str, to: u64) -> bool {
+        let size = usize::try_from(to).unwrap_or(usize::MAX);
+        match name {
+            "http_connections_max" => self.http_connections_max = size,
+            "http_connections_per_address_max" => self.http_connections_per_address_max = size,
+            "registered_bytes_max" => self.registered_bytes_max = to,
+            "registered_bytes_per_second" => self.registered_bytes_per_second = to,
+            "graphs_max" => self.graphs_max = size,
+            "write_ms_max" => self.write_ms_max = to,
+            "connections_max" => self.connections_max = size,
+            "connections_per_address_max" => self.connections_per_address_max = size,
+            "body_bytes_max" => self.body_bytes_max = size,
+            "header_ms_max" => self.header_ms_max = to,
+            "body_ms_max" => self.body_ms_max = to,
+            "staging_ms_max" => self.staging_ms_max = to,
+            _ => return false,
+        }
+        true
     }
 }
 

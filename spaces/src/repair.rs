@@ -27,9 +27,8 @@ pub(crate) fn damaged(addr: &str) -> String {
 pub async fn check(space: &dyn Space) -> Result<Fsck, CommitError> {
     let found = fsck(space).await?;
     let missing = found.missing.iter().map(|(addr, _)| addr);
-    // Where not even the name can be read, whoever relates to it tells that it is missing.
-    let now: HashSet<String> =
-        found.corrupt.iter().chain(missing).filter(|a| a.contains('^')).map(|a| damaged(a)).collect();
+    // Where nobody tells the name any more it is the digits of the hash: who has the node can still be told by them.
+    let now: HashSet<String> = found.corrupt.iter().chain(missing).map(|a| damaged(a)).collect();
     let before: HashSet<String> = space.records(DAMAGED).await?.into_iter().map(|(key, _)| key).collect();
     let mut records: Vec<(String, Option<Vec<u8>>)> = before.difference(&now).map(|k| (k.clone(), None)).collect();
     records.extend(now.difference(&before).map(|k| (k.clone(), Some(Vec::new()))));
@@ -40,13 +39,28 @@ pub async fn check(space: &dyn Space) -> Result<Fsck, CommitError> {
     Ok(found)
 }
 
-/// What is remembered as damaged or missing.
+/// What is remembered as damaged or missing, but for what has no name any more.
 ///
 /// # Errors
 /// When the store fails.
 pub async fn known(space: &dyn Space) -> Result<Vec<Addr>, SpaceError> {
     let records = space.records(DAMAGED).await?;
     Ok(records.into_iter().filter_map(|(key, _)| key.strip_prefix(DAMAGED)?.parse().ok()).collect())
+}
+
+/// The hashes of all that is remembered as damaged or missing.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) async fn known_keys(space: &dyn Space) -> Result<HashSet<[u8; 32]>, SpaceError> {
+    let key = |record: &str| {
+        let name = record.strip_prefix(DAMAGED)?;
+        match name.parse::<Addr>() {
+            Ok(addr) => addr.key(),
+            Err(_) => hex::decode(name).ok()?.try_into().ok(),
+        }
+    };
+    Ok(space.records(DAMAGED).await?.into_iter().filter_map(|(record, _)| key(&record)).collect())
 }
 
 /// Puts good copies in the place of damaged nodes. A missing node is taken, too, where everything that it relates to is

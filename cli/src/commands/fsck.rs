@@ -19,6 +19,7 @@ pub(crate) async fn fsck(args: &Args, out: &Output, options: &args::Fsck) -> Res
     let mut store = Store::open(args).await?;
     let mut found = repair::check(&**store.space()).await?;
     if let Some(from) = options.repair_from.as_deref().filter(|_| !found.is_clean()) {
+        let lost = (found.corrupt.len() + found.missing.len()) as u64;
         let mut repaired = 0;
         // Nodes that were damaged may relate to others that are missing.
         loop {
@@ -29,7 +30,9 @@ pub(crate) async fn fsck(args: &Args, out: &Output, options: &args::Fsck) -> Res
                 break;
             }
         }
-        found.repaired = repaired;
+        // What has no name any more is not counted one by one.
+        let left = (found.corrupt.len() + found.missing.len()) as u64;
+        found.repaired = repaired.max(lost.saturating_sub(left));
     }
     out.report(&found)?;
     if found.is_clean() {

@@ -158,11 +158,9 @@ fn limits(told: &[String], host: &mut HostLimits, options: &mut ServeOptions) ->
         if number == 0 {
             return Err(bad("a server that may do nothing of it stands still; 1 is the least"));
         }
-        let limit = match host.named(name) {
-            Some(limit) => limit,
-            None => options.limit(name).ok_or_else(|| bad("there is no such limit"))?,
-        };
-        limit.set(number);
+        if !host.set(name, number) && !options.set(name, number) {
+            return Err(bad("there is no such limit"));
+        }
     }
     Ok(())
 }

@@ -29,7 +29,7 @@ mod sessions;
 mod staging;
 
 pub use events::{HostEvent, MessageEvent};
-pub use limits::{HostLimits, Named};
+pub use limits::HostLimits;
 pub use policy::Policy;
 use staging::{push_owner, staging_record};
 

@@ -106,14 +106,14 @@ async fn read_in(
 /// # Errors
 /// [`BundleError::Damaged`]; a failing space or source. What was mended until then is whole.
 pub async fn mend(space: &dyn Space, source: impl BufRead + Send, owner: &str) -> Result<(), BundleError> {
-    let known: HashSet<Addr> = repair::known(space).await?.into_iter().collect();
+    let known = repair::known_keys(space).await?;
     let mut reader = Reader::begin(source)?;
     let (mut found, mut bytes, mut nodes, mut timelines) = (Vec::new(), 0, 0, 0);
     loop {
         match reader.next()? {
             Line::Node(node) => {
                 nodes += 1;
-                if known.contains(node.addr()) {
+                if node.addr().key().is_some_and(|key| known.contains(&key)) {
                     bytes += reader.line_bytes();
                     found.push(node);
                 }

@@ -24,6 +24,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 pub(super) const SEGMENT_BYTES: u32 = 64 * 1024 * 1024;
 /// Bytes that a payload may have: a block of one node, however badly that is compressed.
 const PAYLOAD_BYTES_MAX: usize = 40 * 1024 * 1024;
+/// The kind of a record of nodes. What other kinds there are does not matter to the log.
+pub(super) const BLOCK: u8 = 1;
 const HEAD: usize = 24;
 const FIRST: u32 = 64;
 const MAGIC: [u8; 4] = *b"ibRc";
@@ -278,7 +280,7 @@ impl Log {
         let mut head = [0; HEAD];
         let there = read_at(&file, &mut head, at.offset).map_err(|e| io_error(&self.path(at.segment), &e))?;
         let len = number(&head[4..8]) as usize;
-        if there < HEAD || head[..4] != MAGIC || head[12] != super::record::BLOCK || len > PAYLOAD_BYTES_MAX {
+        if there < HEAD || head[..4] != MAGIC || head[12] != BLOCK || len > PAYLOAD_BYTES_MAX {
             return Ok(None);
         }
         let end = Pos { offset: at.offset + (HEAD + len) as u32, ..at };

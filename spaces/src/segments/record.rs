@@ -5,8 +5,6 @@ use crate::store::Batch;
 use crate::tip::{Kind, Tip};
 use ibgib_blocks::{In, Out, pack, unpack};
 
-/// A block of nodes: [`Head`](super::block::Head).
-pub(super) const BLOCK: u8 = 1;
 /// A [`Change`].
 pub(super) const CHANGE: u8 = 2;
 /// An owner whose staged nodes are forgotten.

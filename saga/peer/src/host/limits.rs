@@ -27,40 +27,24 @@ pub struct HostLimits {
 }
 
 impl HostLimits {
-    /// The limit of a name.
-    pub fn named(&mut self, name: &str) -> Option<Named<'_>> {
-        Some(match name {
-            "kept_identities_bytes_max" => Named::Size(&mut self.kept_identities_bytes_max),
-            "identity_frame_bytes_max" => Named::Size(&mut self.identity_frame_bytes_max),
-            "lists_bytes_max" => Named::Number(&mut self.lists_bytes_max),
-            "jobs_max" => Named::Size(&mut self.jobs_max),
-            "readers_max" => Named::Size(&mut self.readers_max),
-            "job_ms_max" => Named::Number(&mut self.job_ms_max),
-            "brought_nodes_per_identity_max" => Named::Number(&mut self.brought_nodes_per_identity_max),
-            "brought_bytes_per_identity_max" => Named::Number(&mut self.brought_bytes_per_identity_max),
-            "brought_bytes_max" => Named::Number(&mut self.brought_bytes_max),
-            "sagas_per_identity_and_hour_max" => Named::Number(&mut self.sagas_per_identity_and_hour_max),
-            _ => return None,
-        })
-    }
-}
-
-/// A limit that was found by its name.
-#[derive(Debug)]
-pub enum Named<'a> {
-    /// One that counts what is in memory.
-    Size(&'a mut usize),
-    /// Any other.
-    Number(&'a mut u64),
-}
-
-impl Named<'_> {
-    /// Sets it; a number that this machine's memory cannot hold is as many as it can.
-    pub fn set(self, to: u64) {
-        match self {
-            Self::Size(size) => *size = usize::try_from(to).unwrap_or(usize::MAX),
-            Self::Number(number) => *number = to,
+    /// Sets the limit of a name; `false` if there is none. What this machine's memory could not hold anyway is as much as
+    /// it can.
+    pub fn set(&mut self, name: &str, to: u64) -> bool {
+        let size = usize::try_from(to).unwrap_or(usize::MAX);
+        match name {
+            "kept_identities_bytes_max" => self.kept_identities_bytes_max = size,
+            "identity_frame_bytes_max" => self.identity_frame_bytes_max = size,
+            "lists_bytes_max" => self.lists_bytes_max = to,
+            "jobs_max" => self.jobs_max = size,
+            "readers_max" => self.readers_max = size,
+            "job_ms_max" => self.job_ms_max = to,
+            "brought_nodes_per_identity_max" => self.brought_nodes_per_identity_max = to,
+            "brought_bytes_per_identity_max" => self.brought_bytes_per_identity_max = to,
+            "brought_bytes_max" => self.brought_bytes_max = to,
+            "sagas_per_identity_and_hour_max" => self.sagas_per_identity_and_hour_max = to,
+            _ => return false,
         }
+        true
     }
 }
 

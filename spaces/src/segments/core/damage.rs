@@ -3,7 +3,7 @@
 use super::Core;
 use crate::error::SpaceError;
 use crate::segments::block::Block;
-use crate::segments::record::BLOCK;
+use crate::segments::log::BLOCK;
 use crate::segments::staged::Place;
 use ibgib::Addr;
 

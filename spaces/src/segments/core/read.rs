@@ -3,8 +3,7 @@
 use super::{Core, lock};
 use crate::error::SpaceError;
 use crate::segments::block::{self, Block, Key};
-use crate::segments::log::Pos;
-use crate::segments::record::BLOCK;
+use crate::segments::log::{BLOCK, Pos};
 use crate::segments::staged::Place;
 use ibgib::{Addr, IbGib, Mode, Verified};
 use std::collections::HashMap;
