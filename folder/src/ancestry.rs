@@ -4,7 +4,7 @@ use crate::error::FolderError;
 use crate::frames::Node;
 use ibgib::Addr;
 use ibgib_spaces::Space;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Whether a frame joins two branches; the edits that follow it inherit its relations, but have another past.
 pub(crate) fn is_merge(frame: &Node) -> bool {
@@ -47,16 +47,25 @@ pub(crate) async fn merge_of(space: &dyn Space, frame: &Node, stone: &Addr) -> R
 pub(crate) struct Walk<'s> {
     space: &'s dyn Space,
     todo: BTreeMap<(Option<u64>, Addr), (Node, u8)>,
+    /// The starts that were told of each. Frames that only look like merges can have any number, so one may come before
+    /// another that leads to it: it is told again for a start that is new, and never more often.
+    told: HashMap<Addr, u8>,
 }
 
 impl<'s> Walk<'s> {
     pub(crate) fn from(space: &'s dyn Space, starts: impl IntoIterator<Item = Node>) -> Self {
-        let mut walk = Self { space, todo: BTreeMap::new() };
+        let mut walk = Self { space, todo: BTreeMap::new(), told: HashMap::new() };
         starts.into_iter().enumerate().for_each(|(i, start)| walk.add(start, 1 << i));
         walk
     }
 
     fn add(&mut self, node: Node, from: u8) {
+        let told = self.told.entry(node.addr().clone()).or_default();
+        if *told | from == *told {
+            return;
+        }
+        *told |= from;
+        let from = *told;
         let known = self.todo.entry((node.n(), node.addr().clone())).or_insert((node, 0));
         known.1 |= from;
     }
@@ -80,4 +89,50 @@ pub(crate) async fn common(space: &dyn Space, one: Node, other: Node) -> Result<
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ibgib::{IbGib, Value, object, strings};
+    use ibgib_spaces::{Commit, MemorySpace};
+
+    /// Frames that anybody can make: each of `levels` leads to the next one by two ways, and says that it is older.
+    #[tokio::test]
+    async fn frames_that_only_look_like_merges_are_walked_once() {
+        let frame = |name: &str, n: u64, past: Option<&Node>, orphan: Option<&Node>| {
+            let mut rel8ns = object([]);
+            let all = rel8ns.as_object_mut().unwrap();
+            if let Some(past) = past {
+                all.insert("past", strings([past.addr().as_str()]));
+            }
+            if let (Some(past), Some(orphan)) = (past, orphan) {
+                all.insert("graftbase", strings([past.addr().as_str()]));
+                all.insert("graftorphan", strings([orphan.addr().as_str()]));
+            }
+            let data = object([("n", Value::integer(n)), ("name", name.into())]);
+            IbGib { ib: "file".into(), data: Some(data), rel8ns: Some(rel8ns), ..IbGib::default() }.seal().unwrap()
+        };
+        let levels = 40;
+        let bottom = frame("bottom", 0, None, None);
+        let mut nodes = vec![bottom.clone()];
+        let mut next = frame("x", 1_000, Some(&bottom), None);
+        nodes.push(next.clone());
+        for level in 0..levels {
+            let past = frame(&format!("p{level}"), 1, Some(&bottom), Some(&next));
+            let top = frame(&format!("x{level}"), 999 - level, Some(&past), Some(&next));
+            nodes.extend([past, top.clone()]);
+            next = top;
+        }
+        let space = MemorySpace::new("evil");
+        let count = nodes.len();
+        space.commit(Commit { nodes, ..Commit::default() }).await.unwrap();
+        let mut walk = Walk::from(&space, [next]);
+        let mut told = 0;
+        while walk.next().await.unwrap().is_some() {
+            told += 1;
+            assert!(told <= count, "a frame is told twice");
+        }
+        assert_eq!(told, count);
+    }
 }

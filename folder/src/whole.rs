@@ -109,8 +109,13 @@ impl WholeFile {
         Self { ancestor, base, orphan, now, edited }
     }
 
-    /// Of a conflict in the timeline of a file, whose tip is `tip`; `None` where it is about a part of the text.
+    /// Of a conflict in the timeline of a file, whose tip is `tip`; `None` where it is about a part of the text, or where a
+    /// frame has no content that a file could have: any peer may have made it.
     pub(crate) async fn of_file(space: &dyn Space, tip: &Node, told: &Recorded) -> Result<Option<Self>, FolderError> {
+        readable(Self::read_of_file(space, tip, told).await)
+    }
+
+    async fn read_of_file(space: &dyn Space, tip: &Node, told: &Recorded) -> Result<Option<Self>, FolderError> {
         if tip.ib != "file" || ![TEXT, BLOB, LINK].contains(&&*told.path) {
             return Ok(None);
         }
@@ -137,8 +142,12 @@ impl WholeFile {
     }
 
     /// Of a conflict about the kind of a file, which stands in its entry: the sides made files of two kinds under one path,
-    /// and the merge has both. `tip` is the file's.
+    /// and the merge has both. `tip` is the file's. `None` as of [`WholeFile::of_file`].
     pub(crate) async fn of_kinds(space: &dyn Space, tip: &Node, told: &Recorded) -> Result<Option<Self>, FolderError> {
+        readable(Self::read_of_kinds(space, tip, told).await)
+    }
+
+    async fn read_of_kinds(space: &dyn Space, tip: &Node, told: &Recorded) -> Result<Option<Self>, FolderError> {
         let [ancestor, base, orphan] = [&told.ancestor, &told.base, &told.orphan].map(|value| {
             let kind = value.as_ref().and_then(Value::as_str);
             kind.map(|kind| if kind == "json" { "text" } else { kind })
@@ -154,6 +163,14 @@ impl WholeFile {
         let now = FileContent::at(space, tip).await?;
         let merged = if now == FileContent::Nothing { base.clone() } else { now.clone() };
         Ok(Some(Self::of(ancestor, [base, orphan], &merged, now)))
+    }
+}
+
+/// What a frame that is no file's tells is nothing.
+fn readable(read: Result<Option<WholeFile>, FolderError>) -> Result<Option<WholeFile>, FolderError> {
+    match read {
+        Err(error) if error.bad_frame().is_some() => Ok(None),
+        read => read,
     }
 }
 

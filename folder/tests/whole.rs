@@ -2,9 +2,11 @@
 
 mod common;
 
-use common::{Device, assert_same, moments, noise};
-
+use common::{Device, assert_same, moments, noise, publish};
+use ibgib::transform::revise;
+use ibgib::{Addr, Map};
 use ibgib_folder::{Conflict, EntryPath, FileContent, Keeping, Resolution};
+use std::collections::HashMap;
 use std::os::unix::fs::symlink;
 
 async fn two(files: &[(&str, &str)]) -> (Device, Device) {
@@ -212,4 +214,25 @@ async fn times_are_in_no_conflict_whatever_happens_to_the_file() {
     bob.put("restored", "0\n1\n2\n");
     alice.sync(&bob).await;
     assert_eq!(only(&alice).await.path, "/data/text", "the delete against the edit, and nothing about times");
+}
+
+/// Whoever may write can make a frame whose text is no text: the others are told of the conflict, and settle it.
+#[tokio::test]
+async fn a_frame_that_no_file_could_have_does_not_hide_a_conflict() {
+    let (alice, bob) = two(&[("a.txt", "one\n")]).await;
+    alice.put("a.txt", "ALICE\n");
+    bob.put("a.txt", "BOB\n");
+    alice.snapshot().await;
+    bob.snapshot().await;
+    let path = EntryPath::from_key("/a.txt").unwrap();
+    let tip = alice.folder.tip(&path).await.unwrap();
+    let node = alice.space.node(&tip).await.unwrap().unwrap();
+    let made = revise(&node, &Map::from_iter([("text", 5)]), &moments()()).unwrap().unwrap();
+    let overlay: HashMap<Addr, _> = made.nodes().into_iter().map(|node| (node.addr().clone(), node)).collect();
+    publish(&*alice.space, overlay, made.frame.addr(), &alice.folder.file_tjp(&path).unwrap()).await;
+    bob.pull(&alice).await;
+    let conflict = only(&bob).await;
+    assert_eq!((conflict.path.as_str(), &conflict.whole), ("/data/text", &None));
+    bob.folder.resolve(&conflict, Resolution::Keep, &mut moments()).await.unwrap();
+    assert_eq!(bob.folder.conflicts().await.unwrap(), []);
 }
