@@ -69,8 +69,8 @@ impl Sending {
                 .about(path.display().to_string()));
         }
         let Packed { file, size, contents, left_out } = archive::pack(&whole)?;
-        for path in left_out {
-            out.say(&format!("left out: {} is neither a file nor a directory", path.display()));
+        for (path, why) in left_out {
+            out.say(&format!("left out: {} {why}", path.display()));
         }
         Ok(Self::File { file, path: whole, name, size, contents: Some(contents) })
     }
@@ -365,6 +365,10 @@ fn target(out: &Output, offered: &Offered, options: &WormholeReceive) -> Result<
             let why = PairingError::BadPeer("more files are offered than are taken");
             return Err((why.into(), "there are too many files"));
         }
+        Some(contents) if !archive::may_be(offered.size, contents) => {
+            let why = PairingError::BadPeer("the archive that is offered is larger than its contents");
+            return Err((why.into(), "the archive is too large"));
+        }
         Some(Contents { bytes, files }) => (
             offered.size.saturating_add(bytes),
             format!("the directory {name} ({files} {}, {})", if files == 1 { "file" } else { "files" }, amount(bytes)),
@@ -418,7 +422,7 @@ async fn take_file(
             let mut archive = tempfile::tempfile_in(&options.output).map_err(io)?;
             let sha256 = write_bytes(out, &mut connection, &mut archive, size, &path).await?;
             archive.rewind().map_err(io)?;
-            archive::unpack(archive, &path, &options.output, contents)?;
+            archive::unpack(archive, &path, &options.output, contents).await?;
             sha256
         }
     };
