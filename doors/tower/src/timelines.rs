@@ -27,7 +27,10 @@ const TOLD: Table = Table::passing("told");
 /// Blocks that are kept: more than a tower remembers.
 const KEPT: usize = 200;
 /// A block without events comes after this time.
-const BLOCK_MS: u64 = 600_000;
+const BLOCK_MS: i64 = 600_000;
+const HOUR_MS: i64 = 3_600_000;
+/// Blocks that events may make within an hour; what comes then waits for the next one that is due.
+const EVENT_BLOCKS_AN_HOUR: usize = 6;
 /// Events of one block: each is looked at for each user.
 const EVENTS_MAX: usize = 16;
 
@@ -63,9 +66,14 @@ impl Timelines {
             let newest = blocks.last();
             let told = self.untold().await?;
             let now = now_ms();
-            // A clock that was put back makes a block, too, rather than none for long.
-            let is_due = newest.is_none_or(|(_, it, _)| now.abs_diff(it.made_ms) >= BLOCK_MS);
-            if let Some((id, ..)) = newest.filter(|_| told.is_empty() && !is_due) {
+            // A clock that was put back by much makes a block, too, rather than none for long; one of another server over
+            // the same space may be late.
+            let age = |made: &MadeRow| now.saturating_sub(made.made_ms);
+            let is_due = newest.is_none_or(|(_, it, _)| age(it) >= BLOCK_MS || age(it) <= -HOUR_MS);
+            // Subscriptions are counted in blocks: whoever makes events may not bring their ends near.
+            let lately = blocks.iter().filter(|(_, it, _)| !it.states.is_empty() && age(it) < HOUR_MS).count();
+            let may_wait = told.is_empty() || lately >= EVENT_BLOCKS_AN_HOUR;
+            if let Some((id, ..)) = newest.filter(|_| may_wait && !is_due) {
                 return Ok(id.hash);
             }
             let (height, parent) = newest.map_or((1, [0; 32]), |(id, ..)| (id.height + 1, id.hash));
@@ -119,7 +127,8 @@ impl Timelines {
                 tracing::debug!(%why, "the server did not take a revocation");
                 Ok(Verdict::Bad)
             }
-            Err(SagaError::Limit { .. }) => Ok(Verdict::Bad),
+            // A server that is busy is asked again.
+            Err(SagaError::Limit { name: "identity_frame_bytes_max", .. }) => Ok(Verdict::Bad),
             Err(error) => Err(RpcError::Space(error.to_string())),
         }
     }
@@ -160,4 +169,40 @@ fn bytes(text: &str) -> Result<[u8; 32], RpcError> {
     let mut bytes = [0; 32];
     hex::decode_to_slice(text, &mut bytes).map_err(|_| damaged())?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gatekeeper::Terms;
+    use crate::sealed::Dialect;
+    use ibgib_peer::HostOptions;
+    use ibgib_spaces::{Commit, MemorySpace, Space};
+
+    #[tokio::test]
+    async fn events_bring_no_end_of_a_subscription_near() {
+        let space: Arc<dyn Space> = Arc::new(MemorySpace::new("server"));
+        let rows = Rows::new(Arc::clone(&space), "tower");
+        let ledger = Ledger::new(rows.clone(), [Dialect::Rust, Dialect::Python].map(Terms::of));
+        let host = Host::new(Arc::clone(&space), HostOptions::default());
+        let timelines = Timelines::new(host, rows, ledger);
+        timelines.best().await.unwrap();
+        for event in 0..EVENT_BLOCKS_AN_HOUR + 5 {
+            let addr = |kind: &str| format!("{kind}^{event:064X}");
+            let records = vec![(format!("forked/{}", addr("keystone")), Some(addr("keystone").into_bytes()))];
+            space.commit(Commit { records, ..Commit::default() }).await.unwrap();
+            timelines.best().await.unwrap();
+        }
+        let blocks = timelines.blocks().await.unwrap();
+        assert_eq!(blocks.len(), 1 + EVENT_BLOCKS_AN_HOUR);
+        // What waits is told with the next block that is due.
+        assert_eq!(timelines.untold().await.unwrap().len(), 5);
+        let (_, made, row) = blocks.last().unwrap();
+        let mut edits = Edits::default();
+        edits.set(row, &MadeRow { made_ms: made.made_ms - BLOCK_MS, ..made.clone() }).unwrap();
+        assert!(timelines.rows.write(edits).await.unwrap());
+        let newest = timelines.best().await.unwrap();
+        assert_eq!(timelines.block(&newest).await.unwrap().1.states.len(), 5);
+        assert!(timelines.untold().await.unwrap().is_empty());
+    }
 }

@@ -8,7 +8,7 @@ use ibgib_keystone::{
 use ibgib_peer::entropy::{OsEntropy, now_ms};
 use ibgib_peer::{Host, HostOptions, identity, recover};
 use ibgib_saga::SagaError;
-use ibgib_spaces::MemorySpace;
+use ibgib_spaces::{Commit, MemorySpace};
 use std::sync::Arc;
 
 struct World {
@@ -78,6 +78,11 @@ async fn a_copy_that_signs_on_a_state_that_was_left_ends_the_identity_until_it_i
     let copy = world.signed(&state, "the copy's");
     assert_eq!(code(world.post(&copy.frame).await), "identity_forked");
     assert_eq!(world.host.forks().await.unwrap(), [(state.tjp().clone(), state.tip().addr().clone())]);
+    // Used in three places at once, it leaves three frames.
+    let third = world.signed(&state, "the second copy's").frame;
+    let key = format!("evidence/{}/{}", state.tip().addr(), third.addr());
+    let records = vec![(key, Some(third.to_json().into_bytes()))];
+    world.host.space().commit(Commit { records, ..Commit::default() }).await.unwrap();
     for _ in 0..2 {
         world.host.end_guarded(&revocation).await.unwrap();
     }

@@ -607,8 +607,11 @@ impl ReceiverDesk {
             Ok(_) => {
                 // What stayed staged is what was refused. Kept, it would look to the sender's next saga as if it were here:
                 // one that only takes would say that it has no more than this, and be refused again.
-                if self.plan.refused {
-                    space.unstage(&self.owner).await.map_err(space_error)?;
+                // What was committed stays so if that fails; what is left goes with its time.
+                if self.plan.refused
+                    && let Err(error) = space.unstage(&self.owner).await
+                {
+                    tracing::warn!(%error, owner = self.owner, "what was refused is still staged");
                 }
                 (self.plan, self.stages) = (Plan::default(), false);
                 Ok(Committed::Durable)

@@ -30,6 +30,10 @@ const TRIES: u32 = 16;
 
 /// Nodes read at once: few, since each may be as large as its limit.
 const BATCH: usize = 16;
+/// Folders that are told at once.
+const FOLDERS_MAX: usize = 10_000;
+/// A longer name is told to nobody.
+const FOLDER_NAME_BYTES_MAX: usize = 1_024;
 
 /// What an identity may do.
 #[derive(Clone, Debug)]
@@ -191,17 +195,30 @@ impl Host {
         self.listed(&self.charge(tjp).await?).await
     }
 
-    /// The folders that an identity may read, and what they are called.
+    /// The folders that an identity may read, and what they are called. What stands in somebody's folder is none of them,
+    /// whatever its name: whoever may write there could make it.
     async fn folders_for(&self, identity: &Addr) -> Result<Vec<Value>, SagaError> {
         let mut tips = self.readable_tips(&self.permit(identity).await?).await?;
         tips.retain(|tip| tip.tjp.ib() == "folder");
-        let addrs: Vec<Addr> = tips.iter().map(|tip| tip.addr.clone()).collect();
-        let frames = self.space.get(&addrs).await.map_err(space_error)?;
-        let line = |(tip, frame): (Tip, Option<Verified<IbGib>>)| {
-            let name = frame.as_ref().and_then(|frame| frame.datum("name").cloned()).unwrap_or(Value::Null);
-            object([("folder", tip.tjp.into()), ("name", name)])
-        };
-        Ok(tips.into_iter().zip(frames).map(line).collect())
+        let timelines: HashSet<Addr> = tips.iter().map(|tip| tip.tjp.clone()).collect();
+        let mut roots = Roots::default();
+        roots.look_up(&*self.moment().await?, &timelines).await?;
+        tips.retain(|tip| roots.folder(&tip.tjp).is_none_or(|folder| *folder == tip.tjp));
+        if tips.len() > FOLDERS_MAX {
+            return Err(SagaError::Limit { name: "folders_max", limit: FOLDERS_MAX as u64 });
+        }
+        let mut lines = Vec::with_capacity(tips.len());
+        for batch in tips.chunks(BATCH) {
+            let addrs: Vec<Addr> = batch.iter().map(|tip| tip.addr.clone()).collect();
+            let frames = self.space.get(&addrs).await.map_err(space_error)?;
+            for (tip, frame) in batch.iter().zip(frames) {
+                // Whoever may write to a folder names it: anything may stand there.
+                let name = frame.as_ref().and_then(|frame| frame.datum("name")?.as_str());
+                let name = name.filter(|name| name.len() <= FOLDER_NAME_BYTES_MAX);
+                lines.push(object([("folder", (&tip.tjp).into()), ("name", name.map_or(Value::Null, Value::from))]));
+            }
+        }
+        Ok(lines)
     }
 
     /// What an identity may let others into.

@@ -6,7 +6,7 @@ use crate::identity::{self, forked_key};
 use crate::signing::aside;
 use crate::view::space_error;
 use ibgib::{Addr, IbGib, Verified};
-use ibgib_keystone::is_waiting;
+use ibgib_keystone::{Recoveries, danger, is_waiting};
 use ibgib_saga::{IdentityRefusal, SagaError};
 use ibgib_spaces::{Commit, CommitError};
 use std::sync::Arc;
@@ -51,20 +51,31 @@ impl Host {
         };
         let tip = self.space.tip(&tjp).await.map_err(space_error)?;
         tip.ok_or_else(|| IdentityRefusal::Unknown(tjp.clone()))?;
+        if self.was_guarded(&tjp).await? {
+            return Ok(());
+        }
         let mut followers = Vec::new();
         for kept in identity::evidence(&*self.space, &tjp).await?.into_iter().filter(|kept| kept.past == state) {
             followers.push(Verified::parse(&kept.ibgib).map_err(|e| invalid(e.to_string()))?);
         }
-        let [first, second] = <[_; 2]>::try_from(followers)
-            .map_err(|_| invalid(format!("there are no two frames here that both follow {state}")))?;
+        // Who uses it in more than two places leaves more of them.
+        let [first, second, ..] = &followers[..] else {
+            return Err(invalid(format!("there are no two frames here that both follow {state}")));
+        };
+        let (first, second) = (first.clone(), second.clone());
+        // Beside its state alone it is judged for what that costs, before the whole chain is read: whoever makes up
+        // revocations of a long one costs no replay.
+        let node = self.space.node(&state).await.map_err(space_error)?;
+        let alone = node.and_then(|node| danger::resume(node, [], Recoveries::default()));
+        let alone = alone.ok_or_else(|| invalid(format!("{state} is not here")))?;
+        let (asked, both) = (revocation.clone(), [first.clone(), second.clone()]);
+        let held = aside(move || alone.ended_by(&asked, [&both[0], &both[1]])).await?;
+        held.map_err(|e| IdentityRefusal::invalid(&e))?;
         let (space, of, at) = (Arc::clone(&self.space), tjp.clone(), state.clone());
         let chain = self.jobs.run(async move { identity::chain_at(&*space, &of, at).await }).await?;
         let asked = revocation.clone();
         let held = aside(move || chain.ended_by(&asked, [&first, &second])).await?;
         held.map_err(|e| IdentityRefusal::invalid(&e))?;
-        if self.was_guarded(&tjp).await? {
-            return Ok(());
-        }
         let records = vec![(guarded_key(&tjp), Some(revocation.to_json().into_bytes()))];
         let expect = vec![(forked_key(&tjp), Some(state.as_str().as_bytes().to_vec()))];
         match self.space.commit(Commit { records, expect, ..Commit::default() }).await {

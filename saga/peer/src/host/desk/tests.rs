@@ -4,6 +4,7 @@ mod costs;
 
 use super::*;
 use crate::granting::stated;
+use crate::host::roots::root_records;
 use crate::prelude::Document;
 use crate::{HostOptions, Innerspace, Policy, Rights, SecretSource, SenderIdentity, Statement, SyncConnection, Synced};
 use futures_util::future::join_all;
@@ -264,6 +265,32 @@ async fn nobody_brings_what_belongs_to_anothers_folder() {
             false => Scene::is_refused(&told[1], "was not granted"),
         }
     }
+}
+
+/// What stands in a folder may be made by whoever may write there, as a folder with any name.
+#[tokio::test]
+async fn only_folders_are_told_by_name_and_only_names() {
+    let Scene { host, alice, bob, shared, private } = scene(Rights::Write).await;
+    let named = async |name: Value| {
+        let made = Document::create(&alice.space, "folder", Map::from_iter([("name", name)])).await.unwrap();
+        made.address().clone()
+    };
+    let (odd, long) = (named(Value::integer(5_u64)).await, named("x".repeat(1_025).into()).await);
+    let (work, inner) = (named("work".into()).await, named("Taxes".into()).await);
+    alice.meet(&host).await.unwrap();
+    let records = root_records([(&inner, &shared, &bob.who.tjp)]);
+    host.space().commit(Commit { records, ..Commit::default() }).await.unwrap();
+    let told = alice.state(&host, &Statement::Folders).await.unwrap();
+    let mut told: Vec<(String, Value)> = told
+        .iter()
+        .map(|line| (line.get("folder").unwrap().as_str().unwrap().to_owned(), line.get("name").unwrap().clone()))
+        .collect();
+    let mut all: Vec<(String, Value)> =
+        [&shared, &private, &odd, &long].map(|folder| (folder.to_string(), Value::Null)).to_vec();
+    all.push((work.to_string(), "work".into()));
+    told.sort_by(|a, b| a.0.cmp(&b.0));
+    all.sort_by(|a, b| a.0.cmp(&b.0));
+    assert_eq!(told, all);
 }
 
 #[tokio::test]
