@@ -3,6 +3,7 @@
 use crate::{Res, measure};
 use ibgib_tower::feed::{Block, BlockId};
 use ibgib_tower::gatekeeper::Terms;
+use ibgib_tower::responder::Send;
 use ibgib_tower::sealed::{Dialect, Locator, seal};
 use ibgib_tower::signature::{SecretKey, appointment_message};
 use ibgib_tower::tower::Tower;
@@ -91,9 +92,10 @@ pub(crate) fn run(options: &Options) -> Res<()> {
     let added = started.elapsed();
     let waiting = tower.take_changes().appointments.len();
     let memory = measure::resident(std::process::id()).saturating_sub(before);
-    let mut times = Vec::new();
+    let (mut times, mut sent) = (Vec::new(), Vec::new());
     for block in 0..BLOCKS {
-        let others = (breaches..transactions).map(|n| txid(2 + block, n));
+        // The penalties of the block before are in this one, or they would be sent again.
+        let others = (2 * breaches..transactions).map(|n| txid(2 + block, n)).chain(sent.drain(..));
         let txids = (0..breaches).map(|n| txid(1, block * breaches + n)).chain(others).collect();
         let block = Block { id: id(2 + block), parent: id(1 + block).hash, txids };
         let started = Instant::now();
@@ -102,6 +104,7 @@ pub(crate) fn run(options: &Options) -> Res<()> {
         if sends.len() != breaches as usize {
             return Err(format!("{} penalties for {breaches} breaches", sends.len()).into());
         }
+        sent.extend(sends.iter().map(Send::txid));
     }
     times.sort_unstable();
     let [middle, most] =
