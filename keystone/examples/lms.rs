@@ -3,6 +3,7 @@
 //! Whole frames are measured, as an identity signs and a verifier checks them: making and hashing the frame included.
 
 use ibgib_keystone::strategy::lms::{Height, LmsConfig, NextTree, Reserved, TreeName, Width, first_tree};
+use ibgib_keystone::strategy::lms::{TreeSigner, is_signed_with};
 use ibgib_keystone::{Chain, Claim, Entropy, Expect, PoolConfig, Secret, SignOpts, genesis_with_trees, need, sign};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,7 +25,32 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
+/// What a server signs with: trees in memory, and signatures that stand in no frame.
+fn words() {
+    println!("leaves  tree [ms]  sign [ms]  verify [ms]  signature [B]");
+    for height in [Height::H5, Height::H10] {
+        let started = Instant::now();
+        let tree = TreeSigner::make(height, &mut Counter(0));
+        let (building, key) = (started.elapsed(), tree.public_key());
+        let (mut signing, mut verifying, mut bytes) = (Vec::new(), Vec::new(), 0);
+        for n in 0..24 {
+            let word = format!("{n:0400}");
+            let started = Instant::now();
+            let signature = tree.sign(word.as_bytes()).unwrap();
+            signing.push(started.elapsed());
+            let started = Instant::now();
+            assert!(is_signed_with(&key, word.as_bytes(), &signature));
+            verifying.push(started.elapsed());
+            bytes = signature.len();
+        }
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+        let (signing, verifying) = (ms(median(signing)), ms(median(verifying)));
+        println!("{:>6}  {:>9.2}  {signing:>9.3}  {verifying:>11.3}  {bytes:>13}", tree.leaves(), ms(building));
+    }
+}
+
 fn main() {
+    words();
     let secret = Secret::new(b"thirty-two random bytes, say....".to_vec());
     println!("w  leaves  tree [ms]  sign [ms]  verify [ms]  genesis [B]  frame [B]");
     for (width, height) in

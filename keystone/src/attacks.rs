@@ -59,6 +59,17 @@
 //! | a leaf used twice, by a copy, a backup or a thief | cannot be prevented; two frames prove it | `a_leaf_that_signs_twice_gives_the_identity_away` |
 //! | a tree kept on disk tampered with | its root is compared, and it is built anew | `a_tree_that_was_tampered_with_is_built_anew` |
 //!
+//! # What a space signs
+//!
+//! A space's keystone warrants trees, and those sign the space's words ([`crate::Warrant`]). Tests are in
+//! `tests/warrant.rs`. No server signs with them yet.
+//!
+//! | attack | what stops it | test |
+//! |---|---|---|
+//! | a tree of somebody else's, or another space's keystone | the warrant is signed, and the genesis names the space | `nobody_else_warrants_a_tree` |
+//! | a warrant put beside a later frame of the keystone | it holds with the frame that it names alone | `warrants_hold_with_the_frame_that_they_name_…` |
+//! | several threads, or a process that was killed, use one leaf twice | a tree's secret is nowhere but in memory, and each signature takes the next leaf | `each_leaf_of_a_tree_signs_once_…` |
+//!
 //! # Answered by a revocation that waits
 //!
 //! Whoever has a copy of a device can sign on a state that its owner has left. A revocation that the owner left with a tower

@@ -4,7 +4,7 @@ use crate::secret::Entropy;
 use crate::strategy::PoolConfig;
 use crate::strategy::hash_reveal::{Algo, Behavior, HashRevealConfig, Replenish};
 use crate::strategy::lms::{Height, LmsConfig, NextTree, Width};
-use crate::{VERB_CONNECT, VERB_GUARD, VERB_MANAGE, VERB_REVOKE, VERB_SYNC};
+use crate::{VERB_CONNECT, VERB_GUARD, VERB_MANAGE, VERB_REVOKE, VERB_SYNC, VERB_WARRANT};
 use ibgib::Value;
 
 /// Three salts that nobody else has.
@@ -77,6 +77,16 @@ pub fn binding_session_pools(salts: &[String; 3]) -> Vec<PoolConfig> {
     let (salt, allowed_verbs) = (salts[0].clone(), vec![VERB_CONNECT.to_owned(), VERB_SYNC.to_owned()]);
     let (width, height, replenish) = (Width::W4, Height::H5, NextTree::Follows);
     vec![LmsConfig { salt, allowed_verbs, width, height, replenish }.into()]
+}
+
+/// The pool of a space's keystone: one for warrants, and for the frames that put its next tree there. Large enough that a
+/// process may be started again and again while another one puts the next tree there.
+pub fn space_pool(entropy: &mut dyn Entropy) -> PoolConfig {
+    let mut salt = [0; 8];
+    entropy.fill(&mut salt);
+    let (salt, allowed_verbs) =
+        (format!("w-{}", hex::encode(salt)), vec![VERB_WARRANT.to_owned(), VERB_MANAGE.to_owned()]);
+    LmsConfig { salt, allowed_verbs, width: Width::W4, height: Height::H10, replenish: NextTree::Follows }.into()
 }
 
 /// The original's presets as JSON: standard and revocation.

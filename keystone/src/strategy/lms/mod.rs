@@ -18,6 +18,7 @@
 //!   identity away. [`crate::need`] tells which leaf and which trees the next signature wants.
 //! * Trees are built in steps ([`TreeBuilder`]) and kept; nothing in a [`Tree`] is secret.
 
+mod apart;
 mod config;
 mod ots;
 mod reserve;
@@ -26,6 +27,8 @@ mod tree;
 #[cfg(test)]
 mod vectors;
 
+pub use apart::{TreeSigner, is_signed_with};
+pub(crate) use apart::{sign_apart, signed_apart};
 pub use config::{Height, LmsConfig, NextTree, Width};
 pub use reserve::{Leaf, ReserveFirst, Reserved};
 pub use tree::{Tree, TreeBuilder, TreeName};
