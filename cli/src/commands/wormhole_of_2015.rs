@@ -12,6 +12,8 @@ use crate::report::Shown;
 use crate::typing::typed;
 use ibgib_pairing::PairingError;
 use ibgib_pairing::first_form::{Form, Wormhole};
+use ibgib_pairing::transcribe::WormholeError;
+use ibgib_peer::saga::SagaError;
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::time::timeout;
@@ -61,7 +63,16 @@ pub(super) async fn receive(
         Some(code) => code,
         None => {
             let numbers = match timeout(NUMBERS_MAX, wormhole.numbers()).await {
-                Ok(numbers) => numbers?,
+                Ok(Ok(numbers)) => numbers,
+                // Nothing can come of a code that is typed now.
+                Ok(Err(
+                    error @ (WormholeError::Server(SagaError::PeerUnreachable { .. })
+                    | WormholeError::Pairing(PairingError::Unwelcome(_))),
+                )) => return Err(error.into()),
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, "the relay does not tell which numbers are in use");
+                    Vec::new()
+                }
                 Err(_) => Vec::new(),
             };
             typed(numbers).await?

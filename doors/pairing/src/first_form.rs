@@ -168,9 +168,15 @@ impl Exchange {
         Ok(())
     }
 
-    /// Wants to know which numbers are in use.
+    /// Wants to know which numbers are in use. That only helps typing: it is asked once, whatever comes of it, and no more
+    /// once there is a code.
     pub fn list(&mut self) {
-        self.listing = true;
+        (self.listing, self.numbers) = (true, None);
+    }
+
+    /// Whether the next answer is about which numbers are in use.
+    pub fn is_listing(&self) -> bool {
+        self.listing
     }
 
     /// Takes a code.
@@ -181,6 +187,7 @@ impl Exchange {
         if self.code.is_some() || self.allocating.is_some() {
             return Err(Misuse::OnlyOneCode);
         }
+        self.listing = false;
         self.take_code(code, entropy);
         Ok(())
     }
@@ -258,9 +265,13 @@ impl Exchange {
     /// Takes the answer to what was due.
     ///
     /// # Errors
-    /// What ends the exchange: [`PairingError::WrongCode`], a refusal, or what the relay or the other side does wrongly.
+    /// What ends the exchange: [`PairingError::WrongCode`], a refusal, or what the relay or the other side does wrongly. An
+    /// error of the listing need not end it.
     pub fn answered(&mut self, status: u16, body: &str, entropy: &mut dyn Entropy) -> Result<(), PairingError> {
         let step = self.step();
+        if step == Step::List {
+            self.listing = false;
+        }
         match status {
             200 => {}
             403 => return Err(PairingError::Crowded),
@@ -288,7 +299,6 @@ impl Exchange {
                 let ids = answer.get("channel-ids").and_then(Value::as_array);
                 let ids = ids.ok_or_else(|| bad("it lists no numbers"))?;
                 self.numbers = Some(ids.iter().filter_map(Value::as_u64).map(|id| id.to_string()).collect());
-                self.listing = false;
             }
             Step::PostPake | Step::PollPake => {
                 self.has_posted_pake = true;

@@ -64,8 +64,9 @@ impl From<Misuse> for WormholeError {
 pub struct Options {
     /// When it connects again after a connection is lost; without one, later and later up to a minute.
     pub schedule: Option<Schedule>,
-    /// After this it is given up, however far it is, counted from its start. The mailbox of one that was saved stays if
-    /// the other side was not heard: its state is good for another time.
+    /// After this it is given up, however far it is, counted from its start, and anew once a code is set or typed: while
+    /// somebody types, no time counts. The mailbox of one that was saved stays if the other side was not heard: its state
+    /// is good for another time.
     pub timeout: Option<Duration>,
     /// It will be serialized: the server keeps the mailbox for days.
     pub held: bool,
@@ -84,7 +85,7 @@ impl Default for Options {
 #[derive(Debug)]
 pub struct SymmetricWormhole {
     session: Session,
-    started: Instant,
+    timeout: Option<Duration>,
     deadline: Option<Instant>,
     notice: Option<String>,
     numbers: Option<Vec<String>>,
@@ -122,11 +123,10 @@ impl SymmetricWormhole {
     }
 
     fn begin(wormhole: Wormhole, server: WebSocketRemote, options: &Options) -> Self {
-        let started = Instant::now();
         Self {
             session: Session::start_on(wormhole, server, options.schedule.clone()),
-            started,
-            deadline: options.timeout.map(|time| started + time),
+            timeout: options.timeout,
+            deadline: options.timeout.map(|time| Instant::now() + time),
             notice: None,
             numbers: None,
             code: None,
@@ -139,9 +139,10 @@ impl SymmetricWormhole {
         }
     }
 
-    /// Counts the timeout anew from the start; `None` lifts it, as when a person has to decide.
+    /// Counts the timeout anew, from now; `None` lifts it, as when a person has to decide.
     pub fn set_timeout(&mut self, time: Option<Duration>) {
-        self.deadline = time.map(|time| self.started + time);
+        self.timeout = time;
+        self.deadline = time.map(|time| Instant::now() + time);
     }
 
     /// What the server tells everybody, once something was heard of it.
@@ -175,10 +176,11 @@ impl SymmetricWormhole {
         let code = Code::parse(code)?;
         self.session.give(Input::SetCode(code.clone()))?;
         self.code = Some(code);
+        self.set_timeout(self.timeout);
         Ok(())
     }
 
-    /// Lets somebody type the code, with help.
+    /// Lets somebody type the code, with help. The timeout does not count until the code is typed.
     ///
     /// # Errors
     /// [`Misuse::OnlyOneCode`] when it has a code.
@@ -187,6 +189,7 @@ impl SymmetricWormhole {
             return Err(Misuse::OnlyOneCode.into());
         }
         self.session.give(Input::List)?;
+        self.deadline = None;
         Ok(CodeInput { wormhole: self, number: None })
     }
 
@@ -350,7 +353,8 @@ pub struct CodeInput<'a> {
 }
 
 impl CodeInput<'_> {
-    /// The numbers in use that begin with what was typed. The server may tell none of them.
+    /// The numbers in use that begin with what was typed. The server may tell none of them. Whoever waits for no help any
+    /// more gives up this call.
     ///
     /// # Errors
     /// [`Misuse::AlreadyChoseNumber`]; what ends a wormhole.
@@ -392,6 +396,7 @@ impl CodeInput<'_> {
     pub fn choose_words(&mut self, words: &str) -> Result<(), PairingError> {
         self.wormhole.session.give(Input::ChooseWords(words.to_owned()))?;
         self.wormhole.code = self.wormhole.session.wormhole().code().cloned();
+        self.wormhole.set_timeout(self.wormhole.timeout);
         Ok(())
     }
 }

@@ -1,5 +1,8 @@
 //! Wormholes in the form of 2015 over real sockets.
 
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::get;
 use ibgib_pairing::PairingError;
 use ibgib_pairing::connect::{Schedule, Session};
 use ibgib_pairing::error::Misuse;
@@ -7,7 +10,7 @@ use ibgib_pairing::first_form::{Form, Wormhole};
 use ibgib_pairing::server::{MailboxDoor, MailboxOptions};
 use ibgib_pairing::transcribe::WormholeError;
 use ibgib_peer::{Host, HostOptions};
-use ibgib_server::{Mount, ServeOptions, Server};
+use ibgib_server::{Door, Mount, ServeOptions, Server};
 use ibgib_spaces::{MemorySpace, Space};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,7 +20,12 @@ const APP: &str = "example.com/test";
 const SOON: Duration = Duration::from_millis(10);
 
 async fn serve_at(space: Arc<dyn Space>, listen: SocketAddr) -> Server {
-    let doors = vec![Mount::here(Arc::new(MailboxDoor::new(Arc::clone(&space), MailboxOptions::default(), true)))];
+    let door = Arc::new(MailboxDoor::new(Arc::clone(&space), MailboxOptions::default(), true));
+    serve_door(door, space, listen).await
+}
+
+async fn serve_door(door: Arc<dyn Door>, space: Arc<dyn Space>, listen: SocketAddr) -> Server {
+    let doors = vec![Mount::here(door)];
     let host = Host::new(space, HostOptions::default());
     Server::start(host, ServeOptions { listen, doors, ..ServeOptions::default() }).await.unwrap()
 }
@@ -58,6 +66,57 @@ async fn two_sides_give_each_other_a_message_and_nothing_is_left() {
         assert!(is(&first.get_data(Vec::new()).await, &Misuse::Closed.into()));
         assert!(wormhole(Form::Receiver, &url).numbers().await.unwrap().is_empty());
     }
+    server.shutdown().await;
+}
+
+/// A relay that fails where it is asked which numbers are in use.
+#[derive(Debug)]
+struct NoList(MailboxDoor, StatusCode);
+
+impl Door for NoList {
+    fn name(&self) -> &'static str {
+        "mailbox"
+    }
+
+    fn routes(&self) -> Router {
+        let status = self.1;
+        let listing = Router::new().route("/wormhole-relay/list", get(move || async move { status }));
+        listing.fallback_service(self.0.routes())
+    }
+}
+
+#[tokio::test]
+async fn a_listing_that_fails_ends_nothing() {
+    for status in [StatusCode::NOT_FOUND, StatusCode::INTERNAL_SERVER_ERROR, StatusCode::OK] {
+        let space: Arc<dyn Space> = Arc::new(MemorySpace::new("relay"));
+        let door = MailboxDoor::new(Arc::clone(&space), MailboxOptions::default(), true);
+        let server = serve_door(Arc::new(NoList(door, status)), space, ([127, 0, 0, 1], 0).into()).await;
+        let [mut first, mut second] = [Form::Initiator, Form::Receiver].map(|form| wormhole(form, &relay(&server)));
+        let code = first.get_code().await.unwrap();
+        let failed = second.numbers().await;
+        assert!(matches!(failed, Err(WormholeError::Pairing(_))), "{status}: {failed:?}");
+        second.set_code(code.as_str()).unwrap();
+        let (theirs, ours) = tokio::join!(first.get_data(b"one".to_vec()), second.get_data(b"two".to_vec()));
+        assert_eq!((theirs.unwrap(), ours.unwrap()), (b"two".to_vec(), b"one".to_vec()), "{status}");
+        server.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn whoever_types_a_code_has_as_long_as_he_wants() {
+    let server = serve().await;
+    let [mut first, mut second] = [Form::Initiator, Form::Receiver].map(|form| wormhole(form, &relay(&server)));
+    first.set_timeout(None);
+    let code = first.get_code().await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(second.numbers().await.unwrap(), [code.nameplate().as_str()]);
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(3_600)).await;
+        tokio::time::resume();
+    }
+    second.set_code(code.as_str()).unwrap();
+    let (theirs, ours) = tokio::join!(first.get_data(b"one".to_vec()), second.get_data(b"two".to_vec()));
+    assert_eq!((theirs.unwrap(), ours.unwrap()), (b"two".to_vec(), b"one".to_vec()));
     server.shutdown().await;
 }
 

@@ -202,6 +202,39 @@ async fn a_code_is_typed_with_help_and_data_goes_both_ways() {
     server.shutdown().await;
 }
 
+/// Lets an hour pass in a moment.
+async fn an_hour() {
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(3_600)).await;
+    tokio::time::resume();
+}
+
+#[tokio::test]
+async fn whoever_types_a_code_has_as_long_as_he_wants() {
+    let (server, ..) = serve().await;
+    let url = url(&server);
+    let mut first = wormhole(&url, Options { timeout: None, ..Options::default() });
+    let code = first.get_code().await.unwrap();
+    let (number, words) = code.as_str().split_once('-').unwrap();
+    let mut second = wormhole(&url, Options::default());
+    let mut typing = second.input_code().unwrap();
+    an_hour().await;
+    assert_eq!(typing.complete_number("").await.unwrap(), [number]);
+    typing.choose_number(number).unwrap();
+    an_hour().await;
+    typing.choose_words(words).unwrap();
+    let (theirs, ours) = tokio::join!(first.get_data(b"one".to_vec()), second.get_data(b"two".to_vec()));
+    assert_eq!((theirs.unwrap(), ours.unwrap()), (b"two".to_vec(), b"one".to_vec()));
+    // Nor does what was waited before a code is set count against the other device.
+    let (mut first, mut second) = (wormhole(&url, Options::default()), wormhole(&url, Options::default()));
+    an_hour().await;
+    first.set_code("7-a-b").unwrap();
+    second.set_code("7-a-b").unwrap();
+    let (theirs, ours) = tokio::join!(first.get_verifier(), second.get_verifier());
+    assert_eq!(theirs.unwrap(), ours.unwrap());
+    server.shutdown().await;
+}
+
 /// As many at once as `IBGIB_PAIRS` says.
 #[tokio::test(flavor = "multi_thread")]
 async fn many_pairs_meet_at_once_each_its_own() {

@@ -28,6 +28,7 @@ pub struct Wormhole {
     relay: WebSocketRemote,
     schedule: Schedule,
     started: Instant,
+    timeout: Option<Duration>,
     deadline: Option<Instant>,
     /// The relay has answered before.
     reached: bool,
@@ -42,9 +43,9 @@ impl Wormhole {
     }
 
     fn on(exchange: Exchange, relay: WebSocketRemote) -> Self {
-        let started = Instant::now();
-        let schedule = Schedule::every(POLL);
-        Self { exchange, relay, schedule, started, deadline: Some(started + TIMEOUT), reached: false, ended: None }
+        let (started, timeout) = (Instant::now(), Some(TIMEOUT));
+        let (schedule, deadline) = (Schedule::every(POLL), Some(started + TIMEOUT));
+        Self { exchange, relay, schedule, started, timeout, deadline, reached: false, ended: None }
     }
 
     /// How often the relay is asked.
@@ -53,7 +54,9 @@ impl Wormhole {
     }
 
     /// After this it is given up, however far it is, counted from now; `None` lifts it, as when a person has to decide.
+    /// [`Wormhole::set_code`] counts it anew, so that a person may take his time to type one.
     pub fn set_timeout(&mut self, time: Option<Duration>) {
+        self.timeout = time;
         self.deadline = time.map(|time| Instant::now() + time);
     }
 
@@ -62,13 +65,14 @@ impl Wormhole {
         self.exchange.notice()
     }
 
-    /// The numbers in use; the relay may tell none of them.
+    /// The numbers in use, to help somebody who types a code; the relay may tell none of them. The timeout does not count
+    /// meanwhile: whoever waits for no help any more gives up this call.
     ///
     /// # Errors
-    /// What ends a wormhole.
+    /// Why the relay tells none. The wormhole goes on all the same, unless the relay wants no client like this one.
     pub async fn numbers(&mut self) -> Result<Vec<String>, WormholeError> {
         self.exchange.list();
-        self.until(|e| e.numbers().map(<[_]>::to_vec)).await
+        self.until_by(None, |e| e.numbers().map(<[_]>::to_vec)).await
     }
 
     /// Lets the relay choose a number and makes a code of it and two random words.
@@ -93,7 +97,9 @@ impl Wormhole {
     /// # Errors
     /// [`PairingError::BadCode`]; [`Misuse::OnlyOneCode`].
     pub fn set_code(&mut self, code: &str) -> Result<(), PairingError> {
-        Ok(self.exchange.set_code(Code::parse(code)?, &mut OsEntropy)?)
+        self.exchange.set_code(Code::parse(code)?, &mut OsEntropy)?;
+        self.set_timeout(self.timeout);
+        Ok(())
     }
 
     /// Bytes that are equal on both devices only if nobody stands between. That the other side has the same key is not
@@ -151,6 +157,14 @@ impl Wormhole {
 
     /// Asks until `got` has something.
     async fn until<T>(&mut self, got: impl Fn(&Exchange) -> Option<T>) -> Result<T, WormholeError> {
+        self.until_by(self.deadline, got).await
+    }
+
+    async fn until_by<T>(
+        &mut self,
+        deadline: Option<Instant>,
+        got: impl Fn(&Exchange) -> Option<T>,
+    ) -> Result<T, WormholeError> {
         loop {
             if let Some(error) = &self.ended {
                 return Err(error.clone().into());
@@ -165,7 +179,7 @@ impl Wormhole {
                 Due::Nothing => return Err(Misuse::NoCode.into()),
             };
             let asked = self.ask(question, again);
-            let asked = match self.deadline {
+            let asked = match deadline {
                 Some(at) => match timeout_at(at, asked).await {
                     Ok(asked) => asked?,
                     Err(_) => {
@@ -177,8 +191,11 @@ impl Wormhole {
             };
             self.reached = true;
             let Some((status, body)) = asked else { continue };
-            if let Err(error) = self.exchange.answered(status, &body, &mut OsEntropy) {
-                self.end(error).await;
+            let is_help = self.exchange.is_listing();
+            match self.exchange.answered(status, &body, &mut OsEntropy) {
+                Ok(()) => {}
+                Err(error) if is_help && !matches!(error, PairingError::Unwelcome(_)) => return Err(error.into()),
+                Err(error) => self.end(error).await,
             }
         }
     }
