@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{NOW, Seeded, salts, secret, thief, with};
+use common::{NOW, Seeded, salts, secret, thief, with, without};
 use ibgib::Value;
 use ibgib_keystone::strategy::lms::{Height, LmsConfig, NextTree, Reserved, Width};
 use ibgib_keystone::{
@@ -101,6 +101,16 @@ fn the_size_of_frames_stays_small() {
     );
     let frame = back.unwrap().frame;
     assert!(frame.to_json().len() <= 4096, "{}", frame.to_json().len());
+    // The one that holds its signature twice is somewhat longer.
+    let salts = config::random_salts(&mut Seeded(78));
+    let recovery = recovery_pool(&paper(), &format!("recovery-{}", "a".repeat(32)), &mut Seeded(9)).unwrap();
+    let pools = config::binding_identity_pools(&salts);
+    let born = genesis_with_trees(&secret(), &pools, &[], Some(&recovery), None, NOW, &mut Seeded(2)).unwrap();
+    let revoked = revoke(&born.chain, &secret(), "lost", opts(&born.chain, "revoke"), NOW, &mut Seeded(4)).unwrap();
+    assert!(revoked.frame.to_json().len() <= 4_400, "{}", revoked.frame.to_json().len());
+    // Its signature makes one frame only: without the copy it is none.
+    let bare = without(&revoked.frame, "data/revocationInfo/proof");
+    assert_eq!(born.chain.clone().advance(&bare, &Expect::default()).unwrap_err()[0].rule(), "revocation");
 }
 
 #[test]
