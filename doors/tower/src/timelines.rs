@@ -179,6 +179,26 @@ mod tests {
     use ibgib_peer::HostOptions;
     use ibgib_spaces::{Commit, MemorySpace, Space};
 
+    /// Whoever makes many events of identities whose addresses come first keeps no other out.
+    #[tokio::test]
+    async fn events_are_told_in_the_order_in_which_they_were_seen() {
+        let space: Arc<dyn Space> = Arc::new(MemorySpace::new("server"));
+        let rows = Rows::new(Arc::clone(&space), "tower");
+        let ledger = Ledger::new(rows.clone(), [Dialect::Rust, Dialect::Python].map(Terms::of));
+        let timelines = Timelines::new(Host::new(Arc::clone(&space), HostOptions::default()), rows, ledger);
+        let early = format!("keystone^{:064X}", u64::MAX);
+        let mut records = Vec::new();
+        let late = (0..EVENTS_MAX as u64).map(|n| (format!("keystone^{n:064X}"), 1_000 + n as i64));
+        for (addr, ms) in late.chain([(early.clone(), 999)]) {
+            records.push((format!("forked/{addr}"), Some(addr.clone().into_bytes())));
+            records.push((format!("forked-ms/{addr}"), Some(ms.to_string().into_bytes())));
+        }
+        space.commit(Commit { records, ..Commit::default() }).await.unwrap();
+        let newest = timelines.best().await.unwrap();
+        let states = timelines.block(&newest).await.unwrap().1.states;
+        assert_eq!((states.len(), &states[0]), (EVENTS_MAX, &early));
+    }
+
     #[tokio::test]
     async fn events_bring_no_end_of_a_subscription_near() {
         let space: Arc<dyn Space> = Arc::new(MemorySpace::new("server"));

@@ -318,11 +318,21 @@ pub(crate) fn forked_key(tjp: &Addr) -> String {
     format!("forked/{tjp}")
 }
 
+/// When that was, in milliseconds: what is to be done about it is done in the order in which it was seen, whoever chose which
+/// address.
+pub(crate) fn forked_ms_key(tjp: &Addr) -> String {
+    format!("{FORKED_MS}{tjp}")
+}
+
+/// What the keys of those times begin with.
+pub(crate) const FORKED_MS: &str = "forked-ms/";
+
 /// The records that keep two frames on one past as evidence.
 pub(crate) fn fork_records(tjp: &Addr, past: &Addr, frames: &[&Verified<IbGib>; 2]) -> Vec<(String, Option<Vec<u8>>)> {
     let evidence = |f: &&Verified<IbGib>| (format!("evidence/{past}/{}", f.addr()), Some(f.to_json().into_bytes()));
     let mark = (forked_key(tjp), Some(past.as_str().as_bytes().to_vec()));
-    std::iter::once(mark).chain(frames.iter().map(evidence)).collect()
+    let when = (forked_ms_key(tjp), Some(now_ms().to_string().into_bytes()));
+    [mark, when].into_iter().chain(frames.iter().map(evidence)).collect()
 }
 
 /// One of the frames that show an identity signing two on one past.

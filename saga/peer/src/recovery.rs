@@ -1,7 +1,7 @@
 //! Taking an identity back, and which of two of its branches stands here.
 
 use crate::entropy::{OsEntropy, random};
-use crate::identity::{self, commit_error, forked_key};
+use crate::identity::{self, commit_error, forked_key, forked_ms_key};
 use crate::signing::{Act, Signing};
 use crate::view::space_error;
 use ibgib::{Addr, IbGib, Verified};
@@ -49,7 +49,7 @@ pub async fn recover(space: &dyn Space, tjp: &Addr, recovery: &Secret, secret: &
         }
     };
     // Whatever was held against the identity is of before.
-    let records = vec![(forked_key(tjp), None)];
+    let records = vec![(forked_key(tjp), None), (forked_ms_key(tjp), None)];
     let commit = Commit { nodes: vec![frame], tips: vec![tip], records, ..Commit::default() };
     space.commit(commit).await.map_err(commit_error)?;
     Ok(taken_back)

@@ -104,6 +104,39 @@ async fn a_copy_that_signs_on_a_state_that_was_left_ends_the_identity_until_it_i
 }
 
 #[tokio::test]
+async fn what_was_used_in_two_places_is_told_in_the_order_in_which_it_was_seen() {
+    let (world, first) = World::new().await;
+    let mut identities = vec![first];
+    for _ in 0..2 {
+        let born = identity::create_with_recovery(&world.device, &world.secret, &world.paper).await.unwrap();
+        world.host.post_genesis_keystone(born.tip()).await.unwrap();
+        identities.push(born);
+    }
+    // Against the order of their addresses.
+    identities.sort_by_key(|chain| std::cmp::Reverse(chain.tjp().to_string()));
+    let mut seen = Vec::new();
+    for chain in &identities {
+        let last = now_ms();
+        while now_ms() == last {
+            tokio::task::yield_now().await;
+        }
+        let [one, two] = ["one", "two"].map(|target| world.signed(chain, target));
+        world.post(&one.frame).await.unwrap();
+        assert_eq!(code(world.post(&two.frame).await), "identity_forked");
+        seen.push((chain.tjp().clone(), chain.tip().addr().clone()));
+        assert_eq!(world.host.forks().await.unwrap(), seen);
+    }
+    // What is used once more is not moved to the end.
+    let third = world.signed(&identities[0], "three");
+    assert_eq!(code(world.post(&third.frame).await), "identity_forked");
+    assert_eq!(world.host.forks().await.unwrap(), seen);
+    let taken_back = recover(&world.device, identities[0].tjp(), &world.paper, &secret("c")).await.unwrap();
+    world.post(taken_back.tip()).await.unwrap();
+    assert_eq!(world.host.forks().await.unwrap(), seen[1..]);
+    assert_eq!(world.host.space().records("forked-ms/").await.unwrap().len(), 2);
+}
+
+#[tokio::test]
 async fn what_a_stranger_or_the_keeper_makes_of_it_triggers_and_ends_nothing() {
     let (world, state) = World::new().await;
     let (revocation, other) = (world.waiting(&state).await, world.waiting(&state).await);

@@ -2,13 +2,14 @@
 //! one past.
 
 use super::{Host, HostEvent};
-use crate::identity::{self, forked_key};
+use crate::identity::{self, FORKED_MS, forked_key};
 use crate::signing::aside;
 use crate::view::space_error;
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_keystone::{Recoveries, danger, is_waiting};
 use ibgib_saga::{IdentityRefusal, SagaError};
 use ibgib_spaces::{Commit, CommitError};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Where a host keeps the revocation that ended an identity; it goes with what it ended it for.
@@ -21,18 +22,27 @@ fn invalid(detail: impl Into<String>) -> SagaError {
 }
 
 impl Host {
-    /// Identities that were seen signing two frames on one past and were not taken back since, each with that past.
+    /// Identities that were seen signing two frames on one past and were not taken back since, each with that past, in the
+    /// order in which they were seen.
     ///
     /// # Errors
     /// When the space fails.
     pub async fn forks(&self) -> Result<Vec<(Addr, Addr)>, SagaError> {
         let prefix = "forked/";
         let records = self.space.records(prefix).await.map_err(space_error)?;
+        let mut seen: HashMap<String, i64> = HashMap::new();
+        for (key, ms) in self.space.records(FORKED_MS).await.map_err(space_error)? {
+            let ms = String::from_utf8(ms).ok().and_then(|ms| ms.parse().ok());
+            seen.extend(key.strip_prefix(FORKED_MS).map(str::to_owned).zip(ms));
+        }
         let read = |(key, past): (String, Vec<u8>)| {
             let past = String::from_utf8(past).ok()?.parse().ok()?;
             Some((key.strip_prefix(prefix)?.parse().ok()?, past))
         };
-        Ok(records.into_iter().filter_map(read).collect())
+        let mut forks: Vec<(Addr, Addr)> = records.into_iter().filter_map(read).collect();
+        // What was marked before times were kept was seen before all others.
+        forks.sort_by_key(|(tjp, _)| seen.get(tjp.as_str()).copied().unwrap_or(i64::MIN));
+        Ok(forks)
     }
 
     /// Ends an identity by a revocation that waited, for the two frames that are evidence here that it was used in two places:

@@ -3,7 +3,7 @@
 use super::guarded::guarded_key;
 use super::recovery::may_take_back;
 use super::{Host, HostEvent};
-use crate::identity::{self, forked_key};
+use crate::identity::{self, forked_key, forked_ms_key};
 use crate::signing::aside;
 use crate::view::space_error;
 use ibgib::{Addr, IbGib, Verified};
@@ -143,7 +143,7 @@ impl Host {
         commit.nodes.extend(fresh);
         if takes_back {
             // Whatever was held against the identity is of before.
-            commit.records.extend([(forked_key(tjp), None), (guarded_key(tjp), None)]);
+            commit.records.extend([forked_key(tjp), forked_ms_key(tjp), guarded_key(tjp)].map(|key| (key, None)));
         }
         if let Some(session) = session {
             self.introduce(&chain, frames.last(), session, &mut commit).await?;
