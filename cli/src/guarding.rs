@@ -40,7 +40,7 @@ pub(crate) enum TowerState {
     TemporaryUnreachable,
     /// It has not answered for long.
     Unreachable,
-    /// It does not know this device any more, or its time is over.
+    /// It does not know this device any more, its time is over, or it registers nobody.
     SubscriptionError,
     /// It signed something else than it said, or with another key.
     Misbehaving,
@@ -70,6 +70,9 @@ pub(crate) struct Guarded {
     /// Signed by this device; the receipt is over it.
     pub(crate) signature: String,
     pub(crate) receipt: Option<String>,
+    /// Why the tower does not take it, in its words: it is not asked again by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) refused: Option<String>,
     pub(crate) start_block: u32,
     pub(crate) expires: u32,
 }
@@ -210,7 +213,7 @@ impl Towers {
 impl Guarded {
     /// What has to be done beside a receipt: nothing, or to hand it over.
     fn is_waiting(&self) -> bool {
-        self.receipt.is_none()
+        self.receipt.is_none() && self.refused.is_none()
     }
 }
 
@@ -242,8 +245,9 @@ impl KnownTower {
                 return;
             }
             Err(Refused::Misbehaves(_)) => self.state = TowerState::Misbehaving,
-            Err(Refused::Subscription(_)) => self.state = TowerState::SubscriptionError,
-            Err(Refused::Away(_) | Refused::Tower(_)) => {
+            // It answers: one that refuses is not away.
+            Err(Refused::Subscription(_) | Refused::Tower(_)) => self.state = TowerState::SubscriptionError,
+            Err(Refused::Away(_)) => {
                 let since = *self.failing_since_ms.get_or_insert(now_ms);
                 let is_away = now_ms - since >= AWAY_AFTER_MS;
                 self.state = if is_away { TowerState::Unreachable } else { TowerState::TemporaryUnreachable };
@@ -297,9 +301,9 @@ impl KnownTower {
         Ok(signature.to_owned())
     }
 
-    /// Hands over what waits, and takes the receipts.
+    /// Hands over what waits, and takes the receipts. What the tower refuses for good is noted and not handed over again; it
+    /// takes the others all the same.
     pub(crate) async fn hand_over(&mut self, remote: &WebSocketRemote, key: &SecretKey) -> Result<(), Refused> {
-        let mut refused = Ok(());
         for at in 0..self.guarded.len() {
             let waiting = self.guarded[at].clone();
             let Some(sealed) = waiting.sealed.as_ref().filter(|_| waiting.is_waiting()) else { continue };
@@ -307,9 +311,9 @@ impl KnownTower {
             let appointment = json!({"locator": waiting.locator, "encrypted_blob": sealed, "to_self_delay": 0});
             let body = json!({"appointment": appointment, "signature": waiting.signature});
             let answer = match ask(remote, "/add_appointment", &body).await {
-                // It takes others all the same.
-                Err(error @ Refused::Tower(_)) => {
-                    refused = Err(error);
+                Err(Refused::Tower(why)) => {
+                    // Kept as long as what it takes would be, so that it is not made again for the same state.
+                    self.guarded[at] = Guarded { sealed: None, refused: Some(why), expires: self.expires, ..waiting };
                     continue;
                 }
                 answer => answer?,
@@ -325,7 +329,12 @@ impl KnownTower {
             (self.slots, self.expires, self.height) = (slots, expires, self.height.max(start));
             self.guarded[at] = Guarded { sealed: None, receipt: Some(receipt), start_block: start, expires, ..waiting };
         }
-        refused
+        Ok(())
+    }
+
+    /// Has the revocation of a state made and handed over once more if the tower refused it before.
+    pub(crate) fn forget_refusal(&mut self, state: &str) {
+        self.guarded.retain(|guarded| guarded.refused.is_none() || guarded.state != state);
     }
 
     /// What it answers for: the locators that it says it has.
@@ -345,7 +354,12 @@ impl KnownTower {
     ) -> Result<bool, Refused> {
         let Ok(read) = locator.parse::<Locator>() else { return Ok(false) };
         let signature = key.sign(&signature::get_appointment_message(&read));
-        let answer = ask(remote, "/get_appointment", &json!({"locator": locator, "signature": signature})).await?;
+        let asked = ask(remote, "/get_appointment", &json!({"locator": locator, "signature": signature})).await;
+        let answer = match asked {
+            // It was at its end meanwhile, and is there no more.
+            Err(Refused::Tower(_)) => return Ok(true),
+            asked => asked?,
+        };
         Ok(answer.get("status").and_then(Value::as_str) == Some("dispute_responded"))
     }
 }
@@ -379,7 +393,7 @@ async fn ask(remote: &WebSocketRemote, path: &str, body: &Value) -> Result<Value
     match status {
         200 => Ok(answer),
         401 => Err(Refused::Subscription(words())),
-        502..=504 => {
+        429 | 502..=504 => {
             let (url, why) = (remote.url(), words());
             let error = CliError::new(Code::TowerRefused, format!("the tower at {url} cannot serve now: {why}"));
             Err(Refused::Away(error.about(url)))

@@ -66,6 +66,37 @@ fn tip(world: &World, device: &str) -> Verified<IbGib> {
     Verified::parse(frame.trim()).unwrap()
 }
 
+/// One revocation that the tower refuses for good is told as that: the tower is not away, and guards the states to come.
+#[test]
+fn what_a_tower_refuses_keeps_it_from_nothing_else() {
+    let world = World::new();
+    let (server, tower) = serve(&world, ANY, ANY);
+    fs::create_dir(world.path("alice")).unwrap();
+    world.write("alice/notes.txt", "one\n");
+    world.run(&["-C", "alice", "init", "--remote", &server.url]).ok();
+    world.run(&["-C", "alice", "sync"]).ok();
+    world.run(&["-C", "alice", "tower", "guard", "--tower", &tower]).ok();
+    // The same tower by another name has a revocation of this state already, and exchanges none.
+    let again = tower.replace("127.0.0.1", "localhost");
+    for _ in 0..2 {
+        let guard = ["-C", "alice", "tower", "guard", "--tower", &again, "--auto"];
+        let refused = world.run(&guard).fails(1, "tower_refused").error();
+        assert!(text(&refused, "message").contains("waits already"), "{refused}");
+    }
+    let guarded = tip(&world, "alice").addr().to_string();
+    world.write("alice/notes.txt", "two\n");
+    world.run(&["-C", "alice", "sync"]).ok();
+    let told = world.run(&["-C", "alice", "tower", "check", "--json"]).ok().json();
+    let [first, second] = told.get("towers").and_then(Value::as_array).unwrap() else { panic!("{told}") };
+    for (it, refused) in [(first, 0), (second, 1)] {
+        let all = it.get("refused").and_then(Value::as_array).unwrap();
+        assert_eq!((text(it, "state"), number(it, &["appointments"]), all.len()), ("reachable", 1, refused), "{told}");
+    }
+    let refused = &second.get("refused").and_then(Value::as_array).unwrap()[0];
+    assert_eq!(text(refused, "state"), guarded);
+    assert_eq!(server.stop(), Some(0));
+}
+
 #[test]
 fn a_copy_that_signs_on_an_old_state_is_answered_and_nothing_else_is() {
     let world = World::new();

@@ -38,6 +38,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod address;
 mod api;
 mod door;
 mod error;

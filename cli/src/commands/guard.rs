@@ -41,14 +41,18 @@ pub(crate) async fn guard(
     let tower = towers.tower(&url);
     tower.auto |= auto;
     tower.until = until.unwrap_or(0).max(tower.until);
+    tower.forget_refusal(chain.tip().addr().as_str());
     prepare(&device, tower, &chain, &secret, &key).await?;
     towers.write(&device.layout.towers())?;
     let done = ask(args, &mut device, &mut towers, &url, &key).await;
     towers.write(&device.layout.towers())?;
     done?;
     let guarded = towers.tower(&url).of(chain.tip().addr().as_str()).cloned();
-    let guarded = guarded.filter(|guarded| guarded.receipt.is_some());
-    let guarded = guarded.ok_or_else(|| CliError::new(Code::TowerRefused, "the tower gave no receipt"))?;
+    let why = guarded.as_ref().and_then(|guarded| guarded.refused.clone());
+    let guarded = guarded.filter(|guarded| guarded.receipt.is_some()).ok_or_else(|| match why {
+        Some(why) => CliError::from(Refused::Tower(why)),
+        None => CliError::new(Code::TowerRefused, "the tower gave no receipt"),
+    })?;
     out.report(&GuardReport(guarded))?;
     Ok(Exit::Done)
 }
@@ -69,8 +73,9 @@ async fn renewed(args: &Args, device: &mut Device) -> Result<(), CliError> {
     let mut towers = Towers::read(&device.layout.towers())?;
     let before = load(device).await?;
     let key = towers.signing()?;
+    let mut state = before.tip().addr().clone();
     // Asking for the secret may cost somebody something.
-    if towers.is_unguarded(before.tip().addr().as_str()) {
+    if towers.is_unguarded(state.as_str()) {
         let secret = device.secret(args)?;
         let chain = identity::open_guard(&*device.space, before.tjp(), &secret).await?;
         if chain.tip() != before.tip() {
@@ -81,6 +86,7 @@ async fn renewed(args: &Args, device: &mut Device) -> Result<(), CliError> {
             prepare(device, tower, &chain, &secret, &key).await?;
         }
         towers.write(&device.layout.towers())?;
+        state = chain.tip().addr().clone();
     }
     let is_asked = |tower: &&KnownTower| tower.auto && tower.is_behind() && tower.is_due(now_ms());
     let urls: Vec<String> = towers.towers.iter().filter(is_asked).map(|tower| tower.url.clone()).collect();
@@ -88,6 +94,11 @@ async fn renewed(args: &Args, device: &mut Device) -> Result<(), CliError> {
     for url in urls {
         done = done.and(ask(args, device, &mut towers, &url, &key).await);
         towers.write(&device.layout.towers())?;
+        let refused = towers.tower(&url).of(state.as_str()).and_then(|guarded| guarded.refused.clone());
+        if let Some(why) = refused {
+            let hint = "run 'ibgib tower guard' again once its reason is gone, or guard with another tower";
+            done = done.and(Err(CliError::from(Refused::Tower(why)).about(&url).hint(hint)));
+        }
     }
     done
 }
@@ -119,7 +130,8 @@ pub(crate) async fn check(args: &Args, out: &Output) -> Result<Exit, CliError> {
             }
         };
         let appointments = tower.guarded.iter().filter(|guarded| guarded.receipt.is_some()).count();
-        told.push(TowerStanding { url, state: tower.state.as_str(), appointments, neglect });
+        let refused = tower.guarded.iter().filter(|guarded| guarded.refused.is_some()).cloned().collect();
+        told.push(TowerStanding { url, state: tower.state.as_str(), appointments, neglect, refused });
         remote::remember(args, &mut device.config, &remote)?;
     }
     if !towers.towers.is_empty() {
@@ -192,6 +204,7 @@ async fn prepare(
         signature: key.sign(&appointment_message(&locator, &sealed, 0)),
         sealed: Some(hex::encode(sealed)),
         receipt: None,
+        refused: None,
         start_block: 0,
         expires: 0,
     });

@@ -46,6 +46,9 @@ pub(crate) struct TowerArgs {
     /// The least `to_self_delay` of the python dialect [default: 20]
     #[arg(long, value_name = "BLOCKS")]
     tower_min_delay: Option<u32>,
+    /// Users: registering costs nothing; then 503 [default: 100,000]
+    #[arg(long, value_name = "N")]
+    tower_max_users: Option<usize>,
     /// Appointments of all users together; then 503 [default: 1,000,000]
     #[arg(long, value_name = "N")]
     tower_max_appointments: Option<usize>,
@@ -79,6 +82,7 @@ impl TowerArgs {
             tower_duration,
             tower_grace,
             tower_min_delay,
+            tower_max_users,
             tower_max_appointments,
             tower_body_max,
         } = self;
@@ -91,6 +95,7 @@ impl TowerArgs {
             || tower_duration.is_some()
             || tower_grace.is_some()
             || tower_min_delay.is_some()
+            || tower_max_users.is_some()
             || tower_max_appointments.is_some()
             || tower_body_max.is_some()
     }
@@ -102,6 +107,7 @@ impl TowerArgs {
             duration: self.tower_duration.unwrap_or(usual.duration),
             grace: self.tower_grace.unwrap_or(usual.grace),
             min_delay: self.tower_min_delay.unwrap_or(usual.min_delay),
+            users_max: self.tower_max_users.unwrap_or(usual.users_max),
             appointments_max: self.tower_max_appointments.unwrap_or(usual.appointments_max),
             ..usual
         }

@@ -1,6 +1,7 @@
 //! What towers that guard an identity have and do.
 
 use super::Report;
+use crate::escape::shown;
 use crate::guarding::Guarded;
 use ibgib::{Value, object};
 
@@ -30,6 +31,8 @@ pub(crate) struct TowerStanding {
     pub(crate) state: &'static str,
     pub(crate) appointments: usize,
     pub(crate) neglect: Vec<Guarded>,
+    /// What it does not take, with why.
+    pub(crate) refused: Vec<Guarded>,
 }
 
 /// How all of them stand.
@@ -42,11 +45,16 @@ impl Report for Checking {
                 let receipt = guarded.receipt.as_deref().unwrap_or_default();
                 object([("locator", guarded.locator.as_str().into()), ("receipt", receipt.into())])
             };
+            let refused = |guarded: &Guarded| {
+                let why = guarded.refused.as_deref().unwrap_or_default();
+                object([("state", guarded.state.as_str().into()), ("why", why.into())])
+            };
             object([
                 ("url", it.url.as_str().into()),
                 ("state", it.state.into()),
                 ("appointments", Value::integer(it.appointments as u64)),
                 ("neglect", Value::Array(it.neglect.iter().map(neglected).collect())),
+                ("refused", Value::Array(it.refused.iter().map(refused).collect())),
             ])
         };
         object([("towers", Value::Array(self.0.iter().map(tower).collect()))])
@@ -61,6 +69,10 @@ impl Report for Checking {
             lines.push(format!("{}  {}  appointments {}", it.url, it.state, it.appointments));
             let neglected = it.neglect.iter().map(|guarded| format!("  NEGLECTED {}", guarded.locator));
             lines.extend(neglected);
+            lines.extend(it.refused.iter().map(|guarded| {
+                let why = guarded.refused.as_deref().unwrap_or_default();
+                format!("  refused {}: {}", guarded.state, shown(why))
+            }));
         }
         lines.join("\n")
     }

@@ -1,6 +1,5 @@
 //! The mailbox server and the transit relay as doors of a space server: sockets, clock and rows around the cores.
 
-mod address;
 mod connection;
 mod door;
 mod first_form;

@@ -13,11 +13,14 @@ use crate::tower::{Accepted, AppointmentState};
 use crate::transaction::Txid;
 use crate::watcher::{Refusal, Request as Handed};
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
+use ibgib_server::Rate;
+use ibgib_server::address::{is_here, of_client};
 use serde_json::{Map, Value};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// What the routes need.
@@ -29,7 +32,12 @@ pub(crate) struct Api {
     pub(crate) delay_min: u32,
     pub(crate) key: Arc<SecretKey>,
     pub(crate) body_bytes_max: usize,
+    /// Registrations of each address.
+    pub(crate) registrations: Arc<Rate<IpAddr>>,
 }
+
+/// What an address is told that registers too often.
+const TOO_MANY: &str = "too many registrations came from your address; try again later";
 
 pub(crate) fn routes(api: Arc<Api>) -> Router {
     Router::new()
@@ -58,6 +66,8 @@ enum Refused {
     Tower(Refusal),
     /// The tower does not follow the chain now.
     Unavailable,
+    /// This address registers too often.
+    TooMany,
 }
 
 /// What is wrong with a request, in the words and the number of a dialect.
@@ -113,6 +123,12 @@ impl Api {
         }
     }
 
+    /// Each registration is written, a user's next one, too. Behind this machine's own address may stand everybody.
+    fn may_register(&self, address: IpAddr) -> Result<(), Refused> {
+        let may = is_here(address) || self.registrations.take(of_client(address), 1);
+        if may { Ok(()) } else { Err(Refused::TooMany) }
+    }
+
     /// Only while the chain is followed.
     fn available(&self) -> Result<(), Refused> {
         if self.monitor.is_reachable() { Ok(()) } else { Err(Refused::Unavailable) }
@@ -161,7 +177,11 @@ fn object<const N: usize>(members: [(&str, Value); N]) -> Value {
     Value::Object(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>())
 }
 
-async fn register(State(api): State<Arc<Api>>, request: Request) -> Response {
+async fn register(
+    State(api): State<Arc<Api>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
+) -> Response {
     let is_json = python::is_json(&request);
     let bytes = match body(request, api.body_bytes_max(Question::Register)).await {
         Ok(bytes) => bytes,
@@ -181,8 +201,9 @@ async fn register(State(api): State<Arc<Api>>, request: Request) -> Response {
             Dialect::Python => python::user(&python::members(is_json, &bytes)?)?,
         };
         api.available()?;
+        api.may_register(peer.ip())?;
         let registered = api.engine.ask(move |kept| kept.tower.register(user, dialect)).await?;
-        let subscription = registered.map_err(|exhausted| Refused::Tower(exhausted.into()))?;
+        let subscription = registered.map_err(Refused::Tower)?;
         Ok(api.registered(&user, &subscription))
     };
     match done.await {
@@ -308,5 +329,65 @@ async fn get_subscription_info(State(api): State<Arc<Api>>, request: Request) ->
             let dialect = api.dialect_of(GET_SUBSCRIPTION_INFO_MESSAGE.to_vec(), &signature).await;
             Api::refuse(dialect, Question::Info, &refused, &Value::Null)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gatekeeper::Terms;
+    use crate::ledger::Ledger;
+    use crate::source::Source;
+    use crate::timelines::Timelines;
+    use axum::body::Body;
+    use ibgib_peer::{Host, HostOptions};
+    use ibgib_server::rows::Rows;
+    use ibgib_spaces::{MemorySpace, Space};
+
+    async fn api(registrations: u64) -> Arc<Api> {
+        let space: Arc<dyn Space> = Arc::new(MemorySpace::new("tower"));
+        let rows = Rows::new(Arc::clone(&space), "tower");
+        let ledger = Ledger::new(rows.clone(), [Dialect::Rust, Dialect::Python].map(Terms::of));
+        let engine = Engine::start(ledger.clone());
+        let source = Source::Timelines(Timelines::new(Host::new(space, HostOptions::default()), rows, ledger.clone()));
+        let monitor = Arc::new(ChainMonitor::new(source, engine.clone(), ledger.terms()));
+        monitor.look().await.unwrap();
+        Arc::new(Api {
+            monitor,
+            engine,
+            dialect: Dialect::Rust,
+            delay_min: 20,
+            key: Arc::new(SecretKey::from_bytes(&[9; 32]).unwrap()),
+            body_bytes_max: 2_048,
+            registrations: Arc::new(Rate::new(registrations, 0.0)),
+        })
+    }
+
+    #[tokio::test]
+    async fn an_address_registers_only_so_often_and_is_told() {
+        let api = api(2).await;
+        let register = async |from: &str, n: u8, member: &str| {
+            let user = SecretKey::from_bytes(&[n; 32]).unwrap().id();
+            let body = Body::from(object([(member, user.to_string().into())]).to_string());
+            let request = Request::builder().header(header::CONTENT_TYPE, "application/json").body(body).unwrap();
+            let peer = SocketAddr::new(from.parse().unwrap(), 1);
+            super::register(State(Arc::clone(&api)), ConnectInfo(peer), request).await.status().as_u16()
+        };
+        assert_eq!(register("192.0.2.1", 1, "user_id").await, 200);
+        // The same user counts as another does, and so does the other dialect.
+        assert_eq!(register("192.0.2.1", 1, "user_id").await, 200);
+        for member in ["user_id", "public_key"] {
+            assert_eq!(register("192.0.2.1", 2, member).await, 429);
+        }
+        assert_eq!(api.engine.counts().users.load(std::sync::atomic::Ordering::Relaxed), 1);
+        assert_eq!(register("192.0.2.2", 2, "public_key").await, 200);
+        // A network of IPv6 is one client; behind this machine's own address stands everybody.
+        for (n, status) in [(3, 200), (4, 200), (5, 429)] {
+            assert_eq!(register(&format!("2001:db8::{n}"), n, "user_id").await, status);
+        }
+        for n in 6..10 {
+            assert_eq!(register("127.0.0.1", n, "user_id").await, 200);
+        }
+        assert_eq!(api.registrations.refused(), 3);
     }
 }

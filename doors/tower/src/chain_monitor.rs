@@ -15,9 +15,9 @@ use crate::watcher::{Refusal, Request};
 use std::collections::HashMap;
 use std::marker;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex as SyncMutex, PoisonError};
+use std::sync::{Mutex as SyncMutex, MutexGuard as SyncMutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 
 /// Blocks that are looked at before what they want sent is sent, when there are many to catch up with.
@@ -86,8 +86,10 @@ pub(crate) struct ChainMonitor {
     engine: Engine,
     terms: [Terms; 2],
     reachable: AtomicBool,
-    /// Whoever sends holds it, so that one transaction is not sent twice between two blocks.
-    outbox: Mutex<Outbox>,
+    outbox: SyncMutex<Outbox>,
+    /// Whoever sends holds the one of the transaction, so that none is sent twice between two blocks. To judge an answer may
+    /// take a while, and nobody who has another one to send waits for that.
+    sending: [Mutex<()>; 64],
     /// Seconds that looking at each of the newest blocks took.
     times: SyncMutex<Vec<f64>>,
 }
@@ -99,7 +101,8 @@ impl ChainMonitor {
             engine,
             terms,
             reachable: AtomicBool::new(false),
-            outbox: Mutex::default(),
+            outbox: SyncMutex::default(),
+            sending: std::array::from_fn(|_| Mutex::default()),
             times: SyncMutex::default(),
         }
     }
@@ -112,6 +115,15 @@ impl ChainMonitor {
     /// The times of looking at blocks since this was last asked.
     pub(crate) fn take_times(&self) -> Vec<f64> {
         std::mem::take(&mut *self.times.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn outbox(&self) -> SyncMutexGuard<'_, Outbox> {
+        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// To be held by whoever sends a transaction.
+    async fn sending(&self, txid: &Txid) -> MutexGuard<'_, ()> {
+        self.sending[usize::from(txid.internal()[0]) % self.sending.len()].lock().await
     }
 
     fn note(&self, time: Duration) {
@@ -151,17 +163,16 @@ impl ChainMonitor {
 
     async fn poll(&self) -> Result<(), FeedError> {
         let best = self.source.get_best_block_hash().await?;
-        let mut outbox = self.outbox.lock().await;
         let seen = self.engine.ask_any(|kept| {
             let kept = kept.as_ref()?;
             Some((kept.tower.last_block(), kept.trail.clone()))
         });
         let Some((last, trail)) = seen.await? else { return self.begin(&best).await };
-        self.resume(&mut outbox).await?;
+        self.resume().await?;
         if last.hash != best {
-            self.walk(last, &trail, &best, &mut outbox).await?;
+            self.walk(last, &trail, &best).await?;
         }
-        self.flush(&mut outbox).await
+        self.flush().await
     }
 
     /// The first look of all: what is the tip now is written before any block is looked at.
@@ -211,7 +222,7 @@ impl ChainMonitor {
 
     /// After the tower was read: the newest blocks are told to it, unless it knows them, and what it may not have sent
     /// is to be sent.
-    async fn resume(&self, outbox: &mut Outbox) -> Result<(), FeedError> {
+    async fn resume(&self) -> Result<(), FeedError> {
         let stands = self.engine.ask(|kept| {
             let knows_newest = kept.tower.knows_newest();
             (!knows_newest || kept.unsent_since.is_some()).then(|| (kept.tower.last_block(), knows_newest))
@@ -226,12 +237,13 @@ impl ChainMonitor {
             Some(kept.unsent_since.take().map_or_else(Vec::new, |since| kept.tower.resume(since)))
         });
         let sends = resumed.await?.ok_or(FeedError::Moved)?;
+        let mut outbox = self.outbox();
         sends.into_iter().for_each(|send| outbox.push(send));
         Ok(())
     }
 
     /// From the last block that was looked at to the node's best: back to where both chains part, and on from there.
-    async fn walk(&self, last: BlockId, trail: &Trail, best: &[u8; 32], outbox: &mut Outbox) -> Result<(), FeedError> {
+    async fn walk(&self, last: BlockId, trail: &Trail, best: &[u8; 32]) -> Result<(), FeedError> {
         let known: HashMap<[u8; 32], usize> = trail.0.iter().enumerate().map(|(at, id)| (id.hash, at)).collect();
         let lowest = trail.0.first().map_or(last.height, |id| id.height);
         let mut ahead = Vec::new();
@@ -254,7 +266,9 @@ impl ChainMonitor {
             // knowing the newest ones.
             let (newest, common) = (self.newest(cursor.id).await?, cursor.id);
             let sends = self.engine.ask(move |kept| disconnected(kept, &gone, common, &newest));
-            for (id, send) in sends.await?.ok_or(FeedError::Moved)? {
+            let sends = sends.await?.ok_or(FeedError::Moved)?;
+            let mut outbox = self.outbox();
+            for (id, send) in sends {
                 if let Send::Dispute(txid) = &send {
                     outbox.once_in.insert(*txid, id.hash);
                 }
@@ -265,29 +279,30 @@ impl ChainMonitor {
             let block = self.source.get_block(&id.hash).await?;
             let (sends, time) = self.engine.ask(move |kept| connected(kept, &block)).await?.ok_or(FeedError::Moved)?;
             self.note(time);
-            sends.into_iter().for_each(|send| outbox.push(send));
+            sends.into_iter().for_each(|send| self.outbox().push(send));
             if (looked + 1) % BLOCKS_AT_ONCE == 0 {
-                self.flush(outbox).await?;
+                self.flush().await?;
             }
         }
         Ok(())
     }
 
     /// Sends what is to be sent and still wanted, and tells the tower what the network said.
-    async fn flush(&self, outbox: &mut Outbox) -> Result<(), FeedError> {
-        while let Some(send) = outbox.sends.first().cloned() {
-            let asked = send.clone();
+    async fn flush(&self) -> Result<(), FeedError> {
+        loop {
+            let Some(send) = self.outbox().sends.first().cloned() else { return Ok(()) };
+            let (txid, asked) = (send.txid(), send.clone());
+            let _sending = self.sending(&txid).await;
             let is_needed = self.engine.ask(move |kept| kept.tower.needs(&asked)).await?;
             if is_needed {
                 match &send {
                     Send::Penalty(transaction) => {
-                        let txid = transaction.txid();
                         let verdict = self.source.send_transaction(transaction.raw()).await?;
                         tracing::info!(%txid, ?verdict, "an answer was sent");
                         self.engine.ask(move |kept| kept.tower.sent(&txid, verdict)).await?;
                     }
                     Send::Dispute(txid) => {
-                        let once_in = outbox.once_in.get(txid).copied();
+                        let once_in = self.outbox().once_in.get(txid).copied();
                         match self.source.get_transaction(txid, once_in).await? {
                             Some(raw) => drop(self.source.send_transaction(&raw).await?),
                             None => tracing::debug!(%txid, "the node has this breach no more"),
@@ -295,9 +310,8 @@ impl ChainMonitor {
                     }
                 }
             }
-            outbox.sends.remove(0);
+            self.outbox().sends.retain(|sent| sent.txid() != txid);
         }
-        Ok(())
     }
 
     /// Takes an appointment. One that comes after its trigger is answered now, and taken only if the network takes the
@@ -305,18 +319,26 @@ impl ChainMonitor {
     pub(crate) async fn add_appointment(&self, request: Request) -> Result<Accepted, NotDecided> {
         let add = move |kept: &mut Kept| kept.tower.add_appointment(request.clone());
         let added = self.ask_informed(add.clone()).await?.transpose().map_err(NotDecided::Refused)?;
-        if let Some(Added::Watching(accepted) | Added::Responded(accepted)) = added {
-            return Ok(accepted);
-        }
-        let mut outbox = self.outbox.lock().await;
+        let triggered = match added {
+            Some(Added::Triggered(triggered)) => triggered,
+            Some(Added::Watching(accepted) | Added::Responded(accepted)) => return Ok(accepted),
+            None => match self.inform_and_ask(add.clone()).await?.map_err(NotDecided::Refused)? {
+                Added::Watching(accepted) | Added::Responded(accepted) => return Ok(accepted),
+                Added::Triggered(triggered) => triggered,
+            },
+        };
+        let txid = triggered.penalty.txid();
+        let _sending = self.sending(&txid).await;
         // Meanwhile the same answer may have been sent.
-        let triggered = match self.inform_and_ask(add, &mut outbox).await?.map_err(NotDecided::Refused)? {
+        let triggered = match self.inform_and_ask(add).await?.map_err(NotDecided::Refused)? {
             Added::Watching(accepted) | Added::Responded(accepted) => return Ok(accepted),
+            // The trigger is in another place, and so is its answer another.
+            Added::Triggered(triggered) if triggered.penalty.txid() != txid => return Err(NotDecided::Unavailable),
             Added::Triggered(triggered) => triggered,
         };
         let verdict = self.send(&triggered.penalty).await?;
         let decide = move |kept: &mut Kept| kept.tower.decide((*triggered).clone(), verdict);
-        self.inform_and_ask(decide, &mut outbox).await?.map_err(NotDecided::Refused)
+        self.inform_and_ask(decide).await?.map_err(NotDecided::Refused)
     }
 
     /// Asks the tower, if it knows the newest blocks.
@@ -333,12 +355,11 @@ impl ChainMonitor {
     async fn inform_and_ask<T: marker::Send + 'static>(
         &self,
         ask: impl FnMut(&mut Kept) -> T + Clone + marker::Send + 'static,
-        outbox: &mut Outbox,
     ) -> Result<T, NotDecided> {
         if let Some(answer) = self.ask_informed(ask.clone()).await? {
             return Ok(answer);
         }
-        self.resume(outbox).await.map_err(|_| NotDecided::Unavailable)?;
+        self.resume().await.map_err(|_| NotDecided::Unavailable)?;
         self.ask_informed(ask).await?.ok_or(NotDecided::Unavailable)
     }
 

@@ -16,15 +16,21 @@ use axum::Router;
 use futures_util::future::BoxFuture;
 use ibgib_peer::Host;
 use ibgib_server::rows::Rows;
-use ibgib_server::{Door, DoorTable};
+use ibgib_server::{Door, DoorTable, Rate};
 use ibgib_spaces::Space;
-use metrics::{gauge, histogram};
+use metrics::{counter, gauge, histogram};
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+
+/// Registrations of one address at once, and each hour from then on. A user registers for the first time, for more slots and
+/// for a longer time; each is written.
+const REGISTRATIONS_AT_ONCE: u64 = 100;
+const REGISTRATIONS_AN_HOUR: f64 = 60.0;
 
 /// Bytes of an appointment's body, unless something else is said.
 pub fn body_bytes_max(dialect: Dialect) -> usize {
@@ -111,6 +117,7 @@ pub struct TowerDoor {
     poll: Duration,
     body_bytes_max: usize,
     owner_socket: Option<PathBuf>,
+    registrations: Arc<Rate<IpAddr>>,
     running: OnceLock<Running>,
 }
 
@@ -137,7 +144,8 @@ impl TowerDoor {
         let rows = Rows::new(space, owner::DOOR);
         let ledger = Ledger::new(rows.clone(), terms);
         let (key, running) = (Arc::new(key), OnceLock::new());
-        Self { ledger, rows, feed, key, dialect, poll, body_bytes_max, owner_socket, running }
+        let registrations = Arc::new(Rate::new(REGISTRATIONS_AT_ONCE, REGISTRATIONS_AN_HOUR / 3_600.0));
+        Self { ledger, rows, feed, key, dialect, poll, body_bytes_max, owner_socket, registrations, running }
     }
 
     fn running(&self) -> &Running {
@@ -169,6 +177,7 @@ impl Door for TowerDoor {
             delay_min: self.ledger.terms()[1].min_delay,
             key: Arc::clone(&self.key),
             body_bytes_max: self.body_bytes_max,
+            registrations: Arc::clone(&self.registrations),
         }))
     }
 
@@ -231,6 +240,7 @@ impl Door for TowerDoor {
         for (name, count) in told {
             gauge!(name).set(count.load(Ordering::Relaxed) as f64);
         }
+        counter!("ibgib_tower_registrations_refused_total").absolute(self.registrations.refused());
         gauge!("ibgib_tower_reachable").set(if monitor.is_reachable() { 1.0 } else { 0.0 });
         let times = histogram!("ibgib_tower_block_seconds");
         monitor.take_times().into_iter().for_each(|time| times.record(time));

@@ -16,6 +16,8 @@ pub struct Terms {
     pub grace: u32,
     /// The least `to_self_delay` (Python dialect).
     pub min_delay: u32,
+    /// Users of either dialect: registering costs nothing, and a user is kept for as long as his registration lasts.
+    pub users_max: usize,
     /// Appointments of all users.
     pub appointments_max: usize,
     /// Whether an appointment takes the place of the same user's for the same trigger. Where one guards against somebody who may
@@ -30,7 +32,15 @@ impl Terms {
             Dialect::Rust => 10_000,
             Dialect::Python => 100,
         };
-        Self { slots, duration: 4_320, grace: 6, min_delay: 20, appointments_max: 1_000_000, replaces: true }
+        Self {
+            slots,
+            duration: 4_320,
+            grace: 6,
+            min_delay: 20,
+            users_max: 100_000,
+            appointments_max: 1_000_000,
+            replaces: true,
+        }
     }
 }
 

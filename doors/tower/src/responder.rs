@@ -292,9 +292,12 @@ impl Responder {
         self.carrier.issued.get(txid).copied().flatten()
     }
 
-    /// Whether a transaction still has to be sent.
+    /// Whether a transaction still has to be sent: nothing that the network answered to since the newest block.
     pub(crate) fn needs(&self, send: &Send) -> bool {
         let txid = send.txid();
+        if self.receipt(&txid).is_some() {
+            return false;
+        }
         let mut of = self.by_txid.get(&txid).into_iter().flatten().filter_map(|id| self.trackers.get(id));
         of.any(|tracker| match send {
             Send::Penalty(_) => tracker.penalty.txid() == txid && matches!(tracker.state, Penalty::Waiting { .. }),

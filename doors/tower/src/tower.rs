@@ -5,7 +5,7 @@
 //! all that it caused, and a restart sends again what may not have been sent ([`Tower::resume`]).
 
 use crate::feed::{Block, BlockId, Verdict};
-use crate::gatekeeper::{Exhausted, Subscription, Terms, slots_of};
+use crate::gatekeeper::{Subscription, Terms, slots_of};
 use crate::responder::{Penalty, Responder, Send, TransactionTracker};
 use crate::sealed::{Dialect, Locator};
 use crate::signature::{self, GET_SUBSCRIPTION_INFO_MESSAGE, UserId};
@@ -223,8 +223,8 @@ impl Tower {
     /// Registers a user, or adds to his subscription.
     ///
     /// # Errors
-    /// [`Exhausted`].
-    pub fn register(&mut self, user: UserId, dialect: Dialect) -> Result<Subscription, Exhausted> {
+    /// [`Refusal::Exhausted`], [`Refusal::NoMoreUsers`].
+    pub fn register(&mut self, user: UserId, dialect: Dialect) -> Result<Subscription, Refusal> {
         self.watcher.register(user, dialect, self.height())
     }
 
@@ -268,12 +268,13 @@ impl Tower {
     /// # Errors
     /// [`Refusal::AnswerRefused`], or what changed meanwhile; no slot was spent.
     pub fn decide(&mut self, triggered: Triggered, verdict: Verdict) -> Result<Accepted, Refusal> {
+        // Others may have the same answer: what the network says of it holds for theirs, too.
+        let txid = triggered.penalty.txid();
+        self.sent(&txid, verdict);
         if verdict == Verdict::Bad {
-            self.responder.issued(triggered.penalty.txid(), verdict);
             return Err(Refusal::AnswerRefused);
         }
         let checked = self.check(&triggered.request)?;
-        let txid = triggered.penalty.txid();
         let state = match self.watcher.cache.height_of(&txid) {
             Some(height) => Penalty::Confirmed { height },
             None if verdict == Verdict::InChain => Penalty::Confirmed { height: self.height() },
@@ -290,7 +291,6 @@ impl Tower {
             slots: slots_of(&checked.appointment.sealed),
         };
         self.responder.handle_breach(checked.id, tracker);
-        self.responder.issued(txid, verdict);
         Ok(self.accepted(&checked))
     }
 

@@ -56,6 +56,9 @@ pub enum Refusal {
         /// What it takes more than what is there.
         needed: u32,
     },
+    /// There are as many users as the tower takes.
+    #[error("the tower takes no more users than the {0} that it has")]
+    NoMoreUsers(usize),
     /// The tower watches as many appointments as it takes.
     #[error("the tower takes no more appointments")]
     Full,
@@ -178,9 +181,12 @@ impl Watcher {
     }
 
     /// Registers a user, or adds to his subscription.
-    pub(crate) fn register(&mut self, user: UserId, dialect: Dialect, height: u32) -> Result<Subscription, Exhausted> {
+    pub(crate) fn register(&mut self, user: UserId, dialect: Dialect, height: u32) -> Result<Subscription, Refusal> {
         let there = self.subscriptions.get(&user);
         let terms = self.terms(there.map_or(dialect, |s| s.dialect));
+        if there.is_none() && self.subscriptions.len() >= terms.users_max {
+            return Err(Refusal::NoMoreUsers(self.subscriptions.len()));
+        }
         let subscription = Subscription::register(there, dialect, terms, height)?;
         self.set_subscription(user, subscription);
         Ok(subscription)

@@ -253,6 +253,51 @@ async fn what_six_blocks_did_not_take_is_sent_again() {
     served.stop().await;
 }
 
+/// The node takes its time for one answer: whoever has another one waits neither for its verdict nor for the next block.
+#[tokio::test]
+async fn while_an_answer_is_judged_others_are_given() {
+    let (node, served) = served(20).await;
+    let user = served.user(1, Dialect::Rust);
+    user.register().await;
+    let [slow, other, next] = [1, 2, 3].map(channel);
+    user.add(&next).await;
+    node.chain().mine(vec![slow.0.clone(), other.0.clone()]);
+    let at = async |height: usize| {
+        let probe = user.add(&channel(4)).await.1;
+        probe["start_block"] == json!(height)
+    };
+    until("the breaches are seen", async || at(21).await).await;
+    let held = slow.1.txid();
+    node.chain().hold(held);
+    let late = served.user(1, Dialect::Rust);
+    let (late, ()) = tokio::join!(late.add(&slow), async {
+        until("its answer is sent", async || node.chain().held(&held) == 1).await;
+        assert_eq!(user.add(&other).await.0, 200);
+        assert_eq!(user.status(&other.0.txid()).await, "dispute_responded");
+        node.chain().mine(vec![next.0.clone()]);
+        until("the next block is answered", async || node.chain().is_waiting(&next.1.txid())).await;
+        assert!(!node.chain().is_waiting(&held));
+        node.chain().let_go();
+    });
+    assert_eq!(late.0, 200, "{}", late.1);
+    assert_eq!(user.status(&slow.0.txid()).await, "dispute_responded");
+    // Two who bring one answer at once have it sent once.
+    let (dispute, penalty) = channel(5);
+    node.chain().mine(vec![dispute.clone()]);
+    until("the breach is seen", async || at(23).await).await;
+    let second = served.user(2, Dialect::Rust);
+    second.register().await;
+    node.chain().hold(penalty.txid());
+    let both = (dispute, penalty);
+    let (one, two, ()) = tokio::join!(user.add(&both), second.add(&both), async {
+        until("one of them is sent", async || node.chain().held(&both.1.txid()) > 0).await;
+        node.chain().let_go();
+    });
+    assert_eq!((one.0, two.0, node.chain().times_sent(&both.1.txid())), (200, 200, 1));
+    assert_eq!(node.chain().times_sent_at_once(), 1);
+    served.stop().await;
+}
+
 /// A fuller pool asks for higher fees than the penalty was made with: that passes, and the user has a receipt.
 #[tokio::test]
 async fn what_was_taken_once_is_kept_when_it_is_refused_later() {
@@ -612,6 +657,24 @@ async fn a_full_tower_says_so() {
         let statuses = (user.add(&channel(1)).await.0, user.add(&channel(2)).await.0);
         assert_eq!(statuses, if n == 1 { (200, 503) } else { (503, 503) });
     }
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_tower_takes_as_many_users_as_it_says() {
+    let (node, space) = (Node::start(20).await, space());
+    let terms = [Dialect::Rust, Dialect::Python].map(|dialect| Terms { users_max: 1, ..Terms::of(dialect) });
+    let served =
+        Served::start(&space, ibgib_tower::TowerOptions { terms, ..options(&node, Dialect::Rust) }).await.unwrap();
+    let user = served.user(1, Dialect::Rust);
+    assert_eq!(user.register().await.0, 200);
+    for dialect in [Dialect::Rust, Dialect::Python] {
+        let (status, answer) = served.user(2, dialect).register().await;
+        let why = "the tower takes no more users than the 1 that it has";
+        assert_eq!((status, &answer["error"]), (503, &json!(why)), "{dialect:?}");
+    }
+    // Who is one already goes on being one.
+    assert_eq!(user.register().await.1["available_slots"], 20_000);
     served.stop().await;
 }
 

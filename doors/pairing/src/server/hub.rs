@@ -1,6 +1,6 @@
 //! Who listens to which mailbox, and who is connected from where: in memory only, since it ends with the process.
 
-use super::address::{is_here, of_client};
+use ibgib_server::address::{is_here, of_client};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,11 +1,11 @@
 //! What all connections of a mailbox server share.
 
-use super::address::{is_here, of_client};
 use super::hub::{Hub, Seats};
 use super::store::Store;
 use crate::mailbox::{Limits, Usage};
 use ibgib_peer::entropy::now_ms;
 use ibgib_server::Rate;
+use ibgib_server::address::{is_here, of_client};
 use ibgib_server::rows::Rows;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;

@@ -189,6 +189,9 @@ pub(super) fn refuse(question: Question, refused: &Refused, locator: &Value) -> 
         Refused::Inspected(it) if it.code == INVALID_REQUEST_FORMAT => (it.error.clone(), it.code),
         Refused::Inspected(it) => (rejected(&it.error), it.code),
         Refused::Unavailable => return (503, json!({"error": "Service unavailable"})),
+        Refused::TooMany => {
+            return (429, json!({"error": super::TOO_MANY, "error_code": REGISTRATION_WRONG_FIELD_FORMAT}));
+        }
         Refused::Tower(refusal) => match refusal {
             Refusal::NotFound => return not_found(),
             Refusal::NotAUser if question == Question::Get => return not_found(),
@@ -204,6 +207,7 @@ pub(super) fn refuse(question: Question, refused: &Refused, locator: &Value) -> 
                 (rejected(&error), INVALID_SIGNATURE_OR_SUBSCRIPTION)
             }
             Refusal::Full => return (503, json!({"error": "appointment rejected"})),
+            Refusal::NoMoreUsers(_) => return (503, json!({"error": refusal.to_string()})),
             Refusal::Kept => (rejected(&refusal.to_string()), ALREADY_TRIGGERED),
             Refusal::AlreadyTriggered => {
                 (rejected("The provided appointment has already been triggered"), ALREADY_TRIGGERED)

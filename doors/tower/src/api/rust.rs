@@ -156,6 +156,7 @@ pub(super) fn refuse(question: Question, refused: &Refused) -> (u16, Value) {
     let (status, error, code) = match refused {
         Refused::Inspected(Inspected { error, code }) => (400, error.clone(), *code),
         Refused::Unavailable => (503, "Service currently unavailable".into(), SERVICE_UNAVAILABLE),
+        Refused::TooMany => (429, super::TOO_MANY.into(), REGISTRATION_RESOURCE_EXHAUSTED),
         Refused::Tower(refusal) => match refusal {
             Refusal::NotAUser | Refusal::NotEnoughSlots { .. } => {
                 let error = match question {
@@ -170,7 +171,7 @@ pub(super) fn refuse(question: Question, refused: &Refused) -> (u16, Value) {
             Refusal::Expired(at) => {
                 (401, format!("Your subscription expired at {at}"), INVALID_SIGNATURE_OR_SUBSCRIPTION)
             }
-            Refusal::Full => (503, refusal.to_string(), SERVICE_UNAVAILABLE),
+            Refusal::Full | Refusal::NoMoreUsers(_) => (503, refusal.to_string(), SERVICE_UNAVAILABLE),
             Refusal::AlreadyTriggered => {
                 let error = "The provided appointment has already been triggered";
                 (400, error.into(), APPOINTMENT_ALREADY_TRIGGERED)

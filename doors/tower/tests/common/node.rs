@@ -59,6 +59,8 @@ pub(crate) struct Chain {
     refused: BTreeSet<Txid>,
     /// Transactions that were sent, with the height at which.
     sent: Vec<(Txid, usize)>,
+    /// Whose sending is not answered yet, and how often that was tried.
+    held: HashMap<Txid, usize>,
     is_down: bool,
     /// What is answered instead of blocks.
     instead: Option<Value>,
@@ -151,6 +153,20 @@ impl Chain {
 
     pub(crate) fn refuse(&mut self, txid: Txid) {
         self.refused.insert(txid);
+    }
+
+    /// Answers nobody who sends this, until it is let go.
+    pub(crate) fn hold(&mut self, txid: Txid) {
+        self.held.insert(txid, 0);
+    }
+
+    /// How many wait to have sent this.
+    pub(crate) fn held(&self, txid: &Txid) -> usize {
+        self.held.get(txid).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn let_go(&mut self) {
+        self.held.clear();
     }
 
     pub(crate) fn refuse_nothing(&mut self) {
@@ -269,6 +285,16 @@ fn serve(listener: TcpListener, chain: &Shared) -> JoinHandle<()> {
 }
 
 async fn rpc(State(chain): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
+    let asked: Value = serde_json::from_slice(&body).unwrap();
+    if asked["method"] == "sendrawtransaction" {
+        let raw = hex::decode(asked["params"][0].as_str().unwrap()).ok();
+        if let Some(sent) = raw.and_then(|raw| Transaction::parse(raw).ok()) {
+            chain.lock().unwrap().held.entry(sent.txid()).and_modify(|count| *count += 1);
+            while chain.lock().unwrap().held.contains_key(&sent.txid()) {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        }
+    }
     let mut chain = chain.lock().unwrap();
     if chain.is_down {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
@@ -277,7 +303,6 @@ async fn rpc(State(chain): State<Shared>, headers: HeaderMap, body: Bytes) -> Re
     if headers.get("authorization").is_none_or(|told| *told != *login) {
         return StatusCode::UNAUTHORIZED.into_response();
     }
-    let asked: Value = serde_json::from_slice(&body).unwrap();
     let id = &asked["id"];
     match chain.answer(asked["method"].as_str().unwrap(), &asked["params"]) {
         Ok(result) => json!({"result": result, "error": null, "id": id}).to_string().into_response(),

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 /// The client behind an address: whoever has one IPv6 address has 2⁶⁴ of them.
-pub(super) fn of_client(address: IpAddr) -> IpAddr {
+pub fn of_client(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(ip) => ip.into(),
         IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
@@ -11,7 +11,7 @@ pub(super) fn of_client(address: IpAddr) -> IpAddr {
 }
 
 /// Whether it is this machine's own, that of a proxy behind which everybody stands: nothing is counted for it alone.
-pub(super) fn is_here(address: IpAddr) -> bool {
+pub fn is_here(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
 }
 
