@@ -12,6 +12,8 @@ use node::{Node, channel};
 use serde_json::json;
 use std::io::BufRead;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
+use std::sync::mpsc;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use user::User;
@@ -123,46 +125,78 @@ fn a_tower_killed_at_random_moments_loses_no_appointment() {
     let (mut server, mut door) = serve(&world, &node, &terms);
     let register = |door: &str| runtime.block_on(User::new(door, 1, Dialect::Rust).register()).0;
     assert_eq!(register(&door), 200);
+    server.kill();
     let (mut next, mut acknowledged) = (1_u32, Vec::new());
     // So many of the first that were acknowledged have had their breach.
     let mut breached = 0;
     for round in 0..times("IBGIB_KILLS", 10) {
-        let user = User::new(&door, 1, Dialect::Rust);
-        let first = next;
-        // Requests until the server is gone.
-        let asking = std::thread::spawn({
-            let handle = runtime.handle().clone();
-            move || {
-                let mut done = Vec::new();
-                let mut n = first;
-                loop {
-                    let (dispute, penalty) = channel(n);
-                    let body = user.appointment(&dispute.txid(), penalty.raw());
-                    match handle.block_on(user.try_post("/add_appointment", &body)) {
-                        Some((200, _)) => done.push(n),
-                        Some((503, _)) | None => return (done, n + 1),
-                        Some(other) => panic!("{other:?}"),
-                    }
-                    n += 1;
-                }
-            }
-        });
-        // Meanwhile breaches of what was acknowledged before, which the tower looks at with its next look.
+        // Breaches of what was acknowledged before: the tower looks at them when it starts, or with its next look.
         let some: Vec<_> = acknowledged[breached..].iter().take(5).map(|n| channel(*n).0).collect();
         breached += some.len();
-        node.chain().mine(some.clone());
-        std::thread::sleep(Duration::from_millis(random.below(1_500) as u64));
-        server.kill();
-        let (done, after) = asking.join().unwrap();
-        acknowledged.extend(done);
-        next = after;
+        let is_later = random.below(3) == 0;
+        if !is_later {
+            node.chain().mine(some.clone());
+        }
+        if !is_later && random.below(3) == 0 {
+            // Killed while it starts, whatever it does by then.
+            let url = node.url();
+            let args = [&OPEN[..], &["--door", "tower@127.0.0.1:0", "--tower-bitcoind", &url], &terms].concat();
+            let mut starting = world.command(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            std::thread::sleep(Duration::from_millis(random.below(400) as u64));
+            starting.kill().unwrap();
+            starting.wait().unwrap();
+        } else {
+            (server, door) = serve(&world, &node, &terms);
+            let user = User::new(&door, 1, Dialect::Rust);
+            let (told, heard) = mpsc::channel();
+            // Requests until the server is gone.
+            let asking = std::thread::spawn({
+                let handle = runtime.handle().clone();
+                move || {
+                    let mut done = Vec::new();
+                    let mut n = next;
+                    loop {
+                        let (dispute, penalty) = channel(n);
+                        let body = user.appointment(&dispute.txid(), penalty.raw());
+                        match handle.block_on(user.try_post("/add_appointment", &body)) {
+                            Some((200, answer)) => {
+                                done.push(n);
+                                // Nobody listens any more once it is to be killed.
+                                let _ = told.send(answer["start_block"].as_u64().unwrap());
+                            }
+                            Some((503, _)) | None => return (done, n + 1),
+                            Some(other) => panic!("{other:?}"),
+                        }
+                        n += 1;
+                    }
+                }
+            });
+            // Killed after some answers, or once it has looked at the block; with what is under way by then.
+            for _ in 0..random.below(8) {
+                heard.recv().unwrap();
+            }
+            if is_later {
+                let height = {
+                    let mut chain = node.chain();
+                    chain.mine(some.clone());
+                    chain.height() as u64
+                };
+                while heard.recv().unwrap() < height {}
+            }
+            drop(heard);
+            std::thread::sleep(Duration::from_millis(random.below(20) as u64));
+            server.kill();
+            let (done, after) = asking.join().unwrap();
+            acknowledged.extend(done);
+            next = after;
+        }
         if round % 3 == 2 {
             node.chain().unwind(1, true);
             node.chain().mine_empty(2);
             breached -= some.len();
         }
-        (server, door) = serve(&world, &node, &terms);
     }
+    (server, door) = serve(&world, &node, &terms);
     // In the end every breach happens and is mined: so many in a block as a tower answers within the time of a wait.
     let user = User::new(&door, 1, Dialect::Rust);
     for (n, some) in acknowledged.chunks(500).enumerate() {
