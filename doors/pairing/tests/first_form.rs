@@ -1,8 +1,10 @@
 //! Wormholes in the form of 2015 over real sockets.
 
 use axum::Router;
+use axum::extract::Request;
 use axum::http::StatusCode;
-use axum::routing::get;
+use axum::middleware::{Next, from_fn};
+use axum::response::IntoResponse as _;
 use ibgib_pairing::PairingError;
 use ibgib_pairing::connect::{Schedule, Session};
 use ibgib_pairing::error::Misuse;
@@ -80,8 +82,12 @@ impl Door for NoList {
 
     fn routes(&self) -> Router {
         let status = self.1;
-        let listing = Router::new().route("/wormhole-relay/list", get(move || async move { status }));
-        listing.fallback_service(self.0.routes())
+        self.0.routes().layer(from_fn(move |request: Request, next: Next| async move {
+            match request.uri().path() {
+                "/wormhole-relay/list" => status.into_response(),
+                _ => next.run(request).await,
+            }
+        }))
     }
 }
 
