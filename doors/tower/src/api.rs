@@ -366,27 +366,27 @@ mod tests {
     #[tokio::test]
     async fn an_address_registers_only_so_often_and_is_told() {
         let api = api(2).await;
-        let register = async |from: &str, n: u8, member: &str| {
+        let status = async |from: &str, n: u8, member: &str| {
             let user = SecretKey::from_bytes(&[n; 32]).unwrap().id();
             let body = Body::from(object([(member, user.to_string().into())]).to_string());
             let request = Request::builder().header(header::CONTENT_TYPE, "application/json").body(body).unwrap();
             let peer = SocketAddr::new(from.parse().unwrap(), 1);
-            super::register(State(Arc::clone(&api)), ConnectInfo(peer), request).await.status().as_u16()
+            register(State(Arc::clone(&api)), ConnectInfo(peer), request).await.status().as_u16()
         };
-        assert_eq!(register("192.0.2.1", 1, "user_id").await, 200);
+        assert_eq!(status("192.0.2.1", 1, "user_id").await, 200);
         // The same user counts as another does, and so does the other dialect.
-        assert_eq!(register("192.0.2.1", 1, "user_id").await, 200);
+        assert_eq!(status("192.0.2.1", 1, "user_id").await, 200);
         for member in ["user_id", "public_key"] {
-            assert_eq!(register("192.0.2.1", 2, member).await, 429);
+            assert_eq!(status("192.0.2.1", 2, member).await, 429);
         }
         assert_eq!(api.engine.counts().users.load(std::sync::atomic::Ordering::Relaxed), 1);
-        assert_eq!(register("192.0.2.2", 2, "public_key").await, 200);
+        assert_eq!(status("192.0.2.2", 2, "public_key").await, 200);
         // A network of IPv6 is one client; behind this machine's own address stands everybody.
-        for (n, status) in [(3, 200), (4, 200), (5, 429)] {
-            assert_eq!(register(&format!("2001:db8::{n}"), n, "user_id").await, status);
+        for (n, wanted) in [(3, 200), (4, 200), (5, 429)] {
+            assert_eq!(status(&format!("2001:db8::{n}"), n, "user_id").await, wanted);
         }
         for n in 6..10 {
-            assert_eq!(register("127.0.0.1", n, "user_id").await, 200);
+            assert_eq!(status("127.0.0.1", n, "user_id").await, 200);
         }
         assert_eq!(api.registrations.refused(), 3);
     }
