@@ -35,10 +35,11 @@ pub(crate) async fn open_or_create(space: &Path) -> Result<Arc<dyn Space>, CliEr
     }
 }
 
-/// Opens the space only to read it, beside whoever writes. Of a database everybody is beside everybody.
+/// Opens the space only to read it, beside whoever writes. Of a database everybody is beside everybody, and one of an
+/// older version stays as it is.
 pub(crate) async fn look(space: &Path) -> Result<Arc<dyn Space>, CliError> {
     match database(space) {
-        Some(_) => open(space).await,
+        Some(url) => Ok(Arc::new(PostgresSpace::open_read_only(url).await?)),
         None => look_into(space),
     }
 }
