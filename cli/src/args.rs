@@ -120,6 +120,8 @@ pub(crate) enum Command {
     Grants(Grants),
     /// Who was let in at the server or paired with this device, and when each connected last
     Devices,
+    /// What servers have confirmed to this device, checked without asking anybody
+    Receipts(Receipts),
     /// Two devices come to know each other by a code: the second one ends as a clone of the folder
     Pair(Pair),
     /// Send a text, a file or a directory to another device by a code; works with magic-wormhole's command
@@ -529,6 +531,13 @@ pub(crate) struct Export {
     /// Write over a file that is there
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Receipts {
+    /// Forget what a server has confirmed, and by which keystone it is known: its keeper has put a backup in its place
+    #[arg(long, value_name = "URL|SPACE")]
+    pub(crate) forget: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]

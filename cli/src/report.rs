@@ -7,6 +7,7 @@ mod help;
 mod ignore;
 mod log;
 mod pairing;
+mod receipts;
 mod store;
 mod sync;
 mod tower;
@@ -21,6 +22,7 @@ pub(crate) use help::{Helped, ManPages};
 pub(crate) use ignore::{Ignored, Untracked};
 pub(crate) use log::LogLine;
 pub(crate) use pairing::{Paired, Shown, Transferred};
+pub(crate) use receipts::{ForgottenServer, ReceiptReport};
 pub(crate) use store::{
     Addressed, BadLine, Checked, Exported, IdentityReport, Imported, Listening, Made, RuleError, Settings, Told,
 };

@@ -96,10 +96,12 @@ codes! {
     Unasked = "unasked", 400, Peer, "an answer for a timeline that was not asked, or a second one";
     NotCommitted = "not_committed", 400, Peer, "a last turn answered without a commit";
     IdentityFrames = "identity_frames", 400, Peer, "the receiver's frames of our identity do not hold";
+    BadSignature = "bad_signature", 400, Peer, "the receiver's signature of what it says does not hold";
     TlsRequired = "tls_required", 400, Peer, "the server speaks TLS, and plain text came";
     Incompatible = "incompatible", 500, Peer, "another version of the protocol";
 
     ServerChanged = "server_changed", 500, Identity, "the server is not the one that is known at its URL";
+    RolledBack = "rolled_back", 500, Identity, "the server does not show what it has confirmed to this device";
     ServerUntrusted = "server_untrusted", 500, Identity, "nobody trusted vouches for the server's certificate";
     IdentityRequired = "identity_required", 422, Identity, "the receiver syncs with identities only";
     IdentityNotAllowed = "identity_not_allowed", 403, Identity, "the identity is not on the allow-list";

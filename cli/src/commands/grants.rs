@@ -13,7 +13,7 @@ use ibgib::transform::Moment;
 use ibgib::{Addr, Value, object};
 use ibgib_peer::entropy::{now_ms, random_hex};
 use ibgib_peer::saga::SagaError;
-use ibgib_peer::{Invite, Rights, SenderIdentity, Statement, WebSocketRemote, state_grant};
+use ibgib_peer::{Invite, Rights, SenderIdentity, Statement, WebSocketRemote, known_keystone, state_grant};
 use ibgib_saga::Code as Protocol;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
@@ -68,9 +68,11 @@ impl Stating {
         }
         let base = self.remote.url().to_owned();
         let key = self.device.config.in_tables(crate::config::SERVERS, &base, "key");
+        let space = self.remote.met().unwrap_or_default().to_owned();
         let invite = Invite {
             url: base,
-            space: self.remote.met().unwrap_or_default().to_owned(),
+            keystone: known_keystone(&*self.device.space, &space).await?,
+            space,
             key: key.and_then(|key| key.parse().ok()),
             folder,
             read_only: rights == Rights::Read,

@@ -5,8 +5,8 @@
 //! identities deliver, `guarded` ends one that was copied by a revocation that waited, `sessions`
 //! knows whose a session is and which connection is its, `staging` drops what was left behind, `serve` drives one
 //! connection, `desk` does on the space what its machine asks for, `feed` hears of what is committed, `events` tells what
-//! happens; `limits` says what all peers together may cost, `quota` counts what identities bring, and `jobs` does what costs
-//! much.
+//! happens; `limits` says what all peers together may cost, `quota` counts what identities bring, `words` signs what is
+//! answered, and `jobs` does what costs much.
 
 mod derived;
 mod desk;
@@ -27,6 +27,7 @@ mod roots;
 mod serve;
 mod sessions;
 mod staging;
+mod words;
 
 pub use events::{HostEvent, MessageEvent};
 pub use limits::HostLimits;
@@ -94,6 +95,7 @@ pub struct Host {
     living: tokio::sync::Mutex<Living>,
     chains: Mutex<KeptChains>,
     roots_indexed: tokio::sync::OnceCell<()>,
+    words: words::Words,
     pub(crate) leads: Leads,
     connections: AtomicU64,
     events: broadcast::Sender<HostEvent>,
@@ -126,6 +128,7 @@ impl Host {
             living: tokio::sync::Mutex::default(),
             chains: Mutex::default(),
             roots_indexed: tokio::sync::OnceCell::new(),
+            words: words::Words::default(),
             leads: Leads::for_host(),
             connections: AtomicU64::new(0),
             events,
