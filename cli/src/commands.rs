@@ -115,6 +115,7 @@ pub(crate) async fn run(args: &Args, out: &Output) -> Result<Exit, CliError> {
         Command::Receipts(receipts) => receipts::receipts(args, out, receipts).await,
         Command::Pair(pair) => pair::pair(args, out, pair).await,
         Command::Wormhole(wormhole) => wormhole::wormhole(args, out, wormhole).await,
+        Command::Health { url } => read::health(args, out, url).await,
         Command::Serve(serve) => serve::serve(args, out, serve).await,
         Command::Vault(vault) => vault::run(args, out, vault).await,
         Command::Tower(tower) => tower::tower(args, out, tower).await,

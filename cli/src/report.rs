@@ -3,6 +3,7 @@
 mod folder;
 mod grants;
 mod guard;
+mod health;
 mod help;
 mod ignore;
 mod log;
@@ -16,8 +17,9 @@ mod undo;
 pub(crate) use folder::{
     ConflictReport, DiffReport, FileDiff, FolderStatus, Resolved, TrackedStatus, partly, side_name,
 };
-pub(crate) use grants::{Granted, Invited, Seen};
+pub(crate) use grants::{Granted, Invited, InvitedProgram, Seen};
 pub(crate) use guard::{Checking, GuardReport, TowerStanding};
+pub(crate) use health::Health;
 pub(crate) use help::{Helped, ManPages};
 pub(crate) use ignore::{Ignored, Untracked};
 pub(crate) use log::LogLine;

@@ -16,7 +16,8 @@
 //! | `GET /metrics` | Prometheus text |
 //!
 //! Errors are `{"error": {"code", "message", …}}` with a fitting status. Reads of data are open while the policy is
-//! [`Policy::Open`](ibgib_peer::Policy::Open); else only identities (keystones) can be read without a connection.
+//! [`Policy::Open`](ibgib_peer::Policy::Open); else only identities (keystones) can be read without a connection, and what a
+//! program may read that shows the secret of an invite for programs (`Authorization: Bearer SECRET`).
 //!
 //! [`Server::start`] listens, [`ServeOptions`] says where and with which limits. Other protocols come in as a [`Door`]:
 //! routes of their own, on the same listener or on another. With a [`Certificate`] everything is TLS 1.3. What is not in

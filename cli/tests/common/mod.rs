@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 #![allow(clippy::disallowed_methods, reason = "the environment chooses how long and with which seed it runs")]
 
+pub(crate) mod events;
 pub(crate) mod postgres;
 
 use ibgib::{Mode, Value};

@@ -1,7 +1,7 @@
 //! The receiving side of a space: who may come in, what an identity may deliver, and the connections it serves.
 //!
 //! Each file is one job of [`Host`]: `policy` says who may come, `owner` whose the space is, `grants` what
-//! he lets others do, `roots` to which folder a timeline belongs and `lot` what that is for one turn, `identities` takes what
+//! he lets others do, `readers` who reads without a connection, `roots` to which folder a timeline belongs and `lot` what that is for one turn, `identities` takes what
 //! identities deliver, `guarded` ends one that was copied by a revocation that waited, `sessions`
 //! knows whose a session is and which connection is its, `staging` drops what was left behind, `serve` drives one
 //! connection, `desk` does on the space what its machine asks for, `feed` hears of what is committed, `events` tells what
@@ -22,6 +22,7 @@ mod lot;
 mod owner;
 mod policy;
 mod quota;
+mod readers;
 mod recovery;
 mod roots;
 mod serve;
@@ -32,6 +33,7 @@ mod words;
 pub use events::{HostEvent, MessageEvent};
 pub use limits::HostLimits;
 pub use policy::Policy;
+pub use readers::Reader;
 use staging::{push_owner, staging_record};
 
 use crate::desk::resolve;
@@ -194,7 +196,7 @@ impl Host {
     ///
     /// # Errors
     /// When the space fails.
-    pub async fn tips_of(&self, ib: &str) -> Result<Vec<Tip>, SagaError> {
+    async fn tips_of(&self, ib: &str) -> Result<Vec<Tip>, SagaError> {
         let tips = self.space.tips(Some(Kind::Living)).await.map_err(space_error)?;
         Ok(tips.into_iter().filter(|t| t.tjp.ib() == ib).collect())
     }

@@ -65,7 +65,7 @@ pub use follow::{Following, GLANCE_WAIT, follow, sync};
 pub use grant::{Rights, Statement};
 pub use granting::state_grant;
 pub use guard::{Guard, Moved};
-pub use host::{Host, HostEvent, HostLimits, HostOptions, MessageEvent, Policy};
+pub use host::{Host, HostEvent, HostLimits, HostOptions, MessageEvent, Policy, Reader};
 pub use innerspace::Innerspace;
 pub use invite::{Invite, InviteError};
 pub use leads::tips_under;

@@ -380,9 +380,16 @@ impl WebSocketRemote {
     /// # Errors
     /// The server is not reachable.
     pub async fn has_owner(&self) -> Result<bool, SagaError> {
+        Ok(self.health().await?.get("policy").and_then(Value::as_str) == Some("owner"))
+    }
+
+    /// What the server tells of itself, if it works.
+    ///
+    /// # Errors
+    /// The server is not reachable, or cannot serve now.
+    pub async fn health(&self) -> Result<Value, SagaError> {
         let text = self.get("/api/v1/health").await?.unwrap_or_default();
-        let value = Value::parse(&text, Mode::Strict).map_err(bad_answer)?;
-        Ok(value.get("policy").and_then(Value::as_str) == Some("owner"))
+        Value::parse(&text, Mode::Strict).map_err(bad_answer)
     }
 
     /// Tips of timelines whose first frame's ib is `ib`: (timeline, tip).
