@@ -2,10 +2,9 @@
 
 mod common;
 
+use common::events::Events;
 use common::postgres::{Own, database, sql};
 use common::{Random, Server, World, files, http, text, times, token};
-use ibgib::{Mode, Value};
-use std::io::{BufRead, BufReader, Lines, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
@@ -164,34 +163,6 @@ fn an_edit_reaches_a_device_that_watches_at_another_server() {
     }
     assert_eq!(servers.map(|server| server.stop()), [Some(0), Some(0)]);
     world.fsck(&["--space", &space]);
-}
-
-/// What is new at a server, as a web program hears it.
-struct Events(Lines<BufReader<TcpStream>>);
-
-impl Events {
-    fn of(server: &str, headers: &str) -> Self {
-        let address = server.strip_prefix("http://").unwrap();
-        let mut stream = TcpStream::connect(address).unwrap();
-        write!(stream, "GET /api/v1/events HTTP/1.1\r\nHost: {address}\r\n{headers}\r\n").unwrap();
-        // An event that is lost fails the test.
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        Self(BufReader::new(stream).lines())
-    }
-
-    /// The next event, and the tips in it.
-    fn next(&mut self) -> (String, Vec<Value>) {
-        let mut word = String::new();
-        loop {
-            let line = self.0.next().expect("the stream has ended").unwrap();
-            if let Some(event) = line.strip_prefix("event: ") {
-                word = event.to_owned();
-            } else if let Some(data) = line.strip_prefix("data: ") {
-                let data = Value::parse(data, Mode::Strict).unwrap();
-                return (word, data.as_array().unwrap().to_vec());
-            }
-        }
-    }
 }
 
 #[test]
