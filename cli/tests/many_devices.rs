@@ -103,7 +103,7 @@ async fn devices_stay_equal_while_their_servers_are_restarted_in_turn() {
     let first = Device::new(0, &urls).await;
     let mut documents = Vec::new();
     for i in 0..devices.div_ceil(DEVICES_A_DOCUMENT) {
-        let document = Document::create(&first.space, "shared", object([("of", (i as u32).into())])).await.unwrap();
+        let document = Document::create(&first.space, "shared", Map::from_iter([("of", i as u32)])).await.unwrap();
         documents.push(document.address().clone());
     }
     first.sync(0, &counts).await;

@@ -5,6 +5,7 @@ mod common;
 use common::events::Events;
 use common::postgres::{Own, database, sql};
 use common::{Random, Server, World, files, http, text, times, token};
+use std::io::BufRead;
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
