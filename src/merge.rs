@@ -63,8 +63,10 @@ pub(crate) fn number(frame: &IbGib) -> i64 {
 }
 
 /// The stones that a merge has to look at: of conflicts that both sides settled.
-pub(crate) fn settled(tips: [&Verified<IbGib>; 2], ancestors: &[Set<'_>]) -> Vec<Addr> {
-    again::settled(tips, ancestors.iter().flat_map(|set| &set.frames).copied().collect())
+pub(crate) fn settled<'f>(tips: [&'f Verified<IbGib>; 2], ancestors: &'f [Set<'f>]) -> Vec<Addr> {
+    let frames = |set: &usize| ancestors.get(*set).map_or(&[][..], |set| &set.frames);
+    let folds = ancestors.iter().flat_map(|set| set.below.iter().map(|below| (frames(below), set.frames.clone())));
+    again::settled([(frames(&0), tips.to_vec())].into_iter().chain(folds))
 }
 
 /// Merges two tips of a timeline. `ancestors`: first the set of their nearest common ancestors, then those that it is

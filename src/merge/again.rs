@@ -28,19 +28,26 @@ pub(crate) type Stones<'f> = HashMap<&'f str, &'f Verified<IbGib>>;
 /// The relation that stones stand in.
 pub(super) const STONES: &str = "conflict";
 
-/// The stones that a merge has to look at: those of conflicts that at least two of the frames have settled. `frames` are
-/// the ancestors.
-pub(super) fn settled(tips: [&Verified<IbGib>; 2], mut frames: Vec<&Verified<IbGib>>) -> Vec<Addr> {
-    let mut seen = HashSet::new();
-    frames.retain(|frame| seen.insert(frame.addr()));
-    let stones = |frame: &Verified<IbGib>| frame.rel8n(STONES).map(str::to_owned).collect::<HashSet<String>>();
-    let have: Vec<HashSet<String>> = frames.iter().copied().chain(tips).map(stones).collect();
-    let mut told = HashSet::new();
-    let open = frames.iter().flat_map(|frame| frame.rel8n(STONES)).filter(|stone| told.insert(*stone));
-    // A frame is an ancestor or a tip, never both.
-    let settled = open.filter(|stone| have.iter().filter(|have| !have.contains(*stone)).count() > 1);
-    let stored = |stone: &str| stone.parse::<Addr>().ok().filter(|addr| addr.key().is_some());
-    settled.filter_map(stored).take(SETTLED_MAX).collect()
+/// The stones that a merge has to look at. For the merge and for each of its folds: the frames that the ancestor is made
+/// of, and those that come from it. A stone of the former that two of the latter lack was settled twice.
+pub(super) fn settled<'f>(
+    merges: impl Iterator<Item = (&'f [&'f Verified<IbGib>], Vec<&'f Verified<IbGib>>)>,
+) -> Vec<Addr> {
+    let mut out: Vec<Addr> = Vec::new();
+    for (ancestors, sides) in merges {
+        if ancestors.iter().all(|frame| frame.rel8n(STONES).next().is_none()) {
+            continue;
+        }
+        let have: Vec<HashSet<&str>> = sides.iter().map(|side| side.rel8n(STONES).collect()).collect();
+        for stone in ancestors.iter().flat_map(|frame| frame.rel8n(STONES)) {
+            let settled = have.iter().filter(|have| !have.contains(stone)).count() > 1;
+            let stone = stone.parse::<Addr>().ok().filter(|addr| settled && addr.key().is_some());
+            if out.len() < SETTLED_MAX {
+                out.extend(stone.filter(|stone| !out.contains(stone)));
+            }
+        }
+    }
+    out
 }
 
 /// A conflict that both sides settled.
