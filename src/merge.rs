@@ -10,8 +10,9 @@
 //! Whatever would cost too much, or give more than a frame may hold, is taken whole from base, with a conflict: two tips
 //! of one timeline always have a merge. The rules are told in `docs/merging.md`; each file below is one of them:
 //! `sequence` (lists of anything), `lcs` (what two lists have in common), `text`, `document` (reading), `tree` (values),
-//! `content` (frames), `fold` (ancestors), `build` (the frame and its stones), `settle` (conflicts).
+//! `again` (conflicts that both settled), `content` (frames), `fold` (ancestors), `build` (the frame and its stones), `settle` (conflicts).
 
+mod again;
 mod build;
 mod content;
 mod document;
@@ -24,6 +25,7 @@ mod tree;
 
 use crate::addr::Addr;
 use crate::ibgib::{IbGib, Verified};
+pub(crate) use again::Stones;
 use build::Sides;
 use content::Content;
 pub(crate) use fold::Set;
@@ -60,19 +62,27 @@ pub(crate) fn number(frame: &IbGib) -> i64 {
     frame.n().map_or(-1, |n| n as i64)
 }
 
+/// The stones that a merge has to look at: of conflicts that both sides settled.
+pub(crate) fn settled<'f>(tips: [&'f Verified<IbGib>; 2], ancestors: &'f [Set<'f>]) -> Vec<Addr> {
+    let frames = |set: &usize| ancestors.get(*set).map_or(&[][..], |set| &set.frames);
+    let folds = ancestors.iter().flat_map(|set| set.below.iter().map(|below| (frames(below), set.frames.clone())));
+    again::settled([(frames(&0), tips.to_vec())].into_iter().chain(folds))
+}
+
 /// Merges two tips of a timeline. `ancestors`: first the set of their nearest common ancestors, then those that it is
-/// folded with. `several`: there is more than one nearest common ancestor.
+/// folded with. `several`: there is more than one nearest common ancestor. `stones`: what [`settled`] names.
 pub(crate) fn merge(
     base: &Verified<IbGib>,
     orphan: &Verified<IbGib>,
     ancestors: &[Set<'_>],
     several: bool,
+    stones: &Stones<'_>,
 ) -> Result<Made, Unmergeable> {
     let mut work = Work::new();
-    let ancestor = fold::fold(ancestors, &mut work);
+    let ancestor = fold::fold(ancestors, stones, &mut work);
     let contents = [ancestor, Content::of(base), Content::of(orphan)];
     let [a, b, o] = &contents;
-    let (merged, conflicts) = content::merge(a, b, o, several, &mut work);
+    let (merged, conflicts) = content::merge([a, b, o], several, stones, &mut work);
     build::build(&Sides { base, orphan, contents: &contents }, merged, conflicts)
 }
 

@@ -77,7 +77,7 @@ pub struct Joined {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HistoryError {
-    /// Frames are needed, whole: load and insert them, then call again.
+    /// Frames are needed, whole, or stones of conflicts: load and insert them, then call again.
     #[error("{} frame(s) are needed", .0.len())]
     Need(Vec<Addr>),
     /// [`History::pause_after`] so many merges it gives others their turn: call again.
@@ -321,7 +321,15 @@ impl History {
             Ok(Set { frames, below })
         });
         let sets = sets.collect::<Known<Vec<_>>>()?;
-        let made = merge::merge(self.frame(base)?, self.frame(orphan)?, &sets, several);
+        let tips = [self.frame(base)?, self.frame(orphan)?];
+        let stones = merge::settled(tips, &sets);
+        let lacking: Vec<Addr> = stones.iter().filter(|stone| !self.frames.contains_key(*stone)).cloned().collect();
+        if !lacking.is_empty() {
+            return Err(Blocked::Need(lacking));
+        }
+        let stones =
+            stones.iter().filter_map(|stone| self.frames.get(stone)).map(|stone| (stone.addr().as_str(), stone));
+        let made = merge::merge(tips[0], tips[1], &sets, several, &stones.collect());
         let made = made.map_err(|merge::Unmergeable(why)| Blocked::Broken(base.clone(), why))?;
         Ok(Joined { tip: made.tip, nodes: made.nodes, conflicts: made.conflicts })
     }

@@ -1,6 +1,7 @@
 //! The engine: the command `ibgib` as client and as server, durable on both sides, each signed.
 
 use crate::Res;
+use crate::databases::{database, size};
 use crate::measure::{self, Memory};
 use crate::peer::{Cost, Peer};
 use crate::proxy::Proxy;
@@ -17,6 +18,8 @@ use tokio::runtime::Runtime;
 pub(crate) struct Engine {
     command: PathBuf,
     runtime: Runtime,
+    /// A server of databases, if the server's space is to be in one.
+    databases: Option<String>,
 }
 
 /// Nodes put into the client's store at once.
@@ -24,17 +27,22 @@ const BATCH: usize = 2_000;
 
 impl Engine {
     pub(crate) fn new(command: &Path) -> Res<Self> {
-        Ok(Self { command: command.to_owned(), runtime: Runtime::new()? })
+        Ok(Self { command: command.to_owned(), runtime: Runtime::new()?, databases: None })
     }
 
-    fn device(&self, dir: &Path, arguments: &[&str]) -> Command {
+    /// With the server's space in a database of its own for each run, made at this URL.
+    pub(crate) fn over(command: &Path, databases: &str) -> Res<Self> {
+        Ok(Self { databases: Some(databases.to_owned()), ..Self::new(command)? })
+    }
+
+    pub(crate) fn device(&self, dir: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.command);
         command.arg("-C").arg(dir).arg("--quiet").args(arguments).stdout(Stdio::null());
         command
     }
 
     /// Puts nodes into a device's store, as an embedding program would.
-    fn put(&self, device: &Path, nodes: impl Iterator<Item = Res<Vec<Verified<IbGib>>>>) -> Res<()> {
+    pub(crate) fn put(&self, device: &Path, nodes: impl Iterator<Item = Res<Vec<Verified<IbGib>>>>) -> Res<()> {
         let space = durable::open(&device.join(".ibgib/space"))?;
         let mut batch = Vec::new();
         for document in nodes {
@@ -49,11 +57,18 @@ impl Engine {
     }
 
     /// A new device.
-    fn init(&self, device: &Path) -> Res<()> {
+    pub(crate) fn init(&self, device: &Path) -> Res<()> {
         std::fs::create_dir_all(device)?;
         match self.device(device, &["init"]).status()?.success() {
             true => Ok(()),
             false => Err("ibgib init failed".into()),
+        }
+    }
+
+    fn disk(&self, space: &Path) -> Res<u64> {
+        match (&self.databases, space.to_str()) {
+            (Some(_), Some(url)) => size(url),
+            _ => measure::disk(space),
         }
     }
 
@@ -75,18 +90,22 @@ impl Engine {
             cpu: [measure::children_cpu()? - spent, measure::cpu(server.0.id())? - served],
             memory: [client_memory.most(), memory.most()],
             wire: [now[0] - wire[0], now[1] - wire[1]],
-            disk: [measure::disk(&device.join(".ibgib/space"))?, measure::disk(space)?],
+            disk: [measure::disk(&device.join(".ibgib/space"))?, self.disk(space)?],
         })
     }
 }
 
 impl Peer for Engine {
     fn name(&self) -> &'static str {
-        "ibgib"
+        if self.databases.is_some() { "ibgib-pg" } else { "ibgib" }
     }
 
     fn run(&self, shape: &Shape, dir: &Path) -> Res<Vec<(&'static str, Cost)>> {
-        let (device, space) = (dir.join("device"), dir.join("server"));
+        let device = dir.join("device");
+        let space = match &self.databases {
+            Some(at) => database(at)?.into(),
+            None => dir.join("server"),
+        };
         let server = Server::start(&self.command, &space)?;
         let proxy = Proxy::to(server.1)?;
         let (documents, revisions) = match shape.what {
@@ -131,10 +150,14 @@ impl Peer for Engine {
 }
 
 /// A server; it ends with this.
-struct Server(Child, u16);
+pub(crate) struct Server(pub(crate) Child, pub(crate) u16);
 
 impl Server {
-    fn start(command: &Path, space: &Path) -> Res<Self> {
+    pub(crate) fn start(command: &Path, space: &Path) -> Res<Self> {
+        Self::start_with(command, space, &[])
+    }
+
+    pub(crate) fn start_with(command: &Path, space: &Path, more: &[&str]) -> Res<Self> {
         let mut serve = Command::new(command);
         serve.arg("--space").arg(space).args([
             "--json",
@@ -145,7 +168,7 @@ impl Server {
             "--policy",
             "open",
         ]);
-        let mut child = serve.stdout(Stdio::piped()).spawn()?;
+        let mut child = serve.args(more).stdout(Stdio::piped()).spawn()?;
         let mut line = String::new();
         BufReader::new(child.stdout.take().ok_or("the server says nothing")?).read_line(&mut line)?;
         let told = Value::parse(line.trim(), Mode::Compat)?;
@@ -188,7 +211,7 @@ fn revised(tip: &Verified<IbGib>, document: usize, revision: Revision) -> Res<Ve
 }
 
 /// All nodes of a document, its tip last.
-fn document_of(document: usize, revisions: usize) -> Res<Vec<Verified<IbGib>>> {
+pub(crate) fn document_of(document: usize, revisions: usize) -> Res<Vec<Verified<IbGib>>> {
     let opts = ForkOpts {
         dest_ib: Some("document".into()),
         tjp: Some(TjpOpts { uuid: true, timestamp: true }),

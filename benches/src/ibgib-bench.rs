@@ -1,12 +1,14 @@
-//! `ibgib-bench vault`: a vault under load ([`vault`]). `ibgib-bench tower`: a tower's rules ([`tower`]). `ibgib-bench compare`: what a sync costs, beside git, on the same documents and the same machine.
+//! `ibgib-bench vault`: a vault under load ([`vault`]). `ibgib-bench tower`: a tower's rules ([`tower`]). `ibgib-bench postgres`: a space in a database ([`postgres`]). `ibgib-bench compare`: what a sync costs, beside git, on the same documents and the same machine.
 //!
 //! Each peer gets the documents of [`workload`] in a store of its own and syncs them to an empty server over loopback,
 //! through a [`proxy::Proxy`] that counts bytes. [`measure`] reads what the processes took. A peer is one [`peer::Peer`].
 
+mod databases;
 mod engine;
 mod git;
 mod measure;
 mod peer;
+mod postgres;
 mod proxy;
 mod table;
 mod tower;
@@ -37,6 +39,10 @@ usage: ibgib-bench vault [--sockets N] [--writes N] [--seconds N] [--accounts N]
   --seconds N    how long (default 20)
   --accounts N   accounts that they belong to (default 250)
   --url URL      a server that runs already and takes everybody in, with its process id
+usage: ibgib-bench postgres [--quick] [--rounds N] [--watchers N] [--seconds N] [--url URL] [--ibgib FILE]
+  --rounds N     how often W1 is measured over a directory and over a database (default 5)
+  --watchers N   devices that only wait (default 1000), for --seconds N (default 30)
+  --url URL      a PostgreSQL server in which databases may be made (default: tools/postgres starts one)
 usage: ibgib-bench tower [--appointments N] [--transactions N] [--breaches N] [--users N]
   --appointments N   that wait (default 100000)
   --transactions N   of a block (default 4000), of which --breaches N (default 10) are triggers";
@@ -87,6 +93,7 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let done = match arguments.next().as_deref() {
         Some("compare") => Options::read(arguments).map(|options| compare(&options)),
+        Some("postgres") => postgres::Options::read(arguments).map(|options| postgres::run(&options)),
         Some("tower") => tower::Options::read(arguments).map(|options| tower::run(&options)),
         Some("vault") => vault::Options::read(arguments).map(|options| vault::run(&options)),
         _ => None,

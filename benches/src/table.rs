@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 type Measured = BTreeMap<(String, String), Vec<Cost>>;
 
-fn median(costs: &[Cost], figure: impl Fn(&Cost) -> f64) -> f64 {
+pub(crate) fn median(costs: &[Cost], figure: impl Fn(&Cost) -> f64) -> f64 {
     let mut all: Vec<f64> = costs.iter().map(figure).collect();
     all.sort_by(f64::total_cmp);
     all.get(all.len() / 2).copied().unwrap_or(0.0)

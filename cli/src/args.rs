@@ -8,6 +8,8 @@ pub(crate) use pairing::{
 };
 
 use crate::doors::DoorArgs;
+use crate::spaces;
+use clap::builder::{PathBufValueParser, TypedValueParser as _};
 use clap::{Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 pub(crate) use vault::{Account, Backup, InVault, RestoreIdentity, VaultAction, VaultCommand};
@@ -25,9 +27,10 @@ pub(crate) struct Args {
     /// The device's folder, or one inside it [default: .]
     #[arg(short = 'C', value_name = "DIR", global = true, help_heading = "Everywhere")]
     pub(crate) dir: Option<PathBuf>,
-    /// A bare space instead of a device's, a directory or postgres://USER@HOST/DATABASE: for reading, put, export and
-    /// import (a directory while nobody else has it open), and for serve
+    /// A bare space instead of a device's, a directory or postgres://USER@HOST/DATABASE, or @FILE that names one: for
+    /// reading, put, export and import (a directory while nobody else has it open), and for serve
     #[arg(long, value_name = "DIR", global = true, help_heading = "Everywhere")]
+    #[arg(value_parser = PathBufValueParser::new().try_map(spaces::named))]
     pub(crate) space: Option<PathBuf>,
     /// Results as JSON, one object on one line (or one per line for lists)
     #[arg(long, global = true, help_heading = "Everywhere")]
@@ -120,10 +123,18 @@ pub(crate) enum Command {
     Grants(Grants),
     /// Who was let in at the server or paired with this device, and when each connected last
     Devices,
+    /// What servers have confirmed to this device, checked without asking anybody
+    Receipts(Receipts),
     /// Two devices come to know each other by a code: the second one ends as a clone of the folder
     Pair(Pair),
     /// Send a text, a file or a directory to another device by a code; works with magic-wormhole's command
     Wormhole(Wormhole),
+    /// Whether a server works: what it tells of itself
+    Health {
+        /// Its URL
+        #[arg(default_value = "http://127.0.0.1:7070")]
+        url: String,
+    },
     /// Run a space server
     Serve(Box<Serve>),
     /// An encrypted document (passwords, settings) that is in step on all of your devices
@@ -532,6 +543,13 @@ pub(crate) struct Export {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct Receipts {
+    /// Forget what a server has confirmed, and by which keystone it is known: its keeper has put a backup in its place
+    #[arg(long, value_name = "URL|SPACE")]
+    pub(crate) forget: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct Fsck {
     /// Put good copies in the place of damaged nodes: from a server, or from a bundle
     #[arg(long, value_name = "URL|BUNDLE")]
@@ -563,6 +581,10 @@ pub(crate) struct Invite {
     /// For reading alone
     #[arg(long)]
     pub(crate) read: bool,
+    /// For a program that has no identity, as a web page: nobody comes in with it, but who shows the secret that is printed
+    /// reads over HTTP as long as it is good
+    #[arg(long, conflicts_with_all = ["uses", "qr"])]
+    pub(crate) program: bool,
     /// How many identities may use it
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) uses: u32,

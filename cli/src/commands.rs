@@ -18,6 +18,7 @@ mod moved;
 mod nodes;
 pub(crate) mod pair;
 mod read;
+mod receipts;
 mod serve;
 mod setup;
 mod sync;
@@ -111,8 +112,10 @@ pub(crate) async fn run(args: &Args, out: &Output) -> Result<Exit, CliError> {
         Command::Invite(invite) => grants::invite(args, out, invite).await,
         Command::Grants(grants) => grants::grants(args, out, grants).await,
         Command::Devices => grants::devices(args, out).await,
+        Command::Receipts(receipts) => receipts::receipts(args, out, receipts).await,
         Command::Pair(pair) => pair::pair(args, out, pair).await,
         Command::Wormhole(wormhole) => wormhole::wormhole(args, out, wormhole).await,
+        Command::Health { url } => read::health(args, out, url).await,
         Command::Serve(serve) => serve::serve(args, out, serve).await,
         Command::Vault(vault) => vault::run(args, out, vault).await,
         Command::Tower(tower) => tower::tower(args, out, tower).await,

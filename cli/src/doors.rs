@@ -7,12 +7,12 @@ mod vault;
 pub(crate) use tower::socket as tower_socket;
 
 use crate::error::CliError;
+use crate::kept::Kept;
 use ibgib_pairing::server::{TransitDoor, TransitOptions};
 use ibgib_peer::Host;
 use ibgib_server::{Door, Mount};
 use ibgib_vault::Vault;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::Path;
 use std::sync::Arc;
 
 /// Where a transit relay listens on the server's host, unless it is told: there the original does, too.
@@ -44,12 +44,12 @@ pub(crate) struct Doors<'a> {
 }
 
 impl<'a> Doors<'a> {
-    /// Makes the doors over `host`, whose space is in `dir`, or in a database, and whose server listens at `server`; `name` is what it is
-    /// called.
+    /// Makes the doors over `host`, beside or in whose space is `kept` what servers keep, and whose server listens at
+    /// `server`; `name` is what it is called.
     pub(crate) async fn new(
         args: &'a DoorArgs,
         host: &Arc<Host>,
-        dir: Option<&Path>,
+        kept: &Kept<'_>,
         server: SocketAddr,
         name: Option<&String>,
     ) -> Result<Self, CliError> {
@@ -73,16 +73,7 @@ impl<'a> Doors<'a> {
                     let at = listen.take().unwrap_or_else(|| SocketAddr::new(server.ip(), TRANSIT_PORT));
                     Arc::new(TransitDoor::bind(at, TransitOptions::default()).await?)
                 }
-                "tower" => {
-                    let dir = dir.ok_or_else(|| {
-                        CliError::usage(
-                            "--door tower keeps its key in the directory of its space, and a database has none",
-                        )
-                        .about(text)
-                        .hint("serve the tower from a space of its own: ibgib serve --space DIR --door tower")
-                    })?;
-                    Arc::new(tower::open(&args.tower, host, dir)?)
-                }
+                "tower" => Arc::new(tower::open(&args.tower, host, kept).await?),
                 _ => {
                     let why = format!("there is no door {kind:?}");
                     let hint = "write NAME or NAME@HOST:PORT; NAME is vault, mailbox, transit or tower";

@@ -263,6 +263,14 @@ impl From<SagaError> for CliError {
                 "take it back with 'ibgib identity recover', which needs its recovery secret, or make a new one with \
                  'ibgib identity new'",
             ),
+            Some(Protocol::ServerChanged) if matches!(error, SagaError::PeerChanged { what: "keystone", .. }) => Some(
+                "somebody may stand between you and the server; if its owner says that it was replaced, make this device \
+                 forget it with 'ibgib receipts --forget URL'",
+            ),
+            Some(Protocol::RolledBack) => Some(
+                "nothing was lost here; ask whoever runs the server. If a backup was put in its place, or this device may \
+                 not read any more what it could, 'ibgib receipts --forget URL' and a sync bring back what this device has",
+            ),
             Some(Protocol::ServerChanged) => Some(
                 "somebody may stand between you and the server; if its owner says that it was replaced, remove its table \
                  under [servers] in .ibgib/config.toml",

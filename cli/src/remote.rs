@@ -53,7 +53,7 @@ pub(crate) fn invited(args: &Args, invite: &Invite) -> Result<WebSocketRemote, C
         (None, None) => Trust::default(),
     };
     let remote = WebSocketRemote::trusting(&invite.url, trust, Limits::default().message_bytes_max)?;
-    Ok(remote.expecting(Some(invite.space.clone())))
+    Ok(remote.expecting(Some(invite.space.clone())).expecting_keystone(invite.keystone.clone()))
 }
 
 /// What an invite knows of its server, as members of the server's table in the settings.

@@ -3,10 +3,12 @@
 mod folder;
 mod grants;
 mod guard;
+mod health;
 mod help;
 mod ignore;
 mod log;
 mod pairing;
+mod receipts;
 mod store;
 mod sync;
 mod tower;
@@ -15,12 +17,14 @@ mod undo;
 pub(crate) use folder::{
     ConflictReport, DiffReport, FileDiff, FolderStatus, Resolved, TrackedStatus, partly, side_name,
 };
-pub(crate) use grants::{Granted, Invited, Seen};
+pub(crate) use grants::{Granted, Invited, InvitedProgram, Seen};
 pub(crate) use guard::{Checking, GuardReport, TowerStanding};
+pub(crate) use health::Health;
 pub(crate) use help::{Helped, ManPages};
 pub(crate) use ignore::{Ignored, Untracked};
 pub(crate) use log::LogLine;
 pub(crate) use pairing::{Paired, Shown, Transferred};
+pub(crate) use receipts::{ForgottenServer, ReceiptReport};
 pub(crate) use store::{
     Addressed, BadLine, Checked, Exported, IdentityReport, Imported, Listening, Made, RuleError, Settings, Told,
 };

@@ -3,16 +3,33 @@
 use crate::error::{CliError, Exit};
 use ibgib_postgres::PostgresSpace;
 use ibgib_spaces::{Space, SpaceError, durable};
-use std::io::IsTerminal;
-use std::path::Path;
+use std::fs::File;
+use std::io::{IsTerminal, Read as _};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// Bytes that are read of a file that names a space.
+const NAME_BYTES_MAX: u64 = 16 * 1024;
 /// How long a command waits for a device or a store that another one has.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(10);
 const LOCK_POLL: Duration = Duration::from_millis(20);
 /// After so long somebody who looks at a terminal is told.
 const LOCK_TELL: Duration = Duration::from_millis(500);
+
+/// The space that is meant: `@FILE` is the one that stands in the file, since a URL may have a password in it, which other
+/// users of the machine see among the arguments.
+pub(crate) fn named(space: PathBuf) -> Result<PathBuf, String> {
+    let Some(file) = space.to_str().and_then(|text| text.strip_prefix('@')) else { return Ok(space) };
+    let mut text = String::new();
+    let read = File::open(file).and_then(|file| file.take(NAME_BYTES_MAX).read_to_string(&mut text));
+    read.map_err(|error| format!("{file}: {error}"))?;
+    match text.trim() {
+        "" => Err(format!("{file} names no space: a directory, or the URL of a database")),
+        one if one.contains('\n') => Err(format!("{file} has more than one line")),
+        named => Ok(named.into()),
+    }
+}
 
 /// The URL, when a database is named.
 pub(crate) fn database(space: &Path) -> Option<&str> {
@@ -35,10 +52,11 @@ pub(crate) async fn open_or_create(space: &Path) -> Result<Arc<dyn Space>, CliEr
     }
 }
 
-/// Opens the space only to read it, beside whoever writes. Of a database everybody is beside everybody.
+/// Opens the space only to read it, beside whoever writes. Of a database everybody is beside everybody, and one of an
+/// older version stays as it is.
 pub(crate) async fn look(space: &Path) -> Result<Arc<dyn Space>, CliError> {
     match database(space) {
-        Some(_) => open(space).await,
+        Some(url) => Ok(Arc::new(PostgresSpace::open_read_only(url).await?)),
         None => look_into(space),
     }
 }
@@ -84,5 +102,23 @@ pub(crate) fn look_into(dir: &Path) -> Result<Arc<dyn Space>, CliError> {
             patiently(|| Ok(durable::open_read_only(dir)?))
         }
         opened => Ok(opened?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_space_may_be_named_in_a_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let named = || named(format!("@{}", file.path().display()).into());
+        assert!(named().unwrap_err().contains("names no space"));
+        std::fs::write(file.path(), "postgres://me:secret@db.example/notes\n").unwrap();
+        assert_eq!(named().unwrap(), Path::new("postgres://me:secret@db.example/notes"));
+        std::fs::write(file.path(), "a\nb\n").unwrap();
+        assert!(named().unwrap_err().contains("more than one line"));
+        assert!(super::named("@/nowhere/at/all".into()).unwrap_err().starts_with("/nowhere/at/all: "));
+        assert_eq!(super::named("a@b".into()).unwrap(), Path::new("a@b"));
     }
 }

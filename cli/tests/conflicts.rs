@@ -187,3 +187,31 @@ fn unsaved_work_and_lines_edited_since_are_respected() {
     world.run(&["-C", "alice", "resolve", "notes.txt", "--keep"]).ok();
     assert_eq!(world.read("alice/notes.txt"), merged.replace("BOB\n", "BOB, by hand\n"));
 }
+
+#[test]
+fn two_that_settle_one_conflict_differently_are_told_and_lose_neither_choice() {
+    let world = World::new();
+    let _server = quarrel(&world);
+    let alices = |device: &str| world.read(&format!("{device}/notes.txt")).contains("ALICE\n");
+    // Each keeps his own lines of notes.txt, and takes out the other's.
+    for (device, own) in [("alice", "ALICE\n"), ("bob", "BOB\n")] {
+        world.run(&["-C", device, "resolve", "notes.txt", "--yours"]).ok();
+        world.run(&["-C", device, "resolve", "--all", "--keep"]).ok();
+        assert!(world.read(&format!("{device}/notes.txt")).contains(own));
+        assert_eq!(alices(device), device == "alice");
+    }
+    world.run(&["-C", "alice", "sync"]).ok();
+    world.run(&["-C", "bob", "sync"]).expect(3);
+    world.run(&["-C", "alice", "sync"]).expect(3);
+    assert_eq!((open(&world, "alice"), open(&world, "bob")), (1, 1), "what both settled alike stays settled");
+    let both = world.read("bob/notes.txt");
+    assert!(both.contains("ALICE\n") && both.contains("BOB\nBOB AGAIN\n"), "{both}");
+    assert_eq!(files(&world.path("alice")), files(&world.path("bob")));
+    // One of them settles it for both.
+    world.run(&["-C", "bob", "resolve", "notes.txt", "--yours"]).ok();
+    world.run(&["-C", "bob", "sync"]).ok();
+    world.run(&["-C", "alice", "sync"]).ok();
+    assert_eq!((open(&world, "alice"), open(&world, "bob")), (0, 0));
+    assert!(!alices("alice") && !alices("bob") && world.read("alice/notes.txt").contains("BOB AGAIN\n"));
+    world.fsck(&["-C", "alice"]);
+}

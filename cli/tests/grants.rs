@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::{Server, World, text};
+use common::events::Events;
+use common::{Server, World, http, text};
 use ibgib::Value;
 use std::io::BufRead;
 
@@ -123,6 +124,95 @@ fn whoever_may_read_does_not_write() {
 
 fn token_of(invite: &str) -> String {
     invite.parse::<ibgib_peer::Invite>().unwrap().token
+}
+
+#[test]
+fn a_program_with_a_secret_hears_of_its_folder_and_reads_it_until_that_is_revoked() {
+    let world = World::new();
+    let server = owned(&world);
+    world.write("secret/plan.txt", "alice's own\n");
+    let everything = token_of(&invite(&world, &["--folder", "*"]));
+    world.run(&["init", "secret", "--remote", &server.url, "--token", &everything]).ok();
+    world.run(&["-C", "secret", "sync"]).ok();
+    let given = world.run(&["-C", "alice", "invite", "--program", "--json"]).ok().json();
+    let (secret, id) = (text(&given, "secret"), text(&given, "invite"));
+    let ask = |path: &str, secret: &str| {
+        let bearer = format!("Bearer {secret}");
+        let shown: &[_] = if secret.is_empty() { &[] } else { &[("Authorization", &*bearer)] };
+        let (status, answer) = http(&server.url, "GET", &path.replace('^', "%5E"), shown);
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        (status, body.to_owned())
+    };
+    let refused = |path: &str, secret: &str, code: &str| {
+        let (status, body) = ask(path, secret);
+        assert!(status == 403 && body.contains(&format!("{code:?}")), "{path}: {status} {body}");
+    };
+
+    // Nobody without it, also not with what lets identities in; nor does anybody come in with it.
+    let to_clone = token_of(&invite(&world, &["--read"]));
+    let folders = "/api/v1/tips?ib=folder";
+    for path in ["/api/v1/events", folders] {
+        refused(path, "", "reading_needs_identity");
+        for bad in [&to_clone, &everything, "nonsense", &"0".repeat(64)] {
+            refused(path, bad, "not_granted");
+        }
+    }
+    refused(&format!("/api/v1/events?secret={secret}"), "", "reading_needs_identity");
+    world.run(&["init", "thief", "--remote", &server.url, "--token", secret]).fails(7, "not_granted");
+    world.run(&["-C", "alice", "invite", "--program", "--uses", "2"]).fails(2, "usage");
+
+    let bearer = format!("Authorization: Bearer {secret}\r\n");
+    let mut events = Events::of(&server.url, &bearer);
+    assert_eq!(events.next().0, "ready");
+    // What is new in the other folder it does not hear, and what is new in its own it does.
+    world.write("secret/plan.txt", "alice's own, and more\n");
+    world.run(&["-C", "secret", "sync"]).ok();
+    world.write("alice/notes.txt", "one\n\ntwo\n\nthree\n\nfour\n");
+    world.run(&["-C", "alice", "sync"]).ok();
+    let (word, told) = events.next();
+    assert!(word == "tips" && !told.is_empty());
+    let (hers, others) = (world.tips("alice"), world.tips("secret"));
+    for tip in &told {
+        let (timeline, tip) = (text(tip, "tjp"), text(tip, "tip"));
+        assert!(hers.contains(tip) && !others.contains(tip), "{tip}");
+        for path in [format!("tips/{timeline}"), format!("ibgibs/{tip}"), format!("ibgibs/{tip}?getGraph=true")] {
+            let path = format!("/api/v1/{path}");
+            let (status, body) = ask(&path, secret);
+            assert!(status == 200 && body.contains(tip.split_once('^').unwrap().1), "{path}: {status} {body}");
+            refused(&path, "", "reading_needs_identity");
+        }
+    }
+    let folder = |device: &str| {
+        let status = world.run(&["-C", device, "status", "--json"]).ok().json();
+        text(&status, "folder").to_owned()
+    };
+    let (status, listed) = ask(folders, secret);
+    assert!(status == 200 && listed.contains(&folder("alice")) && !listed.contains(&folder("secret")), "{listed}");
+    for path in ["tips", "ibgibs"] {
+        let hidden = ask(&format!("/api/v1/{path}/{}", folder("secret")), secret);
+        assert_eq!((hidden.0, hidden.1.contains("not_found")), (404, true), "{hidden:?}");
+    }
+    // It comes back where it was.
+    let mut again = Events::of(&server.url, &format!("{bearer}Last-Event-ID: 0\r\n"));
+    assert_eq!(again.next().0, "ready");
+    let (word, all) = again.next();
+    assert!(word == "lagged" || all.iter().all(|tip| hers.contains(text(tip, "tip"))), "{all:?}");
+
+    let grants = world.run(&["-C", "alice", "grants", "--json"]).ok().lines();
+    let shown = grants.iter().find(|line| line.get("invite").and_then(Value::as_str) == Some(id)).unwrap();
+    assert_eq!((shown.get("uses"), text(shown, "folder")), (Some(&0.into()), &*folder("alice")));
+    world.run(&["-C", "alice", "grants", "revoke", &id[..8]]).ok();
+    while let Some((_, late)) = events.next_or_end() {
+        assert!(late.iter().all(|tip| hers.contains(text(tip, "tip"))), "{late:?}");
+    }
+    while again.next_or_end().is_some() {}
+    refused("/api/v1/events", secret, "not_granted");
+
+    // Time ends it, too, whether it comes in time to be let in or not.
+    let brief = world.run(&["-C", "alice", "invite", "--program", "--expires", "2s", "--json"]).ok().json();
+    let mut events = Events::of(&server.url, &format!("Authorization: bearer {}\r\n", text(&brief, "secret")));
+    while events.next_or_end().is_some() {}
+    refused("/api/v1/events", text(&brief, "secret"), "not_granted");
 }
 
 /// README's first five minutes, as far as they are no choice, with the port that the server gets here.

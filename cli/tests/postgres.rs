@@ -2,27 +2,16 @@
 
 mod common;
 
+use common::events::Events;
+use common::postgres::{Own, database, sql};
 use common::{Random, Server, World, files, http, text, times, token};
-use ibgib::{Mode, Value};
-use std::io::{BufRead, BufReader, Lines, Write};
+use std::io::BufRead;
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::process::{self, Child, Command, Stdio};
+use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 use std::{fs, io};
-
-/// Makes an empty database on the server that IBGIB_POSTGRES names (docs/testing.md); answers its URL.
-#[allow(clippy::disallowed_methods, reason = "where the server is, only who started it knows")]
-fn database(name: &str) -> String {
-    let url = std::env::var("IBGIB_POSTGRES")
-        .expect("this test needs PostgreSQL: tools/postgres cargo test -p ibgib-cli --test postgres");
-    let name = format!("{name}_{}", process::id());
-    let made = Command::new("psql").args(["-q", &url, "-c", &format!("CREATE DATABASE {name}")]).status().unwrap();
-    assert!(made.success());
-    format!("{}/{name}", url.rsplit_once('/').expect("the URL names a database").0)
-}
 
 #[test]
 fn two_servers_and_every_command_share_a_space_in_a_database() {
@@ -59,6 +48,16 @@ fn two_servers_and_every_command_share_a_space_in_a_database() {
     let (status, health) = http(&b.url, "GET", "/api/v1/health", &[]);
     assert_eq!(status, 200, "{health}");
     assert_eq!((a.stop(), b.stop()), (Some(0), Some(0)));
+
+    // As an older program left it: what only reads leaves it so, and a server brings it up to date.
+    sql(space, "DROP TABLE ibgib.leases; DELETE FROM ibgib.migrations WHERE version > 1");
+    assert_eq!(world.run(&["tips", "--space", space, "--json"]).ok().stdout, tips);
+    world.fsck(&["--space", space]);
+    world.run(&["export", "--space", space, "old.bundle"]).ok();
+    world.run(&["conflicts", "--space", space]).ok();
+    assert_eq!(sql(space, "SELECT max(version) FROM ibgib.migrations"), "1");
+    assert_eq!(world.serve(space).stop(), Some(0));
+    assert_eq!(sql(space, "SELECT max(version) FROM ibgib.migrations"), "2");
 }
 
 #[test]
@@ -75,15 +74,11 @@ fn what_is_wrong_with_a_url_is_told_without_its_password() {
         assert!(!done.stderr.contains("secret"), "{}", done.stderr);
         assert!(!text(&error, "message").is_empty());
     }
-    // What is kept in a space's directory has no place in a database.
+    // What is kept in a space's directory alone has no place in a database.
     let own = database("own");
-    for more in [["--tls", "self"].as_slice(), &["--door", "tower", "--tower-bitcoind", "http://u:p@127.0.0.1:1"]] {
-        let args =
-            [&["serve", "--space", &own, "--policy", "open", "--listen", "127.0.0.1:0", "--json"], more].concat();
-        world.run(&args).fails(2, "usage");
-    }
+    world.run(&["serve", "--space", &own, "--listen", "127.0.0.1:0", "--tls", "self", "--json"]).fails(2, "usage");
     let tower = world.run(&["tower", "info", "--space", "postgres://me:secret@127.0.0.1:1/notes", "--json"]);
-    assert!(!tower.fails(2, "usage").stderr.contains("secret"));
+    assert!(!tower.fails(8, "unavailable").stderr.contains("secret"));
 }
 
 #[test]
@@ -169,83 +164,6 @@ fn an_edit_reaches_a_device_that_watches_at_another_server() {
     }
     assert_eq!(servers.map(|server| server.stop()), [Some(0), Some(0)]);
     world.fsck(&["--space", &space]);
-}
-
-/// What is new at a server, as a web program hears it.
-struct Events(Lines<BufReader<TcpStream>>);
-
-impl Events {
-    fn of(server: &str, headers: &str) -> Self {
-        let address = server.strip_prefix("http://").unwrap();
-        let mut stream = TcpStream::connect(address).unwrap();
-        write!(stream, "GET /api/v1/events HTTP/1.1\r\nHost: {address}\r\n{headers}\r\n").unwrap();
-        // An event that is lost fails the test.
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        Self(BufReader::new(stream).lines())
-    }
-
-    /// The next event, and the tips in it.
-    fn next(&mut self) -> (String, Vec<Value>) {
-        let mut word = String::new();
-        loop {
-            let line = self.0.next().expect("the stream has ended").unwrap();
-            if let Some(event) = line.strip_prefix("event: ") {
-                word = event.to_owned();
-            } else if let Some(data) = line.strip_prefix("data: ") {
-                let data = Value::parse(data, Mode::Strict).unwrap();
-                return (word, data.as_array().unwrap().to_vec());
-            }
-        }
-    }
-}
-
-/// A PostgreSQL of a test's own, which may be killed: it is started again then.
-struct Own {
-    child: Child,
-    url: String,
-    data: PathBuf,
-}
-
-impl Own {
-    fn start() -> Self {
-        let tell = "echo $IBGIB_POSTGRES; echo $IBGIB_POSTGRES_DATA; exec cat";
-        let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tools/postgres"));
-        command.args(["bash", "-c", tell]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut printed = BufReader::new(child.stdout.take().unwrap());
-        let [url, data] = [(); 2].map(|()| {
-            let mut line = String::new();
-            printed.read_line(&mut line).unwrap();
-            line.trim().to_owned()
-        });
-        Self { child, url, data: data.into() }
-    }
-
-    fn kill(&self) {
-        let pids = fs::read_to_string(self.data.join("postmaster.pid")).unwrap();
-        assert!(Command::new("kill").args(["-9", pids.lines().next().unwrap()]).status().unwrap().success());
-    }
-
-    /// Waits until it answers.
-    fn is_back(&self) {
-        let started = Instant::now();
-        loop {
-            let asked = Command::new("psql").args(["-q", &self.url, "-c", "SELECT"]).output().unwrap();
-            if asked.status.success() {
-                return;
-            }
-            assert!(started.elapsed() < Duration::from_secs(180), "{}", String::from_utf8_lossy(&asked.stderr));
-            sleep(Duration::from_millis(50));
-        }
-    }
-}
-
-impl Drop for Own {
-    fn drop(&mut self) {
-        // With its input it ends.
-        drop(self.child.stdin.take());
-        let _ = self.child.wait();
-    }
 }
 
 #[test]

@@ -213,3 +213,15 @@ fn an_identity_brings_as_much_as_it_may() {
         assert!(said.stderr.contains(bad), "{}", said.stderr);
     }
 }
+
+#[test]
+fn health_is_asked_by_the_command_itself() {
+    let world = World::new();
+    let server = world.serve("server");
+    let told = world.run(&["health", &server.url, "--json"]).ok().json();
+    assert_eq!((text(&told, "status"), text(&told, "policy")), ("ok", "open"));
+    assert!(world.run(&["health", &server.url]).ok().stdout.starts_with("status: ok\n"));
+    let url = server.url.clone();
+    assert_eq!(server.stop(), Some(0));
+    world.run(&["health", &url]).fails(8, "unreachable");
+}

@@ -39,6 +39,13 @@ pub(crate) async fn merge_of(space: &dyn Space, frame: &Node, stone: &Addr) -> R
             found = Some(at);
         }
     }
+    if found.is_none() {
+        // An edit put the stone back after it was settled: the merge is the oldest one that has it.
+        let mut walk = Walk::from(space, [frame.clone()]);
+        while let Some((node, _)) = walk.next().await? {
+            found = if is_merge(&node) && has(&node) { Some(node) } else { found };
+        }
+    }
     Ok(found)
 }
 

@@ -1,6 +1,6 @@
 //! Where the two sides of a conflict come from: which device made them, and when.
 
-use crate::ancestry::{before, is_merge};
+use crate::ancestry::{before, is_merge, merge_of};
 use crate::conflict::Conflict;
 use crate::content::node_at;
 use crate::error::FolderError;
@@ -106,7 +106,9 @@ async fn origins(
         if history.as_ref().is_none_or(|(frame, _)| **frame != conflict.frame) {
             history = Some((&conflict.frame, History::of(space, &conflict.frame).await?));
         }
-        let found = history.as_ref().and_then(|(_, history)| history.origin(&conflict.stone, me, made));
+        let tip = node_at(space, &conflict.frame).await?;
+        let merge = merge_of(space, &tip, &conflict.stone).await?;
+        let found = history.as_ref().zip(merge).and_then(|((_, history), merge)| history.origin(&merge, me, made));
         out.push(found.unwrap_or_default());
     }
     Ok(out)
@@ -124,11 +126,8 @@ impl History {
         Ok(Self(frames))
     }
 
-    /// Where the sides of the merge come from that recorded a conflict.
-    fn origin(&self, stone: &Addr, me: Option<&Addr>, made: &HashSet<Addr>) -> Option<ConflictOrigin> {
-        let has = |frame: &Node| frame.rel8n("conflict").any(|open| open == stone.as_str());
-        // The first frame with the stone is the merge: an edit inherits it, or puts it back after it was settled.
-        let merge = self.0.values().filter(|frame| has(frame)).min_by_key(|frame| (frame.n(), frame.addr().clone()))?;
+    /// Where the sides of a merge come from.
+    fn origin(&self, merge: &Node, me: Option<&Addr>, made: &HashSet<Addr>) -> Option<ConflictOrigin> {
         let side = |name: &str| merge.rel8n_addrs(name).pop();
         let (base, orphan) = (side("graftbase")?, side("graftorphan")?);
         let (of_base, of_orphan) = (self.reach(&base), self.reach(&orphan));

@@ -61,14 +61,19 @@
 //!
 //! # What a space signs
 //!
-//! A space's keystone warrants trees, and those sign the space's words ([`crate::Warrant`]). Tests are in
-//! `tests/warrant.rs`. No server signs with them yet.
+//! A space's keystone warrants trees, and those sign what is said to sessions ([`crate::Warrant`]). Tests are in
+//! `tests/warrant.rs`, with both sides of a conversation in the saga crate's `tests/machines/signed.rs`, and with a server in
+//! the peer crate's `tests/signed.rs`.
 //!
 //! | attack | what stops it | test |
 //! |---|---|---|
+//! | an answer forged, rewritten, or told beside another revision | the answer's context and the revision are signed | `a_middleman_who_rewrites_an_answer_…`, `a_signature_that_was_changed_…` |
+//! | an answer repeated, of another turn, session or connection | the session and its last frame are signed | `a_signature_is_good_for_one_answer_only` |
+//! | signatures stripped, or an older version forced | who signs nothing is refused; the version is signed | `what_is_not_signed_is_not_believed` |
+//! | another server in the place of one | the keystone that is known of the space | `a_server_that_says_it_is_the_same_space_without_its_keystone_…` |
 //! | a tree of somebody else's, or another space's keystone | the warrant is signed, and the genesis names the space | `nobody_else_warrants_a_tree` |
-//! | a warrant put beside a later frame of the keystone | it holds with the frame that it names alone | `warrants_hold_with_the_frame_that_they_name_…` |
-//! | several threads, or a process that was killed, use one leaf twice | a tree's secret is nowhere but in memory, and each signature takes the next leaf | `each_leaf_of_a_tree_signs_once_…` |
+//! | a store put back to an earlier state | receipts have a later revision | `a_server_that_was_put_back_…` in the command's `tests/receipts.rs` |
+//! | a process killed, or several beside each other, use one leaf twice | a leaf is set aside durably; a tree's secret is nowhere but in memory | `servers_over_one_space_sign_side_by_side_…` |
 //!
 //! # Answered by a revocation that waits
 //!

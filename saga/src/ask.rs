@@ -11,9 +11,10 @@ use crate::summary::TimelineSummary;
 use crate::wire::peek::{Peek, Peeked};
 use crate::wire::stream::{ReceiverLine, SenderLine};
 use crate::wire::turn::Turn;
+use crate::wire::word::{Receipt, Signature, Word};
 use ibgib::timeline::Ancestry;
 use ibgib::{Addr, IbGib, Verified};
-use ibgib_keystone::{Chain, Step};
+use ibgib_keystone::{Chain, Step, Warrant};
 
 /// What the sender needs from its own side.
 #[derive(Clone, Debug)]
@@ -27,6 +28,9 @@ pub enum SenderQuery {
     },
     /// Evolve the session identity with claim {sync, target}; store it durably, then answer.
     SignTurn(Addr),
+    /// See whether a warrant is one of the space that is to be reached, as far as this side knows it: nothing is said to
+    /// whoever else signs.
+    Warrant(Box<Warrant>),
     /// The whole fingerprint of all living tips, or of those under this timeline ([`crate::Fingerprint`]).
     Fingerprint(Option<Addr>),
     /// Tips and constants in scope.
@@ -58,6 +62,8 @@ pub enum SenderAnswer {
     /// The session identity's new frame, or `None`: the target cannot be bound by what is left in the pool, make
     /// another target.
     SignTurn(Option<Verified<IbGib>>),
+    /// It is.
+    Warrant,
     /// 32 hex digits.
     Fingerprint(String),
     /// What is in scope.
@@ -84,6 +90,7 @@ impl SenderAnswer {
         match self {
             Self::SignConnect(_) => "SignConnect",
             Self::SignTurn(_) => "SignTurn",
+            Self::Warrant => "Warrant",
             Self::Fingerprint(_) => "Fingerprint",
             Self::Tips(_) => "Tips",
             Self::Compare(_) => "Compare",
@@ -130,6 +137,8 @@ pub struct Finish {
     pub direction: Direction,
     /// Turns of both sides, in order.
     pub transcript: Vec<Turn>,
+    /// What the receiver has signed about its commit, where it signs; its lines are the statuses, and left out here.
+    pub receipt: Option<Box<Receipt>>,
 }
 
 /// What a sender's commit did.
@@ -170,6 +179,8 @@ pub enum ReceiverQuery {
         /// Their joined step.
         step: Option<Step>,
     },
+    /// Sign a word for the space.
+    Sign(Word),
     /// Nodes.
     Load(Load),
 }
@@ -208,6 +219,8 @@ pub enum ReceiverAnswer {
     Evaluate(Evaluated),
     /// Whether it is committed.
     Commit(Committed),
+    /// The signature, with its warrant, which the machine leaves out where it was told before.
+    Sign(Box<Signature>),
     /// As [`Load`] wants them.
     Load(Vec<Verified<IbGib>>),
     /// It could not be done. Taken at any time, whether or not a question is open: so the shell ends a connection.
@@ -224,6 +237,7 @@ impl ReceiverAnswer {
             Self::Stage => "Stage",
             Self::Evaluate(_) => "Evaluate",
             Self::Commit(_) => "Commit",
+            Self::Sign(_) => "Sign",
             Self::Load(_) => "Load",
             Self::Failed(_) => "any",
         }

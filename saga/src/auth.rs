@@ -9,6 +9,7 @@ use crate::ask::Audience;
 use crate::error::{IdentityRefusal, SagaError};
 use crate::wire::message::{ConnectChallenge, Hello, Message, MsgType};
 use crate::wire::packet::Encoding;
+use crate::wire::word::{Said, Word};
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_keystone::{Chain, Expect, Step, VERB_CONNECT, VERB_SYNC};
 
@@ -59,6 +60,8 @@ pub(crate) enum Check {
     AwaitProof(Box<Challenge>),
     /// The proof holds and is being stored.
     Storing(Proven),
+    /// It is stored, and that the connection is open is being signed.
+    Signing(Proven),
 }
 
 /// A challenge that is open: one attempt, on this connection.
@@ -85,7 +88,7 @@ impl Check {
         match self {
             Self::AwaitHello => Some(MsgType::Hello),
             Self::AwaitProof(_) => Some(MsgType::ConnectProof),
-            Self::LookUp | Self::Storing(_) => None,
+            Self::LookUp | Self::Storing(_) | Self::Signing(_) => None,
         }
     }
 
@@ -140,6 +143,11 @@ impl Proven {
     /// The session identity's timeline.
     pub(crate) fn tjp(&self) -> &Addr {
         self.chain.tjp()
+    }
+
+    /// What our side says to it now.
+    pub(crate) fn word(&self, said: Said) -> Word {
+        Word { session: self.tjp().clone(), last: self.chain.tip().addr().clone(), said }
     }
 
     /// Checks the frame that signs a turn. `context` is the address recomputed from the context that arrived, not one

@@ -96,14 +96,16 @@ codes! {
     Unasked = "unasked", 400, Peer, "an answer for a timeline that was not asked, or a second one";
     NotCommitted = "not_committed", 400, Peer, "a last turn answered without a commit";
     IdentityFrames = "identity_frames", 400, Peer, "the receiver's frames of our identity do not hold";
+    BadSignature = "bad_signature", 400, Peer, "the receiver's signature of what it says does not hold";
     TlsRequired = "tls_required", 400, Peer, "the server speaks TLS, and plain text came";
     Incompatible = "incompatible", 500, Peer, "another version of the protocol";
 
     ServerChanged = "server_changed", 500, Identity, "the server is not the one that is known at its URL";
+    RolledBack = "rolled_back", 500, Identity, "the server does not show what it has confirmed to this device";
     ServerUntrusted = "server_untrusted", 500, Identity, "nobody trusted vouches for the server's certificate";
     IdentityRequired = "identity_required", 422, Identity, "the receiver syncs with identities only";
     IdentityNotAllowed = "identity_not_allowed", 403, Identity, "the identity is not on the allow-list";
-    NotGranted = "not_granted", 403, Identity, "the identity was not granted it";
+    NotGranted = "not_granted", 403, Identity, "the identity, or who shows a secret, was not granted it";
     IdentityUnknown = "identity_unknown", 404, Identity, "the identity is not here";
     IdentityRevoked = "identity_revoked", 403, Identity, "the identity is revoked";
     IdentityForked = "identity_forked", 403, Identity, "the identity has signed different frames on one past";
@@ -142,7 +144,7 @@ codes! {
     Host = "host", 403, Peer, "the server was called by another name than its own";
     Origin = "origin", 403, Peer, "a page of another origin called the developer tools";
     ForeignOrigin = "foreign_origin", 403, Peer, "a page of another origin may not use the server";
-    ReadingNeedsIdentity = "reading_needs_identity", 403, Peer, "data is served to identities only";
+    ReadingNeedsIdentity = "reading_needs_identity", 403, Peer, "data is served to identities, and to programs that were given a secret";
     NotFound = "not_found", 404, Peer, "not here";
     MethodNotAllowed = "method_not_allowed", 405, Peer, "the path takes another method";
     BodyTooSlow = "body_too_slow", 408, Limit, "the body took too long";

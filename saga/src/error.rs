@@ -49,13 +49,16 @@ pub enum SagaError {
     PeerChanged {
         /// Where the server should be.
         url: String,
-        /// What tells them apart: `key` or `space`.
+        /// What tells them apart: `key`, `space` or `keystone`.
         what: &'static str,
         /// What is known of it.
         known: String,
         /// What it shows now.
         shown: String,
     },
+    /// The server shows less than it has signed to this device before.
+    #[error("the server does not show what it has confirmed: {0}")]
+    PeerRolledBack(String),
     /// Nobody who is trusted vouches for the certificate of the server at this URL.
     #[error("the certificate of {url} is not trusted: {why}")]
     PeerUntrusted {
@@ -139,6 +142,7 @@ impl SagaError {
             Self::PeerUnreachable { .. } => Code::Unreachable,
             Self::PeerNoServer(_) => Code::NoServer,
             Self::PeerChanged { .. } => Code::ServerChanged,
+            Self::PeerRolledBack(_) => Code::RolledBack,
             Self::PeerUntrusted { .. } => Code::ServerUntrusted,
             Self::PeerNoTls { .. } => Code::NoTls,
             Self::OwnIdentity(why) => why.code(),
@@ -176,7 +180,9 @@ impl SagaError {
     /// Whether proving identity failed, the peer's or ours; a receiver may refuse an identity after connecting, too.
     pub fn is_identity(&self) -> bool {
         match self {
-            Self::PeerIdentity(_) | Self::PeerChanged { .. } | Self::PeerUntrusted { .. } => true,
+            Self::PeerIdentity(_) | Self::PeerChanged { .. } | Self::PeerRolledBack(_) | Self::PeerUntrusted { .. } => {
+                true
+            }
             Self::PeerRefused { why: Refusal::Known(code), auth, .. } => match code.blame() {
                 // Nothing is wrong with an identity that came at a bad time.
                 Blame::Moment => false,
@@ -223,6 +229,7 @@ pub enum Breach {
     Unasked,
     NotCommitted,
     IdentityFrames,
+    BadSignature,
 }
 
 impl Breach {
@@ -246,6 +253,7 @@ impl Breach {
             Self::Unasked => Code::Unasked,
             Self::NotCommitted => Code::NotCommitted,
             Self::IdentityFrames => Code::IdentityFrames,
+            Self::BadSignature => Code::BadSignature,
         }
     }
 }

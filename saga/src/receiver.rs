@@ -6,8 +6,10 @@ use crate::ask::{Committed, ReceiverAnswer, ReceiverQuery};
 use crate::auth::{Check, Greeted, Proven};
 use crate::error::{Breach, SagaError};
 use crate::limits::Limits;
-use crate::wire::message::{Envelope, Failure, Message, MsgType};
+use crate::wire::message::{ConnectOk, Envelope, Failure, Message, MsgType};
 use crate::wire::packet::{Encoding, Packet};
+use crate::wire::word::{Said, Signature};
+use ibgib_keystone::Warrant;
 use std::collections::VecDeque;
 use turns::{Saga, Turning};
 
@@ -61,6 +63,8 @@ pub struct Receiver {
     out: VecDeque<ReceiverOutput>,
     /// The best that the peer speaks.
     encoding: Encoding,
+    /// The id of the warrant that the peer was told last.
+    warranted: Option<String>,
 }
 
 #[derive(Debug)]
@@ -83,7 +87,7 @@ impl Receiver {
     /// A receiver for one connection. Without identity only in process: a server never allows it.
     pub fn new(limits: Limits, allow_anonymous: bool) -> Self {
         let state = State::Connecting(Check::AwaitHello);
-        Self { limits, allow_anonymous, state, out: VecDeque::new(), encoding: Encoding::Lines }
+        Self { limits, allow_anonymous, state, out: VecDeque::new(), encoding: Encoding::Lines, warranted: None }
     }
 
     /// What the machine wants next; `None` when it waits.
@@ -196,7 +200,7 @@ impl Receiver {
                 let (greeted, encoding) = Check::greeted(&hello, self.allow_anonymous)?;
                 self.encoding = encoding;
                 match greeted {
-                    Greeted::Nobody => Ok(self.connected(None)),
+                    Greeted::Nobody => Ok(self.connected(None, None)),
                     Greeted::Session(addr) => {
                         self.ask(ReceiverQuery::Session(addr));
                         Ok(State::Connecting(Check::LookUp))
@@ -228,7 +232,14 @@ impl Receiver {
                 self.send(&challenge);
                 Ok(State::Connecting(check))
             }
-            (State::Connecting(Check::Storing(proven)), ReceiverAnswer::Connected) => Ok(self.connected(Some(proven))),
+            (State::Connecting(Check::Storing(proven)), ReceiverAnswer::Connected) => {
+                self.ask(ReceiverQuery::Sign(proven.word(Said::Connected(self.encoding))));
+                Ok(State::Connecting(Check::Signing(proven)))
+            }
+            (State::Connecting(Check::Signing(proven)), ReceiverAnswer::Sign(signature)) => {
+                let signature = self.told_once(*signature);
+                Ok(self.connected(Some(proven), Some(signature)))
+            }
             (State::Peeking(peer, saga), ReceiverAnswer::Peek(peeked)) => {
                 for page in peeked.pages(self.limits.message_bytes_max) {
                     self.send(&Message::PeekOk(page));
@@ -242,7 +253,11 @@ impl Receiver {
                 self.evaluated(peer, saga, trial, evaluated)
             }
             (State::Saga(peer, saga, Turning::Committing(_, answer)), ReceiverAnswer::Commit(Committed::Durable)) => {
-                self.respond(peer, saga, *answer)
+                self.sign(peer, saga, answer)
+            }
+            (State::Saga(peer, saga, Turning::Signing(answer)), ReceiverAnswer::Sign(signature)) => {
+                let signature = self.told_once(*signature);
+                self.respond(peer, saga, *answer, Some(signature))
             }
             (State::Saga(peer, saga, Turning::Committing(trial, _)), ReceiverAnswer::Commit(Committed::Moved)) => {
                 self.evaluate(peer, saga, trial)
@@ -266,8 +281,19 @@ impl Receiver {
         self.out.push_back(ReceiverOutput::Ask(query));
     }
 
-    fn connected(&mut self, peer: Peer) -> State {
-        self.send(&Message::ConnectOk(self.encoding));
+    /// A signature with its warrant only if the peer does not have that from us already.
+    fn told_once(&mut self, mut signature: Signature) -> Signature {
+        let id = signature.warrant.as_ref().map(Warrant::id);
+        if id == self.warranted {
+            signature.warrant = None;
+        } else {
+            self.warranted = id;
+        }
+        signature
+    }
+
+    fn connected(&mut self, peer: Peer, signature: Option<Signature>) -> State {
+        self.send(&Message::ConnectOk(ConnectOk { encoding: self.encoding, signature }));
         self.out.push_back(ReceiverOutput::Connected);
         State::Idle(peer, None)
     }
@@ -290,7 +316,7 @@ impl State {
             Self::Peeking(..) => "plan",
             Self::Saga(_, _, Turning::Receiving(_) | Turning::Staging(_)) => "receive",
             Self::Saga(_, _, Turning::Evaluating(_)) => "merge",
-            Self::Saga(_, _, Turning::Committing(..)) => "commit",
+            Self::Saga(_, _, Turning::Committing(..) | Turning::Signing(_)) => "commit",
             Self::Saga(_, _, Turning::Sending(_)) => "send",
             Self::Closed => "closed",
         }

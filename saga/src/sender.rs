@@ -1,19 +1,22 @@
 //! The sender's side of a connection: connects, plans, takes turns.
 
+mod hearing;
 mod turns;
 
 use crate::ask::{Finished, Load, SenderAnswer, SenderQuery};
 use crate::auth::Prove;
 use crate::error::{Breach, Misuse, SagaError};
-use crate::flow::{Incoming, LOAD_NODES, Received};
+use crate::flow::{LOAD_NODES, Received};
 use crate::limits::Limits;
 use crate::plan::{Need, Plan, Planner};
 use crate::request::SyncRequest;
 use crate::summary::Summary;
 use crate::transcript::Transcript;
-use crate::wire::message::{ConnectChallenge, Envelope, Failure, Message, MsgType};
+use crate::wire::message::{ConnectChallenge, ConnectOk, Envelope, Failure, Message, MsgType, TurnAnswer};
 use crate::wire::packet::{Encoding, Packet};
 use crate::wire::peek::Peek;
+use crate::wire::word::Said;
+use hearing::{Heard, Hearing, Receiver};
 use ibgib::Addr;
 use std::collections::VecDeque;
 use turns::{Saga, Turning};
@@ -66,6 +69,8 @@ pub struct Sender {
     traffic: Traffic,
     /// What the receiver chose.
     encoding: Encoding,
+    /// What the receiver has signed with, and the last that it told.
+    receiver: Receiver,
     /// Answers of glances that nobody waits for any more, which come before all others.
     unheard: u32,
 }
@@ -89,6 +94,8 @@ pub struct SagaStatus {
 struct Traffic {
     sent: u64,
     received: u64,
+    /// Of both, what proves who somebody is.
+    identity: u64,
 }
 
 #[derive(Debug)]
@@ -96,6 +103,8 @@ enum State {
     /// Not connected yet.
     Closed,
     Connecting(Prove),
+    /// What the receiver said is not believed yet.
+    Hearing(Box<Hearing>),
     Idle,
     /// A glance waits for its answer.
     Glancing,
@@ -120,7 +129,22 @@ impl Sender {
     /// A sender that has not connected.
     pub fn new(limits: Limits) -> Self {
         let (traffic, encoding) = (Traffic::default(), Encoding::Lines);
-        Self { limits, state: State::Closed, out: VecDeque::new(), session: None, traffic, encoding, unheard: 0 }
+        let receiver = Receiver::default();
+        Self {
+            limits,
+            state: State::Closed,
+            out: VecDeque::new(),
+            session: None,
+            traffic,
+            encoding,
+            receiver,
+            unheard: 0,
+        }
+    }
+
+    /// The newest revision of the receiver's space that it has signed on this connection.
+    pub fn revision(&self) -> u64 {
+        self.receiver.revision
     }
 
     /// What the machine wants next; `None` when it waits.
@@ -189,7 +213,8 @@ impl Sender {
                 Ok(State::Connecting(prove))
             }
             (State::Idle, SenderInput::Sync(request)) => {
-                self.traffic = Traffic::default();
+                // What was proven to connect is told with the first saga.
+                self.traffic = Traffic { identity: self.traffic.identity, ..Traffic::default() };
                 let (planner, need) = Planner::new(request.scope.clone(), request.direction, &self.limits);
                 self.plan(Box::new(Planning { request: *request, planner, peek_bytes: 0 }), need)
             }
@@ -244,10 +269,8 @@ impl Sender {
                 self.ask(SenderQuery::SignConnect { challenge_uuid, demanded });
                 Ok(State::Connecting(Prove::Signing))
             }
-            (State::Connecting(_), Message::ConnectOk(encoding)) => {
-                self.encoding = encoding;
-                self.out.push_back(SenderOutput::Connected);
-                Ok(State::Idle)
+            (State::Connecting(_), Message::ConnectOk(ConnectOk { encoding, signature })) => {
+                self.hear(Said::Connected(encoding), signature, Heard::Connected(encoding))
             }
             (State::Glancing, Message::PeekOk(page)) => {
                 self.out.push_back(SenderOutput::Glanced(page.equal));
@@ -262,11 +285,10 @@ impl Sender {
                 let need = planning.planner.peeked(page)?;
                 self.plan(planning, need)
             }
-            (State::Saga(mut saga, Turning::Waiting), Message::SyncFrameResponse(turn)) => {
+            (State::Saga(saga, Turning::Waiting), Message::SyncFrameResponse(answer)) => {
+                let TurnAnswer { turn, signature } = *answer;
                 saga.transcript.follows(&turn)?;
-                let incoming = Incoming::expect(&turn, &self.limits, saga.received, self.encoding)?;
-                saga.transcript.add(*turn);
-                Ok(State::Saga(saga, Turning::Receiving(Box::new(incoming))))
+                self.hear(Said::of(&turn), signature, Heard::Answer(saga, Box::new(turn)))
             }
             (state, message) => Err(out_of_turn(message.kind().as_str(), &state)),
         }
@@ -275,10 +297,12 @@ impl Sender {
     fn answer(&mut self, state: State, answer: SenderAnswer) -> Result<State, SagaError> {
         match (state, answer) {
             (State::Connecting(Prove::Signing), SenderAnswer::SignConnect(frame)) => {
+                self.signed(&frame);
                 let (prove, proof) = Prove::signed(frame);
                 self.send(&proof);
                 Ok(State::Connecting(prove))
             }
+            (State::Hearing(hearing), SenderAnswer::Warrant) => self.warranted(*hearing),
             (State::Planning(mut planning), answer) => {
                 let need = planning.planner.answer(answer)?;
                 self.plan(planning, need)
@@ -327,6 +351,7 @@ impl Sender {
     fn done(&mut self, mut summary: Summary) -> State {
         summary.bytes_sent = self.traffic.sent;
         summary.bytes_received = self.traffic.received;
+        summary.identity_bytes = std::mem::take(&mut self.traffic.identity);
         self.out.push_back(SenderOutput::Done(Box::new(summary)));
         State::Idle
     }
@@ -363,6 +388,7 @@ impl Sender {
             transcript: Transcript::new(request.saga_id, self.session.clone()),
             received: Received::default(),
             summary,
+            receipt: None,
         });
         if diverged || push.is_empty() || push.len() > LOAD_NODES {
             return self.begin(saga, true, Vec::new());
@@ -380,13 +406,14 @@ impl State {
             Self::Glancing => Some(MsgType::PeekOk),
             Self::Planning(planning) => planning.planner.awaits_peek().then_some(MsgType::PeekOk),
             Self::Saga(_, Turning::Waiting) => Some(MsgType::SyncFrameResponse),
-            Self::Closed | Self::Idle | Self::Saga(..) | Self::Finishing(_) | Self::Failed => None,
+            Self::Closed | Self::Hearing(_) | Self::Idle | Self::Saga(..) | Self::Finishing(_) | Self::Failed => None,
         }
     }
 
     fn phase(&self) -> &'static str {
         match self {
             Self::Closed | Self::Connecting(_) => "connect",
+            Self::Hearing(hearing) => hearing.phase(),
             Self::Idle => "idle",
             Self::Glancing | Self::Planning(_) | Self::Saga(_, Turning::Measuring) => "plan",
             Self::Saga(_, Turning::Signing(_) | Turning::Sending(_)) => "send",

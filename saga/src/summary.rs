@@ -77,6 +77,8 @@ pub struct Summary {
     pub bytes_sent: u64,
     /// Bytes of messages that we received in this saga.
     pub bytes_received: u64,
+    /// Bytes of frames that proved who we are and of the receiver's signatures, of both directions, since the saga before.
+    pub identity_bytes: u64,
     /// Merge frames made by either side.
     pub merges: u64,
     /// New conflicts recorded.

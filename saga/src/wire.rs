@@ -4,6 +4,7 @@
 //! * [`message`]: the control messages, a struct per kind.
 //! * [`peek`]: the questions before a saga, and their answers.
 //! * [`turn`]: a turn of a saga, three ibgibs.
+//! * [`word`]: what a receiver signs, and its signature.
 //! * `blocks`: how lines and nodes are written so that they take few bytes.
 //! * `lines`: how they are written otherwise.
 //! * [`stream`]: the lines of a turn's list, and what a turn announces of its stream.
@@ -20,5 +21,6 @@ pub mod packet;
 pub mod peek;
 pub mod stream;
 pub mod turn;
+pub mod word;
 
 pub use members::{DecodeError, Problem};

@@ -5,11 +5,11 @@ use crate::events;
 use crate::guard;
 use crate::metrics;
 use crate::socket;
-use crate::state::State;
+use crate::state::{State, secret};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, State as Extract};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use futures_util::stream;
@@ -26,6 +26,9 @@ use std::time::Duration;
 const GRAPH_MAX: usize = 10_000_000;
 /// How long a request waits until it may read a graph.
 const GRAPH_WAIT_MAX: Duration = Duration::from_secs(10);
+/// What it is told then.
+const GRAPHS_BUSY: &str = "as many graphs as allowed are being read: try again later";
+
 /// The server's own routes and those of the doors that stand beside them.
 pub(crate) fn router(state: &Arc<State>, doors: impl Iterator<Item = Router>) -> Router {
     let api = Router::new()
@@ -224,25 +227,31 @@ fn tip_answer(status: StatusCode, tjp: &Addr, tip: &Addr) -> Response {
     json(status, &Value::Object(body))
 }
 
-/// Data may be read without a connection only while everybody may sync; identities always, since peers check them. What
-/// doors keep is nobody's to read.
-fn check_readable(state: &State, addr: &Addr) -> Result<(), ApiError> {
-    if Kind::of(addr) == Kind::Door {
-        return Err(ApiError::not_found(addr.as_str()));
+/// Identities are shown to everybody, since peers check them; data to whoever may read it, and to others as if it were not
+/// there. What doors keep is nobody's to read.
+async fn check_readable(state: &State, headers: &HeaderMap, addr: &Addr) -> Result<(), ApiError> {
+    match Kind::of(addr) {
+        Kind::Door => return Err(ApiError::not_found(addr.as_str())),
+        Kind::Keystone => return Ok(()),
+        Kind::Living | Kind::Saga => {}
     }
-    if state.host.is_open() || Kind::of(addr) == Kind::Keystone {
-        return Ok(());
+    let reader = state.reader(secret(headers)).await?;
+    // Finding it out may cost as much as reading a graph.
+    let shown = tokio::time::timeout(GRAPH_WAIT_MAX, state.host.is_shown(&reader, addr)).await;
+    match shown.map_err(|_| ApiError::new(Code::TooManyConnections, GRAPHS_BUSY))?? {
+        true => Ok(()),
+        false => Err(ApiError::not_found(addr.as_str())),
     }
-    Err(ApiError::new(Code::ReadingNeedsIdentity, "this server serves data only to its identities, over /api/v1/sync"))
 }
 
 async fn ibgib(
     Extract(state): Extract<Arc<State>>,
     Path(addr): Path<String>,
     Query(query): Query<HashMap<String, String>>,
+    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let addr = address(&addr)?;
-    check_readable(&state, &addr)?;
+    check_readable(&state, &headers, &addr).await?;
     let space = Arc::clone(state.host.space());
     if query.get("getGraph").is_none_or(|v| v != "true") {
         let node = space.node(&addr).await.map_err(space_error)?;
@@ -254,11 +263,11 @@ async fn ibgib(
     }
     let wait = Arc::clone(&state.graphs).acquire_owned();
     let Ok(Ok(place)) = tokio::time::timeout(GRAPH_WAIT_MAX, wait).await else {
-        let message = "as many graphs as allowed are being read: try again later";
-        return Err(ApiError::new(Code::TooManyConnections, message));
+        return Err(ApiError::new(Code::TooManyConnections, GRAPHS_BUSY));
     };
+    let starts_at_identity = Kind::of(&addr) == Kind::Keystone;
     let mut addrs = state.host.graph(addr, GRAPH_MAX).await?;
-    if !state.host.is_open() {
+    if !state.host.is_open() && starts_at_identity {
         // An identity may relate to whatever its owner likes, and shows to everybody nothing but identities.
         addrs.retain(|addr| Kind::of(addr) == Kind::Keystone);
     }
@@ -277,9 +286,13 @@ async fn ibgib(
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response())
 }
 
-async fn tip(Extract(state): Extract<Arc<State>>, Path(addr): Path<String>) -> Result<Response, ApiError> {
+async fn tip(
+    Extract(state): Extract<Arc<State>>,
+    Path(addr): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
     let addr = address(&addr)?;
-    check_readable(&state, &addr)?;
+    check_readable(&state, &headers, &addr).await?;
     let tip = state.host.tip(&addr).await?.ok_or_else(|| ApiError::not_found(addr.as_str()))?;
     // Whoever comes to sync asks for both: what it syncs with, and how far its identity is known here.
     let body: Map = [("tjp", Value::from(&addr)), ("tip", (&tip).into()), ("space", state.host.space().id().into())]
@@ -291,13 +304,14 @@ async fn tip(Extract(state): Extract<Arc<State>>, Path(addr): Path<String>) -> R
 async fn tips(
     Extract(state): Extract<Arc<State>>,
     Query(query): Query<HashMap<String, String>>,
+    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let Some(ib) = query.get("ib") else {
         return Err(ApiError::new(Code::BadQuery, "say which timelines: ?ib=folder"));
     };
-    state.check_open()?;
+    let reader = state.reader(secret(&headers)).await?;
     let mut text = String::new();
-    for tip in state.host.tips_of(ib).await? {
+    for tip in state.host.shown_tips(&reader, ib).await? {
         let line: Map = [("tjp", Value::from(&tip.tjp)), ("tip", (&tip.addr).into())].into_iter().collect();
         text.push_str(&Value::Object(line).to_json());
         text.push('\n');

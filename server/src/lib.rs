@@ -16,7 +16,8 @@
 //! | `GET /metrics` | Prometheus text |
 //!
 //! Errors are `{"error": {"code", "message", …}}` with a fitting status. Reads of data are open while the policy is
-//! [`Policy::Open`](ibgib_peer::Policy::Open); else only identities (keystones) can be read without a connection.
+//! [`Policy::Open`](ibgib_peer::Policy::Open); else only identities (keystones) can be read without a connection, and what a
+//! program may read that shows the secret of an invite for programs (`Authorization: Bearer SECRET`).
 //!
 //! [`Server::start`] listens, [`ServeOptions`] says where and with which limits. Other protocols come in as a [`Door`]:
 //! routes of their own, on the same listener or on another. With a [`Certificate`] everything is TLS 1.3. What is not in
@@ -44,6 +45,7 @@ mod door;
 mod error;
 mod events;
 pub mod guard;
+mod lease;
 mod metrics;
 mod places;
 mod rates;
@@ -58,6 +60,7 @@ mod waiting;
 pub use api::as_api_error;
 pub use door::{Door, DoorTable, Mount};
 pub use error::ServeError;
+pub use lease::Lease;
 pub use rates::Rate;
 pub use serve::{ServeOptions, Server};
 pub use tls::Certificate;

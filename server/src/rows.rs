@@ -38,8 +38,8 @@ use ibgib::transform::{ForkOpts, Moment, Mut8Opts, TjpOpts, TransformError, fork
 use ibgib::{Addr, IbGib, Map, Value, Verified};
 use ibgib_peer::entropy::{now_ms, random};
 use ibgib_spaces::history::Loader;
-use ibgib_spaces::store::{Nodes, Records, View};
-use ibgib_spaces::{Commit, CommitError, Space, SpaceError};
+use ibgib_spaces::store::{Nodes, Records, Tips, View};
+use ibgib_spaces::{Commit, CommitError, Kind, Space, SpaceError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -328,6 +328,23 @@ impl Rows {
         Ok(self.space.revision().await?)
     }
 
+    /// The newest revision, and the keys of those rows of a table with history that got a value after revision `since`,
+    /// at whichever server; more of them where the space no longer knows.
+    ///
+    /// # Errors
+    /// The space fails.
+    pub async fn moved(&self, table: Table, since: u64) -> Result<(u64, Vec<String>), RowError> {
+        let view = self.space.view().await?;
+        let revision = view.head().await?.revision;
+        let ib = format!("door_row {} {}", self.door, table.name);
+        let mut tips = view.tips(Tips::MovedSince(since)).await?;
+        tips.retain(|tip| tip.kind == Kind::Door && tip.tjp.ib() == ib);
+        let addrs: Vec<Addr> = tips.into_iter().map(|tip| tip.addr).collect();
+        let frames = view.nodes(Nodes::Committed(&addrs)).await?;
+        let key = |frame: &Verified<IbGib>| Some(frame.data.as_ref()?.get(KEY)?.as_str()?.to_owned());
+        Ok((revision, frames.iter().flatten().filter_map(key).collect()))
+    }
+
     /// Waits until something was written after revision `since`; answers the newest revision.
     ///
     /// # Errors
@@ -384,7 +401,7 @@ async fn read<T: DeserializeOwned>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ibgib_spaces::{Kind, MemorySpace};
+    use ibgib_spaces::MemorySpace;
     use std::collections::BTreeMap;
 
     const ACCOUNTS: Table = Table::history("account");

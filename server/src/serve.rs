@@ -3,6 +3,7 @@
 use crate::api;
 use crate::door::Mount;
 use crate::error::ServeError;
+use crate::lease::Lease;
 use crate::metrics as counters;
 use crate::places::Places;
 use crate::rates::Rate;
@@ -182,14 +183,12 @@ impl Server {
         listeners.extend(apart.into_iter().map(|(listener, door)| (listener, api::door_router(&state, door.routes()))));
         let certificate = tls.clone();
         let task = tokio::spawn(async move {
-            let sweeping = tokio::spawn(sweep(Arc::clone(&host), options.staging_ms_max));
             let hearing = Arc::clone(&host);
             let hearing = tokio::spawn(async move { hearing.hear().await });
             let counting = tokio::spawn(async move { counters::watch(&host, recorder).await });
             serve(&state, listeners, certificate.as_ref(), &options).await;
             counting.abort();
             hearing.abort();
-            sweeping.abort();
         });
         Ok(Self { address, tls, doors: urls, stop, task })
     }
@@ -250,20 +249,25 @@ async fn bind(listen: SocketAddr, may_leave: bool) -> Result<(TcpListener, Socke
     Ok((listener, address))
 }
 
-/// Looks now and then for staged nodes that nobody came back for.
-async fn sweep(host: Arc<Host>, staging_ms_max: u64) {
+/// Looks now and then for staged nodes that nobody came back for; of servers over one space one does.
+async fn sweep(host: Arc<Host>, staging_ms_max: u64, stop: CancellationToken) {
     let age = i64::try_from(staging_ms_max).unwrap_or(i64::MAX);
-    let mut often = tokio::time::interval(Duration::from_millis((staging_ms_max / 24).max(1)));
-    loop {
-        often.tick().await;
-        if let Err(error) = host.expire_staging(now_ms(), age).await {
-            tracing::warn!(%error, "staged nodes could not be looked through");
+    let lease = Lease::new(Arc::clone(host.space()), "staging");
+    let sweeping = || async {
+        let mut often = tokio::time::interval(Duration::from_millis((staging_ms_max / 24).max(1)));
+        loop {
+            often.tick().await;
+            if let Err(error) = host.expire_staging(now_ms(), age).await {
+                tracing::warn!(%error, "staged nodes could not be looked through");
+            }
         }
-    }
+    };
+    lease.work(&stop, sweeping).await;
 }
 
 /// Serves until a stop is asked for, then waits for what is under way.
 async fn serve(state: &State, listeners: Vec<(TcpListener, Router)>, tls: Option<&Arc<Tls>>, options: &ServeOptions) {
+    state.tasks.spawn(sweep(Arc::clone(&state.host), options.staging_ms_max, state.stop.clone()));
     for door in &state.doors {
         state.tasks.spawn(Arc::clone(door).background(state.stop.clone()));
     }

@@ -5,8 +5,9 @@ use crate::error::ApiError;
 use crate::places::{Place, Places};
 use crate::rates::Rate;
 use crate::waiting::Waiting;
-use ibgib_peer::Host;
+use axum::http::{HeaderMap, header};
 use ibgib_peer::saga::Code;
+use ibgib_peer::{Host, Reader};
 use metrics_exporter_prometheus::{PrometheusHandle, PrometheusRecorder};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -36,11 +37,20 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// What there is is told to strangers only while everybody may sync.
-    pub(crate) fn check_open(&self) -> Result<(), ApiError> {
-        match self.host.is_open() {
-            true => Ok(()),
-            false => Err(ApiError::new(Code::ReadingNeedsIdentity, "this server lists data only to its identities")),
+    /// Who reads with this secret, or without any; refused when he may read nothing.
+    pub(crate) async fn reader(&self, secret: Option<&str>) -> Result<Reader, ApiError> {
+        match (self.host.reader(secret).await?, secret) {
+            (Some(reader), _) => Ok(reader),
+            (None, Some(_)) => {
+                let message =
+                    "what the request shows in Authorization lets nobody read here, or not any more: ask for another";
+                Err(ApiError::new(Code::NotGranted, message))
+            }
+            (None, None) => {
+                let message = "this server serves data only to its identities, over /api/v1/sync, and to programs that show \
+                               the secret of an invite for programs: Authorization: Bearer SECRET";
+                Err(ApiError::new(Code::ReadingNeedsIdentity, message))
+            }
         }
     }
 
@@ -49,4 +59,10 @@ impl State {
         let refused = |what| ApiError::new(Code::TooManyConnections, format!("{what}: try again later"));
         self.places.take(address).map_err(refused)
     }
+}
+
+/// The secret that a request shows: `Authorization: Bearer SECRET`, and nowhere else, since URLs are kept in logs and histories.
+pub(crate) fn secret(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, secret) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| secret.trim())
 }

@@ -8,6 +8,7 @@ use ibgib_spaces::store::{Batch, Written};
 use ibgib_spaces::{MemorySpace, SpaceError, Store, View, contract};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 /// Counts its views and its writes.
 #[derive(Debug)]
@@ -41,6 +42,12 @@ impl Store for Metered {
     }
     async fn unstage(&self, owner: &str) -> Result<(), SpaceError> {
         self.inner.unstage(owner).await
+    }
+    async fn lease(&self, name: &str, holder: &str, time: Duration) -> Result<bool, SpaceError> {
+        self.inner.lease(name, holder, time).await
+    }
+    async fn give_up(&self, name: &str, holder: &str) -> Result<(), SpaceError> {
+        self.inner.give_up(name, holder).await
     }
     async fn changed(&self, since: u64) -> Result<u64, SpaceError> {
         self.inner.changed(since).await

@@ -13,6 +13,7 @@
 //! ```
 
 mod data;
+mod leases;
 mod nodes;
 mod staging;
 mod tips;
@@ -133,6 +134,10 @@ promises! {
     tips::changes_are_the_present_tips;
     /// `changed` answers at once when there is something newer, and else with the next commit.
     tips::waiting_for_a_change_ends_with_it;
+    /// A lease is one holder's until he gives it up or it runs out; of eight who ask at once one gets it.
+    leases::a_lease_has_one_holder;
+    /// A lease that is not renewed runs out, and makes no revision.
+    leases::a_lease_runs_out;
     /// `reach` answers dependencies before dependents, each once, primitives left out.
     walks::reach_orders_dependencies_first;
     /// `reach` leaves out everything at or below a stop; stops that are not there mean nothing.
@@ -186,6 +191,8 @@ macro_rules! each_promise {
             keystones_move_by_validated_steps,
             changes_are_the_present_tips,
             waiting_for_a_change_ends_with_it,
+            a_lease_has_one_holder,
+            a_lease_runs_out,
             reach_orders_dependencies_first,
             reach_stops_where_told,
             reach_refuses_too_many,

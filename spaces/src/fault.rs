@@ -26,6 +26,7 @@ use ibgib::{IbGib, Verified};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Damages a [`SegmentSpace`] that nobody has open: what it keeps of a committed node is from now on what `change` makes
 /// of the node's text, or nothing.
@@ -48,6 +49,8 @@ pub enum Op {
     Stage,
     /// The write of a commit.
     Commit,
+    /// `lease` and `give_up`.
+    Lease,
 }
 
 /// When a call fails.
@@ -123,7 +126,7 @@ fn mix(n: u64) -> u64 {
 pub struct FaultSpace {
     inner: Arc<dyn Space>,
     plan: FaultPlan,
-    calls: [AtomicU64; 3],
+    calls: [AtomicU64; 4],
     faults: AtomicU64,
 }
 
@@ -175,6 +178,12 @@ impl Store for FaultSpace {
     }
     async fn unstage(&self, owner: &str) -> Result<(), SpaceError> {
         self.call(Op::Stage, self.inner.unstage(owner)).await
+    }
+    async fn lease(&self, name: &str, holder: &str, time: Duration) -> Result<bool, SpaceError> {
+        self.call(Op::Lease, self.inner.lease(name, holder, time)).await
+    }
+    async fn give_up(&self, name: &str, holder: &str) -> Result<(), SpaceError> {
+        self.call(Op::Lease, self.inner.give_up(name, holder)).await
     }
     async fn changed(&self, since: u64) -> Result<u64, SpaceError> {
         self.call(Op::Read, self.inner.changed(since)).await

@@ -13,7 +13,7 @@
 //!   tips; [`bundle`] carries a space in a file; [`fsck()`](fsck::fsck) re-hashes and walks everything, [`repair`]
 //!   replaces what is damaged; [`fault`] fails on purpose.
 //!
-//! It does not sync, does not sign, and knows no time: a lease is a record with a time in it that its owner wrote.
+//! It does not sync, does not sign, and knows no time but that of a lease, which runs out by the store's own clock.
 //!
 //! ```
 //! use ibgib::{IbGib, object};
@@ -37,6 +37,7 @@ mod error;
 pub mod fault;
 pub mod fsck;
 pub mod history;
+mod leases;
 mod memory;
 #[cfg(feature = "redb")]
 mod redb;

@@ -1,6 +1,7 @@
 //! A store in memory: for tests, and for peers that keep nothing.
 
 use crate::error::SpaceError;
+use crate::leases::LocalLeases;
 use crate::store::{Batch, Condition, Head, Nodes, Records, Scanned, Store, Tips, View, Written};
 use crate::tip::Tip;
 use async_trait::async_trait;
@@ -8,6 +9,7 @@ use ibgib::{Addr, IbGib, Verified};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 use tokio::sync::watch;
 
 type Key = [u8; 32];
@@ -21,6 +23,7 @@ pub struct MemorySpace {
     id: String,
     state: RwLock<Arc<State>>,
     revision: watch::Sender<u64>,
+    leases: LocalLeases,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -36,7 +39,12 @@ struct State {
 impl MemorySpace {
     /// An empty space with this id; servers tell it to their peers as audience.
     pub fn new(id: impl Into<String>) -> Self {
-        Self { id: id.into(), state: RwLock::default(), revision: watch::Sender::new(0) }
+        Self {
+            id: id.into(),
+            state: RwLock::default(),
+            revision: watch::Sender::new(0),
+            leases: LocalLeases::default(),
+        }
     }
 
     fn change<T>(&self, work: impl FnOnce(&mut Arc<State>) -> T) -> T {
@@ -88,6 +96,15 @@ impl Store for MemorySpace {
                 Arc::make_mut(state).staged.remove(owner);
             }
         });
+        Ok(())
+    }
+
+    async fn lease(&self, name: &str, holder: &str, time: Duration) -> Result<bool, SpaceError> {
+        Ok(self.leases.take(name, holder, time))
+    }
+
+    async fn give_up(&self, name: &str, holder: &str) -> Result<(), SpaceError> {
+        self.leases.give_up(name, holder);
         Ok(())
     }
 

@@ -24,6 +24,7 @@ pub(crate) use tables::fail;
 pub(crate) use view::Table as LazyTable;
 
 use crate::error::SpaceError;
+use crate::leases::LocalLeases;
 use crate::store::{Batch, Store, View, Written};
 use async_trait::async_trait;
 use file::{Engine, Opened, lay_out};
@@ -32,6 +33,7 @@ use redb::{Database, ReadTransaction, ReadableTable};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// A space in one file, durable when a commit returns.
@@ -39,6 +41,7 @@ pub struct DurableSpace {
     id: String,
     opened: Arc<Opened>,
     revision: watch::Sender<u64>,
+    leases: LocalLeases,
 }
 
 impl fmt::Debug for DurableSpace {
@@ -66,7 +69,12 @@ impl DurableSpace {
     /// [`SpaceError::Permission`].
     pub fn open(dir: &Path) -> Result<Self, SpaceError> {
         let (opened, id, revision) = Opened::open(dir)?;
-        Ok(Self { id, opened: Arc::new(opened), revision: watch::Sender::new(revision) })
+        Ok(Self {
+            id,
+            opened: Arc::new(opened),
+            revision: watch::Sender::new(revision),
+            leases: LocalLeases::default(),
+        })
     }
 
     /// Opens the store in `dir` only to read, where it cannot be written to. Others may read it meanwhile, too.
@@ -76,7 +84,12 @@ impl DurableSpace {
     /// it for writing since.
     pub fn open_read_only(dir: &Path) -> Result<Self, SpaceError> {
         let (opened, id, revision) = Opened::open_read_only(dir)?;
-        Ok(Self { id, opened: Arc::new(opened), revision: watch::Sender::new(revision) })
+        Ok(Self {
+            id,
+            opened: Arc::new(opened),
+            revision: watch::Sender::new(revision),
+            leases: LocalLeases::default(),
+        })
     }
 
     /// Opens the store in `dir`, making it if there is none.
@@ -186,6 +199,15 @@ impl Store for DurableSpace {
     async fn unstage(&self, owner: &str) -> Result<(), SpaceError> {
         let owner = owner.to_owned();
         self.writing(move |db| write::unstage(db, &owner)).await
+    }
+
+    async fn lease(&self, name: &str, holder: &str, time: Duration) -> Result<bool, SpaceError> {
+        Ok(self.leases.take(name, holder, time))
+    }
+
+    async fn give_up(&self, name: &str, holder: &str) -> Result<(), SpaceError> {
+        self.leases.give_up(name, holder);
+        Ok(())
     }
 
     async fn changed(&self, since: u64) -> Result<u64, SpaceError> {

@@ -24,7 +24,7 @@ pub struct Commit {
     /// Local records to set (`Some`) or drop (`None`), in the same atomic write. Never synced.
     pub records: Vec<(String, Option<Vec<u8>>)>,
     /// Local records that must have these values (`None`: must not be there) for the commit to happen: a
-    /// compare-and-swap together with `records`, by which a lease is taken, renewed and handed on.
+    /// compare-and-swap together with `records`.
     pub expect: Vec<(String, Option<Vec<u8>>)>,
 }
 

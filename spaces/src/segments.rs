@@ -22,6 +22,7 @@ pub(crate) use record::Change;
 
 use self::core::{Core, Job};
 use crate::error::SpaceError;
+use crate::leases::LocalLeases;
 use crate::store::{Batch, Store, View, Written};
 use async_trait::async_trait;
 use ibgib::{Addr, IbGib, Verified};
@@ -31,6 +32,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 /// A space in an append-only log, durable when a commit returns.
@@ -38,6 +40,7 @@ pub struct SegmentSpace {
     id: String,
     opened: Arc<Opened>,
     revision: watch::Sender<u64>,
+    leases: LocalLeases,
 }
 
 impl fmt::Debug for SegmentSpace {
@@ -99,7 +102,12 @@ impl SegmentSpace {
         let id = hex::encode(core.id());
         let core = RwLock::new(Ok(Arc::new(core)));
         let opened = Opened { dir: dir.to_owned(), to_write, core, opening: Mutex::new(()) };
-        Ok(Self { id, opened: Arc::new(opened), revision: watch::Sender::new(revision) })
+        Ok(Self {
+            id,
+            opened: Arc::new(opened),
+            revision: watch::Sender::new(revision),
+            leases: LocalLeases::default(),
+        })
     }
 
     /// As [`SegmentSpace::create`], with the id of a store whose place it takes.
@@ -201,6 +209,15 @@ impl Store for SegmentSpace {
     async fn unstage(&self, owner: &str) -> Result<(), SpaceError> {
         let owner = owner.to_owned();
         self.writing(move |core| core.unstage(&owner)).await
+    }
+
+    async fn lease(&self, name: &str, holder: &str, time: Duration) -> Result<bool, SpaceError> {
+        Ok(self.leases.take(name, holder, time))
+    }
+
+    async fn give_up(&self, name: &str, holder: &str) -> Result<(), SpaceError> {
+        self.leases.give_up(name, holder);
+        Ok(())
     }
 
     async fn changed(&self, since: u64) -> Result<u64, SpaceError> {

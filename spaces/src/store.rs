@@ -11,14 +11,14 @@
 //! * A write whose conditions do not hold answers [`Written::Unmet`] and no more. The space looks again and tells its
 //!   caller what moved, so a store need not find that out inside its transaction.
 //! * Staging is apart from the write: it has no conditions, makes no revision, and need not be durable by itself.
-//! * There is no method for a lease: that is a local record with owner and time in it, which one commit takes with
-//!   [`Commit::expect`](crate::Commit::expect).
+//! * A lease is no record and makes no revision: whoever has one renews it every few seconds, by the store's own clock.
 
 use crate::error::SpaceError;
 use crate::tip::{Kind, Tip};
 use async_trait::async_trait;
 use ibgib::{Addr, IbGib, Verified};
 use std::fmt;
+use std::time::Duration;
 
 /// A place that keeps ibgibs. Whoever is a store is a [`Space`](crate::Space), too.
 #[async_trait]
@@ -59,6 +59,21 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// When the store fails or is closed.
     async fn changed(&self, since: u64) -> Result<u64, SpaceError>;
+
+    /// Takes the lease of this name for `holder`, or renews it if it is his: from now on for `time` by the store's own
+    /// clock, nobody else gets it. `false`: somebody else has it. Of programs that run over one store, the one whose
+    /// lease it is does what only one of them should do; a store that only one program can open has nobody to tell.
+    ///
+    /// # Errors
+    /// When the store fails. Whether the lease was taken is unknown then.
+    async fn lease(&self, name: &str, holder: &str, time: Duration) -> Result<bool, SpaceError>;
+
+    /// Gives a lease up, so that others need not wait until it runs out. Of one that is not the holder's, nothing
+    /// changes.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn give_up(&self, name: &str, holder: &str) -> Result<(), SpaceError>;
 }
 
 /// A store at one moment. Answers come in the order of the questions; lists (`tips`, `staged`, `records`) in any order.

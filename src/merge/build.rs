@@ -31,7 +31,7 @@ pub(super) fn build(sides: &Sides<'_>, merged: Content<'_>, conflicts: Vec<Confl
     let without = Content { ib: base.ib.clone(), ..Content::default() };
     for content in [Content { rel8ns: merged.rel8ns, ..base.clone() }, base.clone(), without] {
         let values = sides.contents.each_ref().map(|content| Some(content.data_value()));
-        match frame(sides, &content, vec![Conflict { path: DATA.to_owned(), values }]) {
+        match frame(sides, &content, vec![Conflict::new(DATA.to_owned(), values)]) {
             Ok(made) => return Ok(made),
             Err(other) => error = other,
         }
@@ -84,14 +84,15 @@ fn frame(sides: &Sides<'_>, content: &Content<'_>, conflicts: Vec<Conflict>) -> 
     Ok(Made { tip, nodes, conflicts })
 }
 
-fn conflict_stone(Conflict { path, values }: Conflict) -> Result<Verified<IbGib>, VerifyError> {
+fn conflict_stone(Conflict { path, values, again }: Conflict) -> Result<Verified<IbGib>, VerifyError> {
     let path = ("path".to_owned(), Value::from(path));
+    let again = again.map(|stone| ("again".to_owned(), Value::from(stone)));
     let small = |v: &Value| v.to_json().len() <= STONE_VALUE_BYTES_MAX;
     let values = ["ancestor", "base", "orphan"].into_iter().zip(values);
     let members = values.filter_map(|(name, v)| v.filter(small).map(|v| (name.to_owned(), sort_deep(v))));
-    let node = stone(IB_CONFLICT, sorted(members.chain([path.clone()])));
+    let node = stone(IB_CONFLICT, sorted(members.chain(again.clone()).chain([path.clone()])));
     // A value as deep as values may be is too deep inside a stone.
-    node.seal().or_else(|_| stone(IB_CONFLICT, sorted([path])).seal())
+    node.seal().or_else(|_| stone(IB_CONFLICT, sorted([path].into_iter().chain(again))).seal())
 }
 
 fn stone(ib: &str, data: Map) -> IbGib {

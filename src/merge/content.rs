@@ -4,6 +4,7 @@
 //! member is a value, its members read in the order in which the hash reads them. Relations are lists of addresses and
 //! never in conflict. What merging sets by rules of its own is left out here.
 
+use super::again::{self, Settled, Stones};
 use super::document::{self, Document, Ids};
 use super::lcs::{TooBig, Work};
 use super::sequence;
@@ -20,6 +21,8 @@ pub(super) const OWN_DATA: [&str; 5] = ["n", "timestamp", "timestampMs", "uuid",
 /// Relations that merging sets by rules of their own.
 pub(super) const OWN_REL8NS: [&str; 6] = ["past", "dna", "tjp", "graftbase", "graftorphan", IDENTITY];
 
+/// The path of ib.
+const IB: &str = "/ib";
 /// The path of data itself.
 pub(super) const DATA: &str = "/data";
 
@@ -27,6 +30,15 @@ pub(super) const DATA: &str = "/data";
 pub(super) struct Conflict {
     pub(super) path: String,
     pub(super) values: [Option<Value>; 3],
+    /// The stone of a conflict there that both sides had settled. It makes this one another each time, so that a
+    /// choice that was made of an earlier one settles no later one.
+    pub(super) again: Option<String>,
+}
+
+impl Conflict {
+    pub(super) fn new(path: String, values: [Option<Value>; 3]) -> Self {
+        Self { path, values, again: None }
+    }
 }
 
 /// What a frame says, or a merge of several.
@@ -63,23 +75,25 @@ impl<'f> Content<'f> {
 
 /// Merges two contents that come from `a`. `several`: that one is folded from several.
 pub(super) fn merge<'f>(
-    a: &Content<'f>,
-    b: &Content<'f>,
-    o: &Content<'f>,
+    [a, b, o]: [&Content<'f>; 3],
     several: bool,
+    stones: &Stones<'f>,
     work: &mut Work,
 ) -> (Content<'f>, Vec<Conflict>) {
     let mut conflicts = Vec::new();
-    let ib = if b.ib == o.ib || a.ib == o.ib {
+    let settled = Settled::of([a, b, o].map(|content| content.rel8ns.get(again::STONES)), stones);
+    let ibs = [a, b, o].map(|content| Some(&*content.ib));
+    let of_ib = settled.iter().filter(|one| one.path == IB).filter_map(Settled::texts);
+    let again = of_ib.into_iter().any(|sides| again::differ(ibs, &sides, |_| false));
+    let ib = if b.ib == o.ib || a.ib == o.ib && !again {
         &b.ib
-    } else if a.ib == b.ib {
+    } else if a.ib == b.ib && !again {
         &o.ib
     } else {
-        let values = [a, b, o].map(|content| Some(Value::from(&*content.ib)));
-        conflicts.push(Conflict { path: "/ib".to_owned(), values });
+        conflicts.push(Conflict::new(IB.to_owned(), ibs.map(|ib| ib.map(Value::from))));
         &b.ib
     };
-    let whole = || Conflict { path: DATA.to_owned(), values: [a, b, o].map(|c| Some(c.data_value())) };
+    let whole = || Conflict::new(DATA.to_owned(), [a, b, o].map(|c| Some(c.data_value())));
     let mut told = Vec::new();
     let mut data = BTreeMap::new();
     if b.bare.is_some() || o.bare.is_some() {
@@ -89,7 +103,9 @@ pub(super) fn merge<'f>(
         let names: BTreeSet<&Cow<'f, str>> = b.data.keys().chain(o.data.keys()).collect();
         for name in names {
             let three = [a, b, o].map(|content| content.data.get(name));
-            let mut member = Member { several, work, conflicts: Vec::new() };
+            let path = member_path(name);
+            let settled = settled.iter().copied().filter(|one| one.is_below(&path)).collect();
+            let mut member = Member { several, work, conflicts: Vec::new(), settled };
             if let Some(value) = member.merge(name, three) {
                 data.insert(name.clone(), value);
             }
@@ -104,6 +120,10 @@ pub(super) fn merge<'f>(
         }
     }
     conflicts.extend(told);
+    for conflict in &mut conflicts {
+        let there = settled.iter().filter(|one| one.path.starts_with(&conflict.path));
+        conflict.again = there.map(|one| one.stone).min().map(str::to_owned);
+    }
     let names: BTreeSet<&Cow<'f, str>> = b.rel8ns.keys().chain(o.rel8ns.keys()).collect();
     let rel8ns = names.into_iter().map(|name| {
         let lists = [a, b, o].map(|content| content.rel8ns.get(name).map(Vec::as_slice));
@@ -120,7 +140,7 @@ fn relation<'f>(lists: [Option<&[Cow<'f, str>]>; 3], work: &mut Work) -> Vec<Cow
     if b == o || lists[0].is_some() && a == o {
         return base.to_vec();
     }
-    match sequence::merge(lists[0].is_some().then_some(&*a), &b, &o, true, work, |_, _, _, _| None::<()>) {
+    match sequence::merge(lists[0].is_some().then_some(&*a), &b, &o, true, &[], work, |_, _, _, _| None::<()>) {
         Ok(merged) => {
             let item = |place: sequence::Place<()>| match (place.base, place.orphan) {
                 (Some(j), _) => base.get(j).cloned(),
@@ -143,53 +163,65 @@ fn member_path(name: &str) -> String {
 }
 
 fn member_conflict(name: &str, three: [Option<&Cow<'_, Value>>; 3]) -> Conflict {
-    Conflict { path: member_path(name), values: three.map(|value| value.map(|value| value.clone().into_owned())) }
+    Conflict::new(member_path(name), three.map(|value| value.map(|value| value.clone().into_owned())))
 }
 
 /// The merge of one member of data.
-struct Member<'w> {
+struct Member<'w, 'f> {
     several: bool,
     work: &'w mut Work,
     conflicts: Vec<Conflict>,
+    /// Conflicts in it that both sides settled.
+    settled: Vec<Settled<'f>>,
 }
 
-impl Member<'_> {
-    fn merge<'f>(&mut self, name: &str, three: [Option<&Cow<'f, Value>>; 3]) -> Option<Cow<'f, Value>> {
+impl<'f> Member<'_, 'f> {
+    fn merge(&mut self, name: &str, three: [Option<&Cow<'f, Value>>; 3]) -> Option<Cow<'f, Value>> {
         let [a, b, o] = three;
         let same = |x: Option<&Cow<'f, Value>>, y: Option<&Cow<'f, Value>>| match (x, y) {
             (Some(x), Some(y)) => x == y || canonical_text(x) == canonical_text(y),
             (x, y) => x.is_none() && y.is_none(),
         };
-        if same(b, o) || same(a, o) {
+        if same(b, o) {
             return b.cloned();
         }
-        if same(a, b) {
-            return o.cloned();
+        let is_text = name == "text" && [b, o].into_iter().flatten().all(|value| value.as_str().is_some());
+        let texts = three.map(|value| value.and_then(|value| value.as_str()));
+        let again = if is_text { self.differ(texts) } else { !self.settled.is_empty() };
+        if !again && (self.settled.is_empty() || b.is_none() || o.is_none()) {
+            if same(a, o) {
+                return b.cloned();
+            }
+            if same(a, b) {
+                return o.cloned();
+            }
         }
-        match (b, o) {
-            (Some(b), Some(o)) if name == "text" => {
-                if let (Some(b), Some(o)) = (b.as_str(), o.as_str()) {
-                    let merged = self.text(a.and_then(|a| a.as_str()), b, o);
-                    return Some(Cow::Owned(merged.into()));
-                }
+        if is_text && again || !again && (b.is_none() || o.is_none()) {
+            // Settled to one here, to the other there; deleted here, edited there; or new.
+            if a.is_some() {
+                self.conflicts.push(member_conflict(name, three));
             }
-            (Some(_), Some(_)) => {}
-            // Deleted here, edited there; or new.
-            _ => {
-                if a.is_some() {
-                    self.conflicts.push(member_conflict(name, three));
-                }
-                return b.or(o).cloned();
-            }
+            let is_empty = b.is_none_or(|b| b.as_str() == Some(""));
+            return if is_empty { o.or(b) } else { b }.cloned();
+        }
+        if let (true, [a, Some(b), Some(o)]) = (is_text, texts) {
+            return Some(Cow::Owned(self.text(a, b, o).into()));
         }
         self.value(name, three).unwrap_or_else(|TooBig| {
             self.conflicts.push(member_conflict(name, three));
-            b.cloned()
+            b.or(o).cloned()
         })
     }
 
+    /// Whether both settled a conflict of the whole text differently.
+    fn differ(&self, texts: [Option<&str>; 3]) -> bool {
+        let path = member_path("text");
+        let mut whole = self.settled.iter().filter(|one| one.path == path).filter_map(Settled::texts);
+        whole.any(|sides| again::differ(texts, &sides, |text| !text.is_empty()))
+    }
+
     /// Merges a value as the hash reads it.
-    fn value<'f>(&mut self, name: &str, three: [Option<&Cow<'f, Value>>; 3]) -> Result<Option<Cow<'f, Value>>, TooBig> {
+    fn value(&mut self, name: &str, three: [Option<&Cow<'f, Value>>; 3]) -> Result<Option<Cow<'f, Value>>, TooBig> {
         let texts = three.map(|value| value.map(|value| canonical_text(value)));
         let mut ids = Ids::default();
         let mut parsed: [Option<Document<'_>>; 3] = [None, None, None];
@@ -202,7 +234,9 @@ impl Member<'_> {
             }
         }
         let path = member_path(name);
-        let mut values = Values::new(self.several, self.work, &ids);
+        let settled = again::as_json(&self.settled, false);
+        let settled = again::places(&settled, &mut ids)?;
+        let mut values = Values::new(self.several, self.work, &ids, &settled);
         let merged = values.merge(parsed.each_ref().map(|d| d.as_ref().map(|d| &d.root)), &Path::root(&path));
         let Some(merged) = merged else { return Ok(None) };
         let value = |text: &str| Value::parse(text, Mode::Strict).ok();
@@ -210,6 +244,7 @@ impl Member<'_> {
         let told = |tree::Conflict { path, values }: tree::Conflict| Conflict {
             path,
             values: values.map(|text| text.as_deref().and_then(value)),
+            again: None,
         };
         self.conflicts.extend(conflicts.into_iter().map(told));
         let mut text = String::new();
@@ -224,11 +259,13 @@ impl Member<'_> {
         if let Some(merged) = self.document(a, b, o, &path) {
             return merged;
         }
-        let made = text::merge_within(a, b, o, self.several, self.work);
+        let here = self.settled.iter().filter(|one| one.path == path).filter_map(Settled::texts);
+        let again = again::in_lines(a.unwrap_or_default(), here, self.work);
+        let made = text::merge_within(a, b, o, self.several, &again, self.work);
         for conflict in made.conflicts {
             let values = [conflict.ancestor, Some(conflict.base), Some(conflict.orphan)];
             if self.conflicts.len() <= CONFLICTS_MAX {
-                self.conflicts.push(Conflict { path: path.clone(), values: values.map(|text| text.map(Value::from)) });
+                self.conflicts.push(Conflict::new(path.clone(), values.map(|text| text.map(Value::from))));
             }
         }
         made.text
@@ -247,12 +284,15 @@ impl Member<'_> {
             // Lines of such a document would come apart.
             Err(TooBig) => {
                 let values = [a, Some(b), Some(o)].map(|text| text.map(Value::from));
-                self.conflicts.push(Conflict { path: path.to_owned(), values });
+                self.conflicts.push(Conflict::new(path.to_owned(), values));
                 return Some(b.to_owned());
             }
         };
         let root = format!("{path}#");
-        let mut values = Values::new(self.several, self.work, &ids);
+        let inside: Vec<Settled<'_>> = self.settled.iter().copied().filter(|one| one.is_below(&root)).collect();
+        let settled = again::as_json(&inside, true);
+        let settled = again::places(&settled, &mut ids).unwrap_or_default();
+        let mut values = Values::new(self.several, self.work, &ids, &settled);
         let merged = values.merge([a.as_ref().map(|a| &a.root), Some(&b.root), Some(&o.root)], &Path::root(&root))?;
         let layout = |of: fn(&Document<'_>) -> String| [a.as_ref().map(of), Some(of(&b)), Some(of(&o))];
         let put = |[a, b, o]: [Option<String>; 3], out: &mut String| {
@@ -265,6 +305,7 @@ impl Member<'_> {
         let told = |tree::Conflict { path, values }: tree::Conflict| Conflict {
             path,
             values: values.map(|text| text.map(Value::from)),
+            again: None,
         };
         self.conflicts.extend(values.conflicts.into_iter().map(told));
         Some(text)

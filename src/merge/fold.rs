@@ -1,5 +1,6 @@
 //! The ancestor of a merge: what the nearest common ancestors say, several of them folded into one by the same merge.
 
+use super::again::Stones;
 use super::content::{self, Content};
 use super::lcs::Work;
 use crate::ibgib::{IbGib, Verified};
@@ -13,7 +14,7 @@ pub(crate) struct Set<'f> {
 
 /// Folds the first of the sets; what a fold does not agree on is no conflict of the merge. `below` leads to frames that
 /// are older, so this comes to an end.
-pub(super) fn fold<'f>(sets: &[Set<'f>], work: &mut Work) -> Content<'f> {
+pub(super) fn fold<'f>(sets: &[Set<'f>], stones: &Stones<'f>, work: &mut Work) -> Content<'f> {
     let mut known: Vec<Option<Content<'f>>> = vec![None; sets.len()];
     // A stack of our own, since criss-cross histories nest deeply; what is on it waits for what is above it.
     let mut stack = vec![0];
@@ -31,7 +32,7 @@ pub(super) fn fold<'f>(sets: &[Set<'f>], work: &mut Work) -> Content<'f> {
             for (frame, below) in frames.zip(&set.below) {
                 let none = Content::default();
                 let ancestor = known.get(*below).and_then(Option::as_ref).unwrap_or(&none);
-                folded = content::merge(ancestor, &folded, &frame, true, work).0;
+                folded = content::merge([ancestor, &folded, &frame], true, stones, work).0;
             }
             known[at] = Some(folded);
         }

@@ -27,7 +27,7 @@ impl Work {
         Self(WORK_MAX)
     }
 
-    fn take(&mut self, cells: usize) -> Result<(), TooBig> {
+    pub(super) fn take(&mut self, cells: usize) -> Result<(), TooBig> {
         self.0 = self.0.checked_sub(cells).ok_or(TooBig)?;
         Ok(())
     }

@@ -32,13 +32,15 @@ pub(super) struct Merged<J> {
     pub(super) clashes: Vec<Clash>,
 }
 
-/// Merges `base` and `orphan`. `collapse`: the same new item put in by both anywhere is one. `join` is asked about each
-/// item that was replaced one for one on both sides (indices in ancestor, base and orphan).
+/// Merges `base` and `orphan`. `collapse`: the same new item put in by both anywhere is one. `again`: places in the
+/// ancestor of conflicts that both sides settled; what they disagree about there is in conflict again. `join` is asked
+/// about each item that was replaced one for one on both sides (indices in ancestor, base and orphan).
 pub(super) fn merge<T: Copy + Eq + Hash, J>(
     ancestor: Option<&[T]>,
     base: &[T],
     orphan: &[T],
     collapse: bool,
+    again: &[Range<usize>],
     work: &mut Work,
     mut join: impl FnMut(&mut Work, usize, usize, usize) -> Option<J>,
 ) -> Result<Merged<J>, TooBig> {
@@ -70,7 +72,7 @@ pub(super) fn merge<T: Copy + Eq + Hash, J>(
     let moves = three.moves(count);
     let mut twice = three.put_in_by_both(count, collapse);
     let mut joined: HashMap<usize, J> = HashMap::new();
-    for i in three.joinable(&moves) {
+    for i in three.joinable(&moves, again) {
         let (Some(x), Some(y)) = (three.base.instead[i], three.orphan.instead[i]) else { continue };
         if let Some(item) = join(work, i, x, y) {
             joined.insert(i, item);
@@ -78,7 +80,7 @@ pub(super) fn merge<T: Copy + Eq + Hash, J>(
             three.orphan.keep(i, y);
         }
     }
-    let mut clashes = three.regions(&moves, |i| joined.contains_key(&i));
+    let mut clashes = three.regions(&moves, again, |i| joined.contains_key(&i));
     let gaps = three.gaps(&moves, &mut twice, work)?;
     let places = three.out(gaps, &mut twice, &mut joined, &mut clashes);
     Ok(Merged { places, clashes })
@@ -185,6 +187,29 @@ impl Side {
     }
 }
 
+/// Places of settled conflicts with all that overlaps them, where a side changed anything.
+fn grown(again: &[Range<usize>], base: &[Hunk], orphan: &[Hunk]) -> Vec<Range<usize>> {
+    if again.is_empty() {
+        return Vec::new();
+    }
+    let hunks = base.iter().chain(orphan).map(|hunk| (hunk.ancestor.clone(), false));
+    let mut all: Vec<(Range<usize>, bool)> = again.iter().map(|at| (at.clone(), true)).chain(hunks).collect();
+    all.sort_unstable_by_key(|(at, _)| at.start);
+    // Each with whether there is a place in it, and whether there is a change.
+    let mut groups: Vec<(Range<usize>, bool, bool)> = Vec::new();
+    for (at, is_place) in all {
+        match groups.last_mut() {
+            Some((last, place, change)) if at.start < last.end => {
+                last.end = last.end.max(at.end);
+                *place |= is_place;
+                *change |= !is_place;
+            }
+            _ => groups.push((at, is_place, !is_place)),
+        }
+    }
+    groups.into_iter().filter(|(_, place, change)| *place && *change).map(|(at, ..)| at).collect()
+}
+
 /// Items that a side moved, by number.
 struct Moves {
     /// Moved by either.
@@ -248,7 +273,7 @@ impl Three {
     }
 
     /// Items that both replaced one for one, by items that only that side has.
-    fn joinable(&self, moves: &Moves) -> Vec<usize> {
+    fn joinable(&self, moves: &Moves, again: &[Range<usize>]) -> Vec<usize> {
         let is_new = |x: u32, y: u32| {
             let (x, y) = (x as usize, y as usize);
             self.in_a[x] + self.in_o[x] + self.in_a[y] + self.in_b[y] == 0
@@ -257,12 +282,13 @@ impl Three {
             (Some(x), Some(y)) => !moves.any[self.a[*i] as usize] && is_new(self.b[x], self.o[y]),
             _ => false,
         };
-        (0..self.a.len()).filter(both).collect()
+        (0..self.a.len()).filter(both).filter(|i| !again.iter().any(|at| at.contains(i))).collect()
     }
 
     /// What both replaced or took out: overlapping runs, and what lies between them. Their new items move to where the
-    /// last item of the region was.
-    fn regions(&mut self, moves: &Moves, joined: impl Fn(usize) -> bool) -> Vec<Clash> {
+    /// last item of the region was. Where both settled a conflict, what a side kept of it counts as put in: the other may
+    /// have taken it out, and neither has seen the other's choice.
+    fn regions(&mut self, moves: &Moves, again: &[Range<usize>], joined: impl Fn(usize) -> bool) -> Vec<Clash> {
         let (hunks_b, hunks_o) = (self.base.cut(&joined), self.orphan.cut(&joined));
         let mut regions: Vec<Range<usize>> = Vec::new();
         let mut rest = &hunks_o[..];
@@ -282,16 +308,28 @@ impl Three {
                 }
             }
         }
+        let settled = grown(again, &hunks_b, &hunks_o);
+        regions.retain(|region| !settled.iter().any(|at| at.start < region.end && region.start < at.end));
+        let regions = regions.into_iter().map(|at| (at, false));
+        let mut regions: Vec<(Range<usize>, bool)> = regions.chain(settled.into_iter().map(|at| (at, true))).collect();
+        regions.sort_unstable_by_key(|(at, _)| at.start);
         let mut clashes = Vec::new();
-        for at in regions {
+        for (at, settled) in regions {
+            let stays = |i: usize| settled && !moves.any[self.a[i] as usize];
             let [base, orphan] = [&mut self.base, &mut self.orphan].map(|side| {
-                let put = (instead(at.start)..=instead(at.end - 1)).filter_map(|slot| side.gaps.remove(&slot));
-                let put: Vec<usize> = put.flatten().collect();
+                let mut put: Vec<usize> = Vec::new();
+                for slot in instead(at.start)..=instead(at.end - 1) {
+                    put.extend(side.kept[slot / 2].filter(|_| slot % 2 == 1 && stays(slot / 2)));
+                    put.extend(side.gaps.remove(&slot).into_iter().flatten());
+                }
                 let own = put.iter().copied().chain(at.clone().filter_map(|i| side.kept[i]));
                 let (first, last) = (own.clone().min(), own.max());
                 let run: Vec<usize> = first.zip(last).map_or_else(Vec::new, |(first, last)| (first..=last).collect());
                 if !put.is_empty() {
                     side.gaps.insert(instead(at.end - 1), put.clone());
+                }
+                if settled {
+                    side.kept[at.clone()].fill(None);
                 }
                 (put, run)
             });

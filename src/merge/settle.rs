@@ -4,12 +4,11 @@
 //! differences base's first. Where that is not found, or more than once, somebody edited it since, and nothing is
 //! changed.
 
+use super::again::find;
 use super::document::{self, Ids, Kid, Kind, Node};
 use super::lcs::Work;
-use super::sequence;
 use super::text::lines;
 use super::tree::{Merged, MergedKid, element_id, kept};
-use std::hash::Hash;
 
 /// The sides of a conflict as its stone tells them.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +25,7 @@ pub(crate) struct Sides<'s> {
 fn settle_lines(now: &str, sides: Sides<'_>) -> Option<String> {
     let (base, orphan) = (lines(sides.base?), lines(sides.orphan?));
     let all = lines(now);
-    let at = find(&all, &base, &orphan)?;
+    let at = find(&all, &base, &orphan, &mut Work::new())?;
     let chosen = lines(sides.chosen.unwrap_or_default());
     let out: Vec<&str> = all[..at.start].iter().chain(&chosen).chain(&all[at.end..]).copied().collect();
     let end = if now.ends_with('\n') && !out.is_empty() { "\n" } else { "" };
@@ -87,21 +86,6 @@ fn children(node: &Node<'_>, step: &str, id_names: &[Option<u32>; 3]) -> Vec<usi
     }
 }
 
-/// Where in `all` the merge of two sides stands, once.
-fn find<T: Copy + Eq + Hash>(all: &[T], base: &[T], orphan: &[T]) -> Option<std::ops::Range<usize>> {
-    let merged = sequence::merge(None, base, orphan, true, &mut Work::new(), |_, _, _, _| None::<()>).ok()?;
-    let places = merged.places.iter();
-    let both: Vec<T> = places.filter_map(|p| p.base.map(|j| base[j]).or(p.orphan.map(|k| orphan[k]))).collect();
-    if both.is_empty() {
-        return None;
-    }
-    let mut found = (0..(all.len() + 1).saturating_sub(both.len())).filter(|at| all[*at..].starts_with(&both));
-    match (found.next(), found.next()) {
-        (Some(at), None) => Some(at..at + both.len()),
-        _ => None,
-    }
-}
-
 struct Settle<'n, 't> {
     base: Option<&'n Node<'t>>,
     orphan: Option<&'n Node<'t>>,
@@ -144,7 +128,7 @@ impl<'n, 't> Settle<'n, 't> {
             return settle_lines(&now, sides).map(Merged::String);
         }
         let ids = |node: &Node<'t>| node.kids.iter().map(|kid| kid.node.id).collect::<Vec<u32>>();
-        let at = find(&ids(node), &ids(self.base?), &ids(self.orphan?))?;
+        let at = find(&ids(node), &ids(self.base?), &ids(self.orphan?), &mut Work::new())?;
         let new = self.chosen.map_or(&[][..], |chosen| &chosen.kids);
         let lead = |i: usize| node.kids.get(i.min(node.kids.len() - 1)).map_or("", |kid| kid.lead);
         let put = new.iter().enumerate().map(|(n, kid)| MergedKid { lead: lead(at.start + n), ..kept(kid) });

@@ -7,6 +7,7 @@
 
 use super::lcs::Work;
 use super::sequence::{self, Clash};
+use std::ops::Range;
 
 /// Bytes of one text that are merged by lines or as a document; longer ones are one value.
 pub const TEXT_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -34,21 +35,23 @@ pub struct TextConflict {
 /// Merges two texts that come from one; `None`: from none. `several`: the ancestor is folded from several, so the same
 /// line put in by both sides is one insertion.
 pub fn merge(ancestor: Option<&str>, base: &str, orphan: &str, several: bool) -> TextMerge {
-    merge_within(ancestor, base, orphan, several, &mut Work::new())
+    merge_within(ancestor, base, orphan, several, &[], &mut Work::new())
 }
 
+/// As [`merge`]. `again`: lines of the ancestor in which conflicts stand that both sides settled.
 pub(super) fn merge_within(
     ancestor: Option<&str>,
     base: &str,
     orphan: &str,
     several: bool,
+    again: &[Range<usize>],
     work: &mut Work,
 ) -> TextMerge {
     let clean = |text: &str| TextMerge { text: text.to_owned(), conflicts: Vec::new() };
-    if base == orphan || ancestor == Some(orphan) {
+    if base == orphan || ancestor == Some(orphan) && again.is_empty() {
         return clean(base);
     }
-    if ancestor == Some(base) {
+    if ancestor == Some(base) && again.is_empty() {
         return clean(orphan);
     }
     // One conflict for the whole text.
@@ -67,7 +70,7 @@ pub(super) fn merge_within(
     let [a, b, o] = [from, base, orphan].map(lines);
     let join = |work: &mut Work, i: usize, j: usize, k: usize| merge_words(a[i], b[j], o[k], work);
     let some = !from.is_empty();
-    let merged = sequence::merge(some.then_some(&*a), &b, &o, several || !some, work, join);
+    let merged = sequence::merge(some.then_some(&*a), &b, &o, several || !some, again, work, join);
     let Ok(merged) = merged else { return whole(base) };
     if some && !merged.clashes.is_empty() && (base.is_empty() || orphan.is_empty()) {
         return whole(if base.is_empty() { orphan } else { base });
@@ -116,7 +119,7 @@ fn merge_words(ancestor: &str, base: &str, orphan: &str, work: &mut Work) -> Opt
     if a.is_empty() || !survives(&a, &b) || !survives(&a, &o) {
         return None;
     }
-    let merged = sequence::merge(Some(&a), &b, &o, false, work, |_, _, _, _| None::<()>).ok()?;
+    let merged = sequence::merge(Some(&a), &b, &o, false, &[], work, |_, _, _, _| None::<()>).ok()?;
     Some(merged.places.into_iter().filter_map(|p| p.base.map(|j| b[j]).or(p.orphan.map(|k| o[k]))).collect())
 }
 

@@ -5,6 +5,7 @@
 //! (else `uuid`, else `key`) of its own; other elements are the items of a sequence. Layout is merged piece by piece:
 //! what one side changed, base's where both did.
 
+use super::again::{self, Again, Place};
 use super::document::{ID_NAMES, Ids, Kid, Kind, Name, Node};
 use super::lcs::{TooBig, Work};
 use super::sequence;
@@ -121,6 +122,8 @@ pub(super) struct Values<'w> {
     pub(super) several: bool,
     pub(super) work: &'w mut Work,
     pub(super) conflicts: Vec<Conflict>,
+    /// Conflicts that both sides settled.
+    pub(super) settled: &'w [Place<'w>],
     /// Numbers of the names in [`ID_NAMES`].
     id_names: [Option<u32>; 3],
 }
@@ -129,9 +132,9 @@ pub(super) struct Values<'w> {
 type Three<'n, 't> = [Option<&'n Node<'t>>; 3];
 
 impl<'n, 't: 'n> Values<'_> {
-    /// `ids` must have read the three values.
-    pub(super) fn new<'w>(several: bool, work: &'w mut Work, ids: &Ids) -> Values<'w> {
-        Values { several, work, conflicts: Vec::new(), id_names: ID_NAMES.map(|name| ids.of_name(name)) }
+    /// `ids` must have read the three values, and those of `settled`.
+    pub(super) fn new<'w>(several: bool, work: &'w mut Work, ids: &Ids, settled: &'w [Place<'w>]) -> Values<'w> {
+        Values { several, work, conflicts: Vec::new(), settled, id_names: ID_NAMES.map(|name| ids.of_name(name)) }
     }
 
     /// Records a conflict.
@@ -149,6 +152,10 @@ impl<'n, 't: 'n> Values<'_> {
 
     /// Merges three values, each of which may be missing.
     pub(super) fn merge(&mut self, [a, b, o]: Three<'n, 't>, path: &Path<'_>) -> Option<Merged<'n, 't>> {
+        let again = again::at(|| path.text(), [a, b, o], self.settled, self.work);
+        if let (true, Some(stands)) = (again.whole, stands(b, o)) {
+            return Some(self.choose(path, [a, b, o], stands));
+        }
         let (b, o) = match (b, o) {
             (Some(b), Some(o)) => (b, o),
             (live, other) => {
@@ -160,7 +167,7 @@ impl<'n, 't: 'n> Values<'_> {
                 };
             }
         };
-        if let Some(a) = a.filter(|a| a.source == b.source || a.source == o.source) {
+        if let Some(a) = a.filter(|a| !again.below && (a.source == b.source || a.source == o.source)) {
             return Some(Merged::Source(if a.source == b.source { o } else { b }));
         }
         let three = [a, Some(b), Some(o)];
@@ -173,7 +180,7 @@ impl<'n, 't: 'n> Values<'_> {
                 return Some(self.choose(path, three, edited));
             }
             return Some(
-                self.container(like, b, o, path)
+                self.container(like, b, o, path, &again)
                     .unwrap_or_else(|TooBig| self.choose(path, [like, Some(b), Some(o)], b)),
             );
         }
@@ -182,13 +189,13 @@ impl<'n, 't: 'n> Values<'_> {
             return Some(Merged::Source(if written == Some(b.source) { b } else { o }));
         }
         if let Some(a) = a {
-            if a.id == b.id || a.id == o.id {
+            if again.lines.is_empty() && (a.id == b.id || a.id == o.id) {
                 return Some(Merged::Source(if a.id == b.id { o } else { b }));
             }
             if let [Some(a), Some(b), Some(o)] = [a.string(), b.string(), o.string()]
                 && a.contains('\n')
             {
-                return Some(self.text(&a, &b, &o, path));
+                return Some(self.text([&a, &b, &o], path, &again));
             }
         }
         // What was edited inside beats what it was replaced by.
@@ -196,8 +203,8 @@ impl<'n, 't: 'n> Values<'_> {
         Some(self.choose(path, three, if inside { o } else { b }))
     }
 
-    fn text(&mut self, a: &str, b: &str, o: &str, path: &Path<'_>) -> Merged<'n, 't> {
-        let made = text::merge_within(Some(a), b, o, self.several, self.work);
+    fn text(&mut self, [a, b, o]: [&str; 3], path: &Path<'_>, again: &Again) -> Merged<'n, 't> {
+        let made = text::merge_within(Some(a), b, o, self.several, &again.lines, self.work);
         for conflict in made.conflicts {
             let values = [conflict.ancestor, Some(conflict.base), Some(conflict.orphan)];
             self.tell(path, || values.map(|text| text.map(|text| quoted(&text))));
@@ -211,11 +218,16 @@ impl<'n, 't: 'n> Values<'_> {
         b: &'n Node<'t>,
         o: &'n Node<'t>,
         path: &Path<'_>,
+        again: &Again,
     ) -> Result<Merged<'n, 't>, TooBig> {
-        let named = if b.kind == Kind::Object { Some(None) } else { self.id_name(a, b, o).map(Some) };
+        let named = match b.kind {
+            Kind::Object => Some(None),
+            _ if again.items.is_empty() => self.id_name(a, b, o).map(Some),
+            _ => None,
+        };
         let children = match named {
             Some(id) => self.by_name([a, Some(b), Some(o)], id, path),
-            None => self.by_item(a, b, o, path)?,
+            None => self.by_item([a, Some(b), Some(o)], path, again)?,
         };
         let sides = [a, Some(b), Some(o)];
         let mut kids = Vec::with_capacity(children.len());
@@ -283,7 +295,7 @@ impl<'n, 't: 'n> Values<'_> {
         }
         let ancestor = sides[0].is_some().then_some(&*names_a);
         let never = |_: &mut Work, _, _, _| None::<()>;
-        let order = match sequence::merge(ancestor, &names_b, &names_o, true, self.work, never) {
+        let order = match sequence::merge(ancestor, &names_b, &names_o, true, &[], self.work, never) {
             Ok(merged) => {
                 let places = merged.places.into_iter();
                 places.filter_map(|p| p.base.map(|j| names_b[j]).or(p.orphan.map(|k| names_o[k]))).collect()
@@ -294,13 +306,8 @@ impl<'n, 't: 'n> Values<'_> {
     }
 
     /// Elements without ids are items as lines are.
-    fn by_item(
-        &mut self,
-        a: Option<&'n Node<'t>>,
-        b: &'n Node<'t>,
-        o: &'n Node<'t>,
-        path: &Path<'_>,
-    ) -> Result<Vec<Child<'n, 't>>, TooBig> {
+    fn by_item(&mut self, three: Three<'n, 't>, path: &Path<'_>, again: &Again) -> Result<Vec<Child<'n, 't>>, TooBig> {
+        let [a, Some(b), Some(o)] = three else { return Ok(Vec::new()) };
         let ids = |node: &Node<'t>| node.kids.iter().map(|kid| kid.node.id).collect::<Vec<u32>>();
         let ids_a = a.map(ids);
         let (several, id_names) = (self.several, self.id_names);
@@ -309,10 +316,11 @@ impl<'n, 't: 'n> Values<'_> {
             if a.kind != b.kind || b.kind != o.kind || a.is_scalar() {
                 return None;
             }
-            let mut inner = Values { several, work, conflicts: Vec::new(), id_names };
+            // What stands inside an element without a name has no place of its own.
+            let mut inner = Values { several, work, conflicts: Vec::new(), settled: &[], id_names };
             inner.merge([Some(a), Some(b), Some(o)], path).filter(|_| inner.conflicts.is_empty())
         };
-        let merged = sequence::merge(ids_a.as_deref(), &ids(b), &ids(o), true, self.work, join)?;
+        let merged = sequence::merge(ids_a.as_deref(), &ids(b), &ids(o), true, &again.items, self.work, join)?;
         for clash in merged.clashes {
             let show = |node: &Node<'t>, at: &mut dyn Iterator<Item = usize>| {
                 let elements: Vec<&str> = at.map(|i| node.kids[i].node.source).collect();
@@ -342,6 +350,12 @@ impl<'n, 't: 'n> Values<'_> {
 
 /// A merged child, and where it stands in ancestor, base and orphan.
 type Child<'n, 't> = (Merged<'n, 't>, [Option<usize>; 3]);
+
+/// Of two values that both sides settled differently the one that stands: base's, unless that is missing or empty.
+fn stands<'n, 't>(b: Option<&'n Node<'t>>, o: Option<&'n Node<'t>>) -> Option<&'n Node<'t>> {
+    let full = |node: &&'n Node<'t>| !node.kids.is_empty();
+    b.filter(full).or(o.filter(full)).or(b).or(o)
+}
 
 /// Of an object that one side emptied, the other side's when that changed a member that was there.
 fn edited_against_emptied<'n, 't>(a: &Node<'t>, b: &'n Node<'t>, o: &'n Node<'t>) -> Option<&'n Node<'t>> {

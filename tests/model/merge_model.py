@@ -144,12 +144,13 @@ def lcs(a, b):
             j += 1
     return tuple(r + [(n - q + k, m - q + k) for k in range(q)])
 
-def merge_seq(a, b, o, collapse, join=None):
+def merge_seq(a, b, o, collapse, join=None, again=()):
     """Merges lists of hashable items. Returns places (index in a, b, o or None, joined) and the ranges in conflict.
     An item of the ancestor stays iff both keep it; what was put in a gap is base's, then orphan's, once if the same. An item
     unique in the ancestor, taken out and put in again by one side, is a move: a delete wins over it, of two moves the base's
     stands. Where both replaced, what both have in common stands once. `collapse`: the same item put in by both anywhere is one. Without ancestor (None) the ancestor is what both
-    have in common. An item replaced one for one on both sides is joined if `join` can."""
+    have in common. An item replaced one for one on both sides is joined if `join` can. `again`: ranges of the ancestor, places of
+    conflicts that both sides settled. With the runs that overlap it each is a region, and what a side kept there counts as put in."""
     two_way = a is None
     if two_way:
         pairs = lcs(b, o)
@@ -177,7 +178,7 @@ def merge_seq(a, b, o, collapse, join=None):
     fresh_b, fresh_o = [Counter(side[j] for g in gaps.values() for j in g) for side, gaps in ((b, gaps_b), (o, gaps_o))]
     twice = {x: min(fresh_b[x], fresh_o[x]) for x in fresh_b if collapse and (two_way or ca[x] == 0)}
     new = lambda x, y: ca[x] + co[x] + ca[y] + cb[y] == 0  # what only one side has
-    both = [i for i in instead_b if join and i in instead_o and a[i] not in moved_b | moved_o and new(b[instead_b[i]], o[instead_o[i]])]
+    both = [i for i in instead_b if join and i in instead_o and not any(i in r for r in again) and a[i] not in moved_b | moved_o and new(b[instead_b[i]], o[instead_o[i]])]
     joined = {i: x for i, x in ((i, join(i, instead_b[i], instead_o[i])) for i in both) if x is not None}
     for i in joined:  # counts as kept
         kept_b[i], kept_o[i] = instead_b[i], instead_o[i]
@@ -192,11 +193,24 @@ def merge_seq(a, b, o, collapse, join=None):
             if regions and regions[-1][0].stop > new[0].start:
                 new = [range(min(p.start, q.start), max(p.stop, q.stop)) for p, q in zip(regions.pop(), new)]
             regions.append(new)
+    forced, hunks = set(), [range(h[0], h[1]) for h in hunks_b + hunks_o]
+    for at in again:
+        grown = None
+        while grown != at:  # with everything that overlaps
+            at, grown = grown or at, functools.reduce(lambda r, h: range(min(r.start, h.start), max(r.stop, h.stop)) if meet(r, h) else r, hunks + list(again), grown or at)
+        forced |= {at} if any(meet(at, h) for h in hunks) else set()
+    regions = sorted([r for r in regions if not any(meet(r[0], f) for f in forced)] + [[f, (), ()] for f in forced], key=lambda r: r[0].start)
     for at, *runs in regions:
         for n, kept, gaps in ((0, kept_b, gaps_b), (1, kept_o, gaps_o)):
-            put = [j for place in [(k, after) for k in at for after in (0, 1)][:-1] for j in gaps.pop(place, ())]
-            gaps[at[-1], 0], own = put, put + [kept[i] for i in at if i in kept]
+            put, own = [], [kept[i] for i in at if i in kept]
+            for k, after in [(k, after) for k in at for after in (0, 1)][:-1]:
+                put += [kept[k]] if at in forced and not after and k in kept and a[k] not in moved_b | moved_o else []
+                put += gaps.pop((k, after), ())
+            gaps[at[-1], 0], own = put, put + own
             runs[n] = range(min(own), max(own) + 1) if own else ()
+        for kept in (kept_b, kept_o) if at in forced else ():
+            for k in at:
+                kept.pop(k, None)
         new_b, new_o = [[side[j] for j in gaps[at[-1], 0]] for side, gaps in ((b, gaps_b), (o, gaps_o))]
         clashes += [[at, *runs]] if new_b != new_o else []
     out, places = [], []
@@ -224,22 +238,53 @@ def merge_seq(a, b, o, collapse, join=None):
             p, q = u + 1, v + 1
     return out, clashes
 
+def meet(r, s): return r.start < s.stop and s.start < r.stop
+def find(items, base, orphan):
+    """Where the merge of two sides stands in items, once: its range in a list, else none."""
+    try:
+        both = tuple(base[j] if j is not None else orphan[k] for _, j, k, _ in merge_seq(None, tuple(base), tuple(orphan), True)[0])
+    except TooBig:
+        return []
+    at = [i for i in range(len(items) + 1 - len(both)) if both and tuple(items[i:i + len(both)]) == both]
+    return [range(at[0], at[0] + len(both))] if len(at) == 1 else []
+
 # -- contents -------------------------------------------------------------------------------------------------------
 class Merge:
-    def __init__(self, several=False):
-        self.several, self.stones, self.quick = several, [], True
+    def __init__(self, several=False, known=None):
+        """known: what is told by the stones that frames have."""
+        self.several, self.known, self.stones, self.settled, self.quick = several, known or {}, [], {}, True
+    def settled_at(self, path):
+        return [told for told in self.settled.values() if told[0] == path]
+    def below(self, path):
+        """Whether both sides settled a conflict there or inside."""
+        return any(told[0].startswith(path) and told[0][len(path):len(path) + 1] in ('', '/', '#') for told in self.settled.values())
+    def again(self, path):
+        """What a new conflict is, too: one that both settled."""
+        return min((stone for stone, told in self.settled.items() if told[0].startswith(path)), default=None)
+    def whole(self, path, three, read=lambda v: v, full=lambda v: False):
+        """Whether both sides settled a conflict of this very value differently. It stands in the ancestor as one of the two had it,
+        now they differ: what is `full` on both sides was edited since, and merges, unless each has what one of the two had."""
+        a, b, o = three
+        for told in self.settled_at(path) if a is not None and b != o else ():
+            sides = [v and read(v) for v in told[2:]]
+            if a in sides and (not (full(b) and full(o)) or {b, o} == set(sides)):
+                return True
+        return False
     def choose(self, path, a, b, o, chosen=None):
         """Records a conflict."""
         self.stones.append((path,) + tuple(None if v is None else str(v) for v in (a, b, o)))
         return chosen
     def files(self, a, b, o):
+        had, *have = [json.loads(x.get('conflict', '[]')) for x in (a, b, o)]
+        self.settled = {x: self.known[x] for x in had if x not in have[0] + have[1]}
         out = {}
         for name in sorted(set(b) | set(o)):
             rule = {'ib': self.ib, 'value': self.value, 'conflict': self.relation}.get(name, self.file)
             out[name] = rule(a.get(name), b.get(name), o.get(name), {'ib': '/ib'}.get(name, '/data/' + name))
         return {name: v for name, v in out.items() if v is not None}
     def ib(self, a, b, o, path):
-        return (o if a == b else b) if b in (a, o) or a == o else self.choose(path, a, b, o, b)
+        again = self.whole(path, (a, b, o))
+        return (o if a == b else b) if not again and (b in (a, o) or a == o) else self.choose(path, a, b, o, b)
     def relation(self, a, b, o, path):
         """Addresses, as JSON. Never in conflict."""
         a, b, o = [v and tuple(json.loads(v)) for v in (a, b, o)]
@@ -248,31 +293,32 @@ class Merge:
         return json.dumps([b[j] if j is not None else o[k] for _, j, k, _ in places]) if places else None
     def value(self, a, b, o, path):
         """A member of data, written as the hash reads it."""
-        if b in (a, o) or a == o:
+        if b == o or a in (b, o) and not self.below(path):
             return o if a == b else b
         node = self.tree(*(None if v is None else parse(v).node for v in (a, b, o)), path)
         return None if node is None else canonical(parse(str(node)).node)
     def file(self, a, b, o, path):
-        if b in (a, o) or a == o:
+        again = self.whole(path, (a, b, o), full=lambda v: bool(v) and path != '/data/blob')
+        if b == o or a in (b, o) and not (again or self.below(path) and None not in (b, o)):
             return o if a == b else b
         if b is None or o is None:  # deleted here, edited there, if there was an ancestor
             return self.choose(path, a, b, o, o if b is None else b) if a is not None else o if b is None else b
-        if path == '/data/blob':
-            return self.choose(path, a, b, o, b)
+        if again or path == '/data/blob':
+            return self.choose(path, a, b, o, b or o)
         da, db, do = parse(a or ''), parse(b), parse(o)
         if db and do:
             node = self.tree(da and da.node, db.node, do.node, path + '#')
             return pick(da and da.lead, db.lead, do.lead) + str(node) + pick(da and da.tail, db.tail, do.tail)
-        return self.text(a, b, o, path)
-    def text(self, a, b, o, path, show=lambda text: text):
+        return self.text(a, b, o, path, self.settled_lines(a, path, str))
+    def text(self, a, b, o, path, again, show=lambda text: text):
         """Merges lines. An empty ancestor says as much as none."""
         a_told, b_told, o_told = [v and show(v) for v in (a, b, o)]
-        if b in (a, o) or a == o:
+        la, lb, lo = map(lines_of, (a, b, o))
+        if b == o or a in (b, o) and not again:
             return o if a == b else b
-        la, lb, lo = [tuple(t.removesuffix('\n').split('\n')) if t else () for t in (a, b, o)]
         join = lambda i, j, k: by_words(la[i], lb[j], lo[k])
         try:
-            places, clashes = merge_seq(la, lb, lo, self.several, join) if a else merge_seq(None, lb, lo, True)
+            places, clashes = merge_seq(la, lb, lo, self.several, join, again) if a else merge_seq(None, lb, lo, True)
         except TooBig:
             self.choose(path, a_told, b_told, o_told)
             return b
@@ -287,7 +333,17 @@ class Merge:
         return '\n'.join(lines) + '\n' * bool(end and lines)
     def tree(self, a, b, o, path):
         """Three values, None where there is none. Deleted here and edited there: the edited one stands whole."""
-        if self.quick and None not in (a, b, o) and a.src and a.src in (b.src, o.src):
+        below, again = a is not None and self.below(path), []
+        if below and a.kind == 'l' and b is not None and o is not None and b.kind == o.kind == 'l':
+            again = self.settled_items([k.node.canon for k in a.kids], path)
+        text = all(n is not None and n.kind == 's' and n.raw[0] == '"' for n in (a, b, o)) and '\n' in json.loads(a.raw) \
+            and not any(SURROGATE.search(json.loads(n.raw)) for n in (a, b, o))
+        lines = self.settled_lines(json.loads(a.raw), path, json.loads) if below and text else []
+        canon = [n and n.canon for n in (a, b, o)]
+        full = {n.canon for n in (b, o) if n and n.kids} if b and o and b.kind == o.kind else ()
+        if below and not again and not lines and self.whole(path, canon, lambda v: json_node(v).canon, full.__contains__):
+            return self.choose(path, a, b, o, b if b and (b.kids or not (o and o.kids)) else o)
+        if self.quick and not below and None not in (a, b, o) and a.src and a.src in (b.src, o.src):
             return o if a.src == b.src else b  # the same bytes: for speed only
         if b is None or o is None:
             live = o if b is None else b
@@ -300,20 +356,33 @@ class Merge:
                 live, old = b if b.kids else o, {(k.name, k.nth): k.node.canon for k in like.kids}
                 if any(k.node.canon != old.get((k.name, k.nth), k.node.canon) for k in live.kids):
                     return self.choose(path, a, b, o, live)
-            return self.container(like, b, o, path)
+            return self.container(like, b, o, path, again)
         if b.canon == o.canon:
             return Node('s', pick(a and a.raw, b.raw, o.raw))
-        if a is not None and a.canon in (b.canon, o.canon):
+        if a is not None and a.canon in (b.canon, o.canon) and not lines:
             return o if b.canon == a.canon else b
-        if a is not None and all(n.kind == 's' and n.raw[0] == '"' for n in (a, b, o)) and '\n' in json.loads(a.raw) \
-                and not any(SURROGATE.search(json.loads(n.raw)) for n in (a, b, o)):
-            return Node('s', quoted(self.text(*(json.loads(n.raw) for n in (a, b, o)), path, quoted)))
+        if text:
+            return Node('s', quoted(self.text(*(json.loads(n.raw) for n in (a, b, o)), path, lines, quoted)))
         return self.choose(path, a, b, o, o if a is not None and a.kind == o.kind != 's' else b)  # edited inside beats replaced
-    def container(self, a, b, o, path):
+    def settled_items(self, items, path):
+        """Where conflicts of a list's elements stand that both sides settled."""
+        out = []
+        for at, _, *sides in [told for told in self.settled.values() if path in (told[0], told[0].rpartition('/')[0])]:
+            nodes = [None if v is None else json_node(v) for v in sides]
+            if at == path and all(n is None or n.kind == 'l' for n in nodes):
+                out += find(items, *([k.node.canon for k in n.kids] if n else [] for n in nodes))
+            elif at.rpartition('/')[0] == path:  # one id, put in by both
+                out += find(items, *([n.canon] if n else [] for n in nodes))
+        return out
+    def settled_lines(self, text, path, read):
+        """The same for lines."""
+        sides = [[v and read(v) for v in told[2:]] for told in self.settled_at(path)] if text else ()
+        return [r for two in sides if text not in two and all(v is None or isinstance(v, str) for v in two) for r in find(lines_of(text), *map(lines_of, two))]
+    def container(self, a, b, o, path, again=()):
         sides = [n for n in (a, b, o) if n is not None]
-        name = (lambda k: (k.name, k.nth)) if b.kind == 'o' else id_of(sides)
+        name = (lambda k: (k.name, k.nth)) if b.kind == 'o' else None if again else id_of(sides)
         try:
-            kids = self.by_name(a, b, o, path, name) if name else self.by_item(a, b, o, path)
+            kids = self.by_name(a, b, o, path, name) if name else self.by_item(a, b, o, path, again)
         except TooBig:
             return self.choose(path, a, b, o, b)
         out = []
@@ -352,15 +421,15 @@ class Merge:
                     order.insert(before[-1] + 1 if before else 0, x)
                     placed.add(x)
         return [out[x] for x in order]
-    def by_item(self, a, b, o, path):
+    def by_item(self, a, b, o, path, again):
         """Elements without ids are items as lines are."""
         ka, kb, ko = [None if n is None else tuple(k.node.canon for k in n.kids) for n in (a, b, o)]
         def join(i, j, k):
             three, inner = [n.kids[x].node for n, x in ((a, i), (b, j), (o, k))], Merge(self.several)
-            inner.quick = self.quick
+            inner.quick = self.quick  # what stands inside an element without a name has no place of its own
             node = inner.tree(*three, path) if len({n.kind for n in three}) == 1 and three[0].kind != 's' else None
             return None if inner.stones else node
-        places, clashes = merge_seq(ka, kb, ko, True, a is not None and join)
+        places, clashes = merge_seq(ka, kb, ko, True, a is not None and join, again)
         show = lambda n, r: None if r is None else '[' + ','.join(str(n.kids[i].node) for i in r) + ']'
         for c in clashes:
             self.choose(path, *(show(n, r) for n, r in zip((a, b, o), c)))
@@ -371,6 +440,8 @@ class Merge:
             out.append((x or (b.kids[j] if j is not None else o.kids[k]).node, i if a is not None else None, j, k))
         return out
 
+def lines_of(text): return tuple(text.removesuffix('\n').split('\n')) if text else ()
+def json_node(text): return parse('[%s]' % text).node.kids[0].node
 def pick(a, b, o):  # layout: what was changed; base's if both changed it
     return o if b is None or b == a and o is not None else b
 def lead(n, x, first):
@@ -407,7 +478,7 @@ def canonical(node, sort=True):
 Frame = namedtuple('Frame', 'id n files past orphan merge put taken stones')
 class World:
     def __init__(self):
-        self.frames, self.anc, self._join, self._fold, self.bad, self.count = {}, {}, {}, {}, Counter(), Counter()
+        self.frames, self.anc, self._join, self._fold, self.bad, self.count, self.told = {}, {}, {}, {}, Counter(), Counter(), {}
     def put(self, n, files, past, orphan, stones=()):
         i = hashlib.sha256(json.dumps([n, sorted(files.items()), past, orphan]).encode()).hexdigest()[:12]
         if i not in self.frames:
@@ -442,7 +513,7 @@ class World:
                 frames, below = sets[x]
                 known[x] = self.frames[frames[0]].files
                 for c, y in zip(frames[1:], below):
-                    known[x] = Merge(True).files(fold(y), known[x], self.frames[c].files)
+                    known[x] = Merge(True, self.told).files(fold(y), known[x], self.frames[c].files)
                     self.count['folds'] += 1
             return known[x]
         return fold(nearest)
@@ -455,11 +526,24 @@ class World:
         return self._join[x, y]
     def merge(self, base, orphan):
         b, o, nearest = self.frames[base], self.frames[orphan], self.maximal(self.anc[base] & self.anc[orphan])
-        a, merge = self.ancestor(nearest), Merge(len(nearest) > 1)
+        a, merge = self.ancestor(nearest), Merge(len(nearest) > 1, self.told)
         files = merge.files(a, b.files, o.files)
         self.count.update(merges=1, several=len(nearest) > 1, conflicts=len(merge.stones))
-        self.bad.update(wrong_merge(a, b.files, o.files, files, merge.stones, self.count['merges'] % 8 == 5))
-        return self.put(b.n + 1, files, base, orphan, tuple(merge.stones))
+        self.bad.update(wrong_merge(a, b.files, o.files, files, merge.stones, merge.settled.values(), self.count['merges'] % 8 == 5))
+        stones = tuple(s + (merge.again(s[0]),) for s in merge.stones)
+        self.count['settled by both'] += len(merge.settled)
+        self.count['told again'] += sum(s[4] is not None for s in stones)
+        return self.put(b.n + 1, self.relate(files, stones), base, orphan, stones)
+    def relate(self, files, stones):
+        """Files with the conflicts that a merge found."""
+        of = lambda path, v: Raw(canonical(json_node(v))) if path.startswith('/data/value') else v
+        told = {}
+        for path, *values, again in stones:
+            data = {k: of(path, v) for k, v in zip(('ancestor', 'base', 'orphan'), values) if v is not None}
+            told[address('conflict', {'path': path, **data, **({'again': again} if again else {})})[1]] = (path, *values)
+        self.told.update(told)
+        old = json.loads(files.get('conflict', '[]'))
+        return dict(files, conflict=json.dumps(old + sorted(set(told) - set(old)))) if told else files
 
 class Ledger(World):
     """Frames with the addresses that ibgibs have, told a line of JSON each. `data.text` is a document, or lines beside a value."""
@@ -474,17 +558,9 @@ class Ledger(World):
             rel8ns.update(past=[self.addr[past]], tjp=[self.tjp])
         if orphan:
             graft = address('graft', {'base': self.addr[past], 'orphan': self.addr[orphan], 'rule': 'm2'})[1]
-            of = lambda path, v: Raw(canonical(parse(f'[{v}]').node.kids[0].node)) if path.startswith('/data/value') else v
-            told = [address('conflict', {'path': path, **{k: of(path, v) for k, v in zip(('ancestor', 'base', 'orphan'), values) if v is not None}})[1]
-                    for path, *values in stones]
-            new = sorted(set(told) - set(rel8ns.get('conflict', ())))
-            rel8ns.update(dna=[graft], graftbase=rel8ns['past'], graftorphan=[self.addr[orphan]], **{'conflict': rel8ns.get('conflict', []) + new} if told else {})
-            if not rel8ns.get('conflict', True):
-                del rel8ns['conflict']
+            rel8ns.update(dna=[graft], graftbase=rel8ns['past'], graftorphan=[self.addr[orphan]])
         else:
             rel8ns['dna'] = ['mut8^gib']
-        if 'conflict' in rel8ns:
-            files = dict(files, conflict=json.dumps(rel8ns['conflict']))
         node, addr = address(files['ib'], data, rel8ns, self.tjp.split('^')[1] if past else None)
         i = addr.split('^')[1]
         if not past:
@@ -518,7 +594,7 @@ def address(ib, data, rel8ns=None, tjp=None):
     gib = sha(sha(ib) + sha(rel8ns and written(rel8ns)) + sha(written(data))) + ('.' + tjp if tjp else '')
     return written({'ib': ib, 'gib': gib, 'data': data, **({'rel8ns': rel8ns} if rel8ns else {})}), f'{ib}^{gib}'
 
-def wrong_merge(a, b, o, got, stones, laws):
+def wrong_merge(a, b, o, got, stones, settled, laws):
     """What is wrong with one merge, whatever came before it."""
     tb, to, now = b.get('j'), o.get('j'), got.get('j')
     if tb and to and parse(tb) and parse(to) and not parse(now or ''):
@@ -531,7 +607,7 @@ def wrong_merge(a, b, o, got, stones, laws):
                 if str(alone.tree(*(d.node for d in three), '')) != str(x.node) or alone.stones:
                     yield 'identity broken'
     for path, sa, sb, so in stones:
-        if sb == so or sa is not None and sa in (sb, so):
+        if sb == so or sa is not None and sa in (sb, so) and not any(told[0].startswith(path) for told in settled):
             yield 'conflict without cause'
     if set(facts(got)) - set(facts(b)) - set(facts(o)):
         yield 'value that nobody made'
@@ -623,6 +699,46 @@ def edit_text(text, mine, rng, fresh, mode):
     else:
         del lines[i]
     return '\n'.join(lines) + (end if lines else '')
+def settle(files, told, chosen):
+    """Files with what one side has in the place of what a merge left there; None where that does not stand."""
+    path, _, *sides = told
+    name, inside, at = re.fullmatch('/(?:data/)?([^/#]+)(#?)(.*)', path).groups()
+    now = files.get(name)
+    if now is None or name == 'ib':
+        return None
+    if name != 'value' and not inside:
+        lines, found = lines_of(now), find(lines_of(now), *map(lines_of, sides)) if name != 'blob' else ()
+        if found:
+            lines = lines[:found[0].start] + lines_of(chosen) + lines[found[0].stop:]
+            return dict(files, **{name: '\n'.join(lines) + '\n' * bool(now.endswith('\n') and lines)})
+        return {**files, name: chosen} if now in sides and chosen is not None else {k: v for k, v in files.items() if k != name} if now in sides else None
+    doc = parse.__wrapped__(now) if parse(now) else None
+    nodes = [None if v is None else json_node(v) for v in (*sides, chosen)]
+    *sides, chosen = nodes
+    above, kids, node = None, [], doc and doc.node
+    for step in at.split('/')[1:] if node else ():
+        step = step.replace('~1', '/').replace('~0', '~')
+        named = lambda k: k.name == step if node.kind == 'o' else any(m.name in IDS and m.node.raw in (step, quoted(step)) for m in k.node.kids)
+        kids = [i for i, k in enumerate(node.kids) if named(k)]
+        if not kids:
+            return None
+        above, node = node, node.kids[kids[0]].node
+    equal = lambda n, side: side is not None and n.canon == side.canon
+    if node is None:
+        return None
+    if len(kids) == 2 and above.kind == 'l' and all(equal(above.kids[i].node, side) for i, side in zip(kids, sides)):
+        del above.kids[kids[equal(above.kids[kids[0]].node, chosen)]]
+    elif above and any(equal(node, side) for side in sides):
+        above.kids[kids[0]:kids[0] + 1] = [above.kids[kids[0]]._replace(node=chosen)] if chosen else []
+    elif node.kind == 'l' and all(n is None or n.kind == 'l' for n in nodes):
+        found = find([k.node.canon for k in node.kids], *([k.node.canon for k in n.kids] if n else [] for n in sides))
+        if not found:
+            return None
+        node.kids[found[0].start:found[0].stop] = chosen.kids if chosen else []
+    else:
+        return None
+    text = doc.lead + str(doc.node) + doc.tail
+    return dict(files, **{name: text if name != 'value' else canonical(parse(text).node)})
 START_DOC = '{\n  "own": %s, "o0": {"s0": "T3", "s1": 4.0}, "l": ["T5", "T6"],\n  "k": [{"id": "T7", "t": "T8"}],\n  "g": [{"t": "T9", "u": "T10"}]\n}\n'
 
 def edit(w, tip, peer, rng, counter, mode):
@@ -640,8 +756,15 @@ def edit(w, tip, peer, rng, counter, mode):
             files.update({'blob': fresh()} if c < .01 else {})
         elif ledger and c < .05:
             files['ib'] = rng.choice(['doc', 'note', fresh().strip('"')])
-        elif ledger and c < .1 and 'conflict' in files:  # some are settled
-            rest = [x for x in json.loads(files.pop('conflict')) if rng.random() < .5]
+        elif .05 < c < .2 and 'conflict' in files:  # some are settled
+            rest = []
+            for stone in json.loads(files.pop('conflict')):
+                told, d = w.told[stone], rng.random()
+                made = settle(files, told, told[2 + (d < .65)]) if .4 < d < .9 else files if d < .4 else None
+                if made and not ledger and not parse(made.get('j', '{}')):
+                    made = None  # the oracle reads documents
+                rest += [stone] if made is None else []
+                files = dict(made or files)
             files.update({'conflict': json.dumps(rest)} if rest else {})
         elif ledger and c < .13 and name == 'text' and kind == 'j' and mode == 'wild':  # no document any more, until it is made anew
             files[name] = edit_text(files[name], mine, rng, fresh, mode)
@@ -656,7 +779,9 @@ def edit(w, tip, peer, rng, counter, mode):
 def violations(w, tip, all_edits, mode):
     frames = [w.frames[i] for i in w.anc[tip]]
     now, put, taken, stones = facts(w.frames[tip].files), {}, {}, {s for f in frames for s in f.stones}
-    told, old = [{word for s in stones for v in s[i:] for word in re.findall(r'[\w.]+', str(v))} for i in (2, 1)]
+    words = lambda values: {word for v in values for word in re.findall(r'[\w.]+', str(v))}
+    again = words(v for s in stones if s[4] for v in s[1:4])
+    told, old = [{word for s in stones for v in s[i:4] for word in re.findall(r'[\w.]+', str(v))} for i in (2, 1)]
     yield from ['edit unreachable'] * bool(all_edits - w.anc[tip]) + ['conflict among polite peers'] * bool(stones and mode == 'polite')
     for f, into, x in [(f, put, x) for f in frames for x in f.put] + [(f, taken, x) for f in frames for x in f.taken]:
         into.setdefault(x, []).append(f.id)
@@ -669,7 +794,7 @@ def violations(w, tip, all_edits, mode):
             yield f'{kind} lost'
         if now[x] and len(by) == 1 and any(by[0] in w.anc[d] for d in gone):
             w.count[f'taken out but there: {"untold " * (word not in old)}{"part of a " * part}{kind}, {mode}'] += 1
-            if mode == 'polite' or not part and (word not in old or mode == 'tame' and kind != 'value'):  # wild: whole files come back
+            if mode == 'polite' or not part and (word not in old or mode == 'tame' and kind != 'value' and word not in again):  # wild: whole files come back
                 yield f'{kind} back'
         w.count[f'put in by several apart, there once: {kind}'] += len(by) > 1 and now[x] == 1
         if now[x] > 1 and not (kind == 'line' and len(by) > 1 and (gone or any(x not in f.put for f in makers))):  # else no longer the same line
@@ -678,6 +803,18 @@ def violations(w, tip, all_edits, mode):
                 yield f'{kind} doubled'
     w.count['facts'] += len(put)
     yield from ['value that nobody made'] * bool(set(now) - set(put))
+    # What one settled in favour of nobody who settled the same away, not having seen that.
+    had = lambda f: set(json.loads(w.frames[f].files.get('conflict', '[]'))) if f else set()
+    settlers = {}
+    for f in (f for f in frames if not f.merge):
+        for stone in had(f.past) - had(f.id):
+            settlers.setdefault(stone, []).append(f)
+    for stone, by in settlers.items():
+        for x in (x for f in by for x in f.taken if not now[x] and x[1].strip('"') in words(w.told[stone][2:])):
+            apart = lambda f, i: f.id not in w.anc[i] and i not in w.anc[f.id]
+            if set(taken[x]) <= {f.id for f in by} and any(x in facts(f.files) and all(apart(f, i) for i in taken[x]) for f in by):
+                w.count['settled away here, kept there: ' + ('told' if x[1].strip('"') in again else 'untold')] += 1
+                yield from ['settled away'] * (x[1].strip('"') not in again)
 
 def run(seed, hub, peers, steps, lossy=.3, rounds_max=12):
     rng, w, counter = random.Random(seed), World(), itertools.count()

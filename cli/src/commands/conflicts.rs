@@ -108,6 +108,12 @@ pub(crate) async fn resolve(args: &Args, out: &Output, resolve: &args::Resolve) 
         };
         let report = folder.resolve_all(&told, &mut moment).await.map_err(saved_first)?;
         if let ([stone], true) = (&report.left[..], report.settled.is_empty()) {
+            let left = told.iter().find(|(conflict, _)| conflict.stone == *stone);
+            if left.is_some_and(|(conflict, how)| *how == Resolution::Ancestor && !has_ancestor(conflict)) {
+                return Err(CliError::new(Code::NoConflict, "both sides made it: nothing was there before")
+                    .about(stone.as_str())
+                    .hint("choose a side: --yours, --theirs, --base, --orphan, or --keep"));
+            }
             return Err(FolderError::NoConflict(stone.clone()).into());
         }
         report
@@ -115,6 +121,14 @@ pub(crate) async fn resolve(args: &Args, out: &Output, resolve: &args::Resolve) 
     let report = Resolved { settled: report.settled, left: report.left, checkout: report.checkout };
     out.report(&report)?;
     Ok(partly(!report.left.is_empty() || !report.checkout.refused.is_empty()))
+}
+
+/// Whether there is something from before that could stand again.
+fn has_ancestor(conflict: &Conflict) -> bool {
+    match &conflict.whole {
+        Some(whole) => whole.ancestor.is_some(),
+        None => conflict.ancestor.is_some(),
+    }
 }
 
 /// Work that is in no snapshot is never overwritten here.

@@ -6,6 +6,7 @@ use crate::device::Store;
 use crate::error::{CliError, Exit};
 use crate::output::Output;
 use crate::remote;
+use crate::spaces;
 use ibgib_peer::entropy::random_hex;
 use ibgib_peer::{SenderIdentity, SyncConnection};
 use ibgib_saga::Limits;
@@ -16,7 +17,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) async fn fsck(args: &Args, out: &Output, options: &args::Fsck) -> Result<Exit, CliError> {
-    let mut store = Store::open(args).await?;
+    let in_database = args.space.as_deref().is_some_and(|space| spaces::database(space).is_some());
+    // What is only checked stays as it is; a directory's store mends its own index when it is opened.
+    let mut store = match options.repair_from {
+        None if in_database => Store::look(args).await?,
+        _ => Store::open(args).await?,
+    };
     let mut found = repair::check(&**store.space()).await?;
     if let Some(from) = options.repair_from.as_deref().filter(|_| !found.is_clean()) {
         let lost = (found.corrupt.len() + found.missing.len()) as u64;

@@ -8,12 +8,12 @@ use crate::folders::{at_home, choose};
 use crate::output::Output;
 use crate::paired;
 use crate::remote;
-use crate::report::{Granted, Invited, Seen};
+use crate::report::{Granted, Invited, InvitedProgram, Seen};
 use ibgib::transform::Moment;
 use ibgib::{Addr, Value, object};
 use ibgib_peer::entropy::{now_ms, random_hex};
 use ibgib_peer::saga::SagaError;
-use ibgib_peer::{Invite, Rights, SenderIdentity, Statement, WebSocketRemote, state_grant};
+use ibgib_peer::{Invite, Rights, SenderIdentity, Statement, WebSocketRemote, known_keystone, state_grant};
 use ibgib_saga::Code as Protocol;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
@@ -68,9 +68,11 @@ impl Stating {
         }
         let base = self.remote.url().to_owned();
         let key = self.device.config.in_tables(crate::config::SERVERS, &base, "key");
+        let space = self.remote.met().unwrap_or_default().to_owned();
         let invite = Invite {
             url: base,
-            space: self.remote.met().unwrap_or_default().to_owned(),
+            keystone: known_keystone(&*self.device.space, &space).await?,
+            space,
             key: key.and_then(|key| key.parse().ok()),
             folder,
             read_only: rights == Rights::Read,
@@ -90,9 +92,15 @@ pub(crate) async fn invite(args: &Args, out: &Output, invite: &args::Invite) -> 
             CliError::new(Code::NoFolder, "this device has no folder yet").hint("say which with --folder")
         })?),
     };
-    let rights = if invite.read { Rights::Read } else { Rights::Write };
-    let (text, expires_ms) = stating.invite(args, folder, rights, invite.uses, lasts).await??;
+    let rights = if invite.read || invite.program { Rights::Read } else { Rights::Write };
+    let uses = if invite.program { 0 } else { invite.uses };
+    let (text, expires_ms) = stating.invite(args, folder, rights, uses, lasts).await??;
     let expires = Moment { now_ms: expires_ms, ..moment() }.timestamp();
+    if invite.program {
+        let id = hex::encode(Sha256::digest(&text.token));
+        out.result(&InvitedProgram { secret: text.token, expires, id })?;
+        return Ok(Exit::Done);
+    }
     out.result(&Invited { invite: text.to_string(), expires, qr: invite.qr })?;
     Ok(Exit::Done)
 }

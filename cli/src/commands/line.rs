@@ -144,6 +144,7 @@ pub(super) fn after(first: Option<Synced>, then: Synced) -> Synced {
         nodes_received: a.nodes_received + b.nodes_received,
         bytes_sent: a.bytes_sent + b.bytes_sent,
         bytes_received: a.bytes_received + b.bytes_received,
+        identity_bytes: a.identity_bytes + b.identity_bytes,
         merges: a.merges + b.merges,
         conflicts: a.conflicts + b.conflicts,
         timelines: timelines.into_values().collect(),

@@ -1,4 +1,4 @@
-//! Looking into a store.
+//! Looking into a store, and whether a server works.
 
 use crate::args::{self, Args, ConfigAction, TipKind};
 use crate::config::{self, ConfigFile, Setting};
@@ -7,7 +7,8 @@ use crate::error::{CliError, Exit};
 use crate::escape::{lines, shown};
 use crate::folders::{at_home, choose};
 use crate::output::Output;
-use crate::report::Settings;
+use crate::remote;
+use crate::report::{Health, Settings};
 use ibgib::Value;
 use ibgib::json::Spacing;
 use ibgib_folder::Folder;
@@ -40,6 +41,12 @@ pub(crate) async fn tips(args: &Args, out: &Output, tips: &args::Tips) -> Result
     for tip in space.tips(kind).await? {
         out.item(&tip)?;
     }
+    Ok(Exit::Done)
+}
+
+pub(crate) async fn health(args: &Args, out: &Output, url: &str) -> Result<Exit, CliError> {
+    let told = remote::remote(args, None, url)?.health().await?;
+    out.result(&Health { told })?;
     Ok(Exit::Done)
 }
 

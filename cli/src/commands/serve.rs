@@ -56,8 +56,7 @@ pub(crate) async fn serve(args: &Args, out: &Output, serve: &args::Serve) -> Res
         true => Some(DevTools::new(Arc::clone(&host), kept.token(TOOLS_TOKEN).await?)),
         false => None,
     };
-    let doors =
-        Doors::new(&serve.doors, &host, (!in_database).then_some(dir), options.listen, serve.names.first()).await?;
+    let doors = Doors::new(&serve.doors, &host, &kept, options.listen, serve.names.first()).await?;
     options.doors.extend(doors.mounts.iter().cloned());
     options.doors.extend(tools.iter().map(|tools| Mount::here(Arc::new(tools.clone()))));
     let catch = |kind| signal(kind).map_err(|e| CliError::new(Code::Signals, e.to_string()));

@@ -9,7 +9,8 @@ use crate::output::Output;
 use crate::report::TowerReport;
 use crate::spaces;
 use ibgib::{Mode, Value};
-use ibgib_spaces::durable;
+use ibgib_server::rows::RowError;
+use ibgib_spaces::{CommitError, durable};
 use ibgib_tower::owner::{self, OwnerQuestion};
 use std::io::ErrorKind;
 use std::path::Path;
@@ -36,11 +37,6 @@ async fn owner(args: &Args, out: &Output, question: OwnerQuestion) -> Result<Exi
     let Some(dir) = &args.space else {
         return Err(CliError::usage("tower needs the directory of the server's space").hint("add --space DIR"));
     };
-    if spaces::database(dir).is_some() {
-        return Err(
-            CliError::usage("no tower is served from a database").hint("name the directory of its space: --space DIR")
-        );
-    }
     let answer = answer(dir, question).await?;
     let answer = Value::parse(&answer, Mode::Strict).map_err(|e| CliError::new(Code::Damaged, e.to_string()))?;
     match answer {
@@ -50,21 +46,29 @@ async fn owner(args: &Args, out: &Output, question: OwnerQuestion) -> Result<Exi
     Ok(Exit::Done)
 }
 
-/// Through the server that runs, or from the space that nobody has open.
+/// Through the server that runs, or from a space that nobody has open, or that is in a database.
 async fn answer(dir: &Path, question: OwnerQuestion) -> Result<String, CliError> {
-    let socket = tower_socket(dir);
-    match owner::ask(&socket, question).await {
-        Ok(answer) => return Ok(answer.to_string()),
-        // None runs; the socket of one that was killed may still lie there.
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {}
-        Err(error) => return Err(CliError::io(&socket, &error)),
-    }
-    let space = durable::open_read_only(dir)?;
+    let space = if spaces::database(dir).is_some() {
+        // Whatever its servers acknowledged is there.
+        spaces::look(dir).await?
+    } else {
+        let socket = tower_socket(dir);
+        match owner::ask(&socket, question).await {
+            Ok(answer) => return Ok(answer.to_string()),
+            // None runs; the socket of one that was killed may still lie there.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {}
+            Err(error) => return Err(CliError::io(&socket, &error)),
+        }
+        durable::open_read_only(dir)?
+    };
     let read = owner::read(space, question).await;
-    let read = read.map_err(|e| CliError::new(Code::Damaged, e.to_string()).about(dir.display().to_string()))?;
+    let read = read.map_err(|e| match e {
+        RowError::Commit(CommitError::Space(error)) => error.into(),
+        error => CliError::new(Code::Damaged, error.to_string()).about(spaces::shown(dir)),
+    })?;
     let none = || {
         CliError::new(Code::NotFound, "no tower was ever served from this space")
-            .about(dir.display().to_string())
+            .about(spaces::shown(dir))
             .hint("start one: ibgib serve --space DIR --door tower --tower-bitcoind URL")
     };
     Ok(read.ok_or_else(none)?.to_string())

@@ -2,9 +2,11 @@
 
 use crate::codes::Code;
 use crate::error::CliError;
+use crate::kept::Kept;
 use crate::private::write_private;
 use ibgib_peer::Host;
 use ibgib_peer::entropy::random;
+use ibgib_spaces::{Commit, CommitError, Space};
 use ibgib_tower::gatekeeper::Terms;
 use ibgib_tower::rpc::NodeAddress;
 use ibgib_tower::sealed::Dialect;
@@ -114,24 +116,32 @@ impl TowerArgs {
     }
 }
 
+/// Where the key is kept in a database.
+const KEY: &str = "server/tower.key";
+
 /// Where a running tower tells its owner how it stands.
 pub(crate) fn socket(dir: &Path) -> PathBuf {
     dir.join("tower.sock")
 }
 
-/// The tower of the space in `dir`.
-pub(crate) fn open(args: &TowerArgs, host: &Arc<Host>, dir: &Path) -> Result<TowerDoor, CliError> {
+/// The tower of a space.
+pub(crate) async fn open(args: &TowerArgs, host: &Arc<Host>, kept: &Kept<'_>) -> Result<TowerDoor, CliError> {
     let feed = feed(args, host)?;
     let dialect = match args.tower_dialect {
         None | Some(DialectKind::Rust) => Dialect::Rust,
         Some(DialectKind::Python) => Dialect::Python,
     };
-    let usual = TowerOptions::new(feed, key(dir)?, dialect);
+    let (key, owner_socket) = match kept {
+        Kept::Beside(dir) => (key(dir)?, Some(socket(dir))),
+        // Its owner reads there how it stands.
+        Kept::In(space) => (key_record(&**space).await?, None),
+    };
+    let usual = TowerOptions::new(feed, key, dialect);
     let options = TowerOptions {
         poll: Duration::from_secs(args.tower_poll.unwrap_or(10).into()),
         terms: [args.terms(Dialect::Rust), args.terms(Dialect::Python)],
         body_bytes_max: args.tower_body_max.unwrap_or(usual.body_bytes_max),
-        owner_socket: Some(socket(dir)),
+        owner_socket,
         ..usual
     };
     Ok(TowerDoor::new(Arc::clone(host.space()), options))
@@ -171,18 +181,46 @@ fn key(dir: &Path) -> Result<SecretKey, CliError> {
         Err(error) if error.kind() == ErrorKind::NotFound => return make_key(dir, &path),
         Err(error) => return Err(CliError::io(&path, &error)),
     };
+    parse(&text).ok_or_else(damaged)
+}
+
+fn parse(text: &str) -> Option<SecretKey> {
     let mut bytes = Zeroizing::new([0; 32]);
-    hex::decode_to_slice(text.trim_end(), &mut *bytes).map_err(|_| damaged())?;
-    SecretKey::from_bytes(&bytes).ok_or_else(damaged)
+    hex::decode_to_slice(text.trim_end(), &mut *bytes).ok()?;
+    SecretKey::from_bytes(&bytes)
+}
+
+/// The same in a database, where all servers of the space find it: of those that start at once one makes it.
+async fn key_record(space: &dyn Space) -> Result<SecretKey, CliError> {
+    loop {
+        if let Some(found) = space.record(KEY).await?.map(Zeroizing::new) {
+            return std::str::from_utf8(&found).ok().and_then(parse).ok_or_else(|| {
+                CliError::new(Code::Damaged, format!("the record {KEY} holds no key of a tower")).about(KEY).hint(
+                    "put back the database from a backup; without it a new tower would begin, whose users are others",
+                )
+            });
+        }
+        let key = new_key();
+        let records = vec![(KEY.to_owned(), Some(hex::encode(*key.to_bytes()).into_bytes()))];
+        match space.commit(Commit { records, expect: vec![(KEY.to_owned(), None)], ..Commit::default() }).await {
+            Ok(_) => return Ok(key),
+            Err(CommitError::RecordsChanged(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn new_key() -> SecretKey {
+    loop {
+        if let Some(key) = SecretKey::from_bytes(&Zeroizing::new(random())) {
+            return key;
+        }
+    }
 }
 
 /// It gets its name only once all of it is on disk.
 fn make_key(dir: &Path, path: &Path) -> Result<SecretKey, CliError> {
-    let key = loop {
-        if let Some(key) = SecretKey::from_bytes(&Zeroizing::new(random())) {
-            break key;
-        }
-    };
+    let key = new_key();
     let fresh = dir.join("tower.key.new");
     match std::fs::remove_file(&fresh) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(CliError::io(&fresh, &error)),

@@ -479,25 +479,37 @@ impl ConflictReport {
                 Some(yours) if yours == resolution => ("yours", "yours".to_owned()),
                 Some(_) => ("theirs", format!("theirs: {}", side_name(origin))),
             };
-            let (gone, stands, can, shown) = match &c.whole {
+            let (gone, stands, can, shown, untold, as_before) = match &c.whole {
                 Some(whole) => {
                     let content = if resolution == Resolution::Orphan { &whole.orphan } else { &whole.base };
                     let gone = *content == FileContent::Nothing;
                     let shown = if gone { String::new() } else { show_content(whole.ancestor.as_ref(), content) };
-                    (gone, *content == whole.now, whole.chosen(resolution).is_some(), shown)
+                    let untold = matches!(content, FileContent::Text(text) if text.len() > SHOWN_BYTES_MAX);
+                    let as_before = whole.ancestor.as_ref() == Some(content);
+                    (gone, *content == whole.now, whole.chosen(resolution).is_some(), shown, untold, as_before)
                 }
                 // Both sides of lines are recorded, unless they are too large.
                 None if c.path == "/data/text" && (value.is_none() || other.is_none()) => {
-                    (false, false, false, value.as_ref().map_or_else(String::new, |_| self.show(value)))
+                    let shown = value.as_ref().map_or_else(String::new, |_| self.show(value));
+                    (false, false, false, shown, value.is_none(), *value == c.ancestor)
                 }
-                None => (value.is_none(), self.stands(value), true, self.show(value)),
+                None => {
+                    let as_before = *value == c.ancestor;
+                    (value.is_none(), self.stands(value), true, self.show(value), false, as_before)
+                }
             };
-            let here = match (stands, shown.is_empty() && !gone) {
-                (_, true) => ", too large to be told here",
-                (true, _) => ", as it stands now",
-                (false, _) => ", NOT in the file now",
+            let same = shown.is_empty() && !gone;
+            let what = match (gone, same, as_before) {
+                (true, ..) => ", removed it",
+                (false, true, true) => ", as it was before",
+                (false, true, false) => ", which differs in the ends of its last lines",
+                _ => "",
             };
-            let state = format!("{}{here}", if gone { ", removed it" } else { "" });
+            let state = match (untold && same, stands) {
+                (true, _) => ", too large to be told here".to_owned(),
+                (false, true) => format!("{what}, as it stands now"),
+                (false, false) => format!("{what}, NOT in the file now"),
+            };
             Side { name, option, state, shown: if gone { String::new() } else { shown }, stands, can }
         };
         [side(Resolution::Base), side(Resolution::Orphan)]

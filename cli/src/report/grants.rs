@@ -28,6 +28,28 @@ impl Report for Invited {
     }
 }
 
+/// An invite for a program.
+pub(crate) struct InvitedProgram {
+    pub(crate) secret: String,
+    pub(crate) expires: String,
+    /// By which it is revoked.
+    pub(crate) id: String,
+}
+
+impl Report for InvitedProgram {
+    fn to_json(&self) -> Value {
+        let part = |text: &str| Value::from(text);
+        object([("secret", part(&self.secret)), ("expires", part(&self.expires)), ("invite", part(&self.id))])
+    }
+
+    fn to_text(&self) -> String {
+        let (secret, expires, id) = (&self.secret, &self.expires, &self.id[..8]);
+        format!(
+            "{secret}\ngood until {expires}; whoever shows it reads (Authorization: Bearer …); 'ibgib grants revoke {id}' ends it"
+        )
+    }
+}
+
 /// A grant, or an invite that is open, as the server tells it.
 pub(crate) struct Granted {
     pub(crate) line: Value,

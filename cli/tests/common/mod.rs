@@ -2,6 +2,9 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 #![allow(clippy::disallowed_methods, reason = "the environment chooses how long and with which seed it runs")]
 
+pub(crate) mod events;
+pub(crate) mod postgres;
+
 use ibgib::{Mode, Value};
 use std::collections::BTreeMap;
 use std::fs;

@@ -341,6 +341,7 @@ mod tests {
     use crate::timelines::Timelines;
     use axum::body::Body;
     use ibgib_peer::{Host, HostOptions};
+    use ibgib_server::Lease;
     use ibgib_server::rows::Rows;
     use ibgib_spaces::{MemorySpace, Space};
 
@@ -349,8 +350,10 @@ mod tests {
         let rows = Rows::new(Arc::clone(&space), "tower");
         let ledger = Ledger::new(rows.clone(), [Dialect::Rust, Dialect::Python].map(Terms::of));
         let engine = Engine::start(ledger.clone());
+        let lease = Arc::new(Lease::new(Arc::clone(&space), "tower"));
+        assert!(lease.take().await.unwrap());
         let source = Source::Timelines(Timelines::new(Host::new(space, HostOptions::default()), rows, ledger.clone()));
-        let monitor = Arc::new(ChainMonitor::new(source, engine.clone(), ledger.terms()));
+        let monitor = Arc::new(ChainMonitor::new(source, engine.clone(), ledger.terms(), lease));
         monitor.look().await.unwrap();
         Arc::new(Api {
             monitor,

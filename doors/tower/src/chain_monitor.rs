@@ -12,13 +12,13 @@ use crate::source::Source;
 use crate::tower::{Accepted, Added, Tower};
 use crate::transaction::{Transaction, Txid};
 use crate::watcher::{Refusal, Request};
+use ibgib_server::Lease;
 use std::collections::HashMap;
 use std::marker;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex as SyncMutex, MutexGuard as SyncMutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex as SyncMutex, MutexGuard as SyncMutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, MutexGuard};
-use tokio_util::sync::CancellationToken;
 
 /// Blocks that are looked at before what they want sent is sent, when there are many to catch up with.
 const BLOCKS_AT_ONCE: usize = 144;
@@ -85,7 +85,12 @@ pub(crate) struct ChainMonitor {
     source: Source,
     engine: Engine,
     terms: [Terms; 2],
-    reachable: AtomicBool,
+    lease: Arc<Lease>,
+    /// The term of the lease in which the tower came into step with its node; 0: in none. Another server may have gone
+    /// on since an earlier term.
+    in_step: AtomicU64,
+    /// Another server follows the chain, and the node answers this one, too.
+    stands_by: AtomicBool,
     outbox: SyncMutex<Outbox>,
     /// Whoever sends holds the one of the transaction, so that none is sent twice between two blocks. To judge an answer may
     /// take a while, and nobody who has another one to send waits for that.
@@ -95,21 +100,27 @@ pub(crate) struct ChainMonitor {
 }
 
 impl ChainMonitor {
-    pub(crate) fn new(source: Source, engine: Engine, terms: [Terms; 2]) -> Self {
+    pub(crate) fn new(source: Source, engine: Engine, terms: [Terms; 2], lease: Arc<Lease>) -> Self {
         Self {
             source,
             engine,
             terms,
-            reachable: AtomicBool::new(false),
+            lease,
+            in_step: AtomicU64::new(0),
+            stands_by: AtomicBool::new(false),
             outbox: SyncMutex::default(),
             sending: std::array::from_fn(|_| Mutex::default()),
             times: SyncMutex::default(),
         }
     }
 
-    /// Whether the tower is in step with its node.
+    /// Whether the tower is in step with its node. A server that begins to follow the chain looks at what came since the
+    /// last block in the records before it says so.
     pub(crate) fn is_reachable(&self) -> bool {
-        self.reachable.load(Ordering::Acquire)
+        match self.lease.term() {
+            Some(term) => self.in_step.load(Ordering::Acquire) == term,
+            None => self.stands_by.load(Ordering::Acquire),
+        }
     }
 
     /// The times of looking at blocks since this was last asked.
@@ -133,26 +144,47 @@ impl ChainMonitor {
         }
     }
 
-    /// Follows the chain until the stop.
-    pub(crate) async fn follow(&self, poll: Duration, stop: &CancellationToken) {
-        while !stop.is_cancelled() {
+    /// Follows the chain for ever.
+    pub(crate) async fn follow(&self, poll: Duration) {
+        loop {
             let _ = self.look().await;
-            tokio::select! {
-                () = tokio::time::sleep(poll) => {}
-                () = stop.cancelled() => {}
-            }
+            tokio::time::sleep(poll).await;
         }
+    }
+
+    /// While another server follows the chain, looks for ever whether the node is there: what users ask is answered here,
+    /// too.
+    pub(crate) async fn stand_by(&self, poll: Duration) {
+        loop {
+            if self.lease.term().is_none() {
+                let _ = self.check().await;
+            }
+            tokio::time::sleep(poll).await;
+        }
+    }
+
+    /// Looks once whether the node is there.
+    pub(crate) async fn check(&self) -> Result<(), FeedError> {
+        let checked = match &self.source {
+            Source::Bitcoind(node) => node.get_best_block_hash().await.map(drop),
+            // Following them makes blocks.
+            Source::Timelines(_) => Ok(()),
+        };
+        self.stands_by.store(checked.is_ok(), Ordering::Release);
+        Ok(checked?)
     }
 
     /// Looks once, and says how it stands.
     pub(crate) async fn look(&self) -> Result<(), FeedError> {
+        let term = self.lease.term().unwrap_or_default();
         let looked = match self.poll().await {
             // The next look will tell; until then what is known holds.
             Err(FeedError::Moved) if self.is_reachable() => return Ok(()),
             looked => looked,
         };
-        let was = self.reachable.swap(looked.is_ok(), Ordering::AcqRel);
-        match (&looked, was) {
+        let now = if looked.is_ok() { term } else { 0 };
+        let was = self.in_step.swap(now, Ordering::AcqRel);
+        match (&looked, was != 0) {
             (Err(error), true) => tracing::error!(%error, "the tower cannot follow the chain"),
             (Err(error), false) => tracing::debug!(%error, "the tower still cannot follow the chain"),
             (Ok(()), false) => tracing::info!("the tower follows the chain"),
@@ -368,7 +400,8 @@ impl ChainMonitor {
             Ok(Verdict::Unknown) => Err(NotDecided::Unavailable),
             Ok(verdict) => Ok(verdict),
             Err(error) => {
-                self.reachable.store(false, Ordering::Release);
+                self.in_step.store(0, Ordering::Release);
+                self.stands_by.store(false, Ordering::Release);
                 tracing::error!(%error, "an answer could not be sent");
                 Err(NotDecided::Unavailable)
             }

@@ -16,7 +16,7 @@ use axum::Router;
 use futures_util::future::BoxFuture;
 use ibgib_peer::Host;
 use ibgib_server::rows::Rows;
-use ibgib_server::{Door, DoorTable, Rate};
+use ibgib_server::{Door, DoorTable, Lease, Rate};
 use ibgib_spaces::Space;
 use metrics::{counter, gauge, histogram};
 use std::fmt;
@@ -117,6 +117,8 @@ pub struct TowerDoor {
     poll: Duration,
     body_bytes_max: usize,
     owner_socket: Option<PathBuf>,
+    /// Of servers over one space, one follows the chain.
+    lease: Arc<Lease>,
     registrations: Arc<Rate<IpAddr>>,
     running: OnceLock<Running>,
 }
@@ -141,11 +143,12 @@ impl TowerDoor {
             // Who copied a device has what its user signs with.
             terms.iter_mut().for_each(|terms| terms.replaces = false);
         }
+        let lease = Arc::new(Lease::new(Arc::clone(&space), owner::DOOR));
         let rows = Rows::new(space, owner::DOOR);
         let ledger = Ledger::new(rows.clone(), terms);
         let (key, running) = (Arc::new(key), OnceLock::new());
         let registrations = Arc::new(Rate::new(REGISTRATIONS_AT_ONCE, REGISTRATIONS_AN_HOUR / 3_600.0));
-        Self { ledger, rows, feed, key, dialect, poll, body_bytes_max, owner_socket, registrations, running }
+        Self { ledger, rows, feed, key, dialect, poll, body_bytes_max, owner_socket, lease, registrations, running }
     }
 
     fn running(&self) -> &Running {
@@ -157,7 +160,7 @@ impl TowerDoor {
                     Source::Timelines(Timelines::new(Arc::clone(host), self.rows.clone(), self.ledger.clone()))
                 }
             };
-            let monitor = ChainMonitor::new(source, engine.clone(), self.ledger.terms());
+            let monitor = ChainMonitor::new(source, engine.clone(), self.ledger.terms(), Arc::clone(&self.lease));
             Running { engine, monitor: Arc::new(monitor) }
         })
     }
@@ -181,15 +184,24 @@ impl Door for TowerDoor {
         }))
     }
 
-    /// Looks at the chain once. A node that is away is waited for; one that will never do is told now.
+    /// Looks at the chain once, or only at its node while another server follows the chain. A node that is away is
+    /// waited for; one that will never do is told now.
     fn start(&self) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(async {
-            match self.running().monitor.look().await {
+            let monitor = &self.running().monitor;
+            let looked = match self.lease.take().await.map_err(|error| error.to_string())? {
+                true => monitor.look().await,
+                false => monitor.check().await,
+            };
+            match looked {
                 Ok(()) => {}
                 Err(error @ (FeedError::Rpc(RpcError::Unreachable(_)) | FeedError::Moved)) => {
                     tracing::warn!(%error, "the tower answers 503 until it follows the chain");
                 }
-                Err(error) => return Err(error.to_string()),
+                Err(error) => {
+                    self.lease.give_up().await;
+                    return Err(error.to_string());
+                }
             }
             // Only a tower that serves is one.
             let noted = self.ledger.set_about(&self.key.id(), self.dialect).await;
@@ -222,8 +234,9 @@ impl Door for TowerDoor {
                 }
             };
             tokio::select! {
-                () = monitor.follow(self.poll, &stop) => {}
+                () = self.lease.work(&stop, || monitor.follow(self.poll)) => {}
                 () = telling => {}
+                () = monitor.stand_by(self.poll) => {}
             }
         })
     }

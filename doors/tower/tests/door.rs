@@ -588,8 +588,9 @@ async fn what_waits_is_sent_once_for_a_block_also_when_the_store_fails() {
 #[tokio::test]
 async fn two_towers_over_one_space_are_one() {
     let (node, space) = (Node::start(20).await, space());
-    let here = Served::start(&space, without_looking(&node, Dialect::Rust)).await.unwrap();
+    // The first to come follows the chain, for both.
     let there = Served::start(&space, options(&node, Dialect::Rust)).await.unwrap();
+    let here = Served::start(&space, without_looking(&node, Dialect::Rust)).await.unwrap();
     let (one, other) = (here.user(1, Dialect::Rust), there.user(1, Dialect::Rust));
     one.register().await;
     let channels: Vec<(Transaction, Transaction)> = (1..9).map(channel).collect();

@@ -5,7 +5,7 @@ use crate::account::{Admission, BODY_BYTES_MAX, Refusal, WalletRow, account_key,
 use crate::attempts::Attempts;
 use crate::ledger::{Failure, Given, Ledger, Link};
 use crate::mail::Mail;
-use crate::sockets::{HEARD_BYTES_MAX, Hall, Keeping, keep};
+use crate::sockets::{HEARD_BYTES_MAX, Hall, Keeping, keep, tell_of_others};
 use axum::Router;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{ConnectInfo, FromRequestParts as _, Query, Request, State};
@@ -16,7 +16,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use futures_util::future::BoxFuture;
 use ibgib_server::rows::Rows;
-use ibgib_server::{Door, DoorTable};
+use ibgib_server::{Door, DoorTable, Lease};
 use ibgib_spaces::Space;
 use metrics::{counter, gauge};
 use serde::Serialize;
@@ -83,6 +83,8 @@ struct Shared {
     url: OnceLock<String>,
     attempts: Attempts,
     hall: Arc<Hall>,
+    /// Of servers over one space, one lets go of what works no more.
+    sweeping: Lease,
     gets: AtomicU64,
     puts: AtomicU64,
     stop: CancellationToken,
@@ -104,6 +106,7 @@ impl Vault {
 
     fn limited(space: Arc<dyn Space>, options: VaultOptions, attempts: Attempts) -> Self {
         let VaultOptions { admission, mail_command, name } = options;
+        let sweeping = Lease::new(Arc::clone(&space), "vault");
         let shared = Shared {
             ledger: Arc::new(Ledger::new(Rows::new(space, "vault"))),
             admission: RwLock::new(admission),
@@ -112,6 +115,7 @@ impl Vault {
             url: OnceLock::new(),
             attempts,
             hall: Arc::default(),
+            sweeping,
             gets: AtomicU64::new(0),
             puts: AtomicU64::new(0),
             stop: CancellationToken::new(),
@@ -151,16 +155,18 @@ impl Door for Vault {
     fn background(self: Arc<Self>, stop: CancellationToken) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let shared = &self.shared;
-            let mut sweeps = tokio::time::interval(SWEEP_EVERY);
-            loop {
-                tokio::select! {
-                    () = stop.cancelled() => break,
-                    _ = sweeps.tick() => {
-                        if let Err(error) = shared.ledger.sweep().await {
-                            tracing::warn!(?error, "tokens that work no more could not be looked through");
-                        }
+            let sweeping = || async {
+                let mut sweeps = tokio::time::interval(SWEEP_EVERY);
+                loop {
+                    sweeps.tick().await;
+                    if let Err(error) = shared.ledger.sweep().await {
+                        tracing::warn!(?error, "tokens that work no more could not be looked through");
                     }
                 }
+            };
+            tokio::select! {
+                () = shared.sweeping.work(&stop, sweeping) => {}
+                () = tell_of_others(&shared.ledger, &shared.hall) => {}
             }
             shared.stop.cancel();
             shared.under_way.close();

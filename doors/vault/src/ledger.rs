@@ -303,6 +303,23 @@ impl Ledger {
         Err(Refusal::Busy.into())
     }
 
+    /// The newest revision.
+    pub(crate) async fn revision(&self) -> Result<u64, RowError> {
+        self.rows.revision().await
+    }
+
+    /// Waits until something was written after a revision.
+    pub(crate) async fn changed(&self, since: u64) -> Result<u64, RowError> {
+        self.rows.changed(since).await
+    }
+
+    /// The newest revision, and the accounts whose wallet got a sequence after another one, at whichever server, with it.
+    pub(crate) async fn news(&self, since: u64) -> Result<(u64, Vec<(String, u64)>), RowError> {
+        let (newest, accounts) = self.rows.moved(WALLETS, since).await?;
+        let wallets = self.rows.get::<WalletRow>(WALLETS, &accounts).await?;
+        Ok((newest, wallets.into_iter().filter_map(|row| Some((row.key, row.value?.sequence))).collect()))
+    }
+
     /// The first accounts, with their devices and the sequence of their wallet, and how many there are.
     pub(crate) async fn accounts(&self, max: usize) -> Result<(Vec<Standing>, usize), RowError> {
         let (accounts, count) = self.rows.first::<AccountRow>(ACCOUNTS, max).await?;

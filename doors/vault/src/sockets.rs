@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// Sockets at once, and of one account.
@@ -21,6 +21,8 @@ const SOCKETS_PER_ACCOUNT_MAX: usize = 1_000;
 const NOTICES_MAX: usize = 5;
 /// Bytes of what a client may say, which nobody reads.
 pub(crate) const HEARD_BYTES_MAX: usize = 512;
+/// How often it is looked whether another server over the same space wrote, when something was written.
+const LOOK: Duration = Duration::from_millis(250);
 /// How often a client is asked whether it is there, and how long it may say nothing.
 const PING_EVERY: Duration = Duration::from_secs(25);
 const SILENCE_MAX: Duration = Duration::from_secs(60);
@@ -139,6 +141,25 @@ pub(crate) struct Keeping {
     pub(crate) told: u64,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) stop: CancellationToken,
+}
+
+/// Tells for ever what other servers over the same space wrote; what this one wrote, a socket was told already.
+pub(crate) async fn tell_of_others(ledger: &Ledger, hall: &Hall) {
+    let mut since = None;
+    loop {
+        let told = async {
+            let Some(before) = since else { return ledger.revision().await };
+            ledger.changed(before).await?;
+            let (newest, news) = ledger.news(before).await?;
+            news.iter().for_each(|(account, sequence)| hall.tell(account, *sequence));
+            Ok(newest)
+        };
+        match told.await {
+            Ok(newest) => since = Some(newest),
+            Err(error) => tracing::debug!(%error, "what other servers wrote could not be looked at"),
+        }
+        sleep(LOOK).await;
+    }
 }
 
 /// Tells a socket of new sequences until either side ends it, and closes it without a status, as the original does.

@@ -4,7 +4,7 @@ mod common;
 
 use common::{Client, Served, change, log_in, put, served, sign_up};
 use futures_util::future::join_all;
-use ibgib_spaces::DurableSpace;
+use ibgib_spaces::{DurableSpace, MemorySpace, Space};
 use ibgib_vault::account::Admission;
 use std::sync::Arc;
 
@@ -110,5 +110,39 @@ async fn sockets_are_told_of_every_sequence_and_end_with_the_password() {
     let c = client.token(JOE, "abcdefgh", "a").await;
     let mut socket = client.socket(&format!("?token={c}")).await.unwrap();
     let (closed, ()) = tokio::join!(socket.next(), server.stop());
+    assert_eq!(closed, None);
+}
+
+/// Two servers over one space are one vault: what is written at one is told at the other, a race over both has one winner,
+/// and when one of them is gone the other one goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_vaults_over_one_space_are_one() {
+    let space: Arc<dyn Space> = Arc::new(MemorySpace::new("vault"));
+    let start = async || Served::start(Arc::clone(&space), Admission::All, None).await;
+    let servers = [start().await, start().await];
+    let clients = servers.each_ref().map(|server| Client::of(&server.url()));
+    clients[0].post("/signup", &sign_up(JOE, "12345678")).await;
+    let tokens = [clients[1].token(JOE, "12345678", "a").await, clients[0].token(JOE, "12345678", "b").await];
+    let query = format!("?token={}", tokens[1]);
+    let mut sockets =
+        [clients[0].socket(&query).await.unwrap(), clients[1].socket(&format!("?token={}", tokens[0])).await.unwrap()];
+    for sequence in 1..=6 {
+        let bodies = [0, 1].map(|at| put(&tokens[at], sequence, &format!("{at} {sequence}")));
+        let told = join_all(clients.iter().zip(&bodies).map(|(client, body)| client.post("/wallet", body))).await;
+        let mut statuses = told.iter().map(|(status, _)| *status).collect::<Vec<_>>();
+        statuses.sort_unstable();
+        assert_eq!(statuses, [200, 409]);
+        for socket in &mut sockets {
+            assert_eq!(socket.next().await, Some(format!("wallet-update:{sequence}")));
+        }
+    }
+    let [first, second] = servers;
+    let [mut at_first, mut at_second] = sockets;
+    // The one that let go of what works no more.
+    let (closed, ()) = tokio::join!(at_first.next(), first.stop());
+    assert_eq!(closed, None);
+    assert_eq!(clients[1].post("/wallet", &put(&tokens[1], 7, "w")).await.0, 200);
+    assert_eq!(at_second.next().await, Some("wallet-update:7".to_owned()));
+    let (closed, ()) = tokio::join!(at_second.next(), second.stop());
     assert_eq!(closed, None);
 }

@@ -241,6 +241,12 @@ impl Store for Disguised {
     async fn unstage(&self, owner: &str) -> Result<(), SpaceError> {
         self.inner.unstage(owner).await
     }
+    async fn lease(&self, name: &str, holder: &str, time: Duration) -> Result<bool, SpaceError> {
+        self.inner.lease(name, holder, time).await
+    }
+    async fn give_up(&self, name: &str, holder: &str) -> Result<(), SpaceError> {
+        self.inner.give_up(name, holder).await
+    }
     async fn changed(&self, since: u64) -> Result<u64, SpaceError> {
         self.inner.changed(since).await
     }

@@ -5,15 +5,18 @@ use super::{options, played, refusal, request, still_serves};
 use async_trait::async_trait;
 use ibgib::{IbGib, Value, Verified};
 use ibgib_blocks::COMMON;
-use ibgib_peer::{Host, HostLimits, HostOptions, Innerspace, Link, Remote, SyncSagaCoordinator};
-use ibgib_saga::{Asked, Encoding, Envelope, Limits, Measure, Message, MsgType, Packet, Stage, Turn, TurnLink};
+use ibgib_peer::{Host, HostLimits, HostOptions, Innerspace, Link, Remote, SyncOptions, SyncSagaCoordinator};
+use ibgib_saga::{
+    Asked, Encoding, Envelope, Limits, Measure, Message, MsgType, Packet, Stage, Turn, TurnAnswer, TurnLink,
+};
 use ibgib_scenarios::faults::Simulated;
-use ibgib_scenarios::play::data;
+use ibgib_scenarios::play::{Side, data};
 use ibgib_spaces::store::{Batch, Store, View, Written};
 use ibgib_spaces::{Kind, MemorySpace, Space, SpaceError};
 use sha2::Digest as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// What becomes of the list of an answer.
 type Change = fn(&mut Vec<String>);
@@ -46,11 +49,12 @@ fn liar(inner: Arc<dyn Remote>, encoding: Encoding, change: Change) -> Simulated
                         if bytes[0] == 0 {
                             continue;
                         }
-                        let turn = answer.take().unwrap();
+                        let TurnAnswer { turn, signature } = answer.take().unwrap();
                         let (lines, nodes) = (turn.list().count as usize, turn.payload().count as usize);
                         let mut said = Stream::read(encoding, &std::mem::take(&mut stream), lines, nodes);
                         change(&mut said.list);
-                        let message = lie(&turn, &said.list);
+                        let turn = lie(&turn, &said.list);
+                        let message = Message::SyncFrameResponse(Box::new(TurnAnswer { turn, signature }));
                         if told.send(message.packet()).await.is_err() || told.send(said.packet(encoding)).await.is_err()
                         {
                             return;
@@ -76,13 +80,13 @@ fn speaking(encoding: Encoding, packet: Packet) -> Packet {
     }
 }
 
-fn turn_of(envelope: &Envelope) -> Turn {
-    let Message::SyncFrameResponse(turn) = envelope.open().unwrap() else { panic!("{envelope:?}") };
-    *turn
+fn turn_of(envelope: &Envelope) -> TurnAnswer {
+    let Message::SyncFrameResponse(answer) = envelope.open().unwrap() else { panic!("{envelope:?}") };
+    *answer
 }
 
 /// The same turn with another list.
-fn lie(turn: &Turn, list: &[String]) -> Message {
+fn lie(turn: &Turn, list: &[String]) -> Turn {
     let edited = |node: &IbGib, at: &str, member: &str, value: Value| {
         let mut node = node.clone();
         let part = if at == "data" { &mut node.data } else { &mut node.rel8ns };
@@ -97,7 +101,7 @@ fn lie(turn: &Turn, list: &[String]) -> Message {
     let frame = edited(turn.frame(), "rel8ns", "msg", ibgib::strings([message.addr().as_str()]));
     let context = edited(turn.context(), "rel8ns", "msg", ibgib::strings([message.addr().as_str()]));
     let context = edited(&context, "rel8ns", "frame", ibgib::strings([frame.addr().as_str()]));
-    Message::SyncFrameResponse(Box::new(Turn::of(context, frame, message).unwrap()))
+    Turn::of(context, frame, message).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,14 +117,22 @@ async fn a_receiver_that_answers_for_too_few_or_too_many_timelines_is_refused() 
     ];
     for (encoding, (rule, change)) in Encoding::ALL.into_iter().flat_map(|way| cases.map(|case| (way, case))) {
         let (rig, mut play) = played().await;
-        let remote: Arc<dyn Remote> = Arc::new(liar(Arc::clone(&play.scene.remote), encoding, change));
-        let before = play.scene.source.tips(Some(Kind::Living)).await.unwrap();
-        let done = SyncSagaCoordinator::new(Arc::clone(&play.scene.source)).sync(remote, options(&play)).done().await;
-        match done {
-            Ok(_) => assert_eq!(rule, "", "{encoding:?}"),
-            Err(error) => {
-                assert_eq!(error.code(), rule, "{encoding:?}: {error}");
-                assert_eq!(play.scene.source.tips(Some(Kind::Living)).await.unwrap(), before);
+        let unsigned: Arc<dyn Remote> = Arc::new(Innerspace::new(anonymous(Arc::clone(&play.scene.dest))));
+        // Whoever has no identity is not signed to, so that the lie itself is found; to others nobody can lie for the receiver.
+        for (inner, options, rule) in [
+            (unsigned, SyncOptions::default(), rule),
+            (Arc::clone(&play.scene.remote), options(&play), if rule.is_empty() { rule } else { "bad_signature" }),
+        ] {
+            play.edit(Side::Source, "alpha", data([("title", format!("for {rule}").into())])).await.unwrap();
+            let remote: Arc<dyn Remote> = Arc::new(liar(inner, encoding, change));
+            let before = play.scene.source.tips(Some(Kind::Living)).await.unwrap();
+            let done = SyncSagaCoordinator::new(Arc::clone(&play.scene.source)).sync(remote, options).done().await;
+            match done {
+                Ok(_) => assert_eq!(rule, "", "{encoding:?}"),
+                Err(error) => {
+                    assert_eq!(error.code(), rule, "{encoding:?}: {error}");
+                    assert_eq!(play.scene.source.tips(Some(Kind::Living)).await.unwrap(), before);
+                }
             }
         }
         still_serves(&mut play).await;
@@ -218,7 +230,7 @@ async fn what_earlier_turns_of_a_saga_brought_counts_for_its_limits() {
             }
             link.tx.send(Stream::of(encoding, &nodes).packet(encoding)).await.unwrap();
             let Some(Packet::Text(answer)) = link.rx.recv().await else { panic!("no answer") };
-            before = Some(turn_of(&Envelope::parse(&answer).unwrap()));
+            before = Some(turn_of(&Envelope::parse(&answer).unwrap()).turn);
             assert!(matches!(link.rx.recv().await, Some(Packet::Binary(_))));
         }
         assert_eq!(refusal(link).await, (MsgType::SyncError, "limit".to_owned()), "{encoding:?}");
@@ -294,6 +306,12 @@ impl Store for Scales {
     }
     async fn unstage(&self, owner: &str) -> Result<(), SpaceError> {
         self.inner.unstage(owner).await
+    }
+    async fn lease(&self, name: &str, holder: &str, time: Duration) -> Result<bool, SpaceError> {
+        self.inner.lease(name, holder, time).await
+    }
+    async fn give_up(&self, name: &str, holder: &str) -> Result<(), SpaceError> {
+        self.inner.give_up(name, holder).await
     }
     async fn changed(&self, since: u64) -> Result<u64, SpaceError> {
         self.inner.changed(since).await

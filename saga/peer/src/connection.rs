@@ -21,7 +21,8 @@ pub struct Synced {
     pub summary: Summary,
     /// The session identity's newest frame, when there was one.
     pub session: Option<Addr>,
-    /// Bytes of identity frames that were delivered before the connection.
+    /// Bytes that it took to tell who is who: of the identity frames that were delivered before the connection, the frames that
+    /// signed on it, and the receiver's signatures.
     pub identity_bytes: u64,
 }
 
@@ -222,6 +223,7 @@ impl SyncConnection {
         open.peer.set_space(Arc::new(MemorySpace::new("away")));
         let session = open.peer.session().map(|s| s.chain().tip().addr().clone());
         self.open = Some(open);
+        let identity_bytes = identity_bytes + summary.identity_bytes;
         Synced { summary, session, identity_bytes }
     }
 }

@@ -66,7 +66,7 @@ pub enum Statement {
         folder: Option<Addr>,
         /// To do what; never [`Rights::Admin`].
         rights: Rights,
-        /// How many identities may bring it.
+        /// How many identities may bring it. None: it is for a program, which reads with its token and has no identity.
         uses: u32,
         /// Until when, in milliseconds since 1970.
         expires_ms: i64,
@@ -131,14 +131,16 @@ impl Statement {
             return Some(Self::Folders);
         }
         let number = |name: &str| said.get(name).and_then(Value::as_u53);
+        let rights = said.get("rights").and_then(Rights::read).filter(|rights| *rights < Rights::Admin)?;
+        let is_enough = |uses: &u32| *uses > 0 || rights == Rights::Read;
         Some(Self::Invite {
             id: text("invite").filter(|id| crate::invite::is_hex64(id))?.to_owned(),
             folder: match text("folder")? {
                 "*" => None,
                 folder => Some(folder.parse().ok()?),
             },
-            rights: said.get("rights").and_then(Rights::read).filter(|rights| *rights < Rights::Admin)?,
-            uses: number("uses").and_then(|uses| u32::try_from(uses).ok()).filter(|uses| *uses > 0)?,
+            rights,
+            uses: number("uses").and_then(|uses| u32::try_from(uses).ok()).filter(is_enough)?,
             expires_ms: number("expiresMs").and_then(|ms| i64::try_from(ms).ok())?,
         })
     }
@@ -151,17 +153,19 @@ mod tests {
     #[test]
     fn statements_are_read_as_they_are_written() {
         let folder = Addr::new("folder", &"AB".repeat(32)).unwrap();
-        let invite = |folder, rights| Statement::Invite {
+        let with = |folder, rights, uses| Statement::Invite {
             id: "0a".repeat(32),
             folder,
             rights,
-            uses: 3,
+            uses,
             expires_ms: 1_767_225_600_000,
         };
+        let invite = |folder, rights| with(folder, rights, 3);
         let read = |statement: &Statement| Statement::read(statement.to_details().get(MEMBER)?.as_object()?);
         for statement in [
             invite(None, Rights::Read),
-            invite(Some(folder), Rights::Write),
+            invite(Some(folder.clone()), Rights::Write),
+            with(Some(folder), Rights::Read, 0),
             Statement::Revoke { who: "keystone^A".into() },
             Statement::List,
             Statement::Folders,
@@ -169,5 +173,6 @@ mod tests {
             assert_eq!(read(&statement), Some(statement.clone()));
         }
         assert_eq!(read(&invite(None, Rights::Admin)), None, "nobody is invited to be admin");
+        assert_eq!(read(&with(None, Rights::Write, 0)), None, "a program only reads");
     }
 }

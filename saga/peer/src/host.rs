@@ -1,12 +1,12 @@
 //! The receiving side of a space: who may come in, what an identity may deliver, and the connections it serves.
 //!
 //! Each file is one job of [`Host`]: `policy` says who may come, `owner` whose the space is, `grants` what
-//! he lets others do, `roots` to which folder a timeline belongs and `lot` what that is for one turn, `identities` takes what
+//! he lets others do, `readers` who reads without a connection, `roots` to which folder a timeline belongs and `lot` what that is for one turn, `identities` takes what
 //! identities deliver, `guarded` ends one that was copied by a revocation that waited, `sessions`
 //! knows whose a session is and which connection is its, `staging` drops what was left behind, `serve` drives one
 //! connection, `desk` does on the space what its machine asks for, `feed` hears of what is committed, `events` tells what
-//! happens; `limits` says what all peers together may cost, `quota` counts what identities bring, and `jobs` does what costs
-//! much.
+//! happens; `limits` says what all peers together may cost, `quota` counts what identities bring, `words` signs what is
+//! answered, and `jobs` does what costs much.
 
 mod derived;
 mod desk;
@@ -22,15 +22,18 @@ mod lot;
 mod owner;
 mod policy;
 mod quota;
+mod readers;
 mod recovery;
 mod roots;
 mod serve;
 mod sessions;
 mod staging;
+mod words;
 
 pub use events::{HostEvent, MessageEvent};
 pub use limits::HostLimits;
 pub use policy::Policy;
+pub use readers::Reader;
 use staging::{push_owner, staging_record};
 
 use crate::desk::resolve;
@@ -94,6 +97,7 @@ pub struct Host {
     living: tokio::sync::Mutex<Living>,
     chains: Mutex<KeptChains>,
     roots_indexed: tokio::sync::OnceCell<()>,
+    words: words::Words,
     pub(crate) leads: Leads,
     connections: AtomicU64,
     events: broadcast::Sender<HostEvent>,
@@ -126,6 +130,7 @@ impl Host {
             living: tokio::sync::Mutex::default(),
             chains: Mutex::default(),
             roots_indexed: tokio::sync::OnceCell::new(),
+            words: words::Words::default(),
             leads: Leads::for_host(),
             connections: AtomicU64::new(0),
             events,
@@ -191,7 +196,7 @@ impl Host {
     ///
     /// # Errors
     /// When the space fails.
-    pub async fn tips_of(&self, ib: &str) -> Result<Vec<Tip>, SagaError> {
+    async fn tips_of(&self, ib: &str) -> Result<Vec<Tip>, SagaError> {
         let tips = self.space.tips(Some(Kind::Living)).await.map_err(space_error)?;
         Ok(tips.into_iter().filter(|t| t.tjp.ib() == ib).collect())
     }

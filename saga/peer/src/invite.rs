@@ -23,6 +23,8 @@ pub struct Invite {
     pub url: String,
     /// The id of its space: 64 hex digits.
     pub space: String,
+    /// The keystone by which that space signs, where whoever invites has met it.
+    pub keystone: Option<Addr>,
     /// Its key, where it speaks TLS and no authority vouches for it.
     pub key: Option<ServerKey>,
     /// The folder that is meant; everything without one.
@@ -48,6 +50,9 @@ impl Invite {
 impl fmt::Display for Invite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut map: Map = [("url", self.url.as_str()), ("space", self.space.as_str())].into_iter().collect();
+        if let Some(keystone) = &self.keystone {
+            map.insert("keystone", keystone.as_str());
+        }
         if let Some(key) = &self.key {
             map.insert("key", key.to_string());
         }
@@ -90,10 +95,12 @@ impl FromStr for Invite {
         let url = text("url").and_then(|url| WebSocketRemote::base(url).ok());
         let key =
             text("key").map(|key| key.parse().map_err(|_| no("it does not tell the server's key"))).transpose()?;
+        let keystone = text("keystone").map(|addr| addr.parse().map_err(|_| no("its keystone has no address")));
         let folder = text("folder").map(|folder| folder.parse().map_err(|_| no("its folder has no address")));
         Ok(Self {
             url: url.ok_or(no("it does not tell the server's URL"))?,
             space: hex("space").ok_or(no("it does not tell the server's space"))?,
+            keystone: keystone.transpose()?,
             key,
             folder: folder.transpose()?,
             read_only: value.get("readOnly") == Some(&Value::Bool(true)),
@@ -110,6 +117,7 @@ mod tests {
         Invite {
             url: "https://host:7070".into(),
             space: "0a".repeat(32),
+            keystone: Some(Addr::new("keystone", &"CD".repeat(32)).unwrap()),
             key: Some(format!("sha256:{}", "0f".repeat(32)).parse().unwrap()),
             folder: Some(Addr::new("folder", &"AB".repeat(32)).unwrap()),
             read_only: true,
@@ -119,7 +127,7 @@ mod tests {
 
     #[test]
     fn an_invite_is_printed_as_it_is_read() {
-        for invite in [invite(), Invite { key: None, folder: None, read_only: false, ..invite() }] {
+        for invite in [invite(), Invite { keystone: None, key: None, folder: None, read_only: false, ..invite() }] {
             let text = invite.to_string();
             assert!(Invite::is_meant(&text) && text.bytes().all(|b| b.is_ascii_graphic()), "{text}");
             assert_eq!(format!(" {text}\n").parse(), Ok(invite.clone()));
@@ -145,6 +153,7 @@ mod tests {
             format!(r#"{{"url":"http://a","space":"0A","token":"{token}"}}"#),
             format!(r#"{{"url":"http://a","space":"{space}","token":"{token}","key":"x"}}"#),
             format!(r#"{{"url":"http://a","space":"{space}","token":"{token}","folder":"x"}}"#),
+            format!(r#"{{"url":"http://a","space":"{space}","token":"{token}","keystone":"x"}}"#),
         ] {
             assert!(bad(&json).is_err(), "{json}");
         }

@@ -46,11 +46,13 @@ mod invite;
 mod leads;
 mod link;
 mod peer;
+mod receipts;
 mod recovery;
 mod remote;
 mod session;
 mod signing;
 mod tls;
+mod trusted;
 mod view;
 mod websocket;
 
@@ -63,12 +65,13 @@ pub use follow::{Following, GLANCE_WAIT, follow, sync};
 pub use grant::{Rights, Statement};
 pub use granting::state_grant;
 pub use guard::{Guard, Moved};
-pub use host::{Host, HostEvent, HostLimits, HostOptions, MessageEvent, Policy};
+pub use host::{Host, HostEvent, HostLimits, HostOptions, MessageEvent, Policy, Reader};
 pub use innerspace::Innerspace;
 pub use invite::{Invite, InviteError};
 pub use leads::tips_under;
 pub use link::Link;
 pub use peer::{Progress, SyncPeer};
+pub use receipts::{Kept, forget_server, known_keystone, receipts, verify_receipt};
 pub use recovery::{is_ended, recover};
 pub use remote::Remote;
 pub use session::{

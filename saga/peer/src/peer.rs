@@ -4,12 +4,14 @@ use crate::desk::SenderDesk;
 use crate::guard::Guard;
 use crate::leads::Leads;
 use crate::link::Link;
+use crate::receipts::check_revision;
 use crate::remote::Remote;
 use crate::session::{SenderIdentity, SessionSigner, establish_session_identity, introduce};
+use crate::trusted;
 use ibgib::Addr;
 use ibgib_saga::{
-    Code, Envelope, Limits, Message, MsgType, Packet, Refusal, SagaError, SagaStatus, Sender, SenderInput,
-    SenderOutput, Summary, SyncRequest,
+    Code, Envelope, Limits, Message, MsgType, Packet, Refusal, SagaError, SagaStatus, Sender, SenderAnswer,
+    SenderInput, SenderOutput, SenderQuery, Summary, SyncRequest,
 };
 use ibgib_spaces::Space;
 use std::sync::Arc;
@@ -57,6 +59,7 @@ impl SyncPeer {
             guard: None,
             leads: Leads::default(),
             found: None,
+            under: None,
         };
         Self { remote, identity, machine: Sender::new(limits.clone()), desk, link: None, limits, progress: None }
     }
@@ -122,9 +125,19 @@ impl SyncPeer {
         self.link = Some(link);
         let session = self.desk.signer.as_ref().map(|s| (s.chain().tjp().clone(), s.chain().tip().addr().clone()));
         match self.drive(SenderInput::Connect(session)).await? {
-            Event::Connected => Ok(()),
+            Event::Connected => self.check_receipts().await,
             _ => Err(SagaError::defect("a saga ended before it began")),
         }
+    }
+
+    /// A receiver whose space is at less than what it has signed before has lost something, or hides it.
+    async fn check_receipts(&mut self) -> Result<(), SagaError> {
+        let Some(signer) = &self.desk.signer else { return Ok(()) };
+        let checked = check_revision(&*self.desk.space, signer.audience(), self.machine.revision()).await;
+        if checked.is_err() {
+            self.disconnect().await;
+        }
+        checked
     }
 
     /// Phase 3: runs one saga; several may follow each other on one connection.
@@ -205,6 +218,12 @@ impl SyncPeer {
                         if refused.is_none() {
                             refused = send(self.link.as_mut(), packet).await.err();
                         }
+                    }
+                    SenderOutput::Ask(SenderQuery::Warrant(warrant)) => {
+                        let space = self.desk.signer.as_ref().map_or("", SessionSigner::audience);
+                        let checked = trusted::check(&self.desk.space, &*self.remote, &warrant, space).await;
+                        let answer = checked.map_or_else(SenderAnswer::Failed, |()| SenderAnswer::Warrant);
+                        next = Some(SenderInput::Answer(answer));
                     }
                     SenderOutput::Ask(query) => next = Some(SenderInput::Answer(self.desk.answer(query).await)),
                     SenderOutput::Connected => event = Some(Event::Connected),

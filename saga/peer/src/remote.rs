@@ -12,6 +12,15 @@ pub trait Remote: fmt::Debug + Send + Sync {
     /// The receiver's space id, which sessions name as their audience.
     async fn audience(&self) -> Result<String, SagaError>;
 
+    /// Whether this may be the keystone of the receiver's space, as whoever told where the receiver is knows it.
+    ///
+    /// # Errors
+    /// `server_changed` when it is not.
+    fn check_keystone(&self, shown: &Addr) -> Result<(), SagaError>;
+
+    /// The receiver's URL, for displays; none in the same process.
+    fn shown(&self) -> &str;
+
     /// The newest frame of an identity at the receiver.
     async fn identity_tip(&self, tjp: &Addr) -> Result<Option<Addr>, SagaError>;
 

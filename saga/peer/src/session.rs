@@ -121,6 +121,11 @@ impl SessionSigner {
         &self.chain
     }
 
+    /// The id of the receiver's space.
+    pub fn audience(&self) -> &str {
+        &self.details.audience
+    }
+
     /// Bytes of the frames that were delivered for this session: I's new ones and S's genesis.
     pub fn identity_bytes(&self) -> u64 {
         self.identity_bytes

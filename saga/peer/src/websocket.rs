@@ -144,6 +144,8 @@ pub struct WebSocketRemote {
     trust: Trust,
     /// The space that is expected there; another one is refused.
     space: Option<String>,
+    /// The keystone that the space there is expected to have; another one is refused.
+    keystone: Option<Addr>,
     /// The space that answered.
     met: Arc<OnceLock<String>>,
     message_bytes_max: usize,
@@ -170,7 +172,8 @@ impl WebSocketRemote {
             false => None,
         };
         let http = HttpClient::new(tls.clone());
-        Ok(Self { base, http, tls: tls.map(Arc::new), trust, space: None, met: Arc::default(), message_bytes_max })
+        let (tls, space, keystone) = (tls.map(Arc::new), None, None);
+        Ok(Self { base, http, tls, trust, space, keystone, met: Arc::default(), message_bytes_max })
     }
 
     /// The base URL of a server that is called so: what [`WebSocketRemote::url`] answers.
@@ -198,6 +201,13 @@ impl WebSocketRemote {
     #[must_use]
     pub fn expecting(mut self, space: Option<String>) -> Self {
         self.space = space;
+        self
+    }
+
+    /// Expects the space there to have this keystone, as an invite told it; what another one signs is refused.
+    #[must_use]
+    pub fn expecting_keystone(mut self, keystone: Option<Addr>) -> Self {
+        self.keystone = keystone;
         self
     }
 
@@ -370,9 +380,16 @@ impl WebSocketRemote {
     /// # Errors
     /// The server is not reachable.
     pub async fn has_owner(&self) -> Result<bool, SagaError> {
+        Ok(self.health().await?.get("policy").and_then(Value::as_str) == Some("owner"))
+    }
+
+    /// What the server tells of itself, if it works.
+    ///
+    /// # Errors
+    /// The server is not reachable, or cannot serve now.
+    pub async fn health(&self) -> Result<Value, SagaError> {
         let text = self.get("/api/v1/health").await?.unwrap_or_default();
-        let value = Value::parse(&text, Mode::Strict).map_err(bad_answer)?;
-        Ok(value.get("policy").and_then(Value::as_str) == Some("owner"))
+        Value::parse(&text, Mode::Strict).map_err(bad_answer)
     }
 
     /// Tips of timelines whose first frame's ib is `ib`: (timeline, tip).
@@ -455,6 +472,22 @@ impl Remote for WebSocketRemote {
         let value = Value::parse(&text, Mode::Strict).unwrap_or(Value::Null);
         let id = told_space(&value).ok_or_else(|| SagaError::PeerNoServer(format!("{}/api/v1/health", self.base)))?;
         self.expected(id)
+    }
+
+    fn check_keystone(&self, shown: &Addr) -> Result<(), SagaError> {
+        match &self.keystone {
+            Some(known) if known != shown => Err(SagaError::PeerChanged {
+                url: self.base.clone(),
+                what: "keystone",
+                known: known.to_string(),
+                shown: shown.to_string(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn shown(&self) -> &str {
+        &self.base
     }
 
     async fn meet(&self, tjp: &Addr) -> Result<(String, Option<Addr>), SagaError> {

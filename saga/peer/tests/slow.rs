@@ -19,6 +19,14 @@ struct Slow {
 
 #[async_trait]
 impl Remote for Slow {
+    fn check_keystone(&self, shown: &Addr) -> Result<(), SagaError> {
+        self.inner.check_keystone(shown)
+    }
+
+    fn shown(&self) -> &str {
+        self.inner.shown()
+    }
+
     async fn audience(&self) -> Result<String, SagaError> {
         self.inner.audience().await
     }

@@ -6,9 +6,10 @@ use crate::auth::Proven;
 use crate::error::{Breach, IdentityRefusal, SagaError};
 use crate::flow::{Incoming, Next, Outgoing, Received};
 use crate::transcript::Transcript;
-use crate::wire::message::{Message, TurnRequest};
+use crate::wire::message::{Message, TurnAnswer, TurnRequest};
 use crate::wire::stream::{Measure, ReceiverLine, SenderLine};
 use crate::wire::turn::{Stage, Told, Turn};
+use crate::wire::word::{Said, Signature};
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_keystone::Step;
 
@@ -36,6 +37,8 @@ pub(super) enum Turning {
     Evaluating(Box<Trial>),
     /// Our side commits, this answer included.
     Committing(Box<Trial>, Box<Answer>),
+    /// Our side signs the answer.
+    Signing(Box<Answer>),
     /// The answer is sent; its stream waits for nodes.
     Sending(Outgoing),
 }
@@ -155,7 +158,7 @@ impl Receiver {
         let turn = saga.transcript.next(stage, Measure::of_lines(&statuses), Measure::of_nodes(&send), 0);
         let answer = Answer { turn, lines: statuses, payload: send };
         if !commit {
-            return self.respond(peer, saga, answer);
+            return self.sign(peer, saga, Box::new(answer));
         }
         let mut whole = saga.transcript.clone();
         whole.add(answer.turn.clone());
@@ -167,10 +170,23 @@ impl Receiver {
         Ok(State::Saga(peer, saga, Turning::Committing(trial, Box::new(answer))))
     }
 
-    pub(super) fn respond(&mut self, peer: Peer, mut saga: Box<Saga>, answer: Answer) -> Result<State, SagaError> {
+    /// Has the answer signed, for a peer that has an identity.
+    pub(super) fn sign(&mut self, peer: Peer, saga: Box<Saga>, answer: Box<Answer>) -> Result<State, SagaError> {
+        let Some(proven) = &peer else { return self.respond(peer, saga, *answer, None) };
+        self.ask(ReceiverQuery::Sign(proven.word(Said::of(&answer.turn))));
+        Ok(State::Saga(peer, saga, Turning::Signing(answer)))
+    }
+
+    pub(super) fn respond(
+        &mut self,
+        peer: Peer,
+        mut saga: Box<Saga>,
+        answer: Answer,
+        signature: Option<Signature>,
+    ) -> Result<State, SagaError> {
         let Answer { turn, lines, payload } = answer;
         saga.transcript.add(turn.clone());
-        self.send(&Message::SyncFrameResponse(Box::new(turn)));
+        self.send(&Message::SyncFrameResponse(Box::new(TurnAnswer { turn, signature })));
         let outgoing = Outgoing::new(&lines, payload, &self.limits, self.encoding);
         self.go_on_sending(peer, saga, outgoing)
     }

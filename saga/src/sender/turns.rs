@@ -11,6 +11,7 @@ use crate::transcript::Transcript;
 use crate::wire::message::{Message, TurnRequest};
 use crate::wire::stream::{Measure, ReceiverLine, SenderLine};
 use crate::wire::turn::{Asked, Stage, Turn};
+use crate::wire::word::Receipt;
 use ibgib::timeline::Ancestry;
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_keystone::KeystoneError;
@@ -26,6 +27,8 @@ pub(super) struct Saga {
     pub(super) transcript: Transcript,
     pub(super) received: Received,
     pub(super) summary: Summary,
+    /// What the receiver has signed about its last answer.
+    pub(super) receipt: Option<Box<Receipt>>,
 }
 
 /// Where a saga is in its turns.
@@ -112,6 +115,9 @@ impl Sender {
         }
         let request = TurnRequest { turn: draft.turn, signed };
         saga.transcript.add(request.turn.clone());
+        if let Some(frame) = &request.signed {
+            self.signed(frame);
+        }
         // The session identity's number: one for connecting, one for each turn.
         saga.summary.turns = 1 + saga.transcript.sender_turns();
         self.send(&Message::SyncFrameRequest(Box::new(request)));
@@ -170,7 +176,7 @@ impl Sender {
         }
         match stage {
             Some(Stage::Commit(_)) => {
-                let Saga { direction, plan, transcript, summary, .. } = *saga;
+                let Saga { direction, plan, transcript, summary, receipt, .. } = *saga;
                 let timelines = plan.items.into_iter().map(|(tjp, item)| (tjp, item.mine));
                 let constants = plan.constants.into_iter().map(|c| (c.clone(), Some(c)));
                 self.ask(SenderQuery::Finish(Box::new(Finish {
@@ -178,6 +184,7 @@ impl Sender {
                     offered: timelines.chain(constants).collect(),
                     direction,
                     transcript: transcript.into_turns(),
+                    receipt,
                 })));
                 Ok(State::Finishing(Box::new(summary)))
             }

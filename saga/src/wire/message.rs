@@ -6,12 +6,15 @@ use super::members::{DecodeError, Members};
 use super::packet::{Encoding, Packet};
 use super::peek::{Peek, Peeked};
 use super::turn::Turn;
+use super::word::Signature;
 use crate::codes::Refusal;
 use crate::error::{Breach, IdentityRefusal, SagaError};
 use ibgib::{Addr, IbGib, Map, Mode, Value, Verified, object, strings};
 
 /// Challenges that a receiver may demand on connecting.
 pub const DEMANDS_MAX: usize = 64;
+/// The member with a receiver's signature.
+const SIGNATURE: &str = "signature";
 /// Versions that a `hello` may name.
 pub const VERSIONS_MAX: usize = 64;
 
@@ -86,8 +89,8 @@ pub enum Message {
     ConnectChallenge(ConnectChallenge),
     /// Sender: the session identity's frame that solves the challenge.
     ConnectProof(Verified<IbGib>),
-    /// Receiver: the connection is an active sync session, in which lists and nodes travel so.
-    ConnectOk(Encoding),
+    /// Receiver: the connection is an active sync session.
+    ConnectOk(ConnectOk),
     /// Sender: asks for knowledge; moves nothing.
     Peek(Peek),
     /// Receiver: a page of the answer to a peek.
@@ -95,7 +98,7 @@ pub enum Message {
     /// Sender: a turn; its stream follows.
     SyncFrameRequest(Box<TurnRequest>),
     /// Receiver: the answering turn; its stream follows.
-    SyncFrameResponse(Box<Turn>),
+    SyncFrameResponse(Box<TurnAnswer>),
     /// Either: the saga failed. The sender of it closes the connection.
     SyncError(Failure),
     /// Receiver: refused before or while identity was proven. The sender of it closes the connection.
@@ -132,6 +135,24 @@ pub struct TurnRequest {
     /// The session identity's frame whose claim targets the turn's context; there whenever the connection has an
     /// identity.
     pub signed: Option<Verified<IbGib>>,
+}
+
+/// The connection is an active sync session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectOk {
+    /// How lists and nodes travel in it.
+    pub encoding: Encoding,
+    /// The receiver's signature; there whenever the connection has an identity.
+    pub signature: Option<Signature>,
+}
+
+/// A turn of the receiver.
+#[derive(Clone, Debug)]
+pub struct TurnAnswer {
+    /// The turn.
+    pub turn: Turn,
+    /// The receiver's signature; there whenever the connection has an identity.
+    pub signature: Option<Signature>,
 }
 
 /// Why the peer ends the connection.
@@ -206,8 +227,9 @@ impl Message {
                 ],
             ),
             Self::ConnectProof(proof) => Envelope::new(kind, [("proof", proof.to_value())]),
-            Self::ConnectOk(encoding) => {
-                Envelope::new(kind, [("version", encoding.subprotocol().into()), ("features", features())])
+            Self::ConnectOk(ConnectOk { encoding, signature }) => {
+                let members = [("version", encoding.subprotocol().into()), ("features", features())];
+                Envelope::new(kind, members).signed(signature.as_ref())
             }
             Self::Peek(peek) => Envelope { kind, body: peek.members().into_iter().collect() },
             Self::PeekOk(page) => Envelope::new(kind, page.members()),
@@ -218,7 +240,9 @@ impl Message {
                 }
                 envelope
             }
-            Self::SyncFrameResponse(turn) => Envelope::new(kind, turn.members()),
+            Self::SyncFrameResponse(answer) => {
+                Envelope::new(kind, answer.turn.members()).signed(answer.signature.as_ref())
+            }
             Self::SyncError(failure) | Self::AuthFail(failure) => Envelope::new(kind, failure.members()),
             Self::Bye => Envelope::new(kind, []),
         }
@@ -237,6 +261,14 @@ impl Envelope {
     /// One with these members, whatever they are: for those who test or watch a wire. Machines send [`Message`]s.
     pub fn new<const N: usize>(kind: MsgType, members: [(&str, Value); N]) -> Self {
         Self { kind, body: members.into_iter().collect() }
+    }
+
+    /// With the receiver's signature, if it has one.
+    fn signed(mut self, signature: Option<&Signature>) -> Self {
+        if let Some(signature) = signature {
+            self.body.insert(SIGNATURE, signature.to_value());
+        }
+        self
     }
 
     /// Its type.
@@ -297,7 +329,9 @@ impl Envelope {
             MsgType::ConnectOk => {
                 let version = members.text("version").map_err(message)?;
                 let unknown = || SagaError::PeerIncompatible(format!("it speaks {version}, which was not offered"));
-                Encoding::best([version]).map(Message::ConnectOk).ok_or_else(unknown)
+                let encoding = Encoding::best([version]).ok_or_else(unknown)?;
+                let signature = Signature::read(members, SIGNATURE).map_err(message)?;
+                Ok(Message::ConnectOk(ConnectOk { encoding, signature }))
             }
             MsgType::Peek => Peek::read(members).map(Message::Peek).map_err(peek),
             MsgType::PeekOk => Peeked::read(members).map(Message::PeekOk).map_err(peek),
@@ -307,7 +341,10 @@ impl Envelope {
                     members.has("signedSessionIdentity").then(|| frame("signedSessionIdentity")).transpose()?;
                 Ok(Message::SyncFrameRequest(Box::new(TurnRequest { turn, signed })))
             }
-            MsgType::SyncFrameResponse => turn().map(|turn| Message::SyncFrameResponse(Box::new(turn))),
+            MsgType::SyncFrameResponse => {
+                let (turn, signature) = (turn()?, Signature::read(members, SIGNATURE).map_err(message)?);
+                Ok(Message::SyncFrameResponse(Box::new(TurnAnswer { turn, signature })))
+            }
             MsgType::SyncError => Failure::read(members).map(Message::SyncError).map_err(message),
             MsgType::AuthFail => Failure::read(members).map(Message::AuthFail).map_err(message),
             MsgType::Bye => Ok(Message::Bye),

@@ -2,4 +2,5 @@
 
 mod encodings;
 mod loud;
+mod signed;
 mod toy;

@@ -2,13 +2,15 @@
 
 use ibgib::timeline::Ancestry;
 use ibgib::{Addr, IbGib, Map, Value, Verified, object, strings};
-use ibgib_keystone::{Chain, Claim, Entropy, Secret, SignOpts, VERB_CONNECT, VERB_SYNC, config};
+use ibgib_keystone::strategy::lms::{Height, TreeSigner};
+use ibgib_keystone::{Chain, Claim, Entropy, Secret, SignOpts, VERB_CONNECT, VERB_SYNC, Warrant, config, word_message};
 use ibgib_saga::{
     Audience, Committed, Evaluate, Evaluated, Fingerprint, Finish, Finished, Limits, Load, OwnTips, Packet, Peek,
     Peeked, Receiver, ReceiverAnswer, ReceiverInput, ReceiverLine, ReceiverOutput, ReceiverQuery, SagaError, Scope,
-    Sender, SenderAnswer, SenderInput, SenderLine, SenderOutput, SenderQuery, Status, Summary,
+    Sender, SenderAnswer, SenderInput, SenderLine, SenderOutput, SenderQuery, Signature, Status, Summary, Word,
 };
 use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::{Arc, OnceLock};
 
 /// Bytes that follow from a number.
 pub(crate) struct Counter(pub(crate) u8);
@@ -50,6 +52,15 @@ pub(crate) struct World {
     staged: BTreeMap<Addr, Verified<IbGib>>,
     planned: BTreeMap<Addr, Addr>,
     pub(crate) signer: Option<Chain>,
+    /// What signs as a receiver, made when it is needed.
+    tree: OnceLock<Arc<TreeSigner>>,
+}
+
+/// A warrant that nothing but its form is right of: a toy's sender takes each.
+pub(crate) fn warrant_of(tree: &TreeSigner) -> Warrant {
+    let frame = format!("keystone^{}", "A".repeat(64));
+    let key = tree.public_key();
+    Warrant::parse(&object([("frame", frame.into()), ("publicKey", key.into()), ("signature", "".into())])).unwrap()
 }
 
 const SECRET: &[u8] = b"a secret of the toy world";
@@ -86,6 +97,13 @@ impl World {
             ibgib_keystone::sign(chain, &secret, &claim, opts, 1_767_225_601_000 + n as i64, &mut entropy).unwrap();
         self.signer = Some(signed.chain);
         signed.frame
+    }
+
+    /// Signs a word as a receiver whose space is at this revision.
+    pub(crate) fn sign_word(&self, word: &Word, revision: u64) -> Signature {
+        let tree = self.tree.get_or_init(|| Arc::new(TreeSigner::make(Height::H5, &mut Counter(11))));
+        let value = tree.sign(&word_message(word.text(revision).as_bytes())).unwrap();
+        Signature { warrant: Some(warrant_of(tree)), revision, value }
     }
 
     fn knows(&self, addr: &Addr) -> bool {
@@ -154,6 +172,7 @@ impl World {
             SenderQuery::SignTurn(target) => {
                 SenderAnswer::SignTurn(Some(self.sign(VERB_SYNC, target.as_str(), Vec::new())))
             }
+            SenderQuery::Warrant(_) => SenderAnswer::Warrant,
             // A toy's timelines lead nowhere.
             SenderQuery::Fingerprint(_) => SenderAnswer::Fingerprint(Fingerprint::of(&self.tips).whole),
             SenderQuery::Tips(Scope::All | Scope::Under(_)) => SenderAnswer::Tips(OwnTips {
@@ -237,6 +256,7 @@ impl World {
                 self.nodes.append(&mut self.staged);
                 ReceiverAnswer::Commit(Committed::Durable)
             }
+            ReceiverQuery::Sign(word) => ReceiverAnswer::Sign(Box::new(self.sign_word(&word, 7))),
             ReceiverQuery::Load(Load { addrs, bytes_max }) => ReceiverAnswer::Load(self.load(&addrs, bytes_max)),
         }
     }
@@ -318,6 +338,10 @@ pub(crate) struct Connection {
     pub(crate) told: Vec<(&'static str, Packet)>,
     /// The sender is of the older version, which knows no blocks.
     pub(crate) is_older: bool,
+    /// Whoever is on the line, and what he makes of the receiver's packets.
+    pub(crate) middleman: Option<Box<dyn FnMut(Packet) -> Packet>>,
+    /// What the sender's side says to a warrant.
+    pub(crate) warrants: Result<(), SagaError>,
 }
 
 /// How an input to the sender ended.
@@ -332,7 +356,8 @@ pub(crate) enum Ended {
 impl Connection {
     pub(crate) fn new(limits: &Limits, session: Option<Chain>) -> Self {
         let receiver = Receiver::new(limits.clone(), session.is_none());
-        Self { sender: Sender::new(limits.clone()), receiver, session, told: Vec::new(), is_older: false }
+        let sender = Sender::new(limits.clone());
+        Self { sender, receiver, session, told: Vec::new(), is_older: false, middleman: None, warrants: Ok(()) }
     }
 
     pub(crate) fn connect(&mut self, from: &mut World, to: &mut World) -> Ended {
@@ -358,6 +383,10 @@ impl Connection {
                             self.told.push((">", packet.clone()));
                             to_receiver.push_back(ReceiverInput::Packet(packet));
                         }
+                        SenderOutput::Ask(SenderQuery::Warrant(_)) if self.warrants.is_err() => {
+                            let refused = self.warrants.clone().unwrap_err();
+                            to_sender.push_front(SenderInput::Answer(SenderAnswer::Failed(refused)));
+                        }
                         SenderOutput::Ask(query) => {
                             to_sender.push_front(SenderInput::Answer(from.answer_as_sender(query)));
                         }
@@ -372,6 +401,10 @@ impl Connection {
                 while let Some(output) = self.receiver.poll() {
                     match output {
                         ReceiverOutput::Send(packet) => {
+                            let packet = match &mut self.middleman {
+                                Some(middleman) => middleman(packet),
+                                None => packet,
+                            };
                             self.told.push(("<", packet.clone()));
                             to_sender.push_back(SenderInput::Packet(packet));
                         }

@@ -8,7 +8,9 @@
 //!   id that the transaction wrote, and the write is done again only if it is not there.
 //! * A view is a transaction that only reads, and sees one moment.
 //! * [`Store::changed`] costs one connection per server, however many wait.
-//! * The schema has a version. An older one is brought to the present one on opening; a newer one is refused.
+//! * Leases run out by the database's clock, whatever the servers' clocks say.
+//! * The schema has a version. An older one is brought to the present one on opening, unless it is opened only to be
+//!   read, which changes nothing; a newer one is refused.
 //!
 //! While the database cannot be reached, calls fail with [`SpaceError::Unavailable`]; once it is back, they succeed.
 //!
@@ -26,6 +28,7 @@
 
 mod address;
 mod error;
+mod lease;
 mod listen;
 mod read;
 mod row;
@@ -63,11 +66,15 @@ const SESSION: &str = "SET idle_in_transaction_session_timeout = '60s';
     SET jit = off;
     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
 
+/// What a connection is set to that only reads.
+const READING: &str = "SET default_transaction_read_only = on";
+
 /// A space in a database.
 pub struct PostgresSpace {
     id: String,
     shown: String,
     pool: Pool,
+    opening: Opening,
     revision: watch::Sender<u64>,
     listening: JoinHandle<()>,
 }
@@ -82,6 +89,14 @@ impl Drop for PostgresSpace {
     fn drop(&mut self) {
         self.listening.abort();
     }
+}
+
+/// What a space is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Opening {
+    Read,
+    Write,
+    Create,
 }
 
 /// Whether a path names a space in a database: it begins with `postgres://` or `postgresql://`.
@@ -99,7 +114,7 @@ impl PostgresSpace {
     /// [`SpaceError::Address`] for a URL that is none, [`SpaceError::NotFound`] where there is no database or no space
     /// in it, [`SpaceError::Newer`], [`SpaceError::Permission`], [`SpaceError::Unavailable`].
     pub async fn open(url: &str) -> Result<Self, SpaceError> {
-        Self::open_with(url, false).await
+        Self::open_with(url, Opening::Write).await
     }
 
     /// Opens the space in a database, making it if there is none; the database itself has to be there.
@@ -107,16 +122,27 @@ impl PostgresSpace {
     /// # Errors
     /// As [`PostgresSpace::open`].
     pub async fn open_or_create(url: &str) -> Result<Self, SpaceError> {
-        Self::open_with(url, true).await
+        Self::open_with(url, Opening::Create).await
     }
 
-    async fn open_with(url: &str, create: bool) -> Result<Self, SpaceError> {
+    /// Opens the space in a database only to read it: a schema of an older version stays as it is and is read as it is,
+    /// since everything that is read was in the first one, and every write is refused with [`SpaceError::Permission`]. A
+    /// standby, which takes no writes, is read, too.
+    ///
+    /// # Errors
+    /// As [`PostgresSpace::open`].
+    pub async fn open_read_only(url: &str) -> Result<Self, SpaceError> {
+        Self::open_with(url, Opening::Read).await
+    }
+
+    async fn open_with(url: &str, opening: Opening) -> Result<Self, SpaceError> {
         let address = Address::parse(url)?;
-        let pool = pool(&address)?;
+        let pool = pool(&address, opening)?;
         let mut client = pool.get().await.map_err(no_connection)?;
-        match schema::version(&client).await? {
-            None if !create => return Err(SpaceError::NotFound(address.shown)),
-            Some(version) if schema::is_present(version)? => {}
+        match (schema::version(&client).await?, opening) {
+            (None, Opening::Read | Opening::Write) => return Err(SpaceError::NotFound(address.shown)),
+            (Some(version), Opening::Read) => schema::is_present(version).map(drop)?,
+            (Some(version), _) if schema::is_present(version)? => {}
             _ => schema::migrate(&mut client).await?,
         }
         let (id, revision) = schema::read_space(&client).await?;
@@ -124,7 +150,7 @@ impl PostgresSpace {
         let revision = watch::Sender::new(revision);
         let shown = address.shown.clone();
         let listening = tokio::spawn(listen::listen(address, revision.clone()));
-        Ok(Self { id, shown, pool, revision, listening })
+        Ok(Self { id, shown, pool, opening, revision, listening })
     }
 
     /// Where the space is: its URL without password and options.
@@ -134,6 +160,13 @@ impl PostgresSpace {
 
     async fn client(&self) -> Result<Object, SpaceError> {
         self.pool.get().await.map_err(no_connection)
+    }
+
+    fn may_write(&self) -> Result<(), SpaceError> {
+        match self.opening {
+            Opening::Read => Err(SpaceError::Permission("the space was opened only to be read".into())),
+            Opening::Write | Opening::Create => Ok(()),
+        }
     }
 }
 
@@ -163,13 +196,14 @@ impl Tries {
     }
 }
 
-fn pool(address: &Address) -> Result<Pool, SpaceError> {
+fn pool(address: &Address, opening: Opening) -> Result<Pool, SpaceError> {
     let config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
     let manager = Manager::from_config(address.config.clone(), address.tls.clone(), config);
-    let prepare = Hook::async_fn(|client: &mut deadpool_postgres::ClientWrapper, _| {
+    let prepare = Hook::async_fn(move |client: &mut deadpool_postgres::ClientWrapper, _| {
         Box::pin(async move {
             client.batch_execute(SESSION).await.map_err(HookError::Backend)?;
-            client.batch_execute(INCOMING).await.map_err(HookError::Backend)
+            let further = if opening == Opening::Read { READING } else { INCOMING };
+            client.batch_execute(further).await.map_err(HookError::Backend)
         })
     });
     let pool = Pool::builder(manager).max_size(CONNECTIONS).runtime(Runtime::Tokio1).post_create(prepare);
@@ -195,6 +229,7 @@ impl Store for PostgresSpace {
     }
 
     async fn write(&self, batch: Batch) -> Result<Written, SpaceError> {
+        self.may_write()?;
         let prepared = Prepared::new(&batch)?;
         let (mut unknown, mut tries) = (None, Tries::begin());
         loop {
@@ -232,6 +267,7 @@ impl Store for PostgresSpace {
     }
 
     async fn stage(&self, owner: &str, nodes: &[Verified<IbGib>]) -> Result<(), SpaceError> {
+        self.may_write()?;
         let mut tries = Tries::begin();
         loop {
             let done = write::stage(&mut self.client().await?, owner, nodes).await;
@@ -243,9 +279,34 @@ impl Store for PostgresSpace {
     }
 
     async fn unstage(&self, owner: &str) -> Result<(), SpaceError> {
+        self.may_write()?;
         let mut tries = Tries::begin();
         loop {
             let done = write::unstage(&self.client().await?, owner).await;
+            match tries.next(done.as_ref().err()) {
+                Some(pause) => sleep(pause).await,
+                None => return done,
+            }
+        }
+    }
+
+    async fn lease(&self, name: &str, holder: &str, time: Duration) -> Result<bool, SpaceError> {
+        self.may_write()?;
+        let mut tries = Tries::begin();
+        loop {
+            let done = lease::take(&self.client().await?, name, holder, time).await;
+            match tries.next(done.as_ref().err()) {
+                Some(pause) => sleep(pause).await,
+                None => return done,
+            }
+        }
+    }
+
+    async fn give_up(&self, name: &str, holder: &str) -> Result<(), SpaceError> {
+        self.may_write()?;
+        let mut tries = Tries::begin();
+        loop {
+            let done = lease::give_up(&self.client().await?, name, holder).await;
             match tries.next(done.as_ref().err()) {
                 Some(pause) => sleep(pause).await,
                 None => return done,

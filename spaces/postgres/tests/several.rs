@@ -63,6 +63,12 @@ impl Store for Turns {
     async fn unstage(&self, owner: &str) -> Result<(), SpaceError> {
         self.next().unstage(owner).await
     }
+    async fn lease(&self, name: &str, holder: &str, time: Duration) -> Result<bool, SpaceError> {
+        self.next().lease(name, holder, time).await
+    }
+    async fn give_up(&self, name: &str, holder: &str) -> Result<(), SpaceError> {
+        self.next().give_up(name, holder).await
+    }
     async fn changed(&self, since: u64) -> Result<u64, SpaceError> {
         self.next().changed(since).await
     }
@@ -102,8 +108,59 @@ async fn what_is_no_space_of_ours_is_told() {
     drop(PostgresSpace::open_or_create(&url).await.unwrap());
     raw(&url).await.batch_execute("INSERT INTO ibgib.migrations (version) VALUES (9)").await.unwrap();
     for newer in [PostgresSpace::open(&url).await, PostgresSpace::open_or_create(&url).await] {
-        assert_eq!(newer.unwrap_err(), SpaceError::Newer { found: 9, known: 1 });
+        assert_eq!(newer.unwrap_err(), SpaceError::Newer { found: 9, known: 2 });
     }
+}
+
+/// What reads a database that an older program made leaves it to that program; what writes brings it up to date.
+#[tokio::test]
+async fn an_older_schema_is_read_as_it_is_and_changed_by_who_writes() {
+    let url = database().await;
+    let node = stone("from before", &[]);
+    PostgresSpace::open_or_create(&url).await.unwrap().commit(nodes(&[&node])).await.unwrap();
+    let client = raw(&url).await;
+    client.batch_execute("DROP TABLE ibgib.leases; DELETE FROM ibgib.migrations WHERE version > 1").await.unwrap();
+    let version = async || {
+        let row = client.query_one("SELECT max(version) FROM ibgib.migrations", &[]).await.unwrap();
+        row.get::<_, i32>(0)
+    };
+    let space = PostgresSpace::open_read_only(&url).await.unwrap();
+    assert_eq!(space.node(node.addr()).await.unwrap(), Some(node.clone()));
+    assert!(fsck(&space).await.unwrap().is_clean());
+    let refused = |error: &SpaceError| matches!(error, SpaceError::Permission(_));
+    assert!(space.commit(nodes(&[&node])).await.is_err_and(|e| matches!(e, CommitError::Space(e) if refused(&e))));
+    assert!(space.stage("owner", std::slice::from_ref(&node)).await.is_err_and(|e| refused(&e)));
+    assert!(space.lease("work", "holder", FOR_EVER).await.is_err_and(|e| refused(&e)));
+    assert_eq!(version().await, 1);
+    let space = PostgresSpace::open(&url).await.unwrap();
+    assert!(space.lease("work", "holder", FOR_EVER).await.unwrap());
+    assert_eq!(version().await, 2);
+    // Of a database without a space, reading makes none.
+    let empty = database().await;
+    assert!(matches!(PostgresSpace::open_read_only(&empty).await, Err(SpaceError::NotFound(_))));
+}
+
+/// Servers whose clocks are wrong by hours agree on who has a lease: it runs out by the database's clock.
+#[tokio::test]
+async fn a_lease_goes_by_the_clock_of_the_database() {
+    let url = database().await;
+    let servers = [PostgresSpace::open_or_create(&url).await.unwrap(), PostgresSpace::open(&url).await.unwrap()];
+    assert!(servers[0].lease("work", "one", FOR_EVER).await.unwrap());
+    assert!(!servers[1].lease("work", "other", FOR_EVER).await.unwrap());
+    let client = raw(&url).await;
+    client.batch_execute("UPDATE ibgib.leases SET until = now() - interval '1 second'").await.unwrap();
+    assert!(servers[1].lease("work", "other", FOR_EVER).await.unwrap());
+    assert!(!servers[0].lease("work", "one", FOR_EVER).await.unwrap());
+    // Whoever is refused asks all the time, and writes nothing.
+    let row = async || {
+        let row = client.query_one("SELECT ctid::text || xmin || ' ' || xmax FROM ibgib.leases", &[]).await.unwrap();
+        row.get::<_, String>(0)
+    };
+    let before = row().await;
+    for _ in 0..3 {
+        assert!(!servers[0].lease("work", "one", FOR_EVER).await.unwrap());
+    }
+    assert_eq!(row().await, before);
 }
 
 /// The connection that listens is cut again and again; whoever waits at the other server hears of every commit.

@@ -12,12 +12,13 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use futures_util::future::BoxFuture;
 use ibgib_server::rows::{RowError, Rows};
-use ibgib_server::{Door, DoorTable};
+use ibgib_server::{Door, DoorTable, Lease};
 use ibgib_spaces::Space;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
+use tokio::time::Interval;
 use tokio_util::sync::CancellationToken;
 
 /// How often it is looked whether another server over the same space put something into a mailbox that is listened to.
@@ -28,6 +29,8 @@ const LOOK: Duration = Duration::from_millis(250);
 pub struct MailboxDoor {
     shared: Arc<Shared>,
     first_form: FirstForm,
+    /// Of servers over one space, one takes idle mailboxes away.
+    pruning: Arc<Lease>,
     /// It says what it is at `/`.
     banner: bool,
 }
@@ -35,9 +38,10 @@ pub struct MailboxDoor {
 impl MailboxDoor {
     /// Keeps its rows in `space`. With `banner`, `GET /` says what stands there: on a listener of its own only.
     pub fn new(space: Arc<dyn Space>, options: MailboxOptions, banner: bool) -> Self {
+        let pruning = Arc::new(Lease::new(Arc::clone(&space), "mailbox"));
         let rows = Rows::new(space, "mailbox");
         let shared = Arc::new(Shared::new(rows, options));
-        Self { first_form: FirstForm::new(Arc::clone(&shared)), shared, banner }
+        Self { first_form: FirstForm::new(Arc::clone(&shared)), shared, pruning, banner }
     }
 
     /// Takes idle mailboxes away; done by itself every few minutes.
@@ -49,21 +53,42 @@ impl MailboxDoor {
             self.shared.note(&usage);
             self.shared.guesses.ended(&key, false);
         }
-        let gone = self.shared.store.gone(&self.shared.guesses.mailboxes()).await?;
-        self.shared.guesses.forget(&gone, now() - self.shared.options.limits.held_s);
+        self.forget().await?;
         self.first_form.prune(now()).await
     }
 
+    /// Forgets who came to mailboxes that are gone, whichever server took them away.
+    async fn forget(&self) -> Result<(), RowError> {
+        let gone = self.shared.store.gone(&self.shared.guesses.mailboxes()).await?;
+        self.shared.guesses.forget(&gone, now() - self.shared.options.limits.held_s);
+        Ok(())
+    }
+
     async fn prune_often(&self) {
-        let mut often = tokio::time::interval(Duration::from_secs(self.shared.options.prune_s.max(1)));
-        // The first tick is now: clients of a server that was away have to come back first.
-        often.tick().await;
+        let mut often = self.often().await;
         loop {
             often.tick().await;
             if let Err(error) = self.prune().await {
                 tracing::warn!(%error, "idle mailboxes could not be looked through");
             }
         }
+    }
+
+    async fn forget_often(&self) {
+        let mut often = self.often().await;
+        loop {
+            often.tick().await;
+            if let Err(error) = self.forget().await {
+                tracing::warn!(%error, "mailboxes that are gone could not be looked for");
+            }
+        }
+    }
+
+    /// The first tick is over: clients of a server that was away have to come back first.
+    async fn often(&self) -> Interval {
+        let mut often = tokio::time::interval(Duration::from_secs(self.shared.options.prune_s.max(1)));
+        often.tick().await;
+        often
     }
 
     /// Wakes whoever listens where another server put something.
@@ -111,11 +136,14 @@ impl Door for MailboxDoor {
 
     fn background(self: Arc<Self>, stop: CancellationToken) -> BoxFuture<'static, ()> {
         Box::pin(async move {
-            tokio::select! {
-                () = self.prune_often() => {}
-                () = self.look_often() => stop.cancelled().await,
-                () = stop.cancelled() => {}
-            }
+            let beside = async {
+                tokio::select! {
+                    () = self.forget_often() => {}
+                    () = self.look_often() => stop.cancelled().await,
+                    () = stop.cancelled() => {}
+                }
+            };
+            tokio::join!(self.pruning.work(&stop, || self.prune_often()), beside);
             self.shared.stop.cancel();
             self.shared.tasks.close();
             self.shared.tasks.wait().await;

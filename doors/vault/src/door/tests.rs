@@ -8,6 +8,7 @@ use ibgib_spaces::store::{Batch, Written};
 use ibgib_spaces::{MemorySpace, SpaceError, Store, View};
 use serde_json::{Value, json};
 use std::sync::Mutex;
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 const FROM: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
@@ -51,6 +52,12 @@ impl Store for Slow {
     }
     async fn unstage(&self, owner: &str) -> Result<(), SpaceError> {
         self.inner.unstage(owner).await
+    }
+    async fn lease(&self, name: &str, holder: &str, time: Duration) -> Result<bool, SpaceError> {
+        self.inner.lease(name, holder, time).await
+    }
+    async fn give_up(&self, name: &str, holder: &str) -> Result<(), SpaceError> {
+        self.inner.give_up(name, holder).await
     }
     async fn changed(&self, since: u64) -> Result<u64, SpaceError> {
         self.inner.changed(since).await

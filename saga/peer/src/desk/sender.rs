@@ -3,6 +3,7 @@
 use super::{load, stuck};
 use crate::guard::{Guard, Moved};
 use crate::leads::{Leads, Whole};
+use crate::receipts::{self, Shown};
 use crate::session::SessionSigner;
 use crate::view::{Publishable, View, commit_error, space_error};
 use async_trait::async_trait;
@@ -10,8 +11,8 @@ use ibgib::timeline::Ancestry;
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_keystone::KeystoneError;
 use ibgib_saga::{
-    Action, Direction, Finish, Finished, Limits, Load, Misuse, OwnIdentity, OwnTips, ReceiverLine, SagaError, Scope,
-    SenderAnswer, SenderQuery, Status, TimelineSummary, TipPair, Turn, is_payload,
+    Action, Direction, Finish, Finished, Limits, Load, Misuse, OwnIdentity, OwnTips, Receipt, ReceiverLine, SagaError,
+    Scope, SenderAnswer, SenderQuery, Status, TimelineSummary, TipPair, Turn, is_payload,
 };
 use ibgib_spaces::settle::{Draft, Led, Proposal, Settled, Unsettled, settle};
 use ibgib_spaces::{Advance, Commit, Follow, Kind, Space, repair};
@@ -35,6 +36,8 @@ pub(crate) struct SenderDesk {
     pub(crate) leads: Leads,
     /// What was found for the fingerprint of this root, until the tips are asked for.
     pub(crate) found: Option<(Option<Addr>, Whole)>,
+    /// The timeline under which the saga under way looks alone.
+    pub(crate) under: Option<Addr>,
 }
 
 impl SenderDesk {
@@ -59,6 +62,8 @@ impl SenderDesk {
                     Err(error) => Err(error),
                 }
             }
+            // It takes asking the receiver, which is not this desk's to do.
+            SenderQuery::Warrant(_) => Err(SagaError::defect("a warrant came to the desk")),
             SenderQuery::Fingerprint(root) => {
                 let found = self.leads.whole(&*self.space, root.as_ref()).await.map_err(space_error)?;
                 let whole = found.whole.clone();
@@ -105,6 +110,7 @@ impl SenderDesk {
 
     async fn tips(&mut self, scope: Scope) -> Result<OwnTips, SagaError> {
         self.mends = scope == Scope::Damaged;
+        self.under = scope.root().cloned();
         let found = self.found.take();
         let addrs = match scope {
             Scope::Only(addrs) => addrs,
@@ -165,7 +171,16 @@ impl SenderDesk {
         let theirs: Vec<Addr> = pairs.iter().filter_map(|pair| pair.theirs.clone()).collect();
         let known = self.space.has(&theirs).await.map_err(space_error)?;
         let known: HashSet<Addr> = theirs.into_iter().zip(known).filter(|(_, k)| *k).map(|(a, _)| a).collect();
-        for TipPair { mine, theirs, .. } in pairs {
+        let mut shown = match &self.signer {
+            Some(signer) => Shown::open(&*self.space, signer.audience()).await?,
+            None => Shown::default(),
+        };
+        for TipPair { tjp, mine, theirs } in pairs {
+            // What leads there may have gone; then the timeline is not under the other one any more, though it is there.
+            if theirs.is_some() || self.under.as_ref().is_none_or(|root| *root == tjp) {
+                let is_known = theirs.as_ref().is_none_or(|theirs| known.contains(theirs));
+                shown.compare(&mut view, &tjp, theirs.as_ref().filter(|_| is_known), is_known).await?;
+            }
             out.push(match (mine, theirs) {
                 (a, b) if a == b => Some(Ancestry::Same),
                 (Some(_), None) => Some(Ancestry::Ahead),
@@ -177,12 +192,14 @@ impl SenderDesk {
             });
             view.history.forget();
         }
+        shown.done()?;
         Ok(out)
     }
 
     async fn finish(&self, finish: &Finish) -> Result<Finished, SagaError> {
         let offered = finish.offered.iter().map(|(tjp, mine)| (tjp, mine)).collect();
-        let ending = Ending { space: &*self.space, finish, offered, guard: self.guard.as_deref() };
+        let audience = self.signer.as_ref().map(SessionSigner::audience);
+        let ending = Ending { space: &*self.space, finish, offered, guard: self.guard.as_deref(), audience };
         match settle(&*self.space, self.limits.commit_tries_max, &ending).await {
             Ok(Settled { told: timelines, merges, conflicts, .. }) => {
                 self.space.unstage(OWNER).await.map_err(space_error)?;
@@ -202,6 +219,8 @@ struct Ending<'a> {
     /// Our tips as the saga was told them.
     offered: HashMap<&'a Addr, &'a Option<Addr>>,
     guard: Option<&'a dyn Guard>,
+    /// The id of the receiver's space.
+    audience: Option<&'a str>,
 }
 
 /// How one timeline's tip followed the receiver's.
@@ -227,7 +246,7 @@ impl Proposal for Ending<'_> {
     type Error = SagaError;
 
     async fn draft(&self, draft: &mut Draft) -> Result<Self::Told, SagaError> {
-        let Finish { statuses, direction, transcript, .. } = self.finish;
+        let Finish { statuses, direction, transcript, receipt, .. } = self.finish;
         let staged = self.space.staged_addrs(OWNER).await.map_err(space_error)?.into_iter().collect();
         let mut view = View::new(self.space, OWNER);
         let tips = view.tips(&statuses.iter().map(|line| line.tjp.clone()).collect::<Vec<_>>()).await?;
@@ -269,6 +288,10 @@ impl Proposal for Ending<'_> {
         timelines.sort_by(|a, b| a.tjp.cmp(&b.tjp));
         draft.commit.publish = Some((OWNER.to_owned(), brought.in_order));
         add_transcript(&mut view, &mut draft.commit, transcript).await?;
+        if let Some((receipt, audience)) = receipt.as_deref().zip(self.audience) {
+            let receipt = Receipt { lines: statuses.clone(), ..receipt.clone() };
+            draft.commit.records.extend(receipts::keep(self.space, audience, &receipt).await?);
+        }
         Ok(timelines)
     }
 }

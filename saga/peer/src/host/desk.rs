@@ -170,6 +170,7 @@ impl ReceiverDesk {
             ReceiverQuery::Commit { transcript, session_frames, step } => {
                 self.commit(&transcript, session_frames, step).await.map(ReceiverAnswer::Commit)
             }
+            ReceiverQuery::Sign(word) => self.host.sign_word(&word).await.map(|s| ReceiverAnswer::Sign(Box::new(s))),
             ReceiverQuery::Load(Load { addrs, bytes_max }) => {
                 load(&*space, &addrs, bytes_max).await.map(ReceiverAnswer::Load)
             }
@@ -191,6 +192,7 @@ impl ReceiverDesk {
         self.host.check_standing(&identity).await?;
         self.host.check_introduced(chain.tip(), &identity).await?;
         let demanded = ibgib_keystone::demand(&chain, VERB_CONNECT, self.host.limits().connect_demands, &mut OsEntropy);
+        self.host.prepare_to_sign();
         self.owner = push_owner(&identity);
         self.identity = Some(identity);
         self.session = Some(tjp);

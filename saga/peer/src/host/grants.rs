@@ -51,6 +51,13 @@ impl Permit {
         Self { identity: None, all: Some(Rights::Admin), folders: HashMap::new(), records: Vec::new() }
     }
 
+    /// Reading a folder, or everything without one.
+    pub(super) fn to_read(folder: Option<Addr>) -> Self {
+        let all = folder.is_none().then_some(Rights::Read);
+        let folders = folder.into_iter().map(|folder| (folder, Rights::Read)).collect();
+        Self { identity: None, all, folders, records: Vec::new() }
+    }
+
     /// The records that it stands on.
     pub(super) fn records(&self) -> &[Record] {
         &self.records
@@ -106,7 +113,7 @@ impl Charge {
 }
 
 /// Whether an invite's time has passed.
-fn is_over(invite: &[u8]) -> bool {
+pub(super) fn is_over(invite: &[u8]) -> bool {
     let expires = read(invite).and_then(|invite| invite.get("expiresMs")?.as_u53());
     expires.is_none_or(|ms| ms <= u64::try_from(now_ms()).unwrap_or(u64::MAX))
 }
@@ -119,15 +126,15 @@ fn grants_of(identity: &Addr) -> String {
     format!("grant/{identity}/")
 }
 
-fn invite_key(id: &str) -> String {
+pub(super) fn invite_key(id: &str) -> String {
     format!("invite/{id}")
 }
 
-fn read(bytes: &[u8]) -> Option<Value> {
+pub(super) fn read(bytes: &[u8]) -> Option<Value> {
     Value::parse(std::str::from_utf8(bytes).ok()?, Mode::Strict).ok()
 }
 
-fn member<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
+pub(super) fn member<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
     value.get(name).and_then(Value::as_str)
 }
 

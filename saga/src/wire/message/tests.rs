@@ -24,6 +24,10 @@ fn told() -> Stage {
     Stage::Commit(Told { merges: 1, conflicts: 2 })
 }
 
+fn signature() -> Signature {
+    Signature { warrant: None, revision: 7, value: "c2lnbmF0dXJl".into() }
+}
+
 /// One of each kind, and every question of a peek.
 fn samples() -> Vec<Message> {
     let failure = Failure { code: "busy".into(), message: "later".into() };
@@ -35,8 +39,8 @@ fn samples() -> Vec<Message> {
             expires_ms: 10,
         }),
         Message::ConnectProof(node("keystone")),
-        Message::ConnectOk(Encoding::Blocks),
-        Message::ConnectOk(Encoding::Lines),
+        Message::ConnectOk(ConnectOk { encoding: Encoding::Blocks, signature: None }),
+        Message::ConnectOk(ConnectOk { encoding: Encoding::Lines, signature: Some(signature()) }),
         Message::Peek(Peek::Equal("00".into(), None, 0)),
         Message::Peek(Peek::Equal("00".into(), Some(addr()), 15_000)),
         Message::Peek(Peek::Buckets(vec![String::new(); 256], None)),
@@ -53,7 +57,8 @@ fn samples() -> Vec<Message> {
             more: true,
         }),
         Message::SyncFrameRequest(Box::new(TurnRequest { turn: turn(asked()), signed: Some(node("keystone")) })),
-        Message::SyncFrameResponse(Box::new(turn(told()))),
+        Message::SyncFrameResponse(Box::new(TurnAnswer { turn: turn(told()), signature: None })),
+        Message::SyncFrameResponse(Box::new(TurnAnswer { turn: turn(told()), signature: Some(signature()) })),
         Message::SyncError(failure.clone()),
         Message::AuthFail(failure),
         Message::Bye,
@@ -85,7 +90,7 @@ fn every_message_is_read_as_it_was_written() {
 #[test]
 fn a_member_that_is_missing_or_of_another_type_is_named() {
     // Without them a message says less, and is whole.
-    let optional = ["session", "features", "live", "under", "waitMs", "signedSessionIdentity"];
+    let optional = ["session", "features", "live", "under", "waitMs", "signedSessionIdentity", SIGNATURE];
     for message in samples() {
         let whole = envelope(&message);
         for name in whole.body.keys() {

@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use ibgib_spaces::store::{Batch, Head, Nodes, Records, Scanned, Written};
 use ibgib_spaces::{SpaceError, Store};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// A store that counts how much it is asked for by name, and how much it answers.
 #[derive(Debug)]
@@ -35,6 +36,12 @@ impl Store for Counted {
     }
     async fn unstage(&self, owner: &str) -> Result<(), SpaceError> {
         self.inner.unstage(owner).await
+    }
+    async fn lease(&self, name: &str, holder: &str, time: Duration) -> Result<bool, SpaceError> {
+        self.inner.lease(name, holder, time).await
+    }
+    async fn give_up(&self, name: &str, holder: &str) -> Result<(), SpaceError> {
+        self.inner.give_up(name, holder).await
     }
     async fn changed(&self, since: u64) -> Result<u64, SpaceError> {
         self.inner.changed(since).await
