@@ -48,9 +48,9 @@ impl World {
     }
 
     fn join(&mut self, x: &Addr, y: &Addr) -> Addr {
-        let tip = self.history.join(x, y).unwrap().tip;
-        self.all.push(tip.clone());
-        tip
+        let made = self.history.join(x, y).unwrap();
+        made.nodes.into_iter().for_each(|node| drop(self.add(node)));
+        made.tip
     }
 
     /// The same frames, with nothing known about them yet.

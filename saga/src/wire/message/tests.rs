@@ -107,7 +107,7 @@ fn a_member_that_is_missing_or_of_another_type_is_named() {
             for other in others {
                 let of_same_type = match (&whole.body.get(name), &other) {
                     (Some(Value::String(_)), Value::String(_)) | (Some(Value::Bool(_)), Value::Bool(_)) => true,
-                    (Some(Value::Array(_)), Value::Array(_)) => true,
+                    (Some(Value::Array(_)), Value::Array(_)) | (Some(Value::Object(_)), Value::Object(_)) => true,
                     (_, Value::Null) => optional.contains(&name),
                     _ => false,
                 };
@@ -132,6 +132,11 @@ fn a_text_that_must_be_an_address_or_a_list_of_some_length_is_checked() {
         set(MsgType::ConnectChallenge, &members)
     };
     assert!(challenge(many(DEMANDS_MAX)).open().is_ok());
+    let connect_ok = |signature| {
+        let mut envelope = envelope(&Message::ConnectOk(ConnectOk { encoding: Encoding::Blocks, signature: None }));
+        envelope.body.insert(SIGNATURE, signature);
+        envelope
+    };
     let cases = [
         (challenge(many(0)), "demandedIds"),
         (challenge(many(DEMANDS_MAX + 1)), "demandedIds"),
@@ -143,6 +148,9 @@ fn a_text_that_must_be_an_address_or_a_list_of_some_length_is_checked() {
         (set(MsgType::Peek, &[("has", many(1))]), "has"),
         (set(MsgType::Peek, &[("list", vec![many(1)].into())]), "list"),
         (set(MsgType::Peek, &[("list", vec![strings([addr().as_str(); 3])].into())]), "list"),
+        (connect_ok(object([])), "revision is missing"),
+        (connect_ok(object([("revision", 1u32.into())])), "value is missing"),
+        (connect_ok(object([("revision", 1u32.into()), ("value", "v".into()), ("warrant", object([]))])), "warrant"),
         (set(MsgType::Peek, &[]), "fingerprint, buckets, tips, has or list"),
     ];
     for (envelope, member) in cases {
