@@ -69,6 +69,7 @@
 //! |---|---|---|
 //! | an answer forged, rewritten, or told beside another revision | the answer's context and the revision are signed | `a_middleman_who_rewrites_an_answer_…`, `a_signature_that_was_changed_…` |
 //! | an answer repeated, of another turn, session or connection | the session and its last frame are signed | `a_signature_is_good_for_one_answer_only` |
+//! | any one thing of any message changed, either way, a whole message exchanged for another one | all of the above; what is not signed makes a saga do less, no more | `nothing_that_is_signed_can_be_changed_…` in `tests/machines/mutations.rs` |
 //! | signatures stripped, or an older version forced | who signs nothing is refused; the version is signed | `what_is_not_signed_is_not_believed` |
 //! | another server in the place of one | the keystone that is known of the space | `a_server_that_says_it_is_the_same_space_without_its_keystone_…` |
 //! | a tree of somebody else's, or another space's keystone | the warrant is signed, and the genesis names the space | `nobody_else_warrants_a_tree` |

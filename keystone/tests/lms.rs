@@ -647,8 +647,13 @@ fn targets() -> Targets {
     Targets { chain, frames }
 }
 
+/// As many as are told, in long runs.
+fn mutations() -> u32 {
+    std::env::var("IBGIB_MUTATIONS").map_or(2_000, |text| text.parse().expect("IBGIB_MUTATIONS is a number"))
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(mutations()))]
 
     #[test]
     fn no_member_of_a_signed_frame_can_be_changed(

@@ -2,5 +2,6 @@
 
 mod encodings;
 mod loud;
+mod mutations;
 mod signed;
 mod toy;

@@ -29,7 +29,7 @@ fn ended_at(warrants: Result<(), SagaError>, mut of: impl FnMut(usize, Message) 
     let mut connection = Connection::new(&Limits::default(), Some(session));
     connection.warrants = warrants;
     let mut signed = 0;
-    connection.middleman = Some(Box::new(move |packet| {
+    connection.middleman = Some(Box::new(move |_, packet| {
         let Packet::Text(text) = &packet else { return packet };
         match Envelope::parse(text).unwrap().open().unwrap() {
             message @ (Message::ConnectOk(_) | Message::SyncFrameResponse(_)) => {

@@ -2,15 +2,19 @@
 
 use ibgib::timeline::Ancestry;
 use ibgib::{Addr, IbGib, Map, Value, Verified, object, strings};
-use ibgib_keystone::strategy::lms::{Height, TreeSigner};
-use ibgib_keystone::{Chain, Claim, Entropy, Secret, SignOpts, VERB_CONNECT, VERB_SYNC, Warrant, config, word_message};
-use ibgib_saga::{
-    Audience, Committed, Evaluate, Evaluated, Fingerprint, Finish, Finished, Limits, Load, OwnTips, Packet, Peek,
-    Peeked, Receiver, ReceiverAnswer, ReceiverInput, ReceiverLine, ReceiverOutput, ReceiverQuery, SagaError, Scope,
-    Sender, SenderAnswer, SenderInput, SenderLine, SenderOutput, SenderQuery, Signature, Status, Summary, Word,
+use ibgib_keystone::strategy::PoolConfig;
+use ibgib_keystone::strategy::lms::{Height, Reserved, TreeSigner};
+use ibgib_keystone::{
+    Chain, Claim, Entropy, Secret, SignOpts, Signed, VERB_CONNECT, VERB_SYNC, Warrant, config, need, word_message,
 };
-use std::collections::{BTreeMap, HashSet, VecDeque};
-use std::sync::{Arc, OnceLock};
+use ibgib_saga::{
+    Audience, Breach, Committed, Evaluate, Evaluated, Fingerprint, Finish, Finished, Limits, Load, OwnTips, Packet,
+    Peek, Peeked, Receiver, ReceiverAnswer, ReceiverInput, ReceiverLine, ReceiverOutput, ReceiverQuery, SagaError,
+    Scope, Sender, SenderAnswer, SenderInput, SenderLine, SenderOutput, SenderQuery, Signature, Status, Summary, Word,
+};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::rc::Rc;
 
 /// Bytes that follow from a number.
 pub(crate) struct Counter(pub(crate) u8);
@@ -52,8 +56,17 @@ pub(crate) struct World {
     staged: BTreeMap<Addr, Verified<IbGib>>,
     planned: BTreeMap<Addr, Addr>,
     pub(crate) signer: Option<Chain>,
+    signatures: Rc<RefCell<Signatures>>,
+}
+
+/// What was signed, so that the same is not signed twice by worlds that are copies of each other: that would take most of
+/// the time of a test that plays one conversation over and over.
+#[derive(Debug, Default)]
+struct Signatures {
+    frames: HashMap<String, Signed>,
+    words: HashMap<String, Signature>,
     /// What signs as a receiver, made when it is needed.
-    tree: OnceLock<Arc<TreeSigner>>,
+    tree: Option<TreeSigner>,
 }
 
 /// A warrant that nothing but its form is right of: a toy's sender takes each.
@@ -61,6 +74,10 @@ pub(crate) fn warrant_of(tree: &TreeSigner) -> Warrant {
     let frame = format!("keystone^{}", "A".repeat(64));
     let key = tree.public_key();
     Warrant::parse(&object([("frame", frame.into()), ("publicKey", key.into()), ("signature", "".into())])).unwrap()
+}
+
+fn make_tree() -> TreeSigner {
+    TreeSigner::make(Height::H5, &mut Counter(11))
 }
 
 const SECRET: &[u8] = b"a secret of the toy world";
@@ -77,33 +94,69 @@ impl World {
         nodes.iter().for_each(|node| self.put(node));
     }
 
-    /// Makes a session identity that signs for this world.
+    /// Makes a session identity that signs for this world, whose signatures bind nothing.
     pub(crate) fn make_session(&mut self) -> Chain {
-        let pools = config::session_pools(&config::random_salts(&mut Counter(1)));
+        self.make_session_of(&config::session_pools(&config::random_salts(&mut Counter(1))))
+    }
+
+    /// Makes a session identity like those of the engine.
+    pub(crate) fn make_binding_session(&mut self) -> Chain {
+        self.make_session_of(&config::binding_session_pools(&config::random_salts(&mut Counter(1))))
+    }
+
+    fn make_session_of(&mut self, pools: &[PoolConfig]) -> Chain {
         let secret = Secret::new(SECRET.to_vec());
-        let chain = ibgib_keystone::genesis(&secret, &pools, None, 1_767_225_600_000, &mut Counter(7)).unwrap().chain;
+        let chain = ibgib_keystone::genesis(&secret, pools, None, 1_767_225_600_000, &mut Counter(7)).unwrap().chain;
         self.signer = Some(chain.clone());
         chain
     }
 
-    fn sign(&mut self, verb: &str, target: &str, demanded: Vec<String>) -> Verified<IbGib> {
+    /// Signs as the sender; an error where the pool does not sign that.
+    fn sign(&mut self, verb: &str, target: &str, demanded: Vec<String>) -> Result<Verified<IbGib>, SagaError> {
         let chain = self.signer.as_ref().unwrap();
-        let claim = Claim { verb: verb.into(), target: target.into(), ..Claim::default() };
-        let opts = SignOpts { demanded, ..SignOpts::default() };
-        let n = chain.n();
-        let secret = Secret::new(SECRET.to_vec());
-        let mut entropy = Counter(n as u8);
-        let signed =
-            ibgib_keystone::sign(chain, &secret, &claim, opts, 1_767_225_601_000 + n as i64, &mut entropy).unwrap();
+        let what = format!("{} {verb} {target} {demanded:?}", chain.tip().addr());
+        let known = self.signatures.borrow().frames.get(&what).cloned();
+        let signed = match known {
+            Some(signed) => signed,
+            None => {
+                let claim = Claim { verb: verb.into(), target: target.into(), ..Claim::default() };
+                let leaf = need(chain, verb, &demanded)?.map(|need| {
+                    let from = need.demanded.unwrap_or(need.from);
+                    let mut reserved = Reserved::open(need.tree, 0);
+                    reserved.stored(reserved.store(from, 1));
+                    reserved.take(from).unwrap()
+                });
+                let opts = SignOpts { leaf, demanded, ..SignOpts::default() };
+                let n = chain.n();
+                let (secret, now_ms) = (Secret::new(SECRET.to_vec()), 1_767_225_601_000 + n as i64);
+                let signed = ibgib_keystone::sign(chain, &secret, &claim, opts, now_ms, &mut Counter(n as u8))?;
+                self.signatures.borrow_mut().frames.insert(what, signed.clone());
+                signed
+            }
+        };
         self.signer = Some(signed.chain);
-        signed.frame
+        Ok(signed.frame)
     }
 
     /// Signs a word as a receiver whose space is at this revision.
     pub(crate) fn sign_word(&self, word: &Word, revision: u64) -> Signature {
-        let tree = self.tree.get_or_init(|| Arc::new(TreeSigner::make(Height::H5, &mut Counter(11))));
-        let value = tree.sign(&word_message(word.text(revision).as_bytes())).unwrap();
-        Signature { warrant: Some(warrant_of(tree)), revision, value }
+        let text = word.text(revision);
+        let Signatures { words, tree, .. } = &mut *self.signatures.borrow_mut();
+        let signature = words.entry(text.clone()).or_insert_with(|| {
+            let tree = tree.get_or_insert_with(make_tree);
+            if tree.left() == 0 {
+                // The same keys again: of a toy nobody forges anything.
+                *tree = make_tree();
+            }
+            let value = tree.sign(&word_message(text.as_bytes())).unwrap();
+            Signature { warrant: Some(warrant_of(tree)), revision, value }
+        });
+        signature.clone()
+    }
+
+    /// The warrant of what signs as a receiver.
+    pub(crate) fn warrant(&self) -> Warrant {
+        warrant_of(self.signatures.borrow_mut().tree.get_or_insert_with(make_tree))
     }
 
     fn knows(&self, addr: &Addr) -> bool {
@@ -167,11 +220,15 @@ impl World {
     pub(crate) fn answer_as_sender(&mut self, query: SenderQuery) -> SenderAnswer {
         match query {
             SenderQuery::SignConnect { challenge_uuid, demanded } => {
-                SenderAnswer::SignConnect(self.sign(VERB_CONNECT, &challenge_uuid, demanded))
+                match self.sign(VERB_CONNECT, &challenge_uuid, demanded) {
+                    Ok(frame) => SenderAnswer::SignConnect(frame),
+                    Err(error) => SenderAnswer::Failed(error),
+                }
             }
-            SenderQuery::SignTurn(target) => {
-                SenderAnswer::SignTurn(Some(self.sign(VERB_SYNC, target.as_str(), Vec::new())))
-            }
+            SenderQuery::SignTurn(target) => match self.sign(VERB_SYNC, target.as_str(), Vec::new()) {
+                Ok(frame) => SenderAnswer::SignTurn(Some(frame)),
+                Err(error) => SenderAnswer::Failed(error),
+            },
             SenderQuery::Warrant(_) => SenderAnswer::Warrant,
             // A toy's timelines lead nowhere.
             SenderQuery::Fingerprint(_) => SenderAnswer::Fingerprint(Fingerprint::of(&self.tips).whole),
@@ -294,7 +351,8 @@ impl World {
         self.planned.clear();
         for line in evaluate.lines {
             match line {
-                SenderLine::Want(addr) => send.push(addr),
+                // What is not here is not sent.
+                SenderLine::Want(addr) => send.extend(Some(addr).filter(|addr| self.knows(addr))),
                 SenderLine::Constant(addr) => {
                     let here = self.nodes.contains_key(&addr);
                     let status = if here { Status::Known(Ancestry::Same) } else { Status::Unknown };
@@ -338,10 +396,12 @@ pub(crate) struct Connection {
     pub(crate) told: Vec<(&'static str, Packet)>,
     /// The sender is of the older version, which knows no blocks.
     pub(crate) is_older: bool,
-    /// Whoever is on the line, and what he makes of the receiver's packets.
-    pub(crate) middleman: Option<Box<dyn FnMut(Packet) -> Packet>>,
+    /// Whoever is on the line, and what he makes of packets: those of the sender (`>`) and of the receiver (`<`).
+    pub(crate) middleman: Option<Box<dyn FnMut(&'static str, Packet) -> Packet>>,
     /// What the sender's side says to a warrant.
     pub(crate) warrants: Result<(), SagaError>,
+    /// The only one that the sender's side knows; `None`: it takes each.
+    pub(crate) known: Option<Warrant>,
 }
 
 /// How an input to the sender ended.
@@ -357,7 +417,16 @@ impl Connection {
     pub(crate) fn new(limits: &Limits, session: Option<Chain>) -> Self {
         let receiver = Receiver::new(limits.clone(), session.is_none());
         let sender = Sender::new(limits.clone());
-        Self { sender, receiver, session, told: Vec::new(), is_older: false, middleman: None, warrants: Ok(()) }
+        Self {
+            sender,
+            receiver,
+            session,
+            told: Vec::new(),
+            is_older: false,
+            middleman: None,
+            warrants: Ok(()),
+            known: None,
+        }
     }
 
     pub(crate) fn connect(&mut self, from: &mut World, to: &mut World) -> Ended {
@@ -367,6 +436,20 @@ impl Connection {
 
     /// Gives the sender an input, then carries packets and answers questions until it is idle again.
     pub(crate) fn drive(&mut self, input: SenderInput, from: &mut World, to: &mut World) -> Ended {
+        self.drive_to_rest(input, from, to).unwrap()
+    }
+
+    fn carry(&mut self, way: &'static str, packet: Packet) -> Packet {
+        let packet = match &mut self.middleman {
+            Some(middleman) => middleman(way, packet),
+            None => packet,
+        };
+        self.told.push((way, packet.clone()));
+        packet
+    }
+
+    /// The same; `None` when in the end both wait for each other, which a time-out would end.
+    pub(crate) fn drive_to_rest(&mut self, input: SenderInput, from: &mut World, to: &mut World) -> Option<Ended> {
         let (mut to_sender, mut to_receiver) = (VecDeque::from([input]), VecDeque::<ReceiverInput>::new());
         let mut ended = None;
         while !to_sender.is_empty() || !to_receiver.is_empty() {
@@ -380,11 +463,17 @@ impl Connection {
                             {
                                 *text = text.replace("\"ibgib.saga.v2\",", "");
                             }
-                            self.told.push((">", packet.clone()));
+                            let packet = self.carry(">", packet);
                             to_receiver.push_back(ReceiverInput::Packet(packet));
                         }
                         SenderOutput::Ask(SenderQuery::Warrant(_)) if self.warrants.is_err() => {
                             let refused = self.warrants.clone().unwrap_err();
+                            to_sender.push_front(SenderInput::Answer(SenderAnswer::Failed(refused)));
+                        }
+                        SenderOutput::Ask(SenderQuery::Warrant(shown))
+                            if self.known.as_ref().is_some_and(|known| *known != *shown) =>
+                        {
+                            let refused = SagaError::misbehaved(Breach::BadSignature, "another warrant");
                             to_sender.push_front(SenderInput::Answer(SenderAnswer::Failed(refused)));
                         }
                         SenderOutput::Ask(query) => {
@@ -393,7 +482,7 @@ impl Connection {
                         SenderOutput::Connected => ended = Some(Ended::Connected),
                         SenderOutput::Done(summary) => ended = Some(Ended::Done(*summary)),
                         SenderOutput::Glanced(equal) => ended = Some(Ended::Glanced(equal)),
-                        SenderOutput::Failed(error) => return Ended::Failed(error),
+                        SenderOutput::Failed(error) => return Some(Ended::Failed(error)),
                     }
                 }
             } else if let Some(input) = to_receiver.pop_front() {
@@ -401,11 +490,7 @@ impl Connection {
                 while let Some(output) = self.receiver.poll() {
                     match output {
                         ReceiverOutput::Send(packet) => {
-                            let packet = match &mut self.middleman {
-                                Some(middleman) => middleman(packet),
-                                None => packet,
-                            };
-                            self.told.push(("<", packet.clone()));
+                            let packet = self.carry("<", packet);
                             to_sender.push_back(SenderInput::Packet(packet));
                         }
                         ReceiverOutput::Ask(query) => {
@@ -417,6 +502,6 @@ impl Connection {
                 }
             }
         }
-        ended.unwrap()
+        ended
     }
 }
