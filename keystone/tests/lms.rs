@@ -648,6 +648,7 @@ fn targets() -> Targets {
 }
 
 /// As many as are told, in long runs.
+#[allow(clippy::disallowed_methods, reason = "how long a test runs is told from outside")]
 fn mutations() -> u32 {
     std::env::var("IBGIB_MUTATIONS").map_or(2_000, |text| text.parse().expect("IBGIB_MUTATIONS is a number"))
 }

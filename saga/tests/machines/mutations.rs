@@ -274,6 +274,7 @@ fn mutate(packet: &Packet, told: &Told, dice: &mut Dice) -> Packet {
     }
 }
 
+#[allow(clippy::disallowed_methods, reason = "how long a test runs is told from outside")]
 fn number(name: &str, or: u64) -> u64 {
     std::env::var(name).map_or(or, |text| text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")))
 }
