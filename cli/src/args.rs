@@ -115,6 +115,11 @@ pub(crate) enum Command {
     Fsck(Fsck),
     /// Write a bundle of everything, or of what some addresses need
     Export(Export),
+    /// Copy a server's space as it is now, also while the server runs: with records and keys, which a bundle leaves out
+    Backup {
+        /// The copy: a directory that is made, and can be served
+        dir: PathBuf,
+    },
     /// Read a bundle: all of it or nothing
     Import(Import),
     /// Let somebody come to the server: prints one text that is all he needs

@@ -59,6 +59,7 @@ pub(crate) async fn run(args: &Args, out: &Output) -> Result<Exit, CliError> {
             | Command::Put
             | Command::Export(_)
             | Command::Import(_)
+            | Command::Backup { .. }
             | Command::Serve(_)
             | Command::Tower(_)
     );
@@ -108,6 +109,7 @@ pub(crate) async fn run(args: &Args, out: &Output) -> Result<Exit, CliError> {
             KeystoneAction::Validate(validate) => nodes::validate(out, validate),
         },
         Command::Export(export) => bundle::export(args, out, export).await,
+        Command::Backup { dir } => bundle::backup(args, out, dir).await,
         Command::Import(import) => bundle::import(args, out, import).await,
         Command::Invite(invite) => grants::invite(args, out, invite).await,
         Command::Grants(grants) => grants::grants(args, out, grants).await,

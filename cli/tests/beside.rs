@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::{Done, World, number, text};
+use common::{Done, Server, World, number, text};
+use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::Stdio;
@@ -89,7 +90,7 @@ fn who_only_reads_works_in_the_middle_of_a_sync() {
     })
     .take(3_000_000)
     .collect();
-    std::fs::write(world.path("alice/large.bin"), large).unwrap();
+    fs::write(world.path("alice/large.bin"), large).unwrap();
     let (gate, url) = Gate::before(&server.url, 1_000_000);
     let mut command = world.command(&["-C", "alice", "sync", &url, "--json"]);
     let sync = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -105,6 +106,7 @@ fn who_only_reads_works_in_the_middle_of_a_sync() {
     // The server's store, too.
     let before = world.run(&["--space", "server", "tips", "--json"]).ok().lines().len();
     world.run(&["--space", "server", "export", "backup.bundle"]).ok();
+    world.run(&["--space", "server", "backup", "backup"]).ok();
     // What writes waits, and begins when the sync is done.
     let mut snapshot = world.command(&["-C", "alice", "snapshot"]);
     let snapshot = snapshot.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -116,5 +118,36 @@ fn who_only_reads_works_in_the_middle_of_a_sync() {
     assert!(world.run(&["--space", "server", "tips", "--json"]).ok().lines().len() > before);
     world.run(&["--space", "copy", "import", "backup.bundle"]).ok();
     assert_eq!(world.run(&["--space", "copy", "tips", "--json"]).ok().lines().len(), before);
+    assert_eq!(world.run(&["--space", "backup", "tips", "--json"]).ok().lines().len(), before);
+    world.fsck(&["--space", "backup"]);
     world.fsck(&["-C", "alice"]);
+}
+
+#[test]
+fn a_servers_space_is_copied_while_it_runs_and_the_copy_is_served_in_its_place() {
+    let world = World::new();
+    let server = Server::start(&world, &["serve", "--space", "server", "--listen", "127.0.0.1:0"]);
+    let token = fs::read_to_string(world.path("server/owner.token")).unwrap();
+    world.write("alice/notes.txt", "one\n");
+    world.run(&["init", "alice", "--remote", &server.url, "--token", token.trim()]).ok();
+    world.run(&["-C", "alice", "sync"]).ok();
+    let done = world.run(&["--space", "server", "backup", "copy", "--json"]).ok().json();
+    assert!(number(&done, &["bytes"]) > 1_000, "{done}");
+    world.run(&["--space", "server", "backup", "copy"]).fails(1, "file_exists");
+    world.run(&["--space", "nothing", "backup", "other"]).fails(5, "no_store");
+    world.run(&["-C", "alice", "backup", "other"]).fails(2, "usage");
+    world.run(&["--space", "postgres://me@db.example/notes", "backup", "other"]).fails(2, "usage");
+    assert!(!world.path("other").exists() && world.path("copy/log").is_dir());
+    // What comes later is not in it, and the device brings it again.
+    world.write("alice/notes.txt", "one\ntwo\n");
+    world.run(&["-C", "alice", "sync"]).ok();
+    let listen = server.url.strip_prefix("http://").unwrap().to_owned();
+    assert_eq!(server.stop(), Some(0));
+    let _copy = Server::start(&world, &["serve", "--space", "copy", "--listen", &listen]);
+    assert!(!world.path("copy/owner.token").exists(), "it has its owner");
+    // The device has a later receipt than what the copy shows.
+    world.run(&["-C", "alice", "sync"]).fails(7, "rolled_back");
+    world.run(&["-C", "alice", "receipts", "--forget", &format!("http://{listen}")]).ok();
+    world.run(&["-C", "alice", "sync"]).ok();
+    assert!(world.run(&["-C", "alice", "status"]).ok().stdout.contains("nothing"), "all of it is there");
 }

@@ -79,6 +79,27 @@ pub fn open_read_only(dir: &Path) -> Result<Arc<dyn Space>, SpaceError> {
     found(dir, SegmentSpace::open_read_only(dir))
 }
 
+/// Copies the space in `from` as it is now into the directory `to`, which must not be there, or be empty: nodes, records,
+/// and the files that a server keeps beside them. Another process may have it open to write. `told` hears the bytes that are
+/// copied, and of how many. Answers the bytes; where it fails nothing is left of the copy. Blocks.
+///
+/// The copy is a space with the same id, whose owner signs with the leaves that this one signs with.
+///
+/// # Errors
+/// [`SpaceError::NotFound`], [`SpaceError::Damaged`], [`SpaceError::Permission`], [`SpaceError::Full`],
+/// [`SpaceError::Io`] when something is in `to`.
+pub fn back_up(from: &Path, to: &Path, mut told: impl FnMut(u64, u64)) -> Result<u64, SpaceError> {
+    if from.join(FILE).exists() {
+        bring_over::bring_over(from, &|| ())?;
+    }
+    match SegmentSpace::back_up(from, to, &mut told) {
+        Err(SpaceError::NotFound(_)) if !SegmentSpace::is_in(from) => {
+            Err(SpaceError::NotFound(from.display().to_string()))
+        }
+        done => done,
+    }
+}
+
 fn found(dir: &Path, opened: Result<SegmentSpace, SpaceError>) -> Result<Arc<dyn Space>, SpaceError> {
     match opened {
         // Not one of its files is what was looked for.

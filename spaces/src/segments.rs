@@ -9,6 +9,7 @@
 //!
 //! Writers that come at the same time are written together: one wait for the disk serves all of them.
 
+mod backup;
 mod block;
 mod core;
 mod index;
@@ -116,6 +117,11 @@ impl SegmentSpace {
         hex::decode_to_slice(id, &mut bytes).map_err(|_| SpaceError::Damaged(format!("{id:?} is no id of a store")))?;
         lay_out(dir, bytes)?;
         Self::open(dir)
+    }
+
+    /// As [`durable::back_up`](crate::durable::back_up).
+    pub(crate) fn back_up(from: &Path, to: &Path, told: &mut dyn FnMut(u64, u64)) -> Result<u64, SpaceError> {
+        backup::back_up(from, to, told)
     }
 
     /// Whether there is one in `dir`.

@@ -5,7 +5,7 @@ mod common;
 
 use common::{Random, born, newest, number, set, step};
 use ibgib::{Addr, IbGib, Verified};
-use ibgib_spaces::{Commit, CommitError, Follow, SegmentSpace, Space, SpaceError, Store, Tip, fsck, repair};
+use ibgib_spaces::{Commit, CommitError, Follow, SegmentSpace, Space, SpaceError, Store, Tip, durable, fsck, repair};
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -517,4 +517,32 @@ async fn who_reads_beside_a_writer_sees_one_moment() {
         assert!(fsck(&reader).await.unwrap().is_clean());
     }
     writing.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_backup_is_the_store_as_it_was_at_one_moment() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from, to) = (dir.path().join("store"), dir.path().join("copies/copy"));
+    fs::create_dir(dir.path().join("copies")).unwrap();
+    let space = SegmentSpace::create(&from).unwrap();
+    play(&space, 5, 60, async |_| ()).await;
+    fs::write(from.join("tls.key"), "a key").unwrap();
+    let before = state(&space).await;
+    let mut told = Vec::new();
+    // While somebody has it open to write.
+    let bytes = durable::back_up(&from, &to, |done, of| told.push((done, of))).unwrap();
+    assert_eq!(told.last(), Some(&(bytes, bytes)));
+    play(&space, 6, 20, async |_| ()).await;
+    assert_ne!(state(&space).await, before);
+    let copy = SegmentSpace::open(&to).unwrap();
+    assert_eq!((copy.id(), state(&copy).await), (space.id(), before));
+    assert!(fsck(&copy).await.unwrap().is_clean());
+    assert_eq!(fs::read_to_string(to.join("tls.key")).unwrap(), "a key");
+    // Nothing takes the place of what is there, and what fails leaves nothing.
+    assert!(matches!(durable::back_up(&from, &to, |_, _| ()), Err(SpaceError::Io(_))));
+    let nothing = durable::back_up(&dir.path().join("nothing"), &dir.path().join("copies/other"), |_, _| ());
+    assert!(matches!(nothing, Err(SpaceError::NotFound(_))));
+    let nowhere = durable::back_up(&from, &dir.path().join("no/where"), |_, _| ());
+    assert!(nowhere.is_err());
+    assert_eq!(fs::read_dir(dir.path().join("copies")).unwrap().count(), 1);
 }

@@ -1,4 +1,4 @@
-//! `export` and `import`.
+//! `export`, `import` and `backup`.
 
 use super::telling::{count_new, keep_told};
 use crate::args::{self, Args};
@@ -6,7 +6,8 @@ use crate::codes::Code;
 use crate::device::Store;
 use crate::error::{CliError, Exit};
 use crate::output::Output;
-use crate::report::{Exported, Imported, partly};
+use crate::report::{BackedUp, Exported, Imported, partly};
+use crate::screen::Headway;
 use crate::spaces;
 use ibgib_peer::entropy::random_hex;
 use ibgib_spaces::{MemorySpace, bundle, durable, repair};
@@ -59,6 +60,32 @@ fn taken(path: &Path) -> CliError {
     CliError::new(Code::FileExists, format!("{} is there already; nothing was written", path.display()))
         .about(path.display().to_string())
         .hint("choose another name, or write over it with --force")
+}
+
+pub(crate) async fn backup(args: &Args, out: &Output, to: &Path) -> Result<Exit, CliError> {
+    let Some(space) = &args.space else {
+        return Err(CliError::usage(
+            "--space DIR says of which space; a device is made again by a clone of its folder",
+        ));
+    };
+    if spaces::database(space).is_some() {
+        let text = "a space in a database is copied by what copies the database: pg_dump";
+        return Err(CliError::usage(text));
+    }
+    if std::fs::read_dir(to).is_ok_and(|mut entries| entries.next().is_some()) {
+        let text = format!("{} is there already, and not empty; nothing was copied", to.display());
+        return Err(CliError::new(Code::FileExists, text).about(to.display().to_string()).hint("choose another name"));
+    }
+    let (from, to, screen) = (space.clone(), to.to_owned(), out.screen().clone());
+    let name = to.clone();
+    let done = tokio::task::spawn_blocking(move || {
+        durable::back_up(&from, &to, |bytes, bytes_of| {
+            screen.show(&Headway { doing: "copying", bytes, bytes_of, ..Headway::default() });
+        })
+    });
+    let bytes = done.await.map_err(|e| CliError::new(Code::Io, e.to_string()))??;
+    out.report(&BackedUp { bytes, dir: name })?;
+    Ok(Exit::Done)
 }
 
 pub(crate) async fn import(args: &Args, out: &Output, import: &args::Import) -> Result<Exit, CliError> {

@@ -4,6 +4,7 @@ use super::{Report, addr, list, number, text};
 use crate::brief::Known;
 use crate::config::Setting;
 use crate::escape::shown;
+use crate::screen::amount;
 use ibgib::{Addr, Map, Mode, Value, object, strings};
 use ibgib_keystone::Chain;
 use ibgib_peer::identity::Evidence;
@@ -181,6 +182,22 @@ impl Report for Exported {
     fn to_text(&self) -> String {
         let Bundled { nodes, timelines, .. } = &self.bundled;
         format!("{nodes} nodes, {timelines} timelines in {}", shown(self.file.display()))
+    }
+}
+
+/// A space that was copied.
+pub(crate) struct BackedUp {
+    pub(crate) bytes: u64,
+    pub(crate) dir: PathBuf,
+}
+
+impl Report for BackedUp {
+    fn to_json(&self) -> Value {
+        object([("bytes", Value::integer(self.bytes))])
+    }
+
+    fn to_text(&self) -> String {
+        format!("copied to {}, {}", shown(self.dir.display()), amount(self.bytes))
     }
 }
 

@@ -191,6 +191,19 @@ impl Log {
         Ok(Some(Record { kind, payload, end: Pos { offset: at.offset + whole as u32, ..at }, synced }))
     }
 
+    /// The files of the log up to a position, and how many bytes of each.
+    pub(super) fn up_to(&self, end: Pos) -> Result<Vec<(PathBuf, u64)>, SpaceError> {
+        let all = (0..=end.segment).map(|segment| {
+            let path = self.path(segment);
+            let len = match segment == end.segment {
+                true => u64::from(end.offset),
+                false => fs::metadata(&path).map_err(|e| io_error(&path, &e))?.len(),
+            };
+            Ok((path, len))
+        });
+        all.collect()
+    }
+
     /// Whether the log is as long as a position where it ended once.
     pub(super) fn reaches(&self, end: Pos) -> Result<bool, SpaceError> {
         let Some(file) = self.file(end.segment) else { return Ok(false) };
