@@ -36,8 +36,8 @@ async fn a_program_is_shown_its_folder_and_what_stands_in_it_and_nothing_else() 
     }
     let all = host.space().tips(None).await.unwrap();
     let listed = |tips: Vec<Tip>| tips.into_iter().map(|tip| tip.tjp).collect::<Vec<_>>();
-    assert_eq!(listed(host.shown(&reader, all.clone()).await.unwrap()), [shared.clone()]);
-    assert_eq!(listed(host.shown_tips(&reader, "folder").await.unwrap()), [shared.clone()]);
+    assert_eq!(listed(host.shown(&reader, all.clone()).await.unwrap()), std::slice::from_ref(&shared));
+    assert_eq!(listed(host.shown_tips(&reader, "folder").await.unwrap()), std::slice::from_ref(&shared));
 
     // One for everything is shown all data, and no more than that.
     let everything = host.reader(Some(&token(3))).await.unwrap().unwrap();
