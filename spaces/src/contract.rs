@@ -117,6 +117,8 @@ promises! {
     staging::what_is_committed_is_not_staged;
     /// `unstage` forgets what one owner staged, and only that.
     staging::unstaging_forgets_one_owner;
+    /// A commit that unstages does so only if it happens, and what it publishes of that is committed.
+    staging::a_commit_unstages_if_it_happens;
     /// A tip moves only from where the proof starts; a refused commit tells the present tip of every timeline.
     tips::tips_move_by_compare_and_swap;
     /// One commit moves a timeline once, and only to a node that is there.
@@ -183,6 +185,7 @@ macro_rules! each_promise {
             staged_nodes_are_published_by_name,
             what_is_committed_is_not_staged,
             unstaging_forgets_one_owner,
+            a_commit_unstages_if_it_happens,
             tips_move_by_compare_and_swap,
             a_tip_moves_once_and_to_what_is_there,
             racing_writers_lose_nothing,

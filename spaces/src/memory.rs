@@ -150,6 +150,9 @@ impl State {
                 self.nodes.entry(key).or_insert(node);
             }
         }
+        if let Some(owner) = batch.unstage {
+            self.staged.remove(&owner);
+        }
         self.staged.retain(|_, staged| !staged.is_empty());
         for tip in batch.tips {
             self.tips.insert(tip.tjp.clone(), (tip, self.revision));

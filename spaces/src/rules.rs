@@ -19,6 +19,8 @@ pub struct Commit {
     pub nodes: Vec<Verified<IbGib>>,
     /// Nodes to publish that were staged before: the owner they were staged for, and which.
     pub publish: Option<(String, Vec<Addr>)>,
+    /// An owner for whom nothing stays staged: what this does not publish of it is forgotten, in the same atomic write.
+    pub unstage: Option<String>,
     /// Tips to move.
     pub tips: Vec<Advance>,
     /// Local records to set (`Some`) or drop (`None`), in the same atomic write. Never synced.
@@ -134,7 +136,8 @@ impl<'a> Facts<'a> {
         conditions.extend(self.committed.iter().cloned().map(Condition::Committed));
         let mut seen = HashSet::new();
         let nodes = self.commit.nodes.iter().filter(|n| !n.addr().is_primitive() && seen.insert(n.addr()));
-        Ok(Batch { conditions, nodes: nodes.cloned().collect(), publish, tips, records: self.commit.records.clone() })
+        let (nodes, unstage) = (nodes.cloned().collect(), self.commit.unstage.clone());
+        Ok(Batch { conditions, nodes, publish, unstage, tips, records: self.commit.records.clone() })
     }
 
     /// Notes what a node relates to outside the commit.

@@ -215,6 +215,7 @@ pub struct Batch {
     pub(crate) conditions: Vec<Condition>,
     pub(crate) nodes: Vec<Verified<IbGib>>,
     pub(crate) publish: Option<(String, Vec<Addr>)>,
+    pub(crate) unstage: Option<String>,
     pub(crate) tips: Vec<Tip>,
     pub(crate) records: Vec<(String, Option<Vec<u8>>)>,
 }
@@ -235,6 +236,11 @@ impl Batch {
     /// committed is a condition of the batch as well.
     pub fn publish(&self) -> Option<(&str, &[Addr])> {
         self.publish.as_ref().map(|(owner, addrs)| (owner.as_str(), addrs.as_slice()))
+    }
+
+    /// For whom nothing is staged any more when this is written, whatever of it is published.
+    pub fn unstage(&self) -> Option<&str> {
+        self.unstage.as_deref()
     }
 
     /// Tips as they will be.

@@ -71,7 +71,8 @@ impl OwnerQuestion {
 struct About {
     id: UserId,
     dialect: Dialect,
-    is_reachable: bool,
+    /// Only a tower that runs knows.
+    is_reachable: Option<bool>,
 }
 
 fn info(kept: Option<&Kept>, about: About) -> Value {
@@ -234,7 +235,7 @@ impl Owner {
         let mut line = String::new();
         BufReader::new(read.take(QUESTION_BYTES_MAX)).read_line(&mut line).await?;
         let Some(question) = OwnerQuestion::parse(&line) else { return Ok(()) };
-        let about = About { id: self.id, dialect: self.dialect, is_reachable: self.monitor.is_reachable() };
+        let about = About { id: self.id, dialect: self.dialect, is_reachable: Some(self.monitor.is_reachable()) };
         let answer = self.engine.ask_any(move |kept| question.answer(kept.as_ref(), about));
         let answer = answer.await.map_err(|failure: Failure| io::Error::other(format!("{failure:?}")))?;
         write.write_all(answer.to_string().as_bytes()).await?;
@@ -254,7 +255,8 @@ pub async fn ask(socket: &Path, question: OwnerQuestion) -> io::Result<Value> {
     serde_json::from_slice(&answer).map_err(io::Error::other)
 }
 
-/// Reads the answer from the space of a tower that does not run; `None` when none was ever served from it.
+/// Reads the answer from a space, without asking a running tower: whether its node is reachable is `null`. `None` when no
+/// tower was ever served from it.
 ///
 /// # Errors
 /// [`RowError`].
@@ -263,5 +265,5 @@ pub async fn read(space: Arc<dyn Space>, question: OwnerQuestion) -> Result<Opti
     let ledger = Ledger::new(Rows::new(space, DOOR), terms);
     let Some((id, dialect)) = ledger.about().await? else { return Ok(None) };
     let kept = ledger.load().await?;
-    Ok(Some(question.answer(kept.as_ref(), About { id, dialect, is_reachable: false })))
+    Ok(Some(question.answer(kept.as_ref(), About { id, dialect, is_reachable: None })))
 }

@@ -5,7 +5,7 @@ use crate::account::{Admission, BODY_BYTES_MAX, Refusal, WalletRow, account_key,
 use crate::attempts::Attempts;
 use crate::ledger::{Failure, Given, Ledger, Link};
 use crate::mail::Mail;
-use crate::sockets::{HEARD_BYTES_MAX, Hall, Keeping, keep, tell_of_others};
+use crate::sockets::{HEARD_BYTES_MAX, Hall, Keeping, Notice, keep, tell_of_others};
 use axum::Router;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{ConnectInfo, FromRequestParts as _, Query, Request, State};
@@ -412,7 +412,7 @@ async fn wallet(State(shared): State<Arc<Shared>>, request: Request) -> Answer {
             let request: Put = body(request).await?;
             let work = |shared: Arc<Shared>| async move {
                 let (account, wallet) = shared.ledger.put(&request).await?;
-                shared.hall.tell(&account, wallet.sequence);
+                shared.hall.tell(&account, Notice::Sequence(wallet.sequence));
                 Ok(json(StatusCode::OK, &wallet))
             };
             shared.to_the_end(work).await
@@ -452,7 +452,7 @@ async fn websocket(State(shared): State<Arc<Shared>>, request: Request) -> Answe
     let keeping = Keeping {
         seat: seat.ok_or(Refusal::Busy)?,
         token,
-        told: opened.wallet().map_or(0, |wallet| wallet.sequence),
+        told: opened.sequence().unwrap_or(0),
         ledger: Arc::clone(&shared.ledger),
         stop: shared.stop.clone(),
     };

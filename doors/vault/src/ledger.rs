@@ -60,6 +60,10 @@ impl Opened {
     pub(crate) fn wallet(&self) -> Option<&WalletRow> {
         self.wallet.value.as_ref()
     }
+
+    pub(crate) fn sequence(&self) -> Option<u64> {
+        self.wallet().map(|wallet| wallet.sequence)
+    }
 }
 
 /// A token that was given.
@@ -79,6 +83,16 @@ pub(crate) struct Standing {
     pub(crate) devices: usize,
     /// 0 before there is a wallet.
     pub(crate) sequence: u64,
+}
+
+/// What servers over one space wrote.
+pub(crate) struct News {
+    /// Up to this revision.
+    pub(crate) revision: u64,
+    /// The accounts whose wallet was written, and its sequence.
+    pub(crate) sequences: Vec<(String, u64)>,
+    /// The accounts that changed: their password, or that they were verified.
+    pub(crate) accounts: Vec<String>,
 }
 
 /// A link that is to be sent.
@@ -313,11 +327,14 @@ impl Ledger {
         self.rows.changed(since).await
     }
 
-    /// The newest revision, and the accounts whose wallet got a sequence after another one, at whichever server, with it.
-    pub(crate) async fn news(&self, since: u64) -> Result<(u64, Vec<(String, u64)>), RowError> {
-        let (newest, accounts) = self.rows.moved(WALLETS, since).await?;
-        let wallets = self.rows.get::<WalletRow>(WALLETS, &accounts).await?;
-        Ok((newest, wallets.into_iter().filter_map(|row| Some((row.key, row.value?.sequence))).collect()))
+    /// What was written after a revision, at whichever server.
+    pub(crate) async fn news(&self, since: u64) -> Result<News, RowError> {
+        // What comes between the two questions is told twice, and not never.
+        let (revision, moved) = self.rows.moved(WALLETS, since).await?;
+        let (_, accounts) = self.rows.moved(ACCOUNTS, since).await?;
+        let wallets = self.rows.get::<WalletRow>(WALLETS, &moved).await?;
+        let sequences = wallets.into_iter().filter_map(|row| Some((row.key, row.value?.sequence))).collect();
+        Ok(News { revision, sequences, accounts })
     }
 
     /// The first accounts, with their devices and the sequence of their wallet, and how many there are.

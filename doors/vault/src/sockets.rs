@@ -5,6 +5,7 @@
 
 use crate::ledger::Ledger;
 use axum::extract::ws::{Message, WebSocket};
+use ibgib_server::rows::RowError;
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,11 +31,20 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 const WRITE_MAX: Duration = Duration::from_secs(10);
 const CLOSE_MAX: Duration = Duration::from_secs(2);
 
+/// What a socket is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Notice {
+    /// The wallet's new sequence.
+    Sequence(u64),
+    /// The account changed: the token may be over.
+    Check,
+}
+
 #[derive(Debug, Default)]
 struct Seats {
     next: u64,
     taken: usize,
-    by_account: HashMap<String, HashMap<u64, mpsc::Sender<u64>>>,
+    by_account: HashMap<String, HashMap<u64, mpsc::Sender<Notice>>>,
 }
 
 impl Seats {
@@ -81,12 +91,12 @@ impl Hall {
         self.seats().by_account.get(account).map_or(0, HashMap::len)
     }
 
-    /// Tells all sockets of an account its new sequence; one that takes nothing loses its seat.
-    pub(crate) fn tell(&self, account: &str, sequence: u64) {
+    /// Tells all sockets of an account; one that takes nothing loses its seat.
+    pub(crate) fn tell(&self, account: &str, notice: Notice) {
         let mut seats = self.seats();
         let Some(of_account) = seats.by_account.get(account) else { return };
         let late: Vec<u64> =
-            of_account.iter().filter(|(_, sender)| sender.try_send(sequence).is_err()).map(|(id, _)| *id).collect();
+            of_account.iter().filter(|(_, sender)| sender.try_send(notice).is_err()).map(|(id, _)| *id).collect();
         for id in late {
             self.missed.fetch_add(1, Ordering::Relaxed);
             seats.leave(account, id);
@@ -117,12 +127,12 @@ pub(crate) struct Seat {
     hall: Arc<Hall>,
     account: String,
     id: u64,
-    notices: mpsc::Receiver<u64>,
+    notices: mpsc::Receiver<Notice>,
 }
 
 impl Seat {
-    /// The next sequence that is told; `None` when the seat was cleared.
-    pub(crate) async fn told(&mut self) -> Option<u64> {
+    /// What is told next; `None` when the seat was cleared.
+    pub(crate) async fn told(&mut self) -> Option<Notice> {
         self.notices.recv().await
     }
 }
@@ -150,9 +160,7 @@ pub(crate) async fn tell_of_others(ledger: &Ledger, hall: &Hall) {
         let told = async {
             let Some(before) = since else { return ledger.revision().await };
             ledger.changed(before).await?;
-            let (newest, news) = ledger.news(before).await?;
-            news.iter().for_each(|(account, sequence)| hall.tell(account, *sequence));
-            Ok(newest)
+            tell_since(ledger, hall, before).await
         };
         match told.await {
             Ok(newest) => since = Some(newest),
@@ -160,6 +168,14 @@ pub(crate) async fn tell_of_others(ledger: &Ledger, hall: &Hall) {
         }
         sleep(LOOK).await;
     }
+}
+
+/// Tells what came after a revision; answers up to which one.
+pub(crate) async fn tell_since(ledger: &Ledger, hall: &Hall, before: u64) -> Result<u64, RowError> {
+    let news = ledger.news(before).await?;
+    news.sequences.iter().for_each(|(account, sequence)| hall.tell(account, Notice::Sequence(*sequence)));
+    news.accounts.iter().for_each(|account| hall.tell(account, Notice::Check));
+    Ok(news.revision)
 }
 
 /// Tells a socket of new sequences until either side ends it, and closes it without a status, as the original does.
@@ -185,7 +201,11 @@ async fn tell(socket: &mut WebSocket, keeping: Keeping) -> bool {
         let newer = tokio::select! {
             () = stop.cancelled() => return true,
             notice = seat.told() => match notice {
-                Some(sequence) => Some(sequence),
+                Some(Notice::Sequence(sequence)) => Some(sequence),
+                Some(Notice::Check) => match ledger.open(&token).await {
+                    Ok(opened) => opened.sequence(),
+                    Err(_) => return true,
+                },
                 None => return true,
             },
             message = socket.recv() => match message {
@@ -201,7 +221,7 @@ async fn tell(socket: &mut WebSocket, keeping: Keeping) -> bool {
                 }
                 // Tokens end, and another server over the same space may have written.
                 match ledger.open(&token).await {
-                    Ok(opened) => opened.wallet().map(|wallet| wallet.sequence),
+                    Ok(opened) => opened.sequence(),
                     Err(_) => return true,
                 }
             }
@@ -224,15 +244,15 @@ mod tests {
         let hall = Arc::new(Hall::default());
         let mut seat = hall.enter("a".into()).unwrap();
         let mut other = hall.enter("b".into()).unwrap();
-        hall.tell("a", 7);
-        assert_eq!(seat.told().await, Some(7));
-        (1..=5).for_each(|n| hall.tell("b", n));
+        hall.tell("a", Notice::Sequence(7));
+        assert_eq!(seat.told().await, Some(Notice::Sequence(7)));
+        (1..=5).for_each(|n| hall.tell("b", Notice::Sequence(n)));
         assert_eq!((hall.missed(), hall.taken()), (0, 2));
         // The sixth finds no room: what waits is told still, then it is over.
-        hall.tell("b", 6);
+        hall.tell("b", Notice::Check);
         assert_eq!((hall.missed(), hall.taken()), (1, 1));
         for n in 1..=5 {
-            assert_eq!(other.told().await, Some(n));
+            assert_eq!(other.told().await, Some(Notice::Sequence(n)));
         }
         assert_eq!(other.told().await, None);
         hall.clear("a");

@@ -124,7 +124,7 @@ async fn two_vaults_over_one_space_are_one() {
     clients[0].post("/signup", &sign_up(JOE, "12345678")).await;
     let tokens = [clients[1].token(JOE, "12345678", "a").await, clients[0].token(JOE, "12345678", "b").await];
     let query = format!("?token={}", tokens[1]);
-    let mut sockets =
+    let mut old =
         [clients[0].socket(&query).await.unwrap(), clients[1].socket(&format!("?token={}", tokens[0])).await.unwrap()];
     for sequence in 1..=6 {
         let bodies = [0, 1].map(|at| put(&tokens[at], sequence, &format!("{at} {sequence}")));
@@ -132,8 +132,18 @@ async fn two_vaults_over_one_space_are_one() {
         let mut statuses = told.iter().map(|(status, _)| *status).collect::<Vec<_>>();
         statuses.sort_unstable();
         assert_eq!(statuses, [200, 409]);
-        for socket in &mut sockets {
+        for socket in &mut old {
             assert_eq!(socket.next().await, Some(format!("wallet-update:{sequence}")));
+        }
+    }
+    // The sockets at both end with the password; what connects after that stays.
+    assert_eq!(clients[1].post("/password", &change(JOE, "12345678", "abcdefgh", Some(7))).await.0, 200);
+    let token = clients[0].token(JOE, "abcdefgh", "b").await;
+    let query = format!("?token={token}");
+    let sockets = [clients[0].socket(&query).await.unwrap(), clients[1].socket(&query).await.unwrap()];
+    for socket in &mut old {
+        while let Some(told) = socket.next().await {
+            assert_eq!(told, "wallet-update:7");
         }
     }
     let [first, second] = servers;
@@ -141,8 +151,8 @@ async fn two_vaults_over_one_space_are_one() {
     // The one that let go of what works no more.
     let (closed, ()) = tokio::join!(at_first.next(), first.stop());
     assert_eq!(closed, None);
-    assert_eq!(clients[1].post("/wallet", &put(&tokens[1], 7, "w")).await.0, 200);
-    assert_eq!(at_second.next().await, Some("wallet-update:7".to_owned()));
+    assert_eq!(clients[1].post("/wallet", &put(&token, 8, "w")).await.0, 200);
+    assert_eq!(at_second.next().await, Some("wallet-update:8".to_owned()));
     let (closed, ()) = tokio::join!(at_second.next(), second.stop());
     assert_eq!(closed, None);
 }

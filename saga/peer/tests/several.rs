@@ -1,9 +1,14 @@
 //! Several servers over one space: what is staged at one, who is connected at which, and who hears of what.
 
+use async_trait::async_trait;
+use ibgib::Verified;
 use ibgib_peer::prelude::*;
 use ibgib_peer::{HostEvent, SyncConnection, entropy::random_hex};
 use ibgib_saga::{SagaError, SyncRequest};
-use ibgib_spaces::Commit;
+use ibgib_spaces::store::{Batch, Written};
+use ibgib_spaces::{Commit, SpaceError, Store, View};
+use std::sync::Mutex;
+use std::time::Duration;
 
 const DAY: i64 = 24 * 3_600_000;
 
@@ -50,6 +55,77 @@ async fn another_server_over_the_same_space_leaves_alone_what_a_long_connection_
     connection.sync(&space, Some(me), everything()).await.unwrap();
     assert_eq!(shared.record(&key).await.unwrap(), old);
     assert_eq!(other.expire_staging(now_ms(), DAY).await.unwrap(), 1);
+}
+
+/// A space as one server sees it, which another one changes just before this one forgets something.
+#[derive(Debug)]
+struct Overtaken {
+    shared: Arc<MemorySpace>,
+    owner: String,
+    by: Mutex<Option<Verified<IbGib>>>,
+}
+
+impl Overtaken {
+    async fn overtake(&self) {
+        let Some(node) = self.by.lock().unwrap().take() else { return };
+        let records = vec![(format!("staging/{}", self.owner), Some(now_ms().to_string().into_bytes()))];
+        self.shared.commit(Commit { records, ..Commit::default() }).await.unwrap();
+        Space::stage(&*self.shared, &self.owner, &[node]).await.unwrap();
+    }
+}
+
+#[async_trait]
+impl Store for Overtaken {
+    fn id(&self) -> &str {
+        Store::id(&*self.shared)
+    }
+    async fn view(&self) -> Result<Box<dyn View + '_>, SpaceError> {
+        Store::view(&*self.shared).await
+    }
+    async fn write(&self, batch: Batch) -> Result<Written, SpaceError> {
+        self.overtake().await;
+        self.shared.write(batch).await
+    }
+    async fn stage(&self, owner: &str, nodes: &[Verified<IbGib>]) -> Result<(), SpaceError> {
+        Store::stage(&*self.shared, owner, nodes).await
+    }
+    async fn unstage(&self, owner: &str) -> Result<(), SpaceError> {
+        self.overtake().await;
+        Store::unstage(&*self.shared, owner).await
+    }
+    async fn lease(&self, name: &str, holder: &str, time: Duration) -> Result<bool, SpaceError> {
+        Store::lease(&*self.shared, name, holder, time).await
+    }
+    async fn give_up(&self, name: &str, holder: &str) -> Result<(), SpaceError> {
+        Store::give_up(&*self.shared, name, holder).await
+    }
+    async fn changed(&self, since: u64) -> Result<u64, SpaceError> {
+        Store::changed(&*self.shared, since).await
+    }
+}
+
+/// A device comes back at one server in the moment in which another one forgets what it had staged.
+#[tokio::test]
+async fn what_is_staged_while_old_staging_is_forgotten_stays() {
+    let shared = Arc::new(MemorySpace::new("shared"));
+    let (owner, key) = ("push/device".to_owned(), "staging/push/device".to_owned());
+    let old = Some((now_ms() - 2 * DAY).to_string().into_bytes());
+    shared.commit(Commit { records: vec![(key.clone(), old)], ..Commit::default() }).await.unwrap();
+    let nodes = ["old", "new"].map(|text| {
+        let data = Some(object([("text", text.into())]));
+        IbGib { ib: "note".into(), data, ..IbGib::default() }.seal().unwrap()
+    });
+    let [before, new] = nodes;
+    Space::stage(&*shared, &owner, &[before]).await.unwrap();
+    let space = Overtaken { shared: Arc::clone(&shared), owner: owner.clone(), by: Mutex::new(Some(new)) };
+    let host = Host::new(Arc::new(space), HostOptions::default());
+    assert_eq!(host.expire_staging(now_ms(), DAY).await.unwrap(), 0);
+    assert_eq!(shared.staged_addrs(&owner).await.unwrap().len(), 2);
+    assert!(shared.record(&key).await.unwrap().is_some());
+    // Nobody comes back.
+    assert_eq!(host.expire_staging(now_ms() + DAY, DAY).await.unwrap(), 1);
+    assert_eq!(shared.staged_addrs(&owner).await.unwrap(), []);
+    assert_eq!(shared.record(&key).await.unwrap(), None);
 }
 
 #[tokio::test]

@@ -28,6 +28,8 @@ const COPIED: usize = 16;
 pub(crate) const INCOMING: &str = "CREATE TEMP TABLE IF NOT EXISTS incoming
     (hash bytea NOT NULL, addr bytea NOT NULL, size integer NOT NULL, text bytea NOT NULL) ON COMMIT DELETE ROWS";
 
+const UNSTAGE: &str = "DELETE FROM ibgib.staged WHERE owner = $1";
+
 /// Why a write did not come to its end.
 pub(crate) enum Unwritten {
     /// Nothing was written.
@@ -75,6 +77,9 @@ impl<'b> Prepared<'b> {
         }
         self.add(&txn).await?;
         self.publish(&txn).await?;
+        if let Some(owner) = self.batch.unstage() {
+            execute(&txn, UNSTAGE, &[&&digest(owner)[..]]).await?;
+        }
         self.move_tips(&txn, revision).await?;
         self.set_records(&txn).await?;
         let counted = "WITH space AS (UPDATE ibgib.space SET revision = $1),
@@ -207,7 +212,7 @@ pub(crate) async fn stage(client: &mut Object, owner: &str, nodes: &[Verified<Ib
 
 /// Forgets what is staged for an owner.
 pub(crate) async fn unstage(client: &Object, owner: &str) -> Result<(), SpaceError> {
-    let statement = client.prepare_cached("DELETE FROM ibgib.staged WHERE owner = $1").await.map_err(fail)?;
+    let statement = client.prepare_cached(UNSTAGE).await.map_err(fail)?;
     client.execute(&statement, &[&&digest(owner)[..]]).await.map_err(fail)?;
     Ok(())
 }

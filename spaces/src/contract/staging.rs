@@ -114,3 +114,28 @@ pub(super) async fn unstaging_forgets_one_owner(space: Arc<dyn Space>) -> Held {
     same!(space.count().await?, 1, "the count");
     Ok(())
 }
+
+pub(super) async fn a_commit_unstages_if_it_happens(space: Arc<dyn Space>) -> Held {
+    let (a, b) = (stone("a", &[])?, stone("b", &[])?);
+    let since = |value: Option<&[u8]>| vec![("since".to_owned(), value.map(<[u8]>::to_vec))];
+    let unstaging = |seen: &[u8], commit| Commit {
+        unstage: Some("one".into()),
+        expect: since(Some(seen)),
+        records: since(None),
+        ..commit
+    };
+    space.commit(Commit { records: since(Some(b"today")), ..Commit::default() }).await?;
+    for owner in ["one", "two"] {
+        space.stage(owner, &[a.clone(), b.clone()]).await?;
+    }
+    let error = refusal(&*space, unstaging(b"yesterday", Commit::default())).await?;
+    hold!(matches!(error, CommitError::RecordsChanged(_)), "a record is not as expected: {error:?}");
+    same!(space.staged_addrs("one").await?.len(), 2, "what is staged after a commit that did not happen");
+    space.commit(unstaging(b"today", publish("one", &[a.addr()]))).await?;
+    let asked = [a.addr().clone(), b.addr().clone()];
+    same!(space.has(&asked).await?, [true, false], "what a commit that unstages publishes");
+    same!(space.staged_addrs("one").await?, [], "what is staged after a commit that unstages");
+    same!(space.staged_addrs("two").await?, [b.addr().clone()], "what somebody else has staged");
+    same!(space.record("since").await?, None, "the record of a commit that unstages");
+    Ok(())
+}

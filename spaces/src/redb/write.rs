@@ -22,6 +22,9 @@ pub(super) fn write(db: &Database, batch: &Batch) -> Result<Written, SpaceError>
         return Ok(Written::Unmet);
     };
     let added = add(&txn, batch.nodes())?;
+    if let Some(owner) = batch.unstage() {
+        forget(&txn, owner)?;
+    }
     let revision;
     {
         let mut meta = txn.open_table(META).map_err(fail)?;
@@ -180,27 +183,30 @@ pub(super) fn stage(db: &Database, owner: &str, staging: &[Verified<IbGib>]) -> 
 pub(super) fn unstage(db: &Database, owner: &str) -> Result<(), SpaceError> {
     let mut txn = db.begin_write().map_err(fail)?;
     txn.set_durability(Durability::None).map_err(fail)?;
-    {
-        let mut nodes = txn.open_table(NODES).map_err(fail)?;
-        let mut loose = txn.open_table(LOOSE).map_err(fail)?;
-        let mut staged = txn.open_table(STAGED).map_err(fail)?;
-        let mut keys = Vec::new();
-        for entry in staged.range((owner, [0; 32])..=(owner, [255; 32])).map_err(fail)? {
-            keys.push(entry.map_err(fail)?.0.value().1);
-        }
-        for key in keys {
-            staged.remove((owner, key)).map_err(fail)?;
-            let owners = loose.get(key).map_err(fail)?.map(|v| v.value());
-            match owners {
-                // It was committed meanwhile.
-                None => {}
-                Some(owners @ 2..) => drop(loose.insert(key, owners - 1).map_err(fail)?),
-                Some(_) => {
-                    loose.remove(key).map_err(fail)?;
-                    nodes.remove(key).map_err(fail)?;
-                }
+    forget(&txn, owner)?;
+    txn.commit().map_err(fail)
+}
+
+fn forget(txn: &WriteTransaction, owner: &str) -> Result<(), SpaceError> {
+    let mut nodes = txn.open_table(NODES).map_err(fail)?;
+    let mut loose = txn.open_table(LOOSE).map_err(fail)?;
+    let mut staged = txn.open_table(STAGED).map_err(fail)?;
+    let mut keys = Vec::new();
+    for entry in staged.range((owner, [0; 32])..=(owner, [255; 32])).map_err(fail)? {
+        keys.push(entry.map_err(fail)?.0.value().1);
+    }
+    for key in keys {
+        staged.remove((owner, key)).map_err(fail)?;
+        let owners = loose.get(key).map_err(fail)?.map(|v| v.value());
+        match owners {
+            // It was committed meanwhile.
+            None => {}
+            Some(owners @ 2..) => drop(loose.insert(key, owners - 1).map_err(fail)?),
+            Some(_) => {
+                loose.remove(key).map_err(fail)?;
+                nodes.remove(key).map_err(fail)?;
             }
         }
     }
-    txn.commit().map_err(fail)
+    Ok(())
 }

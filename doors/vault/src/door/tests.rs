@@ -1,6 +1,7 @@
 //! What cannot be met from outside: a client that goes away at one exact moment, and guesses while no time passes.
 
 use super::*;
+use crate::sockets::tell_since;
 use async_trait::async_trait;
 use axum::body::Body;
 use ibgib::{IbGib, Verified};
@@ -115,13 +116,35 @@ async fn what_follows_a_commit_is_done_when_the_client_has_gone() {
     };
     let first = json!({"token": token, "encryptedWallet": "w1", "sequence": 1, "hmac": "h1"});
     hang_up(Box::pin(wallet(state(), post(first)))).await;
-    assert_eq!(seat.told().await, Some(1));
+    assert_eq!(seat.told().await, Some(Notice::Sequence(1)));
     let change = json!({
         "email": JOE, "oldPassword": "12345678", "newPassword": "abcdefgh", "clientSaltSeed": "cd".repeat(32),
         "encryptedWallet": "w2", "sequence": 2, "hmac": "h2"
     });
     hang_up(Box::pin(change_password(state(), ConnectInfo(FROM), post(change)))).await;
     assert_eq!(seat.told().await, None);
+}
+
+/// Sockets at one server look at their tokens again when the password was changed at another one.
+#[tokio::test]
+async fn a_password_that_was_changed_at_another_server_is_told() {
+    let space: Arc<dyn Space> = Arc::new(MemorySpace::new("shared"));
+    let [here, there] = [(), ()].map(|()| Vault::new(Arc::clone(&space), options()).shared);
+    joe(&here).await;
+    let (mut seat, mut other) =
+        (here.hall.enter(JOE.into()).unwrap(), here.hall.enter("ann@example.com".into()).unwrap());
+    let before = here.ledger.revision().await.unwrap();
+    let change = json!({
+        "email": JOE, "oldPassword": "12345678", "newPassword": "abcdefgh", "clientSaltSeed": "cd".repeat(32)
+    });
+    let changed = change_password(State(there), ConnectInfo(FROM), post(change)).await;
+    assert_eq!(told(changed).await.0, 200);
+    let newest = tell_since(&here.ledger, &here.hall, before).await.unwrap();
+    assert_eq!(newest, here.ledger.revision().await.unwrap());
+    here.hall.clear(JOE);
+    here.hall.clear("ann@example.com");
+    assert_eq!((seat.told().await, seat.told().await), (Some(Notice::Check), None));
+    assert_eq!(other.told().await, None);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use crate::identity;
 use crate::view::space_error;
 use ibgib::Addr;
 use ibgib_saga::SagaError;
-use ibgib_spaces::Commit;
+use ibgib_spaces::{Commit, CommitError};
 
 impl Host {
     /// Drops what identities staged for a saga that they never finished, once it is `age_ms` old (§5 of
@@ -24,13 +24,19 @@ impl Host {
                 continue;
             }
             let staged = self.space.staged_addrs(owner).await.map_err(space_error)?;
-            if self.space.record(&key).await.map_err(space_error)?.is_some_and(|now| now != since) {
+            // In one write: whoever comes back meanwhile, here or at another server, renews the record before he stages.
+            let commit = Commit {
+                unstage: Some(owner.to_owned()),
+                records: vec![(key.clone(), None)],
+                expect: vec![(key.clone(), Some(since))],
+                ..Commit::default()
+            };
+            match self.space.commit(commit).await {
+                Ok(_) => {}
                 // It came back just now.
-                continue;
+                Err(CommitError::RecordsChanged(_)) => continue,
+                Err(error) => return Err(identity::commit_error(error)),
             }
-            self.space.unstage(owner).await.map_err(space_error)?;
-            let commit = Commit { records: vec![(key.clone(), None)], ..Commit::default() };
-            self.space.commit(commit).await.map_err(identity::commit_error)?;
             if !staged.is_empty() {
                 tracing::info!(owner, nodes = staged.len(), "dropped what was staged for a saga that never ended");
                 dropped += 1;

@@ -107,6 +107,11 @@ impl Core {
             let gone: HashSet<Key> = entries.iter().map(|entry| entry.key).collect();
             staged.retain(owner, |key| !gone.contains(key));
         }
+        if let Some(owner) = batch.unstage() {
+            // Before the change: a log that was cut between the two has lost what was staged, which it may, and keeps the
+            // record of it.
+            self.forget(writer, staged, owner)?;
+        }
         let revision = open.revision()? + 1;
         self.apply(open, writer, Change::of(batch, revision), entries)?;
         Ok(Written::Done(revision))
@@ -283,12 +288,16 @@ impl Core {
     pub(in crate::segments) fn unstage(&self, owner: &str) -> Result<(), SpaceError> {
         let (_, mut writer) = self.to_write()?;
         let mut staged = self.staged();
-        if staged.of(owner).next().is_none() {
-            return Ok(());
-        }
-        self.append(&mut writer, UNSTAGE, owner.as_bytes())?;
-        staged.forget(owner);
+        self.forget(&mut writer, &mut staged, owner)?;
         self.restage(staged);
+        Ok(())
+    }
+
+    fn forget(&self, writer: &mut Writer, staged: &mut Staged, owner: &str) -> Result<(), SpaceError> {
+        if staged.of(owner).next().is_some() {
+            self.append(writer, UNSTAGE, owner.as_bytes())?;
+            staged.forget(owner);
+        }
         Ok(())
     }
 
