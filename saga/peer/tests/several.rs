@@ -1,7 +1,6 @@
 //! Several servers over one space: what is staged at one, who is connected at which, and who hears of what.
 
 use async_trait::async_trait;
-use ibgib::Verified;
 use ibgib_peer::prelude::*;
 use ibgib_peer::{HostEvent, SyncConnection, entropy::random_hex};
 use ibgib_saga::{SagaError, SyncRequest};
@@ -70,7 +69,7 @@ impl Overtaken {
         let Some(node) = self.by.lock().unwrap().take() else { return };
         let records = vec![(format!("staging/{}", self.owner), Some(now_ms().to_string().into_bytes()))];
         self.shared.commit(Commit { records, ..Commit::default() }).await.unwrap();
-        Space::stage(&*self.shared, &self.owner, &[node]).await.unwrap();
+        Store::stage(&*self.shared, &self.owner, &[node]).await.unwrap();
     }
 }
 
@@ -116,7 +115,7 @@ async fn what_is_staged_while_old_staging_is_forgotten_stays() {
         IbGib { ib: "note".into(), data, ..IbGib::default() }.seal().unwrap()
     });
     let [before, new] = nodes;
-    Space::stage(&*shared, &owner, &[before]).await.unwrap();
+    Store::stage(&*shared, &owner, &[before]).await.unwrap();
     let space = Overtaken { shared: Arc::clone(&shared), owner: owner.clone(), by: Mutex::new(Some(new)) };
     let host = Host::new(Arc::new(space), HostOptions::default());
     assert_eq!(host.expire_staging(now_ms(), DAY).await.unwrap(), 0);
@@ -154,7 +153,7 @@ async fn a_connection_at_another_server_over_the_same_space_ends_the_older_one()
                 }
             }
         };
-        let ended = tokio::time::timeout(std::time::Duration::from_secs(60), ended).await;
+        let ended = tokio::time::timeout(Duration::from_secs(60), ended).await;
         assert_eq!(ended.expect("it was never ended"), Some(SagaError::Superseded));
     }
     for one in &hearing {
@@ -188,11 +187,11 @@ async fn who_waits_hears_of_what_another_server_took_and_may_go_on_instead_of_wa
         // He stops waiting, asks again, and stops again.
         for _ in 0..2 {
             let waiting = at_here.is_equal(&ours, None, FOR_EVER);
-            assert!(tokio::time::timeout(std::time::Duration::from_millis(5), waiting).await.is_err());
+            assert!(tokio::time::timeout(Duration::from_millis(5), waiting).await.is_err());
         }
         at_here.sync(&bob, Some(his.clone()), everything()).await.unwrap();
         // Without waiting he is told, too.
-        assert!(at_here.is_equal(&ours, None, std::time::Duration::ZERO).await.unwrap());
+        assert!(at_here.is_equal(&ours, None, Duration::ZERO).await.unwrap());
         let editing = async {
             // Her identity and her transcript are no news for him.
             todo.set("/day", day.to_string()).await.unwrap();
@@ -210,4 +209,4 @@ async fn who_waits_hears_of_what_another_server_took_and_may_go_on_instead_of_wa
 }
 
 /// More than a host waits.
-const FOR_EVER: std::time::Duration = std::time::Duration::from_secs(100_000);
+const FOR_EVER: Duration = Duration::from_secs(100_000);
