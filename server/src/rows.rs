@@ -4,7 +4,7 @@
 //! to last: for each request it reads the rows that the request concerns, decides, and writes what comes of it in one
 //! commit, on the condition that those rows are still as it read them. Only then it answers.
 //!
-//! A row of a [`Table::history`] is a timeline of kind [`Kind::Door`](ibgib_spaces::Kind::Door): its first frame is
+//! A row of a [`Table::history`] is a timeline of kind [`Kind::Door`]: its first frame is
 //! empty, and each value it ever had is one frame more, so that [`Row::n`] counts its values. Such timelines never
 //! travel: no peer can read, bring or move one. A row of a [`Table::passing`] leaves no history, for what has to be
 //! forgotten again. Which rows there are is told by a local record for each, `door/DOOR/TABLE/KEY`, in the same commit.
