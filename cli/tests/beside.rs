@@ -134,6 +134,8 @@ fn a_servers_space_is_copied_while_it_runs_and_the_copy_is_served_in_its_place()
     let done = world.run(&["--space", "server", "backup", "copy", "--json"]).ok().json();
     assert!(number(&done, &["bytes"]) > 1_000, "{done}");
     world.run(&["--space", "server", "backup", "copy"]).fails(1, "file_exists");
+    world.run(&["--space", "server", "backup", "alice/notes.txt"]).fails(1, "file_exists");
+    world.run(&["--space", "server", "backup", "no/where"]).fails(5, "not_found");
     world.run(&["--space", "nothing", "backup", "other"]).fails(5, "no_store");
     world.run(&["-C", "alice", "backup", "other"]).fails(2, "usage");
     world.run(&["--space", "postgres://me@db.example/notes", "backup", "other"]).fails(2, "usage");

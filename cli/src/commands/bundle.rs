@@ -72,8 +72,16 @@ pub(crate) async fn backup(args: &Args, out: &Output, to: &Path) -> Result<Exit,
         let text = "a space in a database is copied by what copies the database: pg_dump";
         return Err(CliError::usage(text));
     }
-    if std::fs::read_dir(to).is_ok_and(|mut entries| entries.next().is_some()) {
-        let text = format!("{} is there already, and not empty; nothing was copied", to.display());
+    let is_free = match std::fs::read_dir(to) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) => error.kind() != ErrorKind::NotADirectory,
+    };
+    let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if is_free && !parent.is_dir() {
+        return Err(CliError::not_found("directory", &parent.display().to_string()));
+    }
+    if !is_free {
+        let text = format!("{} is there already, and no empty directory; nothing was copied", to.display());
         return Err(CliError::new(Code::FileExists, text).about(to.display().to_string()).hint("choose another name"));
     }
     let (from, to, screen) = (space.clone(), to.to_owned(), out.screen().clone());

@@ -6,12 +6,12 @@
 //! Where the changed part is a node he can hash, too, so that half of the changes are sealed again, with the addresses that
 //! name the node. `IBGIB_MUTATIONS=1000000` plays that many, `IBGIB_SEED=7 IBGIB_MUTATIONS=1` plays one again.
 
-use crate::toy::{Connection, Ended, World, constant, frame};
+use crate::toy::{Connection, Ended, World, all_both_ways, constant, frame};
 use ibgib::canonical::canonical_text;
 use ibgib::{Addr, IbGib, Mode, Value};
 use ibgib_keystone::{Chain, Warrant};
 use ibgib_saga::codes::{Blame, Code};
-use ibgib_saga::{Direction, Envelope, Limits, Packet, Scope, SenderInput, SyncRequest};
+use ibgib_saga::{Envelope, Limits, Packet, SenderInput};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -77,15 +77,7 @@ impl Start {
         connection.known = Some(self.warrant.clone());
         let mut played = Played { from, to, ended: None, told: Vec::new() };
         let hello = (self.session.tjp().clone(), self.session.tip().addr().clone());
-        let request = SyncRequest {
-            saga_id: "0123456789abcdef".into(),
-            scope: Scope::All,
-            direction: Direction::Both,
-            skip_when_equal: true,
-            dry_run: false,
-            moves_max: None,
-        };
-        for input in [SenderInput::Connect(Some(hello)), SenderInput::Sync(Box::new(request))] {
+        for input in [SenderInput::Connect(Some(hello)), all_both_ways()] {
             played.ended = connection.drive_to_rest(input, &mut played.from, &mut played.to);
             if !matches!(played.ended, Some(Ended::Connected)) {
                 break;

@@ -1,13 +1,13 @@
 //! The receiver's signatures: a sender believes nothing that was changed, exchanged, repeated, held back or said by somebody
 //! else.
 
-use crate::toy::{Connection, Counter, Ended, World, frame, warrant_of};
+use crate::toy::{Connection, Counter, Ended, World, all_both_ways, frame, warrant_of};
 use ibgib::{Addr, IbGib, Value, Verified};
 use ibgib_keystone::strategy::lms::{Height, TreeSigner};
 use ibgib_keystone::word_message;
 use ibgib_saga::{
-    ConnectOk, Direction, Encoding, Envelope, Limits, Message, Packet, Receipt, ReceiverLine, SagaError, Said, Scope,
-    SenderInput, Signature, Status, SyncRequest, Turn, TurnAnswer, Word,
+    ConnectOk, Encoding, Envelope, Limits, Message, Packet, Receipt, ReceiverLine, SagaError, Said, Signature, Status,
+    Turn, TurnAnswer, Word,
 };
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -43,15 +43,7 @@ fn ended_at(warrants: Result<(), SagaError>, mut of: impl FnMut(usize, Message) 
         Ended::Connected => {}
         other => return other,
     }
-    let request = SyncRequest {
-        saga_id: "0123456789abcdef".into(),
-        scope: Scope::All,
-        direction: Direction::Both,
-        skip_when_equal: true,
-        dry_run: false,
-        moves_max: None,
-    };
-    connection.drive(SenderInput::Sync(Box::new(request)), &mut from, &mut to)
+    connection.drive(all_both_ways(), &mut from, &mut to)
 }
 
 fn code(ended: Ended) -> String {

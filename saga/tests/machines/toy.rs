@@ -8,9 +8,10 @@ use ibgib_keystone::{
     Chain, Claim, Entropy, Secret, SignOpts, Signed, VERB_CONNECT, VERB_SYNC, Warrant, config, need, word_message,
 };
 use ibgib_saga::{
-    Audience, Breach, Committed, Evaluate, Evaluated, Fingerprint, Finish, Finished, Limits, Load, OwnTips, Packet,
-    Peek, Peeked, Receiver, ReceiverAnswer, ReceiverInput, ReceiverLine, ReceiverOutput, ReceiverQuery, SagaError,
-    Scope, Sender, SenderAnswer, SenderInput, SenderLine, SenderOutput, SenderQuery, Signature, Status, Summary, Word,
+    Audience, Breach, Committed, Direction, Evaluate, Evaluated, Fingerprint, Finish, Finished, Limits, Load, OwnTips,
+    Packet, Peek, Peeked, Receiver, ReceiverAnswer, ReceiverInput, ReceiverLine, ReceiverOutput, ReceiverQuery,
+    SagaError, Scope, Sender, SenderAnswer, SenderInput, SenderLine, SenderOutput, SenderQuery, Signature, Status,
+    Summary, SyncRequest, Word,
 };
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -402,6 +403,18 @@ pub(crate) struct Connection {
     pub(crate) warrants: Result<(), SagaError>,
     /// The only one that the sender's side knows; `None`: it takes each.
     pub(crate) known: Option<Warrant>,
+}
+
+/// A saga about everything, in both directions.
+pub(crate) fn all_both_ways() -> SenderInput {
+    SenderInput::Sync(Box::new(SyncRequest {
+        saga_id: "0123456789abcdef".into(),
+        scope: Scope::All,
+        direction: Direction::Both,
+        skip_when_equal: true,
+        dry_run: false,
+        moves_max: None,
+    }))
 }
 
 /// How an input to the sender ended.
