@@ -78,7 +78,7 @@ pub(crate) async fn backup(args: &Args, out: &Output, to: &Path) -> Result<Exit,
     };
     let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if is_free && !parent.is_dir() {
-        return Err(CliError::not_found("directory", &parent.display().to_string()));
+        return Err(CliError::not_found("directory", parent.display().to_string()));
     }
     if !is_free {
         let text = format!("{} is there already, and no empty directory; nothing was copied", to.display());
