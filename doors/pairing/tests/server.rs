@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::{Barrier, Semaphore};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
@@ -242,10 +243,21 @@ async fn many_pairs_meet_at_once_each_its_own() {
     let (server, _, space) = serve().await;
     let url = url(&server);
     let patient = Options { timeout: Some(Duration::from_secs(3_600)), ..Options::default() };
+    // A client gives up when it does not get a connection in ten seconds. This process is all of the clients, and their server:
+    // so few at a time come, each pair stays, and they speak once all are there.
+    let doorway = Arc::new(Semaphore::new(32));
+    let all_are_there = Arc::new(Barrier::new(pairs));
     let all = (0..pairs).map(|n: usize| {
-        let (mut a, mut b) = (wormhole(&url, patient.clone()), wormhole(&url, patient.clone()));
+        let (url, patient) = (url.clone(), patient.clone());
+        let (doorway, all_are_there) = (Arc::clone(&doorway), Arc::clone(&all_are_there));
         tokio::spawn(async move {
+            let coming = doorway.acquire().await.unwrap();
+            let (mut a, mut b) = (wormhole(&url, patient.clone()), wormhole(&url, patient));
             b.set_code(a.get_code().await.unwrap().as_str()).unwrap();
+            let verifiers = tokio::try_join!(a.get_verifier(), b.get_verifier()).unwrap();
+            assert_eq!(verifiers.0, verifiers.1);
+            drop(coming);
+            all_are_there.wait().await;
             let (to_b, to_a) = (format!("to {n}").into_bytes(), format!("from {n}").into_bytes());
             let met = tokio::try_join!(a.get_data(to_b.clone()), b.get_data(to_a.clone()));
             assert_eq!(met.unwrap(), (to_a, to_b));
