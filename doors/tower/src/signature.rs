@@ -21,6 +21,9 @@ const HEADER: u8 = 31;
 static ZBASE32: LazyLock<Encoding> = LazyLock::new(|| {
     let mut specification = Specification::new();
     specification.symbols.push_str("ybndrfg8ejkmcpqxot1uwisza345h769");
+    // Capitals are read, as Lightning nodes read them.
+    specification.translate.from.push_str("ABCDEFGHIJKMNOPQRSTUWXYZ");
+    specification.translate.to.push_str("abcdefghijkmnopqrstuwxyz");
     specification.encoding().expect("32 letters, all different")
 });
 
@@ -182,7 +185,13 @@ mod tests {
             ),
         ];
         for (who, message, signature, id) in by_others {
-            assert_eq!(signer(message.as_bytes(), signature).map(|id| id.to_string()).as_deref(), Some(id), "{who}");
+            for signature in [signature, &signature.to_uppercase()] {
+                assert_eq!(
+                    signer(message.as_bytes(), signature).map(|id| id.to_string()).as_deref(),
+                    Some(id),
+                    "{who}"
+                );
+            }
         }
     }
 

@@ -27,8 +27,9 @@ struct RegisterRequest {
     user_id: Vec<u8>,
 }
 
+/// Clients show what they are told, and that names the original's type.
 #[derive(Deserialize)]
-struct AppointmentMember {
+struct Appointment {
     #[serde(with = "hex::serde")]
     locator: Vec<u8>,
     #[serde(with = "hex::serde")]
@@ -38,7 +39,7 @@ struct AppointmentMember {
 
 #[derive(Deserialize)]
 struct AddAppointmentRequest {
-    appointment: Option<AppointmentMember>,
+    appointment: Option<Appointment>,
     signature: String,
 }
 
@@ -186,4 +187,28 @@ pub(super) fn refuse(question: Question, refused: &Refused) -> (u16, Value) {
         },
     };
     (status, json!({"error": error, "error_code": code}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the original says names its own types.
+    #[test]
+    fn what_is_no_request_is_told_in_the_words_of_the_original() {
+        let told = |refused: Inspected| (refused.code, refused.error);
+        let wrong = |what: &str| {
+            (WRONG_FIELD_TYPE, format!("invalid type: integer `7`, expected struct {what} at line 1 column 1"))
+        };
+        assert_eq!(told(user(b"7").unwrap_err()), wrong("RegisterRequest"));
+        assert_eq!(told(appointment(b"7").unwrap_err()), wrong("AddAppointmentRequest"));
+        assert_eq!(told(locator(b"7").unwrap_err()), wrong("GetAppointmentRequest"));
+        assert_eq!(told(signature(b"7").unwrap_err()), wrong("GetSubscriptionInfoRequest"));
+        let member = appointment(br#"{"appointment":7,"signature":"x"}"#).unwrap_err();
+        let what = "invalid type: integer `7`, expected struct Appointment at line 1 column 16";
+        assert_eq!(told(member), (WRONG_FIELD_TYPE, what.to_owned()));
+        let member = appointment(br#"{"appointment":[],"signature":"x"}"#).unwrap_err();
+        let what = "invalid length 0, expected struct Appointment with 3 elements at line 1 column 17";
+        assert_eq!(told(member), (INVALID_REQUEST_FORMAT, what.to_owned()));
+    }
 }
