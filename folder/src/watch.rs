@@ -9,14 +9,16 @@ use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind};
 use notify::{ErrorKind, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 /// Files are taken in once nothing has changed for this long…
-const QUIET: Duration = Duration::from_millis(250);
+const QUIET: Duration = Duration::from_millis(30);
+/// …or for this long while a program still has open what it writes, or where the system does not tell that it was closed…
+const QUIET_WRITING: Duration = Duration::from_millis(250);
 /// …or after this at the latest, for a file that keeps changing (a log, say).
 const QUIET_MAX: Duration = Duration::from_secs(3);
 
@@ -33,6 +35,8 @@ pub struct Watch {
     events: mpsc::Receiver<()>,
     /// Directories came, went or were renamed: what is watched may be another directory of the same name.
     moved: Arc<AtomicBool>,
+    /// Files that somebody began to write since the last look, and has not closed.
+    writing: Arc<Mutex<BTreeSet<PathBuf>>>,
     watched: BTreeSet<PathBuf>,
     /// The files at the last look. Only what is on disk is compared, no store is needed and no content is read.
     seen: Walk,
@@ -50,23 +54,34 @@ impl Watch {
         // One event waiting is as good as many.
         let (tell, events) = mpsc::channel(1);
         let seen_moving = Arc::clone(&moved);
+        let writing = Arc::new(Mutex::new(BTreeSet::new()));
+        let seen_writing = Arc::clone(&writing);
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            let kind = event.map_or(EventKind::Any, |e| if e.need_rescan() { EventKind::Any } else { e.kind });
+            let (kind, paths) = match event {
+                Ok(event) if !event.need_rescan() => (event.kind, event.paths),
+                _ => (EventKind::Any, Vec::new()),
+            };
+            // A set of paths is whole whatever happened while it was held.
+            let mut writing = seen_writing.lock().unwrap_or_else(PoisonError::into_inner);
             match kind {
-                EventKind::Access(AccessKind::Close(AccessMode::Write)) => {}
+                EventKind::Access(AccessKind::Close(AccessMode::Write)) => paths.iter().for_each(|path| {
+                    writing.remove(path);
+                }),
                 EventKind::Access(_) => return,
+                EventKind::Modify(ModifyKind::Data(_)) => writing.extend(paths),
                 EventKind::Any
                 | EventKind::Remove(_)
                 | EventKind::Create(CreateKind::Folder)
                 | EventKind::Modify(ModifyKind::Name(_)) => seen_moving.store(true, Ordering::Relaxed),
                 _ => {}
             }
+            drop(writing);
             // Full is fine, and at the end nobody listens.
             let _ = tell.try_send(());
         });
         let (seen, watched, left) = (Walk::default(), BTreeSet::new(), Vec::new());
         let opts = FolderOpts::default();
-        Self { root: root.to_owned(), watcher, events, moved, watched, seen, woken: false, left, opts }
+        Self { root: root.to_owned(), watcher, events, moved, writing, watched, seen, woken: false, left, opts }
     }
 
     /// As the folder is worked on.
@@ -86,6 +101,7 @@ impl Watch {
     /// # Errors
     /// The directory cannot be read.
     pub fn look(&mut self) -> Result<(), FolderError> {
+        self.writing().clear();
         loop {
             self.seen = walk(&self.root, self.opts)?;
             let Ok(watcher) = &mut self.watcher else { return Ok(()) };
@@ -137,6 +153,10 @@ impl Watch {
         Ok(new)
     }
 
+    fn writing(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether any file that snapshots take came, went or changed since the last look.
     ///
     /// # Errors
@@ -156,7 +176,15 @@ impl Watch {
             self.woken = true;
         }
         let started = Instant::now();
-        while started.elapsed() < QUIET_MAX && matches!(timeout(QUIET, self.events.recv()).await, Ok(Some(()))) {}
+        while started.elapsed() < QUIET_MAX {
+            let is_writing = !self.writing().is_empty();
+            if !matches!(
+                timeout(if is_writing { QUIET_WRITING } else { QUIET }, self.events.recv()).await,
+                Ok(Some(()))
+            ) {
+                break;
+            }
+        }
         self.woken = false;
     }
 }
