@@ -12,13 +12,13 @@ fn moment(now_ms: i64) -> Moment {
     Moment { now_ms, random: [7; 16] }
 }
 
-/// A merge frame of edits that both wrote member `v`, its conflict, and the history that it stands in.
-fn history([before, left, right]: [Option<Value>; 3]) -> (History, Node, Conflict) {
+/// A merge frame of edits that both wrote one member, its conflict, and the history that it stands in.
+fn history(member: &'static str, [before, left, right]: [Option<Value>; 3]) -> (History, Node, Conflict) {
     let first = fork(&IbGib::primitive("note").unwrap(), &ForkOpts::timeline("note"), &moment(0)).unwrap();
     let mut history = History::new();
     history.insert(first.frame.clone());
     let mut edit = |frame: &Node, value: Option<Value>| {
-        let data = Map::from_iter(value.into_iter().map(|v| ("v", v)).chain([("other", true.into())]));
+        let data = Map::from_iter(value.into_iter().map(|v| (member, v)).chain([("other", true.into())]));
         let made = revise(frame, &data, &moment(1_000)).unwrap().unwrap();
         made.nodes().into_iter().for_each(|node| history.insert(node));
         made.frame
@@ -35,7 +35,7 @@ fn history([before, left, right]: [Option<Value>; 3]) -> (History, Node, Conflic
 
 /// Two settle one conflict, each for himself, and meet: what stands then, and the conflicts that are open.
 fn settled_twice(values: [Option<Value>; 3], [one, two]: [Resolution; 2]) -> (Option<Value>, Vec<Conflict>) {
-    let (mut history, frame, conflict) = history(values);
+    let (mut history, frame, conflict) = history("v", values);
     let mut tip = |resolution, at| {
         let nodes = settle(&frame, &conflict, resolution, &moment(at)).unwrap().unwrap();
         nodes.iter().for_each(|node| history.insert(node.clone()));
@@ -94,5 +94,39 @@ fn what_two_settle_differently_is_a_conflict_again() {
                 );
             }
         }
+    }
+}
+
+/// Who settled that there is nothing may go on writing before he meets whoever kept the text.
+#[test]
+fn a_text_that_one_emptied_and_wrote_anew_and_the_other_kept_is_a_conflict_again() {
+    for member in ["text", "v"] {
+        let text = |text: &str| Some(Value::from(text));
+        let (mut history, frame, conflict) =
+            history(member, [text("milk\n\nbread\n"), text("milk\n\napples\n"), text("")]);
+        let mut settled = |resolution, at| {
+            let nodes = settle(&frame, &conflict, resolution, &moment(at)).unwrap().unwrap();
+            nodes.iter().for_each(|node| history.insert(node.clone()));
+            nodes.last().unwrap().clone()
+        };
+        let kept = settled(Resolution::Keep, 2_000);
+        let nothing = match content(&frame).get(member) == conflict.base.as_ref() {
+            true => Resolution::Orphan,
+            false => Resolution::Base,
+        };
+        let emptied = settled(nothing, 3_000);
+        assert_eq!(content(&emptied).get(member), text("").as_ref());
+        let anew = Map::from_iter([(member, Value::from("eggs\n\n")), ("other", true.into())]);
+        let written = revise(&emptied, &anew, &moment(4_000)).unwrap().unwrap();
+        written.nodes().into_iter().for_each(|node| history.insert(node));
+        let joined = history.join(kept.addr(), written.frame.addr()).unwrap();
+        let tip = history.get(&joined.tip).unwrap();
+        let stands = content(tip).get(member).and_then(Value::as_str).unwrap().to_owned();
+        for line in ["milk", "apples", "eggs"] {
+            assert_eq!(stands.matches(line).count(), 1, "{stands}");
+        }
+        let [stone] = &tip.rel8n_addrs("conflict")[..] else { panic!("{}", tip.to_json()) };
+        let again = history.get(stone).unwrap().datum("again").and_then(Value::as_str);
+        assert_eq!(again, Some(conflict.stone.as_str()));
     }
 }

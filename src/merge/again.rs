@@ -101,9 +101,10 @@ pub(super) fn differ<T: PartialEq>(
     a.is_some() && b != o && sides.contains(&a) && (apart() || sides.contains(&b) && sides.contains(&o))
 }
 
-/// Where in the lines of `text` the conflicts stand.
+/// Where in the lines of `text`, of which there is `now` something else, the conflicts stand.
 pub(super) fn in_lines<'s>(
     text: &str,
+    now: [&str; 2],
     settled: impl Iterator<Item = [Option<&'s str>; 2]>,
     work: &mut Work,
 ) -> Vec<Range<usize>> {
@@ -111,13 +112,22 @@ pub(super) fn in_lines<'s>(
         return Vec::new();
     }
     let all = lines(text);
-    // A whole text is a value.
-    let parts = settled.filter(|sides| !sides.contains(&Some(text)));
+    // A whole text is a value…
+    let (whole, parts): (Vec<_>, Vec<_>) = settled.partition(|sides| sides.contains(&Some(text)));
     let place = |sides: [Option<&str>; 2]| {
         let [base, orphan] = sides.map(Option::unwrap_or_default).map(lines);
         find(&all, &base, &orphan, work)
     };
-    parts.filter_map(place).collect()
+    let mut out: Vec<Range<usize>> = parts.into_iter().filter_map(place).collect();
+    // …but who settled that there is nothing, and went on writing, kept nothing of it; it is the place where the other did.
+    if whole.iter().flatten().any(|side| side.unwrap_or_default().is_empty()) && now.iter().all(|now| !now.is_empty()) {
+        let old: HashSet<&str> = all.iter().copied().filter(|line| !line.is_empty()).collect();
+        let [b, o] = now.map(|now| lines(now).iter().any(|line| old.contains(line)));
+        if b != o {
+            out.push(0..all.len());
+        }
+    }
+    out
 }
 
 /// Where in `all` the merge of two sides stands, once.
@@ -204,7 +214,7 @@ pub(super) fn at(
         out.items = in_list(a, &at, settled, work);
     }
     let strings = [a.string(), b.and_then(Node::string), o.and_then(Node::string)];
-    if let [Some(text), Some(_), Some(_)] = strings
+    if let [Some(text), Some(b), Some(o)] = &strings
         && text.contains('\n')
     {
         let sides = here().filter_map(|place| {
@@ -212,7 +222,8 @@ pub(super) fn at(
             Some([side(&place.sides[0])?, side(&place.sides[1])?])
         });
         let sides: Vec<[Option<String>; 2]> = sides.collect();
-        out.lines = in_lines(&text, sides.iter().map(|[base, orphan]| [base.as_deref(), orphan.as_deref()]), work);
+        out.lines =
+            in_lines(text, [b, o], sides.iter().map(|[base, orphan]| [base.as_deref(), orphan.as_deref()]), work);
     }
     if out.items.is_empty() && out.lines.is_empty() {
         let full: HashSet<u32> = [b, o].into_iter().flatten().filter(|n| !n.kids.is_empty()).map(|n| n.id).collect();

@@ -260,7 +260,7 @@ impl<'f> Member<'_, 'f> {
             return merged;
         }
         let here = self.settled.iter().filter(|one| one.path == path).filter_map(Settled::texts);
-        let again = again::in_lines(a.unwrap_or_default(), here, self.work);
+        let again = again::in_lines(a.unwrap_or_default(), [b, o], here, self.work);
         let made = text::merge_within(a, b, o, self.several, &again, self.work);
         for conflict in made.conflicts {
             let values = [conflict.ancestor, Some(conflict.base), Some(conflict.orphan)];

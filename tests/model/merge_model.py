@@ -309,7 +309,7 @@ class Merge:
         if db and do:
             node = self.tree(da and da.node, db.node, do.node, path + '#')
             return pick(da and da.lead, db.lead, do.lead) + str(node) + pick(da and da.tail, db.tail, do.tail)
-        return self.text(a, b, o, path, self.settled_lines(a, path, str))
+        return self.text(a, b, o, path, self.settled_lines(a, b, o, path, str))
     def text(self, a, b, o, path, again, show=lambda text: text):
         """Merges lines. An empty ancestor says as much as none."""
         a_told, b_told, o_told = [v and show(v) for v in (a, b, o)]
@@ -338,7 +338,7 @@ class Merge:
             again = self.settled_items([k.node.canon for k in a.kids], path)
         text = all(n is not None and n.kind == 's' and n.raw[0] == '"' for n in (a, b, o)) and '\n' in json.loads(a.raw) \
             and not any(SURROGATE.search(json.loads(n.raw)) for n in (a, b, o))
-        lines = self.settled_lines(json.loads(a.raw), path, json.loads) if below and text else []
+        lines = self.settled_lines(*(json.loads(n.raw) for n in (a, b, o)), path, json.loads) if below and text else []
         canon = [n and n.canon for n in (a, b, o)]
         full = {n.canon for n in (b, o) if n and n.kids} if b and o and b.kind == o.kind else ()
         if below and not again and not lines and self.whole(path, canon, lambda v: json_node(v).canon, full.__contains__):
@@ -374,10 +374,13 @@ class Merge:
             elif at.rpartition('/')[0] == path:  # one id, put in by both
                 out += find(items, *([n.canon] if n else [] for n in nodes))
         return out
-    def settled_lines(self, text, path, read):
-        """The same for lines."""
+    def settled_lines(self, text, b, o, path, read):
+        """The same for lines. Where the whole text was in conflict with an empty one it is the place, if one side kept nothing of it."""
         sides = [[v and read(v) for v in told[2:]] for told in self.settled_at(path)] if text else ()
-        return [r for two in sides if text not in two and all(v is None or isinstance(v, str) for v in two) for r in find(lines_of(text), *map(lines_of, two))]
+        sides = [two for two in sides if all(v is None or isinstance(v, str) for v in two)]
+        out = [r for two in sides if text not in two for r in find(lines_of(text), *map(lines_of, two))]
+        kept = [bool(set(lines_of(text)) & set(lines_of(x)) - {''}) for x in (b, o) if x]
+        return out + [range(len(lines_of(text)))] if set(kept) == {True, False} and any(text in two and not all(two) for two in sides) else out
     def container(self, a, b, o, path, again=()):
         sides = [n for n in (a, b, o) if n is not None]
         name = (lambda k: (k.name, k.nth)) if b.kind == 'o' else None if again else id_of(sides)
