@@ -68,7 +68,8 @@ impl Watch {
                     writing.remove(path);
                 }),
                 EventKind::Access(_) => return,
-                EventKind::Modify(ModifyKind::Data(_)) => writing.extend(paths),
+                // Windows does not say what was modified.
+                EventKind::Modify(ModifyKind::Any | ModifyKind::Data(_)) => writing.extend(paths),
                 EventKind::Any
                 | EventKind::Remove(_)
                 | EventKind::Create(CreateKind::Folder)
@@ -177,11 +178,8 @@ impl Watch {
         }
         let started = Instant::now();
         while started.elapsed() < QUIET_MAX {
-            let is_writing = !self.writing().is_empty();
-            if !matches!(
-                timeout(if is_writing { QUIET_WRITING } else { QUIET }, self.events.recv()).await,
-                Ok(Some(()))
-            ) {
+            let quiet = if self.writing().is_empty() { QUIET } else { QUIET_WRITING };
+            if !matches!(timeout(quiet, self.events.recv()).await, Ok(Some(()))) {
                 break;
             }
         }
