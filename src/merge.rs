@@ -25,6 +25,7 @@ mod tree;
 
 use crate::addr::Addr;
 use crate::ibgib::{IbGib, Verified};
+use again::Known;
 pub(crate) use again::Stones;
 use build::Sides;
 use content::Content;
@@ -79,10 +80,11 @@ pub(crate) fn merge(
     stones: &Stones<'_>,
 ) -> Result<Made, Unmergeable> {
     let mut work = Work::new();
-    let ancestor = fold::fold(ancestors, stones, &mut work);
+    let mut stones = Known::new(stones);
+    let ancestor = fold::fold(ancestors, &mut stones, &mut work);
     let contents = [ancestor, Content::of(base), Content::of(orphan)];
     let [a, b, o] = &contents;
-    let (merged, conflicts) = content::merge([a, b, o], several, stones, &mut work);
+    let (merged, conflicts) = content::merge([a, b, o], several, &stones, &mut work);
     build::build(&Sides { base, orphan, contents: &contents }, merged, conflicts)
 }
 

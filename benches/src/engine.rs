@@ -186,8 +186,12 @@ impl Drop for Server {
 }
 
 fn moment(document: usize, nth: usize) -> Moment {
-    let mut random = [7; 16];
-    random[..8].copy_from_slice(&(document as u64).to_le_bytes());
+    // Three decimal digits each: a uuid is the hash of the bytes' decimals, one after the other, so that bytes of one digit
+    // and of two could give the same.
+    let mut random = [100; 16];
+    for (byte, digit) in random.iter_mut().zip(format!("{document:016}").bytes()) {
+        *byte = 100 + (digit - b'0');
+    }
     Moment { now_ms: 1_767_225_600_000 + nth as i64 * 1_000, random }
 }
 
@@ -229,4 +233,15 @@ pub(crate) fn document_of(document: usize, revisions: usize) -> Res<Vec<Verified
     nodes.retain(|node| node.addr() != tip.addr());
     nodes.push(tip);
     Ok(nodes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::moment;
+
+    #[test]
+    fn each_document_is_a_timeline_of_its_own() {
+        let uuids: std::collections::HashSet<String> = (0..100_000).map(|n| moment(n, 0).uuid()).collect();
+        assert_eq!(uuids.len(), 100_000);
+    }
 }

@@ -7,9 +7,13 @@ mod databases;
 mod engine;
 mod git;
 mod measure;
+mod node;
+mod page;
 mod peer;
 mod postgres;
+mod pouchdb;
 mod proxy;
+mod rsync;
 mod table;
 mod tower;
 mod vault;
@@ -17,22 +21,26 @@ mod workload;
 
 use engine::Engine;
 use git::{Git, Refs};
-use peer::{Cost, Peer};
-use std::collections::BTreeMap;
+use peer::Peer;
+use pouchdb::PouchDb;
+use rsync::Rsync;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use table::Measured;
 use workload::{Shape, shapes};
 
 const USAGE: &str =
-    "usage: ibgib-bench compare [--quick] [--rounds N] [--only W]... [--peer P]... [--ibgib FILE] [--json] [--write FILE]
+    "usage: ibgib-bench compare [--quick] [--rounds N] [--only W]... [--peer P]... [--install] [--ibgib FILE] [--json]
+                           [--write FILE]
   --quick       small workloads and one round, to see that all of it works
   --rounds N    how often each is measured, the peers in turn (default 5); medians are told
   --only W      only this workload: W1, W4, W6, W6-100k or W7; W2, W3 and W5 come after W1, W7-20 after W7
-  --peer P      only this peer: ibgib, git or git-refs
+  --peer P      only this peer: ibgib, git, git-refs, pouchdb or rsync
+  --install     first installs pouchdb from the registry of Node.js
   --ibgib FILE  the command to measure (default: this source, built for release)
   --json        one JSON object for each line of the table
-  --write FILE  also a page with the table, as docs/performance.md
+  --write FILE  also the table's section of a page, as docs/performance.md
 usage: ibgib-bench vault [--sockets N] [--writes N] [--seconds N] [--accounts N] [--ibgib FILE | --url URL --pid PID]
   --sockets N    sockets that wait for a vault's notices (default 5000)
   --writes N     writes each second (default 500)
@@ -40,9 +48,11 @@ usage: ibgib-bench vault [--sockets N] [--writes N] [--seconds N] [--accounts N]
   --accounts N   accounts that they belong to (default 250)
   --url URL      a server that runs already and takes everybody in, with its process id
 usage: ibgib-bench postgres [--quick] [--rounds N] [--watchers N] [--seconds N] [--url URL] [--ibgib FILE]
+                            [--write FILE]
   --rounds N     how often W1 is measured over a directory and over a database (default 5)
   --watchers N   devices that only wait (default 1000), for --seconds N (default 30)
   --url URL      a PostgreSQL server in which databases may be made (default: tools/postgres starts one)
+  --write FILE   also a section of a page with what came of it, as docs/performance.md
 usage: ibgib-bench tower [--appointments N] [--transactions N] [--breaches N] [--users N]
   --appointments N   that wait (default 100000)
   --transactions N   of a block (default 4000), of which --breaches N (default 10) are triggers";
@@ -55,6 +65,7 @@ struct Options {
     rounds: usize,
     only: Vec<String>,
     peers: Vec<String>,
+    install: bool,
     ibgib: Option<PathBuf>,
     json: bool,
     write: Option<PathBuf>,
@@ -63,11 +74,13 @@ struct Options {
 impl Options {
     fn read(mut arguments: impl Iterator<Item = String>) -> Option<Self> {
         let (only, peers) = (Vec::new(), Vec::new());
-        let mut out = Self { quick: false, rounds: 0, only, peers, ibgib: None, json: false, write: None };
+        let mut out =
+            Self { quick: false, rounds: 0, only, peers, install: false, ibgib: None, json: false, write: None };
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--quick" => out.quick = true,
                 "--json" => out.json = true,
+                "--install" => out.install = true,
                 "--rounds" => out.rounds = arguments.next()?.parse().ok().filter(|n| *n > 0)?,
                 "--only" => out.only.push(arguments.next().filter(|name| shapes(true).iter().any(|s| s.name == name))?),
                 "--peer" => out.peers.push(arguments.next().filter(|name| PEERS.contains(&name.as_str()))?),
@@ -87,7 +100,16 @@ impl Options {
     }
 }
 
-const PEERS: [&str; 3] = ["ibgib", "git", "git-refs"];
+const PEERS: [&str; 5] = ["ibgib", "git", "git-refs", "pouchdb", "rsync"];
+
+const HEADING: &str = "A sync, beside others";
+const ABOUT: &str = "What a sync of everything that is new costs, over loopback; CPU, memory and disk are those of client and server. Times on a \
+machine that does other things too are worth little: compare CPU and bytes. Client and server of ibgib are processes of \
+their own, each turn is signed on both sides, and what was taken is on the disk before it is told as taken. The others \
+sign nothing, and do not sync all of it to the disk. `git` keeps all documents on one branch; `git-refs` keeps each on a \
+branch of its own, which is what comes nearest to timelines. `pouchdb` sends the newest revision of a document and no \
+history, and its client runs already when it is asked to sync; its memory includes what making the documents took. \
+`rsync` compresses, compares times and sizes, and keeps no history.";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
@@ -116,15 +138,25 @@ fn compare(options: &Options) -> Res<()> {
     if options.wants(&options.peers, "ibgib") {
         peers.push(Box::new(Engine::new(&command(options.ibgib.as_deref())?)?));
     }
-    let has_git = Command::new("git").arg("--version").output().is_ok_and(|out| out.status.success());
-    for (name, refs) in [("git", Refs::One), ("git-refs", Refs::Each)] {
-        match options.wants(&options.peers, name) {
-            true if has_git => peers.push(Box::new(Git::new(name, refs))),
-            true => eprintln!("{name} is left out: there is no git here"),
+    if options.install {
+        node::install()?;
+    }
+    let runs = |program: &str| Command::new(program).arg("--version").output().is_ok_and(|out| out.status.success());
+    let (git, rsync, pouchdb) = (runs("git"), runs("rsync"), node::is_installed());
+    let others: [(Box<dyn Peer>, bool, &str); 4] = [
+        (Box::new(Git::new("git", Refs::One)), git, "there is no git here"),
+        (Box::new(Git::new("git-refs", Refs::Each)), git, "there is no git here"),
+        (Box::new(PouchDb), pouchdb, "it is not installed; --install brings it"),
+        (Box::new(Rsync), rsync, "there is no rsync here"),
+    ];
+    for (peer, is_there, why) in others {
+        match options.wants(&options.peers, peer.name()) {
+            true if is_there => peers.push(peer),
+            true => eprintln!("{} is left out: {why}", peer.name()),
             false => {}
         }
     }
-    let mut measured: BTreeMap<(String, String), Vec<Cost>> = BTreeMap::new();
+    let mut measured = Measured::new();
     let wanted: Vec<Shape> =
         shapes(options.quick).into_iter().filter(|s| options.wants(&options.only, s.name)).collect();
     for shape in &wanted {
@@ -141,14 +173,11 @@ fn compare(options: &Options) -> Res<()> {
     }
     let names: Vec<&str> = peers.iter().map(|peer| peer.name()).collect();
     if let Some(file) = &options.write {
-        let cores = std::thread::available_parallelism()?;
-        let again: Vec<String> = std::env::args().skip(1).collect();
-        let told = format!(
-            "Written by `cargo run --release -p ibgib-bench -- {}`, {} rounds, on Linux with {cores} cores.",
-            again.join(" "),
-            options.rounds
-        );
-        std::fs::write(file, table::page(&measured, &names, &told))?;
+        page::write(
+            file,
+            HEADING,
+            &table::section(&measured, &names, &format!("{ABOUT}\n\n{}", page::measured(options.rounds)?)),
+        )?;
     }
     print!("{}", if options.json { table::json(&measured, &names) } else { table::text(&measured, &names) });
     Ok(())

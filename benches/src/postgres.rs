@@ -3,11 +3,11 @@
 
 use crate::databases::{Own, database};
 use crate::engine::{Engine, Server, document_of};
-use crate::peer::{Cost, Peer};
+use crate::peer::Peer;
+use crate::table::Measured;
 use crate::workload::{FIRST, Shape, shapes};
-use crate::{Res, measure, table};
+use crate::{Res, measure, page, table};
 use ibgib_peer::prelude::*;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
@@ -19,6 +19,11 @@ const REVISIONS: usize = 10;
 /// Watchers that connect at once: each has to prove who it is.
 const CONNECTING: usize = 16;
 
+const HEADING: &str = "A space in a database";
+const ABOUT: &str = "The same documents synced to a server whose space is a directory (`ibgib`), and to one whose space is in PostgreSQL \
+(`ibgib-pg`), with fsync on both sides; disk is the database's. The memory and the CPU of PostgreSQL itself are not in it. \
+Servers, devices and the database share the cores of one machine, so more servers cannot bring more here than the cores do.";
+
 /// What was asked for.
 pub(crate) struct Options {
     quick: bool,
@@ -27,11 +32,13 @@ pub(crate) struct Options {
     seconds: u64,
     url: Option<String>,
     ibgib: Option<PathBuf>,
+    write: Option<PathBuf>,
 }
 
 impl Options {
     pub(crate) fn read(mut arguments: impl Iterator<Item = String>) -> Option<Self> {
-        let mut out = Self { quick: false, rounds: 5, watchers: 1_000, seconds: 30, url: None, ibgib: None };
+        let mut out =
+            Self { quick: false, rounds: 5, watchers: 1_000, seconds: 30, url: None, ibgib: None, write: None };
         while let Some(argument) = arguments.next() {
             if argument == "--quick" {
                 out = Self { quick: true, rounds: 1, watchers: 20, seconds: 3, ..out };
@@ -45,6 +52,7 @@ impl Options {
                 "--seconds" => out.seconds = number()? as u64,
                 "--url" => out.url = Some(value),
                 "--ibgib" => out.ibgib = Some(value.into()),
+                "--write" => out.write = Some(value.into()),
                 _ => return None,
             }
         }
@@ -59,27 +67,41 @@ pub(crate) fn run(options: &Options) -> Res<()> {
         Some(url) => (None, url.clone()),
         None => Own::start().map(|(own, url)| (Some(own), url))?,
     };
-    beside(options, &command, &url)?;
+    let (measured, names, times) = beside(options, &command, &url)?;
+    print!("{}", table::text(&measured, &names));
+    let mut told = vec![format!("{FIRST} over the database takes {times:.2} times as long.")];
+    println!("{}", told[0]);
     let documents = if options.quick { 10 } else { 125 };
     for servers in if options.quick { &[1, 2][..] } else { &[1, 2, 4] } {
         let took = many(&command, &url, *servers, documents)?;
         let nodes = (DEVICES * documents * (REVISIONS + 1) * 2) as f64;
-        println!(
-            "{servers} servers: {DEVICES} devices with {documents} documents each in {took:.2} s, {:.0} nodes a second",
+        told.push(format!(
+            "{DEVICES} devices sync {documents} documents each at once, servers: {servers}: {took:.2} s, {:.0} nodes a second.",
             nodes / took
-        );
+        ));
+        println!("{}", told[told.len() - 1]);
     }
     let share = Runtime::new()?.block_on(idle(options, &command, &url))?;
-    println!("{} watchers: {:.2} % of a core for their server", options.watchers, share * 100.0);
+    told.push(format!(
+        "{} devices that only wait take {:.2} % of a core of their server.",
+        options.watchers,
+        share * 100.0
+    ));
+    println!("{}", told[told.len() - 1]);
+    if let Some(file) = &options.write {
+        let told: String = told.iter().map(|line| format!("\n- {line}")).collect();
+        let table = table::section(&measured, &names, &page::measured(options.rounds)?);
+        page::write(file, HEADING, &format!("{ABOUT}\n\n{table}{told}"))?;
+    }
     drop(own);
     Ok(())
 }
 
 /// The same workload over a directory and over a database, in turn.
-fn beside(options: &Options, command: &Path, url: &str) -> Res<()> {
+fn beside(options: &Options, command: &Path, url: &str) -> Res<(Measured, [&'static str; 2], f64)> {
     let shape: Shape = shapes(options.quick).into_iter().find(|shape| shape.name == FIRST).ok_or("no workload")?;
     let peers = [Engine::new(command)?, Engine::over(command, url)?];
-    let mut measured: BTreeMap<(String, String), Vec<Cost>> = BTreeMap::new();
+    let mut measured = Measured::new();
     for round in 1..=options.rounds {
         for peer in &peers {
             eprintln!("{} round {round}: {}", shape.name, peer.name());
@@ -90,13 +112,11 @@ fn beside(options: &Options, command: &Path, url: &str) -> Res<()> {
         }
     }
     let names = peers.each_ref().map(|peer| peer.name());
-    print!("{}", table::text(&measured, &names));
     let [embedded, database] = names.map(|name| {
         let costs = measured.get(&(FIRST.to_owned(), name.to_owned()));
         costs.map_or(0.0, |costs| table::median(costs, |cost| cost.wall))
     });
-    println!("{FIRST} over the database takes {:.2} times as long", database / embedded);
-    Ok(())
+    Ok((measured, names, database / embedded))
 }
 
 /// So many servers before one database, and devices that sync what they have all at once; the seconds until all are done.

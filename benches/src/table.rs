@@ -5,7 +5,8 @@ use crate::workload::WORKLOADS;
 use ibgib::{Value, object};
 use std::collections::BTreeMap;
 
-type Measured = BTreeMap<(String, String), Vec<Cost>>;
+/// What each round of a workload cost, by workload and peer.
+pub(crate) type Measured = BTreeMap<(String, String), Vec<Cost>>;
 
 pub(crate) fn median(costs: &[Cost], figure: impl Fn(&Cost) -> f64) -> f64 {
     let mut all: Vec<f64> = costs.iter().map(figure).collect();
@@ -44,24 +45,10 @@ pub(crate) fn text(measured: &Measured, peers: &[&str]) -> String {
     out
 }
 
-/// The workloads and their figures, as a page. `told`: by which command, and where.
-pub(crate) fn page(measured: &Measured, peers: &[&str], told: &str) -> String {
-    let mut out = format!(
-        "# Performance
-
-{told}
-
-What a sync of everything that is new costs, medians of all rounds; CPU, memory and disk are those of client and server. Times
-on a machine that does other things too are worth little: compare CPU and bytes. Client and server of ibgib are processes of
-their own, each turn is signed, and what was taken is on the disk before it is told as taken. git verifies and writes a pack,
-and does not sync all of it to the disk; `git-refs` keeps each document on a branch of its own, which is what comes nearest to
-timelines.
-
-| | |
-|---|---|
-"
-    );
-    for (name, what) in WORKLOADS {
+/// The workloads and their figures, as a section of a page. `told`: by which command, and where.
+pub(crate) fn section(measured: &Measured, peers: &[&str], told: &str) -> String {
+    let mut out = format!("{told}\n\n| | |\n|---|---|\n");
+    for (name, what) in WORKLOADS.iter().filter(|(name, _)| measured.keys().any(|(workload, _)| workload == name)) {
         out += &format!("| {name} | {what} |\n");
     }
     out += "\n| | | wall s | CPU s | memory MB | sent, received kB | disk MB |\n|---|---|---|---|---|---|---|\n";
@@ -71,7 +58,7 @@ timelines.
             format!("{} + {}", side(0), side(1))
         };
         out += &format!(
-            "| {workload} | {peer} | {:.2} | {} | {} | {} | {} |\n",
+            "| {workload} | {peer} | {:.3} | {} | {} | {} | {} |\n",
             median(costs, |cost| cost.wall),
             both(&|cost, i| cost.cpu[i], 1.0, 2),
             both(&|cost, i| cost.memory[i] as f64, 1e6, 0),

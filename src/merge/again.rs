@@ -2,8 +2,8 @@
 //!
 //! Each side chose without seeing the other's choice. One takes out what the other kept, so what each changed would merge
 //! without a word, and leave what neither chose. What they have at its place is therefore compared: the same is settled,
-//! else it is a conflict again. The place is what settling would change (`settle`); where what the merge left did not
-//! stand there any more, somebody had edited it since, and the ordinary rules hold.
+//! else it is a conflict again. The place is what settling would change (`settle`); where what the merge left does not
+//! stand there any more as a whole, since somebody edited it while it was open, it is what still stands there of it.
 
 use super::document::{self, Document, Ids, Kind, Node};
 use super::lcs::{TooBig, Work};
@@ -19,11 +19,36 @@ use std::hash::Hash;
 use std::ops::Range;
 
 /// Stones that one merge looks at, its folds included. Conflicts beyond, in the order of the frames and their relations,
-/// merge by the ordinary rules.
+/// merge by the ordinary rules. As many again may be those that its folds find.
 const SETTLED_MAX: usize = 64;
 
 /// Stones by address.
 pub(crate) type Stones<'f> = HashMap<&'f str, &'f Verified<IbGib>>;
+
+/// The stones that one merge knows: those of frames, and those of the conflicts that its folds found.
+pub(super) struct Known<'f> {
+    read: &'f Stones<'f>,
+    found: HashMap<String, Verified<IbGib>>,
+}
+
+impl<'f> Known<'f> {
+    pub(super) fn new(read: &'f Stones<'f>) -> Self {
+        Self { read, found: HashMap::new() }
+    }
+
+    /// Takes up the stone of a conflict that a fold found. `false`: there are too many.
+    pub(super) fn add(&mut self, stone: Verified<IbGib>) -> bool {
+        let is_known = self.found.len() < SETTLED_MAX || self.found.contains_key(stone.addr().as_str());
+        if is_known {
+            self.found.insert(stone.addr().to_string(), stone);
+        }
+        is_known
+    }
+
+    fn get(&self, stone: &str) -> Option<&Verified<IbGib>> {
+        self.read.get(stone).copied().or_else(|| self.found.get(stone))
+    }
+}
 
 /// The relation that stones stand in.
 pub(super) const STONES: &str = "conflict";
@@ -61,7 +86,7 @@ pub(super) struct Settled<'f> {
 
 impl<'f> Settled<'f> {
     /// Of the stones that ancestor, base and orphan have those that only the ancestor has.
-    pub(super) fn of(have: [Option<&Vec<Cow<'f, str>>>; 3], stones: &Stones<'f>) -> Vec<Self> {
+    pub(super) fn of(have: [Option<&Vec<Cow<'_, str>>>; 3], stones: &'f Known<'_>) -> Vec<Self> {
         let [a, b, o] = have.map(|list| list.map_or(&[][..], Vec::as_slice));
         let open: HashSet<&str> = b.iter().chain(o).map(|stone| &**stone).collect();
         let settled = a.iter().filter(|stone| !open.contains(&***stone));
@@ -89,16 +114,36 @@ fn is_below(place: &str, path: &str) -> bool {
     place.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '#']))
 }
 
-/// Whether both settled a conflict of a whole value differently: it stands in the ancestor as one of the two sides had it,
-/// now `b` and `o` differ. Of what is `full` on both, each having something to merge, only if each has what one side had:
-/// else somebody went on editing it.
+/// Whether both settled a conflict of a whole value differently: now `b` and `o` differ, and the ancestor or one of them
+/// has what one of the two sides had. Of what is `full` on both, each having something to merge, only if each has what one
+/// side had, or if one `took` something of a side that the other kept: else somebody went on editing it.
 pub(super) fn differ<T: PartialEq>(
     [a, b, o]: [Option<T>; 3],
     sides: &[Option<T>; 2],
     full: impl Fn(&T) -> bool,
+    took: impl FnOnce() -> bool,
 ) -> bool {
-    let apart = || !(b.as_ref().is_some_and(&full) && o.as_ref().is_some_and(&full));
-    a.is_some() && b != o && sides.contains(&a) && (apart() || sides.contains(&b) && sides.contains(&o))
+    if a.is_none() || b == o {
+        false
+    } else if b.as_ref().is_some_and(&full) && o.as_ref().is_some_and(&full) {
+        sides.contains(&b) && sides.contains(&o) || took()
+    } else {
+        [a, b, o].iter().any(|value| sides.contains(value))
+    }
+}
+
+/// Whether one of two objects lacks a member that the other has as one of the sides had it, here or in objects inside.
+pub(super) fn took<'n, 't: 'n>(b: &Node<'t>, o: &Node<'t>, sides: impl IntoIterator<Item = &'n Node<'t>>) -> bool {
+    if b.kind != Kind::Object || o.kind != Kind::Object || b.id == o.id {
+        return false;
+    }
+    let [in_b, in_o] = [b, o].map(|node| node.kids.iter().map(|kid| (kid.name, &kid.node)).collect::<HashMap<_, _>>());
+    let sides = sides.into_iter().filter(|side| side.kind == Kind::Object);
+    sides.flat_map(|side| &side.kids).any(|kid| match (in_b.get(&kid.name), in_o.get(&kid.name)) {
+        (Some(b), Some(o)) => took(b, o, [&kid.node]),
+        (Some(kept), None) | (None, Some(kept)) => kept.id == kid.node.id,
+        (None, None) => false,
+    })
 }
 
 /// Where in the lines of `text`, of which there is `now` something else, the conflicts stand.
@@ -111,16 +156,17 @@ pub(super) fn in_lines<'s>(
     if text.is_empty() || text.len() > TEXT_BYTES_MAX {
         return Vec::new();
     }
-    let all = lines(text);
-    // A whole text is a value…
-    let (whole, parts): (Vec<_>, Vec<_>) = settled.partition(|sides| sides.contains(&Some(text)));
-    let place = |sides: [Option<&str>; 2]| {
-        let [base, orphan] = sides.map(Option::unwrap_or_default).map(lines);
-        find(&all, &base, &orphan, work)
-    };
-    let mut out: Vec<Range<usize>> = parts.into_iter().filter_map(place).collect();
+    let (all, mut out, mut is_one_empty) = (lines(text), Vec::new(), false);
+    for sides in settled {
+        is_one_empty |= sides.iter().any(|side| side.unwrap_or_default().is_empty());
+        // A whole text is a value…
+        if !sides.contains(&Some(text)) {
+            let [base, orphan] = sides.map(Option::unwrap_or_default).map(lines);
+            out.extend(places_of(&all, &base, &orphan, work));
+        }
+    }
     // …but who settled that there is nothing, and went on writing, kept nothing of it; it is the place where the other did.
-    if whole.iter().flatten().any(|side| side.unwrap_or_default().is_empty()) && now.iter().all(|now| !now.is_empty()) {
+    if is_one_empty && now.iter().all(|now| !now.is_empty()) {
         let old: HashSet<&str> = all.iter().copied().filter(|line| !line.is_empty()).collect();
         let [b, o] = now.map(|now| lines(now).iter().any(|line| old.contains(line)));
         if b != o {
@@ -132,15 +178,37 @@ pub(super) fn in_lines<'s>(
 
 /// Where in `all` the merge of two sides stands, once.
 pub(super) fn find<T: Copy + Eq + Hash>(all: &[T], base: &[T], orphan: &[T], work: &mut Work) -> Option<Range<usize>> {
+    stands(all, &merged(base, orphan, work)?, work)
+}
+
+/// As [`find`]; where it does not stand as a whole, each of its items that stands once.
+fn places_of<T: Copy + Eq + Hash>(all: &[T], base: &[T], orphan: &[T], work: &mut Work) -> Vec<Range<usize>> {
+    let Some(both) = merged(base, orphan, work) else { return Vec::new() };
+    if let Some(at) = stands(all, &both, work) {
+        return vec![at];
+    }
+    let mut count: HashMap<T, usize> = both.into_iter().map(|item| (item, 0)).collect();
+    for item in all {
+        count.entry(*item).and_modify(|count| *count += 1);
+    }
+    (0..all.len()).filter(|i| count.get(&all[*i]) == Some(&1)).map(|i| i..i + 1).collect()
+}
+
+/// What a merge of two sides leaves.
+fn merged<T: Copy + Eq + Hash>(base: &[T], orphan: &[T], work: &mut Work) -> Option<Vec<T>> {
     let merged = sequence::merge(None, base, orphan, true, &[], work, |_, _, _, _| None::<()>).ok()?;
     let places = merged.places.iter();
-    let both: Vec<T> = places.filter_map(|p| p.base.map(|j| base[j]).or(p.orphan.map(|k| orphan[k]))).collect();
+    Some(places.filter_map(|p| p.base.map(|j| base[j]).or(p.orphan.map(|k| orphan[k]))).collect())
+}
+
+/// Where in `all` all of `both` stands in a row, once.
+fn stands<T: Copy + Eq + Hash>(all: &[T], both: &[T], work: &mut Work) -> Option<Range<usize>> {
     if both.is_empty() {
         return None;
     }
     let mut found = None;
     for at in 0..(all.len() + 1).saturating_sub(both.len()) {
-        let alike = all[at..].iter().zip(&both).take_while(|(x, y)| x == y).count();
+        let alike = all[at..].iter().zip(both).take_while(|(x, y)| x == y).count();
         work.take(alike + 1).ok()?;
         if alike == both.len() && found.replace(at..at + alike).is_some() {
             return None;
@@ -231,7 +299,8 @@ pub(super) fn at(
         let ids = [Some(a), b, o].map(|node| node.map(|node| node.id));
         out.whole = here().any(|place| {
             let sides = place.sides.each_ref().map(|side| side.as_ref().map(|side| side.id));
-            differ(ids, &sides, full)
+            let took = || b.zip(o).is_some_and(|(b, o)| took(b, o, place.sides.iter().flatten()));
+            differ(ids, &sides, full, took)
         });
     }
     out
@@ -253,7 +322,7 @@ fn in_list(list: &Node<'_>, at: &str, settled: &[Place<'_>], work: &mut Work) ->
         } else {
             continue;
         };
-        out.extend(find(&all, &base, &orphan, work));
+        out.extend(places_of(&all, &base, &orphan, work));
     }
     out
 }

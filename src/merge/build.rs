@@ -53,9 +53,7 @@ fn frame(sides: &Sides<'_>, content: &Content<'_>, conflicts: Vec<Conflict>) -> 
 
     let graft = [("base", Value::from(base.addr())), ("orphan", orphan.addr().into()), ("rule", RULE.into())];
     let graft = stone(IB_GRAFT, sorted(graft.map(|(k, v)| (k.to_owned(), v)))).seal()?;
-    let mut stones = conflicts.into_iter().map(conflict_stone).collect::<Result<Vec<_>, _>>()?;
-    stones.sort_by(|a, b| a.addr().cmp(b.addr()));
-    stones.dedup();
+    let stones = stones(conflicts)?;
 
     let mut rel8ns: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
     for (name, list) in &content.rel8ns {
@@ -82,6 +80,14 @@ fn frame(sides: &Sides<'_>, content: &Content<'_>, conflicts: Vec<Conflict>) -> 
     let (tip, conflicts) = (frame.addr().clone(), stones.len());
     let nodes = [graft].into_iter().chain(stones).chain([frame]).collect();
     Ok(Made { tip, nodes, conflicts })
+}
+
+/// The stones of conflicts, each once, in the order of their addresses.
+pub(super) fn stones(conflicts: Vec<Conflict>) -> Result<Vec<Verified<IbGib>>, VerifyError> {
+    let mut stones = conflicts.into_iter().map(conflict_stone).collect::<Result<Vec<_>, _>>()?;
+    stones.sort_by(|a, b| a.addr().cmp(b.addr()));
+    stones.dedup();
+    Ok(stones)
 }
 
 fn conflict_stone(Conflict { path, values, again }: Conflict) -> Result<Verified<IbGib>, VerifyError> {

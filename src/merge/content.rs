@@ -4,7 +4,7 @@
 //! member is a value, its members read in the order in which the hash reads them. Relations are lists of addresses and
 //! never in conflict. What merging sets by rules of its own is left out here.
 
-use super::again::{self, Settled, Stones};
+use super::again::{self, Known, Settled};
 use super::document::{self, Document, Ids};
 use super::lcs::{TooBig, Work};
 use super::sequence;
@@ -23,6 +23,8 @@ pub(super) const OWN_REL8NS: [&str; 6] = ["past", "dna", "tjp", "graftbase", "gr
 
 /// The path of ib.
 const IB: &str = "/ib";
+/// The path of the text.
+pub(super) const TEXT: &str = "/data/text";
 /// The path of data itself.
 pub(super) const DATA: &str = "/data";
 
@@ -77,14 +79,14 @@ impl<'f> Content<'f> {
 pub(super) fn merge<'f>(
     [a, b, o]: [&Content<'f>; 3],
     several: bool,
-    stones: &Stones<'f>,
+    stones: &Known<'_>,
     work: &mut Work,
 ) -> (Content<'f>, Vec<Conflict>) {
     let mut conflicts = Vec::new();
     let settled = Settled::of([a, b, o].map(|content| content.rel8ns.get(again::STONES)), stones);
     let ibs = [a, b, o].map(|content| Some(&*content.ib));
     let of_ib = settled.iter().filter(|one| one.path == IB).filter_map(Settled::texts);
-    let again = of_ib.into_iter().any(|sides| again::differ(ibs, &sides, |_| false));
+    let again = of_ib.into_iter().any(|sides| again::differ(ibs, &sides, |_| false, || false));
     let ib = if b.ib == o.ib || a.ib == o.ib && !again {
         &b.ib
     } else if a.ib == b.ib && !again {
@@ -166,17 +168,28 @@ fn member_conflict(name: &str, three: [Option<&Cow<'_, Value>>; 3]) -> Conflict 
     Conflict::new(member_path(name), three.map(|value| value.map(|value| value.clone().into_owned())))
 }
 
+/// Whether two texts are documents, and one lacks a member that the other has as one of the sides had it.
+fn took([_, b, o]: [Option<&str>; 3], sides: [Option<&str>; 2]) -> bool {
+    let mut ids = Ids::default();
+    let [b, o, base, orphan] = [b, o, sides[0], sides[1]].map(|text| {
+        let text = text.filter(|text| text.len() <= TEXT_BYTES_MAX)?;
+        document::parse(text, &mut ids).ok()?
+    });
+    let (Some(b), Some(o)) = (b, o) else { return false };
+    again::took(&b.root, &o.root, [base, orphan].iter().flatten().map(|side| &side.root))
+}
+
 /// The merge of one member of data.
-struct Member<'w, 'f> {
+struct Member<'w> {
     several: bool,
     work: &'w mut Work,
     conflicts: Vec<Conflict>,
     /// Conflicts in it that both sides settled.
-    settled: Vec<Settled<'f>>,
+    settled: Vec<Settled<'w>>,
 }
 
-impl<'f> Member<'_, 'f> {
-    fn merge(&mut self, name: &str, three: [Option<&Cow<'f, Value>>; 3]) -> Option<Cow<'f, Value>> {
+impl Member<'_> {
+    fn merge<'f>(&mut self, name: &str, three: [Option<&Cow<'f, Value>>; 3]) -> Option<Cow<'f, Value>> {
         let [a, b, o] = three;
         let same = |x: Option<&Cow<'f, Value>>, y: Option<&Cow<'f, Value>>| match (x, y) {
             (Some(x), Some(y)) => x == y || canonical_text(x) == canonical_text(y),
@@ -215,13 +228,12 @@ impl<'f> Member<'_, 'f> {
 
     /// Whether both settled a conflict of the whole text differently.
     fn differ(&self, texts: [Option<&str>; 3]) -> bool {
-        let path = member_path("text");
-        let mut whole = self.settled.iter().filter(|one| one.path == path).filter_map(Settled::texts);
-        whole.any(|sides| again::differ(texts, &sides, |text| !text.is_empty()))
+        let mut whole = self.settled.iter().filter(|one| one.path == TEXT).filter_map(Settled::texts);
+        whole.any(|sides| again::differ(texts, &sides, |text| !text.is_empty(), || took(texts, sides)))
     }
 
     /// Merges a value as the hash reads it.
-    fn value(&mut self, name: &str, three: [Option<&Cow<'f, Value>>; 3]) -> Result<Option<Cow<'f, Value>>, TooBig> {
+    fn value<'f>(&mut self, name: &str, three: [Option<&Cow<'f, Value>>; 3]) -> Result<Option<Cow<'f, Value>>, TooBig> {
         let texts = three.map(|value| value.map(|value| canonical_text(value)));
         let mut ids = Ids::default();
         let mut parsed: [Option<Document<'_>>; 3] = [None, None, None];
@@ -255,17 +267,16 @@ impl<'f> Member<'_, 'f> {
 
     /// Merges two texts: as documents if both are, else by lines. Values of conflicts in documents are JSON text.
     fn text(&mut self, a: Option<&str>, b: &str, o: &str) -> String {
-        let path = member_path("text");
-        if let Some(merged) = self.document(a, b, o, &path) {
+        if let Some(merged) = self.document(a, b, o, TEXT) {
             return merged;
         }
-        let here = self.settled.iter().filter(|one| one.path == path).filter_map(Settled::texts);
+        let here = self.settled.iter().filter(|one| one.path == TEXT).filter_map(Settled::texts);
         let again = again::in_lines(a.unwrap_or_default(), [b, o], here, self.work);
         let made = text::merge_within(a, b, o, self.several, &again, self.work);
         for conflict in made.conflicts {
             let values = [conflict.ancestor, Some(conflict.base), Some(conflict.orphan)];
             if self.conflicts.len() <= CONFLICTS_MAX {
-                self.conflicts.push(Conflict::new(path.clone(), values.map(|text| text.map(Value::from))));
+                self.conflicts.push(Conflict::new(TEXT.to_owned(), values.map(|text| text.map(Value::from))));
             }
         }
         made.text

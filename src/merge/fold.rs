@@ -1,7 +1,8 @@
 //! The ancestor of a merge: what the nearest common ancestors say, several of them folded into one by the same merge.
 
-use super::again::Stones;
-use super::content::{self, Content};
+use super::again::{Known, STONES};
+use super::build;
+use super::content::{self, Content, TEXT};
 use super::lcs::Work;
 use crate::ibgib::{IbGib, Verified};
 
@@ -12,9 +13,10 @@ pub(crate) struct Set<'f> {
     pub(crate) below: Vec<usize>,
 }
 
-/// Folds the first of the sets; what a fold does not agree on is no conflict of the merge. `below` leads to frames that
-/// are older, so this comes to an end.
-pub(super) fn fold<'f>(sets: &[Set<'f>], stones: &Stones<'f>, work: &mut Work) -> Content<'f> {
+/// Folds the first of the sets; what a fold does not agree on is no conflict of the merge. But for those of texts it is
+/// one that the ancestor has: where neither of the two that follow has it any more, both settled it. `below` leads to frames that are older, so this
+/// comes to an end.
+pub(super) fn fold<'f>(sets: &[Set<'f>], stones: &mut Known<'_>, work: &mut Work) -> Content<'f> {
     let mut known: Vec<Option<Content<'f>>> = vec![None; sets.len()];
     // A stack of our own, since criss-cross histories nest deeply; what is on it waits for what is above it.
     let mut stack = vec![0];
@@ -32,7 +34,18 @@ pub(super) fn fold<'f>(sets: &[Set<'f>], stones: &Stones<'f>, work: &mut Work) -
             for (frame, below) in frames.zip(&set.below) {
                 let none = Content::default();
                 let ancestor = known.get(*below).and_then(Option::as_ref).unwrap_or(&none);
-                folded = content::merge([ancestor, &folded, &frame], true, stones, work).0;
+                let (merged, conflicts) = content::merge([ancestor, &folded, &frame], true, stones, work);
+                folded = merged;
+                // Of a text others' merges left other lines than this one: its conflicts are not found again.
+                let values = conflicts.into_iter().filter(|conflict| conflict.path != TEXT).collect();
+                let found = build::stones(values).unwrap_or_default();
+                for stone in found {
+                    let addr = stone.addr().to_string();
+                    let is_open = folded.rel8ns.get(STONES).is_some_and(|open| open.iter().any(|old| *old == addr));
+                    if !is_open && stones.add(stone) {
+                        folded.rel8ns.entry(STONES.into()).or_default().push(addr.into());
+                    }
+                }
             }
             known[at] = Some(folded);
         }

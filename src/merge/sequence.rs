@@ -69,7 +69,7 @@ pub(super) fn merge<T: Copy + Eq + Hash, J>(
         o,
         two_way,
     };
-    let moves = three.moves(count);
+    let mut moves = three.moves(count);
     let mut twice = three.put_in_by_both(count, collapse);
     let mut joined: HashMap<usize, J> = HashMap::new();
     for i in three.joinable(&moves, again) {
@@ -80,7 +80,7 @@ pub(super) fn merge<T: Copy + Eq + Hash, J>(
             three.orphan.keep(i, y);
         }
     }
-    let mut clashes = three.regions(&moves, again, |i| joined.contains_key(&i));
+    let mut clashes = three.regions(&mut moves, again, |i| joined.contains_key(&i));
     let gaps = three.gaps(&moves, &mut twice, work)?;
     let places = three.out(gaps, &mut twice, &mut joined, &mut clashes);
     Ok(Merged { places, clashes })
@@ -287,8 +287,8 @@ impl Three {
 
     /// What both replaced or took out: overlapping runs, and what lies between them. Their new items move to where the
     /// last item of the region was. Where both settled a conflict, what a side kept of it counts as put in: the other may
-    /// have taken it out, and neither has seen the other's choice.
-    fn regions(&mut self, moves: &Moves, again: &[Range<usize>], joined: impl Fn(usize) -> bool) -> Vec<Clash> {
+    /// have taken it out, and neither has seen the other's choice. Nor does a delete win over a move there.
+    fn regions(&mut self, moves: &mut Moves, again: &[Range<usize>], joined: impl Fn(usize) -> bool) -> Vec<Clash> {
         let (hunks_b, hunks_o) = (self.base.cut(&joined), self.orphan.cut(&joined));
         let mut regions: Vec<Range<usize>> = Vec::new();
         let mut rest = &hunks_o[..];
@@ -315,6 +315,13 @@ impl Three {
         regions.sort_unstable_by_key(|(at, _)| at.start);
         let mut clashes = Vec::new();
         for (at, settled) in regions {
+            let is_taken = |x: usize| moves.drop_base[x] || moves.drop_orphan[x] && self.in_b[x] == 0;
+            let taken: Vec<usize> =
+                at.clone().filter(|_| settled).map(|i| self.a[i] as usize).filter(|x| is_taken(*x)).collect();
+            for x in &taken {
+                moves.drop_base[*x] = false;
+                moves.drop_orphan[*x] = false;
+            }
             let stays = |i: usize| settled && !moves.any[self.a[i] as usize];
             let [base, orphan] = [&mut self.base, &mut self.orphan].map(|side| {
                 let mut put: Vec<usize> = Vec::new();
@@ -334,7 +341,7 @@ impl Three {
                 (put, run)
             });
             let same = base.0.iter().map(|j| self.b[*j]).eq(orphan.0.iter().map(|j| self.o[*j]));
-            if !same {
+            if !same || !taken.is_empty() {
                 clashes.push(Clash { ancestor: Some(at), base: base.1, orphan: orphan.1 });
             }
         }

@@ -199,6 +199,8 @@ def merge_seq(a, b, o, collapse, join=None, again=()):
         while grown != at:  # with everything that overlaps
             at, grown = grown or at, functools.reduce(lambda r, h: range(min(r.start, h.start), max(r.stop, h.stop)) if meet(r, h) else r, hunks + list(again), grown or at)
         forced |= {at} if any(meet(at, h) for h in hunks) else set()
+    held = {a[k] for at in forced for k in at} & (drop_b | drop_o - moved_b)
+    drop_b, drop_o = drop_b - held, drop_o - held  # of what is settled again a delete does not win over a move
     regions = sorted([r for r in regions if not any(meet(r[0], f) for f in forced)] + [[f, (), ()] for f in forced], key=lambda r: r[0].start)
     for at, *runs in regions:
         for n, kept, gaps in ((0, kept_b, gaps_b), (1, kept_o, gaps_o)):
@@ -212,7 +214,7 @@ def merge_seq(a, b, o, collapse, join=None, again=()):
             for k in at:
                 kept.pop(k, None)
         new_b, new_o = [[side[j] for j in gaps[at[-1], 0]] for side, gaps in ((b, gaps_b), (o, gaps_o))]
-        clashes += [[at, *runs]] if new_b != new_o else []
+        clashes += [[at, *runs]] if new_b != new_o or at in forced and held & {a[k] for k in at} else []
     out, places = [], []
     for k, after in [(k, after) for k in range(-1, len(a)) for after in (0, 1)]:
         gap_b, gap_o = gaps_b.get((k, after), []), gaps_o.get((k, after), [])
@@ -239,14 +241,26 @@ def merge_seq(a, b, o, collapse, join=None, again=()):
     return out, clashes
 
 def meet(r, s): return r.start < s.stop and s.start < r.stop
-def find(items, base, orphan):
+TEXTS = {'/data/t', '/data/j', '/data/text'}
+def took(b, o, sides):
+    """Whether one of two objects lacks a member that the other has as one of the sides had it, here or inside."""
+    member = lambda n, k: next((m.node for m in n.kids if (m.name, m.nth) == (k.name, k.nth)), None)
+    for k in [k for s in sides if s and s.kind == b.kind == o.kind == 'o' for k in s.kids]:
+        nb, no = member(b, k), member(o, k)
+        if nb and no and took(nb, no, [k.node]) or (nb or no) and not (nb and no) and (nb or no).canon == k.node.canon:
+            return True
+    return False
+def find(items, base, orphan, strict=False):
     """Where the merge of two sides stands in items, once: its range in a list, else none."""
     try:
         both = tuple(base[j] if j is not None else orphan[k] for _, j, k, _ in merge_seq(None, tuple(base), tuple(orphan), True)[0])
     except TooBig:
         return []
     at = [i for i in range(len(items) + 1 - len(both)) if both and tuple(items[i:i + len(both)]) == both]
-    return [range(at[0], at[0] + len(both))] if len(at) == 1 else []
+    if len(at) == 1: return [range(at[0], at[0] + len(both))]
+    if strict: return []
+    n = Counter(items)
+    return [range(i, i + 1) for i, x in enumerate(items) if n[x] == 1 and x in both]
 
 # -- contents -------------------------------------------------------------------------------------------------------
 class Merge:
@@ -261,13 +275,14 @@ class Merge:
     def again(self, path):
         """What a new conflict is, too: one that both settled."""
         return min((stone for stone, told in self.settled.items() if told[0].startswith(path)), default=None)
-    def whole(self, path, three, read=lambda v: v, full=lambda v: False):
+    def whole(self, path, three, read=lambda v: v, full=lambda v: False, took=lambda sides: False):
         """Whether both sides settled a conflict of this very value differently. It stands in the ancestor as one of the two had it,
         now they differ: what is `full` on both sides was edited since, and merges, unless each has what one of the two had."""
         a, b, o = three
         for told in self.settled_at(path) if a is not None and b != o else ():
             sides = [v and read(v) for v in told[2:]]
-            if a in sides and (not (full(b) and full(o)) or {b, o} == set(sides)):
+            both = full(b) and full(o)
+            if {a, b, o} & set(sides) and not both or both and ({b, o} == set(sides) or took(told[2:])):
                 return True
         return False
     def choose(self, path, a, b, o, chosen=None):
@@ -298,7 +313,8 @@ class Merge:
         node = self.tree(*(None if v is None else parse(v).node for v in (a, b, o)), path)
         return None if node is None else canonical(parse(str(node)).node)
     def file(self, a, b, o, path):
-        again = self.whole(path, (a, b, o), full=lambda v: bool(v) and path != '/data/blob')
+        root = lambda v: (doc := parse(v or '')) and doc.node
+        again = self.whole(path, (a, b, o), full=lambda v: bool(v) and path != '/data/blob', took=lambda told: parse(b) and parse(o) and took(root(b), root(o), list(map(root, told))))
         if b == o or a in (b, o) and not (again or self.below(path) and None not in (b, o)):
             return o if a == b else b
         if b is None or o is None:  # deleted here, edited there, if there was an ancestor
@@ -341,7 +357,7 @@ class Merge:
         lines = self.settled_lines(*(json.loads(n.raw) for n in (a, b, o)), path, json.loads) if below and text else []
         canon = [n and n.canon for n in (a, b, o)]
         full = {n.canon for n in (b, o) if n and n.kids} if b and o and b.kind == o.kind else ()
-        if below and not again and not lines and self.whole(path, canon, lambda v: json_node(v).canon, full.__contains__):
+        if below and not again and not lines and self.whole(path, canon, lambda v: json_node(v).canon, full.__contains__, lambda told: took(b, o, [v and json_node(v) for v in told])):
             return self.choose(path, a, b, o, b if b and (b.kids or not (o and o.kids)) else o)
         if self.quick and not below and None not in (a, b, o) and a.src and a.src in (b.src, o.src):
             return o if a.src == b.src else b  # the same bytes: for speed only
@@ -380,7 +396,7 @@ class Merge:
         sides = [two for two in sides if all(v is None or isinstance(v, str) for v in two)]
         out = [r for two in sides if text not in two for r in find(lines_of(text), *map(lines_of, two))]
         kept = [bool(set(lines_of(text)) & set(lines_of(x)) - {''}) for x in (b, o) if x]
-        return out + [range(len(lines_of(text)))] if set(kept) == {True, False} and any(text in two and not all(two) for two in sides) else out
+        return out + [range(len(lines_of(text)))] if set(kept) == {True, False} and any(not all(two) for two in sides) else out
     def container(self, a, b, o, path, again=()):
         sides = [n for n in (a, b, o) if n is not None]
         name = (lambda k: (k.name, k.nth)) if b.kind == 'o' else None if again else id_of(sides)
@@ -481,7 +497,7 @@ def canonical(node, sort=True):
 Frame = namedtuple('Frame', 'id n files past orphan merge put taken stones')
 class World:
     def __init__(self):
-        self.frames, self.anc, self._join, self._fold, self.bad, self.count, self.told = {}, {}, {}, {}, Counter(), Counter(), {}
+        self.frames, self.anc, self._join, self._fold, self.bad, self.count, self.told, self.away = {}, {}, {}, {}, Counter(), Counter(), {}, {}
     def put(self, n, files, past, orphan, stones=()):
         i = hashlib.sha256(json.dumps([n, sorted(files.items()), past, orphan]).encode()).hexdigest()[:12]
         if i not in self.frames:
@@ -516,7 +532,10 @@ class World:
                 frames, below = sets[x]
                 known[x] = self.frames[frames[0]].files
                 for c, y in zip(frames[1:], below):
-                    known[x] = Merge(True, self.told).files(fold(y), known[x], self.frames[c].files)
+                    merge = Merge(True, self.told)
+                    known[x] = merge.files(fold(y), known[x], self.frames[c].files)
+                    # A conflict that the ancestor has. Not lines: to those of a text the others' merges added more.
+                    known[x] = self.relate(known[x], tuple(s + (merge.again(s[0]),) for s in merge.stones if s[0] not in TEXTS))
                     self.count['folds'] += 1
             return known[x]
         return fold(nearest)
@@ -610,7 +629,8 @@ def wrong_merge(a, b, o, got, stones, settled, laws):
                 if str(alone.tree(*(d.node for d in three), '')) != str(x.node) or alone.stones:
                     yield 'identity broken'
     for path, sa, sb, so in stones:
-        if sb == so or sa is not None and sa in (sb, so) and not any(told[0].startswith(path) for told in settled):
+        again = any(told[0].startswith(path) for told in settled)
+        if not again and (sb == so or sa is not None and sa in (sb, so)):
             yield 'conflict without cause'
     if set(facts(got)) - set(facts(b)) - set(facts(o)):
         yield 'value that nobody made'
@@ -710,7 +730,7 @@ def settle(files, told, chosen):
     if now is None or name == 'ib':
         return None
     if name != 'value' and not inside:
-        lines, found = lines_of(now), find(lines_of(now), *map(lines_of, sides)) if name != 'blob' else ()
+        lines, found = lines_of(now), find(lines_of(now), *map(lines_of, sides), strict=True) if name != 'blob' else ()
         if found:
             lines = lines[:found[0].start] + lines_of(chosen) + lines[found[0].stop:]
             return dict(files, **{name: '\n'.join(lines) + '\n' * bool(now.endswith('\n') and lines)})
@@ -734,7 +754,7 @@ def settle(files, told, chosen):
     elif above and any(equal(node, side) for side in sides):
         above.kids[kids[0]:kids[0] + 1] = [above.kids[kids[0]]._replace(node=chosen)] if chosen else []
     elif node.kind == 'l' and all(n is None or n.kind == 'l' for n in nodes):
-        found = find([k.node.canon for k in node.kids], *([k.node.canon for k in n.kids] if n else [] for n in sides))
+        found = find([k.node.canon for k in node.kids], *([k.node.canon for k in n.kids] if n else [] for n in sides), strict=True)
         if not found:
             return None
         node.kids[found[0].start:found[0].stop] = chosen.kids if chosen else []
@@ -746,7 +766,7 @@ START_DOC = '{\n  "own": %s, "o0": {"s0": "T3", "s1": 4.0}, "l": ["T5", "T6"],\n
 
 def edit(w, tip, peer, rng, counter, mode):
     f, mine, keys = w.frames[tip], f'p{peer}v', getattr(w, 'keys', {'j': 'j', 't': 't'})
-    files, ledger = dict(f.files), hasattr(w, 'keys')
+    files, ledger, away = dict(f.files), hasattr(w, 'keys'), {}
     fresh = lambda: f'"{mine}{next(counter)}"' if mode == 'polite' or rng.random() < .8 else f'{next(counter)}' if 'value' in keys.values() else f'{10 ** 20 + next(counter)}.0'
     for _ in range(rng.choice([1, 1, 2])):
         kind = rng.choice('jjt') if len(set(keys.values())) == 2 else 'j'
@@ -767,6 +787,7 @@ def edit(w, tip, peer, rng, counter, mode):
                 if made and not ledger and not parse(made.get('j', '{}')):
                     made = None  # the oracle reads documents
                 rest += [stone] if made is None else []
+                away[stone] = set(facts(files)) - set(facts(made or files))
                 files = dict(made or files)
             files.update({'conflict': json.dumps(rest)} if rest else {})
         elif ledger and c < .13 and name == 'text' and kind == 'j' and mode == 'wild':  # no document any more, until it is made anew
@@ -777,7 +798,9 @@ def edit(w, tip, peer, rng, counter, mode):
             files[name] = canonical(parse(files[name]).node)
         if ledger and files.get('blob', '"')[0] != '"':
             files['blob'] = '"%s"' % files['blob']
-    return w.put(f.n + 1, files, tip, None)
+    made = w.put(f.n + 1, files, tip, None)
+    w.away[made] = {stone: x - set(facts(files)) for stone, x in away.items()}  # what settling took out
+    return made
 
 def violations(w, tip, all_edits, mode):
     frames = [w.frames[i] for i in w.anc[tip]]
@@ -813,8 +836,13 @@ def violations(w, tip, all_edits, mode):
         for stone in had(f.past) - had(f.id):
             settlers.setdefault(stone, []).append(f)
     for stone, by in settlers.items():
-        for x in (x for f in by for x in f.taken if not now[x] and x[1].strip('"') in words(w.told[stone][2:])):
+        for x in (x for f in by for x in w.away[f.id].get(stone, ()) if not now[x] and x[1].strip('"') in words(w.told[stone][2:])):
             apart = lambda f, i: f.id not in w.anc[i] and i not in w.anc[f.id]
+            file = 't' if x[0] == 't' else 'j'
+            if w.told[stone][0] in TEXTS and not all(any(stone in had(c) for c in w.anc[i] & w.anc[f.id]) for i in taken[x] for f in by if i != f.id):
+                continue  # two merges found it, each for itself: no fold finds what stands in texts again
+            if any(not d.merge and d.past and w.frames[d.past].files.get(file) and not d.files.get(file) and w.anc[d.id] & set(taken[x]) for d in frames):
+                continue  # all of it was deleted since, which nobody's settling says anything about
             if set(taken[x]) <= {f.id for f in by} and any(x in facts(f.files) and all(apart(f, i) for i in taken[x]) for f in by):
                 w.count['settled away here, kept there: ' + ('told' if x[1].strip('"') in again else 'untold')] += 1
                 yield from ['settled away'] * (x[1].strip('"') not in again)
