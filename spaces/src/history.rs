@@ -241,7 +241,7 @@ fn paused_history() -> History {
 }
 
 /// About how many bytes of memory a value takes.
-fn weight(value: &Value) -> usize {
+pub fn weight(value: &Value) -> usize {
     const EACH: usize = 32;
     match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => EACH,

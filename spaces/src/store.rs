@@ -42,7 +42,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Keeps nodes apart for `owner` until a commit publishes them; primitives and what is committed are left out,
     /// but where what is stored of that does not have its address it is replaced. Durable at the latest with the next
-    /// write, and no part of any revision.
+    /// write, and no part of any revision; a database that crashes may lose what is only staged even then, since it is
+    /// sent again.
     ///
     /// # Errors
     /// When the store fails.

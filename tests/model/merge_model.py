@@ -836,7 +836,7 @@ def violations(w, tip, all_edits, mode):
         for stone in had(f.past) - had(f.id):
             settlers.setdefault(stone, []).append(f)
     for stone, by in settlers.items():
-        for x in (x for f in by for x in w.away[f.id].get(stone, ()) if not now[x] and x[1].strip('"') in words(w.told[stone][2:])):
+        for x in (x for f in by for x in w.away[f.id].get(stone, ()) if x in taken and not now[x] and x[1].strip('"') in words(w.told[stone][2:])):
             apart = lambda f, i: f.id not in w.anc[i] and i not in w.anc[f.id]
             file = 't' if x[0] == 't' else 'j'
             if w.told[stone][0] in TEXTS and not all(any(stone in had(c) for c in w.anc[i] & w.anc[f.id]) for i in taken[x] for f in by if i != f.id):

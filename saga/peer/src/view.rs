@@ -2,13 +2,20 @@
 
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_saga::{SagaError, SpaceFailure, is_payload};
-use ibgib_spaces::history::Loader;
+use ibgib_spaces::history::{Loader, weight};
 use ibgib_spaces::store::{Nodes, Tips};
 use ibgib_spaces::{CommitError, Space, SpaceError};
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 /// Staged nodes loaded at once while a graph is walked.
 const WALK_BATCH: usize = 256;
+
+/// Nodes that are read with one that came beside them: whoever walks what was sent asks for those next.
+const BLOCK: usize = 32;
+/// Such blocks that are kept.
+const BLOCKS_MAX: usize = 8;
+/// About how many bytes they may take. Where one alone takes more, nodes are large, and read as they are asked for.
+const BLOCKS_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Nodes of which the relations are read at once.
 const TARGETS_BATCH: usize = 64;
@@ -74,11 +81,79 @@ pub(crate) enum Publishable {
 pub(crate) struct View<'a> {
     owner: &'a str,
     pub(crate) history: Loader<'a>,
+    came: Came,
+}
+
+/// What came, in the order in which it came, and the blocks of it that were read.
+#[derive(Debug, Default)]
+struct Came {
+    order: Vec<Addr>,
+    places: HashMap<Addr, usize>,
+    /// The blocks' numbers, with about how many bytes each takes.
+    blocks: VecDeque<(usize, usize)>,
+    read: HashMap<Addr, Verified<IbGib>>,
+}
+
+impl Came {
+    /// What to read in order to know these: those that are not, each with its block.
+    fn lacking(&self, addrs: &[Addr]) -> (Vec<Addr>, Vec<usize>) {
+        let (mut out, mut blocks) = (Vec::new(), Vec::new());
+        for addr in addrs.iter().filter(|addr| !self.read.contains_key(*addr)) {
+            match self.places.get(addr).map(|place| place / BLOCK) {
+                Some(block) if blocks.contains(&block) => {}
+                // It was not there when the block was read.
+                Some(block) if self.blocks.iter().any(|(read, _)| *read == block) => {}
+                Some(block) => {
+                    out.extend(self.block(block).iter().filter(|addr| !self.read.contains_key(*addr)).cloned());
+                    blocks.push(block);
+                }
+                None => out.push(addr.clone()),
+            }
+        }
+        (out, blocks)
+    }
+
+    fn block(&self, block: usize) -> &[Addr] {
+        let from = (block * BLOCK).min(self.order.len());
+        &self.order[from..(from + BLOCK).min(self.order.len())]
+    }
+
+    /// Keeps blocks that were read, in place of older ones.
+    fn keep(&mut self, blocks: Vec<usize>, nodes: &HashMap<Addr, Verified<IbGib>>) {
+        for block in blocks {
+            let addrs = self.block(block).to_vec();
+            let mut bytes = 0;
+            for node in addrs.iter().filter_map(|addr| nodes.get(addr)) {
+                bytes += node.data.as_ref().map_or(0, weight);
+                self.read.insert(node.addr().clone(), node.clone());
+            }
+            self.blocks.push_back((block, bytes));
+            if bytes > BLOCKS_BYTES_MAX {
+                // From here on one by one.
+                *self = Self::default();
+                return;
+            }
+        }
+        let mut bytes: usize = self.blocks.iter().map(|(_, bytes)| bytes).sum();
+        while self.blocks.len() > BLOCKS_MAX || bytes > BLOCKS_BYTES_MAX {
+            let Some((block, taken)) = self.blocks.pop_front() else { return };
+            bytes -= taken;
+            for addr in self.block(block).to_vec() {
+                self.read.remove(&addr);
+            }
+        }
+    }
 }
 
 impl<'a> View<'a> {
     pub(crate) fn new(space: &'a dyn Space, owner: &'a str) -> Self {
-        Self { owner, history: Loader::new(space, Some(owner)) }
+        Self { owner, history: Loader::new(space, Some(owner)), came: Came::default() }
+    }
+
+    /// Nodes that are staged, in the order in which they came, and in about which they will be asked for.
+    pub(crate) fn reads_along(&mut self, order: &[Addr]) {
+        let places = order.iter().enumerate().map(|(place, addr)| (addr.clone(), place)).collect();
+        self.came = Came { order: order.to_vec(), places, ..Came::default() };
     }
 
     /// The moment at which it reads.
@@ -110,29 +185,54 @@ impl<'a> View<'a> {
         self.moment().await?.has(addrs).await.map_err(space_error)
     }
 
-    async fn staged(&mut self, addrs: &[Addr]) -> Result<Vec<Option<Verified<IbGib>>>, SagaError> {
-        if addrs.is_empty() {
-            return Ok(Vec::new());
-        }
+    /// Nodes of which most are staged, others committed.
+    pub(crate) async fn get_all(&mut self, addrs: &[Addr]) -> Result<Vec<Option<Verified<IbGib>>>, SagaError> {
         let owner = self.owner;
-        self.moment().await?.nodes(Nodes::Staged(owner, addrs)).await.map_err(space_error)
+        let mut out = Vec::with_capacity(addrs.len());
+        for batch in addrs.chunks(TARGETS_BATCH) {
+            let mut found = self.moment().await?.nodes(Nodes::Staged(owner, batch)).await.map_err(space_error)?;
+            let missing: Vec<usize> = (0..batch.len()).filter(|i| found[*i].is_none()).collect();
+            let here: Vec<Addr> = missing.iter().map(|i| batch[*i].clone()).collect();
+            if !here.is_empty() {
+                let nodes = self.moment().await?.nodes(Nodes::Committed(&here)).await.map_err(space_error)?;
+                missing.into_iter().zip(nodes).for_each(|(i, node)| found[i] = node);
+            }
+            out.extend(found);
+        }
+        Ok(out)
+    }
+
+    /// A node that came, or is here.
+    pub(crate) async fn get_along(&mut self, addr: &Addr) -> Result<Option<Verified<IbGib>>, SagaError> {
+        if self.history.added(addr).is_none() && self.came.places.contains_key(addr) {
+            let found = self.staged(std::slice::from_ref(addr)).await?.pop().flatten();
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        self.get(addr).await
+    }
+
+    async fn staged(&mut self, addrs: &[Addr]) -> Result<Vec<Option<Verified<IbGib>>>, SagaError> {
+        let owner = self.owner;
+        let (lacking, blocks) = self.came.lacking(addrs);
+        let mut nodes: HashMap<Addr, Verified<IbGib>> = HashMap::new();
+        if !lacking.is_empty() {
+            let read = self.moment().await?.nodes(Nodes::Staged(owner, &lacking)).await.map_err(space_error)?;
+            nodes.extend(read.into_iter().flatten().map(|node| (node.addr().clone(), node)));
+        }
+        let known = |addr: &Addr| nodes.get(addr).or_else(|| self.came.read.get(addr)).cloned();
+        let out = addrs.iter().map(known).collect();
+        self.came.keep(blocks, &nodes);
+        Ok(out)
     }
 
     /// What nodes relate to that were sent: they are staged, or were here already.
     pub(crate) async fn targets(&mut self, addrs: &[Addr]) -> Result<Vec<Addr>, SagaError> {
         let mut targets = Vec::new();
         for batch in addrs.chunks(TARGETS_BATCH) {
-            let mut here = Vec::new();
-            for (addr, node) in batch.iter().zip(self.staged(batch).await?) {
-                match node {
-                    Some(node) => targets.extend(node.targets()),
-                    None => here.push(addr.clone()),
-                }
-            }
-            if !here.is_empty() {
-                let nodes = self.moment().await?.nodes(Nodes::Committed(&here)).await.map_err(space_error)?;
-                targets.extend(nodes.into_iter().flatten().flat_map(|node| node.targets()));
-            }
+            let nodes = self.get_all(batch).await?;
+            targets.extend(nodes.into_iter().flatten().flat_map(|node| node.targets()));
         }
         Ok(targets)
     }

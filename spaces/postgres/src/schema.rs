@@ -7,7 +7,11 @@ use ibgib_spaces::SpaceError;
 use tokio_postgres::error::SqlState;
 
 /// One file each, in order; what has been released is never changed.
-const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001.sql"), include_str!("../migrations/0002.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../migrations/0001.sql"),
+    include_str!("../migrations/0002.sql"),
+    include_str!("../migrations/0003.sql"),
+];
 
 /// Held while a database is brought to the present version, so that of servers that start together one does it.
 const MIGRATING: i64 = 0x1b61_b001;

@@ -141,7 +141,7 @@ async fn an_older_schema_is_read_as_it_is_and_changed_by_who_writes() {
     assert_eq!(version().await, 1);
     let space = PostgresSpace::open(&url).await.unwrap();
     assert!(space.lease("work", "holder", FOR_EVER).await.unwrap());
-    assert_eq!(version().await, 2);
+    assert_eq!(version().await, 3);
     // Of a database without a space, reading makes none.
     let empty = database().await;
     assert!(matches!(PostgresSpace::open_read_only(&empty).await, Err(SpaceError::NotFound(_))));

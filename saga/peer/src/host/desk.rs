@@ -28,7 +28,10 @@ struct Plan {
     publish: HashSet<Addr>,
     /// Tips to move, and the merges that this takes.
     draft: Draft,
+    /// What the turn sent.
     payload: Vec<Addr>,
+    /// What the saga has sent until now, in the order in which it came.
+    came: Arc<Vec<Addr>>,
     /// Where timelines belong that are new.
     roots: Vec<(String, Option<Vec<u8>>)>,
     /// What was granted, by which it was judged.
@@ -41,7 +44,7 @@ impl Plan {
     /// The lines of a turn, each with its number, in the order in which their nodes came, which is how they stand in the
     /// store: what is read one after the other is read faster.
     fn as_it_came(&self, lines: Vec<SenderLine>) -> Vec<(usize, SenderLine)> {
-        let places: HashMap<&Addr, usize> = self.payload.iter().enumerate().map(|(i, addr)| (addr, i)).collect();
+        let places: HashMap<&Addr, usize> = self.came.iter().enumerate().map(|(i, addr)| (addr, i)).collect();
         let mut lines: Vec<(usize, SenderLine)> = lines.into_iter().enumerate().collect();
         lines.sort_by_cached_key(|(_, line)| match line {
             SenderLine::Timeline { tip: Some(addr), .. } | SenderLine::Constant(addr) => places.get(addr).copied(),
@@ -52,9 +55,11 @@ impl Plan {
 
     /// What is published, what came in this saga in the order in which it came.
     fn published(&self) -> Vec<Addr> {
-        let came: HashSet<&Addr> = self.payload.iter().collect();
+        let came: HashSet<&Addr> = self.came.iter().collect();
         let others = self.publish.iter().filter(|addr| !came.contains(addr));
-        self.payload.iter().filter(|addr| self.publish.contains(*addr)).chain(others).cloned().collect()
+        let own = self.came.iter().filter(|addr| self.publish.contains(*addr));
+        let mut seen = HashSet::new();
+        own.filter(|addr| seen.insert(*addr)).chain(others).cloned().collect()
     }
 }
 
@@ -73,13 +78,16 @@ pub(crate) struct ReceiverDesk {
     plan: Plan,
     /// The saga that goes on has staged nodes.
     stages: bool,
+    /// Which ones.
+    came: Arc<Vec<Addr>>,
 }
 
 impl ReceiverDesk {
     pub(crate) fn new(host: Arc<Host>, connection: u64, cut: CancellationToken) -> Self {
         // Without identity nobody can come back for what was staged, so every connection has its own.
         let owner = format!("push/anonymous/{}", random_hex());
-        Self { host, connection, cut, identity: None, session: None, owner, plan: Plan::default(), stages: false }
+        let (plan, came) = (Plan::default(), Arc::default());
+        Self { host, connection, cut, identity: None, session: None, owner, plan, stages: false, came }
     }
 
     pub(crate) fn identity(&self) -> Option<&Addr> {
@@ -97,6 +105,7 @@ impl ReceiverDesk {
             owner: self.owner.clone(),
             plan: Plan::default(),
             stages: false,
+            came: Arc::clone(&self.came),
         }
     }
 
@@ -155,6 +164,11 @@ impl ReceiverDesk {
                 }
                 self.stages = true;
                 space.stage(&self.owner, &nodes).await.map_err(space_error)?;
+                // An order is all it is: sagas that end without a commit leave theirs, up to a limit.
+                if self.came.len() as u64 > self.host.limits().nodes_max {
+                    self.came = Arc::default();
+                }
+                Arc::make_mut(&mut self.came).extend(nodes.iter().map(|node| node.addr().clone()));
                 Ok(ReceiverAnswer::Stage)
             }
             ReceiverQuery::Evaluate(evaluate) => {
@@ -357,7 +371,7 @@ impl ReceiverDesk {
         // Before the moment of the view: what is committed in between is found committed, and not nowhere.
         let staged: HashSet<Addr> = space.staged_addrs(&self.owner).await.map_err(space_error)?.into_iter().collect();
         let mut view = View::new(&*space, &self.owner);
-        let mut plan = Plan { payload: evaluate.payload, ..Plan::default() };
+        let mut plan = Plan { payload: evaluate.payload, came: Arc::clone(&self.came), ..Plan::default() };
         let sent = staged.iter().chain(&plan.payload);
         let mut lot = Lot::of(&self.host, self.identity.as_ref(), evaluate.commit, sent).await?;
         lot.look_around(&self.host, &mut view, &evaluate.lines).await?;
@@ -368,6 +382,7 @@ impl ReceiverDesk {
         });
         let tips = view.tips(&named.collect::<Vec<_>>()).await?;
         let lines = plan.as_it_came(evaluate.lines);
+        view.reads_along(&plan.came);
         let mut statuses = Vec::new();
         let (mut wants, mut finals, mut stops) = (Vec::new(), Vec::new(), HashSet::new());
         let (mut complete, mut diverged, mut refused) = (true, false, false);
@@ -531,7 +546,7 @@ impl ReceiverDesk {
         if mine == Some(tip) {
             return Ok(Verdict::Status(Status::Known(Ancestry::Same)));
         }
-        let Some(node) = view.get(tip).await? else {
+        let Some(node) = view.get_along(tip).await? else {
             return Ok(Verdict::Lacking(format!("{tip} was not sent")));
         };
         if node.tjp().as_ref() != Some(tjp) {
@@ -615,7 +630,7 @@ impl ReceiverDesk {
                 {
                     tracing::warn!(%error, owner = self.owner, "what was refused is still staged");
                 }
-                (self.plan, self.stages) = (Plan::default(), false);
+                (self.plan, self.stages, self.came) = (Plan::default(), false, Arc::default());
                 Ok(Committed::Durable)
             }
             Err(CommitError::TipsMoved(moved)) if moved.iter().all(|(t, _)| Kind::of(t) == Kind::Living) => {

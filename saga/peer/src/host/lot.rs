@@ -11,6 +11,9 @@ use ibgib_saga::{SagaError, SenderLine};
 use ibgib_spaces::Tip;
 use std::collections::{HashMap, HashSet, VecDeque};
 
+/// Tips read at once.
+const READ_AT_ONCE: usize = 64;
+
 /// Rights of one turn.
 #[derive(Debug)]
 pub(super) struct Lot {
@@ -134,11 +137,18 @@ impl Lot {
             return Ok(());
         }
         let (mut leads, mut tips): (HashMap<&Addr, Vec<Addr>>, HashMap<&Addr, &Addr>) = Default::default();
-        for line in lines {
-            let SenderLine::Timeline { tjp, tip: Some(tip), .. } = line else { continue };
-            if let Some(node) = view.get(tip).await? {
-                leads.insert(tjp, node.targets());
-                tips.insert(tjp, tip);
+        let named = lines.iter().filter_map(|line| match line {
+            SenderLine::Timeline { tjp, tip: Some(tip), .. } => Some((tjp, tip)),
+            _ => None,
+        });
+        let named: Vec<(&Addr, &Addr)> = named.collect();
+        for batch in named.chunks(READ_AT_ONCE) {
+            let addrs: Vec<Addr> = batch.iter().map(|(_, tip)| (*tip).clone()).collect();
+            for ((tjp, tip), node) in batch.iter().zip(view.get_all(&addrs).await?) {
+                if let Some(node) = node {
+                    leads.insert(tjp, node.targets());
+                    tips.insert(tjp, tip);
+                }
             }
         }
         let by_gib: HashMap<&str, &Addr> = leads.keys().map(|tjp| (tjp.gib(), *tjp)).collect();

@@ -13,6 +13,25 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+/// For so long what a peer was told is told again without looking at who it is and what it may read: somebody may have
+/// taken it off a list.
+const TOLD_FOR: Duration = Duration::from_secs(120);
+
+/// That a peer's tips are ours, which it was told.
+struct ToldEqual {
+    peek: Peek,
+    /// As of this revision of the space, at least.
+    revision: u64,
+    at: Instant,
+    answer: ReceiverAnswer,
+}
+
+impl ToldEqual {
+    fn answers(&self, query: &ReceiverQuery) -> bool {
+        matches!(query, ReceiverQuery::Peek(peek) if *peek == self.peek) && self.at.elapsed() < TOLD_FOR
+    }
+}
+
 impl Host {
     /// Serves one connection to its end. `shutdown` ends it once no commit is under way.
     pub async fn serve(self: Arc<Self>, mut link: Link, shutdown: CancellationToken) {
@@ -26,6 +45,8 @@ impl Host {
         let mut saga_ends: Option<Instant> = None;
         // What came while its peer was to be told of something new.
         let mut heard: Option<Option<Packet>> = None;
+        // What a peer that waits for news was told last.
+        let mut told: Option<ToldEqual> = None;
         let mut lists = self.hold_lists();
         let after = |ms| Instant::now() + Duration::from_millis(ms);
         // Why the connection ends before its peer lets it. Nothing may be being committed.
@@ -76,7 +97,8 @@ impl Host {
                         }
                         if let ReceiverQuery::Peek(Peek::Equal(_, _, wait_ms @ 1..)) = query {
                             let until = after(wait_ms.min(self.limits.idle_ms_max / 2));
-                            answer = Some(self.equal(&mut desk, query, &mut link, &mut heard, ends(until)).await);
+                            let waiting = (&mut desk, &mut link, &mut heard, &mut told);
+                            answer = Some(self.equal(query, waiting, ends(until)).await);
                             continue;
                         }
                         answer = Some(tokio::select! {
@@ -137,34 +159,65 @@ impl Host {
     /// is left in `heard`.
     async fn equal(
         &self,
-        desk: &mut ReceiverDesk,
         query: ReceiverQuery,
-        link: &mut Link,
-        heard: &mut Option<Option<Packet>>,
+        (desk, link, heard, told): (&mut ReceiverDesk, &mut Link, &mut Option<Option<Packet>>, &mut Option<ToldEqual>),
         end: impl Future<Output = SagaError>,
     ) -> ReceiverAnswer {
         let mut end = pin!(end);
-        let mut revision = match self.space.revision().await {
-            Ok(revision) => revision,
-            Err(error) => return ReceiverAnswer::Failed(space_error(error)),
+        // Of thousands that wait most ask the same again, and nothing was committed since.
+        let known = told.take().filter(|told| told.answers(&query));
+        let known = known.filter(|told| self.space.changed(told.revision).now_or_never().is_none());
+        let mut now = match known {
+            Some(known) => known,
+            None => match self.space.revision().await {
+                Ok(revision) => match self.look(desk, &query, revision).await {
+                    Ok(now) => now,
+                    Err(answer) => return answer,
+                },
+                Err(error) => return ReceiverAnswer::Failed(space_error(error)),
+            },
         };
         loop {
-            let answer = desk.answer(query.clone()).await;
-            if !matches!(&answer, ReceiverAnswer::Peek(told) if told.equal) {
-                return answer;
-            }
             tokio::select! {
                 biased;
                 packet = link.rx.recv() => {
                     *heard = Some(packet);
-                    return answer;
+                    break;
                 }
-                error = &mut end => return if error == SagaError::TimedOut { answer } else { ReceiverAnswer::Failed(error) },
-                moved = self.moved(revision) => match moved {
-                    Ok(now) => revision = now,
-                    Err(error) => return ReceiverAnswer::Failed(error),
+                error = &mut end => match error {
+                    SagaError::TimedOut => break,
+                    error => return ReceiverAnswer::Failed(error),
+                },
+                moved = self.moved(now.revision) => {
+                    let looked = match moved {
+                        Ok(revision) => self.look(desk, &query, revision).await,
+                        Err(error) => return ReceiverAnswer::Failed(error),
+                    };
+                    match looked {
+                        Ok(looked) => now = looked,
+                        Err(answer) => return answer,
+                    }
                 },
             }
+        }
+        let answer = now.answer.clone();
+        *told = Some(now);
+        answer
+    }
+
+    /// That the tips are the same at least as of a revision; what else there is to answer if they are not.
+    async fn look(
+        &self,
+        desk: &mut ReceiverDesk,
+        query: &ReceiverQuery,
+        revision: u64,
+    ) -> Result<ToldEqual, ReceiverAnswer> {
+        let answer = desk.answer(query.clone()).await;
+        match (query, &answer) {
+            (ReceiverQuery::Peek(peek), ReceiverAnswer::Peek(told)) if told.equal => {
+                Ok(ToldEqual { peek: peek.clone(), revision, at: Instant::now(), answer })
+            }
+            _ => Err(answer),
         }
     }
 

@@ -140,7 +140,7 @@ impl Scene {
         let mut desk = self.desk();
         (desk.owner, desk.identity) = (push_owner(who), Some(who.clone()));
         self.host.space().unstage(&desk.owner).await.unwrap();
-        self.host.space().stage(&desk.owner, nodes).await.unwrap();
+        desk.answer(ReceiverQuery::Stage(nodes.to_vec())).await;
         let payload = nodes.iter().map(|node| node.addr().clone()).collect();
         let evaluate = Evaluate { lines, payload, commit: true, is_init: false, adopt: true };
         match desk.answer(ReceiverQuery::Evaluate(evaluate)).await {

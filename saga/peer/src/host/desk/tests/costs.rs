@@ -7,16 +7,21 @@ use ibgib_spaces::{SpaceError, Store};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// A store that counts how much it is asked for by name, and how much it answers.
+/// A store that counts how often it is asked, for how much by name, and how much it answers.
 #[derive(Debug)]
 struct Counted {
     inner: MemorySpace,
     read: AtomicUsize,
+    questions: AtomicUsize,
 }
 
 impl Counted {
     fn new() -> Arc<Self> {
-        Arc::new(Self { inner: MemorySpace::new("5".repeat(64)), read: AtomicUsize::new(0) })
+        Arc::new(Self {
+            inner: MemorySpace::new("5".repeat(64)),
+            read: AtomicUsize::new(0),
+            questions: AtomicUsize::new(0),
+        })
     }
 }
 
@@ -26,7 +31,7 @@ impl Store for Counted {
         self.inner.id()
     }
     async fn view(&self) -> Result<Box<dyn ibgib_spaces::View + '_>, SpaceError> {
-        Ok(Box::new(CountedView { inner: self.inner.view().await?, read: &self.read }))
+        Ok(Box::new(CountedView { inner: self.inner.view().await?, of: self }))
     }
     async fn write(&self, batch: Batch) -> Result<Written, SpaceError> {
         self.inner.write(batch).await
@@ -50,13 +55,14 @@ impl Store for Counted {
 
 struct CountedView<'a> {
     inner: Box<dyn ibgib_spaces::View + 'a>,
-    read: &'a AtomicUsize,
+    of: &'a Counted,
 }
 
 impl CountedView<'_> {
     fn count<T>(&self, asked: usize, answer: Result<Vec<T>, SpaceError>) -> Result<Vec<T>, SpaceError> {
         let answered = answer.as_ref().map_or(0, Vec::len);
-        self.read.fetch_add(asked.max(answered), Ordering::Relaxed);
+        self.of.read.fetch_add(asked.max(answered), Ordering::Relaxed);
+        self.of.questions.fetch_add(1, Ordering::Relaxed);
         answer
     }
 }
@@ -140,4 +146,33 @@ async fn what_came_in_before_there_was_an_index_is_found() {
     let permit = host.permit(&scene.bob.who.tjp).await.unwrap();
     let tips = host.readable_tips(&permit).await.unwrap();
     assert_eq!(tips.iter().map(|tip| &tip.tjp).collect::<Vec<_>>(), [&scene.shared]);
+}
+
+/// A store behind a network answers a question in a millisecond: one for each node would be seconds for thousands.
+#[tokio::test]
+async fn a_turn_does_not_ask_node_by_node() {
+    let asked = async |timelines: usize| {
+        let space = Counted::new();
+        let scene = scene_over(owned_over(Arc::clone(&space) as Arc<dyn Space>), Rights::Write, 0).await;
+        let (mut nodes, mut lines) = (Vec::new(), Vec::new());
+        for n in 0..timelines {
+            let made = Document::create(&scene.alice.space, "note", Map::new()).await.unwrap();
+            for version in 0..3 {
+                made.set("/version", Value::integer(version)).await.unwrap();
+            }
+            let tip = scene.alice.tip(made.address()).await;
+            let under =
+                scene.alice.space.reach(&[tip.addr().clone()], Follow::All, &HashSet::new(), 100).await.unwrap();
+            let read = scene.alice.space.get(&under).await.unwrap();
+            nodes.extend(read.into_iter().flatten().filter(|node| !nodes.contains(node)).collect::<Vec<_>>());
+            lines.push(moves(made.address(), &tip));
+            assert!(nodes.len() > n * 7);
+        }
+        space.questions.swap(0, Ordering::Relaxed);
+        let (told, _) = scene.push_as(&scene.alice.who.tjp, &nodes, lines).await;
+        assert!(told.iter().all(|status| matches!(status, Status::Unknown)), "{told:?}");
+        (space.questions.load(Ordering::Relaxed), nodes.len())
+    };
+    let ((few, some), (many, more)) = (asked(10).await, asked(110).await);
+    assert!((many - few) * 8 < more - some, "{} questions about {} nodes", many - few, more - some);
 }
