@@ -116,17 +116,16 @@ fn is_below(place: &str, path: &str) -> bool {
 
 /// Whether both settled a conflict of a whole value differently: now `b` and `o` differ, and the ancestor or one of them
 /// has what one of the two sides had. Of what is `full` on both, each having something to merge, only if each has what one
-/// side had, or if one `took` something of a side that the other kept: else somebody went on editing it.
+/// side had: else somebody went on editing it.
 pub(super) fn differ<T: PartialEq>(
     [a, b, o]: [Option<T>; 3],
     sides: &[Option<T>; 2],
     full: impl Fn(&T) -> bool,
-    took: impl FnOnce() -> bool,
 ) -> bool {
     if a.is_none() || b == o {
         false
     } else if b.as_ref().is_some_and(&full) && o.as_ref().is_some_and(&full) {
-        sides.contains(&b) && sides.contains(&o) || took()
+        sides.contains(&b) && sides.contains(&o)
     } else {
         [a, b, o].iter().any(|value| sides.contains(value))
     }
@@ -230,6 +229,8 @@ pub(super) struct Again {
     pub(super) below: bool,
     /// The value here is one, and they differ.
     pub(super) whole: bool,
+    /// It is one that both went on editing, and one took from it what the other kept: a conflict, but they merge.
+    pub(super) took: bool,
     /// Elements of the ancestor's list, or lines of its string, in which one stands.
     pub(super) items: Vec<Range<usize>>,
     pub(super) lines: Vec<Range<usize>>,
@@ -299,9 +300,10 @@ pub(super) fn at(
         let ids = [Some(a), b, o].map(|node| node.map(|node| node.id));
         out.whole = here().any(|place| {
             let sides = place.sides.each_ref().map(|side| side.as_ref().map(|side| side.id));
-            let took = || b.zip(o).is_some_and(|(b, o)| took(b, o, place.sides.iter().flatten()));
-            differ(ids, &sides, full, took)
+            differ(ids, &sides, full)
         });
+        let took = |place: &Place<'_>| b.zip(o).is_some_and(|(b, o)| took(b, o, place.sides.iter().flatten()));
+        out.took = !out.whole && here().any(took);
     }
     out
 }

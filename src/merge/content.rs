@@ -86,7 +86,7 @@ pub(super) fn merge<'f>(
     let settled = Settled::of([a, b, o].map(|content| content.rel8ns.get(again::STONES)), stones);
     let ibs = [a, b, o].map(|content| Some(&*content.ib));
     let of_ib = settled.iter().filter(|one| one.path == IB).filter_map(Settled::texts);
-    let again = of_ib.into_iter().any(|sides| again::differ(ibs, &sides, |_| false, || false));
+    let again = of_ib.into_iter().any(|sides| again::differ(ibs, &sides, |_| false));
     let ib = if b.ib == o.ib || a.ib == o.ib && !again {
         &b.ib
     } else if a.ib == b.ib && !again {
@@ -201,6 +201,9 @@ impl Member<'_> {
         let is_text = name == "text" && [b, o].into_iter().flatten().all(|value| value.as_str().is_some());
         let texts = three.map(|value| value.and_then(|value| value.as_str()));
         let again = if is_text { self.differ(texts) } else { !self.settled.is_empty() };
+        if is_text && !again && self.took(texts) {
+            self.conflicts.push(member_conflict(name, three));
+        }
         if !again && (self.settled.is_empty() || b.is_none() || o.is_none()) {
             if same(a, o) {
                 return b.cloned();
@@ -229,7 +232,14 @@ impl Member<'_> {
     /// Whether both settled a conflict of the whole text differently.
     fn differ(&self, texts: [Option<&str>; 3]) -> bool {
         let mut whole = self.settled.iter().filter(|one| one.path == TEXT).filter_map(Settled::texts);
-        whole.any(|sides| again::differ(texts, &sides, |text| !text.is_empty(), || took(texts, sides)))
+        whole.any(|sides| again::differ(texts, &sides, |text| !text.is_empty()))
+    }
+
+    /// Whether both settled a conflict of the whole text, and went on editing the document that it is, and one took from it
+    /// what the other kept.
+    fn took(&self, texts: [Option<&str>; 3]) -> bool {
+        let mut whole = self.settled.iter().filter(|one| one.path == TEXT).filter_map(Settled::texts);
+        texts[0].is_some() && whole.any(|sides| took(texts, sides))
     }
 
     /// Merges a value as the hash reads it.

@@ -156,6 +156,9 @@ impl<'n, 't: 'n> Values<'_> {
         if let (true, Some(stands)) = (again.whole, stands(b, o)) {
             return Some(self.choose(path, [a, b, o], stands));
         }
+        if again.took {
+            self.tell(path, || [a, b, o].map(|node| node.map(|node| node.source.to_owned())));
+        }
         let (b, o) = match (b, o) {
             (Some(b), Some(o)) => (b, o),
             (live, other) => {

@@ -275,16 +275,19 @@ class Merge:
     def again(self, path):
         """What a new conflict is, too: one that both settled."""
         return min((stone for stone, told in self.settled.items() if told[0].startswith(path)), default=None)
-    def whole(self, path, three, read=lambda v: v, full=lambda v: False, took=lambda sides: False):
+    def whole(self, path, three, read=lambda v: v, full=lambda v: False):
         """Whether both sides settled a conflict of this very value differently. It stands in the ancestor as one of the two had it,
         now they differ: what is `full` on both sides was edited since, and merges, unless each has what one of the two had."""
         a, b, o = three
         for told in self.settled_at(path) if a is not None and b != o else ():
             sides = [v and read(v) for v in told[2:]]
             both = full(b) and full(o)
-            if {a, b, o} & set(sides) and not both or both and ({b, o} == set(sides) or took(told[2:])):
+            if {a, b, o} & set(sides) and not both or both and {b, o} == set(sides):
                 return True
         return False
+    def taken(self, path, b, o, read):
+        """Whether both settled a conflict of this very value, and one took from it what the other kept."""
+        return b is not None and o is not None and any(took(b, o, [v and read(v) for v in told[2:]]) for told in self.settled_at(path))
     def choose(self, path, a, b, o, chosen=None):
         """Records a conflict."""
         self.stones.append((path,) + tuple(None if v is None else str(v) for v in (a, b, o)))
@@ -313,8 +316,10 @@ class Merge:
         node = self.tree(*(None if v is None else parse(v).node for v in (a, b, o)), path)
         return None if node is None else canonical(parse(str(node)).node)
     def file(self, a, b, o, path):
+        again = self.whole(path, (a, b, o), full=lambda v: bool(v) and path != '/data/blob')
         root = lambda v: (doc := parse(v or '')) and doc.node
-        again = self.whole(path, (a, b, o), full=lambda v: bool(v) and path != '/data/blob', took=lambda told: parse(b) and parse(o) and took(root(b), root(o), list(map(root, told))))
+        if not again and a is not None and b != o and self.taken(path, root(b), root(o), root):
+            self.choose(path, a, b, o)  # they merge all the same
         if b == o or a in (b, o) and not (again or self.below(path) and None not in (b, o)):
             return o if a == b else b
         if b is None or o is None:  # deleted here, edited there, if there was an ancestor
@@ -357,8 +362,10 @@ class Merge:
         lines = self.settled_lines(*(json.loads(n.raw) for n in (a, b, o)), path, json.loads) if below and text else []
         canon = [n and n.canon for n in (a, b, o)]
         full = {n.canon for n in (b, o) if n and n.kids} if b and o and b.kind == o.kind else ()
-        if below and not again and not lines and self.whole(path, canon, lambda v: json_node(v).canon, full.__contains__, lambda told: took(b, o, [v and json_node(v) for v in told])):
+        if below and not again and not lines and self.whole(path, canon, lambda v: json_node(v).canon, full.__contains__):
             return self.choose(path, a, b, o, b if b and (b.kids or not (o and o.kids)) else o)
+        if below and canon[1] != canon[2] and self.taken(path, b, o, json_node):
+            self.choose(path, a, b, o)  # they merge all the same
         if self.quick and not below and None not in (a, b, o) and a.src and a.src in (b.src, o.src):
             return o if a.src == b.src else b  # the same bytes: for speed only
         if b is None or o is None:

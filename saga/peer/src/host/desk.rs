@@ -381,6 +381,14 @@ impl ReceiverDesk {
             _ => None,
         });
         let tips = view.tips(&named.collect::<Vec<_>>()).await?;
+        // Of what was not sent yet that is not read which is not here: asked at once, and not of each.
+        let unsent = evaluate.lines.iter().filter_map(|line| match line {
+            SenderLine::Timeline { tip, .. } => tip.clone().filter(|tip| !staged.contains(tip)),
+            _ => None,
+        });
+        let unsent: Vec<Addr> = unsent.collect();
+        let has = view.has(&unsent).await?;
+        let absent: HashSet<Addr> = unsent.into_iter().zip(has).filter(|(_, has)| !has).map(|(tip, _)| tip).collect();
         let lines = plan.as_it_came(evaluate.lines);
         view.reads_along(&plan.came);
         let mut statuses = Vec::new();
@@ -408,8 +416,15 @@ impl ReceiverDesk {
                         None => self.tip_of(&mut view, &tjp, &mut lot).await?.map(|(_, tip)| tip),
                         Some(_) => tips.get(&tjp).filter(|_| lot.may_read(&tjp)).cloned(),
                     };
-                    let found =
-                        self.timeline((&mut view, &lot), &tjp, tip.as_ref(), mine.as_ref(), &staged, &mut plan).await?;
+                    let found = match &tip {
+                        Some(tip) if absent.contains(tip) && Kind::of(&tjp) == Kind::Living => {
+                            Verdict::Lacking(format!("{tip} was not sent"))
+                        }
+                        tip => {
+                            let sides = (tip.as_ref(), mine.as_ref());
+                            self.timeline((&mut view, &lot), &tjp, sides, &staged, &mut plan).await?
+                        }
+                    };
                     let mut answer = mine.clone();
                     let status = match found {
                         Verdict::Status(status) => status,
@@ -531,8 +546,7 @@ impl ReceiverDesk {
         &self,
         (view, lot): (&mut View<'_>, &Lot),
         tjp: &Addr,
-        tip: Option<&Addr>,
-        mine: Option<&Addr>,
+        (tip, mine): (Option<&Addr>, Option<&Addr>),
         staged: &HashSet<Addr>,
         plan: &mut Plan,
     ) -> Result<Verdict, SagaError> {
