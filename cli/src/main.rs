@@ -34,11 +34,16 @@ use args::{Args, Command};
 use clap::Parser;
 use codes::Code;
 use error::{CliError, Exit};
+use mimalloc::MiMalloc;
 use output::Output;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
+
+/// For all of the command: see its `Cargo.toml`.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// How long an interrupted command may take to end by itself.
 const LET_GO_MAX: Duration = Duration::from_millis(500);

@@ -176,3 +176,27 @@ async fn a_turn_does_not_ask_node_by_node() {
     let ((few, some), (many, more)) = (asked(10).await, asked(110).await);
     assert!((many - few) * 8 < more - some, "{} questions about {} nodes", many - few, more - some);
 }
+
+/// Of thousands of devices that wait for news each asks again and again.
+#[tokio::test]
+async fn who_waits_for_news_costs_nothing_while_there_is_none() {
+    let space = Counted::new();
+    let scene = scene_over(owned_over(Arc::clone(&space) as Arc<dyn Space>), Rights::Write, 3).await;
+    let Scene { host, alice, bob, shared, .. } = &scene;
+    let (mut waits, mut edits) = (line(host), line(host));
+    alice.sync(&mut waits).await.unwrap();
+    bob.sync(&mut edits).await.unwrap();
+    alice.sync(&mut waits).await.unwrap();
+    let ours = waits.fingerprint(&*alice.space, None).await.unwrap();
+    let wait = Duration::from_millis(5);
+    assert!(waits.is_equal(&ours, None, wait).await.unwrap());
+    space.questions.swap(0, Ordering::Relaxed);
+    for _ in 0..3 {
+        assert!(waits.is_equal(&ours, None, wait).await.unwrap());
+    }
+    assert_eq!(space.questions.load(Ordering::Relaxed), 0);
+    let document = Document::open(&bob.space, shared).await.unwrap();
+    document.set("/new", Value::from("text")).await.unwrap();
+    bob.sync(&mut edits).await.unwrap();
+    assert!(!waits.is_equal(&ours, None, wait).await.unwrap());
+}
