@@ -85,12 +85,14 @@ pub(super) struct Settled<'f> {
 }
 
 impl<'f> Settled<'f> {
-    /// Of the stones that ancestor, base and orphan have those that only the ancestor has.
-    pub(super) fn of(have: [Option<&Vec<Cow<'_, str>>>; 3], stones: &'f Known<'_>) -> Vec<Self> {
+    /// Of the stones that ancestor, base and orphan have, and of those that were `found` in the ancestor, those that neither
+    /// base nor orphan has.
+    pub(super) fn of(have: [Option<&Vec<Cow<'_, str>>>; 3], found: &[String], stones: &'f Known<'_>) -> Vec<Self> {
         let [a, b, o] = have.map(|list| list.map_or(&[][..], Vec::as_slice));
         let open: HashSet<&str> = b.iter().chain(o).map(|stone| &**stone).collect();
-        let settled = a.iter().filter(|stone| !open.contains(&***stone));
-        let told = settled.filter_map(|stone| stones.get(&**stone)).map(|stone| Self {
+        let known = a.iter().map(|stone| &**stone).chain(found.iter().map(String::as_str));
+        let settled = known.filter(|stone| !open.contains(stone));
+        let told = settled.filter_map(|stone| stones.get(stone)).map(|stone| Self {
             stone: stone.addr().as_str(),
             path: stone.datum("path").and_then(Value::as_str).unwrap_or_default(),
             sides: ["base", "orphan"].map(|name| stone.datum(name)),

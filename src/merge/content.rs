@@ -52,6 +52,8 @@ pub(super) struct Content<'f> {
     /// merging it is always a conflict.
     pub(super) bare: Option<&'f Value>,
     pub(super) rel8ns: BTreeMap<Cow<'f, str>, Vec<Cow<'f, str>>>,
+    /// The stones of what was found to be in conflict when several were folded into this.
+    pub(super) found: Vec<String>,
 }
 
 impl<'f> Content<'f> {
@@ -65,6 +67,7 @@ impl<'f> Content<'f> {
             data: data.map(|(name, value)| (Cow::Borrowed(name), Cow::Borrowed(value))).collect(),
             bare: frame.data.as_ref().filter(|data| data.as_object().is_none()),
             rel8ns: lists.filter(|name| !OWN_REL8NS.contains(name)).map(list).collect(),
+            found: Vec::new(),
         }
     }
 
@@ -83,7 +86,7 @@ pub(super) fn merge<'f>(
     work: &mut Work,
 ) -> (Content<'f>, Vec<Conflict>) {
     let mut conflicts = Vec::new();
-    let settled = Settled::of([a, b, o].map(|content| content.rel8ns.get(again::STONES)), stones);
+    let settled = Settled::of([a, b, o].map(|content| content.rel8ns.get(again::STONES)), &a.found, stones);
     let ibs = [a, b, o].map(|content| Some(&*content.ib));
     let of_ib = settled.iter().filter(|one| one.path == IB).filter_map(Settled::texts);
     let again = of_ib.into_iter().any(|sides| again::differ(ibs, &sides, |_| false));
@@ -132,7 +135,7 @@ pub(super) fn merge<'f>(
         (name.clone(), relation(lists, work))
     });
     let rel8ns = rel8ns.filter(|(_, list)| !list.is_empty()).collect();
-    (Content { ib: ib.clone(), data, bare: None, rel8ns }, conflicts)
+    (Content { ib: ib.clone(), data, bare: None, rel8ns, found: Vec::new() }, conflicts)
 }
 
 /// Merges the addresses of one relation, which are never in conflict.

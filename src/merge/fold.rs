@@ -1,6 +1,6 @@
 //! The ancestor of a merge: what the nearest common ancestors say, several of them folded into one by the same merge.
 
-use super::again::{Known, STONES};
+use super::again::Known;
 use super::build;
 use super::content::{self, Content, TEXT};
 use super::lcs::Work;
@@ -14,7 +14,7 @@ pub(crate) struct Set<'f> {
 }
 
 /// Folds the first of the sets; what a fold does not agree on is no conflict of the merge. But for those of texts it is
-/// one that the ancestor has: where neither of the two that follow has it any more, both settled it. `below` leads to frames that are older, so this
+/// found: where neither of the two that follow has it, both settled it. `below` leads to frames that are older, so this
 /// comes to an end.
 pub(super) fn fold<'f>(sets: &[Set<'f>], stones: &mut Known<'_>, work: &mut Work) -> Content<'f> {
     let mut known: Vec<Option<Content<'f>>> = vec![None; sets.len()];
@@ -34,18 +34,17 @@ pub(super) fn fold<'f>(sets: &[Set<'f>], stones: &mut Known<'_>, work: &mut Work
             for (frame, below) in frames.zip(&set.below) {
                 let none = Content::default();
                 let ancestor = known.get(*below).and_then(Option::as_ref).unwrap_or(&none);
-                let (merged, conflicts) = content::merge([ancestor, &folded, &frame], true, stones, work);
-                folded = merged;
+                let (mut merged, conflicts) = content::merge([ancestor, &folded, &frame], true, stones, work);
+                merged.found = std::mem::take(&mut folded.found);
                 // Of a text others' merges left other lines than this one: its conflicts are not found again.
                 let values = conflicts.into_iter().filter(|conflict| conflict.path != TEXT).collect();
-                let found = build::stones(values).unwrap_or_default();
-                for stone in found {
+                for stone in build::stones(values).unwrap_or_default() {
                     let addr = stone.addr().to_string();
-                    let is_open = folded.rel8ns.get(STONES).is_some_and(|open| open.iter().any(|old| *old == addr));
-                    if !is_open && stones.add(stone) {
-                        folded.rel8ns.entry(STONES.into()).or_default().push(addr.into());
+                    if stones.add(stone) {
+                        merged.found.push(addr);
                     }
                 }
+                folded = merged;
             }
             known[at] = Some(folded);
         }

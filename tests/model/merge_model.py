@@ -294,9 +294,10 @@ class Merge:
         return chosen
     def files(self, a, b, o):
         had, *have = [json.loads(x.get('conflict', '[]')) for x in (a, b, o)]
+        had += json.loads(a.get('found', '[]'))
         self.settled = {x: self.known[x] for x in had if x not in have[0] + have[1]}
         out = {}
-        for name in sorted(set(b) | set(o)):
+        for name in sorted((set(b) | set(o)) - {'found'}):
             rule = {'ib': self.ib, 'value': self.value, 'conflict': self.relation}.get(name, self.file)
             out[name] = rule(a.get(name), b.get(name), o.get(name), {'ib': '/ib'}.get(name, '/data/' + name))
         return {name: v for name, v in out.items() if v is not None}
@@ -539,10 +540,11 @@ class World:
                 frames, below = sets[x]
                 known[x] = self.frames[frames[0]].files
                 for c, y in zip(frames[1:], below):
-                    merge = Merge(True, self.told)
+                    merge, found = Merge(True, self.told), json.loads(known[x].get('found', '[]'))
                     known[x] = merge.files(fold(y), known[x], self.frames[c].files)
                     # A conflict that the ancestor has. Not lines: to those of a text the others' merges added more.
-                    known[x] = self.relate(known[x], tuple(s + (merge.again(s[0]),) for s in merge.stones if s[0] not in TEXTS))
+                    new = self.relate({}, tuple(s + (merge.again(s[0]),) for s in merge.stones if s[0] not in TEXTS)).get('conflict', '[]')
+                    known[x] = dict(known[x], found=json.dumps(found + json.loads(new)))
                     self.count['folds'] += 1
             return known[x]
         return fold(nearest)
@@ -846,8 +848,10 @@ def violations(w, tip, all_edits, mode):
         for x in (x for f in by for x in w.away[f.id].get(stone, ()) if x in taken and not now[x] and x[1].strip('"') in words(w.told[stone][2:])):
             apart = lambda f, i: f.id not in w.anc[i] and i not in w.anc[f.id]
             file = 't' if x[0] == 't' else 'j'
-            if w.told[stone][0] in TEXTS and not all(any(stone in had(c) for c in w.anc[i] & w.anc[f.id]) for i in taken[x] for f in by if i != f.id):
-                continue  # two merges found it, each for itself: no fold finds what stands in texts again
+            if not all(any(stone in had(c) for c in w.anc[i] & w.anc[f.id]) for i in taken[x] for f in by if i != f.id):
+                continue  # two merges found it, each for itself: a fold finds most of these, but not all
+            if any(stone in had(c.id) and c.id != f.id and f.id in w.anc[c.id] for c in frames for f in by):
+                continue  # another merge brought it back after it was settled: it was open when the other choice came
             if any(not d.merge and d.past and w.frames[d.past].files.get(file) and not d.files.get(file) and w.anc[d.id] & set(taken[x]) for d in frames):
                 continue  # all of it was deleted since, which nobody's settling says anything about
             if set(taken[x]) <= {f.id for f in by} and any(x in facts(f.files) and all(apart(f, i) for i in taken[x]) for f in by):
