@@ -44,8 +44,11 @@ async function merge(url) {
   await database.sync(url, batches);
   const all = await database.allDocs({ include_docs: true, conflicts: true });
   const diverged = all.rows.filter((row) => row.doc._conflicts);
+  if (!diverged.length) throw new Error('nothing diverged');
   const merged = await Promise.all(diverged.map(mergeOne));
-  await database.bulkDocs(merged.flat());
+  for (const result of await database.bulkDocs(merged.flat())) {
+    if (result.error) throw new Error(JSON.stringify(result));
+  }
   await database.sync(url, batches);
 }
 

@@ -21,7 +21,8 @@ fn folder() -> Res<PathBuf> {
 
 /// Whether the peers can run: what they need has been installed.
 pub(crate) fn is_installed() -> bool {
-    folder().is_ok_and(|dir| dir.join("node_modules/pouchdb").is_dir())
+    let needs = ["pouchdb", "express-pouchdb", "express"];
+    folder().is_ok_and(|dir| needs.iter().all(|name| dir.join("node_modules").join(name).is_dir()))
 }
 
 /// Installs what the peers need from the registry.

@@ -91,7 +91,11 @@ pub(crate) fn run(options: &Options) -> Res<()> {
     if let Some(file) = &options.write {
         let told: String = told.iter().map(|line| format!("\n- {line}")).collect();
         let table = table::section(&measured, &names, &page::measured(options.rounds)?);
-        page::write(file, HEADING, &format!("{ABOUT}\n\n{table}{told}"))?;
+        page::write(
+            file,
+            HEADING,
+            &format!("{ABOUT}\n\n{table}\nMore servers and waiting devices were measured once each:\n{told}"),
+        )?;
     }
     drop(own);
     Ok(())

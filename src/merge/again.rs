@@ -134,14 +134,20 @@ pub(super) fn differ<T: PartialEq>(
 }
 
 /// Whether one of two objects lacks a member that the other has as one of the sides had it, here or in objects inside.
-pub(super) fn took<'n, 't: 'n>(b: &Node<'t>, o: &Node<'t>, sides: impl IntoIterator<Item = &'n Node<'t>>) -> bool {
-    if b.kind != Kind::Object || o.kind != Kind::Object || b.id == o.id {
+pub(super) fn took<'n, 't: 'n>(
+    b: &Node<'t>,
+    o: &Node<'t>,
+    sides: impl IntoIterator<Item = &'n Node<'t>>,
+    work: &mut Work,
+) -> bool {
+    let are_objects = b.kind == Kind::Object && o.kind == Kind::Object && b.id != o.id;
+    if !are_objects || work.take(b.kids.len() + o.kids.len()).is_err() {
         return false;
     }
     let [in_b, in_o] = [b, o].map(|node| node.kids.iter().map(|kid| (kid.name, &kid.node)).collect::<HashMap<_, _>>());
     let sides = sides.into_iter().filter(|side| side.kind == Kind::Object);
     sides.flat_map(|side| &side.kids).any(|kid| match (in_b.get(&kid.name), in_o.get(&kid.name)) {
-        (Some(b), Some(o)) => took(b, o, [&kid.node]),
+        (Some(b), Some(o)) => took(b, o, [&kid.node], work),
         (Some(kept), None) | (None, Some(kept)) => kept.id == kid.node.id,
         (None, None) => false,
     })
@@ -163,7 +169,7 @@ pub(super) fn in_lines<'s>(
         // A whole text is a value…
         if !sides.contains(&Some(text)) {
             let [base, orphan] = sides.map(Option::unwrap_or_default).map(lines);
-            out.extend(places_of(&all, &base, &orphan, work));
+            add(&mut out, places_of(&all, &base, &orphan, work));
         }
     }
     // …but who settled that there is nothing, and went on writing, kept nothing of it; it is the place where the other did.
@@ -184,7 +190,7 @@ pub(super) fn find<T: Copy + Eq + Hash>(all: &[T], base: &[T], orphan: &[T], wor
 
 /// As [`find`]; where it does not stand as a whole, each of its items that stands once.
 fn places_of<T: Copy + Eq + Hash>(all: &[T], base: &[T], orphan: &[T], work: &mut Work) -> Vec<Range<usize>> {
-    let Some(both) = merged(base, orphan, work) else { return Vec::new() };
+    let Some(both) = merged(base, orphan, work).filter(|_| work.take(all.len()).is_ok()) else { return Vec::new() };
     if let Some(at) = stands(all, &both, work) {
         return vec![at];
     }
@@ -193,6 +199,13 @@ fn places_of<T: Copy + Eq + Hash>(all: &[T], base: &[T], orphan: &[T], work: &mu
         count.entry(*item).and_modify(|count| *count += 1);
     }
     (0..all.len()).filter(|i| count.get(&all[*i]) == Some(&1)).map(|i| i..i + 1).collect()
+}
+
+/// Adds places to others, each once: of many conflicts there are no more than items.
+fn add(places: &mut Vec<Range<usize>>, more: Vec<Range<usize>>) {
+    places.extend(more);
+    places.sort_unstable_by_key(|at| (at.start, at.end));
+    places.dedup();
 }
 
 /// What a merge of two sides leaves.
@@ -304,8 +317,9 @@ pub(super) fn at(
             let sides = place.sides.each_ref().map(|side| side.as_ref().map(|side| side.id));
             differ(ids, &sides, full)
         });
-        let took = |place: &Place<'_>| b.zip(o).is_some_and(|(b, o)| took(b, o, place.sides.iter().flatten()));
-        out.took = !out.whole && here().any(took);
+        if let (false, Some(b), Some(o)) = (out.whole, b, o) {
+            out.took = here().any(|place| took(b, o, place.sides.iter().flatten(), work));
+        }
     }
     out
 }
@@ -326,7 +340,7 @@ fn in_list(list: &Node<'_>, at: &str, settled: &[Place<'_>], work: &mut Work) ->
         } else {
             continue;
         };
-        out.extend(places_of(&all, &base, &orphan, work));
+        add(&mut out, places_of(&all, &base, &orphan, work));
     }
     out
 }

@@ -171,15 +171,9 @@ fn member_conflict(name: &str, three: [Option<&Cow<'_, Value>>; 3]) -> Conflict 
     Conflict::new(member_path(name), three.map(|value| value.map(|value| value.clone().into_owned())))
 }
 
-/// Whether two texts are documents, and one lacks a member that the other has as one of the sides had it.
-fn took([_, b, o]: [Option<&str>; 3], sides: [Option<&str>; 2]) -> bool {
-    let mut ids = Ids::default();
-    let [b, o, base, orphan] = [b, o, sides[0], sides[1]].map(|text| {
-        let text = text.filter(|text| text.len() <= TEXT_BYTES_MAX)?;
-        document::parse(text, &mut ids).ok()?
-    });
-    let (Some(b), Some(o)) = (b, o) else { return false };
-    again::took(&b.root, &o.root, [base, orphan].iter().flatten().map(|side| &side.root))
+/// A text that is a document.
+fn read<'t>(text: Option<&'t str>, ids: &mut Ids) -> Option<Document<'t>> {
+    document::parse(text.filter(|text| text.len() <= TEXT_BYTES_MAX)?, ids).ok()?
 }
 
 /// The merge of one member of data.
@@ -240,9 +234,17 @@ impl Member<'_> {
 
     /// Whether both settled a conflict of the whole text, and went on editing the document that it is, and one took from it
     /// what the other kept.
-    fn took(&self, texts: [Option<&str>; 3]) -> bool {
-        let mut whole = self.settled.iter().filter(|one| one.path == TEXT).filter_map(Settled::texts);
-        texts[0].is_some() && whole.any(|sides| took(texts, sides))
+    fn took(&mut self, [a, b, o]: [Option<&str>; 3]) -> bool {
+        let whole = self.settled.iter().filter(|one| one.path == TEXT).filter_map(Settled::texts);
+        let whole: Vec<[Option<&str>; 2]> = whole.collect();
+        if a.is_none() || whole.is_empty() {
+            return false;
+        }
+        let mut ids = Ids::default();
+        let (Some(b), Some(o)) = (read(b, &mut ids), read(o, &mut ids)) else { return false };
+        let sides = whole.into_iter().flatten().filter_map(|side| read(side, &mut ids));
+        let sides: Vec<Document<'_>> = sides.collect();
+        again::took(&b.root, &o.root, sides.iter().map(|side| &side.root), self.work)
     }
 
     /// Merges a value as the hash reads it.

@@ -72,7 +72,12 @@ pub(super) fn merge<T: Copy + Eq + Hash, J>(
     let mut moves = three.moves(count);
     let mut twice = three.put_in_by_both(count, collapse);
     let mut joined: HashMap<usize, J> = HashMap::new();
-    for i in three.joinable(&moves, again) {
+    let mut is_settled = vec![false; three.a.len()];
+    for at in again {
+        work.take(at.len())?;
+        is_settled[at.clone()].fill(true);
+    }
+    for i in three.joinable(&moves, &is_settled) {
         let (Some(x), Some(y)) = (three.base.instead[i], three.orphan.instead[i]) else { continue };
         if let Some(item) = join(work, i, x, y) {
             joined.insert(i, item);
@@ -273,7 +278,7 @@ impl Three {
     }
 
     /// Items that both replaced one for one, by items that only that side has.
-    fn joinable(&self, moves: &Moves, again: &[Range<usize>]) -> Vec<usize> {
+    fn joinable(&self, moves: &Moves, is_settled: &[bool]) -> Vec<usize> {
         let is_new = |x: u32, y: u32| {
             let (x, y) = (x as usize, y as usize);
             self.in_a[x] + self.in_o[x] + self.in_a[y] + self.in_b[y] == 0
@@ -282,7 +287,7 @@ impl Three {
             (Some(x), Some(y)) => !moves.any[self.a[*i] as usize] && is_new(self.b[x], self.o[y]),
             _ => false,
         };
-        (0..self.a.len()).filter(both).filter(|i| !again.iter().any(|at| at.contains(i))).collect()
+        (0..self.a.len()).filter(|i| !is_settled[*i]).filter(both).collect()
     }
 
     /// What both replaced or took out: overlapping runs, and what lies between them. Their new items move to where the
@@ -309,7 +314,12 @@ impl Three {
             }
         }
         let settled = grown(again, &hunks_b, &hunks_o);
-        regions.retain(|region| !settled.iter().any(|at| at.start < region.end && region.start < at.end));
+        // They are in order, and none overlaps another.
+        let meets = |region: &Range<usize>| {
+            let next = settled.partition_point(|at| at.end <= region.start);
+            settled.get(next).is_some_and(|at| at.start < region.end)
+        };
+        regions.retain(|region| !meets(region));
         let regions = regions.into_iter().map(|at| (at, false));
         let mut regions: Vec<(Range<usize>, bool)> = regions.chain(settled.into_iter().map(|at| (at, true))).collect();
         regions.sort_unstable_by_key(|(at, _)| at.start);

@@ -17,6 +17,9 @@ const BLOCKS_MAX: usize = 8;
 /// About how many bytes they may take. Where one alone takes more, nodes are large, and read as they are asked for.
 const BLOCKS_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// So many times as many nodes may be read as are asked for, before blocks are given up.
+const WASTE_MAX: usize = 4;
+
 /// Nodes of which the relations are read at once.
 const TARGETS_BATCH: usize = 64;
 
@@ -92,24 +95,31 @@ struct Came {
     /// The blocks' numbers, with about how many bytes each takes.
     blocks: VecDeque<(usize, usize)>,
     read: HashMap<Addr, Verified<IbGib>>,
+    /// How many nodes were asked for, and how many were read for it. Whoever asks in another order than they came has
+    /// nothing of blocks.
+    asked: usize,
+    fetched: usize,
 }
 
 impl Came {
     /// What to read in order to know these: those that are not, each with its block.
-    fn lacking(&self, addrs: &[Addr]) -> (Vec<Addr>, Vec<usize>) {
+    fn lacking(&mut self, addrs: &[Addr]) -> (Vec<Addr>, Vec<usize>) {
         let (mut out, mut blocks) = (Vec::new(), Vec::new());
+        self.asked += addrs.len();
+        let in_blocks = self.fetched < WASTE_MAX * (self.asked + BLOCK * BLOCKS_MAX);
         for addr in addrs.iter().filter(|addr| !self.read.contains_key(*addr)) {
             match self.places.get(addr).map(|place| place / BLOCK) {
                 Some(block) if blocks.contains(&block) => {}
                 // It was not there when the block was read.
                 Some(block) if self.blocks.iter().any(|(read, _)| *read == block) => {}
-                Some(block) => {
+                Some(block) if in_blocks && blocks.len() < BLOCKS_MAX => {
                     out.extend(self.block(block).iter().filter(|addr| !self.read.contains_key(*addr)).cloned());
                     blocks.push(block);
                 }
-                None => out.push(addr.clone()),
+                _ => out.push(addr.clone()),
             }
         }
+        self.fetched += out.len();
         (out, blocks)
     }
 
@@ -124,7 +134,7 @@ impl Came {
             let addrs = self.block(block).to_vec();
             let mut bytes = 0;
             for node in addrs.iter().filter_map(|addr| nodes.get(addr)) {
-                bytes += node.data.as_ref().map_or(0, weight);
+                bytes += [&node.data, &node.rel8ns].into_iter().flatten().map(weight).sum::<usize>();
                 self.read.insert(node.addr().clone(), node.clone());
             }
             self.blocks.push_back((block, bytes));
@@ -152,8 +162,11 @@ impl<'a> View<'a> {
 
     /// Nodes that are staged, in the order in which they came, and in about which they will be asked for.
     pub(crate) fn reads_along(&mut self, order: &[Addr]) {
+        // What was sent again stands where it came first.
+        let mut seen = HashSet::new();
+        let order: Vec<Addr> = order.iter().filter(|addr| seen.insert(*addr)).cloned().collect();
         let places = order.iter().enumerate().map(|(place, addr)| (addr.clone(), place)).collect();
-        self.came = Came { order: order.to_vec(), places, ..Came::default() };
+        self.came = Came { order, places, ..Came::default() };
     }
 
     /// The moment at which it reads.
@@ -298,5 +311,31 @@ impl<'a> View<'a> {
             }
         }
         Ok(Publishable::All(out))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_beside_is_bounded() {
+        let addr = |n: usize| format!("note^{n:064X}").parse::<Addr>().unwrap();
+        let order: Vec<Addr> = (0..BLOCK * 300).map(addr).collect();
+        let places = order.iter().enumerate().map(|(place, addr)| (addr.clone(), place)).collect();
+        let mut came = Came { order: order.clone(), places, ..Came::default() };
+        // One of each block, as something relates to that leads to many histories.
+        let spread: Vec<Addr> = order.iter().step_by(BLOCK).cloned().collect();
+        let (lacking, blocks) = came.lacking(&spread);
+        assert_eq!((lacking.len(), blocks.len()), (BLOCKS_MAX * BLOCK + spread.len() - BLOCKS_MAX, BLOCKS_MAX));
+        // Asked in another order than it came, in the end each is read alone.
+        let mut reads = 0;
+        for round in 0..BLOCK {
+            for addr in order.iter().skip(round).step_by(BLOCK) {
+                reads += came.lacking(std::slice::from_ref(addr)).0.len();
+            }
+        }
+        assert!(reads < (WASTE_MAX + 1) * (order.len() + BLOCK * BLOCKS_MAX), "{reads}");
+        assert_eq!(came.lacking(&order[..1]).0.len(), 1);
     }
 }

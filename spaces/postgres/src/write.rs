@@ -197,7 +197,7 @@ pub(crate) async fn stage(client: &mut Object, owner: &str, nodes: &[Verified<Ib
         return Ok(());
     }
     let txn = client.transaction().await.map_err(fail)?;
-    // Losing what is only staged costs sending it again; the next commit makes it durable along with itself.
+    // Losing what is only staged costs sending it again; it is not in the database's log at all.
     txn.batch_execute("SET LOCAL synchronous_commit = off").await.map_err(fail)?;
     bring(&txn, &packed).await?;
     mend(&txn).await?;

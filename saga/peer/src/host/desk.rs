@@ -22,15 +22,18 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
+/// Nodes whose order is remembered. Of more it is forgotten, and they are read one by one.
+const CAME_MAX: usize = 400_000;
+
 /// What a turn will publish, kept between `Evaluate` and `Commit`.
 #[derive(Debug, Default)]
 struct Plan {
     publish: HashSet<Addr>,
     /// Tips to move, and the merges that this takes.
     draft: Draft,
-    /// What the turn sent.
+    /// What the saga has sent, as its machine tells it.
     payload: Vec<Addr>,
-    /// What the saga has sent until now, in the order in which it came.
+    /// What came over this connection since the last commit, in the order in which it came.
     came: Arc<Vec<Addr>>,
     /// Where timelines belong that are new.
     roots: Vec<(String, Option<Vec<u8>>)>,
@@ -78,7 +81,7 @@ pub(crate) struct ReceiverDesk {
     plan: Plan,
     /// The saga that goes on has staged nodes.
     stages: bool,
-    /// Which ones.
+    /// What was staged since the last commit, in the order in which it came.
     came: Arc<Vec<Addr>>,
 }
 
@@ -165,7 +168,7 @@ impl ReceiverDesk {
                 self.stages = true;
                 space.stage(&self.owner, &nodes).await.map_err(space_error)?;
                 // An order is all it is: sagas that end without a commit leave theirs, up to a limit.
-                if self.came.len() as u64 > self.host.limits().nodes_max {
+                if self.came.len() > CAME_MAX {
                     self.came = Arc::default();
                 }
                 Arc::make_mut(&mut self.came).extend(nodes.iter().map(|node| node.addr().clone()));
