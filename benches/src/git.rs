@@ -2,6 +2,7 @@
 //! all sync to the disk.
 
 use crate::Res;
+use crate::daemon::Daemon;
 use crate::measure::{self, Memory};
 use crate::peer::{Cost, Peer};
 use crate::proxy::Proxy;
@@ -9,9 +10,8 @@ use crate::workload::{self, FIRST, Revision, Shape, What};
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Where histories are.
@@ -122,7 +122,7 @@ impl Peer for Git {
         };
         init(&client)?;
         init(&server)?;
-        let daemon = Daemon::start(dir)?;
+        let daemon = daemon(dir)?;
         let proxy = Proxy::to(daemon.1)?;
         let push = |before: &dyn Fn(&str) -> Res<()>| Self::push(&client, &daemon, &proxy, &server, before);
         let nothing = |_: &str| Ok(());
@@ -185,7 +185,7 @@ fn folder(name: &'static str, dir: &Path, server: &Path, files: usize, bytes: us
     workload::write_files(&client, files, bytes)?;
     succeed(git(&client).args(["init", "--quiet", "-b", "main"]))?;
     init(server)?;
-    let daemon = Daemon::start(dir)?;
+    let daemon = daemon(dir)?;
     let proxy = Proxy::to(daemon.1)?;
     let commit = |_: &str| {
         succeed(git(&client).args(["add", "-A"]))?;
@@ -242,32 +242,12 @@ fn import(repository: &Path, stream: &str) -> Res<()> {
     if child.wait()?.success() { Ok(()) } else { Err("git fast-import failed".into()) }
 }
 
-/// `git daemon`; it ends with this.
-struct Daemon(Child, u16);
-
-impl Daemon {
-    fn start(dir: &Path) -> Res<Self> {
-        // A free port, as far as one can know: the daemon cannot choose one itself.
-        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
-        // Not `git daemon`, which would have the daemon as a child: its times count once it has ended.
-        let programs = git(dir).arg("--exec-path").output()?;
-        let mut daemon = Command::new(Path::new(String::from_utf8(programs.stdout)?.trim()).join("git-daemon"));
-        daemon.args(["--reuseaddr", "--listen=127.0.0.1", "--export-all", "--enable=receive-pack"]);
-        daemon.arg(format!("--port={port}")).arg(format!("--base-path={}", dir.display())).arg(dir);
-        let mut child = Self(daemon.stderr(Stdio::null()).spawn()?, port);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            if child.0.try_wait()?.is_some() {
-                return Err("git daemon ended".into());
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Ok(child)
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// `git daemon` for the repositories in `dir`.
+fn daemon(dir: &Path) -> Res<Daemon> {
+    // Not `git daemon`, which would have the daemon as a child: its times count once it has ended.
+    let programs = git(dir).arg("--exec-path").output()?;
+    let mut daemon = Command::new(Path::new(String::from_utf8(programs.stdout)?.trim()).join("git-daemon"));
+    daemon.args(["--reuseaddr", "--listen=127.0.0.1", "--export-all", "--enable=receive-pack"]);
+    daemon.arg(format!("--base-path={}", dir.display()));
+    Daemon::start(daemon, |daemon, port| daemon.arg(format!("--port={port}")).arg(dir))
 }

@@ -3,6 +3,7 @@
 //! Each peer gets the documents of [`workload`] in a store of its own and syncs them to an empty server over loopback,
 //! through a [`proxy::Proxy`] that counts bytes. [`measure`] reads what the processes took. A peer is one [`peer::Peer`].
 
+mod daemon;
 mod databases;
 mod engine;
 mod git;

@@ -1,15 +1,15 @@
 //! rsync: a folder to its daemon. It compares times and sizes, and keeps no history.
 
 use crate::Res;
+use crate::daemon::Daemon;
 use crate::measure::{self, Memory};
 use crate::peer::{Cost, Peer};
 use crate::proxy::Proxy;
 use crate::workload::{self, Shape, What};
 use std::fs;
-use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 pub(crate) struct Rsync;
@@ -24,7 +24,7 @@ impl Peer for Rsync {
         let (client, server) = (dir.join("client"), dir.join("server"));
         workload::write_files(&client, files, bytes)?;
         fs::create_dir(&server)?;
-        let daemon = Daemon::start(dir, &server)?;
+        let daemon = daemon(dir, &server)?;
         let proxy = Proxy::to(daemon.1)?;
         let push = || {
             let (wire, served, spent) = (proxy.counts(), measure::cpu(daemon.0.id())?, measure::children_cpu()?);
@@ -57,34 +57,13 @@ impl Peer for Rsync {
     }
 }
 
-/// rsync's daemon; it ends with this.
-struct Daemon(Child, u16);
-
-impl Daemon {
-    fn start(dir: &Path, folder: &Path) -> Res<Self> {
-        // A free port, as far as one can know: the daemon cannot choose one itself.
-        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
-        let config = dir.join("rsyncd.conf");
-        // Root's rights it would give up, and could not write then.
-        let root = if fs::metadata(dir)?.uid() == 0 { "uid = root\ngid = root\n" } else { "" };
-        fs::write(&config, format!("use chroot = no\n{root}[folder]\nread only = no\npath = {}\n", folder.display()))?;
-        let mut daemon = Command::new("rsync");
-        daemon.args(["--daemon", "--no-detach", "--address=127.0.0.1"]).arg(format!("--port={port}"));
-        daemon.arg(format!("--config={}", config.display()));
-        let mut child = Self(daemon.stderr(Stdio::null()).spawn()?, port);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            if child.0.try_wait()?.is_some() {
-                return Err("rsync's daemon ended".into());
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Ok(child)
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// rsync's daemon for a folder.
+fn daemon(dir: &Path, folder: &Path) -> Res<Daemon> {
+    let config = dir.join("rsyncd.conf");
+    // Root's rights it would give up, and could not write then.
+    let root = if fs::metadata(dir)?.uid() == 0 { "uid = root\ngid = root\n" } else { "" };
+    fs::write(&config, format!("use chroot = no\n{root}[folder]\nread only = no\npath = {}\n", folder.display()))?;
+    let mut daemon = Command::new("rsync");
+    daemon.args(["--daemon", "--no-detach", "--address=127.0.0.1"]).arg(format!("--config={}", config.display()));
+    Daemon::start(daemon, |daemon, port| daemon.arg(format!("--port={port}")))
 }
