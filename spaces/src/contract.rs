@@ -13,6 +13,7 @@
 //! ```
 
 mod data;
+mod forgetting;
 mod leases;
 mod nodes;
 mod staging;
@@ -136,6 +137,10 @@ promises! {
     tips::changes_are_the_present_tips;
     /// `changed` answers at once when there is something newer, and else with the next commit.
     tips::waiting_for_a_change_ends_with_it;
+    /// A commit that forgets takes tips away, and what only they are made of; what is left is whole.
+    forgetting::what_is_forgotten_is_gone;
+    /// What something else relates to is not forgotten; of one who forgets it and one who relates to it one wins.
+    forgetting::what_is_held_is_not_forgotten;
     /// A lease is one holder's until he gives it up or it runs out; of eight who ask at once one gets it.
     leases::a_lease_has_one_holder;
     /// A lease that is not renewed runs out, and makes no revision.
@@ -194,6 +199,8 @@ macro_rules! each_promise {
             keystones_move_by_validated_steps,
             changes_are_the_present_tips,
             waiting_for_a_change_ends_with_it,
+            what_is_forgotten_is_gone,
+            what_is_held_is_not_forgotten,
             a_lease_has_one_holder,
             a_lease_runs_out,
             reach_orders_dependencies_first,

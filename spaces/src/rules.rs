@@ -4,6 +4,7 @@
 //! [conditions](Condition), which the store checks again inside its write.
 
 use crate::error::{CommitError, SpaceError};
+use crate::forget::{Forget, held_by, held_key, made_of};
 use crate::store::{Batch, Condition, Nodes, Records, Tips, View};
 use crate::tip::{Advance, Kind, Tip};
 use ibgib::{Addr, IbGib, Verified};
@@ -28,6 +29,9 @@ pub struct Commit {
     /// Local records that must have these values (`None`: must not be there) for the commit to happen: a
     /// compare-and-swap together with `records`.
     pub expect: Vec<(String, Option<Vec<u8>>)>,
+    /// Timelines that end here ([`forget`](crate::forget)): their tips are taken away, and what they are made of. Such a
+    /// commit brings no nodes and moves no tips.
+    pub forget: Vec<Forget>,
 }
 
 /// A commit, beside what a store says about everything that it names.
@@ -48,6 +52,10 @@ pub struct Facts<'a> {
     numbers: HashMap<Addr, Option<u64>>,
     tips: HashMap<Addr, Addr>,
     records: HashMap<String, Vec<u8>>,
+    /// What is held because a node of the commit relates to it.
+    held: HashSet<Addr>,
+    /// What each timeline to forget is made of.
+    made_of: Vec<Vec<Addr>>,
 }
 
 impl<'a> Facts<'a> {
@@ -66,6 +74,8 @@ impl<'a> Facts<'a> {
             numbers: HashMap::new(),
             tips: HashMap::new(),
             records: HashMap::new(),
+            held: HashSet::new(),
+            made_of: made_of(view, &commit.forget).await?,
         };
         for node in &commit.nodes {
             facts.relate(node);
@@ -104,11 +114,13 @@ impl<'a> Facts<'a> {
             let has = view.has(&ask).await?;
             facts.committed.extend(ask.into_iter().zip(has).filter(|(_, has)| *has).map(|(addr, _)| addr));
         }
-        let tjps: Vec<Addr> = commit.tips.iter().map(|t| t.tjp().clone()).collect();
+        let forgotten = commit.forget.iter().map(|timeline| &timeline.tjp);
+        let tjps: Vec<Addr> = commit.tips.iter().map(Advance::tjp).chain(forgotten).cloned().collect();
         if !tjps.is_empty() {
             facts.tips = view.tips(Tips::Of(&tjps)).await?.into_iter().map(|t| (t.tjp, t.addr)).collect();
         }
-        let keys: Vec<String> = commit.expect.iter().map(|(key, _)| key.clone()).collect();
+        let held = facts.made_of.iter().flatten().map(held_key);
+        let keys: Vec<String> = commit.expect.iter().map(|(key, _)| key.clone()).chain(held).collect();
         if !keys.is_empty() {
             facts.records = view.records(Records::Keys(&keys)).await?.into_iter().collect();
         }
@@ -119,7 +131,8 @@ impl<'a> Facts<'a> {
     /// * every relation of its nodes leads to a node that it brings or that is committed;
     /// * what it publishes is staged for the owner it names, or committed;
     /// * each tip moves once, by a proof of its kind, from where it is, to a node that is there;
-    /// * the records it expects are as it expects them.
+    /// * the records it expects are as it expects them;
+    /// * what it forgets is a session or a transcript that is where it says, and nothing else relates to any of its nodes.
     ///
     /// # Errors
     /// The first of these that does not hold; of tips and records all that are elsewhere.
@@ -132,12 +145,19 @@ impl<'a> Facts<'a> {
         }
         let publish = self.publishable()?;
         let tips = self.tips(&mut conditions)?;
+        self.forgettable(&mut conditions)?;
         self.records(&mut conditions)?;
         conditions.extend(self.committed.iter().cloned().map(Condition::Committed));
         let mut seen = HashSet::new();
         let nodes = self.commit.nodes.iter().filter(|n| !n.addr().is_primitive() && seen.insert(n.addr()));
         let (nodes, unstage) = (nodes.cloned().collect(), self.commit.unstage.clone());
-        Ok(Batch { conditions, nodes, publish, unstage, tips, records: self.commit.records.clone() })
+        let mut records = self.commit.records.clone();
+        records.extend(self.held.iter().map(|addr| (held_key(addr), Some(Vec::new()))));
+        let forget = self.commit.forget.iter().map(|timeline| timeline.tjp.clone()).collect();
+        let mut forget_nodes: Vec<Addr> = self.made_of.iter().flatten().cloned().collect();
+        forget_nodes.sort_unstable();
+        forget_nodes.dedup();
+        Ok(Batch { conditions, nodes, publish, unstage, tips, records, forget, forget_nodes })
     }
 
     /// Notes what a node relates to outside the commit.
@@ -146,8 +166,11 @@ impl<'a> Facts<'a> {
             return;
         }
         let here = |target: &Addr| self.direct.contains_key(target) || self.published.contains(target);
-        let outside: Vec<Addr> = node.targets().into_iter().filter(|target| !here(target)).collect();
-        self.outside.extend(outside.into_iter().map(|target| (target, node.addr().clone())));
+        let mut targets = node.targets();
+        let held: Vec<Addr> = held_by(node, &targets, here).cloned().collect();
+        targets.retain(|target| !here(target));
+        self.held.extend(held);
+        self.outside.extend(targets.into_iter().map(|target| (target, node.addr().clone())));
     }
 
     /// What is to be published and is staged; the rest is committed.
@@ -193,6 +216,38 @@ impl<'a> Facts<'a> {
             tips.push(Tip { tjp: tjp.clone(), addr: to.clone(), n, kind });
         }
         if moved.is_empty() { Ok(tips) } else { Err(CommitError::TipsMoved(moved)) }
+    }
+
+    /// Adds what must hold so that timelines can be forgotten.
+    fn forgettable(&self, conditions: &mut Vec<Condition>) -> Result<(), CommitError> {
+        let refused = |tjp: &Addr, why| Err(CommitError::Refused { tjp: tjp.clone(), why });
+        let (mut moved, mut seen) = (Vec::new(), HashSet::new());
+        for (Forget { tjp, tip, beside }, made_of) in self.commit.forget.iter().zip(&self.made_of) {
+            if !seen.insert(tjp) {
+                return refused(tjp, "it is forgotten twice in one commit");
+            }
+            if !self.direct.is_empty() || !self.published.is_empty() || !self.commit.tips.is_empty() {
+                return refused(tjp, "what forgets it brings or moves something, too");
+            }
+            match Kind::of(tjp) {
+                Kind::Keystone | Kind::Saga => {}
+                Kind::Living | Kind::Door => return refused(tjp, "only sessions and transcripts are forgotten"),
+            }
+            if beside.iter().any(|addr| !addr.ib().starts_with("saga_context")) {
+                return refused(tjp, "only contexts stand beside a transcript");
+            }
+            if made_of.iter().any(|addr| self.records.contains_key(&held_key(addr))) {
+                return refused(tjp, "something else relates to it");
+            }
+            let now = self.tips.get(tjp);
+            if now != Some(tip) {
+                moved.push((tjp.clone(), now.cloned()));
+                continue;
+            }
+            conditions.push(Condition::Tip { tjp: tjp.clone(), addr: Some(tip.clone()) });
+            conditions.extend(made_of.iter().map(|addr| Condition::Record { key: held_key(addr), value: None }));
+        }
+        if moved.is_empty() { Ok(()) } else { Err(CommitError::TipsMoved(moved)) }
     }
 
     fn records(&self, conditions: &mut Vec<Condition>) -> Result<(), CommitError> {

@@ -49,6 +49,7 @@ mod peer;
 mod receipts;
 mod recovery;
 mod remote;
+mod retention;
 mod session;
 mod signing;
 mod tls;
@@ -74,6 +75,7 @@ pub use peer::{Progress, SyncPeer};
 pub use receipts::{Kept, forget_server, known_keystone, receipts, verify_receipt};
 pub use recovery::{is_ended, recover};
 pub use remote::Remote;
+pub use retention::{Collected, Retention, collect, collect_when_due};
 pub use session::{
     SecretSource, SenderIdentity, SessionSigner, deliver_identity, establish_session_identity, refresh_identity,
     take_over_identity,

@@ -15,6 +15,15 @@ const TOLD_EVERY: usize = 1024 * 1024;
 /// Copies the store in `from` into `to`, which is made and may be an empty directory; `told` hears bytes done, and of how
 /// many. Answers the bytes. Where it fails `to` is as it was before.
 pub(super) fn back_up(from: &Path, to: &Path, told: &mut dyn FnMut(u64, u64)) -> Result<u64, SpaceError> {
+    loop {
+        if let Some(bytes) = try_back_up(from, to, told)? {
+            return Ok(bytes);
+        }
+    }
+}
+
+/// `None`: the log was written anew meanwhile, so that it has to be begun again.
+fn try_back_up(from: &Path, to: &Path, told: &mut dyn FnMut(u64, u64)) -> Result<Option<u64>, SpaceError> {
     let is_free = match fs::read_dir(to) {
         Ok(mut entries) => entries.next().is_none(),
         Err(e) if e.kind() == io::ErrorKind::NotFound => true,
@@ -59,14 +68,17 @@ pub(super) fn back_up(from: &Path, to: &Path, told: &mut dyn FnMut(u64, u64)) ->
                 told(done, of);
             })?;
         }
+        if !log.is_in_place()? {
+            return Ok(None);
+        }
         for dir in [&fresh.join(SegmentSpace::LOG), &fresh] {
             File::open(dir).and_then(|dir| dir.sync_all()).map_err(place)?;
         }
         fs::rename(&fresh, to).map_err(place)?;
         File::open(parent).and_then(|dir| dir.sync_all()).map_err(place)?;
-        Ok(done)
+        Ok(Some(done))
     })();
-    if made.is_err() {
+    if !matches!(made, Ok(Some(_))) {
         // Best effort; it is told why it failed.
         let _ = fs::remove_dir_all(&fresh);
     }

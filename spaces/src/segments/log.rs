@@ -16,7 +16,7 @@
 use crate::error::SpaceError;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -79,13 +79,15 @@ pub(super) struct Tail {
 pub(super) struct Log {
     dir: PathBuf,
     id: [u8; 32],
+    /// The folder, whatever its name is by now.
+    inode: u64,
     files: RwLock<Vec<Arc<File>>>,
 }
 
 impl Log {
     /// Makes an empty log in `dir`, which is there and empty.
     pub(super) fn create(dir: &Path, id: [u8; 32]) -> Result<Self, SpaceError> {
-        let log = Self { dir: dir.to_owned(), id, files: RwLock::default() };
+        let log = Self { dir: dir.to_owned(), id, inode: inode(dir)?, files: RwLock::default() };
         log.add_segment(0)?;
         Ok(log)
     }
@@ -93,6 +95,17 @@ impl Log {
     /// Opens the log in `dir`. For one that writes its first segment stays locked. Those who read need no lock: what a record
     /// says is never changed.
     pub(super) fn open(dir: &Path, to_write: bool) -> Result<Self, SpaceError> {
+        loop {
+            let inode = inode(dir)?;
+            let log = Self::open_files(dir, inode, to_write);
+            // A log that was written anew may have taken this one's place between two of its files.
+            if self::inode(dir)? == inode {
+                return log;
+            }
+        }
+    }
+
+    fn open_files(dir: &Path, inode: u64, to_write: bool) -> Result<Self, SpaceError> {
         let mut files = Vec::new();
         let mut id = None;
         loop {
@@ -133,7 +146,17 @@ impl Log {
             files.push(Arc::new(file));
         }
         let id = id.ok_or_else(|| SpaceError::NotFound(dir.display().to_string()))?;
-        Ok(Self { dir: dir.to_owned(), id, files: RwLock::new(files) })
+        Ok(Self { dir: dir.to_owned(), id, inode, files: RwLock::new(files) })
+    }
+
+    /// Whether the folder still is the one under its name.
+    pub(super) fn is_in_place(&self) -> Result<bool, SpaceError> {
+        Ok(inode(&self.dir)? == self.inode)
+    }
+
+    /// The folder has another name from now on.
+    pub(super) fn moved_to(&mut self, dir: PathBuf) {
+        self.dir = dir;
     }
 
     pub(super) fn id(&self) -> &[u8; 32] {
@@ -404,6 +427,10 @@ impl Drop for Log {
             let _ = first.unlock();
         }
     }
+}
+
+fn inode(dir: &Path) -> Result<u64, SpaceError> {
+    fs::metadata(dir).map(|about| about.ino()).map_err(|e| io_error(dir, &e))
 }
 
 fn name(segment: u32) -> String {

@@ -107,7 +107,7 @@ impl Host {
     }
 }
 
-pub(super) fn session_key(session: &Addr) -> String {
+pub(crate) fn session_key(session: &Addr) -> String {
     format!("session/{session}")
 }
 
@@ -117,6 +117,6 @@ pub(super) fn owner_of(record: Vec<u8>) -> Option<Addr> {
 }
 
 /// Under which record stands the session with which an identity connected last, at whichever host.
-pub(super) fn connected_key(identity: &Addr) -> String {
+pub(crate) fn connected_key(identity: &Addr) -> String {
     format!("connected/{identity}")
 }
