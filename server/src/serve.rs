@@ -34,6 +34,7 @@ use tokio_util::task::TaskTracker;
 
 /// How often a server looks whether it is time to forget what is over.
 const RETAIN_EVERY: Duration = Duration::from_secs(600);
+const RETAIN_EVERY_MIN: Duration = Duration::from_secs(60);
 
 /// How to serve.
 #[derive(Clone, Debug)]
@@ -278,7 +279,7 @@ async fn sweep(host: Arc<Host>, staging_ms_max: u64, stop: CancellationToken) {
 async fn retain(space: Arc<dyn Space>, retention: Retention, stop: CancellationToken) {
     let lease = Lease::new(Arc::clone(&space), "retention");
     let retaining = || async {
-        let every = RETAIN_EVERY.min(Duration::from_millis(retention.session_ms_max.max(1)));
+        let every = Duration::from_millis(retention.session_ms_max).clamp(RETAIN_EVERY_MIN, RETAIN_EVERY);
         loop {
             // Not right away: whoever starts has other things to do.
             tokio::time::sleep(every).await;

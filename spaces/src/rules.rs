@@ -4,7 +4,7 @@
 //! [conditions](Condition), which the store checks again inside its write.
 
 use crate::error::{CommitError, SpaceError};
-use crate::forget::{Forget, held_by, held_key, made_of};
+use crate::forget::{Forget, Own, PREPARED, held_key, is_apart, made_of};
 use crate::store::{Batch, Condition, Nodes, Records, Tips, View};
 use crate::tip::{Advance, Kind, Tip};
 use ibgib::{Addr, IbGib, Verified};
@@ -52,8 +52,8 @@ pub struct Facts<'a> {
     numbers: HashMap<Addr, Option<u64>>,
     tips: HashMap<Addr, Addr>,
     records: HashMap<String, Vec<u8>>,
-    /// What is held because a node of the commit relates to it.
-    held: HashSet<Addr>,
+    /// Nodes of the commit that are of a keystone or a saga, or relate to one.
+    apart: Vec<Verified<IbGib>>,
     /// What each timeline to forget is made of.
     made_of: Vec<Vec<Addr>>,
 }
@@ -74,7 +74,7 @@ impl<'a> Facts<'a> {
             numbers: HashMap::new(),
             tips: HashMap::new(),
             records: HashMap::new(),
-            held: HashSet::new(),
+            apart: Vec::new(),
             made_of: made_of(view, &commit.forget).await?,
         };
         for node in &commit.nodes {
@@ -120,6 +120,7 @@ impl<'a> Facts<'a> {
             facts.tips = view.tips(Tips::Of(&tjps)).await?.into_iter().map(|t| (t.tjp, t.addr)).collect();
         }
         let held = facts.made_of.iter().flatten().map(held_key);
+        let held = held.chain((!commit.forget.is_empty()).then(|| PREPARED.to_owned()));
         let keys: Vec<String> = commit.expect.iter().map(|(key, _)| key.clone()).chain(held).collect();
         if !keys.is_empty() {
             facts.records = view.records(Records::Keys(&keys)).await?.into_iter().collect();
@@ -152,7 +153,7 @@ impl<'a> Facts<'a> {
         let nodes = self.commit.nodes.iter().filter(|n| !n.addr().is_primitive() && seen.insert(n.addr()));
         let (nodes, unstage) = (nodes.cloned().collect(), self.commit.unstage.clone());
         let mut records = self.commit.records.clone();
-        records.extend(self.held.iter().map(|addr| (held_key(addr), Some(Vec::new()))));
+        records.extend(self.held().iter().map(|addr| (held_key(addr), Some(Vec::new()))));
         let forget = self.commit.forget.iter().map(|timeline| timeline.tjp.clone()).collect();
         let mut forget_nodes: Vec<Addr> = self.made_of.iter().flatten().cloned().collect();
         forget_nodes.sort_unstable();
@@ -167,10 +168,26 @@ impl<'a> Facts<'a> {
         }
         let here = |target: &Addr| self.direct.contains_key(target) || self.published.contains(target);
         let mut targets = node.targets();
-        let held: Vec<Addr> = held_by(node, &targets, here).cloned().collect();
+        if targets.iter().any(is_apart) || is_apart(node.addr()) {
+            self.apart.push(node.clone());
+        }
         targets.retain(|target| !here(target));
-        self.held.extend(held);
         self.outside.extend(targets.into_iter().map(|target| (target, node.addr().clone())));
+    }
+
+    /// What is held because a node of the commit relates to it.
+    fn held(&self) -> HashSet<Addr> {
+        let nodes: HashMap<&Addr, &Verified<IbGib>> = self.apart.iter().map(|node| (node.addr(), node)).collect();
+        let mut own = Own::default();
+        for advance in &self.commit.tips {
+            own.add(advance.to(), |addr| nodes.get(addr).copied());
+        }
+        own.add_last_contexts(self.apart.iter());
+        let mut held = HashSet::new();
+        for node in &self.apart {
+            held.extend(own.held_by(node, &node.targets()).into_iter().cloned());
+        }
+        held
     }
 
     /// What is to be published and is staged; the rest is committed.
@@ -222,7 +239,10 @@ impl<'a> Facts<'a> {
     fn forgettable(&self, conditions: &mut Vec<Condition>) -> Result<(), CommitError> {
         let refused = |tjp: &Addr, why| Err(CommitError::Refused { tjp: tjp.clone(), why });
         let (mut moved, mut seen) = (Vec::new(), HashSet::new());
-        for (Forget { tjp, tip, beside }, made_of) in self.commit.forget.iter().zip(&self.made_of) {
+        if let Some(first) = self.commit.forget.first().filter(|_| !self.records.contains_key(PREPARED)) {
+            return refused(&first.tjp, "nobody has looked yet what is held (forget::prepare)");
+        }
+        for (Forget { tjp, tip, .. }, made_of) in self.commit.forget.iter().zip(&self.made_of) {
             if !seen.insert(tjp) {
                 return refused(tjp, "it is forgotten twice in one commit");
             }
@@ -232,9 +252,6 @@ impl<'a> Facts<'a> {
             match Kind::of(tjp) {
                 Kind::Keystone | Kind::Saga => {}
                 Kind::Living | Kind::Door => return refused(tjp, "only sessions and transcripts are forgotten"),
-            }
-            if beside.iter().any(|addr| !addr.ib().starts_with("saga_context")) {
-                return refused(tjp, "only contexts stand beside a transcript");
             }
             if made_of.iter().any(|addr| self.records.contains_key(&held_key(addr))) {
                 return refused(tjp, "something else relates to it");

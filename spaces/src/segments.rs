@@ -311,12 +311,9 @@ impl Opened {
         }
         let before = old.log_bytes()?;
         let written = guarded(&self.dir, || {
-            let rewrite = Rewrite::begin(&old, &self.dir)?;
+            let is_open = || self.core().is_some_and(|now| Arc::ptr_eq(&now, &old));
+            let rewrite = Rewrite::begin(&old, &is_open, &self.dir)?;
             let _writing = self.writing.write().unwrap_or_else(PoisonError::into_inner);
-            // After a failure the log on the disk tells what happened; whoever came next may have opened it.
-            if old.has_failed() || !self.core().is_some_and(|now| Arc::ptr_eq(&now, &old)) {
-                return Err(SpaceError::Io("a write failed meanwhile".into()));
-            }
             let new = Arc::new(rewrite.finish(&self.dir)?);
             *self.core.write().unwrap_or_else(PoisonError::into_inner) = Ok(Arc::clone(&new));
             Ok(new)

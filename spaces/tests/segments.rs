@@ -6,7 +6,8 @@ mod common;
 use common::{Random, born, newest, number, set, step};
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_spaces::{
-    Commit, CommitError, Follow, Forget, Kind, SegmentSpace, Space, SpaceError, Store, Tip, durable, fsck, repair,
+    Commit, CommitError, Follow, Kind, SegmentSpace, Space, SpaceError, Store, Tip, durable, forget, forget::Forget,
+    fsck, repair,
 };
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
@@ -63,6 +64,7 @@ async fn forgetting(space: &dyn Space, tjp: &Addr) -> Commit {
 async fn play(space: &dyn Space, seed: u64, steps: usize, mut look: impl AsyncFnMut(&dyn Space)) {
     let mut random = Random(seed);
     let mut tjps: Vec<Addr> = Vec::new();
+    forget::prepare(space, |_| ()).await.unwrap();
     look(space).await;
     for nth in 0..steps {
         match random.below(8) {

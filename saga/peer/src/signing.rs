@@ -360,11 +360,8 @@ fn tree_key(name: &TreeName) -> String {
     format!("tree/{}/{}", name.salt, name.number)
 }
 
-/// What the records of trees' leaves begin with; the tree's salt follows.
-pub(crate) const LEAVES: &str = "leaves/";
-
 fn leaves_key(name: &TreeName) -> String {
-    format!("{LEAVES}{}/{}", name.salt, name.number)
+    format!("leaves/{}/{}", name.salt, name.number)
 }
 
 fn read_number(bytes: &[u8]) -> Option<u32> {

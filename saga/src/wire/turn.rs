@@ -300,6 +300,11 @@ pub fn validate_context_and_saga_frame(
     let first = frame.n() == Some(0);
     check(frame.is_tjp() == first, "isTjp must stand on the first saga frame and only there".into());
     check(frame.rel8n("past").count() == usize::from(!first), "a saga frame after the first has one past".into());
+    // What says more than that could not be found again beside its transcript.
+    let is_plain = errors.is_empty() && contexts_of(frame).is_some_and(|all| all.contains(context.addr()));
+    if errors.is_empty() && !is_plain {
+        errors.push("the context says more than which turn it is of".into());
+    }
     errors
 }
 

@@ -1,13 +1,13 @@
 //! Timelines that end, and what keeps them.
 
-use super::data::{born, has, identity, nodes, refusal, revoked, step, stone, timeline, tip_of};
+use super::data::{born, has, identity, nodes, refusal, revoked, set, step, stone, timeline, tip_of};
 use super::{Held, hold, same};
 use crate::error::CommitError;
 use crate::forget::{Forget, prepare};
 use crate::rules::Commit;
 use crate::space::Space;
 use crate::tip::Advance;
-use ibgib::Addr;
+use ibgib::{Addr, IbGib};
 use std::sync::Arc;
 
 /// Timelines that end while somebody wants to relate to them.
@@ -20,6 +20,7 @@ fn forget(timelines: &[(&Addr, &Addr)]) -> Commit {
 }
 
 pub(super) async fn what_is_forgotten_is_gone(space: Arc<dyn Space>) -> Held {
+    prepare(&*space, |_| ()).await?;
     let (saga, note) = (timeline(&*space, "saga 1", 2).await?, timeline(&*space, "note", 1).await?);
     let (genesis, other) = (identity()?, timeline(&*space, "saga 2", 0).await?);
     let last = revoked(&genesis)?;
@@ -92,6 +93,23 @@ pub(super) async fn what_is_held_is_not_forgotten(space: Arc<dyn Space>) -> Held
     space.commit(both).await?;
     let error = refusal(&*space, forget(&[(first.frame.addr(), first.frame.addr())])).await?;
     hold!(matches!(error, CommitError::Refused { .. }), "what came along does not hold: {error:?}");
+
+    // A fork that comes without the tip holds what it forks, whatever it is called.
+    for (nth, ib) in ["saga 3", "saga 4"].into_iter().enumerate() {
+        let frames = timeline(&*space, ib, 2).await?;
+        let fork = set(&frames[0], "fork", true)?.frame;
+        let fork = match nth {
+            0 => fork,
+            _ => IbGib { ib: "note".into(), gib: None, ..IbGib::clone(&fork) }.seal()?,
+        };
+        let mut made = set(&frames[0], "fork", true)?.nodes();
+        made.retain(|node| node.ib == "mut8" || node.addr() == fork.addr());
+        made.extend(Some(fork.clone()).filter(|fork| !made.contains(fork)));
+        space.commit(Commit { nodes: made, ..Commit::default() }).await?;
+        let error = refusal(&*space, forget(&[(frames[0].addr(), frames[2].addr())])).await?;
+        hold!(matches!(error, CommitError::Refused { .. }), "{ib} is forgotten under a fork: {error:?}");
+        hold!(has(&*space, fork.addr()).await?, "the fork is gone");
+    }
 
     // Of somebody who forgets and somebody who relates to it one wins.
     for nth in 0..RACES {

@@ -79,15 +79,13 @@ pub(super) struct Tail {
 pub(super) struct Log {
     dir: PathBuf,
     id: [u8; 32],
-    /// The folder, whatever its name is by now.
-    inode: u64,
     files: RwLock<Vec<Arc<File>>>,
 }
 
 impl Log {
     /// Makes an empty log in `dir`, which is there and empty.
     pub(super) fn create(dir: &Path, id: [u8; 32]) -> Result<Self, SpaceError> {
-        let log = Self { dir: dir.to_owned(), id, inode: inode(dir)?, files: RwLock::default() };
+        let log = Self { dir: dir.to_owned(), id, files: RwLock::default() };
         log.add_segment(0)?;
         Ok(log)
     }
@@ -96,16 +94,16 @@ impl Log {
     /// says is never changed.
     pub(super) fn open(dir: &Path, to_write: bool) -> Result<Self, SpaceError> {
         loop {
-            let inode = inode(dir)?;
-            let log = Self::open_files(dir, inode, to_write);
-            // A log that was written anew may have taken this one's place between two of its files.
-            if self::inode(dir)? == inode {
+            // A log that was written anew may take this one's place between two of its files.
+            let first = File::open(dir.join(name(0))).map_err(|e| io_error(&dir.join(name(0)), &e))?;
+            let log = Self::open_files(dir, &first, to_write);
+            if is_at(&first, &dir.join(name(0)))? {
                 return log;
             }
         }
     }
 
-    fn open_files(dir: &Path, inode: u64, to_write: bool) -> Result<Self, SpaceError> {
+    fn open_files(dir: &Path, first: &File, to_write: bool) -> Result<Self, SpaceError> {
         let mut files = Vec::new();
         let mut id = None;
         loop {
@@ -130,7 +128,8 @@ impl Log {
             let torn = !whole || head == [0; FIRST as usize];
             let is_last = !dir.join(name(number + 1)).exists();
             match (id, torn) {
-                (Some(_), true) if is_last && to_write => {
+                // Nobody else has it open who could be making it, unless another log is here by now.
+                (Some(_), true) if is_last && to_write && is_at(first, &dir.join(name(0)))? => {
                     drop(file);
                     fs::remove_file(&path).map_err(|e| io_error(&path, &e))?;
                     break;
@@ -146,12 +145,12 @@ impl Log {
             files.push(Arc::new(file));
         }
         let id = id.ok_or_else(|| SpaceError::NotFound(dir.display().to_string()))?;
-        Ok(Self { dir: dir.to_owned(), id, inode, files: RwLock::new(files) })
+        Ok(Self { dir: dir.to_owned(), id, files: RwLock::new(files) })
     }
 
-    /// Whether the folder still is the one under its name.
+    /// Whether it still is what is under its name: a log that was written anew may have taken its place.
     pub(super) fn is_in_place(&self) -> Result<bool, SpaceError> {
-        Ok(inode(&self.dir)? == self.inode)
+        self.file(0).map_or(Ok(false), |first| is_at(&first, &self.path(0)))
     }
 
     /// The folder has another name from now on.
@@ -429,8 +428,11 @@ impl Drop for Log {
     }
 }
 
-fn inode(dir: &Path) -> Result<u64, SpaceError> {
-    fs::metadata(dir).map(|about| about.ino()).map_err(|e| io_error(dir, &e))
+/// Whether an open file is the one under this name. While it is open nobody else gets its number.
+fn is_at(file: &File, path: &Path) -> Result<bool, SpaceError> {
+    let number = |about: fs::Metadata| (about.dev(), about.ino());
+    let of = |about: io::Result<fs::Metadata>| about.map(number).map_err(|e| io_error(path, &e));
+    Ok(of(file.metadata())? == of(fs::metadata(path))?)
 }
 
 fn name(segment: u32) -> String {

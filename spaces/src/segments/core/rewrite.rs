@@ -21,6 +21,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 /// Where the new log is written until it is whole.
 pub(in crate::segments) const FRESH: &str = ".log.new";
@@ -28,6 +29,9 @@ pub(in crate::segments) const FRESH: &str = ".log.new";
 const ENTRIES: usize = 4096;
 /// Changes that it learns at once.
 const CHANGES: usize = 1024;
+/// How often what came meanwhile is taken over while others write, and the bytes of the log that may be left.
+const ROUNDS_MAX: usize = 8;
+const LEFT_BYTES: u64 = 1024 * 1024;
 
 /// The old store at one moment: what is committed and staged then, and how far the log goes.
 struct Moment {
@@ -39,6 +43,8 @@ struct Moment {
 /// A log that is being written in the place of another.
 pub(in crate::segments) struct Rewrite<'a> {
     old: &'a Core,
+    /// Whether the old store still is what is open: after a failure others wait until nobody uses it.
+    is_open: &'a dyn Fn() -> bool,
     new: Core,
     /// How far the old log has been read.
     read: Pos,
@@ -65,19 +71,40 @@ impl Core {
 
 impl<'a> Rewrite<'a> {
     /// Writes all that `old` keeps at this moment into a new log in `dir`'s [`FRESH`].
-    pub(in crate::segments) fn begin(old: &'a Core, dir: &Path) -> Result<Self, SpaceError> {
+    pub(in crate::segments) fn begin(
+        old: &'a Core,
+        is_open: &'a dyn Fn() -> bool,
+        dir: &Path,
+    ) -> Result<Self, SpaceError> {
         let fresh = dir.join(FRESH);
         remove(&fresh)?;
-        private_dir(&fresh.join(SegmentSpace::LOG)).map_err(|e| io_error(&fresh, &e))?;
-        drop(Log::create(&fresh.join(SegmentSpace::LOG), *old.id())?);
-        let (new, _) = Core::open(&fresh, true)?;
+        try_exchange(&fresh)?;
+        let log = fresh.join(SegmentSpace::LOG);
+        private_dir(&log).map_err(|e| io_error(&fresh, &e))?;
+        drop(Log::create(&log, *old.id())?);
+        let new = Core::open_on_disk(&fresh, Log::open(&log, true)?)?;
         let moment = old.moment()?;
         let blocks = HashMap::new();
-        let mut rewrite = Self { old, new, read: moment.end, blocks, staged: Staged::default(), entries: Vec::new() };
+        let mut rewrite =
+            Self { old, is_open, new, read: moment.end, blocks, staged: Staged::default(), entries: Vec::new() };
         rewrite.kept_nodes(&moment)?;
         rewrite.state(&moment.txn)?;
         rewrite.check(&moment.txn)?;
+        drop(moment);
+        // What came meanwhile, until little is left for when nobody may write.
+        for _ in 0..ROUNDS_MAX {
+            if rewrite.catch_up()? < LEFT_BYTES {
+                break;
+            }
+        }
         Ok(rewrite)
+    }
+
+    fn check_open(&self) -> Result<(), SpaceError> {
+        match self.old.has_failed() || !(self.is_open)() {
+            true => Err(SpaceError::Io("the store failed meanwhile".into())),
+            false => Ok(()),
+        }
     }
 
     /// Copies the nodes that are committed or staged.
@@ -85,9 +112,7 @@ impl<'a> Rewrite<'a> {
         let nodes = moment.txn.open_table(NODES).map_err(fail)?;
         let old = self.old;
         old.log.look_back(Pos::START, moment.end, |at, record| {
-            if old.has_failed() {
-                return Err(SpaceError::Io("a write failed meanwhile".into()));
-            }
+            self.check_open()?;
             if record.kind != BLOCK {
                 return Ok(());
             }
@@ -175,6 +200,7 @@ impl<'a> Rewrite<'a> {
                 changes.extend(std::mem::replace(&mut change, of(moved_at)).parts());
             }
             if changes.len() >= CHANGES {
+                self.check_open()?;
                 self.flush(std::mem::take(&mut changes))?;
             }
             let row = tips.get(key).map_err(fail)?;
@@ -202,8 +228,9 @@ impl<'a> Rewrite<'a> {
         }
     }
 
-    /// Takes over what was written since. Nobody writes the old store from now on.
-    fn catch_up(&mut self) -> Result<(), SpaceError> {
+    /// Takes over what was written since; answers how many bytes of the log that was.
+    fn catch_up(&mut self) -> Result<u64, SpaceError> {
+        self.check_open()?;
         let moment = self.old.moment()?;
         let old = self.old;
         let from = std::mem::replace(&mut self.read, moment.end);
@@ -243,7 +270,8 @@ impl<'a> Rewrite<'a> {
             }
             _ => Ok(()),
         })?;
-        self.check(&moment.txn)
+        self.check(&moment.txn)?;
+        Ok(moment.end.number().saturating_sub(from.number()))
     }
 
     /// Takes over what was written since, and lets the new log take the old one's place in `dir`. Nobody writes the old store
@@ -265,10 +293,13 @@ impl<'a> Rewrite<'a> {
         renameat_with(CWD, fresh.join(SegmentSpace::LOG), CWD, &log, RenameFlags::EXCHANGE)
             .map_err(|e| failed(e.into()))?;
         new.log.moved_to(log);
-        // From here on the new one is the store, whatever else goes wrong.
-        let named = sync(dir)
-            .and_then(|()| fs::rename(fresh.join(SegmentSpace::INDEX), &index).map_err(failed))
-            .and_then(|()| sync(dir));
+        // From here on the new one is the store, whatever else goes wrong. If the exchange does not get to the disk, nothing
+        // may be told as durable that is written behind it.
+        if let Err(error) = sync(dir) {
+            tracing::error!(%error, "the log was written anew, and that may not be durable; it is opened again");
+            new.failed.store(true, Ordering::Relaxed);
+        }
+        let named = fs::rename(fresh.join(SegmentSpace::INDEX), &index).map_err(failed).and_then(|()| sync(dir));
         if let Err(error) = named.and_then(|()| remove(&fresh)) {
             tracing::warn!(%error, "the log was written anew; what is left of the old one could not be taken away");
         }
@@ -284,6 +315,19 @@ enum Kept {
     Staged(Box<StagedNode>),
     /// A change behind it says.
     Waiting,
+}
+
+/// Whether the file system can let one folder take another's place.
+fn try_exchange(fresh: &Path) -> Result<(), SpaceError> {
+    let tried = ["one", "other"].map(|name| fresh.join(name));
+    for dir in &tried {
+        private_dir(dir).map_err(|e| io_error(dir, &e))?;
+    }
+    renameat_with(CWD, &tried[0], CWD, &tried[1], RenameFlags::EXCHANGE).map_err(|e| io_error(fresh, &e.into()))?;
+    for dir in &tried {
+        fs::remove_dir(dir).map_err(|e| io_error(dir, &e))?;
+    }
+    Ok(())
 }
 
 /// Takes away what is left of an earlier try.
