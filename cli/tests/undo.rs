@@ -93,6 +93,27 @@ fn many_removals_and_the_first_snapshot_are_asked_for() {
     assert_eq!(world.read("a/only.txt"), "one file\n");
 }
 
+/// What is only called otherwise again is not removed: nobody is asked.
+#[test]
+fn the_renaming_of_a_directory_is_taken_back_without_asking() {
+    let world = World::new();
+    world.run(&["init", "a"]).ok();
+    for n in 0..6 {
+        world.write(&format!("a/plans/{n}.txt"), &format!("plan {n}\n"));
+    }
+    world.run(&["-C", "a", "snapshot"]).ok();
+    let before = files(&world.path("a"));
+    fs::rename(world.path("a/plans"), world.path("a/done")).unwrap();
+    world.run(&["-C", "a", "snapshot"]).ok();
+    let foreseen = world.run(&["-C", "a", "undo", "--dry-run"]).ok();
+    assert!(foreseen.stdout.contains("done/3.txt -> plans/3.txt"), "{}", foreseen.stdout);
+    let told = world.run(&["-C", "a", "undo", "--json"]).ok().json();
+    assert_eq!(changes(&told)[0], change("plans/0.txt", "renamed"));
+    assert_eq!(files(&world.path("a")), before);
+    world.run(&["-C", "a", "redo"]).ok();
+    assert_eq!(world.read("a/done/5.txt"), "plan 5\n");
+}
+
 #[test]
 fn a_restore_is_taken_back() {
     let world = World::new();

@@ -13,7 +13,7 @@ use crate::untrack::{self, UNTRACKED};
 use crate::walk::walk;
 use crate::writer::Writer;
 use ibgib::Addr;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// What happened to a file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,30 +88,37 @@ pub(crate) struct Scan {
 }
 
 impl Scan {
-    /// The changes, a deleted and an added file of the same content told as one that was renamed.
+    /// The changes, renames told as such.
     pub(crate) fn changes(&self) -> Vec<Change> {
-        let mut gone: BTreeMap<&str, Vec<&EntryPath>> = BTreeMap::new();
-        for (path, taken) in self.taken.iter().rev() {
-            if let (ChangeKind::Deleted, Some(digest)) = (&taken.change, &taken.digest) {
-                gone.entry(digest).or_default().push(path);
-            }
-        }
-        let mut renamed: BTreeMap<&EntryPath, &EntryPath> = BTreeMap::new();
-        for (path, taken) in &self.taken {
-            if let (ChangeKind::Added, Some(digest)) = (&taken.change, &taken.digest)
-                && let Some(from) = gone.get_mut(digest.as_str()).and_then(Vec::pop)
-            {
-                renamed.insert(path, from);
-            }
-        }
-        let sources: Vec<&EntryPath> = renamed.values().copied().collect();
-        let kept = self.taken.iter().filter(|(path, _)| !sources.contains(path));
-        kept.map(|(path, taken)| {
-            let from = renamed.get(path).map(|from| ChangeKind::Renamed { from: (*from).clone() });
-            Change { path: path.clone(), change: from.unwrap_or_else(|| taken.change.clone()) }
-        })
-        .collect()
+        let taken = self.taken.iter().map(|(path, taken)| (path, &taken.change, taken.digest.as_deref()));
+        with_renames(taken.collect())
     }
+}
+
+/// Changes, sorted by path, each with what tells its content; a deleted and an added file of the same content become one that
+/// was renamed.
+pub(crate) fn with_renames(changes: Vec<(&EntryPath, &ChangeKind, Option<&str>)>) -> Vec<Change> {
+    let mut gone: HashMap<&str, Vec<&EntryPath>> = HashMap::new();
+    for (path, change, digest) in changes.iter().rev() {
+        if let (ChangeKind::Deleted, Some(digest)) = (change, digest) {
+            gone.entry(digest).or_default().push(path);
+        }
+    }
+    let mut renamed: HashMap<&EntryPath, &EntryPath> = HashMap::new();
+    for (path, change, digest) in &changes {
+        if let (ChangeKind::Added, Some(digest)) = (change, digest)
+            && let Some(from) = gone.get_mut(digest).and_then(Vec::pop)
+        {
+            renamed.insert(path, from);
+        }
+    }
+    let sources: HashSet<&EntryPath> = renamed.values().copied().collect();
+    let kept = changes.into_iter().filter(|(path, ..)| !sources.contains(path));
+    kept.map(|(path, change, _)| {
+        let from = renamed.get(path).map(|from| ChangeKind::Renamed { from: (*from).clone() });
+        Change { path: path.clone(), change: from.unwrap_or_else(|| change.clone()) }
+    })
+    .collect()
 }
 
 /// What makes a scan a snapshot: where frames go, and where their time comes from.

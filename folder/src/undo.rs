@@ -6,7 +6,7 @@ use crate::error::FolderError;
 use crate::folder::{Folder, Moments};
 use crate::frames::{EntryEdit, NewContent, Node, edit_file, shard_of};
 use crate::path::EntryPath;
-use crate::scan::{Change, ChangeKind, Scan};
+use crate::scan::{Change, ChangeKind, Scan, with_renames};
 use crate::writer::Writer;
 use ibgib::{Addr, Mode, Value, object, strings};
 use ibgib_spaces::Space;
@@ -233,10 +233,14 @@ impl Folder {
             let back = Back::of(&*self.space, file).await?;
             let entry = listing.entries.get(&file.path);
             if back.edits() || file.exec.is_some_and(|exec| entry.is_some_and(|e| e.exec != exec)) {
-                files.push(Change { path: file.path.clone(), change: back.change() });
+                // What comes back, or else what goes.
+                let content = if back.before.is_absent() { &back.now } else { &back.before };
+                files.push((&file.path, back.change(), content.digest()));
             }
         }
-        files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        files.sort_unstable_by(|a, b| a.0.cmp(b.0));
+        let files =
+            with_renames(files.iter().map(|(path, change, digest)| (*path, change, digest.as_deref())).collect());
         Ok(UndoPlan { kind: deed.kind, when_ms: deed.when_ms, first: deed.first, files })
     }
 

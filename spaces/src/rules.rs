@@ -54,8 +54,8 @@ pub struct Facts<'a> {
     records: HashMap<String, Vec<u8>>,
     /// Nodes of the commit that are of a keystone or a saga, or relate to one.
     apart: Vec<Verified<IbGib>>,
-    /// What each timeline to forget is made of.
-    made_of: Vec<Vec<Addr>>,
+    /// What each timeline to forget is made of that is where the commit says.
+    made_of: HashMap<Addr, Vec<Addr>>,
 }
 
 impl<'a> Facts<'a> {
@@ -75,7 +75,7 @@ impl<'a> Facts<'a> {
             tips: HashMap::new(),
             records: HashMap::new(),
             apart: Vec::new(),
-            made_of: made_of(view, &commit.forget).await?,
+            made_of: HashMap::new(),
         };
         for node in &commit.nodes {
             facts.relate(node);
@@ -119,7 +119,12 @@ impl<'a> Facts<'a> {
         if !tjps.is_empty() {
             facts.tips = view.tips(Tips::Of(&tjps)).await?.into_iter().map(|t| (t.tjp, t.addr)).collect();
         }
-        let held = facts.made_of.iter().flatten().map(held_key);
+        // One that is elsewhere is refused; what it was made of may be gone.
+        let is_there = |timeline: &&Forget| facts.tips.get(&timeline.tjp) == Some(&timeline.tip);
+        let there: Vec<Forget> = commit.forget.iter().filter(is_there).cloned().collect();
+        let made_of = made_of(view, &there).await?;
+        facts.made_of = there.into_iter().map(|timeline| timeline.tjp).zip(made_of).collect();
+        let held = facts.made_of.values().flatten().map(held_key);
         let held = held.chain((!commit.forget.is_empty()).then(|| PREPARED.to_owned()));
         let keys: Vec<String> = commit.expect.iter().map(|(key, _)| key.clone()).chain(held).collect();
         if !keys.is_empty() {
@@ -155,7 +160,7 @@ impl<'a> Facts<'a> {
         let mut records = self.commit.records.clone();
         records.extend(self.held().iter().map(|addr| (held_key(addr), Some(Vec::new()))));
         let forget = self.commit.forget.iter().map(|timeline| timeline.tjp.clone()).collect();
-        let mut forget_nodes: Vec<Addr> = self.made_of.iter().flatten().cloned().collect();
+        let mut forget_nodes: Vec<Addr> = self.made_of.values().flatten().cloned().collect();
         forget_nodes.sort_unstable();
         forget_nodes.dedup();
         Ok(Batch { conditions, nodes, publish, unstage, tips, records, forget, forget_nodes })
@@ -242,7 +247,7 @@ impl<'a> Facts<'a> {
         if let Some(first) = self.commit.forget.first().filter(|_| !self.records.contains_key(PREPARED)) {
             return refused(&first.tjp, "nobody has looked yet what is held (forget::prepare)");
         }
-        for (Forget { tjp, tip, .. }, made_of) in self.commit.forget.iter().zip(&self.made_of) {
+        for Forget { tjp, tip, .. } in &self.commit.forget {
             if !seen.insert(tjp) {
                 return refused(tjp, "it is forgotten twice in one commit");
             }
@@ -253,13 +258,14 @@ impl<'a> Facts<'a> {
                 Kind::Keystone | Kind::Saga => {}
                 Kind::Living | Kind::Door => return refused(tjp, "only sessions and transcripts are forgotten"),
             }
-            if made_of.iter().any(|addr| self.records.contains_key(&held_key(addr))) {
-                return refused(tjp, "something else relates to it");
-            }
             let now = self.tips.get(tjp);
             if now != Some(tip) {
                 moved.push((tjp.clone(), now.cloned()));
                 continue;
+            }
+            let made_of = self.made_of.get(tjp).map(Vec::as_slice).unwrap_or_default();
+            if made_of.iter().any(|addr| self.records.contains_key(&held_key(addr))) {
+                return refused(tjp, "something else relates to it");
             }
             conditions.push(Condition::Tip { tjp: tjp.clone(), addr: Some(tip.clone()) });
             conditions.extend(made_of.iter().map(|addr| Condition::Record { key: held_key(addr), value: None }));

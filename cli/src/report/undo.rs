@@ -87,12 +87,13 @@ impl Report for Undone {
         match &self.done {
             None => {
                 for file in &self.plan.files {
-                    let verb = match file.change {
-                        ChangeKind::Added => "would bring back",
-                        ChangeKind::Deleted => "would remove",
-                        _ => "would change",
+                    let (verb, from) = match &file.change {
+                        ChangeKind::Added => ("would bring back", String::new()),
+                        ChangeKind::Deleted => ("would remove", String::new()),
+                        ChangeKind::Renamed { from } => ("would rename", format!("{} -> ", shown(from))),
+                        _ => ("would change", String::new()),
                     };
-                    text.push_str(&format!("{verb:16} {}\n", shown(&file.path)));
+                    text.push_str(&format!("{verb:16} {from}{}\n", shown(&file.path)));
                 }
             }
             Some(done) => text.push_str(&(checked_out(&done.checkout) + &new_conflicts(done.conflicts as u64))),
