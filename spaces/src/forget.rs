@@ -74,7 +74,7 @@ fn own_parts(frame: &Verified<IbGib>) -> impl Iterator<Item = Addr> {
 /// the frame before it, and the messages and contexts of those. Only their relations among themselves hold nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Own {
-    /// Each frame, message and context with the frame that it belongs to.
+    /// Each frame with itself, each message and context with the frame that relates to it, or that it names if none does.
     of: HashMap<Addr, Addr>,
 }
 
@@ -125,10 +125,15 @@ impl Own {
                 let parts = own_parts(node).filter(|part| self.of.get(part) == Some(frame));
                 own_frames(node).chain(parts).collect()
             }
-            // A context of this frame: the frame, and its message.
-            Some(frame) => {
-                let message = |addr: &Addr| is_word(addr, &["saga_msg"]) && self.of.get(addr) == Some(frame);
-                std::iter::once(frame.clone()).chain(targets.iter().filter(|t| message(t)).cloned()).collect()
+            // A context, which the frame behind the one that it names relates to: that one, and its message.
+            Some(_) => {
+                let frames = node.rel8n_addrs("frame").into_iter().filter(|frame| self.of.get(frame) == Some(frame));
+                let frames: HashSet<Addr> = frames.collect();
+                let is_message = |addr: &Addr| is_word(addr, &["saga_msg"]);
+                let messages = node.rel8n_addrs("msg").into_iter().filter(is_message);
+                let messages: Vec<Addr> =
+                    messages.filter(|addr| self.of.get(addr).is_some_and(|of| frames.contains(of))).collect();
+                frames.into_iter().chain(messages).collect()
             }
             None => HashSet::new(),
         };

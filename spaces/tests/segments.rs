@@ -64,6 +64,7 @@ async fn forgetting(space: &dyn Space, tjp: &Addr) -> Commit {
 async fn play(space: &dyn Space, seed: u64, steps: usize, mut look: impl AsyncFnMut(&dyn Space)) {
     let mut random = Random(seed);
     let mut tjps: Vec<Addr> = Vec::new();
+    look(space).await;
     forget::prepare(space, |_| ()).await.unwrap();
     look(space).await;
     for nth in 0..steps {
@@ -74,13 +75,13 @@ async fn play(space: &dyn Space, seed: u64, steps: usize, mut look: impl AsyncFn
                     let tjp = tjps.remove(sagas[random.below(sagas.len())]);
                     space.commit(forgetting(space, &tjp).await).await.unwrap();
                 } else {
-                    let first = born(&format!("saga {nth}"));
+                    let first = born(&format!("saga {nth} of {seed}"));
                     space.commit(step(space, None, &first).await).await.unwrap();
                     tjps.push(first.frame.addr().clone());
                 }
             }
             0 | 1 => {
-                let first = born(&format!("note {nth}"));
+                let first = born(&format!("note {nth} of {seed}"));
                 space.commit(step(space, None, &first).await).await.unwrap();
                 tjps.push(first.frame.addr().clone());
             }
@@ -96,8 +97,9 @@ async fn play(space: &dyn Space, seed: u64, steps: usize, mut look: impl AsyncFn
                 space.commit(Commit { records: vec![(key, None)], ..Commit::default() }).await.unwrap();
             }
             5 => {
-                let nodes: Vec<Verified<IbGib>> =
-                    (0..1 + random.below(40)).flat_map(|i| born(&format!("staged {nth} {i}")).nodes()).collect();
+                let nodes: Vec<Verified<IbGib>> = (0..1 + random.below(40))
+                    .flat_map(|i| born(&format!("staged {nth} {i} of {seed}")).nodes())
+                    .collect();
                 space.stage(OWNERS[random.below(2)], &nodes).await.unwrap();
             }
             _ => {
