@@ -715,6 +715,9 @@ async fn others_go_on_while_the_log_is_written_anew() {
     assert!(fsck(&space).await.unwrap().is_clean());
 }
 
+/// A log and, if any, its index.
+type Log<'a> = (&'a [u8], Option<&'a [u8]>);
+
 /// Whoever dies while he writes a log anew leaves the old one or the new one.
 #[tokio::test]
 async fn a_log_that_was_not_written_anew_to_the_end_is_the_old_one() {
@@ -730,13 +733,13 @@ async fn a_log_that_was_not_written_anew_to_the_end_is_the_old_one() {
     assert!(new.len() < old.len());
     let fresh = dir.join(".log.new");
     // The log and its index in place, and what is left beside them.
-    let states: [(&[u8], Option<&[u8]>, &[u8], Option<&[u8]>); 4] = [
-        (&old, Some(&index), &new[..new.len() / 2], None),
-        (&old, None, &new, Some(&new_index)),
-        (&new, None, &old, Some(&new_index)),
-        (&new, Some(&new_index), &old, None),
+    let states: [(Log<'_>, Log<'_>); 4] = [
+        ((&old, Some(&index)), (&new[..new.len() / 2], None)),
+        ((&old, None), (&new, Some(&new_index))),
+        ((&new, None), (&old, Some(&new_index))),
+        ((&new, Some(&new_index)), (&old, None)),
     ];
-    for (nth, (log, index, beside, beside_index)) in states.into_iter().enumerate() {
+    for (nth, ((log, index), (beside, beside_index))) in states.into_iter().enumerate() {
         laid_out(&dir, log, index);
         laid_out(&fresh, beside, beside_index);
         assert_eq!(state(&SegmentSpace::open_read_only(&dir).unwrap()).await, before, "state {nth}");
