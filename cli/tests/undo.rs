@@ -109,6 +109,8 @@ fn the_renaming_of_a_directory_is_taken_back_without_asking() {
     assert!(foreseen.stdout.contains("done/3.txt -> plans/3.txt"), "{}", foreseen.stdout);
     let told = world.run(&["-C", "a", "undo", "--json"]).ok().json();
     assert_eq!(changes(&told)[0], change("plans/0.txt", "renamed"));
+    let first = &told.get("files").unwrap().as_array().unwrap()[0];
+    assert_eq!(text(first, "from"), "done/0.txt");
     assert_eq!(files(&world.path("a")), before);
     world.run(&["-C", "a", "redo"]).ok();
     assert_eq!(world.read("a/done/5.txt"), "plan 5\n");

@@ -7,7 +7,7 @@ use crate::error::Exit;
 use crate::escape::{lines, shown};
 use ibgib::{Addr, Value, object, strings};
 use ibgib_folder::{
-    ChangeKind, CheckoutReport, Conflict, ConflictOrigin, Diff, EditOrigin, EntryPath, FileContent, Refused,
+    Change, ChangeKind, CheckoutReport, Conflict, ConflictOrigin, Diff, EditOrigin, EntryPath, FileContent, Refused,
     Resolution, Skipped, SnapshotReport, StatusReport, Twin, UndoReport,
 };
 use similar::TextDiff;
@@ -254,13 +254,7 @@ impl Report for FolderStatus {
                 ("asOf", Value::Null),
             ]);
         };
-        let changes = list(&folder.status.changes, |c| {
-            let mut row = object([("path", c.path.as_str().into()), ("change", c.change.as_str().into())]);
-            if let (ChangeKind::Renamed { from }, Some(members)) = (&c.change, row.as_object_mut()) {
-                members.insert("from", from.as_str());
-            }
-            row
-        });
+        let changes = list(&folder.status.changes, changed);
         object([
             ("clean", folder.status.changes.is_empty().into()),
             ("changes", changes),
@@ -293,11 +287,7 @@ impl Report for FolderStatus {
             }
         }
         for c in &folder.status.changes {
-            let from = match &c.change {
-                ChangeKind::Renamed { from } => format!("{} -> ", shown(from)),
-                _ => String::new(),
-            };
-            text.push_str(&format!("{:8} {from}{}\n", c.change.as_str(), shown(&c.path)));
+            text.push_str(&format!("{:8} {}\n", c.change.as_str(), path_told(c)));
         }
         for s in &folder.status.skipped {
             text.push_str(&format!("skipped  {}: {}\n", shown(&s.path), shown(&s.reason)));
@@ -564,4 +554,21 @@ fn indented_diff(before: &str, after: &str) -> String {
         }
     }
     text
+}
+
+/// What happens to a file: `{"path","change"}`, and where from for one that is renamed.
+pub(super) fn changed(change: &Change) -> Value {
+    let mut row = object([("path", change.path.as_str().into()), ("change", change.change.as_str().into())]);
+    if let (ChangeKind::Renamed { from }, Some(members)) = (&change.change, row.as_object_mut()) {
+        members.insert("from", from.as_str());
+    }
+    row
+}
+
+/// A file that changes, for people; one that is renamed with where from.
+pub(super) fn path_told(change: &Change) -> String {
+    match &change.change {
+        ChangeKind::Renamed { from } => format!("{} -> {}", shown(from), shown(&change.path)),
+        _ => shown(&change.path).to_string(),
+    }
 }

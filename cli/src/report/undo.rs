@@ -1,8 +1,7 @@
 //! What an undo or a redo does.
 
-use super::folder::{checked_out, new_conflicts, refused};
+use super::folder::{changed, checked_out, new_conflicts, path_told, refused};
 use super::{Report, count, list, paths};
-use crate::escape::shown;
 use ibgib::transform::Moment;
 use ibgib::{Value, object};
 use ibgib_folder::{ChangeKind, UndoKind, UndoPlan, UndoReport};
@@ -62,9 +61,7 @@ impl Report for Undone {
             ("when", self.when().into()),
             ("device", self.device.as_str().into()),
         ]);
-        let files = list(&self.plan.files, |file| {
-            object([("path", file.path.as_str().into()), ("change", file.change.as_str().into())])
-        });
+        let files = list(&self.plan.files, changed);
         object([
             ("undone", undone),
             ("files", files),
@@ -87,13 +84,13 @@ impl Report for Undone {
         match &self.done {
             None => {
                 for file in &self.plan.files {
-                    let (verb, from) = match &file.change {
-                        ChangeKind::Added => ("would bring back", String::new()),
-                        ChangeKind::Deleted => ("would remove", String::new()),
-                        ChangeKind::Renamed { from } => ("would rename", format!("{} -> ", shown(from))),
-                        _ => ("would change", String::new()),
+                    let verb = match file.change {
+                        ChangeKind::Added => "would bring back",
+                        ChangeKind::Deleted => "would remove",
+                        ChangeKind::Renamed { .. } => "would rename",
+                        _ => "would change",
                     };
-                    text.push_str(&format!("{verb:16} {from}{}\n", shown(&file.path)));
+                    text.push_str(&format!("{verb:16} {}\n", path_told(file)));
                 }
             }
             Some(done) => text.push_str(&(checked_out(&done.checkout) + &new_conflicts(done.conflicts as u64))),
