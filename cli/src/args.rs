@@ -120,6 +120,12 @@ pub(crate) enum Command {
         /// The copy: a directory that is made, and can be served
         dir: PathBuf,
     },
+    /// Forget sessions that are over and their transcripts, and give back their room; servers and devices do it once a day
+    Gc {
+        /// Only tell what would be forgotten
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Read a bundle: all of it or nothing
     Import(Import),
     /// Let somebody come to the server: prints one text that is all he needs

@@ -7,6 +7,7 @@ mod deletions;
 mod demo;
 mod folder;
 mod fsck;
+mod gc;
 mod grants;
 mod guard;
 mod help;
@@ -60,6 +61,7 @@ pub(crate) async fn run(args: &Args, out: &Output) -> Result<Exit, CliError> {
             | Command::Export(_)
             | Command::Import(_)
             | Command::Backup { .. }
+            | Command::Gc { .. }
             | Command::Serve(_)
             | Command::Tower(_)
     );
@@ -109,6 +111,7 @@ pub(crate) async fn run(args: &Args, out: &Output) -> Result<Exit, CliError> {
             KeystoneAction::Validate(validate) => nodes::validate(out, validate),
         },
         Command::Export(export) => bundle::export(args, out, export).await,
+        Command::Gc { dry_run } => gc::gc(args, out, *dry_run).await,
         Command::Backup { dir } => bundle::backup(args, out, dir).await,
         Command::Import(import) => bundle::import(args, out, import).await,
         Command::Invite(invite) => grants::invite(args, out, invite).await,

@@ -57,7 +57,7 @@ fn two_servers_and_every_command_share_a_space_in_a_database() {
     world.run(&["conflicts", "--space", space]).ok();
     assert_eq!(sql(space, "SELECT max(version) FROM ibgib.migrations"), "1");
     assert_eq!(world.serve(space).stop(), Some(0));
-    assert_eq!(sql(space, "SELECT max(version) FROM ibgib.migrations"), "3");
+    assert_eq!(sql(space, "SELECT max(version) FROM ibgib.migrations"), "4");
 }
 
 #[test]

@@ -141,5 +141,7 @@ pub use wire::message::{ConnectOk, Envelope, Failure, Message, MsgType, TurnAnsw
 pub use wire::packet::{Encoding, Packet, SUBPROTOCOL};
 pub use wire::peek::{Peek, Peeked};
 pub use wire::stream::{Measure, ReceiverLine, SenderLine, Status};
-pub use wire::turn::{Asked, Stage, Told, Turn, TurnLink, validate_context_and_saga_frame, validate_return_context};
+pub use wire::turn::{
+    Asked, Stage, Told, Turn, TurnLink, contexts_of, validate_context_and_saga_frame, validate_return_context,
+};
 pub use wire::word::{Receipt, Said, Signature, Word};

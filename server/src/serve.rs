@@ -17,7 +17,8 @@ use futures_util::future::join_all;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use ibgib_peer::entropy::now_ms;
-use ibgib_peer::{Host, ServerKey};
+use ibgib_peer::{Host, Retention, ServerKey, collect_when_due};
+use ibgib_spaces::Space;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,6 +31,10 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+/// How often a server looks whether it is time to forget what is over.
+const RETAIN_EVERY: Duration = Duration::from_secs(600);
+const RETAIN_EVERY_MIN: Duration = Duration::from_secs(60);
 
 /// How to serve.
 #[derive(Clone, Debug)]
@@ -70,6 +75,8 @@ pub struct ServeOptions {
     pub shutdown_ms_max: u64,
     /// Milliseconds that nodes stay staged for a saga that was cut, so that it need not send them again.
     pub staging_ms_max: u64,
+    /// What is kept of sessions that are over, and of their transcripts.
+    pub retention: Retention,
     /// Other protocols over the same host, and pages.
     pub doors: Vec<Mount>,
 }
@@ -91,6 +98,8 @@ impl ServeOptions {
             "header_ms_max" => self.header_ms_max = to,
             "body_ms_max" => self.body_ms_max = to,
             "staging_ms_max" => self.staging_ms_max = to,
+            "kept_sessions_max" => self.retention.sessions_max = size,
+            "kept_session_ms_max" => self.retention.session_ms_max = to,
             _ => return false,
         }
         true
@@ -117,6 +126,7 @@ impl Default for ServeOptions {
             body_ms_max: 30_000,
             shutdown_ms_max: 5_000,
             staging_ms_max: 24 * 3_600_000,
+            retention: Retention::default(),
             doors: Vec::new(),
         }
     }
@@ -265,9 +275,26 @@ async fn sweep(host: Arc<Host>, staging_ms_max: u64, stop: CancellationToken) {
     lease.work(&stop, sweeping).await;
 }
 
+/// Looks now and then whether the day's sessions that are over are still to be forgotten; of servers over one space one does.
+async fn retain(space: Arc<dyn Space>, retention: Retention, stop: CancellationToken) {
+    let lease = Lease::new(Arc::clone(&space), "retention");
+    let retaining = || async {
+        let every = Duration::from_millis(retention.session_ms_max).clamp(RETAIN_EVERY_MIN, RETAIN_EVERY);
+        loop {
+            // Not right away: whoever starts has other things to do.
+            tokio::time::sleep(every).await;
+            if let Err(error) = collect_when_due(&*space, retention, now_ms()).await {
+                tracing::warn!(%error, "sessions that are over could not be forgotten");
+            }
+        }
+    };
+    lease.work(&stop, retaining).await;
+}
+
 /// Serves until a stop is asked for, then waits for what is under way.
 async fn serve(state: &State, listeners: Vec<(TcpListener, Router)>, tls: Option<&Arc<Tls>>, options: &ServeOptions) {
     state.tasks.spawn(sweep(Arc::clone(&state.host), options.staging_ms_max, state.stop.clone()));
+    state.tasks.spawn(retain(Arc::clone(state.host.space()), options.retention, state.stop.clone()));
     for door in &state.doors {
         state.tasks.spawn(Arc::clone(door).background(state.stop.clone()));
     }

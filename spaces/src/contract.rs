@@ -13,6 +13,7 @@
 //! ```
 
 mod data;
+mod forgetting;
 mod leases;
 mod nodes;
 mod staging;
@@ -132,10 +133,17 @@ promises! {
     tips::tips_are_sorted_and_of_a_kind;
     /// A keystone moves by validated steps only, and nothing else moves by them.
     tips::keystones_move_by_validated_steps;
+    /// Of which timelines the tips may lead to others, the commits tell from the first one on, and a look through a space
+    /// finds the same.
+    tips::tips_that_lead_elsewhere_are_known;
     /// `changes` answers each tip that moved since, once and at its present value; a revision from the future is told.
     tips::changes_are_the_present_tips;
     /// `changed` answers at once when there is something newer, and else with the next commit.
     tips::waiting_for_a_change_ends_with_it;
+    /// A commit that forgets takes tips away, and what only they are made of; what is left is whole.
+    forgetting::what_is_forgotten_is_gone;
+    /// What something else relates to is not forgotten; of one who forgets it and one who relates to it one wins.
+    forgetting::what_is_held_is_not_forgotten;
     /// A lease is one holder's until he gives it up or it runs out; of eight who ask at once one gets it.
     leases::a_lease_has_one_holder;
     /// A lease that is not renewed runs out, and makes no revision.
@@ -192,8 +200,11 @@ macro_rules! each_promise {
             writers_of_different_timelines_all_win,
             tips_are_sorted_and_of_a_kind,
             keystones_move_by_validated_steps,
+            tips_that_lead_elsewhere_are_known,
             changes_are_the_present_tips,
             waiting_for_a_change_ends_with_it,
+            what_is_forgotten_is_gone,
+            what_is_held_is_not_forgotten,
             a_lease_has_one_holder,
             a_lease_runs_out,
             reach_orders_dependencies_first,

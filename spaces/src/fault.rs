@@ -188,4 +188,7 @@ impl Store for FaultSpace {
     async fn changed(&self, since: u64) -> Result<u64, SpaceError> {
         self.call(Op::Read, self.inner.changed(since)).await
     }
+    async fn give_back(&self, all: bool) -> Result<u64, SpaceError> {
+        self.inner.give_back(all).await
+    }
 }

@@ -10,7 +10,7 @@
 //! * A [`Store`] is what keeps the bytes: whoever writes one, small as it is, has a space. The [`rules`] are the same
 //!   over all of them, and the [`contract`] checks the promises on any.
 //! * [`history`] relates, merges and advances timelines; [`settle`] is how everybody commits who races with others for
-//!   tips; [`bundle`] carries a space in a file; [`fsck()`](fsck::fsck) re-hashes and walks everything, [`repair`]
+//!   tips; [`forget`] ends timelines; [`bundle`] carries a space in a file; [`fsck()`](fsck::fsck) re-hashes and walks everything, [`repair`]
 //!   replaces what is damaged; [`fault`] fails on purpose.
 //!
 //! It does not sync, does not sign, and knows no time but that of a lease, which runs out by the store's own clock.
@@ -35,8 +35,10 @@ pub mod contract;
 pub mod durable;
 mod error;
 pub mod fault;
+pub mod forget;
 pub mod fsck;
 pub mod history;
+pub mod leads;
 mod leases;
 mod memory;
 #[cfg(feature = "redb")]
@@ -55,6 +57,7 @@ mod walk;
 pub use self::redb::{DurableSpace, FILE};
 pub use bundle::{BundleError, Bundled};
 pub use error::{CommitError, SpaceError};
+pub use forget::Forget;
 pub use fsck::{Fsck, fsck};
 pub use memory::MemorySpace;
 pub use rules::Commit;

@@ -157,6 +157,12 @@ impl State {
         for tip in batch.tips {
             self.tips.insert(tip.tjp.clone(), (tip, self.revision));
         }
+        for tjp in batch.forget {
+            self.tips.remove(&tjp);
+        }
+        for key in batch.forget_nodes.iter().filter_map(Addr::key) {
+            self.nodes.remove(&key);
+        }
         for (key, value) in batch.records {
             match value {
                 Some(value) => self.records.insert(key, value),

@@ -4,6 +4,8 @@
 //! [conditions](Condition), which the store checks again inside its write.
 
 use crate::error::{CommitError, SpaceError};
+use crate::forget::{Forget, Own, PREPARED, held_key, is_apart, made_of};
+use crate::leads;
 use crate::store::{Batch, Condition, Nodes, Records, Tips, View};
 use crate::tip::{Advance, Kind, Tip};
 use ibgib::{Addr, IbGib, Verified};
@@ -28,26 +30,49 @@ pub struct Commit {
     /// Local records that must have these values (`None`: must not be there) for the commit to happen: a
     /// compare-and-swap together with `records`.
     pub expect: Vec<(String, Option<Vec<u8>>)>,
+    /// Timelines that end here ([`forget`](crate::forget)): their tips are taken away, and what they are made of. Such a
+    /// commit brings no nodes and moves no tips.
+    pub forget: Vec<Forget>,
+}
+
+/// What the rules need to know of a node.
+#[derive(Clone, Copy, Debug)]
+struct Brought {
+    n: Option<u64>,
+    /// It belongs to a timeline; what does not is a constant.
+    is_frame: bool,
+}
+
+impl Brought {
+    fn of(node: &Verified<IbGib>) -> Self {
+        Self { n: node.n(), is_frame: node.is_frame() }
+    }
 }
 
 /// A commit, beside what a store says about everything that it names.
 #[derive(Debug)]
 pub struct Facts<'a> {
     commit: &'a Commit,
-    /// The number of each node that the commit brings itself.
-    direct: HashMap<&'a Addr, Option<u64>>,
+    /// Each node that the commit brings itself.
+    direct: HashMap<&'a Addr, Brought>,
     /// What it publishes of what is staged.
     published: HashSet<&'a Addr>,
     /// What the commit's nodes relate to outside the commit, with who relates to it, in the commit's order.
     outside: Vec<(Addr, Addr)>,
     /// What is committed of `outside`, of the tips to come, and of what is to be published but staged no more.
     committed: HashSet<Addr>,
-    /// The number of each node that is to be published and is staged.
-    staged: HashMap<Addr, Option<u64>>,
-    /// The numbers of tips to come that are committed already.
-    numbers: HashMap<Addr, Option<u64>>,
+    /// Each node that is to be published and is staged.
+    staged: HashMap<Addr, Brought>,
+    /// Tips to come that are committed already.
+    numbers: HashMap<Addr, Brought>,
+    /// What tips to come relate to beside frames of their own timelines.
+    leads: HashMap<Addr, Vec<Addr>>,
     tips: HashMap<Addr, Addr>,
     records: HashMap<String, Vec<u8>>,
+    /// Nodes of the commit that are of a keystone or a saga, or relate to one.
+    apart: Vec<Verified<IbGib>>,
+    /// What each timeline to forget is made of that is where the commit says.
+    made_of: HashMap<Addr, Vec<Addr>>,
 }
 
 impl<'a> Facts<'a> {
@@ -58,17 +83,23 @@ impl<'a> Facts<'a> {
     pub async fn fetch(view: &dyn View, commit: &'a Commit) -> Result<Self, SpaceError> {
         let mut facts = Self {
             commit,
-            direct: commit.nodes.iter().map(|n| (n.addr(), n.n())).collect(),
+            direct: commit.nodes.iter().map(|n| (n.addr(), Brought::of(n))).collect(),
             published: commit.publish.iter().flat_map(|(_, addrs)| addrs).collect(),
             outside: Vec::new(),
             committed: HashSet::new(),
             staged: HashMap::new(),
             numbers: HashMap::new(),
+            leads: HashMap::new(),
             tips: HashMap::new(),
             records: HashMap::new(),
+            apart: Vec::new(),
+            made_of: HashMap::new(),
         };
+        let living = commit.tips.iter().filter(|advance| Kind::of(advance.tjp()) == Kind::Living);
+        let living: HashSet<&Addr> = living.map(Advance::to).collect();
         for node in &commit.nodes {
             facts.relate(node);
+            facts.lead(&living, node);
         }
         let mut ask: Vec<Addr> = Vec::new();
         if let Some((owner, addrs)) = &commit.publish {
@@ -78,8 +109,9 @@ impl<'a> Facts<'a> {
                     match node {
                         _ if facts.direct.contains_key(addr) => {}
                         Some(node) => {
-                            if facts.staged.insert(addr.clone(), node.n()).is_none() {
+                            if facts.staged.insert(addr.clone(), Brought::of(&node)).is_none() {
                                 facts.relate(&node);
+                                facts.lead(&living, &node);
                             }
                         }
                         None => ask.push(addr.clone()),
@@ -93,7 +125,8 @@ impl<'a> Facts<'a> {
         if !tos.is_empty() {
             let nodes = view.nodes(Nodes::Committed(&tos)).await?;
             for node in nodes.into_iter().flatten() {
-                facts.numbers.insert(node.addr().clone(), node.n());
+                facts.numbers.insert(node.addr().clone(), Brought::of(&node));
+                facts.lead(&living, &node);
                 facts.committed.insert(node.addr().clone());
             }
         }
@@ -104,11 +137,19 @@ impl<'a> Facts<'a> {
             let has = view.has(&ask).await?;
             facts.committed.extend(ask.into_iter().zip(has).filter(|(_, has)| *has).map(|(addr, _)| addr));
         }
-        let tjps: Vec<Addr> = commit.tips.iter().map(|t| t.tjp().clone()).collect();
+        let forgotten = commit.forget.iter().map(|timeline| &timeline.tjp);
+        let tjps: Vec<Addr> = commit.tips.iter().map(Advance::tjp).chain(forgotten).cloned().collect();
         if !tjps.is_empty() {
             facts.tips = view.tips(Tips::Of(&tjps)).await?.into_iter().map(|t| (t.tjp, t.addr)).collect();
         }
-        let keys: Vec<String> = commit.expect.iter().map(|(key, _)| key.clone()).collect();
+        // One that is elsewhere is refused; what it was made of may be gone.
+        let is_there = |timeline: &&Forget| facts.tips.get(&timeline.tjp) == Some(&timeline.tip);
+        let there: Vec<Forget> = commit.forget.iter().filter(is_there).cloned().collect();
+        let made_of = made_of(view, &there).await?;
+        facts.made_of = there.into_iter().map(|timeline| timeline.tjp).zip(made_of).collect();
+        let held = facts.made_of.values().flatten().map(held_key);
+        let held = held.chain((!commit.forget.is_empty()).then(|| PREPARED.to_owned()));
+        let keys: Vec<String> = commit.expect.iter().map(|(key, _)| key.clone()).chain(held).collect();
         if !keys.is_empty() {
             facts.records = view.records(Records::Keys(&keys)).await?.into_iter().collect();
         }
@@ -119,7 +160,8 @@ impl<'a> Facts<'a> {
     /// * every relation of its nodes leads to a node that it brings or that is committed;
     /// * what it publishes is staged for the owner it names, or committed;
     /// * each tip moves once, by a proof of its kind, from where it is, to a node that is there;
-    /// * the records it expects are as it expects them.
+    /// * the records it expects are as it expects them;
+    /// * what it forgets is a session or a transcript that is where it says, and nothing else relates to any of its nodes.
     ///
     /// # Errors
     /// The first of these that does not hold; of tips and records all that are elsewhere.
@@ -132,12 +174,24 @@ impl<'a> Facts<'a> {
         }
         let publish = self.publishable()?;
         let tips = self.tips(&mut conditions)?;
+        self.forgettable(&mut conditions)?;
         self.records(&mut conditions)?;
         conditions.extend(self.committed.iter().cloned().map(Condition::Committed));
         let mut seen = HashSet::new();
         let nodes = self.commit.nodes.iter().filter(|n| !n.addr().is_primitive() && seen.insert(n.addr()));
         let (nodes, unstage) = (nodes.cloned().collect(), self.commit.unstage.clone());
-        Ok(Batch { conditions, nodes, publish, unstage, tips, records: self.commit.records.clone() })
+        let mut records = self.commit.records.clone();
+        records.extend(self.held().iter().map(|addr| (held_key(addr), Some(Vec::new()))));
+        records.extend(
+            tips.iter()
+                .filter(|tip| self.may_lead(&tip.addr))
+                .map(|tip| (leads::leads_key(&tip.tjp), Some(Vec::new()))),
+        );
+        let forget = self.commit.forget.iter().map(|timeline| timeline.tjp.clone()).collect();
+        let mut forget_nodes: Vec<Addr> = self.made_of.values().flatten().cloned().collect();
+        forget_nodes.sort_unstable();
+        forget_nodes.dedup();
+        Ok(Batch { conditions, nodes, publish, unstage, tips, records, forget, forget_nodes })
     }
 
     /// Notes what a node relates to outside the commit.
@@ -146,8 +200,41 @@ impl<'a> Facts<'a> {
             return;
         }
         let here = |target: &Addr| self.direct.contains_key(target) || self.published.contains(target);
-        let outside: Vec<Addr> = node.targets().into_iter().filter(|target| !here(target)).collect();
-        self.outside.extend(outside.into_iter().map(|target| (target, node.addr().clone())));
+        let mut targets = node.targets();
+        if targets.iter().any(is_apart) || is_apart(node.addr()) {
+            self.apart.push(node.clone());
+        }
+        targets.retain(|target| !here(target));
+        self.outside.extend(targets.into_iter().map(|target| (target, node.addr().clone())));
+    }
+
+    /// Notes what a tip to come of a living timeline relates to.
+    fn lead(&mut self, living: &HashSet<&Addr>, node: &Verified<IbGib>) {
+        if living.contains(node.addr()) {
+            self.leads.insert(node.addr().clone(), leads::others(node));
+        }
+    }
+
+    /// Whether a tip to come may lead to another timeline: whether it relates to something of which the commit does not
+    /// show that it is a constant.
+    fn may_lead(&self, tip: &Addr) -> bool {
+        let is_constant = |addr: &Addr| self.brought(addr).is_some_and(|node| !node.is_frame);
+        self.leads.get(tip).is_some_and(|targets| !targets.iter().all(is_constant))
+    }
+
+    /// What is held because a node of the commit relates to it.
+    fn held(&self) -> HashSet<Addr> {
+        let nodes: HashMap<&Addr, &Verified<IbGib>> = self.apart.iter().map(|node| (node.addr(), node)).collect();
+        let mut own = Own::default();
+        for advance in &self.commit.tips {
+            own.add(advance.to(), |addr| nodes.get(addr).copied());
+        }
+        own.add_last_contexts(self.apart.iter());
+        let mut held = HashSet::new();
+        for node in &self.apart {
+            held.extend(own.held_by(node, &node.targets()).into_iter().cloned());
+        }
+        held
     }
 
     /// What is to be published and is staged; the rest is committed.
@@ -183,7 +270,7 @@ impl<'a> Facts<'a> {
                 }
                 _ => {}
             }
-            let Some(n) = self.number(to) else { return refused(tjp, "the new tip is not here") };
+            let Some(Brought { n, .. }) = self.brought(to) else { return refused(tjp, "the new tip is not here") };
             let now = self.tips.get(tjp);
             if now != advance.from() {
                 moved.push((tjp.clone(), now.cloned()));
@@ -193,6 +280,39 @@ impl<'a> Facts<'a> {
             tips.push(Tip { tjp: tjp.clone(), addr: to.clone(), n, kind });
         }
         if moved.is_empty() { Ok(tips) } else { Err(CommitError::TipsMoved(moved)) }
+    }
+
+    /// Adds what must hold so that timelines can be forgotten.
+    fn forgettable(&self, conditions: &mut Vec<Condition>) -> Result<(), CommitError> {
+        let refused = |tjp: &Addr, why| Err(CommitError::Refused { tjp: tjp.clone(), why });
+        let (mut moved, mut seen) = (Vec::new(), HashSet::new());
+        if let Some(first) = self.commit.forget.first().filter(|_| !self.records.contains_key(PREPARED)) {
+            return refused(&first.tjp, "nobody has looked yet what is held (forget::prepare)");
+        }
+        for Forget { tjp, tip, .. } in &self.commit.forget {
+            if !seen.insert(tjp) {
+                return refused(tjp, "it is forgotten twice in one commit");
+            }
+            if !self.direct.is_empty() || !self.published.is_empty() || !self.commit.tips.is_empty() {
+                return refused(tjp, "what forgets it brings or moves something, too");
+            }
+            match Kind::of(tjp) {
+                Kind::Keystone | Kind::Saga => {}
+                Kind::Living | Kind::Door => return refused(tjp, "only sessions and transcripts are forgotten"),
+            }
+            let now = self.tips.get(tjp);
+            if now != Some(tip) {
+                moved.push((tjp.clone(), now.cloned()));
+                continue;
+            }
+            let made_of = self.made_of.get(tjp).map(Vec::as_slice).unwrap_or_default();
+            if made_of.iter().any(|addr| self.records.contains_key(&held_key(addr))) {
+                return refused(tjp, "something else relates to it");
+            }
+            conditions.push(Condition::Tip { tjp: tjp.clone(), addr: Some(tip.clone()) });
+            conditions.extend(made_of.iter().map(|addr| Condition::Record { key: held_key(addr), value: None }));
+        }
+        if moved.is_empty() { Ok(()) } else { Err(CommitError::TipsMoved(moved)) }
     }
 
     fn records(&self, conditions: &mut Vec<Condition>) -> Result<(), CommitError> {
@@ -207,8 +327,8 @@ impl<'a> Facts<'a> {
         if changed.is_empty() { Ok(()) } else { Err(CommitError::RecordsChanged(changed)) }
     }
 
-    /// The number of a node that will be there; `None` if it will not.
-    fn number(&self, addr: &Addr) -> Option<Option<u64>> {
+    /// A node that will be there, if it is known; `None` if not.
+    fn brought(&self, addr: &Addr) -> Option<Brought> {
         self.direct.get(addr).or_else(|| self.staged.get(addr)).or_else(|| self.numbers.get(addr)).copied()
     }
 }

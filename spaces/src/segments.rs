@@ -7,7 +7,8 @@
 //!   log when the store is opened, and all of it, when it is lost or damaged.
 //! * What is staged is in the log, and in memory where it stands ([`staged`]).
 //!
-//! Writers that come at the same time are written together: one wait for the disk serves all of them.
+//! Writers that come at the same time are written together: one wait for the disk serves all of them. The room of what was
+//! forgotten is given back by writing the log anew ([`core::rewrite`]).
 
 mod backup;
 mod block;
@@ -21,6 +22,7 @@ mod view;
 pub(crate) use log::io_error;
 pub(crate) use record::Change;
 
+use self::core::rewrite::{FRESH, Rewrite, remove};
 use self::core::{Core, Job};
 use crate::error::SpaceError;
 use crate::leases::LocalLeases;
@@ -102,7 +104,18 @@ impl SegmentSpace {
         let (core, revision) = guarded(dir, || Core::open(dir, to_write))?;
         let id = hex::encode(core.id());
         let core = RwLock::new(Ok(Arc::new(core)));
-        let opened = Opened { dir: dir.to_owned(), to_write, core, opening: Mutex::new(()) };
+        if to_write {
+            // Of somebody who died while he wrote the log anew.
+            let _ = remove(&dir.join(FRESH));
+        }
+        let opened = Opened {
+            dir: dir.to_owned(),
+            to_write,
+            core,
+            opening: Mutex::default(),
+            writing: RwLock::default(),
+            rewriting: Mutex::default(),
+        };
         Ok(Self {
             id,
             opened: Arc::new(opened),
@@ -171,8 +184,13 @@ impl SegmentSpace {
         &self,
         work: impl FnOnce(&Core) -> Result<T, SpaceError> + Send + 'static,
     ) -> Result<T, SpaceError> {
-        let (opened, core) = (Arc::clone(&self.opened), self.core().await?);
-        blocking(move || opened.work(&core, || work(&core))).await
+        let opened = Arc::clone(&self.opened);
+        blocking(move || {
+            let _writing = opened.writing.read().unwrap_or_else(PoisonError::into_inner);
+            let core = opened.core().map_or_else(|| opened.core_again(), Ok)?;
+            opened.work(&core, || work(&core))
+        })
+        .await
     }
 }
 
@@ -231,6 +249,11 @@ impl Store for SegmentSpace {
         let now = revision.wait_for(|r| *r > since).await.map_err(|_| SpaceError::Closed)?;
         Ok(*now)
     }
+
+    async fn give_back(&self, all: bool) -> Result<u64, SpaceError> {
+        let opened = Arc::clone(&self.opened);
+        blocking(move || opened.give_back(all)).await
+    }
 }
 
 async fn blocking<T: Send + 'static>(
@@ -248,6 +271,10 @@ struct Opened {
     core: RwLock<Result<Arc<Core>, Weak<()>>>,
     /// Held by whoever opens the files again.
     opening: Mutex<()>,
+    /// Shared by those who write, and alone his who lets a log that was written anew take the old one's place.
+    writing: RwLock<()>,
+    /// Held by whoever writes the log anew.
+    rewriting: Mutex<()>,
 }
 
 impl Opened {
@@ -271,6 +298,34 @@ impl Opened {
         *self.core.write().unwrap_or_else(PoisonError::into_inner) = Ok(Arc::clone(&core));
         tracing::info!(path = %self.dir.display(), "the store was opened again after a failure");
         Ok(core)
+    }
+
+    /// As [`Store::give_back`]. Blocks.
+    fn give_back(&self, all: bool) -> Result<u64, SpaceError> {
+        let _alone = self.rewriting.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.core().map_or_else(|| self.core_again(), Ok)?;
+        let (gone, kept) = self.work(&old, || old.forgotten())?;
+        // The whole log is written for it: not for less than a fourth of it, unless somebody asks.
+        if gone == 0 || !all && gone < kept / 3 {
+            return Ok(0);
+        }
+        let before = old.log_bytes()?;
+        let written = guarded(&self.dir, || {
+            let is_open = || self.core().is_some_and(|now| Arc::ptr_eq(&now, &old));
+            let rewrite = Rewrite::begin(&old, &is_open, &self.dir)?;
+            let _writing = self.writing.write().unwrap_or_else(PoisonError::into_inner);
+            let new = Arc::new(rewrite.finish(&self.dir)?);
+            *self.core.write().unwrap_or_else(PoisonError::into_inner) = Ok(Arc::clone(&new));
+            Ok(new)
+        });
+        match written {
+            Ok(new) => Ok(new.log_bytes().map_or(0, |after| before.saturating_sub(after))),
+            Err(error) => {
+                // Best effort; it is told why it failed.
+                let _ = remove(&self.dir.join(FRESH));
+                Err(error)
+            }
+        }
     }
 
     /// Does work; a panic of the index's engine is an error of this work. After a failure the files are opened again for

@@ -75,6 +75,17 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// When the store fails.
     async fn give_up(&self, name: &str, holder: &str) -> Result<(), SpaceError>;
+
+    /// Gives back the room of what was forgotten; others may read and write meanwhile. Does nothing where that is little
+    /// beside what is kept, unless `all` asks for it. Answers by how many bytes the store has become smaller, and always 0
+    /// where room is used again by itself.
+    ///
+    /// # Errors
+    /// When the store fails; it is as it was then.
+    async fn give_back(&self, all: bool) -> Result<u64, SpaceError> {
+        let _ = all;
+        Ok(0)
+    }
 }
 
 /// A store at one moment. Answers come in the order of the questions; lists (`tips`, `staged`, `records`) in any order.
@@ -219,6 +230,8 @@ pub struct Batch {
     pub(crate) unstage: Option<String>,
     pub(crate) tips: Vec<Tip>,
     pub(crate) records: Vec<(String, Option<Vec<u8>>)>,
+    pub(crate) forget: Vec<Addr>,
+    pub(crate) forget_nodes: Vec<Addr>,
 }
 
 impl Batch {
@@ -252,5 +265,16 @@ impl Batch {
     /// Local records to set (`Some`) or drop (`None`), in this order.
     pub fn records(&self) -> &[(String, Option<Vec<u8>>)] {
         &self.records
+    }
+
+    /// Timelines that have no tip any more. Such a batch has no nodes and no tips. [`View::tips`] tells nothing of them, not
+    /// even that they moved.
+    pub fn forget(&self) -> &[Addr] {
+        &self.forget
+    }
+
+    /// Nodes that are committed no more, each once; those that are not there are no error.
+    pub fn forget_nodes(&self) -> &[Addr] {
+        &self.forget_nodes
     }
 }

@@ -5,7 +5,10 @@ mod common;
 
 use common::{Random, born, newest, number, set, step};
 use ibgib::{Addr, IbGib, Verified};
-use ibgib_spaces::{Commit, CommitError, Follow, SegmentSpace, Space, SpaceError, Store, Tip, durable, fsck, repair};
+use ibgib_spaces::{
+    Commit, CommitError, Follow, Kind, SegmentSpace, Space, SpaceError, Store, Tip, durable, forget, forget::Forget,
+    fsck, repair,
+};
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -50,16 +53,35 @@ async fn state(space: &dyn Space) -> State {
     State { revision, count: space.count().await.unwrap(), nodes, tips, records, moved, staged }
 }
 
-/// Edits, records, staged nodes that are published, forgotten, or left: whatever a random number says. After each step
-/// `look` is called.
+/// A commit that forgets a timeline.
+async fn forgetting(space: &dyn Space, tjp: &Addr) -> Commit {
+    let tip = space.tip(tjp).await.unwrap().unwrap().addr;
+    Commit { forget: vec![Forget { tjp: tjp.clone(), tip, beside: Vec::new() }], ..Commit::default() }
+}
+
+/// Edits, records, timelines that end, staged nodes that are published, forgotten, or left: whatever a random number says.
+/// After each step `look` is called.
 async fn play(space: &dyn Space, seed: u64, steps: usize, mut look: impl AsyncFnMut(&dyn Space)) {
     let mut random = Random(seed);
     let mut tjps: Vec<Addr> = Vec::new();
     look(space).await;
+    forget::prepare(space, |_| ()).await.unwrap();
+    look(space).await;
     for nth in 0..steps {
-        match random.below(7) {
+        match random.below(8) {
+            7 => {
+                let sagas: Vec<usize> = (0..tjps.len()).filter(|at| tjps[*at].ib().starts_with("saga")).collect();
+                if sagas.len() > 1 {
+                    let tjp = tjps.remove(sagas[random.below(sagas.len())]);
+                    space.commit(forgetting(space, &tjp).await).await.unwrap();
+                } else {
+                    let first = born(&format!("saga {nth} of {seed}"));
+                    space.commit(step(space, None, &first).await).await.unwrap();
+                    tjps.push(first.frame.addr().clone());
+                }
+            }
             0 | 1 => {
-                let first = born(&format!("note {nth}"));
+                let first = born(&format!("note {nth} of {seed}"));
                 space.commit(step(space, None, &first).await).await.unwrap();
                 tjps.push(first.frame.addr().clone());
             }
@@ -75,8 +97,9 @@ async fn play(space: &dyn Space, seed: u64, steps: usize, mut look: impl AsyncFn
                 space.commit(Commit { records: vec![(key, None)], ..Commit::default() }).await.unwrap();
             }
             5 => {
-                let nodes: Vec<Verified<IbGib>> =
-                    (0..1 + random.below(40)).flat_map(|i| born(&format!("staged {nth} {i}")).nodes()).collect();
+                let nodes: Vec<Verified<IbGib>> = (0..1 + random.below(40))
+                    .flat_map(|i| born(&format!("staged {nth} {i} of {seed}")).nodes())
+                    .collect();
                 space.stage(OWNERS[random.below(2)], &nodes).await.unwrap();
             }
             _ => {
@@ -545,4 +568,209 @@ async fn a_backup_is_the_store_as_it_was_at_one_moment() {
     let nowhere = durable::back_up(&from, &dir.path().join("no/where"), |_, _| ());
     assert!(nowhere.is_err());
     assert_eq!(fs::read_dir(dir.path().join("copies")).unwrap().count(), 1);
+}
+
+/// A store in which many sagas ended, among what is kept.
+async fn after_many_sagas(dir: &Path, seed: u64) -> SegmentSpace {
+    let space = SegmentSpace::create(dir).unwrap();
+    play(&space, seed, 50, async |_| {}).await;
+    for nth in 0..40 {
+        let first = born(&format!("saga of many {nth}"));
+        let tjp = first.frame.addr().clone();
+        space.commit(step(&space, None, &first).await).await.unwrap();
+        let next = set(&first.frame, "text", format!("{:x}", Random(nth).below(usize::MAX)).repeat(40));
+        space.commit(step(&space, Some(&tjp), &next).await).await.unwrap();
+        if nth % 4 > 0 {
+            space.commit(forgetting(&space, &tjp).await).await.unwrap();
+        }
+    }
+    space
+}
+
+fn log_bytes(dir: &Path) -> u64 {
+    fs::read_dir(dir.join("log")).unwrap().map(|file| file.unwrap().metadata().unwrap().len()).sum()
+}
+
+/// What a store's folder holds.
+fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn a_log_that_is_written_anew_is_the_same_store_and_smaller() {
+    for seed in 0..6 {
+        let (_dir, dir) = fresh();
+        let space = after_many_sagas(&dir, seed).await;
+        let (id, before, bytes) = (space.id().to_owned(), state(&space).await, log_bytes(&dir));
+        let view = space.view().await.unwrap();
+        let reader = SegmentSpace::open_read_only(&dir).unwrap();
+        let given_back = space.give_back(true).await.unwrap();
+        assert!(given_back > 0 && given_back <= bytes, "{given_back} of {bytes}");
+        assert_eq!((space.id(), &state(&space).await), (id.as_str(), &before), "seed {seed}");
+        assert_eq!(names(&dir), ["index.redb", "log"]);
+        assert_eq!(space.give_back(true).await.unwrap(), 0);
+        // Who looks at the old one goes on doing so.
+        assert_eq!(view.head().await.unwrap().nodes, before.count);
+        assert_eq!(state(&reader).await, before);
+        drop(view);
+        assert!(matches!(SegmentSpace::open(&dir), Err(SpaceError::Locked(_))));
+        // It goes on, and is the same when it is opened again, with and without its index.
+        play(&space, seed + 100, 20, async |_| {}).await;
+        let after = state(&space).await;
+        drop(space);
+        assert!(log_bytes(&dir) < bytes);
+        assert_eq!(state(&SegmentSpace::open_read_only(&dir).unwrap()).await, after);
+        for has_index in [true, false] {
+            if !has_index {
+                fs::remove_file(dir.join(INDEX)).unwrap();
+            }
+            let space = SegmentSpace::open(&dir).unwrap();
+            assert_eq!((space.id(), &state(&space).await), (id.as_str(), &after), "seed {seed}, index {has_index}");
+            assert!(fsck(&space).await.unwrap().is_clean());
+        }
+    }
+}
+
+/// A little is not worth writing everything for.
+#[tokio::test]
+async fn room_is_given_back_by_itself_only_where_it_is_much() {
+    let (_dir, dir) = fresh();
+    let space = after_many_sagas(&dir, 1).await;
+    assert!(space.give_back(false).await.unwrap() > 0);
+    let first = born("saga of one");
+    space.commit(step(&space, None, &first).await).await.unwrap();
+    space.commit(forgetting(&space, first.frame.addr()).await).await.unwrap();
+    assert_eq!(space.give_back(false).await.unwrap(), 0);
+    drop(space);
+    // What is forgotten and still there is counted anew from the log.
+    fs::remove_file(dir.join(INDEX)).unwrap();
+    let space = SegmentSpace::open(&dir).unwrap();
+    assert_eq!(space.give_back(false).await.unwrap(), 0);
+    assert!(space.give_back(true).await.unwrap() > 0);
+}
+
+/// Writers, stagers and readers beside somebody who writes the log anew, again and again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn others_go_on_while_the_log_is_written_anew() {
+    const EDITS: u64 = 60;
+    let (_dir, dir) = fresh();
+    let space = std::sync::Arc::new(after_many_sagas(&dir, 2).await);
+    let mut tasks = Vec::new();
+    for nth in 0..4_u64 {
+        let space = space.clone();
+        tasks.push(tokio::spawn(async move {
+            let first = born(&format!("note of {nth}"));
+            space.commit(step(&*space, None, &first).await).await.unwrap();
+            let mut now = first.frame;
+            for edit in 0..EDITS {
+                let next = set(&now, "text", format!("edit {edit} of {nth}"));
+                let mut commit = step(&*space, Some(now.addr()), &next).await;
+                if edit % 2 == 0 {
+                    // Half of them are staged first.
+                    let owner = format!("owner {nth}");
+                    space.stage(&owner, &commit.nodes).await.unwrap();
+                    let addrs = commit.nodes.drain(..).map(|node| node.addr().clone()).collect();
+                    commit.publish = Some((owner, addrs));
+                }
+                commit.records = vec![(format!("record/{nth}"), Some(edit.to_string().into_bytes()))];
+                space.commit(commit).await.unwrap();
+                assert_eq!(space.node(next.frame.addr()).await.unwrap().as_ref(), Some(&next.frame));
+                now = next.frame;
+            }
+            now.addr().clone()
+        }));
+    }
+    let mut given_back = 0;
+    for nth in 0.. {
+        let first = born(&format!("saga beside {nth}"));
+        space.commit(step(&*space, None, &first).await).await.unwrap();
+        space.commit(forgetting(&*space, first.frame.addr()).await).await.unwrap();
+        space.give_back(true).await.unwrap();
+        given_back += 1;
+        drop(SegmentSpace::open_read_only(&dir).unwrap());
+        if tasks.iter().all(tokio::task::JoinHandle::is_finished) {
+            break;
+        }
+    }
+    assert!(given_back > 1);
+    let mut tips = Vec::new();
+    for task in tasks {
+        tips.push(task.await.unwrap());
+    }
+    let before = state(&*space).await;
+    for tip in &tips {
+        assert!(before.tips.iter().any(|found| found.addr == *tip));
+    }
+    for nth in 0..4 {
+        let value = space.record(&format!("record/{nth}")).await.unwrap();
+        assert_eq!(value, Some((EDITS - 1).to_string().into_bytes()));
+    }
+    drop(std::sync::Arc::into_inner(space).unwrap());
+    fs::remove_file(dir.join(INDEX)).unwrap();
+    let space = SegmentSpace::open(&dir).unwrap();
+    assert_eq!(state(&space).await, before);
+    assert!(fsck(&space).await.unwrap().is_clean());
+}
+
+/// A log and, if any, its index.
+type Log<'a> = (&'a [u8], Option<&'a [u8]>);
+
+/// Whoever dies while he writes a log anew leaves the old one or the new one.
+#[tokio::test]
+async fn a_log_that_was_not_written_anew_to_the_end_is_the_old_one() {
+    let (_dir, dir) = fresh();
+    let space = after_many_sagas(&dir, 3).await;
+    let before = state(&space).await;
+    drop(space);
+    let (old, index) = (fs::read(dir.join(SEGMENT)).unwrap(), fs::read(dir.join(INDEX)).unwrap());
+    let space = SegmentSpace::open(&dir).unwrap();
+    assert!(space.give_back(true).await.unwrap() > 0);
+    drop(space);
+    let (new, new_index) = (fs::read(dir.join(SEGMENT)).unwrap(), fs::read(dir.join(INDEX)).unwrap());
+    assert!(new.len() < old.len());
+    let fresh = dir.join(".log.new");
+    // The log and its index in place, and what is left beside them.
+    let states: [(Log<'_>, Log<'_>); 4] = [
+        ((&old, Some(&index)), (&new[..new.len() / 2], None)),
+        ((&old, None), (&new, Some(&new_index))),
+        ((&new, None), (&old, Some(&new_index))),
+        ((&new, Some(&new_index)), (&old, None)),
+    ];
+    for (nth, ((log, index), (beside, beside_index))) in states.into_iter().enumerate() {
+        laid_out(&dir, log, index);
+        laid_out(&fresh, beside, beside_index);
+        assert_eq!(state(&SegmentSpace::open_read_only(&dir).unwrap()).await, before, "state {nth}");
+        let space = SegmentSpace::open(&dir).unwrap();
+        assert_eq!(state(&space).await, before, "state {nth}");
+        assert_eq!(names(&dir), ["index.redb", "log"]);
+        space.give_back(true).await.unwrap();
+        assert_eq!(state(&space).await, before, "state {nth}");
+    }
+}
+
+/// What cannot be read is not left behind: the log stays as it is.
+#[tokio::test]
+async fn a_damaged_log_is_not_written_anew() {
+    let (_dir, dir) = fresh();
+    let space = after_many_sagas(&dir, 4).await;
+    let tips = space.tips(Some(Kind::Living)).await.unwrap();
+    drop(space);
+    let (log, index) = (fs::read(dir.join(SEGMENT)).unwrap(), fs::read(dir.join(INDEX)).unwrap());
+    let mut damaged = 0;
+    for place in records(&log).windows(2).filter(|window| log[window[0] + 12] == 1).map(|window| window[1] - 1) {
+        let mut bytes = log.clone();
+        bytes[place] ^= 1;
+        laid_out(&dir, &bytes, Some(&index));
+        let space = SegmentSpace::open(&dir).unwrap();
+        let is_damaged = !fsck(&space).await.unwrap().is_clean();
+        let given_back = space.give_back(true).await;
+        assert_eq!(matches!(given_back, Err(SpaceError::Damaged(_))), is_damaged, "{given_back:?}");
+        assert_eq!(space.tips(Some(Kind::Living)).await.unwrap(), tips);
+        assert_eq!(names(&dir), ["index.redb", "log"]);
+        damaged += usize::from(is_damaged);
+    }
+    assert!(damaged > 10, "{damaged}");
 }

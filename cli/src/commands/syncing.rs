@@ -18,7 +18,8 @@ use crate::report::SyncReport;
 use crate::screen::Headway;
 use ibgib::Addr;
 use ibgib_folder::{CheckoutOpts, CheckoutReport, Folder, SnapshotReport};
-use ibgib_peer::{Progress, SenderIdentity, SyncConnection, Synced, WebSocketRemote};
+use ibgib_peer::entropy::now_ms;
+use ibgib_peer::{Progress, Retention, SenderIdentity, SyncConnection, Synced, WebSocketRemote, collect_when_due};
 use ibgib_saga::{Direction, Limits, SagaStatus, Scope};
 use ibgib_spaces::repair;
 use std::collections::HashSet;
@@ -116,6 +117,10 @@ async fn round(
     let stop = would_stop(device, out, sync, &synced.summary, &moved).await?;
     if !sync.dry_run {
         guard::renew(args, device).await;
+        // What came and went is settled, whatever becomes of this.
+        if let Err(error) = collect_when_due(&*device.space, Retention::default(), now_ms()).await {
+            tracing::warn!(%error, "sessions that are over could not be forgotten");
+        }
     }
     let took = started.elapsed();
     let report = SyncReport { synced, taken, files, moved, conflicts, took, dry_run: sync.dry_run, stop };

@@ -16,7 +16,7 @@ use crate::output::Output;
 use crate::report::SyncReport;
 use ibgib::Addr;
 use ibgib_folder::Watch;
-use ibgib_peer::{GLANCE_WAIT, SecretSource, SenderIdentity, SyncConnection, entropy};
+use ibgib_peer::{GLANCE_WAIT, GLANCE_WAITED, SecretSource, SenderIdentity, SyncConnection, entropy};
 use ibgib_saga::Limits;
 use ibgib_spaces::durable;
 use std::path::{Path, PathBuf};
@@ -222,7 +222,7 @@ impl Watcher<'_> {
                     sleep(pause).await;
                     let asked = Instant::now();
                     let asking = connection.is_equal(ours, folder, GLANCE_WAIT);
-                    (timeout(GLANCE_WAIT + PEEK_WAIT_MAX, asking).await, asked.elapsed() >= GLANCE_WAIT)
+                    (timeout(GLANCE_WAIT + PEEK_WAIT_MAX, asking).await, asked.elapsed() >= GLANCE_WAITED)
                 });
                 loop {
                     tokio::select! {

@@ -7,6 +7,7 @@ use crate::escape::shown;
 use crate::screen::amount;
 use ibgib::{Addr, Map, Mode, Value, object, strings};
 use ibgib_keystone::Chain;
+use ibgib_peer::Collected;
 use ibgib_peer::identity::Evidence;
 use ibgib_spaces::{Bundled, Fsck, Tip};
 use std::path::PathBuf;
@@ -198,6 +199,30 @@ impl Report for BackedUp {
 
     fn to_text(&self) -> String {
         format!("copied to {}, {}", shown(self.dir.display()), amount(self.bytes))
+    }
+}
+
+/// What a space has forgotten.
+pub(crate) struct Freed {
+    pub(crate) collected: Collected,
+    /// Bytes by which the store's files have become smaller.
+    pub(crate) given_back: u64,
+    pub(crate) dry_run: bool,
+}
+
+impl Report for Freed {
+    fn to_json(&self) -> Value {
+        object([("nodes", number(self.collected.nodes)), ("bytes", number(self.collected.bytes))])
+    }
+
+    fn to_text(&self) -> String {
+        let Collected { sessions, nodes, bytes } = self.collected;
+        let would = if self.dry_run { "would forget" } else { "forgot" };
+        let mut text = format!("{would} {nodes} nodes of {sessions} sessions that are over, {}", amount(bytes));
+        if self.given_back > 0 {
+            text.push_str(&format!("; the store is {} smaller", amount(self.given_back)));
+        }
+        text
     }
 }
 

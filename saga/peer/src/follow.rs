@@ -15,8 +15,11 @@ use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-/// So long a receiver may wait before it says that nothing changed there.
-pub const GLANCE_WAIT: Duration = Duration::from_secs(15);
+/// So long a receiver may wait before it says that nothing changed there: less than the minute after which many proxies
+/// cut a connection on which nothing moves.
+pub const GLANCE_WAIT: Duration = Duration::from_secs(50);
+/// An answer that took so long came from a receiver that waited, for as long as its own limits let it.
+pub const GLANCE_WAITED: Duration = Duration::from_secs(10);
 /// How often a receiver is asked that does not wait.
 const PEEK_EVERY: Duration = Duration::from_secs(3);
 /// The longest pause while it says that something differs and syncing does not change that (one direction, say).
@@ -183,7 +186,7 @@ async fn glance(
     sleep(pause).await;
     let asked = Instant::now();
     let equal = connection.is_equal(ours, root, GLANCE_WAIT).await?;
-    Ok(match (equal, asked.elapsed() >= GLANCE_WAIT) {
+    Ok(match (equal, asked.elapsed() >= GLANCE_WAITED) {
         (false, _) => Told::Differs,
         (true, true) => Told::Waited,
         (true, false) => Told::AtOnce,

@@ -4,7 +4,7 @@
 use crate::view::space_error;
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_saga::{Fingerprint, SagaError};
-use ibgib_spaces::{Changes, Commit, Kind, Space, SpaceError, Tip};
+use ibgib_spaces::{Changes, Commit, Kind, Space, SpaceError, Tip, leads};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -17,6 +17,8 @@ const BATCH: usize = 16;
 pub(crate) struct Leads {
     known: Arc<Mutex<HashMap<Addr, Arc<[Addr]>>>>,
     wholes: Arc<Mutex<Wholes>>,
+    /// Whoever looks through a space that nobody has looked through yet.
+    preparing: Arc<tokio::sync::Mutex<()>>,
     /// A damaged tip is passed by, and fingerprints are not kept in the space, since a host goes on for long.
     for_host: bool,
 }
@@ -90,9 +92,9 @@ impl Leads {
         let mut found: BTreeSet<usize> = of(root).into_iter().collect();
         let mut level: Vec<usize> = found.iter().copied().collect();
         while !level.is_empty() {
-            let addrs: Vec<&Addr> = level.iter().map(|i| &tips[*i].addr).collect();
+            let level_tips: Vec<&Tip> = level.iter().map(|i| &tips[*i]).collect();
             let mut next = Vec::new();
-            for targets in self.of(space, &addrs).await? {
+            for targets in self.of(space, &level_tips).await? {
                 next.extend(targets.iter().filter_map(of).filter(|i| found.insert(*i)));
             }
             level = next;
@@ -168,41 +170,62 @@ impl Leads {
         self.select(space, tips, root).await.map_err(space_error)
     }
 
-    /// What these frames relate to.
-    async fn of(&self, space: &dyn Space, frames: &[&Addr]) -> Result<Vec<Arc<[Addr]>>, SpaceError> {
-        let mut out: Vec<Arc<[Addr]>> = Vec::with_capacity(frames.len());
+    /// What the frames of these tips relate to beside their own timelines, in any order.
+    async fn of(&self, space: &dyn Space, tips: &[&Tip]) -> Result<Vec<Arc<[Addr]>>, SpaceError> {
+        let mut out: Vec<Arc<[Addr]>> = Vec::with_capacity(tips.len());
         let mut fresh = Vec::new();
         {
-            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            for frame in frames {
-                match known.get(*frame) {
+            let known = self.known();
+            for tip in tips {
+                match known.get(&tip.addr) {
                     Some(targets) => out.push(Arc::clone(targets)),
-                    None => fresh.push((*frame).clone()),
+                    None => fresh.push(*tip),
                 }
             }
         }
-        for batch in fresh.chunks(BATCH) {
-            let nodes = match space.get(batch).await {
-                Err(SpaceError::Corrupt { .. }) if self.for_host => one_by_one(space, batch).await?,
+        if fresh.is_empty() {
+            return Ok(out);
+        }
+        let read = self.that_may_lead(space, &fresh).await?;
+        let to_read: HashSet<&Addr> = read.iter().map(|tip| &tip.addr).collect();
+        let nowhere: Arc<[Addr]> = Arc::default();
+        fresh.retain(|tip| !to_read.contains(&tip.addr));
+        self.known().extend(fresh.into_iter().map(|tip| (tip.addr.clone(), Arc::clone(&nowhere))));
+        for batch in read.chunks(BATCH) {
+            let addrs: Vec<Addr> = batch.iter().map(|tip| tip.addr.clone()).collect();
+            let nodes = match space.get(&addrs).await {
+                Err(SpaceError::Corrupt { .. }) if self.for_host => one_by_one(space, &addrs).await?,
                 read => read?,
             };
-            let found = batch.iter().zip(nodes).map(|(addr, node)| {
-                // Other frames of the same timeline lead nowhere else.
-                let own = addr.tjp_gib().unwrap_or(addr.gib());
-                let targets = node.map(|node| node.targets()).unwrap_or_default();
-                let others = targets.into_iter().filter(|target| target.tjp_gib().unwrap_or(target.gib()) != own);
-                (addr.clone(), others.collect::<Arc<[Addr]>>())
-            });
-            let found: Vec<(Addr, Arc<[Addr]>)> = found.collect();
+            let others = nodes.iter().map(|node| node.as_ref().map(leads::others).unwrap_or_default().into());
+            let found: Vec<(Addr, Arc<[Addr]>)> = addrs.into_iter().zip(others).collect();
             out.extend(found.iter().map(|(_, targets)| Arc::clone(targets)));
-            self.known.lock().unwrap_or_else(PoisonError::into_inner).extend(found);
+            self.known().extend(found);
         }
         Ok(out)
+    }
+    /// Of these tips those that have to be read. A space that can only be read and was never looked through knows none that
+    /// have not.
+    async fn that_may_lead<'t>(&self, space: &dyn Space, tips: &[&'t Tip]) -> Result<Vec<&'t Tip>, SpaceError> {
+        if let Some(may_lead) = leads::that_may_lead(space, tips).await? {
+            return Ok(may_lead);
+        }
+        // Many may ask a host at once, of whom one looks.
+        let one = self.preparing.lock().await;
+        if let Err(error) = leads::prepare(space).await {
+            tracing::debug!(%error, "what leads nowhere could not be kept");
+        }
+        drop(one);
+        Ok(leads::that_may_lead(space, tips).await?.unwrap_or_else(|| tips.to_vec()))
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<Addr, Arc<[Addr]>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Forgets frames that are no tips any more, once most are not.
     fn forget(&self, tips: &[Tip]) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known();
         if known.len() > 2 * tips.len() + 1024 {
             let now: HashSet<&Addr> = tips.iter().map(|tip| &tip.addr).collect();
             known.retain(|frame, _| now.contains(frame));

@@ -49,6 +49,7 @@ mod peer;
 mod receipts;
 mod recovery;
 mod remote;
+mod retention;
 mod session;
 mod signing;
 mod tls;
@@ -61,7 +62,7 @@ pub use ibgib_saga as saga;
 pub use connection::{SyncConnection, Synced};
 pub use coordinator::{SyncOptions, SyncSaga, SyncSagaCoordinator};
 pub use document::{Document, DocumentError, Frame, Frames};
-pub use follow::{Following, GLANCE_WAIT, follow, sync};
+pub use follow::{Following, GLANCE_WAIT, GLANCE_WAITED, follow, sync};
 pub use grant::{Rights, Statement};
 pub use granting::state_grant;
 pub use guard::{Guard, Moved};
@@ -74,6 +75,7 @@ pub use peer::{Progress, SyncPeer};
 pub use receipts::{Kept, forget_server, known_keystone, receipts, verify_receipt};
 pub use recovery::{is_ended, recover};
 pub use remote::Remote;
+pub use retention::{Collected, Retention, collect, collect_when_due};
 pub use session::{
     SecretSource, SenderIdentity, SessionSigner, deliver_identity, establish_session_identity, refresh_identity,
     take_over_identity,

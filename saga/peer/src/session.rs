@@ -1,6 +1,7 @@
 //! The session identity S: made fresh for a connection, introduced by the domain identity I, signing every turn.
 
 use crate::entropy::{OsEntropy, now_ms, random, random_hex};
+use crate::host::session_key;
 use crate::identity::{self, commit_error, forked_key};
 use crate::recovery::{ended_records, is_ended, newest_common};
 use crate::remote::Remote;
@@ -248,7 +249,11 @@ pub(crate) async fn introduce<T>(
     let commit = Commit {
         nodes: vec![i1.frame.clone(), s.frame],
         tips: vec![Advance::Keystone(i1.step), Advance::Keystone(s.step)],
-        records: vec![(pending_key.clone(), Some(session.addr().as_str().as_bytes().to_vec()))],
+        records: vec![
+            (pending_key.clone(), Some(session.addr().as_str().as_bytes().to_vec())),
+            // Whose it is: by this it is known as a session when it is over.
+            (session_key(session.addr()), Some(sender.tjp.as_str().as_bytes().to_vec())),
+        ],
         ..Commit::default()
     };
     space.commit(commit).await.map_err(commit_error)?;

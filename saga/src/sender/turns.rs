@@ -10,7 +10,7 @@ use crate::summary::Summary;
 use crate::transcript::Transcript;
 use crate::wire::message::{Message, TurnRequest};
 use crate::wire::stream::{Measure, ReceiverLine, SenderLine};
-use crate::wire::turn::{Asked, Stage, Turn};
+use crate::wire::turn::{ATTEMPTS_MAX, Asked, Stage, Turn};
 use crate::wire::word::Receipt;
 use ibgib::timeline::Ancestry;
 use ibgib::{Addr, IbGib, Verified};
@@ -59,9 +59,6 @@ pub(super) struct Draft {
     /// Targets that could not be bound.
     pub(super) attempts: u32,
 }
-
-/// Times that a turn is made anew because the session's pool cannot bind its context's address.
-const ATTEMPTS_MAX: u32 = 8;
 
 impl Sender {
     /// Makes our next turn; `loaded`: its payload, if that is in memory already.

@@ -21,6 +21,9 @@ pub const IB_MESSAGE: &str = "saga_msg";
 /// ib of a context.
 pub const IB_CONTEXT: &str = "saga_context";
 
+/// Times that a turn is made anew because the session's pool cannot bind its context's address.
+pub(crate) const ATTEMPTS_MAX: u32 = 8;
+
 /// What a turn is for, and what it says about that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
@@ -152,12 +155,7 @@ impl Turn {
         }
         let frame = seal(IB_FRAME, data, rel8ns);
 
-        let mut data: Map = [("sagaId", link.saga_id.into()), ("turn", number(n))].into_iter().collect();
-        if attempt > 0 {
-            data.insert("attempt", attempt);
-        }
-        let rel8ns: Map = [("frame", addrs([frame.addr()])), ("msg", addrs([message.addr()]))].into_iter().collect();
-        let context = seal(IB_CONTEXT, data, rel8ns);
+        let context = context(link.saga_id, n, frame.addr(), message.addr(), attempt);
         Self { context, frame, message, stage, list, payload }
     }
 
@@ -250,6 +248,24 @@ impl Turn {
     }
 }
 
+fn context(saga_id: &str, n: u64, frame: &Addr, message: &Addr, attempt: u32) -> Verified<IbGib> {
+    let mut data: Map = [("sagaId", saga_id.into()), ("turn", number(n))].into_iter().collect();
+    if attempt > 0 {
+        data.insert("attempt", attempt);
+    }
+    let rel8ns: Map = [("frame", addrs([frame])), ("msg", addrs([message]))].into_iter().collect();
+    seal(IB_CONTEXT, data, rel8ns)
+}
+
+/// Where the context of a saga frame may stand: one of these addresses, by the attempt that succeeded. Nothing relates to
+/// the last context of a transcript. `None` for what is no saga frame.
+pub fn contexts_of(frame: &Verified<IbGib>) -> Option<Vec<Addr>> {
+    let saga_id = frame.datum("sagaId").and_then(Value::as_str).filter(|_| frame.ib == IB_FRAME)?;
+    let (n, message) = (frame.n()?, frame.rel8n_addrs("msg").pop()?);
+    let at = |attempt| context(saga_id, n, frame.addr(), &message, attempt).addr().clone();
+    Some((0..=ATTEMPTS_MAX).map(at).collect())
+}
+
 /// Checks that context, saga frame and message are what they should be and name each other. Answers what is
 /// wrong, one text each; empty when all is right. (Hashes are proven by the argument types.)
 pub fn validate_context_and_saga_frame(
@@ -284,6 +300,11 @@ pub fn validate_context_and_saga_frame(
     let first = frame.n() == Some(0);
     check(frame.is_tjp() == first, "isTjp must stand on the first saga frame and only there".into());
     check(frame.rel8n("past").count() == usize::from(!first), "a saga frame after the first has one past".into());
+    // What says more than that could not be found again beside its transcript.
+    let is_plain = errors.is_empty() && contexts_of(frame).is_some_and(|all| all.contains(context.addr()));
+    if errors.is_empty() && !is_plain {
+        errors.push("the context says more than which turn it is of".into());
+    }
     errors
 }
 

@@ -81,6 +81,7 @@ impl<'b> Prepared<'b> {
             execute(&txn, UNSTAGE, &[&&digest(owner)[..]]).await?;
         }
         self.move_tips(&txn, revision).await?;
+        self.forget(&txn).await?;
         self.set_records(&txn).await?;
         let counted = "WITH space AS (UPDATE ibgib.space SET revision = $1),
             written AS (INSERT INTO ibgib.writes (revision, id) VALUES ($1, $2))
@@ -160,6 +161,20 @@ impl<'b> Prepared<'b> {
             ON CONFLICT (hash) DO UPDATE SET
                 tjp = excluded.tjp, addr = excluded.addr, n = excluded.n, kind = excluded.kind, moved_at = excluded.moved_at";
         execute(txn, sql, &[&hashes, &tjps, &addrs, &numbers, &kinds, &revision]).await
+    }
+
+    async fn forget(&self, txn: &Transaction<'_>) -> Result<(), SpaceError> {
+        let tjps: Vec<Key> = self.batch.forget().iter().filter_map(Addr::key).collect();
+        if !tjps.is_empty() {
+            execute(txn, "DELETE FROM ibgib.tips WHERE hash = ANY($1)", &[&refs(&tjps)]).await?;
+        }
+        let nodes: Vec<Key> = self.batch.forget_nodes().iter().filter_map(Addr::key).collect();
+        if !nodes.is_empty() {
+            let sql = "WITH gone AS (DELETE FROM ibgib.nodes WHERE hash = ANY($1) RETURNING 1)
+                UPDATE ibgib.space SET nodes = nodes - (SELECT count(*) FROM gone)";
+            execute(txn, sql, &[&refs(&nodes)]).await?;
+        }
+        Ok(())
     }
 
     async fn set_records(&self, txn: &Transaction<'_>) -> Result<(), SpaceError> {

@@ -6,7 +6,7 @@ use crate::history::{self, Overlay};
 use crate::rules::Commit;
 use crate::space::Space;
 use crate::tip::{Advance, Tip};
-use ibgib::transform::{self, ForkOpts, Moment, Mut8Opts, Transformed, linked};
+use ibgib::transform::{self, ForkOpts, Moment, Mut8Opts, Rel8Opts, Transformed, linked};
 use ibgib::{Addr, IbGib, Map, Value, Verified, strings};
 use ibgib_keystone::{Entropy, Secret, Signed, config};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -53,6 +53,13 @@ pub(super) fn set(frame: &Node, name: &str, value: impl Into<Value>) -> Result<T
     let patch = Map::from_iter([(name, value.into())]);
     let opts = Mut8Opts { patch: Some(patch), dna: true, linked_rel8ns: linked(), ..Mut8Opts::default() };
     Ok(transform::mut8(frame, &opts, &moment())?)
+}
+
+/// The next frame, which relates to `targets`.
+pub(super) fn related(frame: &Node, targets: &[&Addr]) -> Result<Transformed, Found> {
+    let add = vec![("next".to_owned(), targets.iter().map(|addr| (*addr).clone()).collect())];
+    let opts = Rel8Opts { add, dna: true, linked_rel8ns: linked(), ..Rel8Opts::default() };
+    Ok(transform::rel8(frame, &opts, &moment())?)
 }
 
 /// Proves a move to `made`, whose nodes may not be in the space yet.

@@ -1,11 +1,12 @@
 //! Tips, and who is told that they moved.
 
-use super::data::{born, identity, nodes, one, proof, refusal, revoked, set, step, stone, timeline, tip_of};
+use super::data::{born, identity, nodes, one, proof, refusal, related, revoked, set, step, stone, timeline, tip_of};
 use super::{Found, Held, hold, same};
 use crate::error::CommitError;
+use crate::leads::{prepare, that_may_lead};
 use crate::rules::Commit;
 use crate::space::Space;
-use crate::tip::{Advance, Kind};
+use crate::tip::{Advance, Kind, Tip};
 use crate::walk::Follow;
 use ibgib::{Addr, IbGib, Value};
 use std::collections::HashSet;
@@ -271,5 +272,51 @@ pub(super) async fn waiting_for_a_change_ends_with_it(space: Arc<dyn Space>) -> 
     // Nothing newer yet: the wait does not end by itself.
     let pending = tokio::time::timeout(Duration::from_millis(20), space.changed(revision)).await;
     hold!(pending.is_err(), "changed answered without a change: {pending:?}");
+    Ok(())
+}
+
+pub(super) async fn tips_that_lead_elsewhere_are_known(space: Arc<dyn Space>) -> Held {
+    let before = timeline(&*space, "before", 1).await?;
+    let tips = space.tips(Some(Kind::Living)).await?;
+    let all: Vec<&Tip> = tips.iter().collect();
+    same!(that_may_lead(&*space, &all).await?, None, "what is known of a space that nobody looked through");
+    prepare(&*space).await?;
+    same!(that_may_lead(&*space, &all).await?, Some(vec![]), "which of the tips of before lead elsewhere");
+
+    // One leads to another timeline's first frame, one to a later frame, two to constants that come along.
+    let (direct, staged) = (stone("direct", &[])?, stone("staged", &[])?);
+    space.stage("area", std::slice::from_ref(&staged)).await?;
+    let along = Commit { nodes: vec![direct.clone()], ..Commit::default() };
+    let published = Commit { publish: Some(("area".to_owned(), vec![staged.addr().clone()])), ..Commit::default() };
+    let mut lead = Vec::new();
+    for (target, with, leads) in [
+        (before[0].addr(), Commit::default(), true),
+        (before[1].addr(), Commit::default(), true),
+        (direct.addr(), along, false),
+        (staged.addr(), published, false),
+    ] {
+        let first = born("note")?;
+        let (tjp, second) = (first.frame.addr(), related(&first.frame, &[target])?);
+        space.commit(step(&*space, None, &first).await?).await?;
+        let tips = vec![proof(&*space, Some(tjp), &second).await?];
+        space.commit(Commit { nodes: [with.nodes, second.nodes()].concat(), tips, ..with }).await?;
+        if leads {
+            lead.push(tjp.clone());
+        }
+    }
+    lead.sort_unstable();
+    let tips = space.tips(Some(Kind::Living)).await?;
+    let all: Vec<&Tip> = tips.iter().collect();
+    let found = async || -> Result<Option<Vec<Addr>>, Found> {
+        let found = that_may_lead(&*space, &all).await?;
+        Ok(found.map(|tips| tips.into_iter().map(|tip| tip.tjp.clone()).collect()))
+    };
+    same!(found().await?, Some(lead.clone()), "which tips lead elsewhere");
+    // As if the space were one of before there were such records.
+    let records = space.records("leads").await?.into_iter().map(|(key, _)| (key, None)).collect();
+    space.commit(Commit { records, ..Commit::default() }).await?;
+    same!(found().await?, None, "what is known without a record");
+    prepare(&*space).await?;
+    same!(found().await?, Some(lead), "which tips lead elsewhere, looked through");
     Ok(())
 }

@@ -16,8 +16,6 @@ use std::path::Path;
 const FRESH: &str = ".log.new";
 /// Nodes written at once.
 const BATCH: usize = 256;
-/// Bytes of tips and records written at once.
-const PART_BYTES: usize = 4 * 1024 * 1024;
 
 /// Makes a log of the file in `dir`. `at` is called between the steps, where whoever dies leaves one whole store.
 pub(super) fn bring_over(dir: &Path, at: &(dyn Fn() + Sync)) -> Result<(), SpaceError> {
@@ -122,8 +120,8 @@ fn write(old: &DurableSpace, fresh: &Path, at: &(dyn Fn() + Sync)) -> Result<(),
             lost.iter().filter(|addr| addr.contains('^')).map(|addr| (repair::damaged(addr), Some(Vec::new()))),
         );
         for (revision, change) in changes {
-            for part in parts(change) {
-                new.take(&[], Change { revision: Some(revision), ..part })?;
+            for part in (Change { revision: Some(revision), ..change }).parts() {
+                new.take(&[], part)?;
             }
         }
         Ok(())
@@ -133,31 +131,6 @@ fn write(old: &DurableSpace, fresh: &Path, at: &(dyn Fn() + Sync)) -> Result<(),
     sync(fresh)?;
     at();
     Ok(())
-}
-
-/// What happened at one revision, in parts that a record of the log holds: an old store has no limit there. Nobody reads the
-/// new one before all of them are in it.
-fn parts(change: Change) -> Vec<Change> {
-    let mut parts = vec![Change::default()];
-    let mut bytes = 0;
-    // Answers the part that so many more bytes go into.
-    let mut part = |more: usize, parts: &mut Vec<Change>| {
-        if bytes > 0 && bytes + more > PART_BYTES {
-            parts.push(Change::default());
-            bytes = 0;
-        }
-        bytes += more;
-        parts.len() - 1
-    };
-    for tip in change.tips {
-        let at = part(tip.tjp.as_str().len() + tip.addr.as_str().len(), &mut parts);
-        parts[at].tips.push(tip);
-    }
-    for (key, value) in change.records {
-        let at = part(key.len() + value.as_ref().map_or(0, Vec::len), &mut parts);
-        parts[at].records.push((key, value));
-    }
-    parts
 }
 
 /// Copies committed nodes, each after what it relates to: of that a log takes the least room.

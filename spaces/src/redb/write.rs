@@ -29,11 +29,12 @@ pub(super) fn write(db: &Database, batch: &Batch) -> Result<Written, SpaceError>
     {
         let mut meta = txn.open_table(META).map_err(fail)?;
         revision = number(&meta, "revision")? + 1;
-        let count = number(&meta, "nodes")? + published + added;
+        let count = number(&meta, "nodes")? + published + added - forget_nodes(&txn, batch.forget_nodes())?;
         meta.insert("revision", &revision.to_le_bytes()[..]).map_err(fail)?;
         meta.insert("nodes", &count.to_le_bytes()[..]).map_err(fail)?;
     }
     move_tips(&txn, batch, revision)?;
+    forget_tips(&txn, batch.forget())?;
     let mut records = txn.open_table(RECORDS).map_err(fail)?;
     for (key, value) in batch.records() {
         match value {
@@ -148,6 +149,37 @@ fn move_tips(txn: &WriteTransaction, batch: &Batch, revision: u64) -> Result<(),
         moves.insert((revision, tjp), ()).map_err(fail)?;
     }
     Ok(())
+}
+
+/// Takes tips away.
+fn forget_tips(txn: &WriteTransaction, tjps: &[Addr]) -> Result<(), SpaceError> {
+    let mut tips = txn.open_table(TIPS).map_err(fail)?;
+    let mut moves = txn.open_table(MOVES).map_err(fail)?;
+    let mut moved_at = txn.open_table(MOVED_AT).map_err(fail)?;
+    for tjp in tjps.iter().map(Addr::as_str) {
+        tips.remove(tjp).map_err(fail)?;
+        let before = moved_at.remove(tjp).map_err(fail)?.map(|v| v.value());
+        if let Some(before) = before {
+            moves.remove((before, tjp)).map_err(fail)?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes committed nodes away; answers how many there were.
+fn forget_nodes(txn: &WriteTransaction, addrs: &[Addr]) -> Result<u64, SpaceError> {
+    let mut nodes = txn.open_table(NODES).map_err(fail)?;
+    let loose = txn.open_table(LOOSE).map_err(fail)?;
+    let mut count = 0;
+    for addr in addrs {
+        if is_committed(&nodes, &loose, addr)?
+            && let Some(key) = addr.key()
+        {
+            nodes.remove(key).map_err(fail)?;
+            count += 1;
+        }
+    }
+    Ok(count)
 }
 
 /// Keeps nodes apart for an owner.

@@ -15,6 +15,22 @@ const TOLD_EVERY: usize = 1024 * 1024;
 /// Copies the store in `from` into `to`, which is made and may be an empty directory; `told` hears bytes done, and of how
 /// many. Answers the bytes. Where it fails `to` is as it was before.
 pub(super) fn back_up(from: &Path, to: &Path, told: &mut dyn FnMut(u64, u64)) -> Result<u64, SpaceError> {
+    loop {
+        let log = Log::open(&from.join(SegmentSpace::LOG), false);
+        let done = match &log {
+            Ok(log) => copy_all(from, to, log, told),
+            Err(error) => Err(error.clone()),
+        };
+        // A log that was written anew may have taken this one's place meanwhile, so that files were missed.
+        match log {
+            Ok(log) if !matches!(done, Ok(Some(_))) && !log.is_in_place()? => {}
+            _ => return done.map(Option::unwrap_or_default),
+        }
+    }
+}
+
+/// `None`: the log was written anew meanwhile, and nothing is left of the copy.
+fn copy_all(from: &Path, to: &Path, log: &Log, told: &mut dyn FnMut(u64, u64)) -> Result<Option<u64>, SpaceError> {
     let is_free = match fs::read_dir(to) {
         Ok(mut entries) => entries.next().is_none(),
         Err(e) if e.kind() == io::ErrorKind::NotFound => true,
@@ -23,7 +39,6 @@ pub(super) fn back_up(from: &Path, to: &Path, told: &mut dyn FnMut(u64, u64)) ->
     if !is_free {
         return Err(SpaceError::Io(format!("{} is there already, and not empty", to.display())));
     }
-    let log = Log::open(&from.join(SegmentSpace::LOG), false)?;
     // Reads all of it: what is damaged so that nobody could open the copy is told now.
     let end = log.replay(Pos::START, |_, _| Ok(()))?;
     // What else a server keeps in its store's folder: its key, the token of a space that nobody owns yet.
@@ -59,14 +74,17 @@ pub(super) fn back_up(from: &Path, to: &Path, told: &mut dyn FnMut(u64, u64)) ->
                 told(done, of);
             })?;
         }
+        if !log.is_in_place()? {
+            return Ok(None);
+        }
         for dir in [&fresh.join(SegmentSpace::LOG), &fresh] {
             File::open(dir).and_then(|dir| dir.sync_all()).map_err(place)?;
         }
         fs::rename(&fresh, to).map_err(place)?;
         File::open(parent).and_then(|dir| dir.sync_all()).map_err(place)?;
-        Ok(done)
+        Ok(Some(done))
     })();
-    if made.is_err() {
+    if !matches!(made, Ok(Some(_))) {
         // Best effort; it is told why it failed.
         let _ = fs::remove_dir_all(&fresh);
     }

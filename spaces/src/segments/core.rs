@@ -3,6 +3,7 @@
 mod damage;
 mod read;
 mod replay;
+pub(super) mod rewrite;
 mod write;
 
 use super::log::{Log, Pos, Tail, io_error};
@@ -150,6 +151,11 @@ impl Core {
             failed: AtomicBool::new(false),
             in_use: Arc::new(()),
         }
+    }
+
+    /// How many bytes the log has.
+    pub(super) fn log_bytes(&self) -> Result<u64, SpaceError> {
+        Ok(self.log.up_to(self.to_write()?.1.tail.end)?.into_iter().map(|(_, len)| len).sum())
     }
 
     pub(super) fn id(&self) -> &[u8; 32] {

@@ -6,7 +6,7 @@
 //! | `tips` | SHA-256 of the timeline's address → (revision of its last move, n or −1, timeline, tip) |
 //! | `moves` | (revision, SHA-256 of the timeline's address) |
 //! | `records` | key → bytes |
-//! | `meta` | `format`, `revision`, `nodes`; `applied`: how far of the log it knows, `last`: the last
+//! | `meta` | `format`, `revision`, `nodes`; `gone`: nodes of the log that were forgotten; `applied`: how far of the log it knows, `last`: the last
 //! record before that, `staged`: where what is staged begins |
 
 use super::block::Key;
@@ -69,6 +69,12 @@ pub(super) fn number(meta: &impl ReadableTable<&'static str, u64>, name: &str) -
 
 pub(super) fn head(meta: &impl ReadableTable<&'static str, u64>) -> Result<Head, SpaceError> {
     Ok(Head { revision: number(meta, "revision")?, nodes: number(meta, "nodes")? })
+}
+
+/// How many nodes stand in the log that were forgotten.
+pub(super) fn forgotten(meta: &impl ReadableTable<&'static str, u64>) -> Result<u64, SpaceError> {
+    // An index of before there was such a thing does not say.
+    Ok(meta.get("gone").map_err(fail)?.map_or(0, |value| value.value()))
 }
 
 /// What an index knows, unless a later version made it.
@@ -210,7 +216,15 @@ impl<'txn> Open<'txn> {
             let before = self.nodes.insert(key, (place.number(), name)).map_err(fail)?;
             count += u64::from(before.is_none());
         }
-        self.meta.insert("nodes", count).map_err(fail)?;
+        let mut gone = 0;
+        for key in &change.forget_nodes {
+            gone += u64::from(self.nodes.remove(key).map_err(fail)?.is_some());
+        }
+        if gone > 0 {
+            let before = forgotten(&self.meta)?;
+            self.meta.insert("gone", before + gone).map_err(fail)?;
+        }
+        self.meta.insert("nodes", count.saturating_sub(gone)).map_err(fail)?;
         let Some(revision) = change.revision else { return Ok(()) };
         self.meta.insert("revision", revision).map_err(fail)?;
         for tip in &change.tips {
@@ -222,6 +236,13 @@ impl<'txn> Open<'txn> {
                 self.moves.remove((before, key)).map_err(fail)?;
             }
             self.moves.insert((revision, key), ()).map_err(fail)?;
+        }
+        for tjp in &change.forget {
+            let key = tjp_key(tjp);
+            let before = self.tips.remove(key).map_err(fail)?.map(|row| row.value().0);
+            if let Some(before) = before {
+                self.moves.remove((before, key)).map_err(fail)?;
+            }
         }
         for (key, value) in &change.records {
             match value {

@@ -16,7 +16,7 @@
 use crate::error::SpaceError;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -93,6 +93,17 @@ impl Log {
     /// Opens the log in `dir`. For one that writes its first segment stays locked. Those who read need no lock: what a record
     /// says is never changed.
     pub(super) fn open(dir: &Path, to_write: bool) -> Result<Self, SpaceError> {
+        loop {
+            // A log that was written anew may take this one's place between two of its files.
+            let first = File::open(dir.join(name(0))).map_err(|e| io_error(&dir.join(name(0)), &e))?;
+            let log = Self::open_files(dir, &first, to_write);
+            if is_at(&first, &dir.join(name(0)))? {
+                return log;
+            }
+        }
+    }
+
+    fn open_files(dir: &Path, first: &File, to_write: bool) -> Result<Self, SpaceError> {
         let mut files = Vec::new();
         let mut id = None;
         loop {
@@ -117,7 +128,8 @@ impl Log {
             let torn = !whole || head == [0; FIRST as usize];
             let is_last = !dir.join(name(number + 1)).exists();
             match (id, torn) {
-                (Some(_), true) if is_last && to_write => {
+                // Nobody else has it open who could be making it, unless another log is here by now.
+                (Some(_), true) if is_last && to_write && is_at(first, &dir.join(name(0)))? => {
                     drop(file);
                     fs::remove_file(&path).map_err(|e| io_error(&path, &e))?;
                     break;
@@ -134,6 +146,16 @@ impl Log {
         }
         let id = id.ok_or_else(|| SpaceError::NotFound(dir.display().to_string()))?;
         Ok(Self { dir: dir.to_owned(), id, files: RwLock::new(files) })
+    }
+
+    /// Whether it still is what is under its name: a log that was written anew may have taken its place.
+    pub(super) fn is_in_place(&self) -> Result<bool, SpaceError> {
+        self.file(0).map_or(Ok(false), |first| is_at(&first, &self.path(0)))
+    }
+
+    /// The folder has another name from now on.
+    pub(super) fn moved_to(&mut self, dir: PathBuf) {
+        self.dir = dir;
     }
 
     pub(super) fn id(&self) -> &[u8; 32] {
@@ -404,6 +426,13 @@ impl Drop for Log {
             let _ = first.unlock();
         }
     }
+}
+
+/// Whether an open file is the one under this name. While it is open nobody else gets its number.
+fn is_at(file: &File, path: &Path) -> Result<bool, SpaceError> {
+    let number = |about: fs::Metadata| (about.dev(), about.ino());
+    let of = |about: io::Result<fs::Metadata>| about.map(number).map_err(|e| io_error(path, &e));
+    Ok(of(file.metadata())? == of(fs::metadata(path))?)
 }
 
 fn name(segment: u32) -> String {

@@ -1,8 +1,10 @@
 //! What the log says besides blocks: batches, and that staged nodes are forgotten.
 
+use super::block::Key;
 use super::log::Pos;
 use crate::store::Batch;
 use crate::tip::{Kind, Tip};
+use ibgib::Addr;
 use ibgib_blocks::{In, Out, pack, unpack};
 
 /// A [`Change`].
@@ -14,7 +16,10 @@ pub(super) const UNSTAGE: u8 = 3;
 const PLAIN_BYTES: usize = 256;
 const CHANGE_BYTES_MAX: usize = 1024 * 1024 * 1024;
 
-/// What one write changed: the nodes that are committed with it, tips, and records.
+/// Bytes of tips and records in one record, where nothing forces them to stand together.
+const PART_BYTES: usize = 4 * 1024 * 1024;
+
+/// What one write changed: the nodes that are committed with it, tips, and records; and what it forgot.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Change {
     /// The revision that it made; `None` when good copies took the place of damaged ones and nothing else happened.
@@ -23,6 +28,10 @@ pub(crate) struct Change {
     pub(crate) nodes: Vec<(Pos, u32)>,
     pub(crate) tips: Vec<Tip>,
     pub(crate) records: Vec<(String, Option<Vec<u8>>)>,
+    /// Timelines without a tip from now on.
+    pub(crate) forget: Vec<Addr>,
+    /// Nodes that are committed no more.
+    pub(crate) forget_nodes: Vec<Key>,
 }
 
 impl Change {
@@ -32,8 +41,35 @@ impl Change {
             revision: Some(revision),
             tips: batch.tips().to_vec(),
             records: batch.records().to_vec(),
+            forget: batch.forget().to_vec(),
+            forget_nodes: batch.forget_nodes().iter().filter_map(Addr::key).collect(),
             ..Self::default()
         }
+    }
+
+    /// What happened at one revision, in parts that a record of the log holds. Nobody reads the log before all of them are
+    /// in it.
+    pub(crate) fn parts(self) -> Vec<Self> {
+        let mut parts = vec![Self::default()];
+        let mut bytes = 0;
+        // Answers the part that so many more bytes go into.
+        let mut part = |more: usize, parts: &mut Vec<Self>| {
+            if bytes > 0 && bytes + more > PART_BYTES {
+                parts.push(Self::default());
+                bytes = 0;
+            }
+            bytes += more;
+            parts.len() - 1
+        };
+        for tip in self.tips {
+            let at = part(tip.tjp.as_str().len() + tip.addr.as_str().len(), &mut parts);
+            parts[at].tips.push(tip);
+        }
+        for (key, value) in self.records {
+            let at = part(key.len() + value.as_ref().map_or(0, Vec::len), &mut parts);
+            parts[at].records.push((key, value));
+        }
+        parts.into_iter().map(|part| Self { revision: self.revision, ..part }).collect()
     }
 
     /// The payload of its record; `None` if it cannot be compressed, which is a defect.
@@ -61,6 +97,14 @@ impl Change {
             if let Some(value) = value {
                 out.bytes(value);
             }
+        }
+        // Most changes forget nothing, and say nothing of it.
+        if !self.forget.is_empty() || !self.forget_nodes.is_empty() {
+            out.number(self.forget.len() as u64);
+            for tjp in &self.forget {
+                out.bytes(tjp.as_str().as_bytes());
+            }
+            out.bytes(self.forget_nodes.as_flattened());
         }
         let plain = out.0;
         let mut payload = Out::default();
@@ -95,7 +139,7 @@ impl Change {
             out.nodes.push((Pos::of(before), u32::try_from(read.number()?).ok()?));
         }
         for _ in 0..read.count()? {
-            let (tjp, addr): (ibgib::Addr, _) = (read.text()?.parse().ok()?, read.text()?.parse().ok()?);
+            let (tjp, addr): (Addr, _) = (read.text()?.parse().ok()?, read.text()?.parse().ok()?);
             let kind = Kind::of(&tjp);
             out.tips.push(Tip { tjp, addr, n: read.number()?.checked_sub(1), kind });
         }
@@ -103,6 +147,16 @@ impl Change {
             let key = read.text()?.to_owned();
             let value = if read.number()? == 0 { None } else { Some(read.bytes()?.to_vec()) };
             out.records.push((key, value));
+        }
+        if !read.0.is_empty() {
+            for _ in 0..read.count()? {
+                out.forget.push(read.text()?.parse().ok()?);
+            }
+            let (keys, rest) = read.bytes()?.as_chunks();
+            if !rest.is_empty() {
+                return None;
+            }
+            out.forget_nodes = keys.to_vec();
         }
         read.0.is_empty().then_some(out)
     }
@@ -114,15 +168,17 @@ mod tests {
 
     #[test]
     fn changes_come_back() {
-        let tjp: ibgib::Addr = format!("note^{}", "A".repeat(64)).parse().unwrap();
+        let tjp: Addr = format!("note^{}", "A".repeat(64)).parse().unwrap();
         let tip = Tip { addr: tjp.clone(), kind: Kind::of(&tjp), tjp, n: Some(0) };
         let pos = |offset| Pos { segment: 3, offset };
-        for (nodes, value) in [(1, 10), (500, 10_000)] {
+        for (nodes, value, forgotten) in [(1, 10, 0), (500, 10_000, 0), (0, 1, 1), (3, 1_000, 70)] {
             let change = Change {
                 revision: Some(7),
                 nodes: (0..nodes).map(|n| (pos(64 + n * 100), u32::MAX >> (n % 31))).collect(),
                 tips: vec![tip.clone(), Tip { n: None, ..tip.clone() }],
                 records: vec![("a".into(), Some(vec![1; value])), ("b".into(), None), ("c".into(), Some(vec![]))],
+                forget: vec![tip.tjp.clone(); forgotten],
+                forget_nodes: (0..forgotten as u8).map(|n| [n; 32]).collect(),
             };
             let payload = change.write().unwrap();
             assert_eq!(Change::read(&payload), Some(change));

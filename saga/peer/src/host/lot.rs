@@ -6,10 +6,10 @@ use super::grants::Permit;
 use super::roots::{Record, Roots, root_records};
 use crate::grant::Rights;
 use crate::view::View;
-use ibgib::Addr;
+use ibgib::{Addr, IbGib, Verified};
 use ibgib_saga::{SagaError, SenderLine};
 use ibgib_spaces::Tip;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 
 /// Tips read at once.
 const READ_AT_ONCE: usize = 64;
@@ -173,7 +173,7 @@ impl Lot {
                 }
             }
         }
-        let mut todo: VecDeque<(Addr, Addr)> = VecDeque::new();
+        let mut todo: Vec<(Addr, Addr)> = Vec::new();
         let mut sorted: Vec<&Addr> = names.iter().collect();
         sorted.sort_unstable();
         // What is here leads first, then what nothing leads to, then circles.
@@ -192,37 +192,53 @@ impl Lot {
                     }
                     self.fresh.insert((*tjp).clone(), (folder.clone(), (*tjp).clone()));
                 }
-                todo.push_back(((*tjp).clone(), folder));
+                todo.push(((*tjp).clone(), folder));
             }
-            while let Some((from, folder)) = todo.pop_front() {
-                let mut leader = None;
-                for target in leads.get(&from).into_iter().flatten() {
-                    let to = match timeline(target) {
-                        Some(to) => to.clone(),
+            while !todo.is_empty() {
+                let wave = std::mem::take(&mut todo);
+                let mut pairs: Vec<(usize, Addr)> = Vec::new();
+                for (nth, (from, _)) in wave.iter().enumerate() {
+                    let targets = leads.get(from).into_iter().flatten();
+                    pairs.extend(targets.filter_map(|target| match timeline(target) {
+                        Some(to) => Some((nth, to.clone())),
                         // Not in this turn; the first frame of one that comes in a later one.
-                        None if target.tjp_gib().is_none() => target.clone(),
-                        None => continue,
+                        None => target.tjp_gib().is_none().then(|| (nth, target.clone())),
+                    }));
+                }
+                let mut leader: Option<(usize, Verified<IbGib>)> = None;
+                for batch in pairs.chunks(READ_AT_ONCE) {
+                    let is_known = |fresh: &HashMap<Addr, (Addr, Addr)>, (nth, to): &(usize, Addr)| {
+                        *to == wave[*nth].0 || here.contains(to) || fresh.contains_key(to) || roots.folder(to).is_some()
                     };
-                    let known = to == from || here.contains(&to) || self.fresh.contains_key(&to);
-                    if known || roots.folder(&to).is_some() {
-                        continue;
+                    let asked: HashSet<&Addr> =
+                        batch.iter().filter(|pair| !is_known(&self.fresh, pair)).map(|(_, to)| to).collect();
+                    let asked: Vec<Addr> = asked.into_iter().cloned().collect();
+                    let read = view.get_all(&asked).await?.into_iter().flatten().filter(|node| node.is_tjp());
+                    let firsts: HashMap<Addr, Verified<IbGib>> = read.map(|node| (node.addr().clone(), node)).collect();
+                    for pair in batch {
+                        // It may be since it was asked for.
+                        if is_known(&self.fresh, pair) {
+                            continue;
+                        }
+                        let (nth, to) = pair;
+                        let ((from, folder), first) = (&wave[*nth], firsts.get(to));
+                        let one = std::slice::from_ref(to);
+                        if !leads.contains_key(to) && (first.is_none() || !view.tips(one).await?.is_empty()) {
+                            continue;
+                        }
+                        if let Some(tip) = tips.get(from).filter(|_| leader.as_ref().is_none_or(|(of, _)| of != nth)) {
+                            leader = view.get(tip).await?.map(|node| (*nth, node));
+                        }
+                        let of_this = leader.as_ref().filter(|(of, _)| of == nth);
+                        let belongs = first
+                            .zip(of_this)
+                            .is_some_and(|(first, (_, leader))| !is_derived(first) || derives(folder, leader, first));
+                        if !belongs {
+                            continue;
+                        }
+                        self.fresh.insert(to.clone(), (folder.clone(), from.clone()));
+                        todo.push((to.clone(), folder.clone()));
                     }
-                    let first = view.get(&to).await?.filter(|node| node.is_tjp());
-                    let one = std::slice::from_ref(&to);
-                    if !leads.contains_key(&to) && (first.is_none() || !view.tips(one).await?.is_empty()) {
-                        continue;
-                    }
-                    if let (None, Some(tip)) = (&leader, tips.get(&from)) {
-                        leader = view.get(tip).await?;
-                    }
-                    let belongs = first
-                        .zip(leader.as_ref())
-                        .is_some_and(|(first, leader)| !is_derived(&first) || derives(&folder, leader, &first));
-                    if !belongs {
-                        continue;
-                    }
-                    self.fresh.insert(to.clone(), (folder.clone(), from.clone()));
-                    todo.push_back((to, folder.clone()));
                 }
             }
         }

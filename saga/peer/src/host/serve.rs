@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 /// For so long what a peer was told is told again without looking at who it is and what it may read: somebody may have
 /// taken it off a list.
-const TOLD_FOR: Duration = Duration::from_secs(120);
+const TOLD_FOR: Duration = Duration::from_secs(3600);
 
 /// That a peer's tips are ours, which it was told.
 struct ToldEqual {

@@ -6,7 +6,7 @@ use crate::view::space_error;
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_keystone::{Chain, Claim, VERB_SYNC, is_bound};
 use ibgib_saga::{IdentityRefusal, SagaError};
-use ibgib_spaces::{Advance, Commit};
+use ibgib_spaces::{Advance, Commit, Space};
 use std::collections::HashMap;
 use std::sync::{MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
@@ -107,9 +107,18 @@ impl Host {
     }
 }
 
-pub(super) fn session_key(session: &Addr) -> String {
-    format!("session/{session}")
+pub(crate) fn session_key(session: &Addr) -> String {
+    format!("{SESSION}{session}")
 }
+
+/// Whose the sessions are that a space has taken in or made.
+pub(crate) async fn session_owners(space: &dyn Space) -> Result<HashMap<Addr, Addr>, SagaError> {
+    let records = space.records(SESSION).await.map_err(space_error)?;
+    let owner = |(key, owner): (String, Vec<u8>)| Some((key.strip_prefix(SESSION)?.parse().ok()?, owner_of(owner)?));
+    Ok(records.into_iter().filter_map(owner).collect())
+}
+
+const SESSION: &str = "session/";
 
 /// The identity in a session's record.
 pub(super) fn owner_of(record: Vec<u8>) -> Option<Addr> {
@@ -117,6 +126,6 @@ pub(super) fn owner_of(record: Vec<u8>) -> Option<Addr> {
 }
 
 /// Under which record stands the session with which an identity connected last, at whichever host.
-pub(super) fn connected_key(identity: &Addr) -> String {
+pub(crate) fn connected_key(identity: &Addr) -> String {
     format!("connected/{identity}")
 }

@@ -3,11 +3,12 @@
 use super::Core;
 use crate::error::SpaceError;
 use crate::redb::fail;
-use crate::segments::block;
+use crate::segments::block::{self, Key};
 use crate::segments::index::{self, Entry, Open};
 use crate::segments::log::{BLOCK, Pos};
 use crate::segments::record::{CHANGE, Change, UNSTAGE};
-use crate::segments::staged::{Staged, StagedNode};
+use crate::segments::staged::{Place, Staged, StagedNode};
+use ibgib::Addr;
 use redb::Durability;
 use std::sync::PoisonError;
 
@@ -65,15 +66,16 @@ impl Core {
     }
 
     fn entries(&self, change: &Change) -> Result<Vec<Entry>, SpaceError> {
-        let mut entries = Vec::new();
+        let nodes = self.entries_of(change)?.into_iter();
+        Ok(nodes.map(|(key, place, addr)| Entry { key, place, name: index::name(&addr) }).collect())
+    }
+
+    /// The nodes that a change commits, as far as they can be read.
+    pub(super) fn entries_of(&self, change: &Change) -> Result<Vec<(Key, Place, Addr)>, SpaceError> {
+        let mut out = Vec::new();
         for (at, bits) in &change.nodes {
-            let nodes = self.addresses_of(*at, *bits)?;
-            entries.extend(nodes.iter().map(|(key, place, addr)| Entry {
-                key: *key,
-                place: *place,
-                name: index::name(addr),
-            }));
+            out.extend(self.addresses_of(*at, *bits)?);
         }
-        Ok(entries)
+        Ok(out)
     }
 }

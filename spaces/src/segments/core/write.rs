@@ -150,7 +150,7 @@ impl Core {
     }
 
     /// Adds a change that commits these nodes to the log and applies it to the index.
-    fn apply(
+    pub(super) fn apply(
         &self,
         open: &mut Open<'_>,
         writer: &mut Writer,
@@ -293,7 +293,7 @@ impl Core {
         Ok(())
     }
 
-    fn forget(&self, writer: &mut Writer, staged: &mut Staged, owner: &str) -> Result<(), SpaceError> {
+    pub(super) fn forget(&self, writer: &mut Writer, staged: &mut Staged, owner: &str) -> Result<(), SpaceError> {
         if staged.of(owner).next().is_some() {
             self.append(writer, UNSTAGE, owner.as_bytes())?;
             staged.forget(owner);

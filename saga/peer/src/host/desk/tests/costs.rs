@@ -151,10 +151,11 @@ async fn what_came_in_before_there_was_an_index_is_found() {
 /// A store behind a network answers a question in a millisecond: one for each node would be seconds for thousands.
 #[tokio::test]
 async fn a_turn_does_not_ask_node_by_node() {
-    let asked = async |timelines: usize| {
+    let asked = async |policy: Policy, timelines: usize| {
         let space = Counted::new();
-        let host = Host::new(Arc::clone(&space) as Arc<dyn Space>, HostOptions::default());
+        let host = Host::new(Arc::clone(&space) as _, HostOptions { policy, ..HostOptions::default() });
         let (alice, bob) = (Device::new("alice").await, Device::new("bob").await);
+        host.set_owner(&alice.who.tjp).await.unwrap();
         alice.meet(&host).await.unwrap();
         let [shared, private] = [0, 1].map(|_| alice.who.tjp.clone());
         let scene = Scene { host, alice, bob, shared, private };
@@ -177,8 +178,11 @@ async fn a_turn_does_not_ask_node_by_node() {
         assert!(told.iter().all(|status| matches!(status, Status::Unknown)), "{told:?}");
         (space.questions.load(Ordering::Relaxed), nodes.len())
     };
-    let ((few, some), (many, more)) = (asked(10).await, asked(110).await);
-    assert!((many - few) * 8 < more - some, "{} questions about {} nodes", many - few, more - some);
+    for policy in [Policy::Open, Policy::Owner] {
+        let ((few, some), (many, more)) = (asked(policy.clone(), 10).await, asked(policy.clone(), 110).await);
+        let (questions, nodes) = (many - few, more - some);
+        assert!(questions * 8 < nodes, "{policy:?}: {questions} questions about {nodes} nodes");
+    }
 }
 
 /// Of thousands of devices that wait for news each asks again and again.

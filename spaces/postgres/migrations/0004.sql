@@ -1,0 +1,2 @@
+-- From here on commits note which nodes of sessions and sagas something else relates to (records that begin with `held/`), and
+-- sessions that are over are forgotten. A server that does not know of that must not write beside one that does.

@@ -1,0 +1,121 @@
+//! Which living timelines lead to other ones: the few whose newest frames have to be read to find out what is under a
+//! timeline (§5 of `docs/protocol.md`, "Under"). A folder leads to its files; most files lead nowhere.
+//!
+//! A commit that moves a living tip to a frame which may lead to another timeline keeps a record of that
+//! (`leads/<timeline>`), in the same write. It is never dropped: such a timeline is read again, whether it still leads
+//! somewhere or not. Where there is none the tip leads nowhere, once the space was looked through for the tips of before
+//! there were such records ([`prepare`]).
+
+use crate::error::{CommitError, SpaceError};
+use crate::rules::Commit;
+use crate::space::Space;
+use crate::store::Records;
+use crate::tip::{Kind, Tip};
+use ibgib::{Addr, IbGib, Verified};
+use std::collections::{HashMap, HashSet};
+
+/// Records that name timelines which may lead to others.
+const LEADS: &str = "leads/";
+/// The record which says that the tips of before are among them.
+const PREPARED: &str = "leads";
+/// Frames read at once: few, since each may be as large as its limit.
+const BATCH: usize = 16;
+/// Records asked for at once.
+const KEYS: usize = 1024;
+
+/// The record of a timeline that may lead to others.
+pub(crate) fn leads_key(tjp: &Addr) -> String {
+    format!("{LEADS}{tjp}")
+}
+
+/// What a frame relates to beside frames of its own timeline: other timelines, and constants, which lead nowhere.
+pub fn others(frame: &Verified<IbGib>) -> Vec<Addr> {
+    let own = timeline(frame.addr()).to_owned();
+    let mut targets = frame.targets();
+    targets.retain(|target| timeline(target) != own);
+    targets
+}
+
+/// The timeline that a frame belongs to, by the hash of its first frame.
+fn timeline(addr: &Addr) -> &str {
+    addr.tjp_gib().unwrap_or(addr.gib())
+}
+
+/// Of these tips of living timelines those that may lead to other timelines; the newest frames of the others relate to
+/// none. `None` where nobody has [looked](prepare) yet.
+///
+/// # Errors
+/// When the store fails.
+pub async fn that_may_lead<'t>(space: &dyn Space, tips: &[&'t Tip]) -> Result<Option<Vec<&'t Tip>>, SpaceError> {
+    let view = space.view().await?;
+    if view.records(Records::Keys(&[PREPARED.to_owned()])).await?.is_empty() {
+        return Ok(None);
+    }
+    let mut out = Vec::new();
+    for batch in tips.chunks(KEYS) {
+        let keys: Vec<String> = batch.iter().map(|tip| leads_key(&tip.tjp)).collect();
+        let found: HashSet<String> =
+            view.records(Records::Keys(&keys)).await?.into_iter().map(|(key, _)| key).collect();
+        out.extend(batch.iter().zip(keys).filter(|(_, key)| found.contains(key)).map(|(tip, _)| *tip));
+    }
+    Ok(Some(out))
+}
+
+/// Looks at the newest frame of every living timeline once, if nobody has. Of those that are committed meanwhile the commits
+/// themselves tell. One that is damaged may lead anywhere.
+///
+/// # Errors
+/// When the store fails.
+pub async fn prepare(space: &dyn Space) -> Result<(), CommitError> {
+    if space.record(PREPARED).await?.is_some() {
+        return Ok(());
+    }
+    let tips = space.tips(Some(Kind::Living)).await?;
+    let mut may_lead: HashSet<&Addr> = HashSet::new();
+    for batch in tips.chunks(BATCH) {
+        let frames = read(space, &batch.iter().map(|tip| tip.addr.clone()).collect::<Vec<_>>()).await?;
+        // Who relates to what: constants lead nowhere, which only they themselves tell.
+        let mut by_target: HashMap<Addr, Vec<&Addr>> = HashMap::new();
+        for (tip, frame) in batch.iter().zip(frames) {
+            let Some(frame) = frame else {
+                may_lead.insert(&tip.tjp);
+                continue;
+            };
+            for target in others(&frame) {
+                match target.tjp_gib() {
+                    Some(_) => drop(may_lead.insert(&tip.tjp)),
+                    None => by_target.entry(target).or_default().push(&tip.tjp),
+                }
+            }
+        }
+        by_target.retain(|_, from| from.iter().any(|tjp| !may_lead.contains(tjp)));
+        let (targets, from): (Vec<Addr>, Vec<Vec<&Addr>>) = by_target.into_iter().unzip();
+        for (targets, from) in targets.chunks(BATCH).zip(from.chunks(BATCH)) {
+            for (target, from) in read(space, targets).await?.into_iter().zip(from) {
+                if target.is_none_or(|target| target.is_frame()) {
+                    may_lead.extend(from);
+                }
+            }
+        }
+    }
+    let mut records: Vec<_> = may_lead.iter().map(|tjp| (leads_key(tjp), Some(Vec::new()))).collect();
+    records.push((PREPARED.to_owned(), Some(b"1".to_vec())));
+    space.commit(Commit { records, ..Commit::default() }).await?;
+    Ok(())
+}
+
+/// Nodes; none for those that are damaged.
+async fn read(space: &dyn Space, addrs: &[Addr]) -> Result<Vec<Option<Verified<IbGib>>>, SpaceError> {
+    match space.get(addrs).await {
+        Err(SpaceError::Corrupt { .. }) => {}
+        read => return read,
+    }
+    let mut out = Vec::with_capacity(addrs.len());
+    for addr in addrs {
+        out.push(match space.node(addr).await {
+            Err(SpaceError::Corrupt { .. }) => None,
+            read => read?,
+        });
+    }
+    Ok(out)
+}
