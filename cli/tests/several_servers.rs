@@ -34,7 +34,7 @@ fn work_that_one_server_does_goes_over_to_another() {
         let name = |line: &str| line.split('|').next().unwrap().to_owned();
         holders.lines().map(name).collect::<Vec<_>>()
     };
-    let all = ["mailbox", "staging", "tower", "vault"].map(|name| format!("\\x{}", hex(name)));
+    let all = ["mailbox", "retention", "staging", "tower", "vault"].map(|name| format!("\\x{}", hex(name)));
     let first = start();
     until("the first has every lease", || names(&holders()) == all);
     let before = holders();
