@@ -46,10 +46,12 @@ pub(crate) async fn open(space: &Path) -> Result<Arc<dyn Space>, CliError> {
 
 /// Opens the space to write, making it if there is none.
 pub(crate) async fn open_or_create(space: &Path) -> Result<Arc<dyn Space>, CliError> {
-    match database(space) {
-        Some(url) => Ok(Arc::new(PostgresSpace::open_or_create(url).await?)),
-        None => open_or_create_store(space),
-    }
+    let space: Arc<dyn Space> = match database(space) {
+        Some(url) => Arc::new(PostgresSpace::open_or_create(url).await?),
+        None => open_or_create_store(space)?,
+    };
+    ibgib_spaces::begin(&*space).await?;
+    Ok(space)
 }
 
 /// Opens the space only to read it, beside whoever writes. Of a database everybody is beside everybody, and one of an

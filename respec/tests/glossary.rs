@@ -23,7 +23,7 @@ const GIVEN_UP: [&str; 9] = ["birth", "cradle", "did", "eyes", "found", "mould",
 
 /// Words of public types that are no terms of this project. A word that is one belongs into the glossary instead.
 const PLAIN: &str = "action addr admit admitted advance algo answer asked behavior blame breach builder bundled \
-    change changes checkout code committed condition config connect connection contract coordinator decode diff \
+    change changes checkout code collected committed condition config connect connection contract coordinator decode diff \
     direction done draft durable encoding entropy envelope error evaluate evaluated event evidence expect facts failure \
     fault finish finished first following fork fsck gen hash head height hello history info in innerspace \
     input item joined json kept keys kind led limits line load loader log map measure memory message misuse mode moment \

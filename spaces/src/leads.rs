@@ -7,6 +7,8 @@
 //! there were such records ([`prepare`]).
 
 use crate::error::{CommitError, SpaceError};
+pub use crate::marks::others;
+use crate::marks::{LEADS_KNOWN, leads_key};
 use crate::rules::Commit;
 use crate::space::Space;
 use crate::store::Records;
@@ -14,32 +16,10 @@ use crate::tip::{Kind, Tip};
 use ibgib::{Addr, IbGib, Verified};
 use std::collections::{HashMap, HashSet};
 
-/// Records that name timelines which may lead to others.
-const LEADS: &str = "leads/";
-/// The record which says that the tips of before are among them.
-const PREPARED: &str = "leads";
 /// Frames read at once: few, since each may be as large as its limit.
 const BATCH: usize = 16;
 /// Records asked for at once.
 const KEYS: usize = 1024;
-
-/// The record of a timeline that may lead to others.
-pub(crate) fn leads_key(tjp: &Addr) -> String {
-    format!("{LEADS}{tjp}")
-}
-
-/// What a frame relates to beside frames of its own timeline: other timelines, and constants, which lead nowhere.
-pub fn others(frame: &Verified<IbGib>) -> Vec<Addr> {
-    let own = timeline(frame.addr()).to_owned();
-    let mut targets = frame.targets();
-    targets.retain(|target| timeline(target) != own);
-    targets
-}
-
-/// The timeline that a frame belongs to, by the hash of its first frame.
-fn timeline(addr: &Addr) -> &str {
-    addr.tjp_gib().unwrap_or(addr.gib())
-}
 
 /// Of these tips of living timelines those that may lead to other timelines; the newest frames of the others relate to
 /// none. `None` where nobody has [looked](prepare) yet.
@@ -48,7 +28,7 @@ fn timeline(addr: &Addr) -> &str {
 /// When the store fails.
 pub async fn that_may_lead<'t>(space: &dyn Space, tips: &[&'t Tip]) -> Result<Option<Vec<&'t Tip>>, SpaceError> {
     let view = space.view().await?;
-    if view.records(Records::Keys(&[PREPARED.to_owned()])).await?.is_empty() {
+    if view.records(Records::Keys(&[LEADS_KNOWN.to_owned()])).await?.is_empty() {
         return Ok(None);
     }
     let mut out = Vec::new();
@@ -67,7 +47,7 @@ pub async fn that_may_lead<'t>(space: &dyn Space, tips: &[&'t Tip]) -> Result<Op
 /// # Errors
 /// When the store fails.
 pub async fn prepare(space: &dyn Space) -> Result<(), CommitError> {
-    if space.record(PREPARED).await?.is_some() {
+    if space.record(LEADS_KNOWN).await?.is_some() {
         return Ok(());
     }
     let tips = space.tips(Some(Kind::Living)).await?;
@@ -99,7 +79,7 @@ pub async fn prepare(space: &dyn Space) -> Result<(), CommitError> {
         }
     }
     let mut records: Vec<_> = may_lead.iter().map(|tjp| (leads_key(tjp), Some(Vec::new()))).collect();
-    records.push((PREPARED.to_owned(), Some(b"1".to_vec())));
+    records.push((LEADS_KNOWN.to_owned(), Some(b"1".to_vec())));
     space.commit(Commit { records, ..Commit::default() }).await?;
     Ok(())
 }

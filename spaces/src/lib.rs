@@ -29,6 +29,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod begin;
 pub mod bundle;
 pub mod contract;
 #[cfg(feature = "redb")]
@@ -40,6 +41,7 @@ pub mod fsck;
 pub mod history;
 pub mod leads;
 mod leases;
+mod marks;
 mod memory;
 #[cfg(feature = "redb")]
 mod redb;
@@ -55,6 +57,7 @@ mod walk;
 
 #[cfg(feature = "redb")]
 pub use self::redb::{DurableSpace, FILE};
+pub use begin::begin;
 pub use bundle::{BundleError, Bundled};
 pub use error::{CommitError, SpaceError};
 pub use forget::Forget;

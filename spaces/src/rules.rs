@@ -4,8 +4,7 @@
 //! [conditions](Condition), which the store checks again inside its write.
 
 use crate::error::{CommitError, SpaceError};
-use crate::forget::{Forget, Own, PREPARED, held_key, is_apart, made_of};
-use crate::leads;
+use crate::marks::{Forget, HELD_KNOWN, Own, held_key, is_apart, leads_key, made_of, others};
 use crate::store::{Batch, Condition, Nodes, Records, Tips, View};
 use crate::tip::{Advance, Kind, Tip};
 use ibgib::{Addr, IbGib, Verified};
@@ -148,7 +147,7 @@ impl<'a> Facts<'a> {
         let made_of = made_of(view, &there).await?;
         facts.made_of = there.into_iter().map(|timeline| timeline.tjp).zip(made_of).collect();
         let held = facts.made_of.values().flatten().map(held_key);
-        let held = held.chain((!commit.forget.is_empty()).then(|| PREPARED.to_owned()));
+        let held = held.chain((!commit.forget.is_empty()).then(|| HELD_KNOWN.to_owned()));
         let keys: Vec<String> = commit.expect.iter().map(|(key, _)| key.clone()).chain(held).collect();
         if !keys.is_empty() {
             facts.records = view.records(Records::Keys(&keys)).await?.into_iter().collect();
@@ -183,9 +182,7 @@ impl<'a> Facts<'a> {
         let mut records = self.commit.records.clone();
         records.extend(self.held().iter().map(|addr| (held_key(addr), Some(Vec::new()))));
         records.extend(
-            tips.iter()
-                .filter(|tip| self.may_lead(&tip.addr))
-                .map(|tip| (leads::leads_key(&tip.tjp), Some(Vec::new()))),
+            tips.iter().filter(|tip| self.may_lead(&tip.addr)).map(|tip| (leads_key(&tip.tjp), Some(Vec::new()))),
         );
         let forget = self.commit.forget.iter().map(|timeline| timeline.tjp.clone()).collect();
         let mut forget_nodes: Vec<Addr> = self.made_of.values().flatten().cloned().collect();
@@ -211,7 +208,7 @@ impl<'a> Facts<'a> {
     /// Notes what a tip to come of a living timeline relates to.
     fn lead(&mut self, living: &HashSet<&Addr>, node: &Verified<IbGib>) {
         if living.contains(node.addr()) {
-            self.leads.insert(node.addr().clone(), leads::others(node));
+            self.leads.insert(node.addr().clone(), others(node));
         }
     }
 
@@ -286,7 +283,7 @@ impl<'a> Facts<'a> {
     fn forgettable(&self, conditions: &mut Vec<Condition>) -> Result<(), CommitError> {
         let refused = |tjp: &Addr, why| Err(CommitError::Refused { tjp: tjp.clone(), why });
         let (mut moved, mut seen) = (Vec::new(), HashSet::new());
-        if let Some(first) = self.commit.forget.first().filter(|_| !self.records.contains_key(PREPARED)) {
+        if let Some(first) = self.commit.forget.first().filter(|_| !self.records.contains_key(HELD_KNOWN)) {
             return refused(&first.tjp, "nobody has looked yet what is held (forget::prepare)");
         }
         for Forget { tjp, tip, .. } in &self.commit.forget {

@@ -185,6 +185,7 @@ async fn fill(
     config.write()?;
     let secret = secret::find_or_make(args, &fresh.secret(), &mut config)?;
     let space = durable::create(&fresh.space())?;
+    ibgib_spaces::begin(&*space).await?;
     let recovery = secret::recovery(&fresh.recovery())?;
     let chain = identity::create_with_recovery(&*space, &secret, &recovery).await?;
     Device::set_identity(&*space, chain.tjp()).await?;

@@ -34,7 +34,7 @@ pub use events::{HostEvent, MessageEvent};
 pub use limits::HostLimits;
 pub use policy::Policy;
 pub use readers::Reader;
-pub(crate) use sessions::{connected_key, session_key, session_owners};
+pub(crate) use sessions::connected_key;
 use staging::{push_owner, staging_record};
 
 use crate::desk::resolve;

@@ -6,9 +6,9 @@
 //! one with which it is connected. Whoever takes a turn while its session is forgotten finds that the tip is no longer where
 //! it was, as with every other race for a tip.
 
-use crate::host::{connected_key, session_key, session_owners};
+use crate::host::connected_key;
 use crate::identity;
-use crate::session::Details;
+use crate::session::{Details, session_key, session_owners};
 use crate::view::space_error;
 use ibgib::moment::Moment;
 use ibgib::{Addr, IbGib, Value, Verified};

@@ -1,7 +1,6 @@
 //! The session identity S: made fresh for a connection, introduced by the domain identity I, signing every turn.
 
 use crate::entropy::{OsEntropy, now_ms, random, random_hex};
-use crate::host::session_key;
 use crate::identity::{self, commit_error, forked_key};
 use crate::recovery::{ended_records, is_ended, newest_common};
 use crate::remote::Remote;
@@ -13,6 +12,7 @@ use ibgib_keystone::{
 };
 use ibgib_saga::{Breach, IdentityRefusal, OwnIdentity, SagaError};
 use ibgib_spaces::{Advance, Commit, Space};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -509,4 +509,23 @@ const BODY_BYTES: usize = 900 * 1024;
 
 fn forked(tjp: &Addr) -> SagaError {
     OwnIdentity::Forked(tjp.clone()).into()
+}
+/// Records that tell whose a session is.
+const SESSION: &str = "session/";
+
+/// The record that tells whose a session is.
+pub(crate) fn session_key(session: &Addr) -> String {
+    format!("{SESSION}{session}")
+}
+
+/// Whose the sessions are that a space has taken in or made.
+pub(crate) async fn session_owners(space: &dyn Space) -> Result<HashMap<Addr, Addr>, SagaError> {
+    let records = space.records(SESSION).await.map_err(space_error)?;
+    let owner = |(key, owner): (String, Vec<u8>)| Some((key.strip_prefix(SESSION)?.parse().ok()?, owner_of(owner)?));
+    Ok(records.into_iter().filter_map(owner).collect())
+}
+
+/// The identity in a session's record.
+pub(crate) fn owner_of(record: Vec<u8>) -> Option<Addr> {
+    String::from_utf8(record).ok()?.parse().ok()
 }

@@ -2,7 +2,7 @@
 
 use ibgib::transform::{self, Moment, Rel8Opts, linked};
 use ibgib_peer::prelude::*;
-use ibgib_peer::{entropy, tips_under};
+use ibgib_peer::tips_under;
 use ibgib_spaces::fault::{FaultPlan, FaultSpace, Op};
 use ibgib_spaces::settle::admit;
 use ibgib_spaces::{Commit, MemorySpace};
@@ -19,7 +19,7 @@ async fn list_of(notes: usize) -> (FaultSpace, Addr) {
     let tip = space.node(list.address()).await.unwrap().unwrap();
     let add = vec![("note".to_owned(), targets)];
     let opts = Rel8Opts { add, dna: true, n_counter: true, linked_rel8ns: linked(), ..Rel8Opts::default() };
-    let moment = Moment { now_ms: entropy::now_ms(), random: entropy::random() };
+    let moment = Moment { now_ms: now_ms(), random: random() };
     admit(&*space, &transform::rel8(&tip, &opts, &moment).unwrap().nodes()).await.unwrap();
     (FaultSpace::new(space, FaultPlan::default()), list.address().clone())
 }

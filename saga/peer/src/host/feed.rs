@@ -2,7 +2,8 @@
 //! connections that are open here.
 
 use super::Host;
-use super::sessions::{connected_key, owner_of, session_key};
+use super::sessions::connected_key;
+use crate::session::{owner_of, session_key};
 use crate::view::space_error;
 use ibgib::Addr;
 use ibgib_saga::SagaError;

@@ -1,12 +1,12 @@
 //! Sessions: which identity one belongs to, and which connection an identity has now.
 
 use super::Host;
-use crate::session::Details;
+use crate::session::{Details, owner_of, session_key};
 use crate::view::space_error;
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_keystone::{Chain, Claim, VERB_SYNC, is_bound};
 use ibgib_saga::{IdentityRefusal, SagaError};
-use ibgib_spaces::{Advance, Commit, Space};
+use ibgib_spaces::{Advance, Commit};
 use std::collections::HashMap;
 use std::sync::{MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
@@ -105,24 +105,6 @@ impl Host {
         commit.records.push((session_key(s.tjp()), Some(chain.tjp().as_str().as_bytes().to_vec())));
         Ok(())
     }
-}
-
-pub(crate) fn session_key(session: &Addr) -> String {
-    format!("{SESSION}{session}")
-}
-
-/// Whose the sessions are that a space has taken in or made.
-pub(crate) async fn session_owners(space: &dyn Space) -> Result<HashMap<Addr, Addr>, SagaError> {
-    let records = space.records(SESSION).await.map_err(space_error)?;
-    let owner = |(key, owner): (String, Vec<u8>)| Some((key.strip_prefix(SESSION)?.parse().ok()?, owner_of(owner)?));
-    Ok(records.into_iter().filter_map(owner).collect())
-}
-
-const SESSION: &str = "session/";
-
-/// The identity in a session's record.
-pub(super) fn owner_of(record: Vec<u8>) -> Option<Addr> {
-    String::from_utf8(record).ok()?.parse().ok()
 }
 
 /// Under which record stands the session with which an identity connected last, at whichever host.

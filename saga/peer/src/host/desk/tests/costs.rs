@@ -97,6 +97,7 @@ impl ibgib_spaces::View for CountedView<'_> {
 /// What each of bob's questions and turns reads, and a turn of the owner's, beside `others` timelines.
 async fn reads(others: usize) -> Vec<(&'static str, usize)> {
     let space = Counted::new();
+    ibgib_spaces::begin(&*space).await.unwrap();
     let scene = scene_over(owned_over(Arc::clone(&space) as Arc<dyn Space>), Rights::Write, others).await;
     let Scene { alice, bob, shared, private, .. } = &scene;
     let mine = bob.tip(shared).await;
