@@ -1,14 +1,15 @@
-//! Which living timelines lead to other ones: the few whose newest frames have to be read to find out what is under a
-//! timeline (§5 of `docs/protocol.md`, "Under"). A folder leads to its files; most files lead nowhere.
+//! Which living timelines lead to other ones or have open conflicts: the few whose newest frames have to be read to find out
+//! what is under a timeline (§5 of `docs/protocol.md`, "Under"), and what is to be settled. A folder leads to its files; most
+//! files lead nowhere and are settled.
 //!
-//! A commit that moves a living tip to a frame which may lead to another timeline keeps a record of that
+//! A commit that moves a living tip to a frame which may lead to another timeline, or has a conflict, keeps a record of that
 //! (`leads/<timeline>`), in the same write. It is never dropped: such a timeline is read again, whether it still leads
-//! somewhere or not. Where there is none the tip leads nowhere, once the space was looked through for the tips of before
+//! somewhere or not. Where there is none there is nothing to find, once the space was looked through for the tips of before
 //! there were such records ([`prepare`]).
 
 use crate::error::{CommitError, SpaceError};
 pub use crate::marks::others;
-use crate::marks::{LEADS_KNOWN, leads_key};
+use crate::marks::{LEADS_KNOWN, has_conflicts, leads_key};
 use crate::rules::Commit;
 use crate::space::Space;
 use crate::store::Records;
@@ -21,8 +22,8 @@ const BATCH: usize = 16;
 /// Records asked for at once.
 const KEYS: usize = 1024;
 
-/// Of these tips of living timelines those that may lead to other timelines; the newest frames of the others relate to
-/// none. `None` where nobody has [looked](prepare) yet.
+/// Of these tips of living timelines those that may lead to other timelines or have open conflicts, in their order; the newest
+/// frames of the others relate to no other timeline and no conflict. `None` where nobody has [looked](prepare) yet.
 ///
 /// # Errors
 /// When the store fails.
@@ -61,6 +62,9 @@ pub async fn prepare(space: &dyn Space) -> Result<(), CommitError> {
                 may_lead.insert(&tip.tjp);
                 continue;
             };
+            if has_conflicts(&frame) {
+                may_lead.insert(&tip.tjp);
+            }
             for target in others(&frame) {
                 match target.tjp_gib() {
                     Some(_) => drop(may_lead.insert(&tip.tjp)),

@@ -1,5 +1,6 @@
 //! What commits note for later, and what it rests on: which nodes hold timelines that could end otherwise
-//! ([`forget`](crate::forget)), and which timelines' tips may lead to others ([`leads`](crate::leads)).
+//! ([`forget`](crate::forget)), and which timelines' tips may lead to others or
+//! have open conflicts ([`leads`](crate::leads)).
 
 use crate::error::SpaceError;
 use crate::store::{Nodes, View};
@@ -21,7 +22,7 @@ pub struct Forget {
 const HELD: &str = "held/";
 /// The record which says that the whole space was looked through for what is held.
 pub(crate) const HELD_KNOWN: &str = "held";
-/// Records that name timelines whose tips may lead to others.
+/// Records that name timelines whose tips may lead to others or have open conflicts.
 const LEADS: &str = "leads/";
 /// The record which says that the tips of before there were such records are among them.
 pub(crate) const LEADS_KNOWN: &str = "leads";
@@ -167,7 +168,7 @@ pub(crate) async fn made_of(view: &dyn View, timelines: &[Forget]) -> Result<Vec
     Ok(found.into_iter().map(|nodes| nodes.into_iter().collect()).collect())
 }
 
-/// The record of a timeline that may lead to others.
+/// The record of a timeline that may lead to others or have open conflicts.
 pub(crate) fn leads_key(tjp: &Addr) -> String {
     format!("{LEADS}{tjp}")
 }
@@ -178,4 +179,9 @@ pub fn others(frame: &Verified<IbGib>) -> Vec<Addr> {
     let mut targets = frame.targets();
     targets.retain(|target| timeline(target) != own);
     targets
+}
+
+/// Whether a frame has open conflicts.
+pub(crate) fn has_conflicts(frame: &IbGib) -> bool {
+    frame.rel8n("conflict").next().is_some()
 }

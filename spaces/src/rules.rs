@@ -4,7 +4,7 @@
 //! [conditions](Condition), which the store checks again inside its write.
 
 use crate::error::{CommitError, SpaceError};
-use crate::marks::{Forget, HELD_KNOWN, Own, held_key, is_apart, leads_key, made_of, others};
+use crate::marks::{Forget, HELD_KNOWN, Own, has_conflicts, held_key, is_apart, leads_key, made_of, others};
 use crate::store::{Batch, Condition, Nodes, Records, Tips, View};
 use crate::tip::{Advance, Kind, Tip};
 use ibgib::{Addr, IbGib, Verified};
@@ -64,8 +64,9 @@ pub struct Facts<'a> {
     staged: HashMap<Addr, Brought>,
     /// Tips to come that are committed already.
     numbers: HashMap<Addr, Brought>,
-    /// What tips to come relate to beside frames of their own timelines.
-    leads: HashMap<Addr, Vec<Addr>>,
+    /// What tips to come relate to beside frames of their own timelines; none where that does not matter, since they have
+    /// open conflicts.
+    leads: HashMap<Addr, Option<Vec<Addr>>>,
     tips: HashMap<Addr, Addr>,
     records: HashMap<String, Vec<u8>>,
     /// Nodes of the commit that are of a keystone or a saga, or relate to one.
@@ -208,15 +209,16 @@ impl<'a> Facts<'a> {
     /// Notes what a tip to come of a living timeline relates to.
     fn lead(&mut self, living: &HashSet<&Addr>, node: &Verified<IbGib>) {
         if living.contains(node.addr()) {
-            self.leads.insert(node.addr().clone(), others(node));
+            self.leads.insert(node.addr().clone(), (!has_conflicts(node)).then(|| others(node)));
         }
     }
 
-    /// Whether a tip to come may lead to another timeline: whether it relates to something of which the commit does not
-    /// show that it is a constant.
+    /// Whether a tip to come has open conflicts or may lead to another timeline: whether it relates to something of which the
+    /// commit does not show that it is a constant.
     fn may_lead(&self, tip: &Addr) -> bool {
         let is_constant = |addr: &Addr| self.brought(addr).is_some_and(|node| !node.is_frame);
-        self.leads.get(tip).is_some_and(|targets| !targets.iter().all(is_constant))
+        let leads = |targets: &Vec<Addr>| !targets.iter().all(is_constant);
+        self.leads.get(tip).is_some_and(|targets| targets.as_ref().is_none_or(leads))
     }
 
     /// What is held because a node of the commit relates to it.
