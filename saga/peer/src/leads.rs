@@ -204,8 +204,8 @@ impl Leads {
         }
         Ok(out)
     }
-    /// Of these tips those that have to be read. A space that can only be read and was never looked through knows none that
-    /// have not.
+
+    /// Of these tips those that have to be read: all of them in a space that was never looked through and can only be read.
     async fn that_may_lead<'t>(&self, space: &dyn Space, tips: &[&'t Tip]) -> Result<Vec<&'t Tip>, SpaceError> {
         if let Some(may_lead) = leads::that_may_lead(space, tips).await? {
             return Ok(may_lead);

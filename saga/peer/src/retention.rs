@@ -91,8 +91,8 @@ const EVERY_MS: i64 = 24 * 3_600_000;
 /// The least that may be.
 const EVERY_MS_MIN: i64 = 60_000;
 
-/// [`collect`] once a day (more often where sessions are kept for less), and then gives back the room where that is worth it. Answers what was forgotten, `None` on every
-/// other call.
+/// [`collect`] once a day (more often where sessions are kept for less), and then gives back the room where that is worth it.
+/// Answers what was forgotten, `None` on every other call.
 ///
 /// # Errors
 /// As [`collect`].
