@@ -108,8 +108,29 @@ impl Peer for Engine {
         };
         let server = Server::start(&self.command, &space)?;
         let proxy = Proxy::to(server.1)?;
+        let all = |device: &Path| self.sync(device, &server, &proxy, &space, &["--all"]);
         let (documents, revisions) = match shape.what {
             What::Documents(documents, revisions) => (documents, revisions),
+            What::Goes(revisions) => {
+                let nodes = document_of(0, revisions)?;
+                let tip = nodes.last().cloned().ok_or("a document without a frame")?;
+                let other = dir.join("other");
+                for device in [&device, &other] {
+                    self.init(device)?;
+                }
+                self.put(&device, [Ok(nodes)].into_iter())?;
+                all(&device)?;
+                let more = revised(&tip, 0, Revision::of(0, revisions))?;
+                let tip = more.last().cloned().ok_or("a revision without a frame")?;
+                self.put(&device, [Ok(more)].into_iter())?;
+                let one = all(&device)?;
+                all(&other)?;
+                let next = Revision::of(0, revisions + 1);
+                self.put(&other, [revised(&tip, 0, next.clone().there())].into_iter())?;
+                all(&other)?;
+                self.put(&device, [revised(&tip, 0, next.here())].into_iter())?;
+                return Ok(vec![(shape.name, one), (workload::merged(shape.name), all(&device)?)]);
+            }
             What::Files(files, bytes) => {
                 workload::write_files(&device, files, bytes)?;
                 self.init(&device)?;
@@ -118,7 +139,6 @@ impl Peer for Engine {
                 return Ok(vec![(shape.name, first), ("W7-20", self.sync(&device, &server, &proxy, &space, &[])?)]);
             }
         };
-        let all = |device: &Path| self.sync(device, &server, &proxy, &space, &["--all"]);
         self.init(&device)?;
         let mut tips = Vec::new();
         let made = (0..documents).map(|document| {

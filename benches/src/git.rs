@@ -116,6 +116,7 @@ impl Peer for Git {
         let (client, server) = (dir.join("client.git"), dir.join("server.git"));
         let (documents, revisions) = match shape.what {
             What::Documents(documents, revisions) => (documents, revisions),
+            What::Goes(_) => return Ok(Vec::new()),
             // A folder is one history.
             What::Files(..) if self.refs == Refs::Each => return Ok(Vec::new()),
             What::Files(files, bytes) => return folder(shape.name, dir, &server, files, bytes),

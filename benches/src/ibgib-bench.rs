@@ -36,7 +36,8 @@ const USAGE: &str =
                            [--write FILE]
   --quick       small workloads and one round, to see that all of it works
   --rounds N    how often each is measured, the peers in turn (default 5); medians are told
-  --only W      only this workload: W1, W4, W6, W6-100k or W7; W2, W3 and W5 come after W1, W7-20 after W7
+  --only W      only this workload: W1, W4, W6, W6-100k, W7, W8-1k, W8-10k or W8-50k; W2, W3 and W5 come
+                after W1, W7-20 after W7, W9-1k after W8-1k
   --peer P      only this peer: ibgib, git, git-refs, pouchdb or rsync
   --install     first installs pouchdb from the registry of Node.js
   --ibgib FILE  the command to measure (default: this source, built for release)
@@ -51,7 +52,7 @@ usage: ibgib-bench vault [--sockets N] [--writes N] [--seconds N] [--accounts N]
 usage: ibgib-bench postgres [--quick] [--rounds N] [--watchers N] [--seconds N] [--url URL] [--ibgib FILE]
                             [--write FILE]
   --rounds N     how often W1 is measured over a directory and over a database (default 5)
-  --watchers N   devices that only wait (default 1000), for --seconds N (default 30)
+  --watchers N   devices that only wait (default 1000), for --seconds N (default 165)
   --url URL      a PostgreSQL server in which databases may be made (default: tools/postgres starts one)
   --write FILE   also a section of a page with what came of it, as docs/performance.md
 usage: ibgib-bench tower [--appointments N] [--transactions N] [--breaches N] [--users N]

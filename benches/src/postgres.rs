@@ -38,7 +38,7 @@ pub(crate) struct Options {
 impl Options {
     pub(crate) fn read(mut arguments: impl Iterator<Item = String>) -> Option<Self> {
         let mut out =
-            Self { quick: false, rounds: 5, watchers: 1_000, seconds: 30, url: None, ibgib: None, write: None };
+            Self { quick: false, rounds: 5, watchers: 1_000, seconds: 165, url: None, ibgib: None, write: None };
         while let Some(argument) = arguments.next() {
             if argument == "--quick" {
                 out = Self { quick: true, rounds: 1, watchers: 20, seconds: 3, ..out };

@@ -67,7 +67,7 @@ impl Peer for PouchDb {
     fn run(&self, shape: &Shape, dir: &Path) -> Res<Vec<(&'static str, Cost)>> {
         let (documents, revisions) = match shape.what {
             // One document with many revisions would be sent as one revision; a folder it has none of.
-            What::Documents(1, _) | What::Files(..) => return Ok(Vec::new()),
+            What::Documents(1, _) | What::Goes(_) | What::Files(..) => return Ok(Vec::new()),
             What::Documents(documents, revisions) => (documents, revisions),
         };
         std::fs::create_dir(dir.join("server"))?;

@@ -16,12 +16,14 @@ pub(crate) struct Shape {
 pub(crate) enum What {
     /// Documents, and how often each was revised.
     Documents(usize, usize),
+    /// One document, and how often it was revised, on which one side goes on, and then both.
+    Goes(usize),
     /// Files, and about how many bytes each has.
     Files(usize, usize),
 }
 
 /// What each workload is.
-pub(crate) const WORKLOADS: [(&str, &str); 9] = [
+pub(crate) const WORKLOADS: [(&str, &str); 15] = [
     ("W1", "the first sync of 1,000 documents with 10 revisions each, to an empty server"),
     ("W2", "the same again: nothing has changed"),
     ("W3", "10 of the 1,000 documents have changed"),
@@ -31,7 +33,19 @@ pub(crate) const WORKLOADS: [(&str, &str); 9] = [
     ("W6-100k", "the same of 100,000"),
     ("W7", "the first sync of a folder with 6,000 files, 66 MB, from looking for what is new in it"),
     ("W7-20", "20 of these files have changed"),
+    ("W8-1k", "one more revision of one document after 1,000"),
+    ("W8-10k", "after 10,000"),
+    ("W8-50k", "after 50,000"),
+    ("W9-1k", "both sides have made one after these 1,000, and they are merged"),
+    ("W9-10k", "after 10,000"),
+    ("W9-50k", "after 50,000"),
 ];
+
+/// The workload in which both sides go on, after the one in which one does.
+pub(crate) fn merged(name: &str) -> &'static str {
+    let after = name.trim_start_matches("W8");
+    WORKLOADS.iter().map(|(name, _)| *name).find(|name| name.strip_prefix("W9") == Some(after)).unwrap_or("W9")
+}
 
 /// The workload that others follow: the same again, ten documents changed, and others changed on both sides.
 pub(crate) const FIRST: &str = "W1";
@@ -42,6 +56,7 @@ pub(crate) const FILES_CHANGED: usize = 20;
 pub(crate) fn shapes(quick: bool) -> Vec<Shape> {
     let documents = |name, documents, revisions| Shape { name, what: What::Documents(documents, revisions) };
     let files = |files, bytes| Shape { name: "W7", what: What::Files(files, bytes) };
+    let goes = |name, revisions| Shape { name, what: What::Goes(revisions) };
     match quick {
         true => vec![
             documents(FIRST, 50, 10),
@@ -49,6 +64,9 @@ pub(crate) fn shapes(quick: bool) -> Vec<Shape> {
             documents("W6", 500, 1),
             documents("W6-100k", 1_000, 1),
             files(60, 2_000),
+            goes("W8-1k", 20),
+            goes("W8-10k", 40),
+            goes("W8-50k", 80),
         ],
         false => vec![
             documents(FIRST, 1_000, 10),
@@ -56,6 +74,9 @@ pub(crate) fn shapes(quick: bool) -> Vec<Shape> {
             documents("W6", 10_000, 1),
             documents("W6-100k", 100_000, 1),
             files(6_000, 11_000),
+            goes("W8-1k", 1_000),
+            goes("W8-10k", 10_000),
+            goes("W8-50k", 50_000),
         ],
     }
 }

@@ -37,6 +37,9 @@ pub enum SenderQuery {
     Tips(Scope),
     /// How each pair of tips relates, as far as this side can tell.
     Compare(Vec<TipPair>),
+    /// For each of these frames one of its timeline that is so many frames before it, or the first one if there are fewer;
+    /// none for the first one.
+    Before(Vec<(Addr, u64)>),
     /// Addresses under these tips, down to the stops, dependencies first.
     Candidates {
         /// Where to start.
@@ -70,6 +73,8 @@ pub enum SenderAnswer {
     Tips(OwnTips),
     /// In the order asked: how the first of the two stands to the second; `None` when only the receiver can tell.
     Compare(Vec<Option<Ancestry>>),
+    /// In the order asked.
+    Before(Vec<Option<Addr>>),
     /// Addresses, dependencies first.
     Candidates(Vec<Addr>),
     /// A part of the addresses asked about.
@@ -94,6 +99,7 @@ impl SenderAnswer {
             Self::Fingerprint(_) => "Fingerprint",
             Self::Tips(_) => "Tips",
             Self::Compare(_) => "Compare",
+            Self::Before(_) => "Before",
             Self::Candidates(_) => "Candidates",
             Self::Lacking(_) => "Lacking",
             Self::Load(_) => "Load",

@@ -1,7 +1,8 @@
 //! What a saga would do, found out before it opens: a value that asks (its own side and, by peeks, the receiver) until
 //! every timeline in scope is known to be a push, a pull or diverged, and every node that has to travel is named.
 //!
-//! One round: how do our tips stand to the receiver's, and where we cannot tell, does it have ours? What lies under
+//! One round: how do our tips stand to the receiver's, and where we cannot tell, does it have ours? Where both sides have
+//! edits that the other lacks, which of the frames before ours has it, the nearest first? What lies under
 //! our tips that it may lack, and which of that has it? What lies under its tips, and which of that do we lack? What is
 //! listed may belong to timelines that we only now hear of: they make another round.
 
@@ -115,6 +116,8 @@ enum Ours {
     LateTips(HashMap<Addr, Addr>),
     /// How do these stand to each other, as far as our side can tell?
     Compare(Vec<TipPair>),
+    /// What comes before our frames of timelines that have diverged?
+    Before(Round, Vec<Seek>),
     /// What lies under our tips, down to what the receiver has?
     Candidates(Wanted),
     /// Which of what the receiver listed do we lack? With the timelines it told that are not in the plan yet.
@@ -130,15 +133,33 @@ enum Theirs {
     /// What are the tips of these?
     Tips { mine: BTreeMap<Addr, Option<Addr>> },
     /// Does the receiver have our tip, where we do not have its? `None` is what we cannot tell.
-    Unsure { round: Vec<(TipPair, Option<Ancestry>)>, asked: Vec<Addr> },
+    Unsure { round: Round, asked: Vec<Addr> },
+    /// Which of the frames before ours does it have?
+    Before { round: Round, seeks: Vec<Seek>, asked: Vec<Addr> },
     /// Which of the candidates does it have already?
     Has { wanted: Wanted, candidates: Vec<Addr> },
     /// What lies under its tips?
     List,
 }
 
+/// The timelines of a round, and how they stand as far as our side can tell.
+type Round = Vec<(TipPair, Option<Ancestry>)>;
 /// What a round has the receiver list: its tips, each with what we have under it.
 type Wanted = Vec<(Addr, Option<Addr>)>;
+
+/// A timeline that has diverged, of which a frame is looked for that both sides have.
+#[derive(Debug)]
+struct Seek {
+    tjp: Addr,
+    /// The receiver does not have this frame of ours.
+    above: Addr,
+    /// The next that it is asked about is so many frames before.
+    step: u64,
+}
+
+/// How much further the next step goes back, if the receiver does not have a frame either: of a history that diverged n
+/// frames ago little more than log n frames are asked about, and what is looked at is at most so many times n.
+const STEPS_GROW: u64 = 4;
 
 /// Finds out what a saga would do. What it [needs](Need) it is given, one after the other.
 #[derive(Debug)]
@@ -154,6 +175,8 @@ pub struct Planner {
     they_are_empty: bool,
     /// What the receiver has of what it was asked for, in all rounds.
     their_has: HashSet<Addr>,
+    /// Of timelines that have diverged a frame that both sides have.
+    common: HashMap<Addr, Addr>,
     /// Rounds of timelines that we heard of late.
     late_rounds: u32,
     phase: Phase,
@@ -176,6 +199,7 @@ impl Planner {
             plan: Plan::default(),
             they_are_empty: false,
             their_has: HashSet::new(),
+            common: HashMap::new(),
             late_rounds: 0,
             phase: Phase::Ours(ours),
         };
@@ -204,6 +228,9 @@ impl Planner {
             (Ours::LateTips(theirs), SenderAnswer::Tips(tips)) => Ok(self.late_tips(&theirs, tips.tips)),
             (Ours::Compare(pairs), SenderAnswer::Compare(found)) if pairs.len() == found.len() => {
                 Ok(self.compared(pairs.into_iter().zip(found).collect()))
+            }
+            (Ours::Before(round, seeks), SenderAnswer::Before(found)) if seeks.len() == found.len() => {
+                Ok(self.before(round, seeks, found))
             }
             (Ours::Candidates(wanted), SenderAnswer::Candidates(candidates)) => Ok(self.candidates(wanted, candidates)),
             (Ours::Lacking(late), SenderAnswer::Lacking(lacking)) => self.lacking(late, lacking),
@@ -250,7 +277,20 @@ impl Planner {
             }
             Theirs::Unsure { round, asked } => {
                 self.their_has.extend(having(asked, answer.has));
-                self.sure(round)
+                let seeks = self.diverged(&round);
+                self.seek(round, seeks)
+            }
+            Theirs::Before { round, mut seeks, asked } => {
+                self.their_has.extend(having(asked, answer.has));
+                seeks.retain_mut(|seek| {
+                    let lacks = !self.their_has.contains(&seek.above);
+                    if !lacks {
+                        self.common.insert(seek.tjp.clone(), seek.above.clone());
+                    }
+                    seek.step = seek.step.saturating_mul(STEPS_GROW);
+                    lacks
+                });
+                self.seek(round, seeks)
             }
             Theirs::Has { wanted, candidates } => {
                 self.their_has.extend(having(candidates.clone(), answer.has));
@@ -312,7 +352,7 @@ impl Planner {
         self.ask(SenderQuery::Compare(round.clone()), Ours::Compare(round))
     }
 
-    fn compared(&mut self, round: Vec<(TipPair, Option<Ancestry>)>) -> Need {
+    fn compared(&mut self, round: Round) -> Need {
         let unsure = round.iter().filter(|(_, ancestry)| ancestry.is_none());
         let asked: Vec<Addr> = unsure.filter_map(|(pair, _)| pair.mine.clone()).collect();
         let peeks = batches(asked.clone(), address_bytes).into_iter().map(Peek::Has);
@@ -322,24 +362,57 @@ impl Planner {
         }
     }
 
+    /// The timelines in which neither side has the other's tip.
+    fn diverged(&self, round: &Round) -> Vec<Seek> {
+        let both = round.iter().filter_map(|(pair, ancestry)| match (ancestry, &pair.mine, &pair.theirs) {
+            (None, Some(mine), Some(_)) if !self.their_has.contains(mine) => Some((&pair.tjp, mine)),
+            _ => None,
+        });
+        both.map(|(tjp, mine)| Seek { tjp: tjp.clone(), above: mine.clone(), step: 1 }).collect()
+    }
+
+    /// Looks further back for frames that both sides have. Where none is found all of the history is looked at.
+    fn seek(&mut self, round: Round, seeks: Vec<Seek>) -> Need {
+        if seeks.is_empty() {
+            return self.sure(round);
+        }
+        let frames = seeks.iter().map(|seek| (seek.above.clone(), seek.step)).collect();
+        self.ask(SenderQuery::Before(frames), Ours::Before(round, seeks))
+    }
+
+    fn before(&mut self, round: Round, seeks: Vec<Seek>, found: Vec<Option<Addr>>) -> Need {
+        let further = |(seek, found): (Seek, Option<Addr>)| Some(Seek { above: found?, ..seek });
+        let seeks: Vec<Seek> = seeks.into_iter().zip(found).filter_map(further).collect();
+        let asked: Vec<Addr> = seeks.iter().map(|seek| seek.above.clone()).collect();
+        match Asking::begin(batches(asked.clone(), address_bytes).into_iter().map(Peek::Has)) {
+            Some((asking, first)) => self.peek(asking, first, Theirs::Before { round, seeks, asked }),
+            None => self.sure(round),
+        }
+    }
+
     /// Every timeline of this round is known to be a push, a pull or diverged: ask for what may have to travel.
-    fn sure(&mut self, round: Vec<(TipPair, Option<Ancestry>)>) -> Need {
+    fn sure(&mut self, round: Round) -> Need {
         let (pushes, pulls) = (self.direction.offers(), self.direction.adopts() && !self.plan.takes_all);
         let (mut starts, mut stops, mut wanted) = (Vec::new(), Vec::new(), Vec::new());
-        for (TipPair { tjp, mine, theirs }, ancestry) in round {
-            let ancestry = ancestry.unwrap_or_else(|| {
+        for (TipPair { tjp, mine, theirs }, known) in round {
+            let ancestry = known.unwrap_or_else(|| {
                 let has = mine.as_ref().is_some_and(|mine| self.their_has.contains(mine));
                 if has { Ancestry::Behind } else { Ancestry::Diverged }
             });
+            let common = self.common.remove(&tjp);
             if pushes && matches!(ancestry, Ancestry::Ahead | Ancestry::Diverged) {
                 starts.extend(mine.clone());
-                stops.extend(theirs.clone());
+                stops.extend(theirs.iter().chain(&common).cloned());
             }
+            // What diverged as far as our side can tell is here, and what is under it; what goes on from there is not known.
+            let is_here = self.known && known == Some(Ancestry::Diverged);
             if pulls
+                && !is_here
                 && matches!(ancestry, Ancestry::Behind | Ancestry::Diverged)
                 && let Some(theirs) = &theirs
             {
-                wanted.push((theirs.clone(), mine.clone().filter(|_| ancestry == Ancestry::Behind)));
+                let under = if ancestry == Ancestry::Behind { mine.clone() } else { common };
+                wanted.push((theirs.clone(), under));
             }
             self.plan.items.insert(tjp, Item { mine, theirs, ancestry });
         }

@@ -160,6 +160,8 @@ promises! {
     walks::live_reach_goes_on_to_tips;
     /// A history is its nearest frames, newest first; after a merge it is that of both sides.
     walks::history_is_newest_first;
+    /// Below a frame to stop at is what it relates to, as the parts of a content.
+    walks::what_a_stop_relates_to_is_below_it;
 }
 
 /// Calls a macro with the names of all checks of [`contract`](crate::contract), for one test per promise:
@@ -213,6 +215,7 @@ macro_rules! each_promise {
             reach_tells_what_is_missing,
             live_reach_goes_on_to_tips,
             history_is_newest_first,
+            what_a_stop_relates_to_is_below_it,
         }
     };
 }

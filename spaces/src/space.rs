@@ -181,9 +181,11 @@ pub trait Space: Store {
         self.view().await?.scan(after, limit).await
     }
 
-    /// Addresses reachable from `starts`, dependencies before dependents; primitives and everything at or below
-    /// `stop` are left out. With [`Follow::History`] the nearest `limit` frames are answered, newest first; with the
-    /// others more than `limit` nodes is an error.
+    /// Addresses reachable from `starts`, dependencies before dependents; primitives and what is at or below `stop` are
+    /// left out. Below a frame to stop at lie its timeline's frames before it, and what they relate to; how long that
+    /// history is costs nothing. Of constants that only older of them relate to some may be answered all the same. With
+    /// [`Follow::History`] the nearest `limit` frames are answered, newest first; with the others more than `limit` nodes is
+    /// an error.
     ///
     /// # Errors
     /// [`SpaceError::Missing`] naming the path to a node that is not there; [`SpaceError::TooMany`].

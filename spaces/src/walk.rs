@@ -5,7 +5,7 @@ use crate::error::SpaceError;
 use crate::store::{Nodes, Tips, View};
 use crate::tip::Kind;
 use ibgib::{Addr, IbGib, Verified};
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 
 /// Nodes read at once: few, since each may be as large as its limit.
 const BATCH: usize = 16;
@@ -36,40 +36,33 @@ pub(crate) async fn reach(
     if starts.is_empty() {
         return Ok(Vec::new());
     }
-    // Everything at or below a stop is left out: it is loaded first, so that it has the lowest places.
-    let mut graph = Graph::default();
-    let stops: Vec<Addr> = stop.iter().cloned().collect();
-    let has = view.has(&stops).await?;
-    let stops = stops.into_iter().zip(has).filter(|(_, has)| *has).map(|(addr, _)| addr);
-    let stops = graph.add(stops);
-    graph.load(view, stops, Follow::All, usize::MAX).await?;
-    let left_out = graph.addrs.len();
+    let mut below = Below::of(view, stop).await?;
     if follow == Follow::History {
-        let stopped = graph.addrs.into_iter().collect();
-        return history(view, starts, stopped, limit).await;
+        return history(view, starts, &mut below, limit).await;
     }
     let starts: Vec<Addr> = starts.iter().filter(|a| !a.is_primitive()).cloned().collect();
     let places = view.places(&starts).await?;
     let mut placed: Vec<(u64, &Addr)> = places.into_iter().zip(&starts).collect();
     placed.sort_by_key(|(place, _)| *place);
     let starts: Vec<&Addr> = placed.into_iter().map(|(_, addr)| addr).collect();
+    let mut graph = Graph::default();
     let fresh = graph.add(starts.iter().copied().cloned());
-    graph.load(view, fresh, follow, limit).await?;
-    Ok(graph.in_order(&starts, left_out))
+    graph.load(&mut below, fresh, follow, limit).await?;
+    Ok(graph.in_order(&starts))
 }
 
 /// The nearest `limit` frames, newest first.
 async fn history(
     view: &dyn View,
     starts: &[Addr],
-    mut seen: HashSet<Addr>,
+    below: &mut Below<'_>,
     limit: usize,
 ) -> Result<Vec<Addr>, SpaceError> {
-    let mut out = Vec::new();
+    let (mut out, mut seen) = (Vec::new(), HashSet::new());
     let mut level: Vec<(Addr, Option<Addr>)> = starts.iter().map(|a| (a.clone(), None)).collect();
     while !level.is_empty() && out.len() < limit {
         tokio::task::coop::consume_budget().await;
-        level.retain(|(addr, _)| !addr.is_primitive() && seen.insert(addr.clone()));
+        level.retain(|(addr, _)| !addr.is_primitive() && !below.knows(addr) && seen.insert(addr.clone()));
         level.truncate(limit - out.len());
         let mut next = Vec::new();
         for batch in level.chunks(BATCH) {
@@ -80,6 +73,9 @@ async fn history(
                         path: from.iter().chain([addr]).map(ToString::to_string).collect(),
                     });
                 };
+                if below.covers(&node).await? {
+                    continue;
+                }
                 // Frames may list their whole past, the newest last.
                 let before = node.past().into_iter().chain(node.rel8n_addrs("graftorphan"));
                 next.extend(before.map(|b| (b, Some(addr.clone()))));
@@ -89,6 +85,117 @@ async fn history(
         level = next;
     }
     Ok(out)
+}
+
+/// What is at or below the stops, found out as far as a walk comes near it: what lies further down is not read, however
+/// long the history is.
+///
+/// Frames are found in the order of their numbers, the greatest first: a frame before another has a smaller one. So
+/// whether a frame is below a stop is known once those stops' histories are known down to its own number. What frames
+/// relate to that is no frame is known one step deep, and further where a walk comes to something of the same name: the parts
+/// of a file's old content when it comes to the new content.
+struct Below<'a> {
+    view: &'a dyn View,
+    known: HashSet<Addr>,
+    /// Which of these were read.
+    read: HashSet<Addr>,
+    /// By timeline: the numbers of frames, and what comes before each, which was not read yet.
+    fronts: HashMap<Addr, BinaryHeap<(u64, Vec<Addr>)>>,
+    /// By ib: what frames relate to that is of no timeline, or first in one, and was not read yet.
+    shallow: HashMap<String, Vec<Addr>>,
+}
+
+impl<'a> Below<'a> {
+    async fn of(view: &'a dyn View, stop: &HashSet<Addr>) -> Result<Self, SpaceError> {
+        let (known, read, fronts, shallow) = Default::default();
+        let mut below = Self { view, known, read, fronts, shallow };
+        let stops: Vec<Addr> = stop.iter().cloned().collect();
+        let has = view.has(&stops).await?;
+        let mut level: Vec<Addr> = stops.into_iter().zip(has).filter(|(_, has)| *has).map(|(addr, _)| addr).collect();
+        // What is under a constant is read as a whole: no number leads through it.
+        while !level.is_empty() {
+            level = below.read(level, true).await?;
+        }
+        Ok(below)
+    }
+
+    /// Whether an address was found to be at or below a stop.
+    fn knows(&self, addr: &Addr) -> bool {
+        self.known.contains(addr)
+    }
+
+    /// Whether a node is at or below a stop.
+    async fn covers(&mut self, node: &Verified<IbGib>) -> Result<bool, SpaceError> {
+        if self.known.contains(node.addr()) {
+            return Ok(true);
+        }
+        match node.tjp().filter(|tjp| self.fronts.contains_key(tjp)) {
+            Some(tjp) => self.go_down(&tjp, node.n()).await?,
+            None => return Ok(false),
+        }
+        Ok(self.known.contains(node.addr()))
+    }
+
+    /// Finds the frames of a timeline that are below stops, down to a number; all of them without one.
+    async fn go_down(&mut self, tjp: &Addr, n: Option<u64>) -> Result<(), SpaceError> {
+        loop {
+            let mut before = Vec::new();
+            if let Some(front) = self.fronts.get_mut(tjp) {
+                while before.len() < BATCH && front.peek().is_some_and(|(of, _)| n.is_none_or(|n| *of > n)) {
+                    before.extend(front.pop().into_iter().flat_map(|(_, before)| before));
+                }
+            }
+            if before.is_empty() {
+                return Ok(());
+            }
+            self.read(before, false).await?;
+        }
+    }
+
+    /// Finds what lies under what stops' frames relate to under this name.
+    async fn deepen(&mut self, ib: &str) -> Result<(), SpaceError> {
+        if let Some(addrs) = self.shallow.remove(ib) {
+            self.read(addrs, false).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads nodes at or below stops; answers, if `whole`, what the constants among them relate to, and else leaves that
+    /// for whoever comes near it.
+    async fn read(&mut self, mut addrs: Vec<Addr>, whole: bool) -> Result<Vec<Addr>, SpaceError> {
+        let mut next = Vec::new();
+        addrs.retain(|addr| self.read.insert(addr.clone()));
+        self.known.extend(addrs.iter().cloned());
+        for batch in addrs.chunks(BATCH) {
+            tokio::task::coop::consume_budget().await;
+            for (addr, node) in batch.iter().zip(self.view.nodes(Nodes::Committed(batch)).await?) {
+                let node = node.ok_or_else(|| SpaceError::Missing { path: vec![addr.to_string()] })?;
+                let tjp = node.tjp();
+                let mut before = Vec::new();
+                if let Some(tjp) = &tjp {
+                    // What else a frame lists as its past lies before the newest of it.
+                    before.extend(node.past().into_iter().chain(node.rel8n_addrs("graftorphan")));
+                    before.retain(|addr| !addr.is_primitive());
+                    // The first frame is below each of its timeline.
+                    self.known.insert(tjp.clone());
+                }
+                for target in node.targets() {
+                    if before.contains(&target) || !self.known.insert(target.clone()) {
+                    } else if whole && tjp.is_none() {
+                        next.push(target);
+                    } else if target.tjp_gib().is_none() {
+                        self.shallow.entry(target.ib().to_owned()).or_default().push(target);
+                    }
+                }
+                if let Some(tjp) = tjp {
+                    // One without a number is known at once.
+                    let n = node.n().unwrap_or(u64::MAX);
+                    self.fronts.entry(tjp).or_default().extend((!before.is_empty()).then_some((n, before)));
+                }
+            }
+        }
+        Ok(next)
+    }
 }
 
 /// What was found of a graph. A node is known by its place in the order in which it was met.
@@ -102,6 +209,8 @@ struct Graph {
     targets: Vec<Vec<usize>>,
     /// The tip of the living timeline that each belongs to, where the live graph goes on.
     goes_on: Vec<Option<usize>>,
+    /// Which are at or below a stop.
+    left_out: Vec<bool>,
 }
 
 impl Graph {
@@ -116,6 +225,7 @@ impl Graph {
         self.from.push(from);
         self.targets.push(Vec::new());
         self.goes_on.push(None);
+        self.left_out.push(false);
         (place, true)
     }
 
@@ -128,11 +238,12 @@ impl Graph {
     /// error.
     async fn load(
         &mut self,
-        view: &dyn View,
+        below: &mut Below<'_>,
         starts: Vec<usize>,
         follow: Follow,
         limit: usize,
     ) -> Result<(), SpaceError> {
+        let view = below.view;
         let (mut starts, mut level) = (starts.into_iter(), Vec::new());
         let mut read = 0;
         let mut tips: HashMap<Addr, Option<Addr>> = HashMap::new();
@@ -152,6 +263,10 @@ impl Graph {
                 let mut timelines = Vec::new();
                 for (place, node) in batch.iter().zip(nodes) {
                     let Some(node) = node else { return Err(SpaceError::Missing { path: self.path_to(*place) }) };
+                    if below.covers(&node).await? {
+                        self.left_out[*place] = true;
+                        continue;
+                    }
                     read += 1;
                     if read > limit {
                         return Err(SpaceError::TooMany(limit));
@@ -161,7 +276,12 @@ impl Graph {
                     {
                         timelines.push((*place, tjp));
                     }
-                    for target in node.targets() {
+                    let mut targets = node.targets();
+                    if !node.is_frame() && targets.iter().any(|target| !below.knows(target)) {
+                        below.deepen(node.addr().ib()).await?;
+                    }
+                    targets.retain(|target| !below.knows(target));
+                    for target in targets {
                         let (target, fresh) = self.place(target, Some(*place));
                         self.targets[*place].push(target);
                         next.extend(fresh.then_some(target));
@@ -196,12 +316,10 @@ impl Graph {
         path
     }
 
-    /// What was read after the first `left_out`, an address after everything that it relates to: depth first, without
-    /// recursion.
-    fn in_order(&self, starts: &[&Addr], left_out: usize) -> Vec<Addr> {
-        let mut seen = vec![false; self.addrs.len()];
-        seen[..left_out].fill(true);
-        let mut out = Vec::with_capacity(self.addrs.len() - left_out);
+    /// What was read and is not left out, an address after everything that it relates to: depth first, without recursion.
+    fn in_order(&self, starts: &[&Addr]) -> Vec<Addr> {
+        let mut seen = self.left_out.clone();
+        let mut out = Vec::with_capacity(self.addrs.len());
         let starts = starts.iter().filter_map(|start| self.places.get(*start));
         for start in starts {
             // A node on the way down, and how many of its targets were visited.

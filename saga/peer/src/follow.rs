@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep};
 
 /// So long a receiver may wait before it says that nothing changed there: less than the minute after which many proxies
 /// cut a connection on which nothing moves.
-pub const GLANCE_WAIT: Duration = Duration::from_secs(50);
+pub const GLANCE_WAIT: Duration = Duration::from_secs(55);
 /// An answer that took so long came from a receiver that waited, for as long as its own limits let it.
 pub const GLANCE_WAITED: Duration = Duration::from_secs(10);
 /// How often a receiver is asked that does not wait.

@@ -51,6 +51,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, RwLock};
 use tokio::sync::broadcast;
+use tokio::time::Instant;
 
 /// How a host receives.
 #[derive(Clone, Debug)]
@@ -101,6 +102,7 @@ pub struct Host {
     words: words::Words,
     pub(crate) leads: Leads,
     connections: AtomicU64,
+    began: Instant,
     events: broadcast::Sender<HostEvent>,
 }
 
@@ -134,6 +136,7 @@ impl Host {
             words: words::Words::default(),
             leads: Leads::for_host(),
             connections: AtomicU64::new(0),
+            began: Instant::now(),
             events,
         })
     }

@@ -145,8 +145,8 @@ fn what_differs_is_pushed_pulled_or_merged() {
     assert_eq!(*asked, nodes(&[1, 2, 3]));
     let play = play.peeked(bits(&[false, true, false]));
     let Need::Peek(Peek::List { items, live: false }) = &play.need else { panic!("{:?}", play.need) };
-    // Down to our tip only where theirs builds on it.
-    assert_eq!(*items, [(tip("c", 9), Some(tip("c", 3))), (tip("d", 9), None), (tip("f", 1), None)]);
+    // Down to our tip where theirs builds on it; what our side could compare is here.
+    assert_eq!(*items, [(tip("c", 9), Some(tip("c", 3))), (tip("f", 1), None)]);
     let plan = play.peeked(listed(&[7, 8, 7], &[])).lacking(&[7, 8]).plan();
     assert_eq!((plan.push.clone(), plan.want.clone()), (nodes(&[1, 3]), nodes(&[7, 8])));
     let ancestries: Vec<Ancestry> = plan.items.values().map(|i| i.ancestry).collect();
@@ -165,10 +165,41 @@ fn where_we_cannot_tell_the_receiver_tells_whether_it_has_our_tip() {
     let play = play.compared(&[None, None]);
     let Need::Peek(Peek::Has(asked)) = &play.need else { panic!("{:?}", play.need) };
     assert_eq!(*asked, [tip("a", 1), tip("b", 1)]);
-    let play = play.peeked(bits(&[true, false])).candidates(&[]).peeked(Peeked::default());
-    let plan = play.lacking(&[]).plan();
+    let play = play.peeked(bits(&[true, false])).answer(SenderAnswer::Before(vec![None]));
+    let plan = play.candidates(&[]).peeked(Peeked::default()).lacking(&[]).plan();
     let ancestries: Vec<Ancestry> = plan.items.values().map(|i| i.ancestry).collect();
     assert_eq!(ancestries, [Ancestry::Behind, Ancestry::Diverged]);
+}
+
+#[test]
+fn of_what_diverged_a_frame_that_both_sides_have_is_looked_for_further_and_further_back() {
+    let mine = [("a", Some(100)), ("b", Some(100)), ("c", Some(3))];
+    let play = Play::new(Scope::All, Direction::Both).answer(own(&mine, &[])).peeked(Peeked::default());
+    let play = play.peeked(buckets(&[("a", Some(901)), ("b", Some(902)), ("c", Some(903))]));
+    let mut play = play.compared(&[None, None, None]).peeked(bits(&[false, false, false]));
+    // What is asked for, what lies there, and whether the receiver has it.
+    let rounds: [(&[_], &[_], &[_]); 3] = [
+        (&[("a", 100, 1), ("b", 100, 1), ("c", 3, 1)], &[Some(99), Some(99), Some(2)], &[true, false, false]),
+        (&[("b", 99, 4), ("c", 2, 4)], &[Some(95), Some(0)], &[false, false]),
+        (&[("b", 95, 16), ("c", 0, 16)], &[Some(79), None], &[true]),
+    ];
+    for (asked, found, has) in rounds {
+        let frames: Vec<(Addr, u64)> = asked.iter().map(|(name, n, steps)| (tip(name, *n), *steps)).collect();
+        let Need::Ask(SenderQuery::Before(before)) = &play.need else { panic!("{:?}", play.need) };
+        assert_eq!(*before, frames);
+        let found: Vec<_> = asked.iter().zip(found).map(|((name, ..), n)| n.map(|n| tip(name, n))).collect();
+        play = play.answer(SenderAnswer::Before(found.clone()));
+        let Need::Peek(Peek::Has(asked)) = &play.need else { panic!("{:?}", play.need) };
+        assert_eq!(*asked, found.into_iter().flatten().collect::<Vec<_>>());
+        play = play.peeked(bits(has));
+    }
+    let Need::Ask(SenderQuery::Candidates { starts, stops }) = &play.need else { panic!("{:?}", play.need) };
+    assert_eq!(*starts, [tip("a", 100), tip("b", 100), tip("c", 3)]);
+    assert_eq!(*stops, [tip("a", 901), tip("a", 99), tip("b", 902), tip("b", 79), tip("c", 903)]);
+    let play = play.candidates(&[]);
+    let Need::Peek(Peek::List { items, .. }) = &play.need else { panic!("{:?}", play.need) };
+    let under = [("a", 901, Some(99)), ("b", 902, Some(79)), ("c", 903, None)];
+    assert_eq!(*items, under.map(|(name, n, under)| (tip(name, n), under.map(|n| tip(name, n)))));
 }
 
 #[test]

@@ -262,6 +262,14 @@ impl World {
                     })
                     .collect(),
             ),
+            SenderQuery::Before(frames) => {
+                let before = |addr: &Addr| self.node(addr).and_then(|node| node.past());
+                let walk = |(frame, steps): (Addr, u64)| {
+                    let older = std::iter::successors(before(&frame), before);
+                    older.take(steps as usize).last()
+                };
+                SenderAnswer::Before(frames.into_iter().map(walk).collect())
+            }
             SenderQuery::Candidates { starts, stops } => {
                 SenderAnswer::Candidates(self.reach(&starts, &stops.into_iter().collect(), false))
             }

@@ -1,6 +1,6 @@
 //! What is reached from where.
 
-use super::data::{Node, nodes, one, set, stone, timeline};
+use super::data::{Node, nodes, one, related, set, step, stone, timeline};
 use super::{Found, Held, hold, same};
 use crate::error::SpaceError;
 use crate::settle;
@@ -150,5 +150,33 @@ pub(super) async fn history_is_newest_first(space: Arc<dyn Space>) -> Held {
     expected.sort_unstable();
     same!(sides, expected, "both sides of the merge");
     same!(found[3..], newest_first[..], "the frames before both sides");
+
+    // Below a stop lies what comes before it, also on the other side of a merge.
+    let stop = set_of(&[&mine.frame]);
+    let beside = space.reach(std::slice::from_ref(&tip), Follow::History, &stop, 100).await?;
+    same!(beside, [tip.clone(), yours.frame.addr().clone()], "the history beside a stop");
+    let beside = space.reach(std::slice::from_ref(&tip), Follow::All, &stop, usize::MAX).await?;
+    hold!(beside.contains(yours.frame.addr()) && beside.contains(&tip), "not all beside a stop is reached");
+    let before = frames.iter().chain([&mine.frame]).find(|frame| beside.contains(frame.addr()));
+    hold!(before.is_none(), "{before:?} is below a stop and is reached");
+    Ok(())
+}
+
+pub(super) async fn what_a_stop_relates_to_is_below_it(space: Arc<dyn Space>) -> Held {
+    let note = timeline(&*space, "note", 2).await?;
+    let (part, gone, fresh) = (stone("part", &[])?, stone("gone", &[])?, stone("fresh", &[])?);
+    let (old, new) = (stone("old", &[part.addr(), gone.addr()])?, stone("new", &[part.addr(), fresh.addr()])?);
+    space.commit(nodes(&[&part, &gone, &fresh, &old, &new])).await?;
+    let before = related(&note[2], &[old.addr()])?;
+    space.commit(step(&*space, Some(note[2].addr()), &before).await?).await?;
+    let after = related(&before.frame, &[new.addr()])?;
+    space.commit(step(&*space, Some(before.frame.addr()), &after).await?).await?;
+    let above = all(&*space, &[&after.frame], &set_of(&[&before.frame])).await?;
+    for node in [&fresh, &new, &after.frame] {
+        hold!(above.contains(node.addr()), "{} is not reached", node.addr());
+    }
+    for node in [&part, &gone, &old, &before.frame, &note[0]] {
+        hold!(!above.contains(node.addr()), "{} is below a stop and is reached", node.addr());
+    }
     Ok(())
 }

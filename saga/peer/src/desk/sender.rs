@@ -72,6 +72,15 @@ impl SenderDesk {
             }
             SenderQuery::Tips(scope) => self.tips(scope).await.map(SenderAnswer::Tips),
             SenderQuery::Compare(pairs) => self.compare(pairs).await.map(SenderAnswer::Compare),
+            SenderQuery::Before(frames) => {
+                let (none, mut before) = (HashSet::new(), Vec::with_capacity(frames.len()));
+                for (frame, steps) in frames {
+                    let (start, max) = (std::slice::from_ref(&frame), usize::try_from(steps).unwrap_or(usize::MAX));
+                    let reached = self.space.reach(start, Follow::History, &none, max.saturating_add(1)).await;
+                    before.push(reached.map_err(space_error)?.pop().filter(|found| *found != frame));
+                }
+                Ok(SenderAnswer::Before(before))
+            }
             SenderQuery::Candidates { starts, stops } => {
                 let stops = stops.into_iter().collect();
                 let max = usize::try_from(self.limits.nodes_max).unwrap_or(usize::MAX);

@@ -16,6 +16,11 @@ use tokio_util::sync::CancellationToken;
 /// For so long what a peer was told is told again without looking at who it is and what it may read: somebody may have
 /// taken it off a list.
 const TOLD_FOR: Duration = Duration::from_secs(3600);
+/// Peers that wait for news are answered that there are none at whole multiples of this: of thousands several are then
+/// answered at one waking.
+const TOGETHER: Duration = Duration::from_secs(1);
+/// Whoever waits for less is answered when he asked to be.
+const TOGETHER_FROM: Duration = Duration::from_secs(10);
 
 /// That a peer's tips are ours, which it was told.
 struct ToldEqual {
@@ -30,6 +35,17 @@ impl ToldEqual {
     fn answers(&self, query: &ReceiverQuery) -> bool {
         matches!(query, ReceiverQuery::Peek(peek) if *peek == self.peek) && self.at.elapsed() < TOLD_FOR
     }
+}
+
+/// When a peer is answered that has waited so long from `now` on: then or, of what was counted from `began`, at the last
+/// multiple of [`TOGETHER`] before.
+fn together(began: Instant, now: Instant, wait: Duration) -> Instant {
+    let until = now + wait;
+    if wait < TOGETHER_FROM {
+        return until;
+    }
+    let whole = until.saturating_duration_since(began).as_nanos() / TOGETHER.as_nanos();
+    u32::try_from(whole).map_or(until, |whole| began + TOGETHER * whole)
 }
 
 impl Host {
@@ -96,7 +112,8 @@ impl Host {
                             }
                         }
                         if let ReceiverQuery::Peek(Peek::Equal(_, _, wait_ms @ 1..)) = query {
-                            let until = after(wait_ms.min(self.limits.idle_ms_max / 2));
+                            let wait_ms = wait_ms.min(self.limits.idle_ms_max / 2);
+                            let until = together(self.began, Instant::now(), Duration::from_millis(wait_ms));
                             let waiting = (&mut desk, &mut link, &mut heard, &mut told);
                             answer = Some(self.equal(query, waiting, ends(until)).await);
                             continue;
@@ -231,5 +248,19 @@ impl Host {
                 .map_or(("?", None), |message| (message.kind().as_str(), message.signer())),
         };
         self.tell(HostEvent::Message(MessageEvent { connection: id, incoming, kind, bytes: packet.len(), signer }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_for_long_is_answered_with_others_and_never_later_than_he_asked() {
+        let (began, ms) = (Instant::now(), Duration::from_millis);
+        let answered = |asked, wait| together(began, began + ms(asked), ms(wait)) - began;
+        assert_eq!(answered(200, 55_000), answered(900, 55_000));
+        assert_eq!([answered(200, 55_000), answered(1_000, 55_000)], [ms(55_000), ms(56_000)]);
+        assert_eq!(answered(200, 9_999), ms(10_199), "short waits stay as they are");
     }
 }

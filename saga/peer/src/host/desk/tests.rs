@@ -23,7 +23,10 @@ struct Device {
 
 impl Device {
     async fn new(name: &str) -> Self {
-        let space: Arc<dyn Space> = Arc::new(MemorySpace::new(name));
+        Self::over(Arc::new(MemorySpace::new(name)), name).await
+    }
+
+    async fn over(space: Arc<dyn Space>, name: &str) -> Self {
         let secret = Secret::new(name.repeat(8).into_bytes());
         let tjp = identity::create(&*space, &secret).await.unwrap().tjp().clone();
         Self { space, who: SenderIdentity { tjp, secret: SecretSource::new(move || Ok(secret.clone())) } }

@@ -149,6 +149,44 @@ async fn what_came_in_before_there_was_an_index_is_found() {
     assert_eq!(tips.iter().map(|tip| &tip.tjp).collect::<Vec<_>>(), [&scene.shared]);
 }
 
+/// What either side reads to sync one more edit of a document with so many, and then one edit on each side.
+async fn reads_after(edits: usize) -> [usize; 4] {
+    let (server, device) = (Counted::new(), Counted::new());
+    ibgib_spaces::begin(&*server).await.unwrap();
+    ibgib_spaces::begin(&*device).await.unwrap();
+    let host = Host::new(Arc::clone(&server) as _, HostOptions::default());
+    let alice = Device::over(Arc::clone(&device) as _, "alice").await;
+    let bob = Device::new("bob").await;
+    let note = Document::create(&alice.space, "note", Map::new()).await.unwrap();
+    for edit in 0..edits {
+        note.set("/edit", Value::integer(edit as u64)).await.unwrap();
+    }
+    alice.meet(&host).await.unwrap();
+    bob.meet(&host).await.unwrap();
+    note.set("/mine", 1).await.unwrap();
+    let counts = [&device, &server].map(|space| &space.read);
+    counts.map(|count| count.store(0, Ordering::Relaxed));
+    alice.meet(&host).await.unwrap();
+    let one = counts.map(|count| count.load(Ordering::Relaxed));
+    Document::open(&bob.space, note.address()).await.unwrap().set("/theirs", 1).await.unwrap();
+    bob.meet(&host).await.unwrap();
+    note.set("/mine", 2).await.unwrap();
+    counts.map(|count| count.store(0, Ordering::Relaxed));
+    let met = alice.meet(&host).await.unwrap();
+    assert_eq!(met.summary.merges, 1);
+    let both = counts.map(|count| count.load(Ordering::Relaxed));
+    [one[0], one[1], both[0], both[1]]
+}
+
+#[tokio::test]
+async fn a_long_history_costs_no_more_than_a_short_one() {
+    let (short, long) = (reads_after(100).await, reads_after(1_000).await);
+    // Frames are fetched ahead in portions that grow: the same number of them.
+    for (short, long) in short.into_iter().zip(long) {
+        assert!(long <= short + short / 2, "{short} and {long} reads");
+    }
+}
+
 /// A store behind a network answers a question in a millisecond: one for each node would be seconds for thousands.
 #[tokio::test]
 async fn a_turn_does_not_ask_node_by_node() {
