@@ -88,7 +88,7 @@ impl Addr {
     /// 32-digit hashes, which no node of ours has.
     pub fn key(&self) -> Option<[u8; 32]> {
         let mut key = [0; 32];
-        hex::decode_to_slice(self.hash(), &mut key).ok().map(|()| key)
+        const_hex::decode_to_slice(self.hash(), &mut key).ok().map(|()| key)
     }
 }
 

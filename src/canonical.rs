@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 
 /// `H(text)`: uppercase hex SHA-256, and `""` for `""`.
 pub fn hash_text(text: &str) -> String {
-    if text.is_empty() { String::new() } else { hex::encode_upper(Sha256::digest(text.as_bytes())) }
+    if text.is_empty() { String::new() } else { const_hex::encode_upper(Sha256::digest(text.as_bytes())) }
 }
 
 /// Whether `data` counts in the hash.

@@ -62,7 +62,7 @@ impl Moment {
     /// The original's uuid: the random bytes written as decimal numbers without separators, hashed, lowercase hex.
     pub fn uuid(&self) -> String {
         let text: String = self.random.iter().map(ToString::to_string).collect();
-        hex::encode(Sha256::digest(text.as_bytes()))
+        const_hex::encode(Sha256::digest(text.as_bytes()))
     }
 }
 

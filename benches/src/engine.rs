@@ -125,7 +125,7 @@ impl Peer for Engine {
                 self.put(&device, [Ok(more)].into_iter())?;
                 let one = all(&device)?;
                 all(&other)?;
-                let next = Revision::of(0, revisions + 1);
+                let next = Revision::of(0, revisions);
                 self.put(&other, [revised(&tip, 0, next.clone().there())].into_iter())?;
                 all(&other)?;
                 self.put(&device, [revised(&tip, 0, next.here())].into_iter())?;

@@ -36,7 +36,7 @@ pub fn squeeze(text: &[u8], out: &mut Out, mut mark: impl FnMut(Key, bool, &mut 
         if run == 64 {
             let mut hash = [0; 32];
             let digits = &text[i - 63..=i];
-            if hex::decode_to_slice(digits, &mut hash).is_ok() {
+            if const_hex::decode_to_slice(digits, &mut hash).is_ok() {
                 out.0.extend_from_slice(&text[from..i - 63]);
                 mark(hash, lower, out);
                 from = i + 1;

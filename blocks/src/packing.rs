@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn the_common_dictionary_stays_what_it_is() {
         let digest = "41cdeaeff3bcddd79824648670c13525f2ee5ce5a81c0152bc7afa26dbadc5db";
-        assert_eq!(hex::encode(Sha256::digest(COMMON)), digest);
+        assert_eq!(const_hex::encode(Sha256::digest(COMMON)), digest);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
 
 /// Bytes of nodes that are asked for at once: what one side holds of its payload in memory.
-const LOAD_BYTES: usize = 4 * 1024 * 1024;
+const LOAD_BYTES: usize = 1024 * 1024;
 /// What a node that comes in takes of those beside its text.
 const BESIDE_BYTES: usize = 256;
 /// Nodes that are asked for at once, so that a question stays small however small the nodes are.

@@ -9,7 +9,7 @@
 
 use crate::error::{CommitError, SpaceError};
 pub use crate::marks::others;
-use crate::marks::{LEADS_KNOWN, has_conflicts, leads_key};
+use crate::marks::{LEADS, LEADS_KNOWN, has_conflicts, leads_key};
 use crate::rules::Commit;
 use crate::space::Space;
 use crate::store::Records;
@@ -19,8 +19,8 @@ use std::collections::{HashMap, HashSet};
 
 /// Frames read at once: few, since each may be as large as its limit.
 const BATCH: usize = 16;
-/// Records asked for at once.
-const KEYS: usize = 1024;
+/// Of more timelines all records are read.
+const KEYS: usize = 16;
 
 /// Of these tips of living timelines those that may lead to other timelines or have open conflicts, in their order; the newest
 /// frames of the others relate to no other timeline and no conflict. `None` where nobody has [looked](prepare) yet.
@@ -32,13 +32,11 @@ pub async fn that_may_lead<'t>(space: &dyn Space, tips: &[&'t Tip]) -> Result<Op
     if view.records(Records::Keys(&[LEADS_KNOWN.to_owned()])).await?.is_empty() {
         return Ok(None);
     }
-    let mut out = Vec::new();
-    for batch in tips.chunks(KEYS) {
-        let keys: Vec<String> = batch.iter().map(|tip| leads_key(&tip.tjp)).collect();
-        let found: HashSet<String> =
-            view.records(Records::Keys(&keys)).await?.into_iter().map(|(key, _)| key).collect();
-        out.extend(batch.iter().zip(keys).filter(|(_, key)| found.contains(key)).map(|(tip, _)| *tip));
-    }
+    // Most timelines lead nowhere, so that to read the names of all that may is cheaper than to ask for many.
+    let keys: Vec<String> = tips.iter().map(|tip| leads_key(&tip.tjp)).collect();
+    let which = if keys.len() > KEYS { Records::Prefix(LEADS) } else { Records::Keys(&keys) };
+    let found: HashSet<String> = view.records(which).await?.into_iter().map(|(key, _)| key).collect();
+    let out = tips.iter().zip(&keys).filter(|(_, key)| found.contains(*key)).map(|(tip, _)| *tip).collect();
     Ok(Some(out))
 }
 

@@ -23,7 +23,7 @@ const HELD: &str = "held/";
 /// The record which says that the whole space was looked through for what is held.
 pub(crate) const HELD_KNOWN: &str = "held";
 /// Records that name timelines whose tips may lead to others or have open conflicts.
-const LEADS: &str = "leads/";
+pub(crate) const LEADS: &str = "leads/";
 /// The record which says that the tips of before there were such records are among them.
 pub(crate) const LEADS_KNOWN: &str = "leads";
 /// Nodes read at once.

@@ -48,6 +48,12 @@ pub fn write_number(number: f64, out: &mut String) {
 /// Prints a string as `JSON.stringify` does.
 pub fn write_string(text: &str, out: &mut String) {
     out.push('"');
+    // Nearly no text has anything to escape, and whether it has is found out many bytes at a time.
+    if !text.bytes().fold(false, |found, b| found | (b < 0x20) | (b == b'"') | (b == b'\\')) {
+        out.push_str(text);
+        out.push('"');
+        return;
+    }
     let mut from = 0;
     for (i, b) in text.bytes().enumerate() {
         let escape: &str = match b {

@@ -187,6 +187,22 @@ async fn a_long_history_costs_no_more_than_a_short_one() {
     }
 }
 
+/// A store may keep what is asked for by name beside something large, and read that each time.
+#[tokio::test]
+async fn timelines_that_lead_nowhere_are_not_asked_about_one_by_one() {
+    let space = Counted::new();
+    ibgib_spaces::begin(&*space).await.unwrap();
+    let asked = Arc::clone(&space) as Arc<dyn Space>;
+    for _ in 0..300 {
+        Document::create(&asked, "note", Map::new()).await.unwrap();
+    }
+    let tips = space.tips(None).await.unwrap();
+    space.read.store(0, Ordering::Relaxed);
+    let may_lead = ibgib_spaces::leads::that_may_lead(&*space, &tips.iter().collect::<Vec<_>>()).await.unwrap();
+    assert_eq!(may_lead, Some(Vec::new()));
+    assert!(space.read.load(Ordering::Relaxed) < 10);
+}
+
 /// A store behind a network answers a question in a millisecond: one for each node would be seconds for thousands.
 #[tokio::test]
 async fn a_turn_does_not_ask_node_by_node() {
