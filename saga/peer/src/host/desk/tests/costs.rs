@@ -165,13 +165,13 @@ async fn reads_after(edits: usize) -> [usize; 4] {
     bob.meet(&host).await.unwrap();
     note.set("/mine", 1).await.unwrap();
     let counts = [&device, &server].map(|space| &space.read);
-    counts.map(|count| count.store(0, Ordering::Relaxed));
+    counts.iter().for_each(|count| count.store(0, Ordering::Relaxed));
     alice.meet(&host).await.unwrap();
     let one = counts.map(|count| count.load(Ordering::Relaxed));
     Document::open(&bob.space, note.address()).await.unwrap().set("/theirs", 1).await.unwrap();
     bob.meet(&host).await.unwrap();
     note.set("/mine", 2).await.unwrap();
-    counts.map(|count| count.store(0, Ordering::Relaxed));
+    counts.iter().for_each(|count| count.store(0, Ordering::Relaxed));
     let met = alice.meet(&host).await.unwrap();
     assert_eq!(met.summary.merges, 1);
     let both = counts.map(|count| count.load(Ordering::Relaxed));
