@@ -15,8 +15,8 @@ pub(crate) fn median(costs: &[Cost], figure: impl Fn(&Cost) -> f64) -> f64 {
 }
 
 fn rows<'a>(measured: &'a Measured, peers: &'a [&str]) -> impl Iterator<Item = (&'a str, &'a str, &'a [Cost])> {
-    let workloads = measured.keys().map(|(workload, _)| workload.as_str()).collect::<std::collections::BTreeSet<_>>();
-    let pairs = workloads.into_iter().flat_map(|workload| peers.iter().map(move |peer| (workload, *peer)));
+    let workloads = WORKLOADS.iter().map(|(workload, _)| *workload);
+    let pairs = workloads.flat_map(|workload| peers.iter().map(move |peer| (workload, *peer)));
     pairs.filter_map(|(workload, peer)| {
         let costs = measured.get(&(workload.to_owned(), peer.to_owned()))?;
         Some((workload, peer, costs.as_slice()))
