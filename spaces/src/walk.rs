@@ -181,14 +181,16 @@ impl<'a> Below<'a> {
                 }
                 for target in node.targets() {
                     if before.contains(&target) || !self.known.insert(target.clone()) {
-                    } else if whole && tjp.is_none() {
+                        continue;
+                    }
+                    if whole && tjp.is_none() {
                         next.push(target);
                     } else if target.tjp_gib().is_none() {
                         self.shallow.entry(target.ib().to_owned()).or_default().push(target);
                     }
                 }
                 if let Some(tjp) = tjp {
-                    // One without a number is known at once.
+                    // What comes before a frame without a number may have any: it is read before anything is said of others.
                     let n = node.n().unwrap_or(u64::MAX);
                     self.fronts.entry(tjp).or_default().extend((!before.is_empty()).then_some((n, before)));
                 }

@@ -102,6 +102,7 @@ pub struct Host {
     words: words::Words,
     pub(crate) leads: Leads,
     connections: AtomicU64,
+    /// When it was made: peers that wait for news are answered at whole seconds from then on.
     began: Instant,
     events: broadcast::Sender<HostEvent>,
 }

@@ -181,7 +181,7 @@ async fn reads_after(edits: usize) -> [usize; 4] {
 #[tokio::test]
 async fn a_long_history_costs_no_more_than_a_short_one() {
     let (short, long) = (reads_after(100).await, reads_after(1_000).await);
-    // Frames are fetched ahead in portions that grow: the same number of them.
+    // Ten times as long: were it read as a whole, there would be ten times as many.
     for (short, long) in short.into_iter().zip(long) {
         assert!(long <= short + short / 2, "{short} and {long} reads");
     }
