@@ -11,9 +11,12 @@
 //! differ is needed, and of most frames only their place in the history ([`History::insert_place`]): what they say
 //! matters where branches merge.
 
+mod merges;
 mod paint;
 mod place;
 mod run;
+
+pub use merges::Merges;
 
 use crate::addr::Addr;
 use crate::ibgib::{IbGib, Verified};
@@ -113,6 +116,8 @@ pub struct History {
     places: HashMap<Addr, Place>,
     frames: HashMap<Addr, Verified<IbGib>>,
     merges: HashMap<Addr, bool>,
+    /// What other histories found out.
+    shared: Option<Merges>,
     pause_after: Option<usize>,
 }
 
@@ -126,6 +131,11 @@ impl History {
     /// so calling again goes on: a caller who shares a thread, or no longer wants to know, is not held by long histories.
     pub fn pause_after(&mut self, merges: usize) {
         self.pause_after = Some(merges.max(1));
+    }
+
+    /// From now on what is found out about merge frames is shared.
+    pub fn share(&mut self, merges: Merges) {
+        self.shared = Some(merges);
     }
 
     /// Adds a frame.
@@ -182,7 +192,7 @@ impl History {
             self.insert(node.clone());
         }
         if let Some(frame) = frame {
-            self.merges.insert(frame.addr().clone(), true);
+            self.found(frame.addr().clone(), true);
         }
         Ok(made)
     }
@@ -235,9 +245,21 @@ impl History {
         }
     }
 
+    /// Whether a frame is a merge, if that was found out.
+    fn known_merge(&self, addr: &Addr) -> Option<bool> {
+        self.merges.get(addr).copied().or_else(|| self.shared.as_ref()?.get(addr))
+    }
+
+    fn found(&mut self, addr: Addr, is_merge: bool) {
+        if let Some(shared) = &self.shared {
+            shared.insert(addr.clone(), is_merge);
+        }
+        self.merges.insert(addr, is_merge);
+    }
+
     fn is_merge(&self, addr: &Addr) -> Known<bool> {
-        if let Some(known) = self.merges.get(addr) {
-            return Ok(*known);
+        if let Some(known) = self.known_merge(addr) {
+            return Ok(known);
         }
         if self.place(addr)?.merge_of.is_none() {
             return Ok(false);

@@ -7,7 +7,7 @@
 //! What each merge holds is compared with the model in `tests/model.rs`.
 #![allow(clippy::disallowed_methods, reason = "the environment chooses how long and with which seed it runs")]
 
-use ibgib::timeline::{Ancestry, History, HistoryError};
+use ibgib::timeline::{Ancestry, History, HistoryError, Merges};
 use ibgib::transform::{ForkOpts, Moment, Mut8Opts, TjpOpts, fork, linked, mut8};
 use ibgib::{Addr, IbGib, Map, Value, Verified};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -379,6 +379,32 @@ fn a_history_that_is_loaded_in_portions_answers_as_one_that_is_whole() {
             }
         }
     }
+}
+
+/// What follows from frames alone holds in every history: one that shares it says the same with the frames' places only.
+#[test]
+fn what_one_history_found_out_others_need_not_find_out_again() {
+    let mut asked = 0;
+    for seed in 0..50 {
+        let (mut world, tips) = wander(&mut Rng(seed), seed % 2 == 0, 4, 60);
+        let (x, y) = (&tips[0], &tips[1]);
+        let told = world.history.ancestry(x, y).unwrap();
+        let merges = Merges::default();
+        let places = |share: bool| {
+            let mut history = History::new();
+            if share {
+                history.share(merges.clone());
+            }
+            world.frames.iter().for_each(|frame| history.insert_place(frame));
+            history
+        };
+        let mut first = places(true);
+        asked += u32::from(matches!(first.ancestry(x, y), Err(HistoryError::Need(_))));
+        world.frames.iter().for_each(|frame| first.insert(frame.clone()));
+        assert_eq!(first.ancestry(x, y), Ok(told));
+        assert_eq!(places(true).ancestry(x, y), Ok(told), "seed {seed}");
+    }
+    assert!(asked > 25, "{asked}");
 }
 
 #[test]

@@ -3,14 +3,13 @@
 use crate::error::SpaceError;
 use crate::space::Space;
 use crate::store::{Nodes, View};
-use crate::walk::{self, Follow};
-use ibgib::timeline::{Advance, Ancestry, History, HistoryError, Joined};
+use ibgib::timeline::{Advance, Ancestry, History, HistoryError, Joined, Merges};
 use ibgib::{Addr, IbGib, Value, Verified};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::fmt;
 
 /// Frames fetched ahead when a history lacks one: at first, and at most.
-const AHEAD_MIN: usize = 16;
+const AHEAD_MIN: usize = 4;
 const AHEAD_MAX: usize = 4_096;
 /// Nodes read at once while fetching ahead: few, since each may be as large as its limit.
 const BATCH: usize = 16;
@@ -31,7 +30,11 @@ pub struct Loader<'a> {
     owner: Option<&'a str>,
     overlay: Overlay,
     history: History,
+    /// What other histories found out.
+    merges: Option<Merges>,
     fetched: HashSet<Addr>,
+    /// Frames before those that are here, each with a number that its own does not exceed.
+    front: BinaryHeap<(u64, Addr)>,
     /// How many frames to fetch ahead the next time.
     ahead: usize,
     /// About how many bytes are kept whole of what was fetched ahead.
@@ -52,11 +55,19 @@ impl<'a> Loader<'a> {
             view: None,
             owner,
             overlay: Overlay::new(),
-            history: paused_history(),
+            history: paused_history(None),
+            merges: None,
             fetched: HashSet::new(),
+            front: BinaryHeap::new(),
             ahead: AHEAD_MIN,
             whole_bytes: 0,
         }
+    }
+
+    /// From now on it shares what is found out about merge frames.
+    pub fn share(&mut self, merges: &Merges) {
+        self.history.share(merges.clone());
+        self.merges = Some(merges.clone());
     }
 
     /// Adds nodes that are in no store yet.
@@ -71,8 +82,9 @@ impl<'a> Loader<'a> {
     /// memory of a long walk to that of its largest timeline.
     pub fn forget(&mut self) {
         self.overlay.clear();
-        self.history = paused_history();
+        self.history = paused_history(self.merges.as_ref());
         self.fetched.clear();
+        self.front.clear();
         self.ahead = AHEAD_MIN;
         self.whole_bytes = 0;
     }
@@ -170,58 +182,64 @@ impl<'a> Loader<'a> {
             let node = node.ok_or_else(|| lost("the frame is not here".into()))?;
             self.history.insert(node.clone());
             if self.fetched.insert(addr.clone()) {
-                self.fetch_ahead(&node).await.map_err(|e| lost(e.to_string()))?;
+                self.go_on_from(&node);
+                self.fetch_ahead().await.map_err(|e| lost(e.to_string()))?;
             }
         }
         Ok(())
     }
 
-    /// Fetches frames before `node`, more each time: a history asks for one frame after the other, and starts anew
-    /// whenever it lacked one.
-    async fn fetch_ahead(&mut self, node: &Verified<IbGib>) -> Result<(), SpaceError> {
-        let mut left = self.ahead;
+    /// Fetches frames in the order in which a history visits them, more each time: it asks for one frame after the other,
+    /// and starts anew whenever it lacked one.
+    async fn fetch_ahead(&mut self) -> Result<(), SpaceError> {
+        let until = self.fetched.len() + self.ahead;
         self.ahead = (self.ahead * 2).min(AHEAD_MAX);
-        let mut next = before(node);
-        let mut committed = Vec::new();
-        while left > 0 && !next.is_empty() {
-            let staged = match self.owner {
-                Some(owner) => self.view().await?.nodes(Nodes::Staged(owner, &next)).await?,
-                None => vec![None; next.len()],
-            };
-            let mut further = Vec::new();
-            for (addr, node) in next.into_iter().zip(staged) {
-                match node {
-                    Some(node) if self.fetched.insert(addr.clone()) => {
-                        left = left.saturating_sub(1);
-                        further.extend(before(&node));
-                        self.keep(node);
-                    }
-                    Some(_) => {}
-                    None => committed.push(addr),
+        while self.fetched.len() < until {
+            let next = self.next();
+            if next.is_empty() {
+                return Ok(());
+            }
+            // A store may answer without ever waiting: others have to get their turn all the same.
+            tokio::task::coop::consume_budget().await;
+            let owner = self.owner;
+            let view = self.view().await?;
+            let mut found = view.nodes(Nodes::Committed(&next)).await?;
+            if let Some(owner) = owner {
+                let found_not = |(addr, node): (&Addr, &Option<_>)| node.is_none().then(|| addr.clone());
+                let lacking: Vec<Addr> = std::iter::zip(&next, &found).filter_map(found_not).collect();
+                if !lacking.is_empty() {
+                    found.extend(view.nodes(Nodes::Staged(owner, &lacking)).await?);
                 }
             }
-            next = further;
-        }
-        if left == 0 || committed.is_empty() {
-            return Ok(());
-        }
-        let view = self.view().await?;
-        let has = view.has(&committed).await?;
-        let committed: Vec<Addr> = committed.into_iter().zip(has).filter(|(_, has)| *has).map(|(a, _)| a).collect();
-        if !committed.is_empty() {
-            let ahead = walk::reach(view, &committed, Follow::History, &HashSet::new(), left).await?;
-            for batch in ahead.chunks(BATCH) {
-                for node in self.view().await?.nodes(Nodes::Committed(batch)).await?.into_iter().flatten() {
-                    self.fetched.insert(node.addr().clone());
-                    self.keep(node);
-                }
+            for node in found.into_iter().flatten() {
+                self.keep(node);
             }
         }
         Ok(())
+    }
+
+    /// What to read next of the frames that are not here.
+    fn next(&mut self) -> Vec<Addr> {
+        let mut next = Vec::with_capacity(BATCH);
+        let mut least = 0;
+        while next.len() < BATCH && self.front.peek().is_some_and(|(most, _)| *most >= least) {
+            let Some((most, addr)) = self.front.pop() else { break };
+            if next.is_empty() {
+                // What is much older is visited much later, or never.
+                least = most.saturating_sub(BATCH as u64);
+            }
+            if !self.fetched.contains(&addr) && !next.contains(&addr) {
+                next.push(addr);
+            }
+        }
+        next
     }
 
     /// Keeps a frame that is likely to be asked for, whole while there is room.
     pub fn keep(&mut self, node: Verified<IbGib>) {
+        if self.fetched.insert(node.addr().clone()) {
+            self.go_on_from(&node);
+        }
         let bytes = node.data.as_ref().map_or(0, weight);
         if self.whole_bytes + bytes > WHOLE_BYTES_MAX {
             return self.history.insert_place(&node);
@@ -229,13 +247,24 @@ impl<'a> Loader<'a> {
         self.whole_bytes += bytes;
         self.history.insert(node);
     }
+
+    /// What comes before a frame is fetched in its turn.
+    fn go_on_from(&mut self, node: &Verified<IbGib>) {
+        let most = node.n().map_or(u64::MAX, |n| n.saturating_sub(1));
+        let before = node.past().into_iter().chain(node.rel8n_addrs("graftorphan"));
+        let before = before.filter(|addr| !addr.is_primitive() && !self.fetched.contains(addr));
+        self.front.extend(before.map(|addr| (most, addr)));
+    }
 }
 
 /// Merges recomputed before others get their turn.
 const MERGES_AT_ONCE: usize = 16;
 
-fn paused_history() -> History {
+fn paused_history(merges: Option<&Merges>) -> History {
     let mut history = History::new();
+    if let Some(merges) = merges {
+        history.share(merges.clone());
+    }
     history.pause_after(MERGES_AT_ONCE);
     history
 }
@@ -249,11 +278,6 @@ pub fn weight(value: &Value) -> usize {
         Value::Array(items) => EACH + items.iter().map(weight).sum::<usize>(),
         Value::Object(map) => EACH + map.iter().map(|(name, v)| EACH + name.len() + weight(v)).sum::<usize>(),
     }
-}
-
-/// The frames that ancestry goes on with.
-fn before(node: &Verified<IbGib>) -> Vec<Addr> {
-    node.past().into_iter().chain(node.rel8n_addrs("graftorphan")).collect()
 }
 
 fn loader<'a>(space: &'a dyn Space, overlay: &Overlay) -> Loader<'a> {

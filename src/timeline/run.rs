@@ -39,7 +39,7 @@ impl History {
                     Ok(done) => return Ok(done),
                     Err(stop) => stop,
                 },
-                Some((addr, _)) if self.merges.contains_key(addr) => {
+                Some((addr, _)) if self.known_merge(addr).is_some() => {
                     pending.pop();
                     continue;
                 }
@@ -47,7 +47,7 @@ impl History {
                 Some((addr, _)) => match self.recompute(addr) {
                     Ok(is_merge) => {
                         left = left.map(|left| left - 1);
-                        self.merges.insert(addr.clone(), is_merge);
+                        self.found(addr.clone(), is_merge);
                         continue;
                     }
                     Err(stop) => stop,
@@ -64,7 +64,7 @@ impl History {
                 }
                 (Blocked::Need(addrs), _) => return Err(HistoryError::Need(addrs)),
                 // What recomputing a frame finds broken says that the frame is no merge of ours.
-                (Blocked::Broken(_, _), Some((addr, _))) => drop(self.merges.insert(addr, false)),
+                (Blocked::Broken(_, _), Some((addr, _))) => self.found(addr, false),
                 (Blocked::Broken(addr, why), None) => return Err(HistoryError::Broken { addr, why }),
                 (Blocked::Classify(addr), Some((_, early))) => pending.push((addr, early)),
                 (Blocked::Classify(addr), None) => {
@@ -86,7 +86,7 @@ impl History {
             let Some(place) = self.places.get(&here) else { break };
             let before = place.past.iter().chain(place.merge_of.as_ref().map(|(_, orphan)| orphan));
             next.extend(before.filter(|a| self.places.contains_key(a) && seen.insert((*a).clone())).cloned());
-            if place.merge_of.is_some() && here != *addr && !self.merges.contains_key(&here) {
+            if place.merge_of.is_some() && here != *addr && self.known_merge(&here).is_none() {
                 out.push((place.number(), here));
             }
         }

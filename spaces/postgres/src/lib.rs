@@ -28,6 +28,7 @@
 
 mod address;
 mod error;
+mod kept;
 mod lease;
 mod listen;
 mod read;
@@ -43,8 +44,10 @@ use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Object, Pool, R
 use ibgib::{IbGib, Verified};
 use ibgib_spaces::SpaceError;
 use ibgib_spaces::store::{Batch, Store, View, Written};
+use kept::Kept;
 use read::PostgresView;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -60,10 +63,12 @@ const SETTLE: Duration = Duration::from_secs(10);
 /// Between two looks at a database that is away.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// What each connection is set to. A transaction whose server died or lost its way must not hold the others up.
+/// What each connection is set to. A transaction whose server died or lost its way must not hold the others up. Whoever
+/// asks for some hundred nodes names them all, and a database that knows little of the table yet would rather read it
+/// whole.
 const SESSION: &str = "SET idle_in_transaction_session_timeout = '60s';
     SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 3; SET tcp_keepalives_count = 3;
-    SET jit = off;
+    SET jit = off; SET enable_seqscan = off;
     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
 
 /// What a connection is set to that only reads.
@@ -76,6 +81,7 @@ pub struct PostgresSpace {
     pool: Pool,
     opening: Opening,
     revision: watch::Sender<u64>,
+    kept: Arc<Kept>,
     listening: JoinHandle<()>,
 }
 
@@ -150,7 +156,7 @@ impl PostgresSpace {
         let revision = watch::Sender::new(revision);
         let shown = address.shown.clone();
         let listening = tokio::spawn(listen::listen(address, revision.clone()));
-        Ok(Self { id, shown, pool, opening, revision, listening })
+        Ok(Self { id, shown, pool, opening, revision, kept: Arc::default(), listening })
     }
 
     /// Where the space is: its URL without password and options.
@@ -220,7 +226,7 @@ impl Store for PostgresSpace {
     async fn view(&self) -> Result<Box<dyn View + '_>, SpaceError> {
         let mut tries = Tries::begin();
         loop {
-            let view = PostgresView::begin(self.client().await?).await;
+            let view = PostgresView::begin(self.client().await?, Arc::clone(&self.kept)).await;
             match tries.next(view.as_ref().err()) {
                 Some(pause) => sleep(pause).await,
                 None => return Ok(Box::new(view?)),

@@ -1,6 +1,7 @@
 //! The questions, each one statement whatever it is about, and the view that asks them at one moment.
 
 use crate::error::fail;
+use crate::kept::{Kept, Moment};
 use crate::row::{self, Key, Stored, Unpacker, kind_code};
 use async_trait::async_trait;
 use deadpool_postgres::{GenericClient, Object};
@@ -9,11 +10,14 @@ use ibgib_spaces::store::{Head, Nodes, Records, Scanned, Tips};
 use ibgib_spaces::{SpaceError, Tip, View};
 use sha2::{Digest, Sha256};
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, SimpleQueryMessage};
 
-const MOMENT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT revision, nodes FROM ibgib.space";
+/// A schema of before, which is opened only to be read, has no `swept`.
+const MOMENT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+    SELECT revision, nodes, to_jsonb(space) ->> 'swept' FROM ibgib.space";
 
 /// So many bytes of a key stand in its index.
 const INDEXED: usize = 512;
@@ -87,18 +91,24 @@ pub(crate) struct PostgresView {
     /// There until it is dropped.
     client: Option<Object>,
     head: Head,
+    kept: Arc<Kept>,
+    /// What of what is kept is there; none of it where the store does not say so.
+    moment: Option<Moment>,
 }
 
 impl PostgresView {
     /// Begins a view on a connection.
-    pub(crate) async fn begin(client: Object) -> Result<Self, SpaceError> {
+    pub(crate) async fn begin(client: Object, kept: Arc<Kept>) -> Result<Self, SpaceError> {
         // Whoever stops waiting for this leaves a connection that is in a transaction: from here on it is ended.
-        let mut view = Self { client: Some(client), head: Head::default() };
+        let mut view = Self { client: Some(client), head: Head::default(), kept, moment: None };
         for message in view.client()?.simple_query(MOMENT).await.map_err(fail)? {
             if let SimpleQueryMessage::Row(row) = message {
-                let number = |at| row.try_get(at).ok().flatten().and_then(|text: &str| text.parse().ok());
+                let text = |at| row.try_get(at).ok().flatten();
+                let number = |at| text(at).and_then(|text: &str| text.parse().ok());
                 let (Some(revision), Some(nodes)) = (number(0), number(1)) else { break };
                 view.head = Head { revision, nodes };
+                let swept = text(2).and_then(|text: &str| text.parse().ok());
+                view.moment = swept.map(|swept| Moment { revision, swept });
                 return Ok(view);
             }
         }
@@ -111,6 +121,29 @@ impl PostgresView {
 
     async fn rows(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, SpaceError> {
         rows(self.client()?, sql, params).await
+    }
+
+    /// The nodes of these hashes, whatever their names.
+    async fn committed(&self, addrs: &[Addr]) -> Result<HashMap<Key, Verified<IbGib>>, SpaceError> {
+        let mut found = HashMap::with_capacity(addrs.len());
+        let mut lacking = Vec::new();
+        for key in keys(addrs) {
+            match self.moment.and_then(|moment| self.kept.get(&key, moment)) {
+                Some(node) => drop(found.insert(key, node)),
+                None => lacking.push(key),
+            }
+        }
+        if lacking.is_empty() {
+            return Ok(found);
+        }
+        let sql = "SELECT hash, addr, size, text FROM ibgib.nodes WHERE hash = ANY($1)";
+        for (key, node, size) in row::nodes(&self.rows(sql, &[&refs(&lacking)]).await?, addrs)? {
+            if let Some(moment) = self.moment {
+                self.kept.keep(key, node.clone(), size, moment);
+            }
+            found.insert(key, node);
+        }
+        Ok(found)
     }
 }
 
@@ -137,19 +170,16 @@ impl View for PostgresView {
 
     async fn nodes(&self, which: Nodes<'_>) -> Result<Vec<Option<Verified<IbGib>>>, SpaceError> {
         let (addrs, found) = match which {
-            Nodes::Committed(addrs) => {
-                let keys = keys(addrs);
-                let sql = "SELECT hash, addr, size, text FROM ibgib.nodes WHERE hash = ANY($1)";
-                (addrs, if keys.is_empty() { Vec::new() } else { self.rows(sql, &[&refs(&keys)]).await? })
-            }
+            Nodes::Committed(addrs) => (addrs, self.committed(addrs).await?),
             Nodes::Staged(owner, addrs) => {
                 let keys = keys(addrs);
                 let sql = "SELECT hash, addr, size, text FROM ibgib.staged s WHERE owner = $1 AND hash = ANY($2)
                     AND NOT EXISTS (SELECT FROM ibgib.nodes n WHERE n.hash = s.hash)";
-                (addrs, self.rows(sql, &[&&digest(owner)[..], &refs(&keys)]).await?)
+                let rows = self.rows(sql, &[&&digest(owner)[..], &refs(&keys)]).await?;
+                let found = row::nodes(&rows, addrs)?;
+                (addrs, found.into_iter().map(|(key, node, _)| (key, node)).collect())
             }
         };
-        let found = row::by_key(&found, addrs)?;
         // A hash under another name is another address, which is not here.
         let named = |addr: &Addr| found.get(&addr.key()?).filter(|node| node.addr() == addr).cloned();
         Ok(addrs.iter().map(named).collect())

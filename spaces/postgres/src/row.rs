@@ -4,7 +4,6 @@ use crate::error::fail;
 use ibgib::json::BYTES_MAX;
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_spaces::{Kind, SpaceError, Tip};
-use std::collections::HashMap;
 use tokio_postgres::Row;
 use zstd::bulk::{Compressor, Decompressor};
 
@@ -87,18 +86,23 @@ impl Unpacker {
     }
 }
 
-/// The nodes of rows by their hash, those under another name left out.
-pub(crate) fn by_key(rows: &[Row], addrs: &[Addr]) -> Result<HashMap<Key, Verified<IbGib>>, SpaceError> {
-    let asked: HashMap<Key, &Addr> = addrs.iter().filter_map(|a| a.key().map(|key| (key, a))).collect();
+/// The nodes of rows, each with its hash and the size of its text. `addrs` are those that were asked for.
+pub(crate) fn nodes(rows: &[Row], addrs: &[Addr]) -> Result<Vec<(Key, Verified<IbGib>, u64)>, SpaceError> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
     let mut zstd = Unpacker::new()?;
-    let mut out = HashMap::with_capacity(rows.len());
+    let mut out = Vec::with_capacity(rows.len());
     for row in rows {
         let stored = Stored::of(row)?;
-        let node = stored.node(&mut zstd).map_err(|error| match (error, asked.get(&stored.key)) {
-            (SpaceError::Corrupt { why, .. }, Some(addr)) => SpaceError::Corrupt { addr: addr.to_string(), why },
-            (error, _) => error,
+        let node = stored.node(&mut zstd).map_err(|error| match error {
+            SpaceError::Corrupt { why, addr } => {
+                let asked = addrs.iter().find(|addr| addr.key() == Some(stored.key));
+                SpaceError::Corrupt { addr: asked.map_or(addr, ToString::to_string), why }
+            }
+            error => error,
         })?;
-        out.insert(stored.key, node);
+        out.push((stored.key, node, stored.size.unsigned_abs().into()));
     }
     Ok(out)
 }

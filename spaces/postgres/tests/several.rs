@@ -7,7 +7,7 @@ use common::{database, fresh, raw};
 use futures_util::future::join_all;
 use ibgib::{Addr, IbGib, Verified, object, strings};
 use ibgib_postgres::PostgresSpace;
-use ibgib_spaces::store::{Batch, Written};
+use ibgib_spaces::store::{Batch, Nodes, Written};
 use ibgib_spaces::{Commit, CommitError, Space, SpaceError, Store, View, contract, fsck};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -115,7 +115,7 @@ async fn what_is_no_space_of_ours_is_told() {
     drop(PostgresSpace::open_or_create(&url).await.unwrap());
     raw(&url).await.batch_execute("INSERT INTO ibgib.migrations (version) VALUES (9)").await.unwrap();
     for newer in [PostgresSpace::open(&url).await, PostgresSpace::open_or_create(&url).await] {
-        assert_eq!(newer.unwrap_err(), SpaceError::Newer { found: 9, known: 4 });
+        assert_eq!(newer.unwrap_err(), SpaceError::Newer { found: 9, known: 5 });
     }
 }
 
@@ -126,7 +126,9 @@ async fn an_older_schema_is_read_as_it_is_and_changed_by_who_writes() {
     let node = stone("from before", &[]);
     PostgresSpace::open_or_create(&url).await.unwrap().commit(nodes(&[&node])).await.unwrap();
     let client = raw(&url).await;
-    client.batch_execute("DROP TABLE ibgib.leases; DELETE FROM ibgib.migrations WHERE version > 1").await.unwrap();
+    let older = "DROP TABLE ibgib.leases; DROP FUNCTION ibgib.note_swept CASCADE;
+        ALTER TABLE ibgib.space DROP COLUMN swept; DELETE FROM ibgib.migrations WHERE version > 1";
+    client.batch_execute(older).await.unwrap();
     let version = async || {
         let row = client.query_one("SELECT max(version) FROM ibgib.migrations", &[]).await.unwrap();
         row.get::<_, i32>(0)
@@ -141,10 +143,39 @@ async fn an_older_schema_is_read_as_it_is_and_changed_by_who_writes() {
     assert_eq!(version().await, 1);
     let space = PostgresSpace::open(&url).await.unwrap();
     assert!(space.lease("work", "holder", FOR_EVER).await.unwrap());
-    assert_eq!(version().await, 4);
+    assert_eq!(version().await, 5);
     // Of a database without a space, reading makes none.
     let empty = database().await;
     assert!(matches!(PostgresSpace::open_read_only(&empty).await, Err(SpaceError::NotFound(_))));
+}
+
+/// Nodes that a server has read it does not ask for again, unless some were removed, by whomever.
+#[tokio::test]
+async fn what_was_read_is_kept_until_something_is_removed() {
+    let url = database().await;
+    let (one, other) = (stone("one", &[]), stone("other", &[]));
+    let space = PostgresSpace::open_or_create(&url).await.unwrap();
+    space.commit(nodes(&[&one, &other])).await.unwrap();
+    let before = space.view().await.unwrap();
+    let late = stone("late", &[]);
+    space.commit(nodes(&[&late])).await.unwrap();
+    let all = [one.addr().clone(), other.addr().clone(), late.addr().clone()];
+    let there = async || -> Vec<bool> { space.get(&all).await.unwrap().iter().map(Option::is_some).collect() };
+    assert_eq!(there().await, [true, true, true]);
+    let seen = before.nodes(Nodes::Committed(&all)).await.unwrap();
+    assert_eq!(seen, [Some(one.clone()), Some(other), None], "a view shows what was there when it began");
+    drop(before);
+    let client = raw(&url).await;
+    let remove = async |node: &Verified<IbGib>| {
+        let hash = &node.addr().key().unwrap()[..];
+        assert_eq!(client.execute("DELETE FROM ibgib.nodes WHERE hash = $1", &[&hash]).await.unwrap(), 1);
+    };
+    client.batch_execute("ALTER TABLE ibgib.nodes DISABLE TRIGGER swept").await.unwrap();
+    remove(&one).await;
+    assert_eq!(there().await, [true, true, true], "it is asked for although it was read");
+    client.batch_execute("ALTER TABLE ibgib.nodes ENABLE TRIGGER swept").await.unwrap();
+    remove(&late).await;
+    assert_eq!(there().await, [false, true, false]);
 }
 
 /// Servers whose clocks are wrong by hours agree on who has a lease: it runs out by the database's clock.
