@@ -28,10 +28,8 @@ impl Prove {
     /// Begins with the session identity's newest frame, or without identity.
     pub(crate) fn begin(session: Option<Addr>) -> (Self, Message) {
         let state = if session.is_some() { Self::AwaitChallenge } else { Self::AwaitOk };
-        (
-            state,
-            Message::Hello(Hello { session, versions: Encoding::ALL.map(|way| way.subprotocol().to_owned()).into() }),
-        )
+        let versions = Encoding::ALL.map(|way| way.subprotocol().to_owned()).into();
+        (state, Message::Hello(Hello { session, versions, reads_packed: true }))
     }
 
     /// The message that may come now.

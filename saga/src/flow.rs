@@ -101,7 +101,7 @@ impl Outgoing {
             self.nodes += 1;
             match &mut self.writing {
                 Writing::Blocks(blocks, _) => {
-                    let ended = blocks.node(node)?;
+                    let ended = blocks.node(node);
                     self.push_block(ended);
                 }
                 Writing::Lines => self.push(&[node.to_json().as_bytes(), b"\n"]),
@@ -118,10 +118,10 @@ impl Outgoing {
         }
         if let Writing::Blocks(mut blocks, lines) = std::mem::replace(&mut self.writing, Writing::Lines) {
             for line in &lines {
-                let ended = blocks.line(line)?;
+                let ended = blocks.line(line);
                 self.push_block(ended);
             }
-            self.push(&[&blocks.end()?.unwrap_or_default()]);
+            self.push(&[&blocks.end().unwrap_or_default()]);
         }
         self.cut(1);
         Ok((std::mem::take(&mut self.ready), Next::Sent { nodes: self.nodes }))

@@ -138,6 +138,7 @@ pub use request::{Direction, Scope, SyncRequest};
 pub use sender::{SagaStatus, Sender, SenderInput, SenderOutput};
 pub use summary::{Action, Summary, TimelineSummary};
 pub use wire::message::{ConnectOk, Envelope, Failure, Message, MsgType, TurnAnswer};
+pub use wire::packed::PACKED;
 pub use wire::packet::{Encoding, Packet, SUBPROTOCOL};
 pub use wire::peek::{Peek, Peeked};
 pub use wire::stream::{Measure, ReceiverLine, SenderLine, Status};

@@ -7,6 +7,7 @@ use crate::auth::{Check, Greeted, Proven};
 use crate::error::{Breach, SagaError};
 use crate::limits::Limits;
 use crate::wire::message::{ConnectOk, Envelope, Failure, Message, MsgType};
+use crate::wire::packed::{PACKED, Packing};
 use crate::wire::packet::{Encoding, Packet};
 use crate::wire::word::{Said, Signature};
 use ibgib_keystone::Warrant;
@@ -63,6 +64,9 @@ pub struct Receiver {
     out: VecDeque<ReceiverOutput>,
     /// The best that the peer speaks.
     encoding: Encoding,
+    packing: Packing,
+    /// The peer reads packed answers.
+    packs: bool,
     /// The id of the warrant that the peer was told last.
     warranted: Option<String>,
 }
@@ -87,7 +91,16 @@ impl Receiver {
     /// A receiver for one connection. Without identity only in process: a server never allows it.
     pub fn new(limits: Limits, allow_anonymous: bool) -> Self {
         let state = State::Connecting(Check::AwaitHello);
-        Self { limits, allow_anonymous, state, out: VecDeque::new(), encoding: Encoding::Lines, warranted: None }
+        Self {
+            limits,
+            allow_anonymous,
+            state,
+            out: VecDeque::new(),
+            encoding: Encoding::Lines,
+            packing: Packing::default(),
+            packs: false,
+            warranted: None,
+        }
     }
 
     /// What the machine wants next; `None` when it waits.
@@ -177,14 +190,20 @@ impl Receiver {
     }
 
     fn packet(&mut self, state: State, packet: Packet) -> Result<State, SagaError> {
-        let (text, state) = match (packet, state) {
+        let (text, packed, state) = match (packet, state) {
             (Packet::Binary(chunk), State::Saga(peer, saga, Turning::Receiving(incoming))) => {
                 return self.chunk(peer, saga, incoming, &chunk);
             }
+            (Packet::Binary(packed), state @ State::Idle(..)) if packed.first() == Some(&PACKED) => {
+                (self.packing.unpack(&packed, &self.limits)?, true, state)
+            }
             (Packet::Binary(_), state) => return Err(out_of_turn("a chunk", &state)),
-            (Packet::Text(text), state) => (text, state),
+            (Packet::Text(text), state) => (text, false, state),
         };
         let envelope = Envelope::parse(&text)?;
+        if packed && envelope.kind() != MsgType::Peek {
+            return Err(out_of_turn(&format!("a packed {}", envelope.kind().as_str()), &state));
+        }
         let ends = matches!(envelope.kind(), MsgType::AuthFail | MsgType::SyncError | MsgType::Bye);
         if !ends && !state.expects(envelope.kind()) {
             return Err(out_of_turn(envelope.kind().as_str(), &state));
@@ -198,7 +217,7 @@ impl Receiver {
             }
             (State::Connecting(Check::AwaitHello), Message::Hello(hello)) => {
                 let (greeted, encoding) = Check::greeted(&hello, self.allow_anonymous)?;
-                self.encoding = encoding;
+                (self.encoding, self.packs) = (encoding, hello.reads_packed);
                 match greeted {
                     Greeted::Nobody => Ok(self.connected(None, None)),
                     Greeted::Session(addr) => {
@@ -242,7 +261,9 @@ impl Receiver {
             }
             (State::Peeking(peer, saga), ReceiverAnswer::Peek(peeked)) => {
                 for page in peeked.pages(self.limits.message_bytes_max) {
-                    self.send(&Message::PeekOk(page));
+                    let page = Message::PeekOk(page);
+                    let packet = if self.packs { self.packing.pack(&page) } else { page.packet() };
+                    self.out.push_back(ReceiverOutput::Send(packet));
                 }
                 Ok(State::Idle(peer, saga))
             }
@@ -293,7 +314,7 @@ impl Receiver {
     }
 
     fn connected(&mut self, peer: Peer, signature: Option<Signature>) -> State {
-        self.send(&Message::ConnectOk(ConnectOk { encoding: self.encoding, signature }));
+        self.send(&Message::ConnectOk(ConnectOk { encoding: self.encoding, reads_packed: true, signature }));
         self.out.push_back(ReceiverOutput::Connected);
         State::Idle(peer, None)
     }

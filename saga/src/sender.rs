@@ -13,6 +13,7 @@ use crate::request::SyncRequest;
 use crate::summary::Summary;
 use crate::transcript::Transcript;
 use crate::wire::message::{ConnectChallenge, ConnectOk, Envelope, Failure, Message, MsgType, TurnAnswer};
+use crate::wire::packed::{PACKED, Packing};
 use crate::wire::packet::{Encoding, Packet};
 use crate::wire::peek::Peek;
 use crate::wire::word::Said;
@@ -69,6 +70,9 @@ pub struct Sender {
     traffic: Traffic,
     /// What the receiver chose.
     encoding: Encoding,
+    packing: Packing,
+    /// The receiver reads packed questions.
+    packs: bool,
     /// What the receiver has signed with, and the last that it told.
     receiver: Receiver,
     /// Answers of glances that nobody waits for any more, which come before all others.
@@ -137,6 +141,8 @@ impl Sender {
             session: None,
             traffic,
             encoding,
+            packing: Packing::default(),
+            packs: false,
             receiver,
             unheard: 0,
         }
@@ -238,20 +244,25 @@ impl Sender {
     }
 
     fn packet(&mut self, state: State, packet: Packet) -> Result<State, SagaError> {
-        let bytes = packet.len() as u64;
-        self.traffic.received += bytes;
+        self.traffic.received += packet.len() as u64;
         if packet.len() > self.limits.message_bytes_max {
             let limit = self.limits.message_bytes_max as u64;
             return Err(SagaError::Limit { name: "message_bytes_max", limit });
         }
-        let (text, state) = match (packet, state) {
+        let (text, packed, state) = match (packet, state) {
             (Packet::Binary(chunk), State::Saga(saga, Turning::Receiving(incoming))) => {
                 return self.chunk(saga, incoming, &chunk);
             }
+            (Packet::Binary(packed), state) if packed.first() == Some(&PACKED) => {
+                (self.packing.unpack(&packed, &self.limits)?, true, state)
+            }
             (Packet::Binary(_), state) => return Err(out_of_turn("a chunk", &state)),
-            (Packet::Text(text), state) => (text, state),
+            (Packet::Text(text), state) => (text, false, state),
         };
         let envelope = Envelope::parse(&text)?;
+        if packed && envelope.kind() != MsgType::PeekOk {
+            return Err(out_of_turn(&format!("a packed {}", envelope.kind().as_str()), &state));
+        }
         if self.unheard > 0 && envelope.kind() == MsgType::PeekOk {
             envelope.open()?;
             self.unheard -= 1;
@@ -269,7 +280,8 @@ impl Sender {
                 self.ask(SenderQuery::SignConnect { challenge_uuid, demanded });
                 Ok(State::Connecting(Prove::Signing))
             }
-            (State::Connecting(_), Message::ConnectOk(ConnectOk { encoding, signature })) => {
+            (State::Connecting(_), Message::ConnectOk(ConnectOk { encoding, reads_packed, signature })) => {
+                self.packs = reads_packed;
                 self.hear(Said::Connected(encoding), signature, Heard::Connected(encoding))
             }
             (State::Glancing, Message::PeekOk(page)) => {
@@ -277,7 +289,7 @@ impl Sender {
                 Ok(State::Idle)
             }
             (State::Planning(mut planning), Message::PeekOk(page)) => {
-                planning.peek_bytes += bytes;
+                planning.peek_bytes += text.len() as u64;
                 let limit = self.limits.list_bytes_max;
                 if planning.peek_bytes > limit {
                     return Err(SagaError::Limit { name: "list_bytes_max", limit });
@@ -336,7 +348,11 @@ impl Sender {
     }
 
     fn send(&mut self, message: &Message) {
-        self.push(message.packet());
+        let packet = match message {
+            Message::Peek(_) if self.packs => self.packing.pack(message),
+            message => message.packet(),
+        };
+        self.push(packet);
     }
 
     fn push(&mut self, packet: Packet) {

@@ -7,6 +7,7 @@
 //! * [`word`]: what a receiver signs, and its signature.
 //! * `blocks`: how lines and nodes are written so that they take few bytes.
 //! * `lines`: how they are written otherwise.
+//! * `packed`: peeks and their answers as blocks.
 //! * [`stream`]: the lines of a turn's list, and what a turn announces of its stream.
 //!
 //! Reading is strict: every member that a kind has must be there, and be what it should be, or the message is
@@ -17,6 +18,7 @@ pub(crate) mod blocks;
 pub(crate) mod lines;
 pub(crate) mod members;
 pub mod message;
+pub(crate) mod packed;
 pub mod packet;
 pub mod peek;
 pub mod stream;

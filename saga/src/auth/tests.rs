@@ -80,7 +80,7 @@ fn who_comes_without_identity_is_let_in_only_where_that_is_allowed() {
     assert_eq!(Check::greeted(&hello, false).unwrap_err(), IdentityRefusal::Required.into());
     let speaking = |versions: &[&str]| {
         let versions = versions.iter().map(|name| (*name).to_owned()).collect();
-        Check::greeted(&Hello { session: None, versions }, true)
+        Check::greeted(&Hello { session: None, versions, reads_packed: false }, true)
     };
     let older = speaking(&["another.protocol", "ibgib.saga.v1"]).unwrap();
     assert_eq!(older, (Greeted::Nobody, Encoding::Lines));

@@ -44,18 +44,26 @@ const NEW_LOWER: u8 = 5;
 const BACK_MAX: usize = 3;
 
 /// The hashes that both sides have seen last.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Learned {
     hashes: Vec<Key>,
     /// Where the next one goes.
     next: usize,
+    /// How many are remembered.
+    max: usize,
+}
+
+impl Default for Learned {
+    fn default() -> Self {
+        Self { hashes: Vec::new(), next: 0, max: HASHES_MAX }
+    }
 }
 
 impl Learned {
     /// Learns a hash; answers its number, and the hash that had it before.
     fn push(&mut self, hash: Key) -> (usize, Option<Key>) {
         let number = self.next;
-        self.next = (number + 1) % HASHES_MAX;
+        self.next = (number + 1) % self.max;
         match self.hashes.get_mut(number) {
             Some(old) => (number, Some(std::mem::replace(old, hash))),
             None => {
@@ -71,12 +79,12 @@ impl Learned {
 
     /// How far back a number is.
     fn back_to(&self, number: usize) -> usize {
-        (self.next + HASHES_MAX - number - 1) % HASHES_MAX + 1
+        (self.next + self.max - number - 1) % self.max + 1
     }
 
     fn back(&self, distance: usize) -> Option<Key> {
         let is_there = (1..=self.hashes.len()).contains(&distance);
-        is_there.then(|| (self.next + HASHES_MAX - distance) % HASHES_MAX).and_then(|number| self.at(number))
+        is_there.then(|| (self.next + self.max - distance) % self.max).and_then(|number| self.at(number))
     }
 }
 
@@ -110,58 +118,61 @@ pub(crate) struct BlockWriter {
 }
 
 impl BlockWriter {
+    /// One that remembers so many hashes, and not [`HASHES_MAX`].
+    pub(crate) fn remembering(max: usize) -> Self {
+        Self { learned: Learned { max, ..Learned::default() }, ..Self::default() }
+    }
+
     /// Adds a node; answers the block that ends before it, if one does.
-    pub(crate) fn node(&mut self, node: &Verified<IbGib>) -> Result<Option<Vec<u8>>, SagaError> {
-        let ended = self.text(&node.to_json_without_gib())?;
+    pub(crate) fn node(&mut self, node: &Verified<IbGib>) -> Option<Vec<u8>> {
+        let ended = self.text(&node.to_json_without_gib());
         if let Some(key) = node.addr().key() {
             self.learn(key);
         }
-        Ok(ended)
+        ended
     }
 
     /// Adds a line of a list, likewise.
-    pub(crate) fn line(&mut self, line: &str) -> Result<Option<Vec<u8>>, SagaError> {
+    pub(crate) fn line(&mut self, line: &str) -> Option<Vec<u8>> {
         self.text(line)
     }
 
     /// Ends the block; `None` when nothing is in it.
-    pub(crate) fn end(&mut self) -> Result<Option<Vec<u8>>, SagaError> {
+    pub(crate) fn end(&mut self) -> Option<Vec<u8>> {
         if self.content.0.is_empty() {
-            return Ok(None);
+            return None;
         }
         let content = std::mem::take(&mut self.content.0);
         let new = std::mem::take(&mut self.new);
-        let packed = self.packer.pack(&content, self.before.as_deref().unwrap_or(COMMON));
-        let packed = packed.ok_or_else(|| SagaError::defect("a block could not be compressed"))?;
-        let mut out = Out::default();
-        let write = |method: u8, bytes: &[u8], out: &mut Out| {
-            out.0.clear();
+        self.ratio.texts += std::mem::take(&mut self.texts);
+        let write = |method: u8, bytes: &[u8]| {
+            let mut out = Out::default();
             out.0.push(method);
             for n in [new.len(), content.len(), bytes.len()] {
                 out.number(n as u64);
             }
             out.0.extend_from_slice(new.as_flattened());
             out.0.extend_from_slice(bytes);
+            out.0
         };
-        write(PACKED, &packed, &mut out);
-        self.ratio.texts += std::mem::take(&mut self.texts);
         let room = |blocks: usize| FREE_BYTES + RATIO_MAX.saturating_mul(self.ratio.blocks + blocks as u64);
-        if packed.len() >= content.len() || room(out.0.len()) < self.ratio.texts {
-            write(AS_IT_IS, &content, &mut out);
-        }
-        self.ratio.blocks += out.0.len() as u64;
+        let packed = self.packer.pack(&content, self.before.as_deref().unwrap_or(COMMON));
+        let packed = packed.filter(|packed| packed.len() < content.len()).map(|packed| write(PACKED, &packed));
+        let packed = packed.filter(|packed| room(packed.len()) >= self.ratio.texts);
+        let block = packed.unwrap_or_else(|| write(AS_IT_IS, &content));
+        self.ratio.blocks += block.len() as u64;
         self.before = Some(content);
-        Ok(Some(out.0))
+        Some(block)
     }
 
-    fn text(&mut self, text: &str) -> Result<Option<Vec<u8>>, SagaError> {
+    fn text(&mut self, text: &str) -> Option<Vec<u8>> {
         let full = self.content.0.len() + 32 * self.new.len() + text.len() + LENGTH_BYTES > BLOCK_BYTES;
-        let ended = if full { self.end()? } else { None };
+        let ended = if full { self.end() } else { None };
         let mut squeezed = Out::default();
         squeeze(text.as_bytes(), &mut squeezed, |hash, lower, out| self.mark(hash, lower, out));
         self.content.bytes(&squeezed.0);
         self.texts += (text.len() + LENGTH_BYTES) as u64;
-        Ok(ended)
+        ended
     }
 
     fn mark(&mut self, hash: Key, lower: bool, out: &mut Out) {
@@ -243,6 +254,11 @@ impl Head {
 }
 
 impl BlockReader {
+    /// One that remembers so many hashes, and not [`HASHES_MAX`].
+    pub(crate) fn remembering(max: usize) -> Self {
+        Self { learned: Learned { max, ..Learned::default() }, ..Self::default() }
+    }
+
     /// Takes bytes.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);

@@ -9,7 +9,7 @@ use super::turn::Turn;
 use super::word::Signature;
 use crate::codes::Refusal;
 use crate::error::{Breach, IdentityRefusal, SagaError};
-use ibgib::{Addr, IbGib, Map, Mode, Value, Verified, object, strings};
+use ibgib::{Addr, IbGib, Map, Mode, Value, Verified, strings};
 
 /// Challenges that a receiver may demand on connecting.
 pub const DEMANDS_MAX: usize = 64;
@@ -107,13 +107,15 @@ pub enum Message {
     Bye,
 }
 
-/// Opens the handshake. It also tells features, which nobody has to understand yet.
+/// Opens the handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
     /// The newest frame of the session identity that will be proven; `None` to sync without identity.
     pub session: Option<Addr>,
     /// The protocol versions that the sender speaks.
     pub versions: Vec<String>,
+    /// The sender reads packed answers ([`crate::PACKED`]).
+    pub reads_packed: bool,
 }
 
 /// What the sender has to sign, once, on this connection.
@@ -142,6 +144,8 @@ pub struct TurnRequest {
 pub struct ConnectOk {
     /// How lists and nodes travel in it.
     pub encoding: Encoding,
+    /// The receiver reads packed questions ([`crate::PACKED`]).
+    pub reads_packed: bool,
     /// The receiver's signature; there whenever the connection has an identity.
     pub signature: Option<Signature>,
 }
@@ -215,7 +219,7 @@ impl Message {
                 [
                     ("session", hello.session.as_ref().map_or(Value::Null, Value::from)),
                     ("versions", strings(hello.versions.iter().map(String::as_str))),
-                    ("features", features()),
+                    ("features", features(hello.reads_packed)),
                 ],
             ),
             Self::ConnectChallenge(challenge) => Envelope::new(
@@ -227,8 +231,8 @@ impl Message {
                 ],
             ),
             Self::ConnectProof(proof) => Envelope::new(kind, [("proof", proof.to_value())]),
-            Self::ConnectOk(ConnectOk { encoding, signature }) => {
-                let members = [("version", encoding.subprotocol().into()), ("features", features())];
+            Self::ConnectOk(ConnectOk { encoding, reads_packed, signature }) => {
+                let members = [("version", encoding.subprotocol().into()), ("features", features(*reads_packed))];
                 Envelope::new(kind, members).signed(signature.as_ref())
             }
             Self::Peek(peek) => Envelope { kind, body: peek.members().into_iter().collect() },
@@ -331,7 +335,7 @@ impl Envelope {
                 let unknown = || SagaError::PeerIncompatible(format!("it speaks {version}, which was not offered"));
                 let encoding = Encoding::best([version]).ok_or_else(unknown)?;
                 let signature = Signature::read(members, SIGNATURE).map_err(message)?;
-                Ok(Message::ConnectOk(ConnectOk { encoding, signature }))
+                Ok(Message::ConnectOk(ConnectOk { encoding, reads_packed: reads_packed(members), signature }))
             }
             MsgType::Peek => Peek::read(members).map(Message::Peek).map_err(peek),
             MsgType::PeekOk => Peeked::read(members).map(Message::PeekOk).map_err(peek),
@@ -354,7 +358,11 @@ impl Envelope {
 
 impl Hello {
     fn read(members: Members<'_>) -> Result<Self, DecodeError> {
-        Ok(Self { session: members.addr_if_any("session")?, versions: members.texts("versions", 0..=VERSIONS_MAX)? })
+        Ok(Self {
+            session: members.addr_if_any("session")?,
+            versions: members.texts("versions", 0..=VERSIONS_MAX)?,
+            reads_packed: reads_packed(members),
+        })
     }
 }
 
@@ -368,10 +376,19 @@ impl ConnectChallenge {
     }
 }
 
-/// What `hello` and `connect_ok` tell of what we can.
-fn features() -> Value {
-    object([("peek", true.into())])
+/// What `hello` and `connect_ok` tell of what somebody can.
+fn features(reads_packed: bool) -> Value {
+    let packed = reads_packed.then_some(PACKED_FEATURE);
+    Value::Object(["peek"].into_iter().chain(packed).map(|name| (name, true)).collect())
 }
+
+/// Nobody has to know a feature: whatever else stands there is none.
+fn reads_packed(members: Members<'_>) -> bool {
+    let features = members.map.get("features").and_then(Value::as_object);
+    features.and_then(|features| features.get(PACKED_FEATURE)).and_then(Value::as_bool) == Some(true)
+}
+
+const PACKED_FEATURE: &str = "packed";
 
 #[cfg(test)]
 mod tests;

@@ -37,7 +37,8 @@ impl Encoding {
 pub enum Packet {
     /// A control message: JSON.
     Text(String),
-    /// A piece of the turn's stream: one flag byte (1 = the last piece), then bytes.
+    /// A piece of the turn's stream: one flag byte (1 = the last piece), then bytes. Or, after the byte [`crate::PACKED`], a
+    /// block with a question or an answer.
     Binary(Vec<u8>),
 }
 

@@ -5,8 +5,9 @@
 use crate::toy::{Connection, Ended, World, constant, frame};
 use ibgib_blocks::{COMMON, In, unpack};
 use ibgib_keystone::Chain;
-use ibgib_saga::{Direction, Limits, Packet, Scope, SenderInput, SyncRequest};
+use ibgib_saga::{Direction, Limits, PACKED, Packet, Scope, SenderInput, SyncRequest};
 use sha2::{Digest, Sha256};
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
 /// Bytes of a message that are written down.
@@ -147,17 +148,17 @@ fn every_byte_on_the_wire_is_as_written_down() {
     );
 }
 
-/// The blocks of a stream, unpacked.
-fn unpacked(stream: &[u8]) -> String {
-    let (mut rest, mut before, mut out) = (In(stream), COMMON.to_vec(), String::new());
+/// Blocks, unpacked; `before` is what the block before held.
+fn unpacked(blocks: &[u8], before: &mut Vec<u8>) -> String {
+    let (mut rest, mut out) = (In(blocks), String::new());
     while let Some(method) = rest.byte() {
         let [hashes, content, packed] = [(); 3].map(|()| rest.count().unwrap());
         for hash in rest.take(32 * hashes).unwrap().chunks(32) {
             writeln!(out, "  hash {}", hex::encode(hash)).unwrap();
         }
         let packed = rest.take(packed).unwrap();
-        before = if method == 1 { unpack(packed, content, &before).unwrap() } else { packed.to_vec() };
-        let mut texts = In(&before);
+        *before = if method == 1 { unpack(packed, content, before).unwrap() } else { packed.to_vec() };
+        let mut texts = In(before);
         while let Some(text) = texts.text() {
             writeln!(out, "  text {text:?}").unwrap();
         }
@@ -191,13 +192,24 @@ fn blocks_are_as_written_down_and_say_what_lines_say() {
             if !is_older {
                 writeln!(out, "# {name}").unwrap();
                 let mut stream = Vec::new();
+                // What came before of each side's questions or answers.
+                let mut before = HashMap::new();
                 for (way, packet) in &connection.told {
                     match packet {
                         Packet::Text(text) => writeln!(out, "{way} {}", shown(text)).unwrap(),
+                        Packet::Binary(bytes) if bytes[0] == PACKED => {
+                            let before = before.entry(way).or_insert_with(|| COMMON.to_vec());
+                            write!(out, "{way} packed\n{}", unpacked(&bytes[1..], before)).unwrap();
+                        }
                         Packet::Binary(bytes) => {
                             stream.extend_from_slice(&bytes[1..]);
                             if bytes[0] == 1 {
-                                write!(out, "{way} stream\n{}", unpacked(&std::mem::take(&mut stream))).unwrap();
+                                write!(
+                                    out,
+                                    "{way} stream\n{}",
+                                    unpacked(&std::mem::take(&mut stream), &mut COMMON.to_vec())
+                                )
+                                .unwrap();
                             }
                         }
                     }

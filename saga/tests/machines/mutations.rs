@@ -11,7 +11,7 @@ use ibgib::canonical::canonical_text;
 use ibgib::{Addr, IbGib, Mode, Value};
 use ibgib_keystone::{Chain, Warrant};
 use ibgib_saga::codes::{Blame, Code};
-use ibgib_saga::{Envelope, Limits, Packet, SenderInput};
+use ibgib_saga::{Envelope, Limits, PACKED, Packet, SenderInput};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -37,6 +37,7 @@ type Told = Vec<(&'static str, Packet)>;
 /// A kind of message as this test speaks of it.
 fn kind(packet: &Packet) -> String {
     match packet {
+        Packet::Binary(bytes) if bytes.first() == Some(&PACKED) => "packed".into(),
         Packet::Binary(_) => "stream".into(),
         Packet::Text(text) => {
             Envelope::parse(text).map_or("garbage".into(), |envelope| envelope.kind().as_str().into())
@@ -51,10 +52,12 @@ struct Start {
     session: Chain,
     /// What the sender knows the receiver by.
     warrant: Warrant,
+    /// Questions and answers travel packed.
+    packs: bool,
 }
 
 impl Start {
-    fn new() -> Self {
+    fn new(packs: bool) -> Self {
         let first = frame("note", "first", None, &[]);
         let (second, theirs) = (frame("note", "ours", Some(&first), &[]), frame("note", "theirs", Some(&first), &[]));
         let leaf = constant("leaf", "a leaf");
@@ -66,7 +69,7 @@ impl Start {
         to.put_all(&[&first, &theirs, &leaf, &own, &other]);
         let session = from.make_binding_session();
         let warrant = to.warrant();
-        Self { from, to, session, warrant }
+        Self { from, to, session, warrant, packs }
     }
 
     /// A connection and a saga, where a middleman makes of the packets what he likes.
@@ -74,6 +77,7 @@ impl Start {
         let (from, to) = (self.from.clone(), self.to.clone());
         let mut connection = Connection::new(&Limits::default(), Some(self.session.clone()));
         connection.middleman = Some(Box::new(middleman));
+        connection.packs = self.packs;
         connection.known = Some(self.warrant.clone());
         let mut played = Played { from, to, ended: None, told: Vec::new() };
         let hello = (self.session.tjp().clone(), self.session.tip().addr().clone());
@@ -275,21 +279,23 @@ fn number(name: &str, or: u64) -> u64 {
 const RUNS: u64 = 8_000;
 
 /// The messages of the conversation.
-const KINDS: [&str; 10] = [
+const KINDS: [&str; 12] = [
     "< connect_challenge",
     "< connect_ok",
+    "< packed",
     "< peek_ok",
     "< stream",
     "< sync_frame_response",
     "> connect_proof",
     "> hello",
+    "> packed",
     "> peek",
     "> stream",
     "> sync_frame_request",
 ];
 
 /// What is not signed: a change of it may lead to a saga that ends, having done less.
-const UNSIGNED: [&str; 5] = ["hello", "connect_challenge", "peek", "peek_ok", "bye"];
+const UNSIGNED: [&str; 6] = ["hello", "connect_challenge", "peek", "peek_ok", "packed", "bye"];
 
 /// The rules by which a keystone's frame is refused, as the receiver tells them.
 const RULES: &str = "ib n tjp past proofs revoked revocation recovery guard pools pool_repeated claim_incomplete no_solutions \
@@ -303,7 +309,12 @@ fn may_say_the_same(old: &Packet, new: &Packet) -> bool {
         let Packet::Text(text) = packet else { return None };
         let message = Envelope::parse(text).and_then(|envelope| envelope.open()).ok()?;
         let Packet::Text(text) = message.packet() else { return None };
-        Value::parse(&text, Mode::Strict).ok().map(|value| canonical_text(&value))
+        let mut value = Value::parse(&text, Mode::Strict).ok()?;
+        // What somebody can is not signed: it only tells how questions may travel.
+        if let Value::Object(map) = &mut value {
+            map.remove("features");
+        }
+        Some(canonical_text(&value))
     };
     match old {
         Packet::Text(_) => read(new) == read(old),
@@ -331,68 +342,78 @@ type Ends = BTreeMap<(String, String), u64>;
 
 /// Plays these seeds.
 fn play_all(seeds: impl Iterator<Item = u64>) -> Ends {
-    let start = Start::new();
-    let honest = start.play(|_, packet| packet);
-    assert_eq!(honest.end(), "done", "{:?}", honest.ended);
+    let plays = [true, false].map(|packs| {
+        let start = Start::new(packs);
+        let honest = start.play(|_, packet| packet);
+        assert_eq!(honest.end(), "done", "{:?}", honest.ended);
+        (start, honest)
+    });
+    let mut ends = Ends::new();
+    for seed in seeds {
+        let (start, honest) = &plays[(seed % 2) as usize];
+        play_one(seed, start, honest, &mut ends);
+    }
+    ends
+}
+
+/// Plays a seed beside what happens without a middleman.
+fn play_one(seed: u64, start: &Start, honest: &Played, ends: &mut Ends) {
     let before = [&start.from, &start.to].map(|world| (&world.tips, world.nodes.keys().collect::<BTreeSet<_>>()));
     let after = honest.kept();
     assert!(before[0].0 != after[0].0 && before[1].0 != after[1].0, "something moves either way");
 
-    let mut ends = Ends::new();
-    for seed in seeds {
-        let mut dice = Dice(seed);
-        let nth = dice.below(honest.told.len());
-        let (way, packet) = &honest.told[nth];
-        let new = mutate(packet, &honest.told, &mut dice);
-        if new == *packet {
-            continue;
-        }
-        let of = format!("{way} {}", kind(packet));
-        let shown = Shown { seed, of: &of, packet, new: &new };
-        let is_same = may_say_the_same(packet, &new);
-        let mut told = 0;
-        let change = new.clone();
-        let played = start.play(move |_, packet| {
-            told += 1;
-            if told == nth + 1 { change.clone() } else { packet }
-        });
-        assert!(played.told.len() > nth, "{shown}");
-        let (end, kept) = (played.end(), played.kept());
-        for (i, (tips, nodes)) in kept.iter().enumerate() {
-            for (tjp, tip) in *tips {
-                let expected = [before[i].0.get(tjp), after[i].0.get(tjp)];
-                assert!(expected.contains(&Some(tip)), "{shown}: {end}, the tip of {tjp} is {tip}");
-            }
-            assert!(nodes.is_subset(&after[i].1), "{shown}: {end}, nodes from nowhere");
-        }
-        if end == "done" {
-            let counts = is_same && kept == after || UNSIGNED.contains(&&*kind(packet));
-            assert!(counts, "it counted: {shown}");
-        } else if end != "silence" {
-            // A row of the table, or the name of the keystones' rule that was broken.
-            let theirs = Code::ALL.iter().find(|code| code.as_str() == end).map_or_else(
-                || RULES.split_whitespace().any(|rule| rule == end),
-                |code| matches!(code.blame(), Blame::Peer | Blame::Identity | Blame::Limit),
-            );
-            assert!(theirs, "{end} is no word for it: {shown}");
-        }
-        // Whatever was left behind does not stand in the way of the next saga. Where only one side has committed it is
-        // played always, else now and then.
-        if kept != after && kept != before || dice.one_in(20) {
-            let mut next = Start {
-                from: played.from,
-                to: played.to,
-                session: start.session.clone(),
-                warrant: start.warrant.clone(),
-            };
-            next.from.signer = start.from.signer.clone();
-            let next = next.play(|_, packet| packet);
-            assert_eq!(next.end(), "done", "{shown}: {:?}", next.ended);
-            assert!(next.kept() == after, "{shown}: the next saga ends elsewhere");
-        }
-        *ends.entry((of, end)).or_default() += 1;
+    let mut dice = Dice(seed);
+    let nth = dice.below(honest.told.len());
+    let (way, packet) = &honest.told[nth];
+    let new = mutate(packet, &honest.told, &mut dice);
+    if new == *packet {
+        return;
     }
-    ends
+    let of = format!("{way} {}", kind(packet));
+    let shown = Shown { seed, of: &of, packet, new: &new };
+    let is_same = may_say_the_same(packet, &new);
+    let mut told = 0;
+    let change = new.clone();
+    let played = start.play(move |_, packet| {
+        told += 1;
+        if told == nth + 1 { change.clone() } else { packet }
+    });
+    assert!(played.told.len() > nth, "{shown}");
+    let (end, kept) = (played.end(), played.kept());
+    for (i, (tips, nodes)) in kept.iter().enumerate() {
+        for (tjp, tip) in *tips {
+            let expected = [before[i].0.get(tjp), after[i].0.get(tjp)];
+            assert!(expected.contains(&Some(tip)), "{shown}: {end}, the tip of {tjp} is {tip}");
+        }
+        assert!(nodes.is_subset(&after[i].1), "{shown}: {end}, nodes from nowhere");
+    }
+    if end == "done" {
+        let counts = is_same && kept == after || UNSIGNED.contains(&&*kind(packet));
+        assert!(counts, "it counted: {shown}");
+    } else if end != "silence" {
+        // A row of the table, or the name of the keystones' rule that was broken.
+        let theirs = Code::ALL.iter().find(|code| code.as_str() == end).map_or_else(
+            || RULES.split_whitespace().any(|rule| rule == end),
+            |code| matches!(code.blame(), Blame::Peer | Blame::Identity | Blame::Limit),
+        );
+        assert!(theirs, "{end} is no word for it: {shown}");
+    }
+    // Whatever was left behind does not stand in the way of the next saga. Where only one side has committed it is
+    // played always, else now and then.
+    if kept != after && kept != before || dice.one_in(20) {
+        let mut next = Start {
+            from: played.from,
+            to: played.to,
+            session: start.session.clone(),
+            warrant: start.warrant.clone(),
+            packs: start.packs,
+        };
+        next.from.signer = start.from.signer.clone();
+        let next = next.play(|_, packet| packet);
+        assert_eq!(next.end(), "done", "{shown}: {:?}", next.ended);
+        assert!(next.kept() == after, "{shown}: the next saga ends elsewhere");
+    }
+    *ends.entry((of, end)).or_default() += 1;
 }
 
 #[test]

@@ -405,6 +405,8 @@ pub(crate) struct Connection {
     pub(crate) told: Vec<(&'static str, Packet)>,
     /// The sender is of the older version, which knows no blocks.
     pub(crate) is_older: bool,
+    /// Questions and answers travel packed.
+    pub(crate) packs: bool,
     /// Whoever is on the line, and what he makes of packets: those of the sender (`>`) and of the receiver (`<`).
     pub(crate) middleman: Option<Box<dyn FnMut(&'static str, Packet) -> Packet>>,
     /// What the sender's side says to a warrant.
@@ -444,6 +446,7 @@ impl Connection {
             session,
             told: Vec::new(),
             is_older: false,
+            packs: true,
             middleman: None,
             warrants: Ok(()),
             known: None,
@@ -460,7 +463,15 @@ impl Connection {
         self.drive_to_rest(input, from, to).unwrap()
     }
 
-    fn carry(&mut self, way: &'static str, packet: Packet) -> Packet {
+    fn carry(&mut self, way: &'static str, mut packet: Packet) -> Packet {
+        if let Packet::Text(text) = &mut packet {
+            if self.is_older {
+                *text = text.replace("\"ibgib.saga.v2\",", "");
+            }
+            if self.is_older || !self.packs {
+                *text = text.replace(",\"packed\":true", "");
+            }
+        }
         let packet = match &mut self.middleman {
             Some(middleman) => middleman(way, packet),
             None => packet,
@@ -478,12 +489,7 @@ impl Connection {
                 self.sender.handle(input);
                 while let Some(output) = self.sender.poll() {
                     match output {
-                        SenderOutput::Send(mut packet) => {
-                            if self.is_older
-                                && let Packet::Text(text) = &mut packet
-                            {
-                                *text = text.replace("\"ibgib.saga.v2\",", "");
-                            }
+                        SenderOutput::Send(packet) => {
                             let packet = self.carry(">", packet);
                             to_receiver.push_back(ReceiverInput::Packet(packet));
                         }

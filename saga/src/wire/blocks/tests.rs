@@ -12,9 +12,9 @@ fn written(texts: &[String]) -> Vec<u8> {
     let mut writer = BlockWriter::default();
     let mut out = Vec::new();
     for text in texts {
-        out.extend(writer.line(text).unwrap().unwrap_or_default());
+        out.extend(writer.line(text).unwrap_or_default());
     }
-    out.extend(writer.end().unwrap().unwrap_or_default());
+    out.extend(writer.end().unwrap_or_default());
     out
 }
 
@@ -85,9 +85,9 @@ proptest! {
         }
         let (mut writer, mut bytes) = (BlockWriter::default(), Vec::new());
         for node in &nodes {
-            bytes.extend(writer.node(node).unwrap().unwrap_or_default());
+            bytes.extend(writer.node(node).unwrap_or_default());
         }
-        bytes.extend(writer.end().unwrap().unwrap_or_default());
+        bytes.extend(writer.end().unwrap_or_default());
         let (mut reader, mut came) = (BlockReader::default(), Vec::new());
         for piece in bytes.chunks(at_once) {
             reader.push(piece);

@@ -1,6 +1,7 @@
 use super::*;
 use crate::wire::stream::Measure;
 use crate::wire::turn::{Asked, IB_MESSAGE, Stage, Told, TurnLink};
+use ibgib::object;
 use proptest::prelude::*;
 
 fn addr() -> Addr {
@@ -32,15 +33,19 @@ fn signature() -> Signature {
 fn samples() -> Vec<Message> {
     let failure = Failure { code: "busy".into(), message: "later".into() };
     vec![
-        Message::Hello(Hello { session: Some(addr()), versions: vec![Encoding::Blocks.subprotocol().into()] }),
+        Message::Hello(Hello {
+            session: Some(addr()),
+            versions: vec![Encoding::Blocks.subprotocol().into()],
+            reads_packed: true,
+        }),
         Message::ConnectChallenge(ConnectChallenge {
             challenge_uuid: "uuid".into(),
             demanded: vec!["id".into()],
             expires_ms: 10,
         }),
         Message::ConnectProof(node("keystone")),
-        Message::ConnectOk(ConnectOk { encoding: Encoding::Blocks, signature: None }),
-        Message::ConnectOk(ConnectOk { encoding: Encoding::Lines, signature: Some(signature()) }),
+        Message::ConnectOk(ConnectOk { encoding: Encoding::Blocks, reads_packed: true, signature: None }),
+        Message::ConnectOk(ConnectOk { encoding: Encoding::Lines, reads_packed: false, signature: Some(signature()) }),
         Message::Peek(Peek::Equal("00".into(), None, 0)),
         Message::Peek(Peek::Equal("00".into(), Some(addr()), 15_000)),
         Message::Peek(Peek::Buckets(vec![String::new(); 256], None)),
@@ -133,7 +138,11 @@ fn a_text_that_must_be_an_address_or_a_list_of_some_length_is_checked() {
     };
     assert!(challenge(many(DEMANDS_MAX)).open().is_ok());
     let connect_ok = |signature| {
-        let mut envelope = envelope(&Message::ConnectOk(ConnectOk { encoding: Encoding::Blocks, signature: None }));
+        let mut envelope = envelope(&Message::ConnectOk(ConnectOk {
+            encoding: Encoding::Blocks,
+            reads_packed: true,
+            signature: None,
+        }));
         envelope.body.insert(SIGNATURE, signature);
         envelope
     };

@@ -1,0 +1,132 @@
+//! Questions and their answers as [blocks](super::blocks): most of what they say is addresses, and the other side has heard
+//! most of those before. Each side has one writer and one reader, from the connection's beginning on; both forget what
+//! they have learned when a saga is over.
+
+use super::blocks::{BlockReader, BlockWriter};
+use super::message::Message;
+use super::packet::Packet;
+use crate::error::{Breach, SagaError};
+use crate::limits::Limits;
+
+/// The first byte of a binary message that is a packed question or answer, and no piece of a stream.
+pub const PACKED: u8 = 2;
+/// Bytes of a message that is worth it.
+const FROM_BYTES: usize = 256;
+/// Hashes that are remembered: of many connections at once, so fewer than of a turn's stream.
+const HASHES_MAX: usize = 4_096;
+
+/// What one side of a connection packs with, and unpacks with.
+#[derive(Debug)]
+pub(crate) struct Packing {
+    writer: BlockWriter,
+    reader: BlockReader,
+}
+
+impl Default for Packing {
+    fn default() -> Self {
+        Self { writer: BlockWriter::remembering(HASHES_MAX), reader: BlockReader::remembering(HASHES_MAX) }
+    }
+}
+
+impl Packing {
+    /// Encodes a message.
+    pub(crate) fn pack(&mut self, message: &Message) -> Packet {
+        match message.packet() {
+            Packet::Text(text) if text.len() >= FROM_BYTES => {
+                let mut bytes = vec![PACKED];
+                bytes.extend(self.writer.line(&text).into_iter().flatten());
+                bytes.extend(self.writer.end().into_iter().flatten());
+                Packet::Binary(bytes)
+            }
+            packet => packet,
+        }
+    }
+
+    /// The text of a message that came packed: one text in one block.
+    pub(crate) fn unpack(&mut self, packet: &[u8], limits: &Limits) -> Result<String, SagaError> {
+        let broken = || SagaError::misbehaved(Breach::BadMessage, "a packed message is not one text in one block");
+        self.reader.push(packet.strip_prefix(&[PACKED]).ok_or_else(broken)?);
+        let text = self.reader.text(limits)?.ok_or_else(broken)?;
+        if self.reader.text(limits)?.is_some() || !self.reader.is_empty() {
+            return Err(broken());
+        }
+        if text.len() > limits.message_bytes_max {
+            return Err(SagaError::Limit { name: "message_bytes_max", limit: limits.message_bytes_max as u64 });
+        }
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::message::Envelope;
+    use crate::wire::peek::{Peek, Peeked};
+    use ibgib::Addr;
+
+    fn addrs(count: usize) -> Vec<Addr> {
+        (0..count).map(|n| format!("note^{:064X}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15)).parse().unwrap()).collect()
+    }
+
+    fn bytes(packet: Packet) -> Vec<u8> {
+        match packet {
+            Packet::Binary(bytes) => bytes,
+            Packet::Text(text) => panic!("{text}"),
+        }
+    }
+
+    #[test]
+    fn what_was_packed_is_read_and_what_was_heard_before_takes_little() {
+        let (mut here, mut there) = (Packing::default(), Packing::default());
+        let asked = Message::Peek(Peek::Has(addrs(100)));
+        let told = Message::PeekOk(Peeked { nodes: addrs(100), ..Peeked::default() });
+        let mut lens = Vec::new();
+        for message in [&asked, &told, &asked, &told] {
+            let packed = bytes(here.pack(message));
+            lens.push(packed.len());
+            let text = there.unpack(&packed, &Limits::default()).unwrap();
+            assert_eq!(Packet::Text(text.clone()), message.packet());
+            assert_eq!(Envelope::parse(&text).unwrap().open().unwrap().packet(), message.packet());
+        }
+        // 32 bytes for each hash that was not heard, and about three for one that was.
+        assert!(lens[0] < 100 * 45 && lens[1..].iter().all(|len| *len < 100 * 8), "{lens:?}");
+    }
+
+    #[test]
+    fn more_is_packed_than_is_remembered() {
+        let (mut here, mut there) = (Packing::default(), Packing::default());
+        for _ in 0..3 {
+            let message = Message::Peek(Peek::Has(addrs(HASHES_MAX + 100)));
+            let text = there.unpack(&bytes(here.pack(&message)), &Limits::default()).unwrap();
+            assert_eq!(Packet::Text(text), message.packet());
+        }
+    }
+
+    #[test]
+    fn what_is_short_stays_a_text() {
+        let message = Message::Peek(Peek::Has(addrs(1)));
+        assert_eq!(Packing::default().pack(&message), message.packet());
+    }
+
+    #[test]
+    fn what_is_no_packed_message_is_refused() {
+        let limits = Limits { message_bytes_max: 20_000, ..Limits::default() };
+        let packed = bytes(Packing::default().pack(&Message::Peek(Peek::Has(addrs(100)))));
+        let mut twice = Packing::default();
+        let both = [packed.clone(), bytes(twice.pack(&Message::Peek(Peek::Has(addrs(50)))))[1..].to_vec()].concat();
+        let large = bytes(Packing::default().pack(&Message::Peek(Peek::Has(addrs(400)))));
+        let refused = |bytes: &[u8]| Packing::default().unpack(bytes, &limits).unwrap_err();
+        assert!(Packing::default().unpack(&packed, &limits).is_ok());
+        let breach = |bytes: &[u8]| match refused(bytes) {
+            SagaError::PeerMisbehaved { breach, .. } => breach,
+            error => panic!("{error:?}"),
+        };
+        assert_eq!(breach(&[]), Breach::BadMessage);
+        assert_eq!(breach(&packed[1..]), Breach::BadMessage);
+        assert_eq!(breach(&packed[..packed.len() - 1]), Breach::BadMessage);
+        assert_eq!(breach(&[&packed[..], &[0]].concat()), Breach::BadMessage);
+        assert_eq!(breach(&both), Breach::BadMessage);
+        assert!(matches!(breach(&[&[PACKED, 9], &packed[2..]].concat()), Breach::BadBlock(_)));
+        assert!(matches!(refused(&large), SagaError::Limit { name: "message_bytes_max", .. }));
+    }
+}
