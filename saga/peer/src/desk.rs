@@ -40,8 +40,9 @@ pub(crate) async fn load(
 ) -> Result<Vec<Verified<IbGib>>, SagaError> {
     let mut out = Vec::new();
     let mut bytes = 0;
+    let moment = space.view().await.map_err(space_error)?;
     for batch in addrs.chunks(BATCH) {
-        for (addr, node) in batch.iter().zip(space.get(batch).await.map_err(space_error)?) {
+        for (addr, node) in batch.iter().zip(moment.nodes(Nodes::Committed(batch)).await.map_err(space_error)?) {
             let Some(node) = node else {
                 let message = format!("{addr} is not in the space");
                 return Err(SagaError::OwnSpace { failure: SpaceFailure::Missing, message });

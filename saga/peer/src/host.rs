@@ -5,7 +5,7 @@
 //! identities deliver, `guarded` ends one that was copied by a revocation that waited, `sessions`
 //! knows whose a session is and which connection is its, `staging` drops what was left behind, `serve` drives one
 //! connection, `desk` does on the space what its machine asks for, `feed` hears of what is committed, `events` tells what
-//! happens; `limits` says what all peers together may cost, `quota` counts what identities bring, `words` signs what is
+//! happens; `queues` lets turns on the same timelines come one after the other; `limits` says what all peers together may cost, `quota` counts what identities bring, `words` signs what is
 //! answered, and `jobs` does what costs much.
 
 mod derived;
@@ -21,6 +21,7 @@ mod lists;
 mod lot;
 mod owner;
 mod policy;
+mod queues;
 mod quota;
 mod readers;
 mod recovery;
@@ -42,6 +43,7 @@ use crate::leads::Leads;
 use crate::view::space_error;
 use feed::Living;
 use ibgib::Addr;
+use ibgib::timeline::Merges;
 use ibgib_saga::{Limits, SagaError};
 use ibgib_spaces::{Follow, Kind, Space, Tip, View};
 use identities::KeptChains;
@@ -90,6 +92,9 @@ pub struct Host {
     jobs: Jobs,
     /// Apart from what sagas wait for.
     readers: Jobs,
+    queues: queues::Queues,
+    /// What turns found out about merge frames.
+    merges: Merges,
     policy: RwLock<Policy>,
     also_allowed: RwLock<HashSet<Addr>>,
     owner_token: RwLock<Option<String>>,
@@ -124,6 +129,8 @@ impl Host {
             sagas: quota::Sagas::default(),
             jobs: Jobs::new(options.host_limits.jobs_max, options.host_limits.job_ms_max),
             readers: Jobs::new(options.host_limits.readers_max, options.host_limits.job_ms_max),
+            queues: queues::Queues::default(),
+            merges: Merges::default(),
             host_limits: options.host_limits,
             policy: RwLock::new(options.policy),
             also_allowed: RwLock::default(),

@@ -63,7 +63,7 @@ pub async fn is_ended(space: &dyn Space, tjp: &Addr) -> Result<bool, SagaError> 
     Ok(space.record(&ended_key(tjp)).await.map_err(space_error)?.is_some())
 }
 
-fn ended_key(tjp: &Addr) -> String {
+pub(crate) fn ended_key(tjp: &Addr) -> String {
     format!("ended/{tjp}")
 }
 

@@ -1,6 +1,7 @@
 //! The receiver's desk.
 
 use super::lot::Lot;
+use super::queues::Held;
 use super::sessions::{Live, connected_key};
 use super::{Host, Policy, push_owner, staging_record};
 use crate::desk::{add_transcript, load, resolve, stuck};
@@ -83,14 +84,29 @@ pub(crate) struct ReceiverDesk {
     stages: bool,
     /// What was staged since the last commit, in the order in which it came.
     came: Arc<Vec<Addr>>,
+    /// That it is our turn on the timelines of a plan, from before they are looked at until the plan is committed.
+    held: Held,
+    /// Tips were moved under the plan.
+    moved: bool,
 }
 
 impl ReceiverDesk {
     pub(crate) fn new(host: Arc<Host>, connection: u64, cut: CancellationToken) -> Self {
         // Without identity nobody can come back for what was staged, so every connection has its own.
         let owner = format!("push/anonymous/{}", random_hex());
-        let (plan, came) = (Plan::default(), Arc::default());
-        Self { host, connection, cut, identity: None, session: None, owner, plan, stages: false, came }
+        Self {
+            host,
+            connection,
+            cut,
+            identity: None,
+            session: None,
+            owner,
+            plan: Plan::default(),
+            stages: false,
+            came: Arc::default(),
+            held: Held::new(),
+            moved: false,
+        }
     }
 
     pub(crate) fn identity(&self) -> Option<&Addr> {
@@ -109,7 +125,14 @@ impl ReceiverDesk {
             plan: Plan::default(),
             stages: false,
             came: Arc::clone(&self.came),
+            held: Held::new(),
+            moved: false,
         }
+    }
+
+    /// Others may have their turn on the timelines of a plan.
+    pub(crate) fn lets_others(&mut self) {
+        self.held.clear();
     }
 
     /// Forgets what only this connection could have used.
@@ -178,6 +201,15 @@ impl ReceiverDesk {
                 if let (Some(identity), true) = (&self.identity, evaluate.is_init) {
                     self.host.begin_saga(identity)?;
                 }
+                // Who tries again still has its turn, if it was given one.
+                if evaluate.commit && self.held.is_empty() {
+                    let timelines = evaluate.lines.iter().filter_map(|line| match line {
+                        SenderLine::Timeline { tjp, tip: Some(_), .. } => Some(tjp),
+                        _ => None,
+                    });
+                    let timelines: Vec<&Addr> = timelines.collect();
+                    self.held = self.host.queues.enter(&timelines, self.moved).await;
+                }
                 let mut desk = self.twin();
                 let job = async move { Ok((desk.evaluate(evaluate).await?, desk.plan)) };
                 let (evaluated, plan) = self.host.jobs().run(job).await?;
@@ -185,7 +217,12 @@ impl ReceiverDesk {
                 Ok(ReceiverAnswer::Evaluate(evaluated))
             }
             ReceiverQuery::Commit { transcript, session_frames, step } => {
-                self.commit(&transcript, session_frames, step).await.map(ReceiverAnswer::Commit)
+                let committed = self.commit(&transcript, session_frames, step).await;
+                self.moved = committed == Ok(Committed::Moved);
+                if !self.moved {
+                    self.lets_others();
+                }
+                committed.map(ReceiverAnswer::Commit)
             }
             ReceiverQuery::Sign(word) => self.host.sign_word(&word).await.map(|s| ReceiverAnswer::Sign(Box::new(s))),
             ReceiverQuery::Load(Load { addrs, bytes_max }) => {
@@ -374,6 +411,7 @@ impl ReceiverDesk {
         // Before the moment of the view: what is committed in between is found committed, and not nowhere.
         let staged: HashSet<Addr> = space.staged_addrs(&self.owner).await.map_err(space_error)?.into_iter().collect();
         let mut view = View::new(&*space, &self.owner);
+        view.history.share(&self.host.merges);
         let mut plan = Plan { payload: evaluate.payload, came: Arc::clone(&self.came), ..Plan::default() };
         let sent = staged.iter().chain(&plan.payload);
         let mut lot = Lot::of(&self.host, self.identity.as_ref(), evaluate.commit, sent).await?;

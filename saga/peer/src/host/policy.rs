@@ -1,10 +1,13 @@
 //! Who may come in.
 
 use super::Host;
+use crate::identity::forked_key;
+use crate::recovery::ended_key;
 use crate::view::space_error;
 use ibgib::Addr;
 use ibgib_keystone::Chain;
 use ibgib_saga::{IdentityRefusal, SagaError};
+use ibgib_spaces::store::{Nodes, Records, Tips};
 use std::collections::HashSet;
 use std::sync::PoisonError;
 
@@ -81,12 +84,26 @@ impl Host {
     /// Whether an identity may go on: known, allowed, not revoked, not forked.
     pub(crate) async fn check_standing(&self, tjp: &Addr) -> Result<(), SagaError> {
         self.check_allowed(tjp).await?;
-        self.check_not_ended(tjp).await?;
-        self.check_unforked(tjp).await?;
-        let tip = self.space.tip(tjp).await.map_err(space_error)?;
-        let Some(tip) = tip else { return Err(IdentityRefusal::Unknown(tjp.clone()).into()) };
-        let frame = self.space.node(&tip.addr).await.map_err(space_error)?;
-        if frame.is_some_and(|f| f.datum("revocationInfo").is_some()) {
+        // Asked before everything that an identity does: at one moment.
+        let moment = self.moment().await?;
+        let marks = [ended_key(tjp), forked_key(tjp)];
+        let is_marked = !moment.records(Records::Keys(&marks)).await.map_err(space_error)?.is_empty();
+        let tip = moment.tips(Tips::Of(std::slice::from_ref(tjp))).await.map_err(space_error)?.pop();
+        let frame = match &tip {
+            Some(tip) => {
+                moment.nodes(Nodes::Committed(std::slice::from_ref(&tip.addr))).await.map_err(space_error)?.pop()
+            }
+            None => None,
+        };
+        drop(moment);
+        if is_marked {
+            self.check_not_ended(tjp).await?;
+            self.check_unforked(tjp).await?;
+        }
+        if tip.is_none() {
+            return Err(IdentityRefusal::Unknown(tjp.clone()).into());
+        }
+        if frame.flatten().is_some_and(|f| f.datum("revocationInfo").is_some()) {
             return Err(IdentityRefusal::Revoked(tjp.clone()).into());
         }
         Ok(())

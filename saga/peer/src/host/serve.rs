@@ -5,7 +5,9 @@ use super::{Host, HostEvent, MessageEvent};
 use crate::link::Link;
 use crate::view::space_error;
 use futures_util::FutureExt as _;
-use ibgib_saga::{Packet, Peek, Receiver, ReceiverAnswer, ReceiverInput, ReceiverOutput, ReceiverQuery, SagaError};
+use ibgib_saga::{
+    PACKED, Packet, Peek, Receiver, ReceiverAnswer, ReceiverInput, ReceiverOutput, ReceiverQuery, SagaError,
+};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -84,6 +86,8 @@ impl Host {
                 match output {
                     ReceiverOutput::Send(_) | ReceiverOutput::Ask(_) if stuck.is_some() => {}
                     ReceiverOutput::Send(packet) => {
+                        // However long this peer takes to hear it.
+                        desk.lets_others();
                         self.tell_message(id, false, &packet);
                         let wait = after(self.limits.idle_ms_max);
                         let wait = saga_ends.map_or(wait, |end| wait.min(end));
@@ -118,10 +122,12 @@ impl Host {
                             answer = Some(self.equal(query, waiting, ends(until)).await);
                             continue;
                         }
+                        let end = saga_ends.unwrap_or_else(|| after(self.limits.saga_ms_max));
                         answer = Some(tokio::select! {
                             biased;
                             answer = desk.answer(query) => answer,
                             () = link.tx.closed(), if looks => ReceiverAnswer::Failed(SagaError::Cut),
+                            error = ends(end), if looks => ReceiverAnswer::Failed(error),
                         });
                     }
                     ReceiverOutput::Connected => self.tell(HostEvent::Connected(id, desk.identity().cloned())),
@@ -243,6 +249,9 @@ impl Host {
             return;
         }
         let (kind, signer) = match packet {
+            Packet::Binary(bytes) if bytes.first() == Some(&PACKED) => {
+                (if incoming { "peek" } else { "peek_ok" }, None)
+            }
             Packet::Binary(_) => ("chunk", None),
             Packet::Text(text) => ibgib_saga::Envelope::parse(text)
                 .map_or(("?", None), |message| (message.kind().as_str(), message.signer())),

@@ -13,15 +13,18 @@ struct Counted {
     inner: MemorySpace,
     read: AtomicUsize,
     questions: AtomicUsize,
+    /// So long a write takes.
+    writes_for: Duration,
 }
 
 impl Counted {
     fn new() -> Arc<Self> {
-        Arc::new(Self {
-            inner: MemorySpace::new("5".repeat(64)),
-            read: AtomicUsize::new(0),
-            questions: AtomicUsize::new(0),
-        })
+        Arc::new(Self::writing_for(Duration::ZERO))
+    }
+
+    fn writing_for(writes_for: Duration) -> Self {
+        let (read, questions) = Default::default();
+        Self { inner: MemorySpace::new("5".repeat(64)), read, questions, writes_for }
     }
 }
 
@@ -34,6 +37,9 @@ impl Store for Counted {
         Ok(Box::new(CountedView { inner: self.inner.view().await?, of: self }))
     }
     async fn write(&self, batch: Batch) -> Result<Written, SpaceError> {
+        if !self.writes_for.is_zero() {
+            tokio::time::sleep(self.writes_for).await;
+        }
         self.inner.write(batch).await
     }
     async fn stage(&self, owner: &str, nodes: &[Verified<IbGib>]) -> Result<(), SpaceError> {
@@ -262,4 +268,77 @@ async fn who_waits_for_news_costs_nothing_while_there_is_none() {
     document.set("/new", Value::from("text")).await.unwrap();
     bob.sync(&mut edits).await.unwrap();
     assert!(!waits.is_equal(&ours, None, wait).await.unwrap());
+}
+
+/// Devices that each edit one document in turn, so many times: what a sync of the last round but one and of the last reads
+/// at the server.
+async fn read_in_turn(devices: usize, rounds: usize) -> [usize; 2] {
+    let server = Counted::new();
+    ibgib_spaces::begin(&*server).await.unwrap();
+    let host = Host::new(Arc::clone(&server) as _, HostOptions::default());
+    let mut all = Vec::new();
+    for n in 0..devices {
+        all.push(Device::new(&format!("device {n}")).await);
+    }
+    let note = Document::create(&all[0].space, "note", Map::new()).await.unwrap();
+    for device in &all {
+        device.meet(&host).await.unwrap();
+    }
+    let mut read = [0, 0];
+    for round in 0..rounds {
+        server.read.store(0, Ordering::Relaxed);
+        for (n, device) in all.iter().enumerate() {
+            let own = Document::open(&device.space, note.address()).await.unwrap();
+            own.set(&format!("/devices/{n}"), Value::integer(round as u64)).await.unwrap();
+            device.meet(&host).await.unwrap();
+        }
+        read = [read[1], server.read.load(Ordering::Relaxed) / devices];
+    }
+    read
+}
+
+/// Each merge joins a branch that began a round before, so what a history needs lies across many of them.
+#[tokio::test]
+async fn what_many_edit_at_once_is_not_read_from_its_beginning() {
+    let [before, last] = read_in_turn(20, 5).await;
+    assert!(last <= before + before / 20, "{before}, then {last} nodes for a sync");
+}
+
+/// Whoever loses a race has its turn judged anew: were all let run at once, their work would grow with the square.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_those_who_edit_one_document_at_once_each_is_judged_once() {
+    // As long as it takes, others are judged by tips that it moves.
+    let space = Arc::new(Counted::writing_for(Duration::from_millis(20)));
+    let host = Host::new(space, HostOptions::default());
+    let mut all = Vec::new();
+    for n in 0..16 {
+        all.push(Arc::new(Device::new(&format!("device {n}")).await));
+    }
+    let note = Document::create(&all[0].space, "note", Map::new()).await.unwrap();
+    for device in &all {
+        device.meet(&host).await.unwrap();
+    }
+    for (n, device) in all.iter().enumerate() {
+        let own = Document::open(&device.space, note.address()).await.unwrap();
+        own.set(&format!("/devices/{n}"), 1).await.unwrap();
+    }
+    let before = host.jobs_begun();
+    let meet = |device: &Arc<Device>| {
+        let (device, host) = (Arc::clone(device), Arc::clone(&host));
+        tokio::spawn(async move { device.meet(&host).await })
+    };
+    for met in join_all(all.iter().map(meet)).await {
+        met.unwrap().unwrap();
+    }
+    // What the server has is listed, the turn that opens the saga is judged, and the one that commits.
+    let jobs = host.jobs_begun() - before;
+    assert!(jobs <= 3 * 16, "{jobs} jobs");
+    for _ in 0..2 {
+        for device in &all {
+            device.meet(&host).await.unwrap();
+        }
+    }
+    for device in &all {
+        assert_eq!(device.tip(note.address()).await, all[0].tip(note.address()).await);
+    }
 }
