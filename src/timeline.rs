@@ -258,13 +258,11 @@ impl History {
     }
 
     fn is_merge(&self, addr: &Addr) -> Known<bool> {
-        if let Some(known) = self.known_merge(addr) {
-            return Ok(known);
-        }
+        // Most frames say of themselves that they are none.
         if self.place(addr)?.merge_of.is_none() {
             return Ok(false);
         }
-        Err(Blocked::Classify(addr.clone()))
+        self.known_merge(addr).ok_or_else(|| Blocked::Classify(addr.clone()))
     }
 
     /// Whether merging what the frame says it merged gives the frame.

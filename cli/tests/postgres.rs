@@ -50,14 +50,16 @@ fn two_servers_and_every_command_share_a_space_in_a_database() {
     assert_eq!((a.stop(), b.stop()), (Some(0), Some(0)));
 
     // As an older program left it: what only reads leaves it so, and a server brings it up to date.
-    sql(space, "DROP TABLE ibgib.leases; DELETE FROM ibgib.migrations WHERE version > 1");
+    let older = "DROP TABLE ibgib.leases; DROP FUNCTION ibgib.note_swept CASCADE;
+        ALTER TABLE ibgib.space DROP COLUMN swept; DELETE FROM ibgib.migrations WHERE version > 1";
+    sql(space, older);
     assert_eq!(world.run(&["tips", "--space", space, "--json"]).ok().stdout, tips);
     world.fsck(&["--space", space]);
     world.run(&["export", "--space", space, "old.bundle"]).ok();
     world.run(&["conflicts", "--space", space]).ok();
     assert_eq!(sql(space, "SELECT max(version) FROM ibgib.migrations"), "1");
     assert_eq!(world.serve(space).stop(), Some(0));
-    assert_eq!(sql(space, "SELECT max(version) FROM ibgib.migrations"), "4");
+    assert_eq!(sql(space, "SELECT max(version) FROM ibgib.migrations"), "5");
 }
 
 #[test]

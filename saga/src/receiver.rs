@@ -9,6 +9,7 @@ use crate::limits::Limits;
 use crate::wire::message::{ConnectOk, Envelope, Failure, Message, MsgType};
 use crate::wire::packed::{PACKED, Packing};
 use crate::wire::packet::{Encoding, Packet};
+use crate::wire::peek::Peek;
 use crate::wire::word::{Said, Signature};
 use ibgib_keystone::Warrant;
 use std::collections::VecDeque;
@@ -232,6 +233,9 @@ impl Receiver {
                 Ok(State::Connecting(Check::Storing(proven)))
             }
             (State::Idle(peer, saga), Message::Peek(peek)) => {
+                if matches!(peek, Peek::Equal(..)) {
+                    self.packing.begin_anew();
+                }
                 self.ask(ReceiverQuery::Peek(peek));
                 Ok(State::Peeking(peer, saga))
             }

@@ -33,8 +33,8 @@ pub struct Loader<'a> {
     /// What other histories found out.
     merges: Option<Merges>,
     fetched: HashSet<Addr>,
-    /// Frames before those that are here, each with a number that its own does not exceed.
-    front: BinaryHeap<(u64, Addr)>,
+    /// By timeline: frames before those that are here, each with a number that its own does not exceed.
+    fronts: HashMap<Addr, BinaryHeap<(u64, Addr)>>,
     /// How many frames to fetch ahead the next time.
     ahead: usize,
     /// About how many bytes are kept whole of what was fetched ahead.
@@ -58,7 +58,7 @@ impl<'a> Loader<'a> {
             history: paused_history(None),
             merges: None,
             fetched: HashSet::new(),
-            front: BinaryHeap::new(),
+            fronts: HashMap::new(),
             ahead: AHEAD_MIN,
             whole_bytes: 0,
         }
@@ -84,7 +84,7 @@ impl<'a> Loader<'a> {
         self.overlay.clear();
         self.history = paused_history(self.merges.as_ref());
         self.fetched.clear();
-        self.front.clear();
+        self.fronts.clear();
         self.ahead = AHEAD_MIN;
         self.whole_bytes = 0;
     }
@@ -181,21 +181,22 @@ impl<'a> Loader<'a> {
             let node = self.get(&addr).await.map_err(|e| lost(e.to_string()))?;
             let node = node.ok_or_else(|| lost("the frame is not here".into()))?;
             self.history.insert(node.clone());
-            if self.fetched.insert(addr.clone()) {
-                self.go_on_from(&node);
-                self.fetch_ahead().await.map_err(|e| lost(e.to_string()))?;
+            if self.fetched.insert(addr.clone())
+                && let Some(tjp) = self.go_on_from(&node)
+            {
+                self.fetch_ahead(&tjp).await.map_err(|e| lost(e.to_string()))?;
             }
         }
         Ok(())
     }
 
-    /// Fetches frames in the order in which a history visits them, more each time: it asks for one frame after the other,
-    /// and starts anew whenever it lacked one.
-    async fn fetch_ahead(&mut self) -> Result<(), SpaceError> {
+    /// Fetches frames of a timeline in the order in which a history visits them, more each time: it asks for one frame after
+    /// the other, and starts anew whenever it lacked one.
+    async fn fetch_ahead(&mut self, tjp: &Addr) -> Result<(), SpaceError> {
         let until = self.fetched.len() + self.ahead;
         self.ahead = (self.ahead * 2).min(AHEAD_MAX);
         while self.fetched.len() < until {
-            let next = self.next();
+            let next = self.next(tjp);
             if next.is_empty() {
                 return Ok(());
             }
@@ -218,19 +219,24 @@ impl<'a> Loader<'a> {
         Ok(())
     }
 
-    /// What to read next of the frames that are not here.
-    fn next(&mut self) -> Vec<Addr> {
+    /// What to read next of a timeline's frames that are not here.
+    fn next(&mut self, tjp: &Addr) -> Vec<Addr> {
         let mut next = Vec::with_capacity(BATCH);
+        let Some(front) = self.fronts.get_mut(tjp) else { return next };
+        // What is much older than the first of them is visited much later, or never.
         let mut least = 0;
-        while next.len() < BATCH && self.front.peek().is_some_and(|(most, _)| *most >= least) {
-            let Some((most, addr)) = self.front.pop() else { break };
+        while next.len() < BATCH
+            && let Some((most, _)) = front.peek()
+            && *most >= least
+        {
+            let Some((most, addr)) = front.pop() else { break };
+            if self.fetched.contains(&addr) || next.contains(&addr) {
+                continue;
+            }
             if next.is_empty() {
-                // What is much older is visited much later, or never.
                 least = most.saturating_sub(BATCH as u64);
             }
-            if !self.fetched.contains(&addr) && !next.contains(&addr) {
-                next.push(addr);
-            }
+            next.push(addr);
         }
         next
     }
@@ -238,7 +244,7 @@ impl<'a> Loader<'a> {
     /// Keeps a frame that is likely to be asked for, whole while there is room.
     pub fn keep(&mut self, node: Verified<IbGib>) {
         if self.fetched.insert(node.addr().clone()) {
-            self.go_on_from(&node);
+            let _timeline = self.go_on_from(&node);
         }
         let bytes = node.data.as_ref().map_or(0, weight);
         if self.whole_bytes + bytes > WHOLE_BYTES_MAX {
@@ -248,12 +254,15 @@ impl<'a> Loader<'a> {
         self.history.insert(node);
     }
 
-    /// What comes before a frame is fetched in its turn.
-    fn go_on_from(&mut self, node: &Verified<IbGib>) {
+    /// What comes before a frame is fetched in its turn, when its timeline is asked about. Answers that timeline.
+    fn go_on_from(&mut self, node: &Verified<IbGib>) -> Option<Addr> {
+        let tjp = node.tjp()?;
         let most = node.n().map_or(u64::MAX, |n| n.saturating_sub(1));
         let before = node.past().into_iter().chain(node.rel8n_addrs("graftorphan"));
         let before = before.filter(|addr| !addr.is_primitive() && !self.fetched.contains(addr));
-        self.front.extend(before.map(|addr| (most, addr)));
+        let before: Vec<(u64, Addr)> = before.map(|addr| (most, addr)).collect();
+        self.fronts.entry(tjp.clone()).or_default().extend(before);
+        Some(tjp)
     }
 }
 

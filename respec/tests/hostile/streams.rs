@@ -7,7 +7,7 @@ use ibgib::{IbGib, Value, Verified};
 use ibgib_blocks::COMMON;
 use ibgib_peer::{Host, HostLimits, HostOptions, Innerspace, Link, Remote, SyncOptions, SyncSagaCoordinator};
 use ibgib_saga::{
-    Asked, Encoding, Envelope, Limits, Measure, Message, MsgType, Packet, Stage, Turn, TurnAnswer, TurnLink,
+    Asked, Encoding, Envelope, Limits, Measure, Message, MsgType, PACKED, Packet, Stage, Turn, TurnAnswer, TurnLink,
 };
 use ibgib_scenarios::faults::Simulated;
 use ibgib_scenarios::play::{Side, data};
@@ -44,6 +44,7 @@ fn liar(inner: Arc<dyn Remote>, encoding: Encoding, change: Change) -> Simulated
                             continue;
                         }
                     }
+                    Packet::Binary(bytes) if bytes.first() == Some(&PACKED) => {}
                     Packet::Binary(bytes) => {
                         stream.extend_from_slice(&bytes[1..]);
                         if bytes[0] == 0 {
@@ -148,6 +149,39 @@ async fn connected(host: &Arc<Host>, encoding: Encoding) -> Link {
     let Some(Packet::Text(answer)) = link.rx.recv().await else { panic!("no answer") };
     assert_eq!(Envelope::parse(&answer).unwrap().kind(), MsgType::ConnectOk);
     link
+}
+
+/// A question that travels packed is read only once its peer is connected, and takes no more than it may.
+#[tokio::test]
+async fn packed_questions_that_are_none_end_in_a_typed_refusal() {
+    let host = anonymous(Arc::new(MemorySpace::new("packed")));
+    let early = Innerspace::new(Arc::clone(&host)).open().await.unwrap();
+    early.tx.send(Packet::Binary(vec![PACKED, 0, 0, 2, 2, 1, b'x'])).await.unwrap();
+    assert_eq!(refusal(early).await, (MsgType::AuthFail, "out_of_turn".to_owned()));
+    let peek = br#"{"type":"peek","has":[]}"#;
+    let bye = br#"{"type":"bye"}"#;
+    // As it is: no new hashes, one text of so many bytes.
+    let as_it_is = |text: &[u8]| {
+        let len = text.len() as u8;
+        [&[PACKED, 0, 0, len + 1, len + 1, len], text].concat()
+    };
+    for (bytes, code) in [
+        (vec![PACKED], "bad_message"),
+        (vec![PACKED, 9, 0, 1, 1], "bad_block"),
+        (as_it_is(b"no question"), "bad_message"),
+        (as_it_is(bye), "out_of_turn"),
+        ([as_it_is(peek), as_it_is(peek)[1..].to_vec()].concat(), "bad_message"),
+        // It says that 100 MiB come out of one byte.
+        (vec![PACKED, 1, 0, 0x80, 0x80, 0x80, 0x32, 1, 0], "limit"),
+    ] {
+        let link = connected(&host, Encoding::Blocks).await;
+        link.tx.send(Packet::Binary(bytes.clone())).await.unwrap();
+        assert_eq!(refusal(link).await, (MsgType::SyncError, code.to_owned()), "{bytes:?}");
+    }
+    let mut link = connected(&host, Encoding::Blocks).await;
+    link.tx.send(Packet::Binary(as_it_is(peek))).await.unwrap();
+    let Some(Packet::Text(answer)) = link.rx.recv().await else { panic!("no answer") };
+    assert_eq!(Envelope::parse(&answer).unwrap().kind(), MsgType::PeekOk);
 }
 
 fn anonymous(space: Arc<dyn Space>) -> Arc<Host> {

@@ -1,12 +1,12 @@
 //! The receiving side of a space: who may come in, what an identity may deliver, and the connections it serves.
 //!
 //! Each file is one job of [`Host`]: `policy` says who may come, `owner` whose the space is, `grants` what
-//! he lets others do, `readers` who reads without a connection, `roots` to which folder a timeline belongs and `lot` what that is for one turn, `identities` takes what
-//! identities deliver, `guarded` ends one that was copied by a revocation that waited, `sessions`
-//! knows whose a session is and which connection is its, `staging` drops what was left behind, `serve` drives one
-//! connection, `desk` does on the space what its machine asks for, `feed` hears of what is committed, `events` tells what
-//! happens; `queues` lets turns on the same timelines come one after the other; `limits` says what all peers together may cost, `quota` counts what identities bring, `words` signs what is
-//! answered, and `jobs` does what costs much.
+//! he lets others do, `readers` who reads without a connection, `roots` to which folder a timeline belongs and `lot` what
+//! that is for one turn, `identities` takes what identities deliver, `guarded` ends one that was copied by a revocation that
+//! waited, `sessions` knows whose a session is and which connection is its, `staging` drops what was left behind, `serve`
+//! drives one connection, `desk` does on the space what its machine asks for, `feed` hears of what is committed, `events`
+//! tells what happens; `queues` lets turns on the same timelines commit one after the other; `limits` says what all peers
+//! together may cost, `quota` counts what identities bring, `words` signs what is answered, and `jobs` does what costs much.
 
 mod derived;
 mod desk;

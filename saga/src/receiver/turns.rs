@@ -7,7 +7,6 @@ use crate::error::{Breach, IdentityRefusal, SagaError};
 use crate::flow::{Incoming, Next, Outgoing, Received};
 use crate::transcript::Transcript;
 use crate::wire::message::{Message, TurnAnswer, TurnRequest};
-use crate::wire::packed::Packing;
 use crate::wire::stream::{Measure, ReceiverLine, SenderLine};
 use crate::wire::turn::{Stage, Told, Turn};
 use crate::wire::word::{Said, Signature};
@@ -210,7 +209,6 @@ impl Receiver {
         if !matches!(saga.transcript.last().map(Turn::stage), Some(Stage::Commit(_))) {
             return Ok(State::Idle(peer, Some(saga)));
         }
-        self.packing = Packing::default();
         self.out.push_back(ReceiverOutput::Done(saga.told));
         Ok(State::Idle(peer, None))
     }

@@ -9,7 +9,6 @@ use crate::request::Direction;
 use crate::summary::Summary;
 use crate::transcript::Transcript;
 use crate::wire::message::{Message, TurnRequest};
-use crate::wire::packed::Packing;
 use crate::wire::stream::{Measure, ReceiverLine, SenderLine};
 use crate::wire::turn::{ATTEMPTS_MAX, Asked, Stage, Turn};
 use crate::wire::word::Receipt;
@@ -184,7 +183,6 @@ impl Sender {
                     transcript: transcript.into_turns(),
                     receipt,
                 })));
-                self.packing = Packing::default();
                 Ok(State::Finishing(Box::new(summary)))
             }
             Some(Stage::Ack(_)) if saga.transcript.sender_turns() == 1 => self.begin(saga, false, Vec::new()),

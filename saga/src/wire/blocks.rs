@@ -123,6 +123,12 @@ impl BlockWriter {
         Self { learned: Learned { max, ..Learned::default() }, ..Self::default() }
     }
 
+    /// Lets go of whatever is large, between blocks. A content of more than so many bytes is no dictionary.
+    pub(crate) fn rest(&mut self, dictionary_max: usize) {
+        self.packer = Packer::default();
+        self.before.take_if(|before| before.len() > dictionary_max);
+    }
+
     /// Adds a node; answers the block that ends before it, if one does.
     pub(crate) fn node(&mut self, node: &Verified<IbGib>) -> Option<Vec<u8>> {
         let ended = self.text(&node.to_json_without_gib());
@@ -257,6 +263,13 @@ impl BlockReader {
     /// One that remembers so many hashes, and not [`HASHES_MAX`].
     pub(crate) fn remembering(max: usize) -> Self {
         Self { learned: Learned { max, ..Learned::default() }, ..Self::default() }
+    }
+
+    /// As [`BlockWriter::rest`], on the other side.
+    pub(crate) fn rest(&mut self, dictionary_max: usize) {
+        self.unpacker = Unpacker::default();
+        self.buffer = Vec::new();
+        self.before.take_if(|before| before.len() > dictionary_max);
     }
 
     /// Takes bytes.

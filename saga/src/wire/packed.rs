@@ -1,10 +1,11 @@
 //! Questions and their answers as [blocks](super::blocks): most of what they say is addresses, and the other side has heard
-//! most of those before. Each side has one writer and one reader, from the connection's beginning on; both forget what
-//! they have learned when a saga is over.
+//! most of those before. Each side has one writer and one reader. The question whether everything is equal, with which
+//! planning begins and which whoever waits for news asks again and again, is never packed: with it both begin anew.
 
 use super::blocks::{BlockReader, BlockWriter};
 use super::message::Message;
 use super::packet::Packet;
+use super::peek::Peek;
 use crate::error::{Breach, SagaError};
 use crate::limits::Limits;
 
@@ -14,6 +15,8 @@ pub const PACKED: u8 = 2;
 const FROM_BYTES: usize = 256;
 /// Hashes that are remembered: of many connections at once, so fewer than of a turn's stream.
 const HASHES_MAX: usize = 4_096;
+/// A longer message is no dictionary for the next one, for the same reason.
+const DICTIONARY_BYTES_MAX: usize = 16 * 1024;
 
 /// What one side of a connection packs with, and unpacks with.
 #[derive(Debug)]
@@ -32,10 +35,15 @@ impl Packing {
     /// Encodes a message.
     pub(crate) fn pack(&mut self, message: &Message) -> Packet {
         match message.packet() {
+            packet if matches!(message, Message::Peek(Peek::Equal(..))) => {
+                *self = Self::default();
+                packet
+            }
             Packet::Text(text) if text.len() >= FROM_BYTES => {
                 let mut bytes = vec![PACKED];
                 bytes.extend(self.writer.line(&text).into_iter().flatten());
                 bytes.extend(self.writer.end().into_iter().flatten());
+                self.writer.rest(DICTIONARY_BYTES_MAX);
                 Packet::Binary(bytes)
             }
             packet => packet,
@@ -46,14 +54,28 @@ impl Packing {
     pub(crate) fn unpack(&mut self, packet: &[u8], limits: &Limits) -> Result<String, SagaError> {
         let broken = || SagaError::misbehaved(Breach::BadMessage, "a packed message is not one text in one block");
         self.reader.push(packet.strip_prefix(&[PACKED]).ok_or_else(broken)?);
-        let text = self.reader.text(limits)?.ok_or_else(broken)?;
-        if self.reader.text(limits)?.is_some() || !self.reader.is_empty() {
+        // A message has a limit of its own.
+        let limit = limits.message_bytes_max as u64;
+        let limits = Limits { node_bytes_max: limits.message_bytes_max, ..limits.clone() };
+        let mut text = || {
+            self.reader.text(&limits).map_err(|error| match error {
+                SagaError::Limit { name: "node_bytes_max", .. } => {
+                    SagaError::Limit { name: "message_bytes_max", limit }
+                }
+                error => error,
+            })
+        };
+        let first = text()?.ok_or_else(broken)?;
+        if text()?.is_some() || !self.reader.is_empty() {
             return Err(broken());
         }
-        if text.len() > limits.message_bytes_max {
-            return Err(SagaError::Limit { name: "message_bytes_max", limit: limits.message_bytes_max as u64 });
-        }
-        Ok(text)
+        self.reader.rest(DICTIONARY_BYTES_MAX);
+        Ok(first)
+    }
+
+    /// The peer has asked whether everything is equal.
+    pub(crate) fn begin_anew(&mut self) {
+        *self = Self::default();
     }
 }
 
@@ -61,7 +83,7 @@ impl Packing {
 mod tests {
     use super::*;
     use crate::wire::message::Envelope;
-    use crate::wire::peek::{Peek, Peeked};
+    use crate::wire::peek::Peeked;
     use ibgib::Addr;
 
     fn addrs(count: usize) -> Vec<Addr> {
@@ -100,6 +122,22 @@ mod tests {
             let text = there.unpack(&bytes(here.pack(&message)), &Limits::default()).unwrap();
             assert_eq!(Packet::Text(text), message.packet());
         }
+    }
+
+    #[test]
+    fn with_the_question_whether_all_is_equal_both_begin_anew() {
+        let (mut here, mut there) = (Packing::default(), Packing::default());
+        let root = format!("{}^{}", "n".repeat(200), "A".repeat(64)).parse().unwrap();
+        let equal = Message::Peek(Peek::Equal("0".repeat(32), Some(root), 0));
+        let asked = Message::Peek(Peek::Has(addrs(100)));
+        let mut packed = Vec::new();
+        for _ in 0..2 {
+            assert_eq!(here.pack(&equal), equal.packet());
+            there.begin_anew();
+            packed.push(bytes(here.pack(&asked)));
+            there.unpack(packed.last().unwrap(), &Limits::default()).unwrap();
+        }
+        assert_eq!(packed[0], packed[1]);
     }
 
     #[test]

@@ -3,10 +3,10 @@
 
 use crate::row::Key;
 use ibgib::{IbGib, Verified};
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
-/// Bytes of the texts of nodes that are kept. In memory a node takes some times as much, at most twelve times.
+/// Bytes of the texts of nodes that are kept. In memory a node takes some times as much.
 const TEXTS_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// About how large a text is, which only decides how much room is reserved.
 const TEXT_BYTES: u64 = 1024;
@@ -41,7 +41,19 @@ pub(crate) struct Kept(Cache<Key, Read, TextBytes>);
 impl Default for Kept {
     fn default() -> Self {
         let count = usize::try_from(TEXTS_BYTES_MAX / TEXT_BYTES).unwrap_or(0);
-        Self(Cache::with_weighter(count, TEXTS_BYTES_MAX, TextBytes))
+        let whole = OptionsBuilder::new()
+            .estimated_items_capacity(count)
+            .weight_capacity(TEXTS_BYTES_MAX)
+            // Of several parts, one for each processor or more, none would have room for a large node.
+            .shards(1)
+            .build();
+        Self(match whole {
+            Ok(options) => {
+                Cache::with_options(options, TextBytes, DefaultHashBuilder::default(), DefaultLifecycle::default())
+            }
+            // All that it needs is told.
+            Err(_) => Cache::with_weighter(count, TEXTS_BYTES_MAX, TextBytes),
+        })
     }
 }
 
@@ -50,6 +62,11 @@ impl Kept {
     pub(crate) fn get(&self, key: &Key, now: Moment) -> Option<Verified<IbGib>> {
         let read = self.0.get(key)?;
         (read.at.revision <= now.revision && read.at.swept == now.swept).then_some(read.node)
+    }
+
+    /// Keeps nothing any more.
+    pub(crate) fn forget(&self) {
+        self.0.clear();
     }
 
     /// Keeps a node that was read at a moment, with the size of its text.
@@ -73,7 +90,8 @@ mod tests {
         assert_eq!(kept.get(&[7; 32], at(4, 2)), None, "a view of before must not see it");
         assert_eq!(kept.get(&[7; 32], at(9, 3)), None, "it may be gone");
         assert_eq!(kept.get(&[8; 32], at(5, 2)), None);
-        assert!(Kept::default().0.capacity() == TEXTS_BYTES_MAX);
+        kept.forget();
+        assert_eq!(kept.get(&[7; 32], at(5, 2)), None);
     }
 
     #[test]

@@ -63,12 +63,10 @@ const SETTLE: Duration = Duration::from_secs(10);
 /// Between two looks at a database that is away.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// What each connection is set to. A transaction whose server died or lost its way must not hold the others up. Whoever
-/// asks for some hundred nodes names them all, and a database that knows little of the table yet would rather read it
-/// whole.
+/// What each connection is set to. A transaction whose server died or lost its way must not hold the others up.
 const SESSION: &str = "SET idle_in_transaction_session_timeout = '60s';
     SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 3; SET tcp_keepalives_count = 3;
-    SET jit = off; SET enable_seqscan = off;
+    SET jit = off;
     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
 
 /// What a connection is set to that only reads.
@@ -155,8 +153,9 @@ impl PostgresSpace {
         drop(client);
         let revision = watch::Sender::new(revision);
         let shown = address.shown.clone();
-        let listening = tokio::spawn(listen::listen(address, revision.clone()));
-        Ok(Self { id, shown, pool, opening, revision, kept: Arc::default(), listening })
+        let kept = Arc::<Kept>::default();
+        let listening = tokio::spawn(listen::listen(address, revision.clone(), Arc::clone(&kept)));
+        Ok(Self { id, shown, pool, opening, revision, kept, listening })
     }
 
     /// Where the space is: its URL without password and options.

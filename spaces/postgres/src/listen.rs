@@ -5,9 +5,11 @@
 
 use crate::address::Address;
 use crate::error::fail;
+use crate::kept::Kept;
 use futures_util::future::poll_fn;
 use ibgib_spaces::SpaceError;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -21,8 +23,10 @@ const ANSWER_MAX: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_millis(250);
 
 /// Listens for ever.
-pub(crate) async fn listen(address: Address, revision: watch::Sender<u64>) {
+pub(crate) async fn listen(address: Address, revision: watch::Sender<u64>, kept: Arc<Kept>) {
     loop {
+        // The database may be another one now, a standby that lacks what was committed last.
+        kept.forget();
         let Err(error) = listen_once(&address, &revision).await;
         tracing::debug!(%error, "the connection that listens for changes ended");
         sleep(AGAIN).await;

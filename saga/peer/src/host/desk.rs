@@ -84,10 +84,8 @@ pub(crate) struct ReceiverDesk {
     stages: bool,
     /// What was staged since the last commit, in the order in which it came.
     came: Arc<Vec<Addr>>,
-    /// That it is our turn on the timelines of a plan, from before they are looked at until the plan is committed.
+    /// That it is our turn on the timelines of a plan: while it is committed and, if it was too late, judged anew.
     held: Held,
-    /// Tips were moved under the plan.
-    moved: bool,
 }
 
 impl ReceiverDesk {
@@ -104,8 +102,7 @@ impl ReceiverDesk {
             plan: Plan::default(),
             stages: false,
             came: Arc::default(),
-            held: Held::new(),
-            moved: false,
+            held: Held::default(),
         }
     }
 
@@ -125,14 +122,13 @@ impl ReceiverDesk {
             plan: Plan::default(),
             stages: false,
             came: Arc::clone(&self.came),
-            held: Held::new(),
-            moved: false,
+            held: Held::default(),
         }
     }
 
     /// Others may have their turn on the timelines of a plan.
     pub(crate) fn lets_others(&mut self) {
-        self.held.clear();
+        self.held = Held::default();
     }
 
     /// Forgets what only this connection could have used.
@@ -201,15 +197,6 @@ impl ReceiverDesk {
                 if let (Some(identity), true) = (&self.identity, evaluate.is_init) {
                     self.host.begin_saga(identity)?;
                 }
-                // Who tries again still has its turn, if it was given one.
-                if evaluate.commit && self.held.is_empty() {
-                    let timelines = evaluate.lines.iter().filter_map(|line| match line {
-                        SenderLine::Timeline { tjp, tip: Some(_), .. } => Some(tjp),
-                        _ => None,
-                    });
-                    let timelines: Vec<&Addr> = timelines.collect();
-                    self.held = self.host.queues.enter(&timelines, self.moved).await;
-                }
                 let mut desk = self.twin();
                 let job = async move { Ok((desk.evaluate(evaluate).await?, desk.plan)) };
                 let (evaluated, plan) = self.host.jobs().run(job).await?;
@@ -217,9 +204,12 @@ impl ReceiverDesk {
                 Ok(ReceiverAnswer::Evaluate(evaluated))
             }
             ReceiverQuery::Commit { transcript, session_frames, step } => {
+                if self.held.is_empty() {
+                    let moves = self.plan.draft.commit.tips.iter().map(Advance::tjp);
+                    self.held = self.host.queues.enter(moves).await;
+                }
                 let committed = self.commit(&transcript, session_frames, step).await;
-                self.moved = committed == Ok(Committed::Moved);
-                if !self.moved {
+                if committed != Ok(Committed::Moved) {
                     self.lets_others();
                 }
                 committed.map(ReceiverAnswer::Commit)

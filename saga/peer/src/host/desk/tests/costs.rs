@@ -306,7 +306,7 @@ async fn what_many_edit_at_once_is_not_read_from_its_beginning() {
 
 /// Whoever loses a race has its turn judged anew: were all let run at once, their work would grow with the square.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_those_who_edit_one_document_at_once_each_is_judged_once() {
+async fn of_those_who_edit_one_document_at_once_each_is_judged_anew_once() {
     // As long as it takes, others are judged by tips that it moves.
     let space = Arc::new(Counted::writing_for(Duration::from_millis(20)));
     let host = Host::new(space, HostOptions::default());
@@ -330,9 +330,9 @@ async fn of_those_who_edit_one_document_at_once_each_is_judged_once() {
     for met in join_all(all.iter().map(meet)).await {
         met.unwrap().unwrap();
     }
-    // What the server has is listed, the turn that opens the saga is judged, and the one that commits.
+    // What the server has is listed, the turn that opens the saga is judged, and the one that commits: twice.
     let jobs = host.jobs_begun() - before;
-    assert!(jobs <= 3 * 16, "{jobs} jobs");
+    assert!(jobs <= 4 * 16, "{jobs} jobs");
     for _ in 0..2 {
         for device in &all {
             device.meet(&host).await.unwrap();
