@@ -1,6 +1,7 @@
 //! A real Chromium, and what a person does with it: look, press, type, wait.
 
 use serde_json::Value;
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -50,9 +51,20 @@ fn program(names: &[&str]) -> PathBuf {
     })
 }
 
+/// Fonts without rules. Several threads of a browser apply the rules of a machine's configuration, for which its library is
+/// not made: now and then one of them crashed with the browser (a signal 11 in `libfontconfig`, below
+/// `FcConfigSubstituteWithPat`). Without rules there is nothing to apply.
+const FONTS: &str = "<?xml version='1.0'?><!DOCTYPE fontconfig SYSTEM 'urn:fontconfig:fonts.dtd'>
+<fontconfig><dir>/usr/share/fonts</dir><cachedir prefix='relative'>fonts</cachedir>
+<config><rescan><int>0</int></rescan></config></fontconfig>";
+
 impl Chromedriver {
-    fn start() -> Self {
+    /// Starts one whose browser keeps its fonts beside its profile.
+    fn start(profile: &Path) -> Self {
+        let fonts = profile.join("fonts.conf");
+        fs::write(&fonts, FONTS).unwrap();
         let mut command = Command::new(program(&["chromedriver"]));
+        command.env("FONTCONFIG_FILE", fonts);
         let mut child = command.arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
         let port = said.find_map(|line| {
@@ -76,7 +88,8 @@ pub(crate) struct Browser {
 impl Browser {
     /// Opens a page, 1280 pixels wide.
     pub(crate) async fn open(url: &str) -> Self {
-        let (chromedriver, profile) = (Chromedriver::start(), tempfile::tempdir().unwrap());
+        let profile = tempfile::tempdir().unwrap();
+        let chromedriver = Chromedriver::start(profile.path());
         let mut wanted = DesiredCapabilities::chrome();
         wanted.set_binary(program(&["chromium", "chromium-browser", "google-chrome"]).to_str().unwrap()).unwrap();
         wanted.set_browser_log_level(LoggingPrefsLogLevel::All).unwrap();
