@@ -54,25 +54,24 @@ impl Queues {
 
     /// Waits until those who came before on any of these timelines are done, and no longer than [`WAIT`].
     pub(super) async fn enter(&self, timelines: impl IntoIterator<Item = &Addr>) -> Held {
-        // Whoever enters several does so in the same order, and before any of them is entered again: nobody waits for one
-        // who waits for him.
         let timelines: BTreeSet<&Addr> = timelines.into_iter().collect();
-        let mut held = Held { queues: self.clone(), places: Vec::new() };
         if timelines.len() > FEW {
-            return held;
+            return Held::default();
         }
-        let enter_all = async {
-            for tjp in timelines {
-                let queue = Arc::clone(self.all().entry(tjp.clone()).or_default());
-                held.places.push((tjp.clone(), None));
-                let place = queue.lock_owned().await;
-                if let Some((_, last)) = held.places.last_mut() {
-                    *last = Some(place);
-                }
+        tokio::time::timeout(WAIT, self.enter_all(timelines)).await.unwrap_or_default()
+    }
+
+    /// Whoever enters several does so in the same order, and before any of them is entered again: nobody waits for one who
+    /// waits for him.
+    async fn enter_all(&self, timelines: BTreeSet<&Addr>) -> Held {
+        let mut held = Held { queues: self.clone(), places: Vec::with_capacity(timelines.len()) };
+        for tjp in timelines {
+            let queue = Arc::clone(self.all().entry(tjp.clone()).or_default());
+            held.places.push((tjp.clone(), None));
+            let place = queue.lock_owned().await;
+            if let Some((_, last)) = held.places.last_mut() {
+                *last = Some(place);
             }
-        };
-        if tokio::time::timeout(WAIT, enter_all).await.is_err() {
-            return Held { queues: self.clone(), places: Vec::new() };
         }
         held
     }
@@ -131,8 +130,7 @@ mod tests {
                     named.reverse();
                 }
                 named.truncate(1 + n % 7);
-                let held = queues.enter(named.iter().map(|(_, addr)| addr)).await;
-                assert_eq!(held.places.len(), named.len());
+                let _held = queues.enter_all(named.iter().map(|(_, addr)| addr).collect()).await;
                 for (i, _) in &named {
                     assert_eq!(inside[*i].fetch_add(1, Ordering::SeqCst), 0, "two at once on {i}");
                 }
