@@ -51,7 +51,7 @@ impl Default for Kept {
             Ok(options) => {
                 Cache::with_options(options, TextBytes, DefaultHashBuilder::default(), DefaultLifecycle::default())
             }
-            // All that it needs is told.
+            // It fails only where one of the two sizes is not told.
             Err(_) => Cache::with_weighter(count, TEXTS_BYTES_MAX, TextBytes),
         })
     }
