@@ -25,6 +25,7 @@ mod tree;
 
 use crate::addr::Addr;
 use crate::ibgib::{IbGib, Verified};
+use crate::json::Map;
 use again::Known;
 pub(crate) use again::Stones;
 use build::Sides;
@@ -32,6 +33,8 @@ use content::Content;
 pub(crate) use fold::Set;
 use lcs::Work;
 pub(crate) use settle::{Sides as ConflictSides, find_in_document, settle_document};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 /// The rule's name, as the graft stone holds it.
 pub const RULE: &str = "m2";
@@ -86,6 +89,27 @@ pub(crate) fn merge(
     let [a, b, o] = &contents;
     let (merged, conflicts) = content::merge([a, b, o], several, &stones, &mut work);
     build::build(&Sides { base, orphan, contents: &contents }, merged, conflicts)
+}
+
+/// What a frame says, without what its place in the timeline says.
+pub(crate) struct Said {
+    pub(crate) ib: String,
+    pub(crate) data: Map,
+    pub(crate) rel8ns: BTreeMap<String, Vec<Addr>>,
+}
+
+/// What ancestor, base and orphan say merged, of which no merge frame is made: what they disagree on is base's.
+pub(crate) fn said([ancestor, base, orphan]: [&Verified<IbGib>; 3]) -> Said {
+    let stones = Stones::new();
+    let contents = [ancestor, base, orphan].map(|frame| Content::of(frame));
+    let [a, b, o] = &contents;
+    let said = content::merge([a, b, o], false, &Known::new(&stones), &mut Work::new()).0;
+    let addrs = |list: Vec<Cow<'_, str>>| list.iter().map(|addr| Addr::checked_before(addr)).collect();
+    Said {
+        ib: said.ib.into_owned(),
+        data: said.data.into_iter().map(|(name, value)| (name.into_owned(), value.into_owned())).collect(),
+        rel8ns: said.rel8ns.into_iter().map(|(name, list)| (name.into_owned(), addrs(list))).collect(),
+    }
 }
 
 /// The conflict stones' addresses that a frame carries.

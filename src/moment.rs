@@ -1,5 +1,7 @@
 //! The clock and the entropy of one change, and how the original prints a time.
 
+use crate::ibgib::IbGib;
+use crate::json::Value;
 use sha2::{Digest, Sha256};
 
 const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
@@ -35,6 +37,12 @@ impl Moment {
             second / 60 % 60,
             second % 60
         )
+    }
+
+    /// When a frame says it was made, in milliseconds since 1970; `None` when it does not say or cannot be read.
+    pub fn of(frame: &IbGib) -> Option<i64> {
+        let ms = frame.datum("timestampMs").and_then(Value::as_u53).filter(|ms| *ms < 1000).unwrap_or(0);
+        Self::parse_timestamp(frame.datum("timestamp")?.as_str()?).map(|s| s + ms as i64)
     }
 
     /// Reads what [`Moment::timestamp`] prints: milliseconds since 1970, always whole seconds.

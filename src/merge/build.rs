@@ -43,7 +43,7 @@ fn frame(sides: &Sides<'_>, content: &Content<'_>, conflicts: Vec<Conflict>) -> 
     let (base, orphan) = (sides.base, sides.orphan);
     let mut data: Map = content.data.iter().map(|(name, value)| (&**name, sort_deep(Value::clone(value)))).collect();
     data.insert("n", Value::integer(number(base).max(number(orphan)) + 1));
-    let later = if stamp(orphan) > stamp(base) { orphan } else { base };
+    let later = if Moment::of(orphan) > Moment::of(base) { orphan } else { base };
     for (name, from) in [("timestamp", later), ("timestampMs", later), ("uuid", base)] {
         if let Some(value) = from.datum(name) {
             data.insert(name, sort_deep(value.clone()));
@@ -118,11 +118,4 @@ fn sort_deep(value: Value) -> Value {
         Value::Object(map) => Value::Object(sorted(map.into_iter().map(|(k, v)| (k, sort_deep(v))))),
         other => other,
     }
-}
-
-/// When a frame says it was made, in milliseconds since 1970; `None` when it does not say or cannot be read.
-fn stamp(frame: &IbGib) -> Option<i64> {
-    let text = frame.datum("timestamp")?.as_str()?;
-    let ms = frame.datum("timestampMs").and_then(Value::as_u53).filter(|ms| *ms < 1000).unwrap_or(0);
-    Moment::parse_timestamp(text).map(|s| s + ms as i64)
 }
