@@ -10,7 +10,7 @@
 //! * A [`Store`] is what keeps the bytes: whoever writes one, small as it is, has a space. The [`rules`] are the same
 //!   over all of them, and the [`contract`] checks the promises on any.
 //! * [`history`] relates, merges and advances timelines; [`settle`] is how everybody commits who races with others for
-//!   tips; [`forget`] ends timelines; [`bundle`] carries a space in a file; [`fsck()`](fsck::fsck) re-hashes and walks everything, [`repair`]
+//!   tips; [`forget`] ends timelines, and [`dropped`] takes frames out of them; [`bundle`] carries a space in a file; [`fsck()`](fsck::fsck) re-hashes and walks everything, [`repair`]
 //!   replaces what is damaged; [`fault`] fails on purpose.
 //!
 //! It does not sync, does not sign, and knows no time but that of a lease, which runs out by the store's own clock.
@@ -32,6 +32,7 @@
 mod begin;
 pub mod bundle;
 pub mod contract;
+pub mod dropped;
 #[cfg(feature = "redb")]
 pub mod durable;
 mod error;

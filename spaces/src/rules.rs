@@ -267,6 +267,7 @@ impl<'a> Facts<'a> {
                 (Kind::Living | Kind::Saga | Kind::Door, Advance::Keystone(_) | Advance::Recovery(_)) => {
                     return refused(tjp, "it is not a keystone");
                 }
+                (Kind::Saga | Kind::Door, Advance::Dropped(_)) => return refused(tjp, "nothing of it is dropped"),
                 _ => {}
             }
             let Some(Brought { n, .. }) = self.brought(to) else { return refused(tjp, "the new tip is not here") };

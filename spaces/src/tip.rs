@@ -1,5 +1,6 @@
 //! Timelines' tips, and the proofs that move them.
 
+use crate::dropped::Dropped;
 use ibgib::Addr;
 use std::fmt;
 
@@ -59,7 +60,8 @@ pub struct Tip {
 }
 
 /// Proof that a tip may move, from the tip it starts at to the tip it leads to: compare-and-swap. Made only by the
-/// ancestry check, by validated keystone steps, or by judging two validated branches of a keystone.
+/// ancestry check, by validated keystone steps, by judging two validated branches of a keystone, or by leaving frames that
+/// were dropped.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Advance {
@@ -69,6 +71,8 @@ pub enum Advance {
     Keystone(ibgib_keystone::Step),
     /// From a recovery: an identity moves to another branch, which was taken back.
     Recovery(ibgib_keystone::Recovery),
+    /// From frames that were dropped: a living timeline or an identity goes back to what does not stand on them.
+    Dropped(Dropped),
 }
 
 impl Advance {
@@ -78,6 +82,7 @@ impl Advance {
             Self::Timeline(a) => a.tjp(),
             Self::Keystone(s) => s.tjp(),
             Self::Recovery(r) => r.tjp(),
+            Self::Dropped(d) => d.tjp(),
         }
     }
 
@@ -87,6 +92,7 @@ impl Advance {
             Self::Timeline(a) => a.from(),
             Self::Keystone(s) => s.from(),
             Self::Recovery(r) => Some(r.from()),
+            Self::Dropped(d) => Some(d.from()),
         }
     }
 
@@ -96,6 +102,7 @@ impl Advance {
             Self::Timeline(a) => a.to(),
             Self::Keystone(s) => s.to(),
             Self::Recovery(r) => r.to(),
+            Self::Dropped(d) => d.to(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::lines::{Line, Reader};
 use super::{BundleError, Bundled};
+use crate::dropped::{DroppedFrames, stands};
 use crate::error::SpaceError;
 use crate::history::Loader;
 use crate::repair;
@@ -150,9 +151,10 @@ impl Proposal for Import<'_> {
     async fn draft(&self, draft: &mut Draft) -> Result<Self::Told, SpaceError> {
         let mut history = Loader::new(self.space, Some(self.owner));
         draft.commit.publish = Some((self.owner.to_owned(), self.addrs.clone()));
+        let dropped = DroppedFrames::load(history.view().await?).await?;
         let mut refused = Vec::new();
         for (tjp, addr) in &self.tips {
-            match self.move_tip(&mut history, draft, tjp, addr).await {
+            match self.move_tip(&mut history, draft, (tjp, addr), &dropped).await {
                 Ok(()) => {}
                 Err(Unmoved::Refused(why)) => refused.push((tjp.clone(), why)),
                 Err(Unmoved::Space(error)) => return Err(error),
@@ -167,13 +169,18 @@ impl Import<'_> {
         &self,
         history: &mut Loader<'_>,
         draft: &mut Draft,
-        tjp: &Addr,
-        addr: &Addr,
+        (tjp, addr): (&Addr, &Addr),
+        dropped: &DroppedFrames,
     ) -> Result<(), Unmoved> {
         let tip = history.view().await?.tips(Tips::Of(std::slice::from_ref(tjp))).await?.pop();
         let before = tip.map(|tip| tip.addr);
         if before.as_ref() == Some(addr) {
             return Ok(());
+        }
+        if let Some(frames) = dropped.of(tjp)
+            && stands(history, addr, before.as_ref(), frames).await?
+        {
+            return Err(Unmoved::Refused(format!("{addr} stands on what the owner of the space has dropped")));
         }
         if Kind::of(tjp) == Kind::Keystone {
             let step = keystone_step(history, tjp, addr, before.as_ref()).await?;
