@@ -110,6 +110,7 @@ codes! {
     IdentityRevoked = "identity_revoked", 403, Identity, "the identity is revoked";
     IdentityForked = "identity_forked", 403, Identity, "the identity has signed different frames on one past";
     IdentityStale = "identity_stale", 409, Identity, "the identity has newer frames here; `tip` is the newest";
+    IdentityDropped = "identity_dropped", 403, Identity, "the owner of the space has dropped a frame of the identity";
     IdentityStrategy = "identity_strategy", 403, Identity, "the identity's signatures do not bind what they sign, which the server asks for";
     IdentityInvalid = "identity_invalid", 422, Identity, "a frame of the identity does not hold";
     IdentityBusy = "identity_busy", 409, Identity, "the identity was used by somebody else at the same time";

@@ -304,6 +304,9 @@ pub enum IdentityRefusal {
         /// The newest frame here.
         tip: Addr,
     },
+    /// The owner of the space has dropped the frame.
+    #[error("the owner of the space has dropped {0}")]
+    Dropped(Addr),
     /// A frame does not hold.
     #[error("{detail}")]
     Invalid {
@@ -360,6 +363,7 @@ impl IdentityRefusal {
             Self::Revoked(_) => Code::IdentityRevoked,
             Self::Forked { .. } => Code::IdentityForked,
             Self::Stale { .. } => Code::IdentityStale,
+            Self::Dropped(_) => Code::IdentityDropped,
             Self::Invalid { .. } => Code::IdentityInvalid,
             Self::BadFrame(_) => Code::BadFrame,
             Self::SessionUnknown(_) => Code::SessionUnknown,

@@ -294,10 +294,15 @@ async fn tip(
     let addr = address(&addr)?;
     check_readable(&state, &headers, &addr).await?;
     let tip = state.host.tip(&addr).await?.ok_or_else(|| ApiError::not_found(addr.as_str()))?;
-    // Whoever comes to sync asks for both: what it syncs with, and how far its identity is known here.
-    let body: Map = [("tjp", Value::from(&addr)), ("tip", (&tip).into()), ("space", state.host.space().id().into())]
-        .into_iter()
-        .collect();
+    // Whoever comes to sync asks for all three: what it syncs with, how far its identity is known here, and whether anything
+    // was dropped.
+    let mut body: Map =
+        [("tjp", Value::from(&addr)), ("tip", (&tip).into()), ("space", state.host.space().id().into())]
+            .into_iter()
+            .collect();
+    if let Some(statement) = state.host.dropped_by().await? {
+        body.insert("dropped", &statement);
+    }
     Ok(json(StatusCode::OK, &Value::Object(body)))
 }
 

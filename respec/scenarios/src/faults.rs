@@ -89,6 +89,10 @@ impl Remote for Simulated {
         self.inner.identity_tip(tjp).await
     }
 
+    async fn dropped(&self) -> Result<Option<Addr>, SagaError> {
+        self.inner.dropped().await
+    }
+
     async fn keystone_frames(&self, tip: &Addr) -> Result<Vec<Verified<IbGib>>, SagaError> {
         self.inner.keystone_frames(tip).await
     }

@@ -6,10 +6,11 @@ use crate::guard::Guard;
 use crate::leads::Leads;
 use crate::peer::{Progress, SyncPeer};
 use crate::remote::Remote;
-use crate::session::{SenderIdentity, SessionSigner};
+use crate::session::SenderIdentity;
 use crate::view::{commit_error, space_error};
 use ibgib::Addr;
 use ibgib_saga::{Direction, Limits, SagaError, Scope, SpaceFailure, Summary, SyncRequest, is_payload};
+use ibgib_spaces::dropped::stated_key;
 use ibgib_spaces::{MemorySpace, Space, Tip, repair};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,9 @@ pub struct Synced {
     /// Bytes that it took to tell who is who: of the identity frames that were delivered before the connection, the frames that
     /// signed on it, and the receiver's signatures.
     pub identity_bytes: u64,
+    /// Timelines whose tips went back here before the saga: the owner of the remote's space has dropped frames that they
+    /// stood on.
+    pub left: Vec<Addr>,
 }
 
 /// A connection to one remote: made when the first sync needs it, kept for the next ones, made again when it is cut.
@@ -79,7 +83,13 @@ impl SyncConnection {
         identity: Option<SenderIdentity>,
         mut request: SyncRequest,
     ) -> Result<Synced, SagaError> {
-        let first = self.once(space, identity.clone(), request.clone()).await;
+        let mut first = self.once(space, identity.clone(), request.clone()).await;
+        if let (Err(SagaError::PeerRolledBack(_)), Some(identity)) = (&first, &identity)
+            && self.heard_of_more_dropped(space, identity).await?
+        {
+            request.saga_id = random_hex();
+            first = self.once(space, Some(identity.clone()), request.clone()).await;
+        }
         if !matches!(first, Err(SagaError::OwnSpace { failure: SpaceFailure::Corrupt, .. })) {
             return first;
         }
@@ -88,6 +98,18 @@ impl SyncConnection {
         self.mend(space, identity.clone()).await?;
         request.saga_id = random_hex();
         self.once(space, identity, request).await
+    }
+
+    /// Whether the owner of the remote's space has dropped frames since this device heard of it last: while it was connected.
+    async fn heard_of_more_dropped(
+        &self,
+        space: &Arc<dyn Space>,
+        identity: &SenderIdentity,
+    ) -> Result<bool, SagaError> {
+        let (audience, _) = self.remote.meet(&identity.tjp).await?;
+        let known = space.record(&stated_key(&audience)).await.map_err(space_error)?;
+        let told = self.remote.dropped().await?;
+        Ok(told.is_some_and(|told| known.is_none_or(|known| known != told.as_str().as_bytes())))
     }
 
     /// Asks the remote for what is [known](repair::known) to be damaged or missing in the space, and puts what it has in
@@ -170,8 +192,9 @@ impl SyncConnection {
         peer.set_guard(self.guard.clone());
         peer.begin().await?;
         let summary = peer.sync(request).await?;
-        let identity_bytes = peer.session().map_or(0, SessionSigner::identity_bytes);
-        Ok(self.keep(Open { peer, identity: who }, summary, identity_bytes))
+        let (identity_bytes, left) =
+            peer.session().map_or((0, Vec::new()), |session| (session.identity_bytes(), session.left().to_vec()));
+        Ok(Synced { left, ..self.keep(Open { peer, identity: who }, summary, identity_bytes) })
     }
 
     /// Asks whether the remote's living tips, or those [under](Scope::Under) `root`, have this fingerprint: one small
@@ -224,6 +247,6 @@ impl SyncConnection {
         let session = open.peer.session().map(|s| s.chain().tip().addr().clone());
         self.open = Some(open);
         let identity_bytes = identity_bytes + summary.identity_bytes;
-        Synced { summary, session, identity_bytes }
+        Synced { summary, session, identity_bytes, left: Vec::new() }
     }
 }

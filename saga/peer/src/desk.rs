@@ -32,6 +32,11 @@ pub(crate) fn stuck(addr: &Addr, from: &Addr) -> String {
     format!("{from} relates to {addr}, which does not travel with data: nobody else could take it from here")
 }
 
+/// Why nodes are not taken that stand on what was dropped.
+pub(crate) fn dropped(addr: &Addr) -> String {
+    format!("it stands on {addr}, which the owner of the space has dropped")
+}
+
 /// A prefix of `addrs`, at least one node and about `bytes_max` bytes.
 pub(crate) async fn load(
     space: &dyn Space,

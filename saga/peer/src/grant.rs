@@ -76,6 +76,17 @@ pub enum Statement {
         /// The identity's address, or the invite's id.
         who: String,
     },
+    /// The space is to hold these frames no more, nor take them in again, and is left what does not stand on them. Told is
+    /// then all that is dropped; naming none asks for that alone.
+    Drop {
+        /// Frames of living timelines or identities.
+        frames: Vec<Addr>,
+    },
+    /// Frames that were dropped may come in again.
+    Allow {
+        /// Those frames.
+        frames: Vec<Addr>,
+    },
     /// Nothing; whoever states it wants to be told the grants there are.
     List,
     /// Nothing; whoever states it wants to be told the folders that he may read, and what they are called.
@@ -94,6 +105,8 @@ impl Statement {
                 ("expiresMs", Value::integer(*expires_ms)),
             ]),
             Self::Revoke { who } => object([("revoke", who.as_str().into())]),
+            Self::Drop { frames } => object([("drop", frames.iter().map(Value::from).collect::<Vec<_>>().into())]),
+            Self::Allow { frames } => object([("allow", frames.iter().map(Value::from).collect::<Vec<_>>().into())]),
             Self::List => object([("list", true.into())]),
             Self::Folders => object([("folders", true.into())]),
         };
@@ -124,6 +137,12 @@ impl Statement {
         if let Some(who) = text("revoke") {
             return Some(Self::Revoke { who: who.to_owned() });
         }
+        if let Some(frames) = frames(said, "drop") {
+            return Some(Self::Drop { frames });
+        }
+        if let Some(frames) = frames(said, "allow") {
+            return Some(Self::Allow { frames });
+        }
         if said.get("list") == Some(&Value::Bool(true)) {
             return Some(Self::List);
         }
@@ -144,6 +163,14 @@ impl Statement {
             expires_ms: number("expiresMs").and_then(|ms| i64::try_from(ms).ok())?,
         })
     }
+}
+
+/// Frames that one statement names at most.
+pub(crate) const FRAMES_MAX: usize = 64;
+
+fn frames(said: &Map, name: &str) -> Option<Vec<Addr>> {
+    let frames = said.get(name)?.as_array().filter(|frames| frames.len() <= FRAMES_MAX)?;
+    frames.iter().map(|frame| frame.as_str()?.parse().ok()).collect()
 }
 
 #[cfg(test)]
@@ -167,6 +194,9 @@ mod tests {
             invite(Some(folder.clone()), Rights::Write),
             with(Some(folder), Rights::Read, 0),
             Statement::Revoke { who: "keystone^A".into() },
+            Statement::Drop { frames: vec![Addr::new("note", &"C".repeat(64)).unwrap()] },
+            Statement::Drop { frames: Vec::new() },
+            Statement::Allow { frames: vec![Addr::new("note", &"C".repeat(64)).unwrap()] },
             Statement::List,
             Statement::Folders,
         ] {

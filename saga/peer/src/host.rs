@@ -2,7 +2,7 @@
 //!
 //! Each file is one job of [`Host`]: `policy` says who may come, `owner` whose the space is, `grants` what
 //! he lets others do, `readers` who reads without a connection, `roots` to which folder a timeline belongs and `lot` what
-//! that is for one turn, `identities` takes what identities deliver, `guarded` ends one that was copied by a revocation that
+//! that is for one turn, `dropped` what the owner takes out again, `identities` takes what identities deliver, `guarded` ends one that was copied by a revocation that
 //! waited, `sessions` knows whose a session is and which connection is its, `staging` drops what was left behind, `serve`
 //! drives one connection, `desk` does on the space what its machine asks for, `feed` hears of what is committed, `events`
 //! tells what happens; `queues` lets turns on the same timelines commit one after the other; `limits` says what all peers
@@ -10,6 +10,7 @@
 
 mod derived;
 mod desk;
+mod dropped;
 mod events;
 mod feed;
 mod grants;

@@ -365,3 +365,25 @@ pub async fn evidence(space: &dyn Space, tjp: &Addr) -> Result<Vec<Evidence>, Sa
     };
     Ok(records.into_iter().filter_map(row).collect())
 }
+
+/// A frame that is kept as evidence of a fork.
+pub(crate) async fn evident(space: &dyn Space, frame: &Addr) -> Result<Option<Verified<IbGib>>, SagaError> {
+    let records = space.records("evidence/").await.map_err(space_error)?;
+    let kept =
+        records.into_iter().find(|(key, _)| key.rsplit_once('/').is_some_and(|(_, kept)| kept == frame.as_str()));
+    let node = kept.and_then(|(_, bytes)| Verified::parse(std::str::from_utf8(&bytes).ok()?).ok());
+    Ok(node.filter(|node| node.addr() == frame))
+}
+
+/// Records by which a frame is evidence no more that its identity was used in two places, and the identity is not held to
+/// have been, where the frame is one of the two; none else.
+pub(crate) async fn unforked(space: &dyn Space, frame: &Addr) -> Result<Vec<(String, Option<Vec<u8>>)>, SagaError> {
+    let Some(tjp) = evident(space, frame).await?.and_then(|frame| frame.tjp()) else { return Ok(Vec::new()) };
+    let all = evidence(space, &tjp).await?;
+    Ok(match all.iter().find(|evidence| evidence.frame == *frame) {
+        None => Vec::new(),
+        Some(Evidence { past, .. }) => {
+            vec![(forked_key(&tjp), None), (forked_ms_key(&tjp), None), (format!("evidence/{past}/{frame}"), None)]
+        }
+    })
+}

@@ -42,6 +42,10 @@ impl Remote for Innerspace {
         self.host.tip(tjp).await
     }
 
+    async fn dropped(&self) -> Result<Option<Addr>, SagaError> {
+        self.host.dropped_by().await
+    }
+
     async fn keystone_frames(&self, tip: &Addr) -> Result<Vec<Verified<IbGib>>, SagaError> {
         let space = self.host.space();
         let tjp = match space.node(tip).await.map_err(crate::view::space_error)? {

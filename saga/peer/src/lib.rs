@@ -33,6 +33,7 @@ mod connection;
 mod coordinator;
 mod desk;
 mod document;
+mod dropped;
 pub mod entropy;
 mod follow;
 mod grant;

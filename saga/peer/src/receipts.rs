@@ -4,6 +4,7 @@
 //! each timeline that is in one, the first bytes of its hash and of its tip's, and the newest receipt's revision. A receipt
 //! that is the newest of no timeline is dropped; of those that are left, the oldest when there are too many.
 
+use crate::dropped::dropper_key;
 use crate::identity;
 use crate::trusted;
 use crate::view::{View, commit_error, space_error};
@@ -72,13 +73,34 @@ pub(crate) async fn keep(
         after.pop_first();
     }
     index.retain(|_, (_, revision)| after.contains(revision));
-    let bytes = index.iter().flat_map(|(tjp, (tip, revision))| [*tjp, *tip, revision.to_be_bytes()].concat()).collect();
+    let bytes = to_bytes(&index);
     let mut records = vec![
         (receipt_key(space, receipt.revision), Some(receipt.to_text().into_bytes())),
         (index_key(space), Some(bytes)),
     ];
     records.extend(before.difference(&after).map(|revision| (receipt_key(space, *revision), None)));
     Ok(records)
+}
+
+/// The records by which receipts for some timelines are held against a space no more: of those its owner has dropped
+/// something, as he has signed. They are named by the gibs of their first frames.
+pub(crate) async fn release(
+    device: &dyn Space,
+    space: &str,
+    timelines: &BTreeSet<&str>,
+) -> Result<Vec<(String, Option<Vec<u8>>)>, SagaError> {
+    let mut index = index(device, space).await?;
+    let before = index.len();
+    for gib in timelines {
+        if let Ok(first) = Addr::new("first", gib) {
+            index.remove(&half(&first));
+        }
+    }
+    Ok(if index.len() == before { Vec::new() } else { vec![(index_key(space), Some(to_bytes(&index)))] })
+}
+
+fn to_bytes(index: &Index) -> Vec<u8> {
+    index.iter().flat_map(|(tjp, (tip, revision))| [*tjp, *tip, revision.to_be_bytes()].concat()).collect()
 }
 
 /// Checks that a receiver's space, at this revision, is not at less than the newest receipt says.
@@ -211,7 +233,7 @@ pub async fn forget_server(device: &dyn Space, space: &str) -> Result<usize, Sag
     let kept = device.records(&prefix(space)).await.map_err(space_error)?;
     let mut records: Vec<_> = kept.into_iter().map(|(key, _)| (key, None)).collect();
     let count = records.len();
-    records.extend([(index_key(space), None), (trusted::known_key(space), None)]);
+    records.extend([(index_key(space), None), (trusted::known_key(space), None), (dropper_key(space), None)]);
     device.commit(Commit { records, ..Commit::default() }).await.map_err(commit_error)?;
     Ok(count)
 }

@@ -29,6 +29,12 @@ pub trait Remote: fmt::Debug + Send + Sync {
         Ok((self.audience().await?, self.identity_tip(tjp).await?))
     }
 
+    /// The newest statement of what the owner of the receiver's space has dropped, as [`Remote::meet`] heard of it; none
+    /// where nothing ever was.
+    async fn dropped(&self) -> Result<Option<Addr>, SagaError> {
+        Ok(None)
+    }
+
     /// All frames of a keystone up to `tip`, genesis first.
     async fn keystone_frames(&self, tip: &Addr) -> Result<Vec<Verified<IbGib>>, SagaError>;
 

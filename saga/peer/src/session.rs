@@ -1,5 +1,6 @@
 //! The session identity S: made fresh for a connection, introduced by the domain identity I, signing every turn.
 
+use crate::dropped;
 use crate::entropy::{OsEntropy, now_ms, random, random_hex};
 use crate::identity::{self, commit_error, forked_key};
 use crate::recovery::{ended_records, is_ended, newest_common};
@@ -61,6 +62,8 @@ pub struct SessionSigner {
     chain: Chain,
     pending_key: String,
     identity_bytes: u64,
+    /// Timelines that went back here, since frames of them were dropped.
+    left: Vec<Addr>,
 }
 
 /// What names a session in S's genesis (`SessionGenesisFrameDetails` of the original).
@@ -132,6 +135,12 @@ impl SessionSigner {
         self.identity_bytes
     }
 
+    /// Timelines whose tips went back here before the session began: the owner of the receiver's space has dropped frames that
+    /// they stood on.
+    pub fn left(&self) -> &[Addr] {
+        &self.left
+    }
+
     /// Evolves S with the claim {verb `sync`, target `context`}.
     ///
     /// # Errors
@@ -198,6 +207,8 @@ pub(crate) async fn introduce<T>(
     meanwhile: impl Future<Output = T> + Send,
 ) -> Result<(SessionSigner, T), SagaError> {
     let (audience, known) = remote.meet(&sender.tjp).await?;
+    // Before anything is held against the identity here: a fork may have been lifted.
+    let left = dropped::follow(space, remote, &audience).await?;
     let mut chain =
         identity::load_chain(&**space, &sender.tjp).await?.ok_or_else(|| OwnIdentity::Unknown(sender.tjp.clone()))?;
     if is_ended(&**space, &sender.tjp).await? {
@@ -223,7 +234,7 @@ pub(crate) async fn introduce<T>(
         let session = signer.chain.tip().clone();
         let known = register(space, remote, &chain, known).await?;
         let (bytes, other) = tokio::join!(deliver(space, remote, &chain, &known, Some(&session)), meanwhile);
-        signer.identity_bytes = bytes?;
+        (signer.identity_bytes, signer.left) = (bytes?, left);
         return Ok((signer, other));
     }
 
@@ -266,6 +277,7 @@ pub(crate) async fn introduce<T>(
         chain: s.chain,
         pending_key,
         identity_bytes: identity_bytes?,
+        left,
     };
     Ok((signer, other))
 }
@@ -377,6 +389,7 @@ async fn reuse(
         chain: session,
         pending_key: pending_key.to_owned(),
         identity_bytes: 0,
+        left: Vec::new(),
     }))
 }
 

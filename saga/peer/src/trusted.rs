@@ -40,7 +40,7 @@ pub(crate) async fn check(
             shown: shown.to_string(),
         });
     }
-    let chain = frames(device, remote, warrant).await?;
+    let chain = frames(device, remote, &shown, warrant.frame()).await?;
     let (checked, id) = (warrant.clone(), space.to_owned());
     if !aside(move || checked.holds(&chain, &id)).await? {
         let detail = format!("{shown} has not warranted the tree that signs for the space {space}");
@@ -53,20 +53,24 @@ pub(crate) async fn check(
     Ok(())
 }
 
-/// The keystone as validated, at the frame that the warrant names.
-async fn frames(device: &Arc<dyn Space>, remote: &dyn Remote, warrant: &Warrant) -> Result<Chain, SagaError> {
-    let (tjp, frame) = (warrant.keystone(), warrant.frame());
+/// A keystone as validated, at one of its frames. What is not here comes from the remote, and rests in the device's space.
+pub(crate) async fn frames(
+    device: &Arc<dyn Space>,
+    remote: &dyn Remote,
+    tjp: &Addr,
+    frame: &Addr,
+) -> Result<Chain, SagaError> {
     if device.has(std::slice::from_ref(frame)).await.map_err(space_error)? == [true] {
-        return identity::chain_at(&**device, &tjp, frame.clone()).await;
+        return identity::chain_at(&**device, tjp, frame.clone()).await;
     }
     let bad = |why: String| {
-        let detail = format!("the frames of the server's keystone {tjp} do not hold: {why}");
+        let detail = format!("the frames of the keystone {tjp}, as the server gives them, do not hold: {why}");
         SagaError::misbehaved(Breach::IdentityFrames, detail)
     };
     let mut nodes = remote.keystone_frames(frame).await?;
     let end = nodes.iter().position(|node| node.addr() == frame).ok_or_else(|| bad(format!("{frame} is missing")))?;
     nodes.truncate(end + 1);
-    let begun = identity::load_chain(&**device, &tjp).await?;
+    let begun = identity::load_chain(&**device, tjp).await?;
     if let Some(begun) = &begun {
         let at = nodes.iter().position(|node| node.addr() == begun.tip().addr());
         let at = at.ok_or_else(|| bad(format!("they do not lead from {}", begun.tip().addr())))?;
@@ -79,7 +83,7 @@ async fn frames(device: &Arc<dyn Space>, remote: &dyn Remote, warrant: &Warrant)
     });
     let (chain, step) =
         went.await?.map_err(|errors| bad(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
-    if *chain.tjp() != tjp {
+    if chain.tjp() != tjp {
         return Err(bad(format!("they are those of {}", chain.tjp())));
     }
     let tips = step.map(Advance::Keystone).into_iter().collect();

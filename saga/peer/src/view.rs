@@ -1,7 +1,9 @@
 //! What one saga can see of a space: what is committed, what is staged for it, and nodes just made.
 
+use ibgib::timeline::HistoryError;
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_saga::{SagaError, SpaceFailure, is_payload};
+use ibgib_spaces::dropped::{DroppedFrames, stands, stated_key};
 use ibgib_spaces::history::{Loader, weight};
 use ibgib_spaces::store::{Nodes, Tips};
 use ibgib_spaces::{CommitError, Space, SpaceError};
@@ -77,6 +79,8 @@ pub(crate) enum Publishable {
         /// The node that relates to it.
         from: Addr,
     },
+    /// A frame that was dropped is under it.
+    Dropped(Addr),
 }
 
 /// A space as one saga sees it, at one moment.
@@ -85,6 +89,7 @@ pub(crate) struct View<'a> {
     owner: &'a str,
     pub(crate) history: Loader<'a>,
     came: Came,
+    dropped: DroppedFrames,
 }
 
 /// What came, in the order in which it came, and the blocks of it that were read.
@@ -157,7 +162,26 @@ impl Came {
 
 impl<'a> View<'a> {
     pub(crate) fn new(space: &'a dyn Space, owner: &'a str) -> Self {
-        Self { owner, history: Loader::new(space, Some(owner)), came: Came::default() }
+        Self {
+            owner,
+            history: Loader::new(space, Some(owner)),
+            came: Came::default(),
+            dropped: DroppedFrames::default(),
+        }
+    }
+
+    /// From now on it knows which frames were dropped. Answers the record of the newest statement by the owner of `space`:
+    /// as long as that stays no more are.
+    pub(crate) async fn know_dropped(&mut self, space: &str) -> Result<(String, Option<Vec<u8>>), SagaError> {
+        self.dropped = DroppedFrames::load(self.moment().await?).await.map_err(space_error)?;
+        Ok((stated_key(space), self.dropped.stated(space).cloned()))
+    }
+
+    /// The dropped frame because of which a tip is not taken in: it stands on one, which `clean` does not.
+    pub(crate) async fn stands_on(&mut self, tip: &Addr, clean: Option<&Addr>) -> Result<Option<Addr>, HistoryError> {
+        let Some(frames) = self.dropped.of(tip) else { return Ok(None) };
+        let stands = stands(&mut self.history, tip, clean, frames).await?;
+        Ok(frames.first().filter(|_| stands).cloned())
     }
 
     /// Nodes that are staged, in the order in which they came, and in about which they will be asked for.
@@ -261,6 +285,9 @@ impl<'a> View<'a> {
         let mut seen: HashSet<Addr> = HashSet::from([start.clone()]);
         let mut out = Vec::new();
         let mut frontier = vec![(start.clone(), start.clone())];
+        if self.dropped.contains(start) {
+            return Ok(Publishable::Dropped(start.clone()));
+        }
         while !frontier.is_empty() {
             let batch: Vec<(Addr, Addr)> = frontier.split_off(frontier.len().saturating_sub(WALK_BATCH));
             let (mut nodes, mut load, mut ask) = (Vec::new(), Vec::new(), Vec::new());
@@ -301,6 +328,9 @@ impl<'a> View<'a> {
             }
             for node in nodes {
                 for target in node.targets() {
+                    if self.dropped.contains(&target) {
+                        return Ok(Publishable::Dropped(target));
+                    }
                     if !is_payload(&target) {
                         return Ok(Publishable::Stuck { addr: target, from: node.addr().clone() });
                     }

@@ -11,7 +11,7 @@ use ibgib_saga::{Blame, Breach, Code, Encoding, Misuse, Packet, Refusal, SagaErr
 use ibgib_spaces::Kind;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use rustls::ClientConfig;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -148,6 +148,8 @@ pub struct WebSocketRemote {
     keystone: Option<Addr>,
     /// The space that answered.
     met: Arc<OnceLock<String>>,
+    /// What it told last of what its owner has dropped.
+    dropped: Arc<Mutex<Option<Addr>>>,
     message_bytes_max: usize,
 }
 
@@ -173,7 +175,8 @@ impl WebSocketRemote {
         };
         let http = HttpClient::new(tls.clone());
         let (tls, space, keystone) = (tls.map(Arc::new), None, None);
-        Ok(Self { base, http, tls, trust, space, keystone, met: Arc::default(), message_bytes_max })
+        let (met, dropped) = (Arc::default(), Arc::default());
+        Ok(Self { base, http, tls, trust, space, keystone, met, dropped, message_bytes_max })
     }
 
     /// The base URL of a server that is called so: what [`WebSocketRemote::url`] answers.
@@ -498,6 +501,8 @@ impl Remote for WebSocketRemote {
             && let Ok(value) = Value::parse(&text, Mode::Strict)
             && let Some(id) = told_space(&value)
         {
+            let dropped = value.get("dropped").and_then(Value::as_str).and_then(|addr| addr.parse().ok());
+            *self.dropped.lock().unwrap_or_else(PoisonError::into_inner) = dropped;
             return Ok((self.expected(id)?, Some(told_tip(&value)?)));
         }
         // Whatever it said instead: what is wrong there, the longer way tells.
@@ -507,6 +512,10 @@ impl Remote for WebSocketRemote {
     async fn identity_tip(&self, tjp: &Addr) -> Result<Option<Addr>, SagaError> {
         let Some(text) = self.get(&format!("/api/v1/tips/{}", encode(tjp.as_str()))).await? else { return Ok(None) };
         told_tip(&Value::parse(&text, Mode::Strict).map_err(bad_answer)?).map(Some)
+    }
+
+    async fn dropped(&self) -> Result<Option<Addr>, SagaError> {
+        Ok(self.dropped.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
     async fn keystone_frames(&self, tip: &Addr) -> Result<Vec<Verified<IbGib>>, SagaError> {

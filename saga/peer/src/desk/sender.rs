@@ -1,6 +1,6 @@
 //! The sender's desk.
 
-use super::{load, stuck};
+use super::{dropped, load, stuck};
 use crate::guard::{Guard, Moved};
 use crate::leads::{Leads, Whole};
 use crate::receipts::{self, Shown};
@@ -258,6 +258,8 @@ impl Proposal for Ending<'_> {
         let Finish { statuses, direction, transcript, receipt, .. } = self.finish;
         let staged = self.space.staged_addrs(OWNER).await.map_err(space_error)?.into_iter().collect();
         let mut view = View::new(self.space, OWNER);
+        // What was dropped at one server another one may still have.
+        view.know_dropped(self.space.id()).await?;
         let tips = view.tips(&statuses.iter().map(|line| line.tjp.clone()).collect::<Vec<_>>()).await?;
         let mut brought = Brought { staged, published: HashSet::new(), in_order: Vec::new(), tips };
         let (mut timelines, mut moves) = (Vec::new(), Vec::new());
@@ -358,7 +360,13 @@ impl Ending<'_> {
                 return Ok(Followed::Refused(format!("{addr}, to which {from} relates, did not come")));
             }
             Publishable::Stuck { addr, from } => return Ok(Followed::Refused(stuck(&addr, &from))),
+            Publishable::Dropped(addr) => return Ok(Followed::Refused(dropped(&addr))),
         };
+        match view.stands_on(theirs, mine.as_ref()).await {
+            Ok(None) => {}
+            Ok(Some(frame)) => return Ok(Followed::Refused(dropped(&frame))),
+            Err(error) => return Ok(Followed::Refused(error.to_string())),
+        }
         let led = if node_tjp.is_some() {
             let heads = std::slice::from_ref(theirs);
             match draft.lead(&mut view.history, tjp, mine.as_ref(), heads).await {

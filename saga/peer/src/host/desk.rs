@@ -4,7 +4,7 @@ use super::lot::Lot;
 use super::queues::Held;
 use super::sessions::{Live, connected_key};
 use super::{Host, Policy, push_owner, staging_record};
-use crate::desk::{add_transcript, load, resolve, stuck};
+use crate::desk::{add_transcript, dropped, load, resolve, stuck};
 use crate::entropy::{OsEntropy, random_hex};
 use crate::identity;
 use crate::session::Details;
@@ -38,7 +38,7 @@ struct Plan {
     came: Arc<Vec<Addr>>,
     /// Where timelines belong that are new.
     roots: Vec<(String, Option<Vec<u8>>)>,
-    /// What was granted, by which it was judged.
+    /// What was granted and what was dropped, by which it was judged.
     granted: Vec<(String, Option<Vec<u8>>)>,
     /// Something that the sender named is not taken.
     refused: bool,
@@ -402,6 +402,7 @@ impl ReceiverDesk {
         let staged: HashSet<Addr> = space.staged_addrs(&self.owner).await.map_err(space_error)?.into_iter().collect();
         let mut view = View::new(&*space, &self.owner);
         view.history.share(&self.host.merges);
+        let stated = view.know_dropped(space.id()).await?;
         let mut plan = Plan { payload: evaluate.payload, came: Arc::clone(&self.came), ..Plan::default() };
         let sent = staged.iter().chain(&plan.payload);
         let mut lot = Lot::of(&self.host, self.identity.as_ref(), evaluate.commit, sent).await?;
@@ -510,6 +511,7 @@ impl ReceiverDesk {
         let taken: HashSet<Addr> = plan.draft.commit.tips.iter().map(|advance| advance.tjp().clone()).collect();
         plan.roots = lot.records(&taken);
         plan.granted = lot.permit.records().to_vec();
+        plan.granted.push(stated);
         plan.refused = refused;
         if !lot.reads_all() {
             let may = lot.readable(&self.host, &wants).await?;
@@ -570,6 +572,7 @@ impl ReceiverDesk {
                 Ok(Constant::Refused(format!("{addr} is missing, {from} relates to it")))
             }
             Publishable::Stuck { addr, from } => Ok(Constant::Refused(stuck(&addr, &from))),
+            Publishable::Dropped(addr) => Ok(Constant::Refused(dropped(&addr))),
         }
     }
 
@@ -603,6 +606,7 @@ impl ReceiverDesk {
                 return Ok(Verdict::Lacking(format!("{addr} is missing, {from} relates to it")));
             }
             Publishable::Stuck { addr, from } => return Ok(Verdict::Refused(stuck(&addr, &from))),
+            Publishable::Dropped(addr) => return Ok(Verdict::Refused(dropped(&addr))),
         };
         let ancestry = match mine {
             None => Ok(Ancestry::Behind),
@@ -612,6 +616,13 @@ impl ReceiverDesk {
             && let Some(why) = lot.refuses(view, tjp, tip).await?
         {
             return Ok(Verdict::Refused(why));
+        }
+        if matches!(ancestry, Ok(Ancestry::Behind | Ancestry::Diverged)) {
+            match view.stands_on(tip, mine).await {
+                Ok(None) => {}
+                Ok(Some(frame)) => return Ok(Verdict::Refused(dropped(&frame))),
+                Err(error) => return Ok(Verdict::Refused(error.to_string())),
+            }
         }
         match ancestry {
             Err(error) => Ok(Verdict::Refused(error.to_string())),

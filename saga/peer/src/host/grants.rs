@@ -106,7 +106,10 @@ impl Charge {
             // Who may read nothing is told nothing.
             (Self::All, _) | (_, Statement::Folders) => true,
             (Self::Folders(folders), Statement::Invite { folder: Some(folder), .. }) => folders.contains(folder),
-            (Self::Folders(_), Statement::Invite { folder: None, .. }) => false,
+            (
+                Self::Folders(_),
+                Statement::Invite { folder: None, .. } | Statement::Drop { .. } | Statement::Allow { .. },
+            ) => false,
             (Self::Folders(folders), Statement::Revoke { .. } | Statement::List) => !folders.is_empty(),
         }
     }
@@ -194,9 +197,20 @@ impl Host {
         if matches!(statement, Statement::Invite { .. }) && self.has_too_many_invites(tjp).await? {
             return Err(SagaError::Limit { name: "invites_max", limit: INVITES_MAX as u64 });
         }
+        if let Statement::Drop { frames } = &statement {
+            self.check_droppable(frames).await?;
+        }
         self.post_evolution(tjp, frames, None).await?;
-        if statement == Statement::Folders {
-            return self.folders_for(tjp).await;
+        match statement {
+            Statement::Folders => return self.folders_for(tjp).await,
+            Statement::Drop { frames } | Statement::Allow { frames } => {
+                self.leave_dropped().await?;
+                if !frames.is_empty() {
+                    self.cut_all();
+                }
+                return self.dropped_lines().await;
+            }
+            Statement::Invite { .. } | Statement::Revoke { .. } | Statement::List => {}
         }
         // What it stated may have ended what it had.
         self.listed(&self.charge(tjp).await?).await
@@ -271,6 +285,10 @@ impl Host {
         }
         match statement {
             Statement::List | Statement::Folders => Ok(None),
+            Statement::Drop { .. } | Statement::Allow { .. } => {
+                self.state_dropped(identity, frame, &statement, commit).await?;
+                Ok(None)
+            }
             Statement::Invite { id, folder, rights, uses, expires_ms } => {
                 let open = self.space.records("invite/").await.map_err(space_error)?;
                 let ended = open.into_iter().filter(|(_, bytes)| is_over(bytes));

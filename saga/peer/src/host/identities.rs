@@ -63,7 +63,7 @@ impl Host {
     ///
     /// # Errors
     /// `identity_unknown`, `identity_not_allowed`, `not_granted`, `identity_revoked`, `identity_stale` (the message is the tip),
-    /// `identity_forked`, `identity_invalid`, `session_…`; or the space fails.
+    /// `identity_forked`, `identity_dropped`, `identity_invalid`, `session_…`; or the space fails.
     pub async fn post_evolution(
         &self,
         tjp: &Addr,
@@ -93,6 +93,7 @@ impl Host {
         let tip = self.space.tip(tjp).await.map_err(space_error)?;
         let tip = tip.ok_or_else(|| IdentityRefusal::Unknown(tjp.clone()))?;
         self.check_not_ended(tjp).await?;
+        self.check_not_dropped(frames.iter()).await?;
         if let Some(session) = session {
             self.is_for_us(session)?;
         }

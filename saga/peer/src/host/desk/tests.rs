@@ -1,6 +1,7 @@
 //! What those try who were granted something, to get at more; and those who were granted nothing.
 
 mod costs;
+mod dropped;
 mod readers;
 
 use super::*;
