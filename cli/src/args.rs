@@ -132,6 +132,8 @@ pub(crate) enum Command {
     Invite(Invite),
     /// Who may do what at the server
     Grants(Grants),
+    /// Take frames out of the server's space, which its owner may: drop them, allow them again, see what is dropped
+    Space(Space),
     /// Who was let in at the server or paired with this device, and when each connected last
     Devices,
     /// What servers have confirmed to this device, checked without asking anybody
@@ -620,6 +622,40 @@ pub(crate) enum GrantsAction {
         /// An identity, the name of its device, or an invite's id; of addresses and ids the beginning will do
         who: String,
     },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Space {
+    #[command(subcommand)]
+    pub(crate) action: SpaceAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SpaceAction {
+    /// Take frames out: the server and the devices that sync with it go back to before them and take them in no more;
+    /// what others edited later stays
+    Drop(DropFrames),
+    /// Let frames that were dropped come in again; devices that still have them do not bring them back by themselves
+    Allow {
+        /// Their addresses, or the first digits of those that are here
+        #[arg(required = true, num_args = 1..=64)]
+        frames: Vec<String>,
+    },
+    /// The frames that are dropped, who dropped them and when
+    Dropped,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DropFrames {
+    /// Frames, by address or by the first digits of one that is here ('ibgib log' tells them); with --by, files
+    #[arg(required = true, num_args = 1..=64)]
+    pub(crate) what: Vec<String>,
+    /// All frames of these files that say that this device made them: its name, or its identity
+    #[arg(long, value_name = "DEVICE")]
+    pub(crate) by: Option<String>,
+    /// Without being asked
+    #[arg(long)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, clap::Args)]

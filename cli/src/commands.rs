@@ -22,6 +22,7 @@ mod read;
 mod receipts;
 mod serve;
 mod setup;
+mod space;
 mod sync;
 mod syncing;
 mod telling;
@@ -116,6 +117,7 @@ pub(crate) async fn run(args: &Args, out: &Output) -> Result<Exit, CliError> {
         Command::Import(import) => bundle::import(args, out, import).await,
         Command::Invite(invite) => grants::invite(args, out, invite).await,
         Command::Grants(grants) => grants::grants(args, out, grants).await,
+        Command::Space(space) => space::space(args, out, &space.action).await,
         Command::Devices => grants::devices(args, out).await,
         Command::Receipts(receipts) => receipts::receipts(args, out, receipts).await,
         Command::Pair(pair) => pair::pair(args, out, pair).await,

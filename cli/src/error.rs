@@ -263,10 +263,18 @@ impl From<SagaError> for CliError {
                 "take it back with 'ibgib identity recover', which needs its recovery secret, or make a new one with \
                  'ibgib identity new'",
             ),
-            Some(Protocol::ServerChanged) if matches!(error, SagaError::PeerChanged { what: "keystone", .. }) => Some(
-                "somebody may stand between you and the server; if its owner says that it was replaced, make this device \
-                 forget it with 'ibgib receipts --forget URL'",
+            Some(Protocol::IdentityDropped) => Some(
+                "the owner can let it in again ('ibgib space allow FRAME'); else take the identity back with 'ibgib identity \
+                 recover', which needs its recovery secret, or make a new one with 'ibgib identity new'",
             ),
+            Some(Protocol::ServerChanged)
+                if matches!(error, SagaError::PeerChanged { what: "keystone" | "owner", .. }) =>
+            {
+                Some(
+                    "somebody may stand between you and the server; if its owner says that it was replaced, make this device \
+                 forget it with 'ibgib receipts --forget URL'",
+                )
+            }
             Some(Protocol::RolledBack) => Some(
                 "nothing was lost here; ask whoever runs the server. If a backup was put in its place, or this device may \
                  not read any more what it could, 'ibgib receipts --forget URL' and a sync bring back what this device has",

@@ -17,7 +17,7 @@ mod undo;
 pub(crate) use folder::{
     ConflictReport, DiffReport, FileDiff, FolderStatus, Resolved, TrackedStatus, partly, side_name,
 };
-pub(crate) use grants::{Granted, Invited, InvitedProgram, Seen};
+pub(crate) use grants::{DroppedFrame, Granted, Invited, InvitedProgram, Seen};
 pub(crate) use guard::{Checking, GuardReport, TowerStanding};
 pub(crate) use health::Health;
 pub(crate) use help::{Helped, ManPages};
@@ -97,7 +97,7 @@ fn count(n: usize) -> Value {
 }
 
 /// So many of them, for people.
-fn plural(n: u64, what: &str) -> String {
+pub(crate) fn plural(n: u64, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 

@@ -24,14 +24,14 @@ const DAY_MS: i64 = 24 * 3_600_000;
 const PAIRING_MS: i64 = 3_600_000;
 
 /// A device with its server, and who states what.
-struct Stating {
+pub(super) struct Stating {
     device: Device,
     remote: WebSocketRemote,
     identity: SenderIdentity,
 }
 
 impl Stating {
-    async fn open(args: &Args) -> Result<Self, CliError> {
+    pub(super) async fn open(args: &Args) -> Result<Self, CliError> {
         let mut device = Device::open(args)?;
         let url = device.remote().ok_or_else(|| {
             CliError::usage("this device has no server").hint("name it once: 'ibgib sync http://HOST:PORT'")
@@ -41,8 +41,16 @@ impl Stating {
         Ok(Self { device, remote, identity })
     }
 
-    /// What the server tells of its grants then, or why it does not take the statement.
-    async fn state(&mut self, args: &Args, statement: &Statement) -> Result<Result<Vec<Value>, SagaError>, CliError> {
+    pub(super) fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// What the server tells then, or why it does not take the statement.
+    pub(super) async fn state(
+        &mut self,
+        args: &Args,
+        statement: &Statement,
+    ) -> Result<Result<Vec<Value>, SagaError>, CliError> {
         let told = state_grant(&self.device.space, &self.remote, &self.identity, statement).await;
         if self.remote.met().is_some() {
             remote::remember(args, &mut self.device.config, &self.remote)?;

@@ -150,7 +150,8 @@ pub(super) fn after(first: Option<Synced>, then: Synced) -> Synced {
         timelines: timelines.into_values().collect(),
     };
     let identity_bytes = first.identity_bytes + then.identity_bytes;
-    Synced { summary, session: then.session.or(first.session), identity_bytes }
+    let left = [first.left, then.left].concat();
+    Synced { summary, session: then.session.or(first.session), identity_bytes, left }
 }
 
 /// Which way a sync goes. A device that came with an invite for reading alone only takes.

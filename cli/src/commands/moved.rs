@@ -8,7 +8,7 @@ use crate::output::Output;
 use crate::report::{Moved, MovedFile};
 use ibgib::{Addr, Map, Value};
 use ibgib_folder::{Change, ChangeKind, EntryPath, Folder, SnapshotReport};
-use ibgib_peer::WebSocketRemote;
+use ibgib_peer::{Synced, WebSocketRemote};
 use ibgib_saga::{Action, Direction, Summary, TimelineSummary};
 use ibgib_spaces::Space;
 use std::collections::{HashMap, HashSet};
@@ -45,7 +45,7 @@ pub(super) struct Foreseen<'s> {
 pub(super) async fn moved(
     device: &Device,
     out: &Output,
-    summary: &Summary,
+    Synced { summary, left, .. }: &Synced,
     taken: &SnapshotReport,
     (way, dry): (Direction, Option<Foreseen<'_>>),
 ) -> Result<Moved, CliError> {
@@ -54,7 +54,8 @@ pub(super) async fn moved(
         return Ok(all);
     }
     let folder = device.folder(out).await?;
-    let mut paths = if summary.timelines.is_empty() { HashMap::new() } else { folder.paths().await? };
+    let mut paths =
+        if summary.timelines.is_empty() && left.is_empty() { HashMap::new() } else { folder.paths().await? };
     if let Some(Foreseen { server, .. }) = &dry {
         for line in summary.timelines.iter().filter(|line| line.tjp.ib() == "shard" && line.action == Action::Pulled) {
             let Some(tip) = &line.after else { continue };
@@ -92,6 +93,7 @@ pub(super) async fn moved(
     for line in summary.timelines.iter().filter(|line| line.action == Action::Refused) {
         all.refused.insert(line.tjp.clone(), name(&line.tjp, &paths));
     }
+    all.left = left.iter().map(|tjp| name(tjp, &paths)).collect();
     for line in summary.timelines.iter().filter(|line| line.tjp.ib() == "file") {
         let path = || name(&line.tjp, &paths);
         let (before, after) = (line.before.as_ref(), line.after.as_ref());

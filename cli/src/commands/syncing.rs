@@ -113,7 +113,7 @@ async fn round(
         records.push(told.record());
     }
     let foreseen = sync.dry_run.then_some(Foreseen { server: remote, gone: &gone });
-    let moved = moved(device, out, &synced.summary, &taken, (direction(device, sync), foreseen)).await?;
+    let moved = moved(device, out, &synced, &taken, (direction(device, sync), foreseen)).await?;
     let stop = would_stop(device, out, sync, &synced.summary, &moved).await?;
     if !sync.dry_run {
         guard::renew(args, device).await;

@@ -174,7 +174,7 @@ impl Watcher<'_> {
         let conflicts = told.news(&device, self.out).await?;
         records.push(told.record());
         let way = direction(&device, self.sync);
-        let moved = moved(&device, self.out, &synced.summary, &taken, (way, None)).await?;
+        let moved = moved(&device, self.out, &synced, &taken, (way, None)).await?;
         guard::renew(self.args, &mut device).await;
         let took = started.elapsed();
         let report = SyncReport { synced, taken, files, moved, conflicts, took, dry_run: false, stop: None };

@@ -1,4 +1,4 @@
-//! Results of `invite`, `grants` and `devices`.
+//! Results of `invite`, `grants`, `space` and `devices`.
 
 use super::Report;
 use crate::escape::shown;
@@ -73,6 +73,22 @@ impl Report for Granted {
             None => format!("{} {}", part(line, "name"), part(line, "identity")),
         };
         format!("{who}  {}  {}  since {}", rights.join(","), part(line, "folder"), part(line, "since"))
+    }
+}
+
+/// A frame that is dropped, as the server tells it.
+pub(crate) struct DroppedFrame {
+    pub(crate) line: Value,
+}
+
+impl Report for DroppedFrame {
+    fn to_json(&self) -> Value {
+        self.line.clone()
+    }
+
+    fn to_text(&self) -> String {
+        let line = &self.line;
+        format!("{}  by {}  since {}", part(line, "frame"), part(line, "by"), part(line, "since"))
     }
 }
 

@@ -32,6 +32,8 @@ pub(crate) struct Moved {
     pub(crate) skipped: Vec<Skipped>,
     /// Paths of files whose timelines were refused.
     pub(crate) refused: HashMap<Addr, String>,
+    /// Names of timelines that went back here, since frames of theirs were dropped.
+    pub(crate) left: Vec<String>,
 }
 
 impl Moved {
@@ -45,7 +47,11 @@ impl Moved {
     fn to_text(&self, future: bool) -> String {
         let (sent, received) = if future { ("would send", "would receive") } else { ("sent", "received") };
         let lists = [(sent, &self.sent), (received, &self.received)];
-        let mut text = String::new();
+        let mut text: String = self
+            .left
+            .iter()
+            .map(|name| format!("{}: the owner of the server's space dropped frames of it\n", shown(name)))
+            .collect();
         for (what, all) in lists {
             for MovedFile { path, change } in all.iter().take(TOLD_MAX) {
                 text.push_str(&format!("{what} {} ({change})\n", shown(path)));
@@ -81,6 +87,7 @@ impl SyncReport {
             || !self.files.written.is_empty()
             || !self.files.removed.is_empty()
             || !self.conflicts.is_empty()
+            || !self.synced.left.is_empty()
     }
 
     pub(crate) fn exit(&self) -> Exit {
@@ -126,6 +133,7 @@ impl Report for SyncReport {
             ("written", paths(&self.files.written)),
             ("removed", paths(&self.files.removed)),
             ("refused", refused(&self.files.refused)),
+            ("dropped", list(&self.moved.left, |name| name.as_str().into())),
             ("skipped", skipped(&self.moved.skipped)),
             ("unportable", paths(&self.taken.unportable)),
             ("twins", twins(&self.files.twins)),
