@@ -346,7 +346,7 @@ mod tests {
             let tip = scene.tip().await;
             let mut history = Loader::new(&scene.space, None);
             assert_eq!(stands(&mut history, tip.addr(), None, &scene.named(names)).await, Ok(false));
-            let mut names: Vec<String> = content(&*tip).keys().map(str::to_owned).collect();
+            let mut names: Vec<String> = content(&tip).keys().map(str::to_owned).collect();
             names.sort_unstable();
             names
         }
