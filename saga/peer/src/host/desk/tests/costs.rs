@@ -2,6 +2,7 @@
 
 use super::*;
 use async_trait::async_trait;
+use ibgib_saga::Summary;
 use ibgib_spaces::store::{Batch, Head, Nodes, Records, Scanned, Written};
 use ibgib_spaces::{SpaceError, Store};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -112,7 +113,7 @@ async fn reads(others: usize) -> Vec<(&'static str, usize)> {
     for (name, peek) in [
         ("equal", Peek::Equal(String::new(), None, 0)),
         ("equal below", Peek::Equal(String::new(), Some(shared.clone()), 0)),
-        ("buckets", Peek::Buckets(vec![String::new(); ibgib_saga::fingerprint::BUCKETS], None)),
+        ("buckets", Peek::Buckets(vec![String::new(); ibgib_saga::fingerprint::BUCKETS], None, false)),
         ("tips", Peek::Tips(vec![shared.clone(), private.clone()])),
         ("has", Peek::Has(vec![shared.clone(), private.clone()])),
         ("list", Peek::List { items: vec![(mine.addr().clone(), None)], live: true }),
@@ -342,4 +343,39 @@ async fn of_those_who_edit_one_document_at_once_each_is_judged_anew_once() {
     for device in &all {
         assert_eq!(device.tip(note.address()).await, all[0].tip(note.address()).await);
     }
+}
+
+/// What the second of two syncs costs in which a device brings what it has changed in so many of its timelines: bytes on the
+/// way there and back, and what is read at the server.
+async fn brings(timelines: usize, changes: usize) -> [u64; 3] {
+    let server = Counted::new();
+    ibgib_spaces::begin(&*server).await.unwrap();
+    let host = Host::new(Arc::clone(&server) as _, HostOptions::default());
+    let alice = Device::new("alice").await;
+    let mut notes = Vec::new();
+    for _ in 0..timelines {
+        notes.push(Document::create(&alice.space, "note", Map::new()).await.unwrap());
+    }
+    alice.meet(&host).await.unwrap();
+    let mut out = [0; 3];
+    for round in 0..2 {
+        for note in &notes[..changes] {
+            note.set("/changed", round).await.unwrap();
+        }
+        server.read.store(0, Ordering::Relaxed);
+        let Summary { bytes_sent, bytes_received, .. } = alice.meet(&host).await.unwrap().summary;
+        out = [bytes_sent, bytes_received, server.read.load(Ordering::Relaxed) as u64];
+    }
+    out
+}
+
+/// With all tips of the buckets that differ it would be twice as much, and each question would read what is there.
+#[tokio::test]
+async fn to_find_what_differs_costs_what_differs() {
+    let (few, many) = (brings(2_500, 20).await, brings(7_500, 20).await);
+    for (few, many) in few.into_iter().zip(many) {
+        assert!(many < few + few / 4, "{few} and {many}");
+    }
+    let more = brings(2_500, 40).await;
+    assert!(few[1] < more[1] && more[1] < few[1] * 2, "{few:?} and {more:?}");
 }
