@@ -62,9 +62,16 @@ impl Buckets {
         &self.fingerprint
     }
 
-    /// All of them, bucket by bucket.
-    pub fn iter(&self) -> impl Iterator<Item = (&Addr, &Addr)> {
-        self.tips.iter().flatten()
+    /// The tip of a timeline.
+    pub fn tip(&self, tjp: &Addr) -> Option<&Addr> {
+        self.tips[bucket(tjp)].get(tjp)
+    }
+
+    /// Whether there is a tip of the timeline that a frame belongs to.
+    pub fn knows(&self, frame: &Addr) -> bool {
+        let name = frame.tjp_gib().unwrap_or(frame.gib());
+        let first = name.get(..2).and_then(|digits| usize::from_str_radix(digits, 16).ok());
+        first.is_some_and(|bucket| self.tips[bucket].keys().any(|tjp| tjp.gib() == name))
     }
 
     /// What of these buckets differs from the other side's fingerprints, and the tips there; or, to who can go on from that,

@@ -103,7 +103,7 @@ impl Leads {
         let Some(root) = root else { return Ok(tips) };
         // Any frame of a timeline stands for the timeline, whose name the frame's address ends with.
         let by_gib: HashMap<&str, usize> = tips.iter().enumerate().map(|(i, tip)| (tip.tjp.gib(), i)).collect();
-        let of = |addr: &Addr| by_gib.get(addr.tjp_gib().unwrap_or(addr.gib())).copied();
+        let of = |addr: &Addr| by_gib.get(name(addr)).copied();
         let mut found: BTreeSet<usize> = of(root).into_iter().collect();
         let mut level: Vec<usize> = found.iter().copied().collect();
         while !level.is_empty() {
@@ -171,8 +171,8 @@ impl Leads {
         self.by_bucket(space, root).await.map(|kept| (kept.tips, kept.empty))
     }
 
-    /// The same as they are kept: while no living tip moves nothing is read, and where all of them are asked for no more than
-    /// what moved.
+    /// The same as they are kept: while no living tip moves nothing is read, and then no more than what moved, unless other
+    /// timelines may be under `root` now.
     async fn by_bucket(&self, space: &dyn Space, root: Option<&Addr>) -> Result<Kept, SpaceError> {
         let id = (space.id().to_owned(), root.cloned());
         let known = self.kept().get(&id).cloned();
@@ -195,7 +195,7 @@ impl Leads {
         if let Some(mut kept) = known {
             let Changes { revision, mut tips, lagged } = space.changes(kept.revision).await?;
             tips.retain(|tip| tip.kind == Kind::Living);
-            if !lagged && (tips.is_empty() || root.is_none()) {
+            if !lagged && (root.is_none() || self.stay(space, &kept.tips, &tips).await?) {
                 kept.revision = revision;
                 kept.empty &= tips.is_empty();
                 if !tips.is_empty() {
@@ -226,6 +226,29 @@ impl Leads {
             all.insert(id, kept.clone());
         }
         Ok(kept)
+    }
+
+    /// Whether the same timelines are under a root after these tips have moved: each is one of them, leads where it led, and
+    /// beside that only to others of them.
+    async fn stay(&self, space: &dyn Space, kept: &Buckets, moved: &[Tip]) -> Result<bool, SpaceError> {
+        let before: Option<Vec<&Addr>> = moved.iter().map(|tip| kept.tip(&tip.tjp)).collect();
+        let Some(before) = before else { return Ok(false) };
+        self.of(space, &moved.iter().collect::<Vec<_>>()).await?;
+        let mut known = self.known();
+        for (before, tip) in std::iter::zip(before, moved) {
+            let (Some(led), Some(leads)) = (known.get(before), known.get(&tip.addr)) else { return Ok(false) };
+            let names = |of: &Arc<[Addr]>| -> HashSet<String> { of.iter().map(|to| name(to).to_owned()).collect() };
+            let (had, has) = (names(led), names(leads));
+            let stays = had.is_subset(&has) && leads.iter().all(|to| had.contains(name(to)) || kept.knows(to));
+            if !stays {
+                return Ok(false);
+            }
+            // It is no tip any more.
+            if *before != tip.addr {
+                known.remove(before);
+            }
+        }
+        Ok(true)
     }
 
     fn kept(&self) -> MutexGuard<'_, HashMap<(String, Option<Addr>), Kept>> {
@@ -330,6 +353,11 @@ impl Leads {
 /// When the space fails.
 pub async fn tips_under(space: &dyn Space, root: &Addr) -> Result<Vec<Tip>, SagaError> {
     Leads::default().tips(space, Some(root)).await
+}
+
+/// What the timeline of a frame is called, whatever frame of it.
+fn name(frame: &Addr) -> &str {
+    frame.tjp_gib().unwrap_or(frame.gib())
 }
 
 /// Frames, of which a damaged one is none.
@@ -461,6 +489,8 @@ mod tests {
             roots(&docs).await;
             relate(&space, &docs[0], &docs[n]).await;
             roots(&docs).await;
+            // Nor does it matter how far a timeline is reached that leads on.
+            relate(&space, &docs[n], &docs[n / 2]).await;
             docs[n].set("/x", 1).await.unwrap();
             // Held by somebody while it moves.
             let held = host.buckets(&*space, None).await.unwrap();

@@ -3,6 +3,7 @@
 use super::*;
 use async_trait::async_trait;
 use ibgib_saga::Summary;
+use ibgib_spaces::settle::admit;
 use ibgib_spaces::store::{Batch, Head, Nodes, Records, Scanned, Written};
 use ibgib_spaces::{SpaceError, Store};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -378,4 +379,38 @@ async fn to_find_what_differs_costs_what_differs() {
     }
     let more = brings(2_500, 40).await;
     assert!(few[1] < more[1] && more[1] < few[1] * 2, "{few:?} and {more:?}");
+}
+
+/// What is read for the fingerprint of what is under a timeline, after one of so many there has moved.
+async fn follows(timelines: usize) -> usize {
+    let counted = Counted::new();
+    ibgib_spaces::begin(&*counted).await.unwrap();
+    let space = Arc::clone(&counted) as Arc<dyn Space>;
+    let host = Host::new(Arc::clone(&space), HostOptions::default());
+    let root = Document::create(&space, "folder", Map::new()).await.unwrap();
+    let mut notes = Vec::new();
+    for _ in 0..timelines {
+        notes.push(Document::create(&space, "note", Map::new()).await.unwrap());
+    }
+    let add = vec![("next".to_owned(), notes.iter().map(|note| note.address().clone()).collect())];
+    let opts = Rel8Opts { add, dna: true, n_counter: true, linked_rel8ns: linked(), ..Rel8Opts::default() };
+    let moment = Moment { now_ms: crate::entropy::now_ms(), random: crate::entropy::random() };
+    let tip = space.node(root.address()).await.unwrap().unwrap();
+    admit(&*space, &transform::rel8(&tip, &opts, &moment).unwrap().nodes()).await.unwrap();
+    let found = async || host.leads.buckets(&*space, Some(root.address())).await.unwrap().0;
+    assert_eq!(found().await.len(), timelines + 1);
+    let mut read = 0;
+    for round in 0..2 {
+        notes[0].set("/moved", round).await.unwrap();
+        counted.read.store(0, Ordering::Relaxed);
+        let tip = space.tip(notes[0].address()).await.unwrap().unwrap();
+        assert_eq!(found().await.tip(&tip.tjp), Some(&tip.addr));
+        read = counted.read.load(Ordering::Relaxed);
+    }
+    read
+}
+
+#[tokio::test]
+async fn what_is_under_a_timeline_is_followed_by_what_moves() {
+    assert_eq!(follows(20).await, follows(200).await);
 }
