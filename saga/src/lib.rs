@@ -105,11 +105,12 @@
 //! assert!(there.contains_key(note.addr()));
 //! ```
 //!
-//! Reading order: [`wire`], [`request`], [`ask`], `auth`, `flow`, [`plan`], [`sender`], [`receiver`].
+//! Reading order: [`wire`], [`buckets`], [`request`], [`ask`], `auth`, `flow`, [`plan`], [`sender`], [`receiver`].
 #![forbid(unsafe_code)]
 
 pub mod ask;
 mod auth;
+pub mod buckets;
 pub mod codes;
 pub mod error;
 pub mod fingerprint;
@@ -127,6 +128,7 @@ pub use ask::{
     Audience, Committed, Evaluate, Evaluated, Finish, Finished, Load, OwnTips, ReceiverAnswer, ReceiverQuery,
     SenderAnswer, SenderQuery, TipPair,
 };
+pub use buckets::Buckets;
 pub use codes::{Blame, Code, Refusal};
 pub use error::{Breach, IdentityRefusal, Misuse, OwnIdentity, SagaError, SpaceFailure};
 pub use fingerprint::Fingerprint;
@@ -140,7 +142,7 @@ pub use summary::{Action, Summary, TimelineSummary};
 pub use wire::message::{ConnectOk, Envelope, Failure, Message, MsgType, TurnAnswer};
 pub use wire::packed::PACKED;
 pub use wire::packet::{Encoding, Packet, SUBPROTOCOL};
-pub use wire::peek::{Peek, Peeked};
+pub use wire::peek::{AskedCell, Peek, Peeked};
 pub use wire::stream::{Measure, ReceiverLine, SenderLine, Status};
 pub use wire::turn::{
     Asked, Stage, Told, Turn, TurnLink, contexts_of, validate_context_and_saga_frame, validate_return_context,

@@ -7,15 +7,17 @@
 //! listed may belong to timelines that we only now hear of: they make another round.
 
 mod asking;
+mod differing;
 
 use crate::ask::{OwnTips, SenderAnswer, SenderQuery, TipPair};
 use crate::error::SagaError;
-use crate::fingerprint::{Fingerprint, bucket};
+use crate::fingerprint::Fingerprint;
 use crate::limits::Limits;
 use crate::request::{Direction, Scope};
 use crate::summary::TimelineSummary;
 use crate::wire::peek::{Peek, Peeked};
 use asking::{Asking, More, address_bytes, batches};
+use differing::{Differing, splits};
 use ibgib::Addr;
 use ibgib::timeline::Ancestry;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -128,8 +130,10 @@ enum Ours {
 enum Theirs {
     /// Is everything equal?
     Equal,
-    /// Which tips differ?
-    Buckets { mine: BTreeMap<Addr, Addr> },
+    /// In which buckets do tips differ? With our fingerprint of everything.
+    Buckets { mine: BTreeMap<Addr, Addr>, whole: String },
+    /// Which tips of cells differ?
+    Cells(Differing),
     /// What are the tips of these?
     Tips { mine: BTreeMap<Addr, Option<Addr>> },
     /// Does the receiver have our tip, where we do not have its? `None` is what we cannot tell.
@@ -264,12 +268,16 @@ impl Planner {
                 let scope = self.root.clone().map_or(Scope::All, Scope::Under);
                 self.ask(SenderQuery::Tips(scope), Ours::Tips)
             }
-            Theirs::Buckets { mine } => {
-                // The receiver tells every tip of the buckets that differ, so what it leaves out there it lacks.
-                let differs = |tjp: &Addr| answer.has[bucket(tjp)];
-                let mine = mine.into_iter().filter(|(tjp, _)| differs(tjp)).map(|(tjp, tip)| (tjp, Some(tip)));
-                let theirs = answer.tips.into_iter().filter(|(tjp, _)| differs(tjp));
-                self.compare(mine.collect(), theirs.collect())
+            Theirs::Buckets { mine, whole } => {
+                let differing = Differing::of(mine, answer, whole)?;
+                match Asking::begin(differing.peeks(self.root.as_ref())) {
+                    Some((asking, first)) => self.peek(asking, first, Theirs::Cells(differing)),
+                    None => self.differing(differing),
+                }
+            }
+            Theirs::Cells(mut differing) => {
+                differing.answered(answer);
+                self.differing(differing)
             }
             Theirs::Tips { mine } => {
                 self.they_are_empty = answer.empty;
@@ -313,8 +321,9 @@ impl Planner {
         }
         if self.known {
             let mine: BTreeMap<Addr, Addr> = own.tips.into_iter().filter_map(|(tjp, tip)| Some((tjp, tip?))).collect();
-            let peek = Peek::Buckets(Fingerprint::of(&mine).buckets, self.root.clone());
-            return self.peek_or([peek], Theirs::Buckets { mine }, Self::done);
+            let Fingerprint { whole, buckets } = Fingerprint::of(&mine);
+            let peek = Peek::Buckets(buckets, self.root.clone(), splits(mine.len()));
+            return self.peek_or([peek], Theirs::Buckets { mine, whole }, Self::done);
         }
         let mut asked = batches(own.tips.iter().map(|(tjp, _)| tjp.clone()).collect(), address_bytes);
         if asked.is_empty() {
@@ -323,6 +332,10 @@ impl Planner {
         }
         let mine = own.tips.into_iter().collect();
         self.peek_or(asked.into_iter().map(Peek::Tips), Theirs::Tips { mine }, Self::done)
+    }
+
+    fn differing(&mut self, Differing { mine, theirs, .. }: Differing) -> Need {
+        self.compare(mine.into_iter().map(|(tjp, tip)| (tjp, Some(tip))).collect(), theirs)
     }
 
     /// What differs of our tips and the receiver's. Any address of a timeline may have been asked for; the receiver

@@ -3,7 +3,7 @@
 
 use crate::view::space_error;
 use ibgib::{Addr, IbGib, Verified};
-use ibgib_saga::{Fingerprint, SagaError};
+use ibgib_saga::{Buckets, Fingerprint, SagaError};
 use ibgib_spaces::{Changes, Commit, Kind, Space, SpaceError, Tip, leads};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,6 +17,9 @@ const BATCH: usize = 16;
 pub(crate) struct Leads {
     known: Arc<Mutex<HashMap<Addr, Arc<[Addr]>>>>,
     wholes: Arc<Mutex<Wholes>>,
+    kept: Arc<Mutex<HashMap<(String, Option<Addr>), Kept>>>,
+    /// Whoever brings what is kept up to date: many may ask at once.
+    keeping: Arc<tokio::sync::Mutex<()>>,
     /// Whoever looks through a space that nobody has looked through yet.
     preparing: Arc<tokio::sync::Mutex<()>>,
     /// A damaged tip is passed by, and fingerprints are not kept in the space, since a host goes on for long.
@@ -35,6 +38,18 @@ struct Known {
     empty: bool,
 }
 
+/// Tips of a space, or those under a root, by bucket, as of a revision.
+#[derive(Clone, Debug)]
+struct Kept {
+    revision: u64,
+    tips: Arc<Buckets>,
+    /// There is no living tip at all.
+    empty: bool,
+}
+
+/// Tips that a host keeps by bucket, of all roots together: about 300 bytes each. More are forgotten all at once, and what has
+/// more by itself is read for each question.
+const TIPS_KEPT_MAX: usize = 400_000;
 /// Fingerprints that are remembered; more are forgotten all at once.
 const WHOLES_MAX: usize = 256;
 /// Tips of identities and transcripts that moved since a fingerprint was kept, after which it is kept anew: to look at them
@@ -88,7 +103,7 @@ impl Leads {
         let Some(root) = root else { return Ok(tips) };
         // Any frame of a timeline stands for the timeline, whose name the frame's address ends with.
         let by_gib: HashMap<&str, usize> = tips.iter().enumerate().map(|(i, tip)| (tip.tjp.gib(), i)).collect();
-        let of = |addr: &Addr| by_gib.get(addr.tjp_gib().unwrap_or(addr.gib())).copied();
+        let of = |addr: &Addr| by_gib.get(name(addr)).copied();
         let mut found: BTreeSet<usize> = of(root).into_iter().collect();
         let mut level: Vec<usize> = found.iter().copied().collect();
         while !level.is_empty() {
@@ -129,6 +144,12 @@ impl Leads {
                 return Ok(Whole { whole, empty, tips: None });
             }
         }
+        if self.for_host {
+            let Kept { revision, tips, empty } = self.by_bucket(space, root).await?;
+            let whole = tips.fingerprint().whole.clone();
+            self.remember(id, Known { revision, whole: whole.clone(), empty });
+            return Ok(Whole { whole, empty, tips: None });
+        }
         // Before the tips, so that what moves meanwhile is seen the next time.
         let revision = space.revision().await?;
         let all = space.tips(Some(Kind::Living)).await?;
@@ -139,6 +160,99 @@ impl Leads {
         self.keep(space, root, &known).await;
         self.remember(id, known);
         Ok(Whole { whole, empty, tips: Some(tips) })
+    }
+
+    /// A space's living tips by bucket, or those under `root`; and whether there is no living tip at all.
+    pub(crate) async fn buckets(
+        &self,
+        space: &dyn Space,
+        root: Option<&Addr>,
+    ) -> Result<(Arc<Buckets>, bool), SpaceError> {
+        self.by_bucket(space, root).await.map(|kept| (kept.tips, kept.empty))
+    }
+
+    /// The same as they are kept: while no living tip moves nothing is read, and then no more than what moved, unless other
+    /// timelines may be under `root` now.
+    async fn by_bucket(&self, space: &dyn Space, root: Option<&Addr>) -> Result<Kept, SpaceError> {
+        let id = (space.id().to_owned(), root.cloned());
+        let known = self.kept().get(&id).cloned();
+        if let Some(mut kept) = known {
+            let Changes { revision, tips, lagged } = space.changes(kept.revision).await?;
+            if !lagged && tips.iter().all(|tip| tip.kind != Kind::Living) {
+                kept.revision = revision;
+                if let Some(known) = self.kept().get_mut(&id).filter(|known| known.revision < revision)
+                    && Arc::ptr_eq(&known.tips, &kept.tips)
+                {
+                    known.revision = revision;
+                }
+                return Ok(kept);
+            }
+        }
+        let _one = self.keeping.lock().await;
+        // What others have brought up to date meanwhile; in nobody else's hands, if nobody asks just now.
+        let known = self.kept().remove(&id);
+        let mut followed = None;
+        if let Some(mut kept) = known {
+            let Changes { revision, mut tips, lagged } = space.changes(kept.revision).await?;
+            tips.retain(|tip| tip.kind == Kind::Living);
+            if !lagged && (root.is_none() || self.stay(space, &kept.tips, &tips).await?) {
+                kept.revision = revision;
+                kept.empty &= tips.is_empty();
+                if !tips.is_empty() {
+                    Arc::make_mut(&mut kept.tips).follow(tips.into_iter().map(|tip| (tip.tjp, tip.addr)));
+                }
+                followed = Some(kept);
+            }
+        }
+        let kept = match followed {
+            Some(kept) => kept,
+            None => {
+                // Before the tips, so that what moves meanwhile is seen the next time.
+                let revision = space.revision().await?;
+                let all = space.tips(Some(Kind::Living)).await?;
+                let empty = all.is_empty();
+                let tips = self.select(space, all, root).await?;
+                let tips = Arc::new(Buckets::of(tips.into_iter().map(|tip| (tip.tjp, tip.addr))));
+                Kept { revision, tips, empty }
+            }
+        };
+        let mut all = self.kept();
+        if all.len() >= WHOLES_MAX
+            || all.values().map(|kept| kept.tips.len()).sum::<usize>() + kept.tips.len() > TIPS_KEPT_MAX
+        {
+            all.clear();
+        }
+        if kept.tips.len() <= TIPS_KEPT_MAX {
+            all.insert(id, kept.clone());
+        }
+        Ok(kept)
+    }
+
+    /// Whether the same timelines are under a root after these tips have moved: each is one of them, leads where it led, and
+    /// beside that only to others of them.
+    async fn stay(&self, space: &dyn Space, kept: &Buckets, moved: &[Tip]) -> Result<bool, SpaceError> {
+        let before: Option<Vec<&Addr>> = moved.iter().map(|tip| kept.tip(&tip.tjp)).collect();
+        let Some(before) = before else { return Ok(false) };
+        self.of(space, &moved.iter().collect::<Vec<_>>()).await?;
+        let mut known = self.known();
+        for (before, tip) in std::iter::zip(before, moved) {
+            let (Some(led), Some(leads)) = (known.get(before), known.get(&tip.addr)) else { return Ok(false) };
+            let names = |of: &Arc<[Addr]>| -> HashSet<String> { of.iter().map(|to| name(to).to_owned()).collect() };
+            let (had, has) = (names(led), names(leads));
+            let stays = had.is_subset(&has) && leads.iter().all(|to| had.contains(name(to)) || kept.knows(to));
+            if !stays {
+                return Ok(false);
+            }
+            // It is no tip any more.
+            if *before != tip.addr {
+                known.remove(before);
+            }
+        }
+        Ok(true)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, HashMap<(String, Option<Addr>), Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wholes(&self) -> MutexGuard<'_, Wholes> {
@@ -241,6 +355,11 @@ pub async fn tips_under(space: &dyn Space, root: &Addr) -> Result<Vec<Tip>, Saga
     Leads::default().tips(space, Some(root)).await
 }
 
+/// What the timeline of a frame is called, whatever frame of it.
+fn name(frame: &Addr) -> &str {
+    frame.tjp_gib().unwrap_or(frame.gib())
+}
+
 /// Frames, of which a damaged one is none.
 async fn one_by_one(space: &dyn Space, batch: &[Addr]) -> Result<Vec<Option<Verified<IbGib>>>, SpaceError> {
     let mut out = Vec::with_capacity(batch.len());
@@ -341,9 +460,43 @@ mod tests {
             assert_eq!(found(Some(&first)).await, (moved.clone(), true), "{told:?}");
         }
         // A host remembers, and writes nothing.
+        let (all, _) = found(None).await;
         let (host, revision) = (Leads::for_host(), space.revision().await.unwrap());
-        assert!(host.whole(&*space, None).await.unwrap().tips.is_some());
-        assert!(host.whole(&*space, None).await.unwrap().tips.is_none());
+        for _ in 0..2 {
+            assert_eq!(host.whole(&*space, None).await.unwrap().whole, all);
+        }
         assert_eq!(space.revision().await.unwrap(), revision);
+    }
+
+    #[tokio::test]
+    async fn what_a_host_keeps_by_bucket_follows_what_moves() {
+        let space: Arc<dyn Space> = Arc::new(MemorySpace::new("here"));
+        let host = Leads::for_host();
+        let roots = async |docs: &[Document]| {
+            for root in [None, Some(0), Some(1)].map(|root| root.and_then(|n: usize| docs.get(n))) {
+                let root = root.map(Document::address);
+                let tips = Leads::default().tips(&*space, root).await.unwrap();
+                let (kept, empty) = host.buckets(&*space, root).await.unwrap();
+                let fresh = Fingerprint::of(tips.iter().map(|tip| (&tip.tjp, &tip.addr)));
+                assert_eq!((kept.fingerprint(), kept.len(), empty), (&fresh, tips.len(), docs.is_empty()));
+                assert_eq!(host.whole(&*space, root).await.unwrap().whole, fresh.whole);
+            }
+        };
+        let mut docs = Vec::new();
+        roots(&docs).await;
+        for n in 0..5 {
+            docs.push(Document::create(&space, "note", Map::new()).await.unwrap());
+            roots(&docs).await;
+            relate(&space, &docs[0], &docs[n]).await;
+            roots(&docs).await;
+            // Nor does it matter how far a timeline is reached that leads on.
+            relate(&space, &docs[n], &docs[n / 2]).await;
+            docs[n].set("/x", 1).await.unwrap();
+            // Held by somebody while it moves.
+            let held = host.buckets(&*space, None).await.unwrap();
+            docs[0].set("/y", n as u32).await.unwrap();
+            roots(&docs).await;
+            assert_ne!(held.0.fingerprint(), host.buckets(&*space, None).await.unwrap().0.fingerprint());
+        }
     }
 }

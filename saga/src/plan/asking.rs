@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 /// Bytes of addresses in one question: well under [`crate::Limits::message_bytes_max`].
 const QUESTION_BYTES: usize = 200_000;
 /// Bytes that JSON adds at most to an address in a question, or to a pair of them.
-const PUNCTUATION: usize = 16;
+pub(super) const PUNCTUATION: usize = 16;
 
 /// A question under way, in as many messages as it takes; the answers count as one.
 #[derive(Debug)]
@@ -42,6 +42,7 @@ impl Asking {
         self.bits += match &next {
             Peek::Has(addrs) => addrs.len(),
             Peek::Buckets(..) => BUCKETS,
+            Peek::Cells(_, asked, _) => asked.iter().map(|cell| cell.theirs.len()).sum(),
             Peek::Equal(..) | Peek::Tips(_) | Peek::List { .. } => 0,
         };
         Some(next)

@@ -121,7 +121,11 @@ fn what_is_under_a_timeline_is_asked_for_by_its_name_alone() {
     let play = Play::new(Scope::Under(tjp("a")), Direction::Both).answer(own(&[("a", Some(1))], &[]));
     assert!(matches!(&play.need, Need::Peek(Peek::Equal(_, Some(root), 0)) if *root == tjp("a")), "{:?}", play.need);
     let play = play.peeked(Peeked::default());
-    assert!(matches!(&play.need, Need::Peek(Peek::Buckets(_, Some(root))) if *root == tjp("a")), "{:?}", play.need);
+    assert!(
+        matches!(&play.need, Need::Peek(Peek::Buckets(_, Some(root), false)) if *root == tjp("a")),
+        "{:?}",
+        play.need
+    );
     let play = play.peeked(buckets(&[("a", Some(1)), ("b", Some(1))])).compared(&[BEHIND]).candidates(&[]);
     assert!(matches!(&play.need, Need::Peek(Peek::List { items, live: false }) if *items == [(tip("b", 1), None)]));
 }

@@ -128,6 +128,16 @@ impl<'a> Members<'a> {
         self.typed(member, PAIRS, Value::as_array)?.iter().map(pair).collect()
     }
 
+    /// Pairs of a whole number and a text.
+    pub(crate) fn numbered(&self, member: &'static str) -> Read<Vec<(u64, &'a str)>> {
+        const NUMBERED: &str = "an array of pairs of a number and a text";
+        let pair = |value: &'a Value| match value.as_array() {
+            Some([number, Value::String(text)]) => Some((number.as_u53()?, text.as_str())),
+            _ => None,
+        };
+        self.typed(member, NUMBERED, |value| value.as_array()?.iter().map(pair).collect())
+    }
+
     /// A node whose address is computed here.
     pub(crate) fn node(&self, member: &'static str) -> Read<Verified<IbGib>> {
         let node = IbGib::from_value(self.value(member)?.clone(), Mode::Strict).and_then(IbGib::verify);

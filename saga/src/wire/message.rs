@@ -236,7 +236,7 @@ impl Message {
                 Envelope::new(kind, members).signed(signature.as_ref())
             }
             Self::Peek(peek) => Envelope { kind, body: peek.members().into_iter().collect() },
-            Self::PeekOk(page) => Envelope::new(kind, page.members()),
+            Self::PeekOk(page) => Envelope { kind, body: page.members().into_iter().collect() },
             Self::SyncFrameRequest(request) => {
                 let mut envelope = Envelope::new(kind, request.turn.members());
                 if let Some(signed) = &request.signed {

@@ -3,8 +3,13 @@
 
 use super::members::{DecodeError, Members, Problem};
 use super::packet::printed;
-use crate::fingerprint::BUCKETS;
+use crate::fingerprint::{BUCKETS, CELL_BITS_MAX, Cells, SHORT_BYTES, Short};
 use ibgib::{Addr, Value, strings};
+
+/// Bytes that the salt of short fingerprints may have.
+const SALT_BYTES_MAX: usize = 64;
+/// What tells the short fingerprints of a bucket's cells, or of the timelines of a cell.
+const CELLS: &str = "cells";
 
 /// A question.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,8 +18,11 @@ pub enum Peek {
     /// are [under](crate::Scope::Under) it. A receiver that knows how to waits for so many milliseconds with saying yes: it
     /// answers as soon as they differ, or anything else is asked.
     Equal(String, Option<Addr>, u64),
-    /// The tips in the buckets where mine differ, of the same timelines.
-    Buckets(Vec<String>, Option<Addr>),
+    /// The tips in the buckets where mine differ, of the same timelines; or, if I can go on from that and they are many, the
+    /// short fingerprints of those buckets' [cells](Peeked::cells).
+    Buckets(Vec<String>, Option<Addr>, bool),
+    /// Which of my tips in these cells are the same there, and what else lies in them?
+    Cells(Cells, Vec<AskedCell>, Option<Addr>),
     /// The tips of these timelines.
     Tips(Vec<Addr>),
     /// Which of these nodes are there already (committed, or staged by me)?
@@ -28,6 +36,15 @@ pub enum Peek {
     },
 }
 
+/// A cell that differs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AskedCell {
+    /// The [cell](Cells::cell).
+    pub cell: usize,
+    /// The short fingerprints of the asking side's timelines in it.
+    pub theirs: Vec<Short>,
+}
+
 /// One page of an answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Peeked {
@@ -35,8 +52,11 @@ pub struct Peeked {
     pub equal: bool,
     /// Timelines and tips; `None` for one that is not there.
     pub tips: Vec<(Addr, Option<Addr>)>,
-    /// [`Peek::Has`]: one per address asked, in order.
+    /// [`Peek::Has`]: one per address asked, in order; [`Peek::Buckets`]: whether it differs; [`Peek::Cells`]: whether that is
+    /// the same here.
     pub has: Vec<bool>,
+    /// Buckets, each with the short fingerprints of all its cells: of these the tips are not told.
+    pub cells: Vec<(usize, Vec<Short>)>,
     /// [`Peek::List`]: dependencies first.
     pub nodes: Vec<Addr>,
     /// The side that answers holds no living timelines.
@@ -53,8 +73,16 @@ impl Peek {
                 members.extend((*wait_ms > 0).then(|| ("waitMs", Value::integer(*wait_ms))));
                 members
             }
-            Self::Buckets(buckets, root) => {
-                under(("buckets", strings(buckets.iter().map(String::as_str))), root.as_ref())
+            Self::Buckets(buckets, root, split) => {
+                let mut members = under(("buckets", strings(buckets.iter().map(String::as_str))), root.as_ref());
+                members.extend(split.then(|| ("split", true.into())));
+                members
+            }
+            Self::Cells(Cells { bits, salt }, asked, root) => {
+                let asked = asked.iter().map(|AskedCell { cell, theirs }| numbered(*cell, theirs)).collect();
+                let mut members = under((CELLS, Value::Array(asked)), root.as_ref());
+                members.extend([("bits", Value::integer(u64::from(*bits))), ("salt", salt.as_str().into())]);
+                members
             }
             Self::Tips(addrs) => vec![("tips", list(addrs))],
             Self::Has(addrs) => vec![("has", list(addrs))],
@@ -70,7 +98,12 @@ impl Peek {
                     let wait_ms = if members.has("waitMs") { members.count("waitMs")? } else { 0 };
                     Self::Equal(members.text("fingerprint")?.to_owned(), members.addr_if_any("under")?, wait_ms)
                 }
-                "buckets" => Self::Buckets(members.texts("buckets", BUCKETS..=BUCKETS)?, members.addr_if_any("under")?),
+                "buckets" => {
+                    let split = members.has("split") && members.flag("split")?;
+                    let buckets = members.texts("buckets", BUCKETS..=BUCKETS)?;
+                    Self::Buckets(buckets, members.addr_if_any("under")?, split)
+                }
+                CELLS => Self::read_cells(members)?,
                 "tips" => Self::Tips(members.addrs("tips")?),
                 "has" => Self::Has(members.addrs("has")?),
                 "list" => {
@@ -80,7 +113,22 @@ impl Peek {
                 _ => continue,
             });
         }
-        Err(members.error("fingerprint, buckets, tips, has or list", Problem::Missing))
+        Err(members.error("fingerprint, buckets, cells, tips, has or list", Problem::Missing))
+    }
+
+    fn read_cells(members: Members<'_>) -> Result<Self, DecodeError> {
+        let salt = members.text("salt")?.to_owned();
+        if salt.len() > SALT_BYTES_MAX {
+            let why = format!("it has more than {SALT_BYTES_MAX} bytes");
+            return Err(members.error("salt", Problem::Invalid(why)));
+        }
+        let bits = members.count("bits")?;
+        let bits = u32::try_from(bits).ok().filter(|bits| (1..=CELL_BITS_MAX).contains(bits));
+        let bits =
+            bits.ok_or_else(|| members.error("bits", Problem::Invalid(format!("it is none of 1 to {CELL_BITS_MAX}"))))?;
+        let asked = ascending(members, BUCKETS << bits)?.into_iter();
+        let asked = asked.map(|(cell, theirs)| AskedCell { cell, theirs }).collect();
+        Ok(Self::Cells(Cells { bits, salt }, asked, members.addr_if_any("under")?))
     }
 }
 
@@ -103,6 +151,12 @@ impl Peeked {
                 page.tips.push((tjp, tip));
             }
         }
+        for (bucket, shorts) in self.cells {
+            fit(&mut pages, 16 + 2 * SHORT_BYTES * shorts.len());
+            if let Some(page) = pages.last_mut() {
+                page.cells.push((bucket, shorts));
+            }
+        }
         for node in self.nodes {
             fit(&mut pages, 8 + printed(node.as_str()));
             if let Some(page) = pages.last_mut() {
@@ -113,16 +167,20 @@ impl Peeked {
         pages.into_iter().enumerate().map(|(i, page)| Self { more: i < last, ..page }).collect()
     }
 
-    pub(crate) fn members(&self) -> [(&'static str, Value); 6] {
+    pub(crate) fn members(&self) -> Vec<(&'static str, Value)> {
         let bits: String = self.has.iter().map(|b| if *b { '1' } else { '0' }).collect();
-        [
+        let cells = || Value::Array(self.cells.iter().map(|(bucket, shorts)| numbered(*bucket, shorts)).collect());
+        // Whoever has not asked for cells need not know the member.
+        let cells = (!self.cells.is_empty()).then(|| (CELLS, cells()));
+        let members = [
             ("equal", self.equal.into()),
             ("empty", self.empty.into()),
             ("tips", pairs(&self.tips)),
             ("has", bits.into()),
             ("nodes", list(&self.nodes)),
             ("more", self.more.into()),
-        ]
+        ];
+        members.into_iter().chain(cells).collect()
     }
 
     pub(crate) fn read(members: Members<'_>) -> Result<Self, DecodeError> {
@@ -136,6 +194,7 @@ impl Peeked {
             empty: members.flag("empty")?,
             tips: members.pairs("tips")?,
             has: bits.collect::<Result<_, _>>()?,
+            cells: if members.has(CELLS) { ascending(members, BUCKETS)? } else { Vec::new() },
             nodes: members.addrs("nodes")?,
             more: members.flag("more")?,
         })
@@ -146,6 +205,7 @@ impl Peeked {
         self.tips.extend(next.tips);
         self.nodes.extend(next.nodes);
         self.has.extend(next.has);
+        self.cells.extend(next.cells);
         self.equal |= next.equal;
         self.empty |= next.empty;
         self.more = next.more;
@@ -153,7 +213,8 @@ impl Peeked {
 
     /// Entries of all kinds.
     pub(crate) fn entries(&self) -> u64 {
-        (self.nodes.len() + self.tips.len() + self.has.len()) as u64
+        let shorts: usize = self.cells.iter().map(|(_, shorts)| shorts.len()).sum();
+        (self.nodes.len() + self.tips.len() + self.has.len() + shorts) as u64
     }
 }
 
@@ -169,4 +230,30 @@ fn pairs(items: &[(Addr, Option<Addr>)]) -> Value {
 
 fn list(items: &[Addr]) -> Value {
     Value::Array(items.iter().map(Value::from).collect())
+}
+
+/// A bucket or a cell, and short fingerprints.
+fn numbered(number: usize, shorts: &[Short]) -> Value {
+    Value::Array(vec![Value::integer(number as u64), hex::encode(shorts.concat()).into()])
+}
+
+/// The same read: each number is less than `end`, and none comes before a smaller one or twice.
+fn ascending(members: Members<'_>, end: usize) -> Result<Vec<(usize, Vec<Short>)>, DecodeError> {
+    let invalid = |why: String| members.error(CELLS, Problem::Invalid(why));
+    let (mut next, mut out) = (0, Vec::new());
+    for (number, text) in members.numbered(CELLS)? {
+        let number = usize::try_from(number).ok().filter(|number| (next..end).contains(number));
+        let number = number.ok_or_else(|| invalid(format!("a number is not from {next} to less than {end}")))?;
+        let bytes = hex::decode(text).ok().filter(|bytes| bytes.len() % SHORT_BYTES == 0);
+        let bytes =
+            bytes.ok_or_else(|| invalid(format!("a text is no fingerprints of {SHORT_BYTES} bytes in hex digits")))?;
+        let short = |bytes: &[u8]| {
+            let mut short = Short::default();
+            short.copy_from_slice(bytes);
+            short
+        };
+        out.push((number, bytes.chunks_exact(SHORT_BYTES).map(short).collect()));
+        next = number + 1;
+    }
+    Ok(out)
 }

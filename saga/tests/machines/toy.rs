@@ -8,10 +8,10 @@ use ibgib_keystone::{
     Chain, Claim, Entropy, Secret, SignOpts, Signed, VERB_CONNECT, VERB_SYNC, Warrant, config, need, word_message,
 };
 use ibgib_saga::{
-    Audience, Breach, Committed, Direction, Evaluate, Evaluated, Fingerprint, Finish, Finished, Limits, Load, OwnTips,
-    Packet, Peek, Peeked, Receiver, ReceiverAnswer, ReceiverInput, ReceiverLine, ReceiverOutput, ReceiverQuery,
-    SagaError, Scope, Sender, SenderAnswer, SenderInput, SenderLine, SenderOutput, SenderQuery, Signature, Status,
-    Summary, SyncRequest, Word,
+    Audience, Breach, Buckets, Committed, Direction, Evaluate, Evaluated, Fingerprint, Finish, Finished, Limits, Load,
+    OwnTips, Packet, Peek, Peeked, Receiver, ReceiverAnswer, ReceiverInput, ReceiverLine, ReceiverOutput,
+    ReceiverQuery, SagaError, Scope, Sender, SenderAnswer, SenderInput, SenderLine, SenderOutput, SenderQuery,
+    Signature, Status, Summary, SyncRequest, Word,
 };
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -328,16 +328,12 @@ impl World {
     }
 
     fn peek(&self, peek: Peek) -> Peeked {
-        let ours = Fingerprint::of(&self.tips);
+        let ours = Buckets::of(self.tips.clone());
         let mut out = Peeked { empty: self.tips.is_empty(), ..Peeked::default() };
         match peek {
-            Peek::Equal(theirs, ..) => out.equal = theirs == ours.whole,
-            Peek::Buckets(theirs, _) => {
-                out.has = ours.buckets.iter().zip(&theirs).map(|(a, b)| a != b).collect();
-                let differs = |tjp: &Addr| out.has[ibgib_saga::fingerprint::bucket(tjp)];
-                out.tips =
-                    self.tips.iter().filter(|t| differs(t.0)).map(|t| (t.0.clone(), Some(t.1.clone()))).collect();
-            }
+            Peek::Equal(theirs, ..) => out.equal = theirs == ours.fingerprint().whole,
+            Peek::Buckets(theirs, _, split) => out = Peeked { empty: out.empty, ..ours.differing(&theirs, split) },
+            Peek::Cells(cells, asked, _) => out = Peeked { empty: out.empty, ..ours.beside(&cells, &asked) },
             Peek::Tips(addrs) => {
                 out.tips = addrs.into_iter().map(|tjp| (tjp.clone(), self.tips.get(&tjp).cloned())).collect();
             }

@@ -13,8 +13,8 @@ use ibgib::timeline::Ancestry;
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_keystone::{Step, VERB_CONNECT};
 use ibgib_saga::{
-    Audience, Breach, Committed, Evaluate, Evaluated, Fingerprint, IdentityRefusal, Load, Peek, Peeked, ReceiverAnswer,
-    ReceiverLine, ReceiverQuery, SagaError, SenderLine, Status, Turn, is_payload,
+    Audience, Breach, Buckets, Committed, Evaluate, Evaluated, Fingerprint, IdentityRefusal, Load, Peek, Peeked,
+    ReceiverAnswer, ReceiverLine, ReceiverQuery, SagaError, SenderLine, Status, Turn, is_payload,
 };
 use ibgib_spaces::settle::Draft;
 use ibgib_spaces::store::Tips;
@@ -269,16 +269,13 @@ impl ReceiverDesk {
                 let ours = Fingerprint::of(tips.iter().map(|t| (&t.tjp, &t.addr)));
                 (out.equal, out.empty) = (ours.whole == theirs, empty);
             }
-            Peek::Buckets(theirs, root) => {
-                let (tips, empty) = self.tips_for(&lot, root.as_ref()).await?;
-                out.empty = empty;
-                let ours = Fingerprint::of(tips.iter().map(|t| (&t.tjp, &t.addr)));
-                out.has = ours.buckets.iter().zip(&theirs).map(|(a, b)| a != b).collect();
-                out.tips = tips
-                    .into_iter()
-                    .filter(|t| out.has[ibgib_saga::fingerprint::bucket(&t.tjp)])
-                    .map(|t| (t.tjp, Some(t.addr)))
-                    .collect();
+            Peek::Buckets(theirs, root, split) => {
+                let (ours, empty) = self.buckets_for(&lot, root.as_ref()).await?;
+                out = Peeked { empty, ..ours.differing(&theirs, split) };
+            }
+            Peek::Cells(cells, asked, root) => {
+                let (ours, empty) = self.buckets_for(&lot, root.as_ref()).await?;
+                out = Peeked { empty, ..ours.beside(&cells, &asked) };
             }
             Peek::Tips(addrs) => {
                 out.empty = self.tips_for(&lot, None).await?.1;
@@ -355,6 +352,15 @@ impl ReceiverDesk {
         let empty = tips.is_empty();
         let tips = self.host.leads.select(&**space, tips, root).await.map_err(space_error)?;
         Ok((tips, empty))
+    }
+
+    /// The same by bucket; what is kept of all tips is for whoever may read them all.
+    async fn buckets_for(&self, lot: &Lot, root: Option<&Addr>) -> Result<(Arc<Buckets>, bool), SagaError> {
+        if lot.reads_all() {
+            return self.host.leads.buckets(&**self.host.space(), root).await.map_err(space_error);
+        }
+        let (tips, empty) = self.tips_for(lot, root).await?;
+        Ok((Arc::new(Buckets::of(tips.into_iter().map(|tip| (tip.tjp, tip.addr)))), empty))
     }
 
     /// Whether what may be read has to be looked up for an answer, and nobody waits for it to change.

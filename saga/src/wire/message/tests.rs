@@ -1,4 +1,6 @@
 use super::*;
+use crate::fingerprint::{CELL_BITS_MAX, Cells};
+use crate::wire::peek::AskedCell;
 use crate::wire::stream::Measure;
 use crate::wire::turn::{Asked, IB_MESSAGE, Stage, Told, TurnLink};
 use ibgib::object;
@@ -29,6 +31,15 @@ fn signature() -> Signature {
     Signature { warrant: None, revision: 7, value: "c2lnbmF0dXJl".into() }
 }
 
+fn cells() -> Cells {
+    Cells { bits: CELL_BITS_MAX, salt: "00".repeat(16) }
+}
+
+fn asked_cells() -> Vec<AskedCell> {
+    let last = (256 << CELL_BITS_MAX) - 1;
+    vec![AskedCell { cell: 0, theirs: vec![[7; 8]] }, AskedCell { cell: last, theirs: vec![] }]
+}
+
 /// One of each kind, and every question of a peek.
 fn samples() -> Vec<Message> {
     let failure = Failure { code: "busy".into(), message: "later".into() };
@@ -48,8 +59,10 @@ fn samples() -> Vec<Message> {
         Message::ConnectOk(ConnectOk { encoding: Encoding::Lines, reads_packed: false, signature: Some(signature()) }),
         Message::Peek(Peek::Equal("00".into(), None, 0)),
         Message::Peek(Peek::Equal("00".into(), Some(addr()), 15_000)),
-        Message::Peek(Peek::Buckets(vec![String::new(); 256], None)),
-        Message::Peek(Peek::Buckets(vec![String::new(); 256], Some(addr()))),
+        Message::Peek(Peek::Buckets(vec![String::new(); 256], None, false)),
+        Message::Peek(Peek::Buckets(vec![String::new(); 256], Some(addr()), true)),
+        Message::Peek(Peek::Cells(cells(), asked_cells(), None)),
+        Message::Peek(Peek::Cells(cells(), Vec::new(), Some(addr()))),
         Message::Peek(Peek::Tips(vec![addr()])),
         Message::Peek(Peek::Has(vec![addr(), addr()])),
         Message::Peek(Peek::List { items: vec![(addr(), None), (addr(), Some(addr()))], live: true }),
@@ -57,10 +70,12 @@ fn samples() -> Vec<Message> {
             equal: true,
             tips: vec![(addr(), Some(addr()))],
             has: vec![true, false],
+            cells: vec![(3, vec![[1; 8], [0xab; 8]]), (255, vec![])],
             nodes: vec![addr()],
             empty: false,
             more: true,
         }),
+        Message::PeekOk(Peeked::default()),
         Message::SyncFrameRequest(Box::new(TurnRequest { turn: turn(asked()), signed: Some(node("keystone")) })),
         Message::SyncFrameResponse(Box::new(TurnAnswer { turn: turn(told()), signature: None })),
         Message::SyncFrameResponse(Box::new(TurnAnswer { turn: turn(told()), signature: Some(signature()) })),
@@ -95,14 +110,16 @@ fn every_message_is_read_as_it_was_written() {
 #[test]
 fn a_member_that_is_missing_or_of_another_type_is_named() {
     // Without them a message says less, and is whole.
-    let optional = ["session", "features", "live", "under", "waitMs", "signedSessionIdentity", SIGNATURE];
+    let optional = ["session", "features", "live", "under", "waitMs", "split", "signedSessionIdentity", SIGNATURE];
     for message in samples() {
         let whole = envelope(&message);
+        // An answer may tell cells, which are all that the other question is about.
+        let is_optional = |name| optional.contains(&name) || (name == "cells" && message.kind() == MsgType::PeekOk);
         for name in whole.body.keys() {
             let mut without = whole.clone();
             without.body.remove(name);
             match without.open() {
-                Ok(_) => assert!(optional.contains(&name), "{message:?} without {name}"),
+                Ok(_) => assert!(is_optional(name), "{message:?} without {name}"),
                 Err(error) => assert!(error.to_string().contains(name), "{error} does not name {name}"),
             }
             if name == "features" {
@@ -113,7 +130,7 @@ fn a_member_that_is_missing_or_of_another_type_is_named() {
                 let of_same_type = match (&whole.body.get(name), &other) {
                     (Some(Value::String(_)), Value::String(_)) | (Some(Value::Bool(_)), Value::Bool(_)) => true,
                     (Some(Value::Array(_)), Value::Array(_)) | (Some(Value::Object(_)), Value::Object(_)) => true,
-                    (_, Value::Null) => optional.contains(&name),
+                    (_, Value::Null) => is_optional(name),
                     _ => false,
                 };
                 if of_same_type {
@@ -146,7 +163,22 @@ fn a_text_that_must_be_an_address_or_a_list_of_some_length_is_checked() {
         envelope.body.insert(SIGNATURE, signature);
         envelope
     };
+    let cell = |number: Value, text: &str| Value::Array(vec![number, text.into()]);
+    let cells = |bits: u32, salt: &str, cells: Vec<Value>| {
+        set(MsgType::Peek, &[("cells", cells.into()), ("bits", bits.into()), ("salt", salt.into())])
+    };
+    let short = "0123456789abcdef";
+    assert!(cells(10, &"s".repeat(64), vec![cell(0u32.into(), ""), cell(262_143u32.into(), short)]).open().is_ok());
     let cases = [
+        (cells(10, &"s".repeat(65), vec![]), "salt"),
+        (cells(0, "", vec![]), "bits"),
+        (cells(11, "", vec![]), "bits"),
+        (cells(1, "", vec![cell(512u32.into(), short)]), "cells"),
+        (cells(1, "", vec![cell(7u32.into(), short), cell(7u32.into(), short)]), "cells"),
+        (cells(1, "", vec![cell(7u32.into(), &short[1..])]), "cells"),
+        (cells(1, "", vec![cell(7u32.into(), &short[2..])]), "cells"),
+        (cells(1, "", vec![cell(7u32.into(), "no hex digits ….")]), "cells"),
+        (cells(1, "", vec![cell("7".into(), short)]), "cells"),
         (challenge(many(0)), "demandedIds"),
         (challenge(many(DEMANDS_MAX + 1)), "demandedIds"),
         (challenge(vec![Value::Null].into()), "demandedIds"),
@@ -160,13 +192,15 @@ fn a_text_that_must_be_an_address_or_a_list_of_some_length_is_checked() {
         (connect_ok(object([])), "revision is missing"),
         (connect_ok(object([("revision", 1u32.into())])), "value is missing"),
         (connect_ok(object([("revision", 1u32.into()), ("value", "v".into()), ("warrant", object([]))])), "warrant"),
-        (set(MsgType::Peek, &[]), "fingerprint, buckets, tips, has or list"),
+        (set(MsgType::Peek, &[]), "fingerprint, buckets, cells, tips, has or list"),
     ];
     for (envelope, member) in cases {
         let error = envelope.open().expect_err(&format!("{envelope:?}")).to_string();
         assert!(error.contains(member), "{error} does not name {member}");
     }
     let mut page = envelope(&Message::PeekOk(Peeked::default()));
+    page.body.insert("cells", Value::Array(vec![cell(256u32.into(), short)]));
+    assert!(page.open().unwrap_err().to_string().contains("cells is invalid"));
     page.body.insert("has", "012");
     assert!(page.open().unwrap_err().to_string().contains("has is not a text of 0 and 1"));
 }

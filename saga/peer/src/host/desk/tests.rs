@@ -240,7 +240,7 @@ async fn a_relation_gives_no_right() {
     assert_eq!(scene.peek(Peek::Tips(vec![private.clone()])).await.tips, [(private.clone(), None)]);
     let list = Peek::List { items: vec![(secret.addr().clone(), None)], live: true };
     assert!(scene.peek(list).await.nodes.is_empty());
-    let all = scene.peek(Peek::Buckets(vec![String::new(); ibgib_saga::fingerprint::BUCKETS], None)).await.tips;
+    let all = scene.peek(Peek::Buckets(vec![String::new(); ibgib_saga::fingerprint::BUCKETS], None, false)).await.tips;
     assert_eq!(all.iter().map(|(tjp, _)| tjp).collect::<Vec<_>>(), [shared]);
     assert!(host.space().tip(shared).await.unwrap().is_some_and(|tip| tip.addr == *mine.addr()));
 }

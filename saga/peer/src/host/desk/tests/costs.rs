@@ -2,6 +2,8 @@
 
 use super::*;
 use async_trait::async_trait;
+use ibgib_saga::Summary;
+use ibgib_spaces::settle::admit;
 use ibgib_spaces::store::{Batch, Head, Nodes, Records, Scanned, Written};
 use ibgib_spaces::{SpaceError, Store};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -112,7 +114,7 @@ async fn reads(others: usize) -> Vec<(&'static str, usize)> {
     for (name, peek) in [
         ("equal", Peek::Equal(String::new(), None, 0)),
         ("equal below", Peek::Equal(String::new(), Some(shared.clone()), 0)),
-        ("buckets", Peek::Buckets(vec![String::new(); ibgib_saga::fingerprint::BUCKETS], None)),
+        ("buckets", Peek::Buckets(vec![String::new(); ibgib_saga::fingerprint::BUCKETS], None, false)),
         ("tips", Peek::Tips(vec![shared.clone(), private.clone()])),
         ("has", Peek::Has(vec![shared.clone(), private.clone()])),
         ("list", Peek::List { items: vec![(mine.addr().clone(), None)], live: true }),
@@ -342,4 +344,73 @@ async fn of_those_who_edit_one_document_at_once_each_is_judged_anew_once() {
     for device in &all {
         assert_eq!(device.tip(note.address()).await, all[0].tip(note.address()).await);
     }
+}
+
+/// What the second of two syncs costs in which a device brings what it has changed in so many of its timelines: bytes on the
+/// way there and back, and what is read at the server.
+async fn brings(timelines: usize, changes: usize) -> [u64; 3] {
+    let server = Counted::new();
+    ibgib_spaces::begin(&*server).await.unwrap();
+    let host = Host::new(Arc::clone(&server) as _, HostOptions::default());
+    let alice = Device::new("alice").await;
+    let mut notes = Vec::new();
+    for _ in 0..timelines {
+        notes.push(Document::create(&alice.space, "note", Map::new()).await.unwrap());
+    }
+    alice.meet(&host).await.unwrap();
+    let mut out = [0; 3];
+    for round in 0..2 {
+        for note in &notes[..changes] {
+            note.set("/changed", round).await.unwrap();
+        }
+        server.read.store(0, Ordering::Relaxed);
+        let Summary { bytes_sent, bytes_received, .. } = alice.meet(&host).await.unwrap().summary;
+        out = [bytes_sent, bytes_received, server.read.load(Ordering::Relaxed) as u64];
+    }
+    out
+}
+
+/// With all tips of the buckets that differ it would be twice as much, and each question would read what is there.
+#[tokio::test]
+async fn to_find_what_differs_costs_what_differs() {
+    let (few, many) = (brings(2_500, 20).await, brings(7_500, 20).await);
+    for (few, many) in few.into_iter().zip(many) {
+        assert!(many < few + few / 4, "{few} and {many}");
+    }
+    let more = brings(2_500, 40).await;
+    assert!(few[1] < more[1] && more[1] < few[1] * 2, "{few:?} and {more:?}");
+}
+
+/// What is read for the fingerprint of what is under a timeline, after one of so many there has moved.
+async fn follows(timelines: usize) -> usize {
+    let counted = Counted::new();
+    ibgib_spaces::begin(&*counted).await.unwrap();
+    let space = Arc::clone(&counted) as Arc<dyn Space>;
+    let host = Host::new(Arc::clone(&space), HostOptions::default());
+    let root = Document::create(&space, "folder", Map::new()).await.unwrap();
+    let mut notes = Vec::new();
+    for _ in 0..timelines {
+        notes.push(Document::create(&space, "note", Map::new()).await.unwrap());
+    }
+    let add = vec![("next".to_owned(), notes.iter().map(|note| note.address().clone()).collect())];
+    let opts = Rel8Opts { add, dna: true, n_counter: true, linked_rel8ns: linked(), ..Rel8Opts::default() };
+    let moment = Moment { now_ms: crate::entropy::now_ms(), random: crate::entropy::random() };
+    let tip = space.node(root.address()).await.unwrap().unwrap();
+    admit(&*space, &transform::rel8(&tip, &opts, &moment).unwrap().nodes()).await.unwrap();
+    let found = async || host.leads.buckets(&*space, Some(root.address())).await.unwrap().0;
+    assert_eq!(found().await.len(), timelines + 1);
+    let mut read = 0;
+    for round in 0..2 {
+        notes[0].set("/moved", round).await.unwrap();
+        counted.read.store(0, Ordering::Relaxed);
+        let tip = space.tip(notes[0].address()).await.unwrap().unwrap();
+        assert_eq!(found().await.tip(&tip.tjp), Some(&tip.addr));
+        read = counted.read.load(Ordering::Relaxed);
+    }
+    read
+}
+
+#[tokio::test]
+async fn what_is_under_a_timeline_is_followed_by_what_moves() {
+    assert_eq!(follows(20).await, follows(200).await);
 }
