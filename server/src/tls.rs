@@ -11,7 +11,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -46,10 +46,11 @@ pub enum Certificate {
 /// There is no key yet, or it cannot be used; the new one cannot be written.
 pub fn renew_key(dir: &Path) -> Result<(ServerKey, ServerKey), ServeError> {
     let (path, next) = (dir.join(KEY_FILE), dir.join(NEXT_FILE));
-    let now = fs::read_to_string(&path).map_err(|e| bad(&path, &e))?;
+    let (now, whose) =
+        fs::read_to_string(&path).and_then(|now| Ok((now, fs::metadata(&path)?))).map_err(|e| bad(&path, &e))?;
     let now = KeyPair::from_pem(&now).map_err(|e| bad(&path, &e))?;
-    // One that was never taken into use goes: nobody knows it.
-    Ok((key_of(&now), key_of(&make_key(&next)?)))
+    // One that was never taken into use goes: nobody knows it. Whoever makes it may be another user than the server's.
+    Ok((key_of(&now), key_of(&make_key(&next, Some((whose.uid(), whose.gid())))?)))
 }
 
 /// The certificate in use, which can be read again.
@@ -138,7 +139,7 @@ async fn take(from: &Certificate, provider: &CryptoProvider, host: &Host) -> Res
 }
 
 async fn note(host: &Host, key: ServerKey) -> Result<KeyStanding, ServeError> {
-    host.serves_with(key).await.map_err(|e| ServeError::Start(format!("the key of TLS cannot be noted: {e}")))
+    host.serves_with(key).await.map_err(ServeError::Key)
 }
 
 fn load(from: &Certificate, provider: &CryptoProvider) -> Result<CertifiedKey, ServeError> {
@@ -176,11 +177,11 @@ fn own_key(path: &Path) -> Result<KeyPair, ServeError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(bad(path, &error)),
     }
-    make_key(path)
+    make_key(path, None)
 }
 
-/// Makes a key and keeps it in the file.
-fn make_key(path: &Path) -> Result<KeyPair, ServeError> {
+/// Makes a key and keeps it in the file, for this user and group.
+fn make_key(path: &Path, whose: Option<(u32, u32)>) -> Result<KeyPair, ServeError> {
     let pair = KeyPair::generate().map_err(|e| bad(path, &e))?;
     let fresh = path.with_extension("new");
     let written = fs::OpenOptions::new()
@@ -189,7 +190,11 @@ fn make_key(path: &Path) -> Result<KeyPair, ServeError> {
         .truncate(true)
         .mode(0o600)
         .open(&fresh)
-        .and_then(|mut file| file.write_all(pair.serialize_pem().as_bytes()).and_then(|()| file.sync_all()))
+        .and_then(|mut file| {
+            whose.map_or(Ok(()), |(user, group)| fchown(&file, Some(user), Some(group)))?;
+            file.write_all(pair.serialize_pem().as_bytes())?;
+            file.sync_all()
+        })
         .and_then(|()| rename(&fresh, path));
     written.map_err(|e| bad(path, &e))?;
     Ok(pair)

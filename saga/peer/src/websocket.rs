@@ -135,6 +135,16 @@ impl WebSocketWrapper for WebSocketStream<MaybeTlsStream<TcpStream>> {
     }
 }
 
+/// Who is told.
+#[derive(Clone)]
+struct Tell(Arc<dyn Fn(&Followed) + Send + Sync>);
+
+impl std::fmt::Debug for Tell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tell")
+    }
+}
+
 /// A receiver behind a URL.
 #[derive(Clone, Debug)]
 pub struct WebSocketRemote {
@@ -152,6 +162,7 @@ pub struct WebSocketRemote {
     /// Where the server stands, if the URL is that of one of its doors.
     at: String,
     leading: Arc<Leading>,
+    tell: Option<Tell>,
     message_bytes_max: usize,
 }
 
@@ -177,8 +188,8 @@ impl WebSocketRemote {
         };
         let http = HttpClient::new(tls.clone());
         let (tls, space, keystone, at) = (tls.map(Arc::new), None, None, base.clone());
-        let (met, leading) = (Arc::default(), Arc::default());
-        Ok(Self { base, http, tls, trust, space, keystone, met, at, leading, message_bytes_max })
+        let (met, leading, tell) = (Arc::default(), Arc::default(), None);
+        Ok(Self { base, http, tls, trust, space, keystone, met, at, leading, tell, message_bytes_max })
     }
 
     /// The base URL of a server that is called so: what [`WebSocketRemote::url`] answers.
@@ -236,6 +247,13 @@ impl WebSocketRemote {
         Ok(self)
     }
 
+    /// Tells whenever the server was followed to another key, before anything is said to it.
+    #[must_use]
+    pub fn on_followed(mut self, tell: impl Fn(&Followed) + Send + Sync + 'static) -> Self {
+        self.tell = Some(Tell(Arc::new(tell)));
+        self
+    }
+
     /// To which key the server was followed last, if its TLS has shown another one than the known one; whoever keeps it gives it
     /// to [`Trust::key`] and [`WebSocketRemote::knowing`] next time.
     pub fn followed(&self) -> Option<Followed> {
@@ -284,8 +302,15 @@ impl WebSocketRemote {
             }
         };
         self.trust.go_on_to(shown);
-        self.leading.followed(Followed { before: known, key: shown, number });
-        tracing::debug!(url = self.base, key = %shown, number, "followed the server to another key");
+        let followed = Followed { before: known, key: shown, number };
+        self.leading.followed(followed);
+        tracing::warn!(
+            url = self.base,
+            before = %known,
+            key = %shown,
+            "the server has another key; the keystone of its space has signed that it follows the known one"
+        );
+        self.tell.iter().for_each(|Tell(tell)| tell(&followed));
         Ok(())
     }
 
