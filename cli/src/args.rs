@@ -150,6 +150,9 @@ pub(crate) enum Command {
     },
     /// Run a space server
     Serve(Box<Serve>),
+    /// Make another key for a server's own certificate (serve --tls self): it is taken when the server starts the next time, or
+    /// gets SIGHUP, and the space's keystone signs for it then, so that clients who know that go on to it by themselves
+    NewTlsKey,
     /// An encrypted document (passwords, settings) that is in step on all of your devices
     Vault(VaultCommand),
     /// What the owner of a tower (serve --door tower) may know of it
@@ -686,7 +689,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub(crate) tls_key: Option<PathBuf>,
     /// `self`: a certificate of the server's own, around a key that is made once and kept with the space; clients
-    /// remember the key
+    /// remember the key, and are led from it to the one that 'ibgib new-tls-key' makes
     #[arg(long, value_enum, conflicts_with_all = ["tls_cert", "tls_key"])]
     pub(crate) tls: Option<TlsKind>,
     /// Listen beyond this machine although nothing is encrypted

@@ -64,6 +64,7 @@ pub(crate) async fn run(args: &Args, out: &Output) -> Result<Exit, CliError> {
             | Command::Backup { .. }
             | Command::Gc { .. }
             | Command::Serve(_)
+            | Command::NewTlsKey
             | Command::Tower(_)
     );
     if args.space.is_some() && !space_fits {
@@ -124,6 +125,7 @@ pub(crate) async fn run(args: &Args, out: &Output) -> Result<Exit, CliError> {
         Command::Wormhole(wormhole) => wormhole::wormhole(args, out, wormhole).await,
         Command::Health { url } => read::health(args, out, url).await,
         Command::Serve(serve) => serve::serve(args, out, serve).await,
+        Command::NewTlsKey => serve::new_tls_key(args, out),
         Command::Vault(vault) => vault::run(args, out, vault).await,
         Command::Tower(tower) => tower::tower(args, out, tower).await,
         Command::Demo(demo) => demo::demo(args, out, demo).await,

@@ -23,7 +23,7 @@ const KEYS: &[(&str, Kind)] = &[
 pub(crate) const SERVERS: &str = "servers";
 
 /// What is known of a server.
-const SERVER_KEYS: [&str; 4] = ["key", "space", "ca", "rights"];
+const SERVER_KEYS: [&str; 5] = ["key", "key_number", "space", "ca", "rights"];
 
 /// What a key holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,6 +143,12 @@ impl ConfigFile {
 
     pub(crate) fn in_table(&self, table: &str, key: &str) -> Option<String> {
         self.document.get(table)?.get(key)?.as_str().map(str::to_owned)
+    }
+
+    /// The tables `[outer."…"]`, by their names.
+    pub(crate) fn tables(&self, outer: &str) -> Vec<String> {
+        let outer = self.document.get(outer).and_then(Item::as_table_like);
+        outer.map_or_else(Vec::new, |outer| outer.iter().map(|(name, _)| name.to_owned()).collect())
     }
 
     /// A member of the table `[outer."inner"]`.

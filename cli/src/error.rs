@@ -280,8 +280,8 @@ impl From<SagaError> for CliError {
                  not read any more what it could, 'ibgib receipts --forget URL' and a sync bring back what this device has",
             ),
             Some(Protocol::ServerChanged) => Some(
-                "somebody may stand between you and the server; if its owner says that it was replaced, remove its table \
-                 under [servers] in .ibgib/config.toml",
+                "somebody may stand between you and the server; if its owner says that it was replaced, or has another key that \
+                 this device could not be led to, remove its table under [servers] in .ibgib/config.toml",
             ),
             Some(Protocol::ServerUntrusted) => {
                 Some("if its authority is one that this machine does not know, name its certificate with --ca FILE")
@@ -320,6 +320,9 @@ impl From<SagaError> for CliError {
 
 impl From<ServeError> for CliError {
     fn from(error: ServeError) -> Self {
+        if let ServeError::Key(error) = error {
+            return error.into();
+        }
         // What is wrong with a door's address is wrong as it is with the server's own.
         let cause = match &error {
             ServeError::Door { why, .. } => &**why,

@@ -84,9 +84,10 @@ pub(crate) const MAILBOX: &str = "/v1";
 pub(crate) const RELAY: &str = "/wormhole-relay";
 
 /// The server that is meant: the one given, or the one at this path of the device's server.
-pub(crate) fn mailbox(args: &Args, given: Option<&str>, at: &str) -> Result<WebSocketRemote, CliError> {
+pub(crate) async fn mailbox(args: &Args, given: Option<&str>, at: &str) -> Result<WebSocketRemote, CliError> {
     // A wormhole needs no device, but one may know the server.
-    let known = match root(args)? {
+    let root = root(args)?;
+    let known = match &root {
         Some(root) => Some(ConfigFile::read(&Layout(root.join(DIR)).config())?),
         None => None,
     };
@@ -106,7 +107,11 @@ pub(crate) fn mailbox(args: &Args, given: Option<&str>, at: &str) -> Result<WebS
     };
     let base = WebSocketRemote::base(&url)?;
     let server = base.strip_suffix(at).unwrap_or(&base);
-    Ok(Session::trusting(&url, remote::trust(args, known.as_ref(), server)?)?)
+    let remote = Session::trusting(&url, remote::trust(args, known.as_ref(), server)?)?;
+    match (root, &known) {
+        (Some(root), Some(known)) => remote::door(remote, server, &Layout(root.join(DIR)), known).await,
+        _ => Ok(remote),
+    }
 }
 
 /// The other device said why not.

@@ -3,9 +3,11 @@
 use crate::args::Args;
 use crate::codes::Code;
 use crate::config::{ConfigFile, SERVERS};
+use crate::device::{Device, Layout};
 use crate::error::CliError;
-use ibgib_peer::{Invite, Trust, WebSocketRemote};
+use ibgib_peer::{Followed, Invite, Trust, WebSocketRemote, known_keystone};
 use ibgib_saga::Limits;
+use ibgib_spaces::durable;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -14,16 +16,100 @@ const RIGHTS: &str = "rights";
 const READ: &str = "read";
 const WRITE: &str = "write";
 
-/// The server at `url`, expected to be the one that `known` (a device's settings) remembers there.
+/// The key that a server is known by.
+const KEY: &str = "key";
+/// The number of the succession by which it was followed to that key.
+const KEY_NUMBER: &str = "key_number";
+
+/// The server at `url`, expected to be the one that the device knows there. It is followed to another key when the keystone that the
+/// device knows of its space has signed for that, and the key is remembered then, at once.
+///
+/// # Errors
+/// No URL; authorities or a key that cannot be read; the device's store fails.
+pub(crate) async fn remote(args: &Args, device: Option<&Device>, url: &str) -> Result<WebSocketRemote, CliError> {
+    let remote = told(args, device.map(|device| &device.config), url)?;
+    let Some(device) = device else { return Ok(remote) };
+    let keystone = match space(&device.config, remote.url()) {
+        Some(space) => known_keystone(&*device.space, &space).await?,
+        None => None,
+    };
+    let (path, base) = (device.config.path().to_owned(), remote.url().to_owned());
+    let note = move |followed: &Followed| {
+        let noted = ConfigFile::read(&path).and_then(|mut config| {
+            go_on(&mut config, &base, followed);
+            config.write()
+        });
+        if let Err(error) = noted {
+            tracing::warn!(error = error.message, "the server's new key could not be remembered");
+        }
+    };
+    Ok(remote.knowing(keystone, 0).on_followed(note))
+}
+
+/// The server at `url`, expected to be the one that `known` (settings) remembers there.
 ///
 /// # Errors
 /// No URL; authorities or a key that cannot be read.
-pub(crate) fn remote(args: &Args, known: Option<&ConfigFile>, url: &str) -> Result<WebSocketRemote, CliError> {
+pub(crate) fn told(args: &Args, known: Option<&ConfigFile>, url: &str) -> Result<WebSocketRemote, CliError> {
     // Ways of writing one URL are one server.
     let base = WebSocketRemote::base(url)?;
     let trust = trust(args, known, &base)?;
     let remote = WebSocketRemote::trusting(url, trust, Limits::default().message_bytes_max)?;
-    Ok(remote.expecting(known.and_then(|config| config.in_tables(SERVERS, &base, "space"))))
+    let Some(known) = known else { return Ok(remote) };
+    Ok(remote.expecting(space(known, &base)).knowing(None, number(known, &base)))
+}
+
+/// A door of the server with this base URL, as a device knows that.
+///
+/// # Errors
+/// The device's store fails.
+pub(crate) async fn door(
+    remote: WebSocketRemote,
+    server: &str,
+    device: &Layout,
+    known: &ConfigFile,
+) -> Result<WebSocketRemote, CliError> {
+    let Some(space) = space(known, server).filter(|_| known.in_tables(SERVERS, server, KEY).is_some()) else {
+        return Ok(remote);
+    };
+    // It is not kept open: other commands work on the device meanwhile.
+    let keystone = match durable::open_read_only(&device.space()) {
+        Ok(here) => known_keystone(&*here, &space).await?,
+        Err(error) => {
+            tracing::debug!(%error, "the device's store cannot be looked into");
+            None
+        }
+    };
+    let remote = remote.expecting(Some(space)).knowing(keystone, number(known, server));
+    Ok(remote.standing_at(server)?)
+}
+
+/// The space that is known at a server. What stands at another URL under the same key is the same server's: a door.
+fn space(known: &ConfigFile, base: &str) -> Option<String> {
+    let told = |url: &str, member| known.in_tables(SERVERS, url, member);
+    told(base, "space").or_else(|| {
+        let key = told(base, KEY)?;
+        let mut others = known.tables(SERVERS).into_iter().filter(|url| told(url, KEY).as_ref() == Some(&key));
+        others.find_map(|url| told(&url, "space"))
+    })
+}
+
+fn number(known: &ConfigFile, base: &str) -> u64 {
+    known.in_tables(SERVERS, base, KEY_NUMBER).and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+/// Remembers to which key the server with this base URL was followed, and its doors with it.
+fn go_on(config: &mut ConfigFile, base: &str, followed: &Followed) {
+    let before = followed.before.to_string();
+    let is_meant = |url: &String| url == base || config.in_tables(SERVERS, url, KEY).as_ref() == Some(&before);
+    let mut all: Vec<String> = config.tables(SERVERS).into_iter().filter(is_meant).collect();
+    if !all.iter().any(|url| url == base) {
+        all.push(base.to_owned());
+    }
+    for url in all {
+        config.set_in_tables(SERVERS, &url, KEY, &followed.key.to_string());
+        config.set_in_tables(SERVERS, &url, KEY_NUMBER, &followed.number.to_string());
+    }
 }
 
 /// Whose word is taken for the key of the server with this base URL, as `known` remembers it.
@@ -92,26 +178,32 @@ fn authorities_of(file: &Path) -> Result<Trust, CliError> {
     })
 }
 
-/// Remembers the space that was met at the remote, the key that was taken because it was the first one seen, and the file
-/// of the authorities that are asked about it.
+/// Remembers the space that was met at the remote, the key that was taken because it was the first one seen or to which it was
+/// followed, and the file of the authorities that are asked about it.
 ///
 /// # Errors
 /// The settings cannot be written.
 pub(crate) fn remember(args: &Args, config: &mut ConfigFile, remote: &WebSocketRemote) -> Result<(), CliError> {
     let url = remote.url();
     let mut members = Vec::new();
+    let followed = remote.followed();
     members.extend(remote.met().map(|space| ("space", space.to_owned())));
-    members.extend(remote.trust().first_seen().map(|key| ("key", key.to_string())));
+    let first = remote.trust().first_seen().filter(|_| followed.is_none());
+    members.extend(first.map(|key| (KEY, key.to_string())));
     if let Some(file) = args.ca.as_ref().filter(|_| url.starts_with("https")) {
         let whole = fs::canonicalize(file).map_err(|e| CliError::io(file, &e))?;
         members.push(("ca", whole.display().to_string()));
     }
     members.retain(|(key, value)| config.in_tables(SERVERS, url, key).as_ref() != Some(value));
-    if members.is_empty() {
+    let followed = followed.filter(|followed| config.in_tables(SERVERS, url, KEY) != Some(followed.key.to_string()));
+    if members.is_empty() && followed.is_none() {
         return Ok(());
     }
+    if let Some(followed) = &followed {
+        go_on(config, url, followed);
+    }
     for (key, value) in members {
-        if key == "key" {
+        if key == KEY {
             tracing::warn!(url, key = value, "no authority vouches for this server; its key is remembered");
         }
         config.set_in_tables(SERVERS, url, key, &value);

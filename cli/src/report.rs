@@ -26,8 +26,8 @@ pub(crate) use log::LogLine;
 pub(crate) use pairing::{Paired, Shown, Transferred};
 pub(crate) use receipts::{ForgottenServer, ReceiptReport};
 pub(crate) use store::{
-    Addressed, BackedUp, BadLine, Checked, Exported, Freed, IdentityReport, Imported, Listening, Made, RuleError,
-    Settings, Told,
+    Addressed, BackedUp, BadLine, Checked, Exported, Freed, IdentityReport, Imported, Listening, Made, NewKey,
+    RuleError, Settings, Told,
 };
 pub(crate) use sync::{Moved, MovedFile, SyncReport};
 pub(crate) use tower::TowerReport;

@@ -1,10 +1,11 @@
-//! Servers with TLS, as clients meet them: a key that is remembered, authorities, and servers that are not the one that
-//! was met.
+//! Servers with TLS, as clients meet them: a key that is remembered, and followed to another one; authorities; and servers that
+//! are not the one that was met.
 
 mod common;
 
-use common::{Server, World, damage, number, text};
+use common::{Done, Server, World, damage, number, text};
 use ibgib::Value;
+use ibgib_peer::Invite;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -17,6 +18,43 @@ fn serve_own(world: &World, space: &str) -> (Server, String) {
     printed.read_line(&mut line).unwrap();
     let key = line.trim().strip_prefix("key ").unwrap_or_else(|| panic!("{line:?}")).to_owned();
     (server, key)
+}
+
+/// A server that lets in whom its owner invites, at this address: its key, and the token that makes somebody its owner.
+fn serve_owned(world: &World, space: &str, listen: &str) -> (Server, String, String) {
+    let args = ["serve", "--space", space, "--listen", listen, "--tls", "self"];
+    let (server, printed) = Server::start_and_read(world, &args);
+    let mut token = String::new();
+    for line in printed.lines() {
+        let line = line.unwrap();
+        if let Some(told) = line.strip_prefix("owner token ") {
+            told.clone_into(&mut token);
+        }
+        if let Some(key) = line.strip_prefix("key ") {
+            return (server, key.to_owned(), token);
+        }
+    }
+    panic!("no key was printed");
+}
+
+/// Makes the key that is to follow the one of a server: that one, and it.
+fn renew(world: &World, space: &str) -> (String, String) {
+    let made = world.run(&["new-tls-key", "--space", space, "--json"]).ok().json();
+    (text(&made, "before").to_owned(), text(&made, "key").to_owned())
+}
+
+/// Syncs until the device was led to another key: a signal is handled some time after it was sent.
+fn sync_until_led(world: &World, device: &str) -> Done {
+    loop {
+        let done = world.run(&["-C", device, "sync", "--json"]).ok();
+        if done.json().get("serverKey") != Some(&Value::Null) {
+            return done;
+        }
+    }
+}
+
+fn config(world: &World, device: &str) -> String {
+    world.read(&format!("{device}/.ibgib/config.toml"))
 }
 
 /// A device that has synced one file with the server.
@@ -220,4 +258,107 @@ fn every_command_that_asks_a_server_speaks_tls() {
     }
     assert_eq!(other.stop(), Some(0));
     assert_eq!(world.run(&["--space", "other", "tips", "--kind", "all"]).ok().stdout, "");
+}
+
+#[test]
+fn devices_follow_a_server_to_another_key_that_its_space_has_signed_for_and_to_no_other() {
+    let world = World::new();
+    let (server, first, token) = serve_owned(&world, "server", "127.0.0.1:0");
+    let listen = server.url.strip_prefix("https://").unwrap().to_owned();
+    world.write("alice/notes.txt", "one\n");
+    world.run(&["init", "alice", "--remote", &server.url, "--token", &token]).ok();
+    world.run(&["-C", "alice", "sync"]).ok();
+    let invite =
+        || text(&world.run(&["-C", "alice", "invite", "--uses", "5", "--json"]).ok().json(), "invite").to_owned();
+    let early = invite();
+    world.run(&["clone", &early, "bob"]).ok();
+    world.run(&["clone", &early, "carol"]).ok();
+    let stolen = world.read("server/tls.key");
+
+    // Nobody sees the new key before the server takes it.
+    let (before, second) = renew(&world, "server");
+    assert_eq!(before, first);
+    let done = world.run(&["-C", "alice", "sync", "--json"]).ok();
+    assert_eq!(done.json().get("serverKey"), Some(&Value::Null));
+    server.signal("-HUP");
+    let led = sync_until_led(&world, "alice");
+    let told = led.json().get("serverKey").unwrap().clone();
+    assert_eq!((text(&told, "before"), text(&told, "key")), (&*first, &*second));
+    assert!(led.stderr.contains("has signed that it follows the known one"), "{}", led.stderr);
+    let now = config(&world, "alice");
+    assert!(now.contains(&second) && now.contains("key_number = \"1\"") && !now.contains(&first), "{now}");
+    let done = world.run(&["-C", "alice", "sync", "--json"]).ok();
+    assert_eq!((done.json().get("serverKey"), &*done.stderr), (Some(&Value::Null), ""));
+    // With an invite of before the change, which carries the old key, and with one of now.
+    world.run(&["clone", &early, "dave"]).ok();
+    assert_eq!(world.read("dave/notes.txt"), "one\n");
+    assert!(config(&world, "dave").contains(&second) && !config(&world, "dave").contains(&first));
+    world.run(&["-C", "dave", "sync"]).ok();
+    let late: Invite = invite().parse().unwrap();
+    assert_eq!(late.key.unwrap().to_string(), second);
+
+    // A watcher goes on over a restart that brings the next one; a device that was not there is led over both.
+    let mut watching = world.command(&["-C", "bob", "sync", "--watch", "--json"]);
+    let mut watcher = watching.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut printed = BufReader::new(watcher.stdout.take().unwrap()).lines();
+    assert!(printed.next().unwrap().unwrap().contains(&second));
+    let (_, third) = renew(&world, "server");
+    assert_eq!(server.stop(), Some(0));
+    let (server, key, _) = serve_owned(&world, "server", &listen);
+    assert_eq!(key, third);
+    let line = printed.next().unwrap().unwrap();
+    assert!(line.contains(&second) && line.contains(&third), "{line}");
+    watcher.kill().unwrap();
+    watcher.wait().unwrap();
+    world.run(&["-C", "carol", "status", "--fetch"]).ok();
+    world.run(&["-C", "alice", "devices"]).ok();
+    for device in ["alice", "bob", "carol"] {
+        let now = config(&world, device);
+        assert!(now.contains(&third) && now.contains("key_number = \"2\""), "{device}: {now}");
+    }
+    // Who never met the keystone is not led.
+    world.run(&["init", "erin", "--remote", &server.url]).ok();
+    world.write("erin/.ibgib/config.toml", &config(&world, "alice").replace(&third, &first));
+    let done = world.run(&["-C", "erin", "sync"]).fails(7, "server_changed");
+    assert!(text(&done.error(), "hint").contains("config.toml"), "{}", done.stderr);
+
+    // Whoever stole the first key is refused by those who were led on; and so is a server whose own keystone says that its key
+    // follows: of the same key, and of another.
+    assert_eq!(server.stop(), Some(0));
+    let (thief, _, _) = serve_owned(&world, "thief", &listen);
+    world.write("alice/notes.txt", "two\n");
+    world.run(&["-C", "alice", "sync"]).fails(7, "server_changed");
+    assert_eq!(thief.stop(), Some(0));
+    world.write("thief/tls.key", &stolen);
+    let (thief, key, _) = serve_owned(&world, "thief", &listen);
+    assert_eq!(key, first);
+    for args in [&["sync"][..], &["status", "--fetch"], &["identity", "revoke", "--yes"], &["devices"]] {
+        world.run(&[&["-C", "alice"], args].concat()).fails(7, "server_changed");
+    }
+    assert_eq!(thief.stop(), Some(0));
+    // Nobody brought anything: there is its own keystone and nothing else.
+    assert_eq!(world.run(&["--space", "thief", "tips", "--kind", "all"]).ok().stdout.lines().count(), 1);
+}
+
+#[test]
+fn another_pair_of_files_is_followed_as_a_key_of_the_servers_own_is() {
+    let world = World::new();
+    let certify = || {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        world.write("cert.pem", &params.self_signed(&key).unwrap().pem());
+        world.write("key.pem", &key.serialize_pem());
+    };
+    certify();
+    let args = ["serve", "--space", "server", "--policy", "open", "--listen", "127.0.0.1:0"];
+    let files = ["--tls-cert", "cert.pem", "--tls-key", "key.pem"];
+    let server = Server::start(&world, &[&args[..], &files].concat());
+    alice(&world, &server.url);
+    certify();
+    server.signal("-HUP");
+    sync_until_led(&world, "alice");
+    world.run(&["-C", "alice", "sync"]).ok();
+    world.run(&["new-tls-key", "--space", "server"]).fails(1, "certificate");
+    world.run(&["new-tls-key"]).fails(2, "usage");
+    world.run(&["new-tls-key", "--space", "postgres://nobody@localhost/none"]).fails(2, "usage");
 }

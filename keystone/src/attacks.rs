@@ -76,6 +76,23 @@
 //! | a store put back to an earlier state | receipts have a later revision | `a_server_that_was_put_back_…` in the command's `tests/receipts.rs` |
 //! | a process killed, or several beside each other, use one leaf twice | a leaf is set aside durably; a tree's secret is nowhere but in memory | `servers_over_one_space_sign_side_by_side_…` |
 //!
+//! # Which key a server has
+//!
+//! Clients know a server by the key of its TLS, and a space's keystone signs which key follows which ([`crate::Succession`]). Tests
+//! are in `tests/warrant.rs`, with somebody who stands between in the server crate's `tests/tls.rs`, and with processes in the
+//! command's `tests/tls.rs`.
+//!
+//! | attack | what stops it | test |
+//! |---|---|---|
+//! | another key in the place of the known one | nothing leads to it; nothing is said that is not public before that is looked at | `nobody_who_stands_between_is_followed_…` |
+//! | whoever stole the old key says which one follows | the space's keystone signs that, and no key of TLS | `nobody_else_says_which_key_a_server_has` |
+//! | a succession forged, changed in any one thing, of another keystone or space | all of it is signed, with the space's id | `nobody_else_says_which_key_a_server_has` |
+//! | the server's own succession, shown beside another key | the key that is shown has to be the one that is named | `nobody_who_stands_between_is_followed_…` |
+//! | an old succession, which leads to a key that was stolen since | it names the keys that it follows, and its number is not above the one that was followed | `nobody_is_led_back_to_a_key_that_was_given_up` |
+//! | what the keystone signed of a tree passed off as a succession | what is signed begins otherwise | `nobody_else_says_which_key_a_server_has` |
+//! | an answer without end | lines and the whole have limits; the first line is looked at before anything else is read | `nobody_who_stands_between_is_followed_…` |
+//! | a key that was stolen, shown to who was not led on yet | TLS does not stop it: he may read what he passes on, and answer for the space he cannot | `a_server_that_says_it_is_the_same_space_without_its_keystone_…` |
+//!
 //! # Answered by a revocation that waits
 //!
 //! Whoever has a copy of a device can sign on a state that its owner has left. A revocation that the owner left with a tower

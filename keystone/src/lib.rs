@@ -48,6 +48,7 @@ mod rules;
 mod secret;
 mod sign;
 pub mod strategy;
+mod succession;
 mod warrant;
 
 pub use chain::{Chain, PoolState, Recoveries, Step, demand, equivocation, is_bound, proves_fork};
@@ -60,6 +61,7 @@ pub use sign::{
     SignOpts, Signed, genesis, genesis_with_trees, need, open_guard, recover, revoke, rotate, sign, waiting_revocation,
 };
 pub use strategy::{Pool, PoolConfig};
+pub use succession::{KEYS_BEFORE_MAX, Succession, succeed};
 pub use warrant::{Warrant, space_of, warrant, word_message};
 
 /// Verb of a claim that lets a session or a saga's turn act.
@@ -74,7 +76,7 @@ pub const VERB_REVOKE: &str = "revoke";
 pub const VERB_GUARD: &str = "guard";
 /// Verb of a claim that takes an identity back.
 pub const VERB_RECOVER: &str = "recover";
-/// Verb of what a space's keystone signs for a tree that signs for the space.
+/// Verb of what a space's keystone signs for the space: for a tree that signs for it, and for a key of its servers.
 pub const VERB_WARRANT: &str = "warrant";
 /// ib of every keystone frame.
 pub const IB: &str = "keystone";

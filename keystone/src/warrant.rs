@@ -34,8 +34,7 @@ pub struct Warrant {
 impl Warrant {
     /// The keystone: the timeline of the frame whose pool has signed.
     pub fn keystone(&self) -> Addr {
-        let first = self.frame.tjp_gib().and_then(|gib| Addr::new(IB, gib).ok());
-        first.unwrap_or_else(|| self.frame.clone())
+        keystone_of(&self.frame)
     }
 
     /// The keystone's frame whose pool has signed.
@@ -72,12 +71,8 @@ impl Warrant {
     /// Whether the keystone has signed it, and is the one of this space. `chain` is the keystone as validated, with the frame
     /// that the warrant names as its tip.
     pub fn holds(&self, chain: &Chain, space: &str) -> bool {
-        let pool = chain.pool_for(VERB_WARRANT).filter(|pool| pool.strategy().name() == lms::NAME);
-        *chain.tip().addr() == self.frame
-            && space_of(chain) == Some(space)
-            && pool.is_some_and(|pool| {
-                signed_apart(&pool, &message(space, &self.frame, &self.public_key), &self.signature)
-            })
+        let message = message(space, &self.frame, &self.public_key);
+        signed_for_space(chain, space, &self.frame, &message, &self.signature)
     }
 
     /// Whether the tree has signed a word. That the warrant itself holds is for the caller to have checked.
@@ -96,13 +91,37 @@ pub fn space_of(chain: &Chain) -> Option<&str> {
 /// # Errors
 /// [`KeystoneError`]; nothing is signed then. [`KeystoneError::NoPool`] when it is no keystone of a space.
 pub fn warrant(chain: &Chain, secret: &Secret, public_key: &str, opts: &SignOpts) -> Result<Warrant, KeystoneError> {
+    let frame = chain.tip().addr().clone();
+    let signature = sign_for_space(chain, secret, opts, |space| message(space, &frame, public_key))?;
+    Ok(Warrant { frame, public_key: public_key.to_owned(), signature })
+}
+
+/// The keystone of which this is a frame.
+pub(crate) fn keystone_of(frame: &Addr) -> Addr {
+    let first = frame.tjp_gib().and_then(|gib| Addr::new(IB, gib).ok());
+    first.unwrap_or_else(|| frame.clone())
+}
+
+/// Signs what `message` makes of the space's id, with the leaf that was set aside for it. The keystone stays as it is.
+pub(crate) fn sign_for_space(
+    chain: &Chain,
+    secret: &Secret,
+    opts: &SignOpts,
+    message: impl FnOnce(&str) -> Vec<u8>,
+) -> Result<String, KeystoneError> {
     let none = || KeystoneError::NoPool(VERB_WARRANT.to_owned());
     let space = space_of(chain).ok_or_else(none)?;
     let pool = chain.pool_for(VERB_WARRANT).filter(|pool| pool.strategy().name() == lms::NAME).ok_or_else(none)?;
     let keys = Keys { secret, trees: &opts.trees, leaf: opts.leaf.as_ref() };
-    let frame = chain.tip().addr().clone();
-    let signature = sign_apart(&pool, &keys, &message(space, &frame, public_key))?;
-    Ok(Warrant { frame, public_key: public_key.to_owned(), signature })
+    sign_apart(&pool, &keys, &message(space))
+}
+
+/// Whether the keystone, with this frame as its tip, is the one of this space and has signed a message so.
+pub(crate) fn signed_for_space(chain: &Chain, space: &str, frame: &Addr, message: &[u8], signature: &str) -> bool {
+    let pool = chain.pool_for(VERB_WARRANT).filter(|pool| pool.strategy().name() == lms::NAME);
+    chain.tip().addr() == frame
+        && space_of(chain) == Some(space)
+        && pool.is_some_and(|pool| signed_apart(&pool, message, signature))
 }
 
 /// What a tree signs of a word.

@@ -1,13 +1,14 @@
-//! Warrants: a space's keystone lets trees sign for the space, and nothing else does.
+//! Warrants: a space's keystone lets trees sign for the space, and nothing else does. Successions: it says which key follows
+//! another one, and nobody else does.
 
 mod common;
 
 use common::{NOW, Seeded, secret, thief};
-use ibgib::{Value, object};
+use ibgib::{Value, object, strings};
 use ibgib_keystone::strategy::lms::{Height, Reserved, Tree, TreeName, TreeSigner, first_tree, is_signed_with};
 use ibgib_keystone::{
-    Chain, Claim, KeystoneError, PoolConfig, Secret, SignOpts, VERB_MANAGE, VERB_WARRANT, Warrant, config,
-    genesis_with_trees, need, sign, space_of, warrant, word_message,
+    Chain, Claim, KEYS_BEFORE_MAX, KeystoneError, PoolConfig, Secret, SignOpts, Succession, VERB_MANAGE, VERB_WARRANT,
+    Warrant, config, genesis_with_trees, need, sign, space_of, succeed, warrant, word_message,
 };
 use std::sync::Arc;
 
@@ -159,5 +160,110 @@ fn each_leaf_of_a_tree_signs_once_whoever_asks_at_once() {
     for (key, signature) in [("", all[0].as_str()), (&tree.public_key(), ""), ("?", "?"), (&tree.public_key(), "AAAA")]
     {
         assert!(!is_signed_with(key, b"word", signature));
+    }
+}
+
+/// A key of a server.
+fn key(n: u8) -> String {
+    format!("sha256:{}", format!("{n:02x}").repeat(32))
+}
+
+impl Keystone {
+    fn succeed(&mut self, to: &str, before: &[String], number: u64) -> Succession {
+        let opts = self.opts(0);
+        succeed(&self.chain, &self.secret, to, before, number, &opts).unwrap()
+    }
+}
+
+#[test]
+fn a_key_that_follows_others_is_signed_without_moving_the_keystone() {
+    let mut keystone = Keystone::new(secret(), 1, details());
+    let third = keystone.succeed(&key(3), &[key(1), key(2)], 2);
+    assert!(third.holds(&keystone.chain, SPACE));
+    assert_eq!((third.key(), third.before(), third.number()), (&*key(3), &[key(1), key(2)][..], 2));
+    assert_eq!((third.keystone(), third.frame()), (keystone.chain.tjp().clone(), keystone.chain.tip().addr()));
+    assert_eq!(Succession::parse(&third.to_value()), Some(third.clone()));
+    assert_eq!(keystone.chain.n(), 0);
+    // Whoever knows one of the keys before is led on.
+    assert!(third.leads_from(&key(1), 0) && third.leads_from(&key(2), 1));
+    // Of many keys the newest are named.
+    let many: Vec<String> = (10..=250).map(key).collect();
+    let late = keystone.succeed(&key(3), &many, 241);
+    assert_eq!((late.before().len(), late.before().last()), (KEYS_BEFORE_MAX, many.last()));
+    assert!(late.holds(&keystone.chain, SPACE) && Succession::parse(&late.to_value()).is_some());
+    assert!(late.to_value().to_json().len() < 8 * 1024, "{}", late.to_value().to_json().len());
+}
+
+#[test]
+fn nobody_is_led_back_to_a_key_that_was_given_up() {
+    let mut keystone = Keystone::new(secret(), 1, details());
+    let second = keystone.succeed(&key(2), &[key(1)], 1);
+    let third = keystone.succeed(&key(3), &[key(1), key(2)], 2);
+    // The older one is genuine for ever: whoever stole the key that it names may show it.
+    assert!(second.holds(&keystone.chain, SPACE));
+    assert!(!second.leads_from(&key(3), 0), "whoever knows a later key is not among those whom it leads");
+    assert!(!second.leads_from(&key(1), 2), "nor who has seen a later one");
+    assert!(!second.leads_from(&key(1), 1), "nor the same one twice");
+    assert!(!third.leads_from(&key(4), 0), "nor who knows another key");
+    // A key never follows itself, and one that follows none succeeds nothing.
+    for (to, before) in [(key(1), vec![key(1), key(2)]), (key(1), vec![]), ("sha256:1".into(), vec![key(2)])] {
+        let opts = keystone.opts(0);
+        let made = succeed(&keystone.chain, &secret(), &to, &before, 3, &opts);
+        assert!(matches!(made, Err(KeystoneError::Config(_))), "{made:?}");
+    }
+}
+
+#[test]
+fn nobody_else_says_which_key_a_server_has() {
+    let mut keystone = Keystone::new(secret(), 1, details());
+    let mut other = Keystone::new(thief(), 2, details());
+    let honest = keystone.succeed(&key(2), &[key(1)], 1);
+    let forged = other.succeed(&key(9), &[key(1)], 1);
+    assert!(forged.holds(&other.chain, SPACE) && !forged.holds(&keystone.chain, SPACE), "another keystone");
+    assert!(!honest.holds(&keystone.chain, &SPACE.replace('a', "b")), "another space");
+    // Any one thing of it changed, or taken from the other one.
+    let put = |name: &str, to: Value| {
+        let Value::Object(mut members) = honest.to_value() else { panic!() };
+        members.insert(name, to);
+        Succession::parse(&Value::Object(members))
+    };
+    let signature = honest.to_value().get("signature").unwrap().as_str().unwrap().to_owned();
+    let flipped = format!("{}{}", if signature.starts_with('A') { "B" } else { "A" }, &signature[1..]);
+    let theirs = |name: &str| forged.to_value().get(name).unwrap().clone();
+    let changed = [
+        ("key", key(9).into()),
+        ("key", key(2).to_uppercase().into()),
+        ("before", strings([key(9).as_str()])),
+        ("before", strings([key(1).as_str(), key(9).as_str()])),
+        ("before", strings([] as [&str; 0])),
+        ("number", 2u32.into()),
+        ("number", Value::Number(1.5)),
+        ("frame", theirs("frame")),
+        ("signature", theirs("signature")),
+        ("signature", flipped.into()),
+        ("signature", "".into()),
+        ("more", true.into()),
+    ];
+    for (name, to) in changed {
+        let held = put(name, to.clone()).is_some_and(|it| it.holds(&keystone.chain, SPACE));
+        assert!(!held, "{name} {}", to.to_json());
+    }
+    // What the keystone signs of a tree is no word about a key, and whoever has only its frames signs nothing.
+    let warrant = keystone.warrant(&tree(10));
+    let taken = put("signature", warrant.to_value().get("signature").unwrap().clone()).unwrap();
+    assert!(!taken.holds(&keystone.chain, SPACE));
+    let opts = SignOpts { trees: Vec::new(), ..keystone.opts(0) };
+    let made = succeed(&keystone.chain, &thief(), &key(9), &[key(1)], 1, &opts);
+    assert_eq!(made, Err(KeystoneError::WrongSecret));
+    let mut nobodys = Keystone::new(secret(), 3, None);
+    let opts = SignOpts { details: None, ..nobodys.opts(0) };
+    let made = succeed(&nobodys.chain, &secret(), &key(2), &[key(1)], 1, &opts);
+    assert_eq!(made, Err(KeystoneError::NoPool(VERB_WARRANT.to_owned())));
+    // A leaf that was not set aside signs nothing.
+    let opts = SignOpts { leaf: None, ..keystone.opts(0) };
+    let made = succeed(&keystone.chain, &secret(), &key(2), &[key(1)], 1, &opts);
+    assert!(matches!(made, Err(KeystoneError::LeafNotReserved(_))), "{made:?}");
+    for junk in [Value::Null, object([]), object([("frame", "note^gib".into())]), "succession".into()] {
+        assert_eq!(Succession::parse(&junk), None, "{}", junk.to_json());
     }
 }

@@ -33,6 +33,7 @@ const GRAPHS_BUSY: &str = "as many graphs as allowed are being read: try again l
 pub(crate) fn router(state: &Arc<State>, doors: impl Iterator<Item = Router>) -> Router {
     let api = Router::new()
         .route("/api/v1/health", get(health))
+        .route("/api/v1/succession", get(succession))
         .route("/api/v1/keystones", post(register))
         .route("/api/v1/keystones/{tjp}/frames", post(evolve))
         .route("/api/v1/grants", post(grants))
@@ -60,8 +61,8 @@ pub(crate) fn plain_router() -> Router {
 
 /// A door's routes on a listener of its own.
 pub(crate) fn door_router(state: &Arc<State>, door: Router) -> Router {
-    let metrics = Router::new().route("/metrics", get(metrics::render)).with_state(Arc::clone(state));
-    whole(door.merge(guarded(metrics, state)))
+    let own = Router::new().route("/metrics", get(metrics::render)).route("/api/v1/succession", get(succession));
+    whole(door.merge(guarded(own.with_state(Arc::clone(state)), state)))
 }
 
 fn guarded(routes: Router, state: &Arc<State>) -> Router {
@@ -119,6 +120,13 @@ async fn health(Extract(state): Extract<Arc<State>>) -> Result<Response, ApiErro
     .into_iter()
     .collect();
     Ok(json(StatusCode::OK, &Value::Object(body)))
+}
+
+/// Everybody may know it, and whoever has met the server under another key has to.
+async fn succession(Extract(state): Extract<Arc<State>>) -> Result<Response, ApiError> {
+    let told = state.host.succession().await?;
+    let told = told.ok_or_else(|| ApiError::not_found("a key that follows another"))?;
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], told).into_response())
 }
 
 fn body_text(body: &Bytes) -> Result<&str, ApiError> {

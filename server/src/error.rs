@@ -31,6 +31,9 @@ pub enum ServeError {
         /// What is wrong with it.
         why: String,
     },
+    /// It cannot be noted which key the server has.
+    #[error("the key of the server cannot be noted: {0}")]
+    Key(SagaError),
     /// A door could not start.
     #[error("the door {name} cannot start: {why}")]
     Door {

@@ -3,6 +3,7 @@
 //! | method and path | what |
 //! |---|---|
 //! | `GET /api/v1/health` | space id, version, policy, counts |
+//! | `GET /api/v1/succession` | which key the servers have after which: the succession, and the frames of the keystone that signed it, as JSON Lines |
 //! | `POST /api/v1/keystones` | registers an identity's genesis (`postGenesisKeystone`) |
 //! | `POST /api/v1/keystones/{tjp}/frames` | evolution endpoint: `{"frames": [...], "session": {...} or null}` |
 //! | `POST /api/v1/grants` | `{"identity", "frames"}`: frames of which the last states who may do what; answers the grants as JSON Lines |
@@ -63,4 +64,4 @@ pub use error::ServeError;
 pub use lease::Lease;
 pub use rates::Rate;
 pub use serve::{ServeOptions, Server};
-pub use tls::Certificate;
+pub use tls::{Certificate, renew_key};

@@ -136,6 +136,7 @@ impl Default for ServeOptions {
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
+    host: Arc<Host>,
     tls: Option<Arc<Tls>>,
     doors: Vec<(&'static str, String)>,
     stop: CancellationToken,
@@ -149,7 +150,10 @@ impl Server {
     /// An address is taken, forbidden, or not loopback without TLS or [`ServeOptions::allow_plain_text`]; the
     /// certificate cannot be used. Nothing is served then, also when only a door cannot start ([`ServeError::Door`]).
     pub async fn start(host: Arc<Host>, options: ServeOptions) -> Result<Self, ServeError> {
-        let tls = options.tls.clone().map(Tls::new).transpose()?.map(Arc::new);
+        let tls = match options.tls.clone() {
+            Some(certificate) => Some(Arc::new(Tls::new(certificate, &host).await?)),
+            None => None,
+        };
         let may_leave = options.allow_plain_text || tls.is_some();
         let (listener, address) = bind(options.listen, may_leave).await?;
         let mut apart = Vec::new();
@@ -191,16 +195,16 @@ impl Server {
         let here = options.doors.iter().filter(|mount| mount.listen.is_none()).map(|mount| mount.door.routes());
         let mut listeners = vec![(listener, api::router(&state, here))];
         listeners.extend(apart.into_iter().map(|(listener, door)| (listener, api::door_router(&state, door.routes()))));
-        let certificate = tls.clone();
+        let (certificate, serving) = (tls.clone(), Arc::clone(&host));
         let task = tokio::spawn(async move {
-            let hearing = Arc::clone(&host);
+            let hearing = Arc::clone(&serving);
             let hearing = tokio::spawn(async move { hearing.hear().await });
-            let counting = tokio::spawn(async move { counters::watch(&host, recorder).await });
+            let counting = tokio::spawn(async move { counters::watch(&serving, recorder).await });
             serve(&state, listeners, certificate.as_ref(), &options).await;
             counting.abort();
             hearing.abort();
         });
-        Ok(Self { address, tls, doors: urls, stop, task })
+        Ok(Self { address, host, tls, doors: urls, stop, task })
     }
 
     /// Where it listens.
@@ -221,12 +225,15 @@ impl Server {
         self.tls.as_ref().map(|tls| tls.key()).transpose()
     }
 
-    /// Reads the certificate again, for the connections that are made from now on; answers whether there is one.
+    /// Reads the certificate again, for the connections that are made from now on; answers whether there is one. If it has another
+    /// key, the space's keystone signs first that this follows the one of before.
     ///
     /// # Errors
-    /// It cannot be used; the old one stays in use.
-    pub fn reload_certificate(&self) -> Result<bool, ServeError> {
-        self.tls.as_ref().map_or(Ok(false), |tls| tls.reload().map(|()| true))
+    /// It cannot be used, or nothing can be signed about its key; the old one stays in use.
+    pub async fn reload_certificate(&self) -> Result<bool, ServeError> {
+        let Some(tls) = &self.tls else { return Ok(false) };
+        tls.reload(&self.host).await?;
+        Ok(true)
     }
 
     /// The doors and their URLs, in the order in which they were mounted.

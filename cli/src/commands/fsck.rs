@@ -74,8 +74,7 @@ async fn mend(args: &Args, store: &mut Store, from: &str) -> Result<u64, CliErro
         }
     };
     let limits = Limits::default();
-    let known = if let Store::Device(device) = store { Some(&device.config) } else { None };
-    let remote = Arc::new(remote::remote(args, known, from)?);
+    let remote = Arc::new(remote::remote(args, store.device(), from).await?);
     let mut connection = SyncConnection::new(Arc::clone(&remote) as _, limits);
     let mended = connection.mend(store.space(), identity).await;
     connection.close().await;

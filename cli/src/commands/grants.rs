@@ -36,7 +36,7 @@ impl Stating {
         let url = device.remote().ok_or_else(|| {
             CliError::usage("this device has no server").hint("name it once: 'ibgib sync http://HOST:PORT'")
         })?;
-        let remote = remote::remote(args, Some(&device.config), &url.value)?;
+        let remote = remote::remote(args, Some(&device), &url.value).await?;
         let identity = SenderIdentity { tjp: device.identity().await?, secret: device.secret_source(args)? };
         Ok(Self { device, remote, identity })
     }

@@ -113,7 +113,7 @@ pub(crate) async fn check(args: &Args, out: &Output) -> Result<Exit, CliError> {
     let mut told = Vec::new();
     let urls: Vec<String> = towers.towers.iter().map(|tower| tower.url.clone()).collect();
     for url in urls {
-        let remote = remote::remote(args, Some(&device.config), &url)?;
+        let remote = remote::remote(args, Some(&device), &url).await?;
         let tower = towers.tower(&url);
         let neglect = match asked(tower, &remote, &key, &forked).await {
             Ok(neglect) => {
@@ -219,7 +219,7 @@ async fn ask(
     url: &str,
     key: &SecretKey,
 ) -> Result<(), CliError> {
-    let remote = remote::remote(args, Some(&device.config), url)?;
+    let remote = remote::remote(args, Some(device), url).await?;
     let tower = towers.tower(url);
     let done = async {
         tower.subscribe(&remote, key).await?;

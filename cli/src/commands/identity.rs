@@ -54,7 +54,7 @@ pub(crate) async fn recover(args: &Args, out: &Output, file: Option<&Path>) -> R
         error.hint("give the recovery secret, which was made with the identity, with --recovery-secret-file")
     })?;
     // Two recoveries on one frame end the identity: its server is asked first whether there is one that is not known here.
-    if let Some(remote) = server(args, &device)? {
+    if let Some(remote) = server(args, &device).await? {
         remote.audience().await.map_err(|error| {
             CliError::from(error)
                 .hint("the server has to be asked first, since two recoveries that do not know of each other end the identity")
@@ -104,14 +104,17 @@ pub(crate) async fn revoke(args: &Args, out: &Output, reason: &str, yes: bool) -
     tell(&device, out, chain).await
 }
 
-pub(super) fn server(args: &Args, device: &Device) -> Result<Option<WebSocketRemote>, CliError> {
-    device.remote().map(|setting| remote::remote(args, Some(&device.config), &setting.value)).transpose()
+pub(super) async fn server(args: &Args, device: &Device) -> Result<Option<WebSocketRemote>, CliError> {
+    match device.remote() {
+        Some(setting) => Ok(Some(remote::remote(args, Some(device), &setting.value).await?)),
+        None => Ok(None),
+    }
 }
 
 /// The identity with what its server knows of it, if that can be had: delivering what is signed then tells what is wrong.
 pub(super) async fn newest(args: &Args, device: &Device) -> Result<Chain, CliError> {
     let chain = load(device).await?;
-    let Some(remote) = server(args, device)? else { return Ok(chain) };
+    let Some(remote) = server(args, device).await? else { return Ok(chain) };
     match refresh_identity(&device.space, &remote, chain.tjp()).await {
         Ok(newest) => Ok(newest),
         Err(error) => {
@@ -122,7 +125,7 @@ pub(super) async fn newest(args: &Args, device: &Device) -> Result<Chain, CliErr
 }
 
 pub(super) async fn deliver(args: &Args, device: &Device, chain: &Chain, otherwise: &str) -> Result<(), CliError> {
-    let Some(remote) = server(args, device)? else { return Ok(()) };
+    let Some(remote) = server(args, device).await? else { return Ok(()) };
     let delivered = async {
         // Whether it is the server that is known here.
         remote.audience().await?;

@@ -24,9 +24,9 @@ pub(super) struct Target {
 }
 
 impl Target {
-    pub(super) fn of(args: &Args, device: &Device, sync: &args::Sync) -> Result<Self, CliError> {
+    pub(super) async fn of(args: &Args, device: &Device, sync: &args::Sync) -> Result<Self, CliError> {
         let url = server(device, sync)?;
-        let remote = Arc::new(remote::remote(args, Some(&device.config), &url)?);
+        let remote = Arc::new(remote::remote(args, Some(device), &url).await?);
         Ok(Self { url, remote })
     }
 }

@@ -1,7 +1,7 @@
 //! `pair`: two devices come to know each other by a code, and the second one ends as a clone of the first one's folder.
 
 use super::grants::invite_one;
-use super::setup::{Told, clone_told};
+use super::setup::{Told, clone_told, keystone_of};
 use crate::args::{Args, Pair};
 use crate::codes::Code;
 use crate::config::SERVERS;
@@ -104,7 +104,7 @@ impl About {
 
 pub(crate) async fn pair(args: &Args, out: &Output, pair: &Pair) -> Result<Exit, CliError> {
     let app = pair.meet.app_id.as_deref().unwrap_or(APP_ID);
-    let server = mailbox(args, pair.meet.server.as_deref(), MAILBOX)?;
+    let server = mailbox(args, pair.meet.server.as_deref(), MAILBOX).await?;
     let start = || SymmetricWormhole::start(app, server, options(&pair.meet));
     match &pair.known {
         None => first(args, out, pair, start).await,
@@ -181,7 +181,8 @@ async fn join(
         None => {
             let dir = pair.dir.clone().unwrap_or_default();
             let token = server.invite.as_ref().map(|invite| invite.token.as_str());
-            let told = Told { url: &server.url, pins: &server.pins, token, folder: &folder };
+            let keystone = server.invite.as_ref().and_then(keystone_of);
+            let told = Told { url: &server.url, pins: &server.pins, keystone, token, folder: &folder };
             let identity = clone_told(args, out, &told, &dir).await?;
             let space = Device::at(std::fs::canonicalize(&dir).map_err(|e| CliError::io(&dir, &e))?)?.space;
             (About { identity, name: host_name(), server: None, folder: None }, space)

@@ -45,7 +45,7 @@ pub(crate) async fn tips(args: &Args, out: &Output, tips: &args::Tips) -> Result
 }
 
 pub(crate) async fn health(args: &Args, out: &Output, url: &str) -> Result<Exit, CliError> {
-    let told = remote::remote(args, None, url)?.health().await?;
+    let told = remote::remote(args, None, url).await?.health().await?;
     out.result(&Health { told })?;
     Ok(Exit::Done)
 }

@@ -6,12 +6,12 @@ use crate::doors::{self, Doors};
 use crate::error::{CliError, Exit};
 use crate::kept::Kept;
 use crate::output::Output;
-use crate::report::{Listening, Told};
+use crate::report::{Listening, NewKey, Told};
 use crate::spaces;
 use ibgib::Addr;
 use ibgib_dev_tools::DevTools;
 use ibgib_peer::{Host, HostLimits, HostOptions, Policy};
-use ibgib_server::{Certificate, Mount, ServeOptions, Server};
+use ibgib_server::{Certificate, Mount, ServeOptions, Server, renew_key};
 use ibgib_spaces::Kind;
 use std::collections::HashSet;
 use std::path::Path;
@@ -83,7 +83,7 @@ pub(crate) async fn serve(args: &Args, out: &Output, serve: &args::Serve) -> Res
     loop {
         tokio::select! {
             _ = hangup.recv() => {
-                read_again(&server, &host, serve);
+                read_again(&server, &host, serve).await;
                 doors.read_again();
             }
             _ = term.recv() => break,
@@ -96,6 +96,21 @@ pub(crate) async fn serve(args: &Args, out: &Output, serve: &args::Serve) -> Res
         _ = term.recv() => return Err(CliError::interrupted()),
         _ = int.recv() => return Err(CliError::interrupted()),
     }
+    Ok(Exit::Done)
+}
+
+/// Makes the key that is to follow the one of a server's own certificate.
+pub(crate) fn new_tls_key(args: &Args, out: &Output) -> Result<Exit, CliError> {
+    let Some(dir) = &args.space else {
+        return Err(CliError::usage("new-tls-key needs the space of its server")
+            .hint("add --space DIR, the directory that 'ibgib serve --tls self' has"));
+    };
+    if spaces::database(dir).is_some() {
+        return Err(CliError::usage("a database has no key of a server's own")
+            .hint("put another pair in the place of --tls-cert and --tls-key, and send the servers SIGHUP"));
+    }
+    let (before, key) = renew_key(dir)?;
+    out.result(&NewKey { before: before.to_string(), key: key.to_string() })?;
     Ok(Exit::Done)
 }
 
@@ -129,8 +144,8 @@ async fn owner_token(kept: &Kept<'_>, host: &Host, named: Option<&Addr>) -> Resu
 }
 
 /// What can change while serving: the certificate and the allow-list. What cannot be read stays as it was.
-fn read_again(server: &Server, host: &Host, serve: &args::Serve) {
-    match server.reload_certificate() {
+async fn read_again(server: &Server, host: &Host, serve: &args::Serve) {
+    match server.reload_certificate().await {
         Ok(false) => {}
         Ok(true) => tracing::info!("certificate read again"),
         Err(error) => tracing::error!(%error, "the certificate could not be read again"),

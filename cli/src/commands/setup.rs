@@ -16,7 +16,7 @@ use crate::report::Made;
 use crate::secret;
 use ibgib::Addr;
 use ibgib_folder::{Folder, Keeping};
-use ibgib_peer::{Invite, Remote, WebSocketRemote, identity};
+use ibgib_peer::{Invite, Remote, WebSocketRemote, identity, know_keystone};
 use ibgib_spaces::durable;
 use std::ffi::OsString;
 use std::fs;
@@ -41,6 +41,8 @@ type Pins = [(&'static str, String)];
 pub(super) struct Told<'a> {
     pub(super) url: &'a str,
     pub(super) pins: &'a Pins,
+    /// By which keystone its space signs.
+    pub(super) keystone: Option<(&'a str, &'a Addr)>,
     /// What the server is to be brought.
     pub(super) token: Option<&'a str>,
     pub(super) folder: &'a Addr,
@@ -53,6 +55,8 @@ struct Settings<'a> {
     remote: Option<(&'a str, &'a WebSocketRemote)>,
     /// What an invite or another device told of that server.
     pins: &'a Pins,
+    /// And by which keystone its space, with this id, signs.
+    keystone: Option<(&'a str, &'a Addr)>,
     gitignore: bool,
     /// What the server is to be brought.
     token: Option<&'a str>,
@@ -65,7 +69,7 @@ pub(crate) async fn init(args: &Args, out: &Output, init: &args::Init) -> Result
     let name = init.name.as_deref().map(check_name).transpose()?.map(str::to_owned);
     let device = device_name(init.device_name.as_deref())?;
     let remote = match &init.remote {
-        Some(url) => Some(remote::remote(args, None, url)?),
+        Some(url) => Some(remote::remote(args, None, url).await?),
         None => None,
     };
     let begin = match (&init.join, &remote) {
@@ -79,6 +83,7 @@ pub(crate) async fn init(args: &Args, out: &Output, init: &args::Init) -> Result
     let settings = Settings {
         remote: init.remote.as_deref().zip(remote.as_ref()),
         pins: &[],
+        keystone: None,
         gitignore: init.gitignore,
         token: init.token.as_deref(),
         device: &device,
@@ -186,6 +191,9 @@ async fn fill(
     let secret = secret::find_or_make(args, &fresh.secret(), &mut config)?;
     let space = durable::create(&fresh.space())?;
     ibgib_spaces::begin(&*space).await?;
+    if let Some((server, keystone)) = settings.keystone {
+        know_keystone(&*space, server, keystone).await?;
+    }
     let recovery = secret::recovery(&fresh.recovery())?;
     let chain = identity::create_with_recovery(&*space, &secret, &recovery).await?;
     Device::set_identity(&*space, chain.tjp()).await?;
@@ -240,7 +248,7 @@ pub(crate) async fn clone(args: &Args, out: &Output, clone: &args::Clone) -> Res
     let device = begun.clone().map(Device::at).transpose()?;
     let remote = match (&invite, &device) {
         (Some(invite), None) => remote::invited(args, invite)?,
-        (_, device) => remote::remote(args, device.as_ref().map(|device| &device.config), &clone.url)?,
+        (_, device) => remote::remote(args, device.as_ref(), &clone.url).await?,
     };
     // Whether it is a space server at all, before its answers are taken for one's.
     remote.audience().await?;
@@ -272,6 +280,7 @@ pub(crate) async fn clone(args: &Args, out: &Output, clone: &args::Clone) -> Res
     let settings = Settings {
         remote: Some((&clone.url, &remote)),
         pins: &pins,
+        keystone: invite.as_ref().and_then(keystone_of),
         gitignore: false,
         token: token.as_deref(),
         device: &device,
@@ -280,6 +289,11 @@ pub(crate) async fn clone(args: &Args, out: &Output, clone: &args::Clone) -> Res
     let dir = fs::canonicalize(dir).map_err(|e| CliError::io(dir, &e))?;
     out.say(&format!("identity: {}", made.identity));
     finish(args, out, clone, &dir, Device::at(dir.clone())?, &made.identity).await
+}
+
+/// By which keystone an invite knows the space that it leads to.
+pub(super) fn keystone_of(invite: &Invite) -> Option<(&str, &Addr)> {
+    Some((&invite.space, invite.keystone.as_ref()?))
 }
 
 /// A clone needs a place where nothing is.
@@ -305,12 +319,13 @@ pub(super) async fn clone_told(args: &Args, out: &Output, told: &Told<'_>, dir: 
     for (member, text) in told.pins {
         known.set_in_tables(SERVERS, &base, member, text);
     }
-    let remote = remote::remote(args, Some(&known), told.url)?;
+    let remote = remote::told(args, Some(&known), told.url)?;
     remote.audience().await?;
     vacant(dir)?;
     let settings = Settings {
         remote: Some((told.url, &remote)),
         pins: told.pins,
+        keystone: told.keystone,
         gitignore: false,
         token: told.token,
         device: &host_name(),

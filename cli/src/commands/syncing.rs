@@ -51,7 +51,7 @@ impl Done {
 /// One sync with a connection of its own.
 pub(super) async fn once(args: &Args, out: &Output, device: &mut Device, sync: &args::Sync) -> Result<Done, CliError> {
     let started = Instant::now();
-    let target = Target::of(args, device, sync)?;
+    let target = Target::of(args, device, sync).await?;
     let identity = SenderIdentity { tjp: device.identity().await?, secret: device.secret_source(args)? };
     if !sync.dry_run && !repair::known(&*device.space).await?.is_empty() {
         mend(device, out, &target.remote, &identity).await?;
@@ -123,14 +123,24 @@ async fn round(
         }
     }
     let took = started.elapsed();
-    let report = SyncReport { synced, taken, files, moved, conflicts, took, dry_run: sync.dry_run, stop };
+    let report = SyncReport {
+        synced,
+        taken,
+        files,
+        moved,
+        conflicts,
+        took,
+        dry_run: sync.dry_run,
+        stop,
+        key: remote.news_of_key(),
+    };
     Ok(Done { report, records })
 }
 
 /// Asks the server what differs, and moves nothing.
 pub(super) async fn look(args: &Args, out: &Output, device: &mut Device) -> Result<(), CliError> {
     let sync = args::Sync { dry_run: true, ..args::Sync::plain() };
-    let target = Target::of(args, device, &sync)?;
+    let target = Target::of(args, device, &sync).await?;
     let identity = SenderIdentity { tjp: device.identity().await?, secret: device.secret_source(args)? };
     let mut connection = SyncConnection::new(Arc::clone(&target.remote) as _, Limits::default());
     let done = exchange(args, out, device, &sync, &mut connection, identity, &target).await;

@@ -133,8 +133,8 @@ impl Held {
         self.state()?.write(&self.device.layout.vault())
     }
 
-    fn remote(&self, args: &Args, url: &str) -> Result<WebSocketRemote, CliError> {
-        remote::remote(args, Some(&self.device.config), url)
+    async fn remote(&self, args: &Args, url: &str) -> Result<WebSocketRemote, CliError> {
+        remote::remote(args, Some(&self.device), url).await
     }
 
     /// The account that the command line and what is kept name: where, whose, from which device. A device has one vault:
@@ -220,7 +220,7 @@ async fn register(args: &Args, out: &Output, account: &Account, held: &mut Held)
     let password = read_password(out, account.password_file.as_deref(), Prompt::First)?;
     let copy = held.carried(&state.email, &password)?;
     let seed = SaltSeed::from_random(random());
-    let remote = held.remote(args, &state.url)?;
+    let remote = held.remote(args, &state.url).await?;
     let client = VaultClient::new(&remote);
     let derived = derive(out, &password, &state.email, &seed).await?;
     let verified = client.register(&state.email, &derived, &seed).await.map_err(client_error)?;
@@ -266,7 +266,7 @@ async fn log_in(args: &Args, out: &Output, account: &Account, held: &mut Held) -
     let same = held.state.as_ref().is_some_and(|kept| kept.url == state.url && kept.email == state.email);
     let password = present(out, account)?;
     let carried = if same { None } else { Some(held.carried(&state.email, &password)?) };
-    let remote = held.remote(args, &state.url)?;
+    let remote = held.remote(args, &state.url).await?;
     let client = VaultClient::new(&remote);
     let seed = client.seed(&state.email).await.map_err(client_error)?;
     let derived = derive(out, &password, &state.email, &seed).await?;
@@ -314,7 +314,7 @@ async fn log_in(args: &Args, out: &Output, account: &Account, held: &mut Held) -
 async fn pull(args: &Args, out: &Output, held: &mut Held, password: &str) -> Result<Exit, CliError> {
     let (mut keys, token) = held.token()?;
     let state = held.state()?;
-    let remote = held.remote(args, &state.url)?;
+    let remote = held.remote(args, &state.url).await?;
     let found = VaultClient::new(&remote).wallet(&token).await.map_err(client_error)?;
     let Some(wallet) = found else {
         if state.sequence > 0 {
@@ -365,7 +365,7 @@ async fn push(args: &Args, out: &Output, account: &Account, held: &mut Held) -> 
     let mut copy = held.copy(&keys, &password)?;
     let sequence = copy.next_sequence().map_err(device_error)?;
     let wallet = sealed(&copy, sequence, &keys.derived()?, &password);
-    let remote = held.remote(args, &held.state()?.url)?;
+    let remote = held.remote(args, &held.state()?.url).await?;
     VaultClient::new(&remote).put(&token, &wallet).await.map_err(client_error)?;
     copy.pushed(sequence, wallet.encrypted_wallet.clone());
     if let Some(state) = &mut held.state {
@@ -461,7 +461,7 @@ async fn change_password(
     if *new == *password {
         return Err(CliError::usage("the new password is the present one"));
     }
-    let (remote, email) = (held.remote(args, &state.url)?, state.email.clone());
+    let (remote, email) = (held.remote(args, &state.url).await?, state.email.clone());
     let seed = SaltSeed::from_random(random());
     let derived = derive(out, &new, &email, &seed).await?;
     let old = keys.derived()?;
@@ -587,7 +587,7 @@ impl Watcher<'_> {
             let held = Held::open(self.args)?;
             let (_, token) = held.token()?;
             let state = held.state()?;
-            (held.remote(self.args, &state.url)?, token, state.sequence)
+            (held.remote(self.args, &state.url).await?, token, state.sequence)
         };
         let (there, mut link) = listen(&VaultClient::new(&remote), &token).await.map_err(client_error)?;
         self.was_there = true;

@@ -46,7 +46,7 @@ const LOCKED: Duration = Duration::from_millis(50);
 
 pub(super) async fn watch(args: &Args, out: &Output, mut device: Device, sync: &args::Sync) -> Result<Exit, CliError> {
     let _alone = lock_watch(&device.layout)?;
-    let target = Target::of(args, &device, sync)?;
+    let target = Target::of(args, &device, sync).await?;
     let connection = SyncConnection::new(Arc::clone(&target.remote) as _, Limits::default());
     let secret = device.secret_source(args)?;
     // Mistakes of the command line are told now.
@@ -177,7 +177,17 @@ impl Watcher<'_> {
         let moved = moved(&device, self.out, &synced, &taken, (way, None)).await?;
         guard::renew(self.args, &mut device).await;
         let took = started.elapsed();
-        let report = SyncReport { synced, taken, files, moved, conflicts, took, dry_run: false, stop: None };
+        let report = SyncReport {
+            synced,
+            taken,
+            files,
+            moved,
+            conflicts,
+            took,
+            dry_run: false,
+            stop: None,
+            key: self.target.remote.news_of_key(),
+        };
         let in_vain = std::mem::take(&mut self.differs) && !report.did_something();
         self.pause = if in_vain { (self.pause * 2).clamp(PEEK_EVERY, PEEK_EVERY_MAX) } else { Duration::ZERO };
         let worth_telling = report.did_something();

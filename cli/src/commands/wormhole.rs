@@ -110,7 +110,7 @@ async fn send(args: &Args, out: &Output, given: &WormholeSend) -> Result<Exit, C
     if let (Some(form), Sending::Text(text)) = (given.seed.seed, &sending) {
         return wormhole_of_2015::send(args, out, given, form, text).await;
     }
-    let remote = mailbox(args, given.meet.server.as_deref(), MAILBOX)?;
+    let remote = mailbox(args, given.meet.server.as_deref(), MAILBOX).await?;
     if let Some(path) = &given.save {
         return save(out, given, remote, &sending, path).await;
     }
@@ -163,7 +163,7 @@ async fn resume(args: &Args, out: &Output, given: &WormholeResume) -> Result<Exi
         (None, Some(file)) => Sending::file(out, Path::new(file))?,
         (None, None) => return Err(bad("it does not say what is sent")),
     };
-    let remote = mailbox(args, given.meet.server.as_deref(), MAILBOX)?;
+    let remote = mailbox(args, given.meet.server.as_deref(), MAILBOX).await?;
     let mut wormhole = SymmetricWormhole::from_serialized(state, remote, &options(&given.meet))?;
     let met = meet(out, &given.meet, &mut wormhole).await;
     match met {
@@ -281,7 +281,7 @@ async fn receive(args: &Args, out: &Output, given: &WormholeReceive) -> Result<E
     if let Some(form) = given.seed.seed {
         return wormhole_of_2015::receive(args, out, &given.meet, form, code).await;
     }
-    let remote = mailbox(args, given.meet.server.as_deref(), MAILBOX)?;
+    let remote = mailbox(args, given.meet.server.as_deref(), MAILBOX).await?;
     let mut wormhole = SymmetricWormhole::start(app_id(&given.meet), remote, options(&given.meet));
     match code {
         Some(code) => wormhole.set_code(&code)?,

@@ -23,8 +23,8 @@ const APP_ID: &str = "lothar.com/wormhole/text-xfer";
 /// How long the relay may take to hear that the verifier was refused.
 const REFUSAL_MAX: Duration = Duration::from_secs(5);
 
-fn start(args: &Args, meet: &Meet, form: Form) -> Result<Wormhole, CliError> {
-    let relay = mailbox(args, meet.server.as_deref(), RELAY)?;
+async fn start(args: &Args, meet: &Meet, form: Form) -> Result<Wormhole, CliError> {
+    let relay = mailbox(args, meet.server.as_deref(), RELAY).await?;
     let mut wormhole = Wormhole::start(form, meet.app_id.as_deref().unwrap_or(APP_ID), relay);
     wormhole.set_timeout(Some(Duration::from_secs(meet.timeout)));
     Ok(wormhole)
@@ -37,7 +37,7 @@ pub(super) async fn send(
     form: Form,
     text: &str,
 ) -> Result<Exit, CliError> {
-    let mut wormhole = start(args, &given.meet, form)?;
+    let mut wormhole = start(args, &given.meet, form).await?;
     let code = match &given.code.code {
         Some(code) => {
             wormhole.set_code(code.trim())?;
@@ -58,7 +58,7 @@ pub(super) async fn receive(
     form: Form,
     code: Option<String>,
 ) -> Result<Exit, CliError> {
-    let mut wormhole = start(args, meet, form)?;
+    let mut wormhole = start(args, meet, form).await?;
     let code = match code {
         Some(code) => code,
         None => {

@@ -376,3 +376,22 @@ impl Report for Told {
         format!("{} {}", self.word, self.text)
     }
 }
+
+/// The key that is to follow the one of a server.
+pub(crate) struct NewKey {
+    pub(crate) before: String,
+    pub(crate) key: String,
+}
+
+impl Report for NewKey {
+    fn to_json(&self) -> Value {
+        object([("before", self.before.as_str().into()), ("key", self.key.as_str().into())])
+    }
+
+    fn to_text(&self) -> String {
+        format!(
+            "key {}\nit takes the place of {} when the server starts the next time, or gets SIGHUP",
+            self.key, self.before
+        )
+    }
+}

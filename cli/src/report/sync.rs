@@ -7,7 +7,7 @@ use crate::error::{CliError, Exit};
 use crate::escape::shown;
 use ibgib::{Addr, Value, object};
 use ibgib_folder::{CheckoutReport, Conflict, ConflictOrigin, Skipped, SnapshotReport};
-use ibgib_peer::Synced;
+use ibgib_peer::{Followed, Synced};
 use ibgib_saga::Action;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
@@ -77,6 +77,12 @@ pub(crate) struct SyncReport {
     pub(crate) dry_run: bool,
     /// Why it would do nothing at all.
     pub(crate) stop: Option<CliError>,
+    /// To which key the server was followed.
+    pub(crate) key: Option<Followed>,
+}
+
+fn server_key(followed: &Followed) -> Value {
+    object([("before", followed.before.to_string().into()), ("key", followed.key.to_string().into())])
 }
 
 impl SyncReport {
@@ -88,6 +94,7 @@ impl SyncReport {
             || !self.files.removed.is_empty()
             || !self.conflicts.is_empty()
             || !self.synced.left.is_empty()
+            || self.key.is_some()
     }
 
     pub(crate) fn exit(&self) -> Exit {
@@ -130,6 +137,7 @@ impl Report for SyncReport {
             ("files", self.moved.to_json()),
             ("dryRun", self.dry_run.into()),
             ("wouldStop", text(self.stop.as_ref().map(|stop| &*stop.code))),
+            ("serverKey", self.key.as_ref().map_or(Value::Null, server_key)),
             ("written", paths(&self.files.written)),
             ("removed", paths(&self.files.removed)),
             ("refused", refused(&self.files.refused)),

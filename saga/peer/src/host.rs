@@ -6,7 +6,8 @@
 //! waited, `sessions` knows whose a session is and which connection is its, `staging` drops what was left behind, `serve`
 //! drives one connection, `desk` does on the space what its machine asks for, `feed` hears of what is committed, `events`
 //! tells what happens; `queues` lets turns on the same timelines commit one after the other; `limits` says what all peers
-//! together may cost, `quota` counts what identities bring, `words` signs what is answered, and `jobs` does what costs much.
+//! together may cost, `quota` counts what identities bring, `words` signs what is answered, `keys` which key
+//! the servers of the space have, and `jobs` does what costs much.
 
 mod derived;
 mod desk;
@@ -17,6 +18,7 @@ mod grants;
 mod guarded;
 mod identities;
 mod jobs;
+mod keys;
 mod limits;
 mod lists;
 mod lot;
@@ -33,6 +35,7 @@ mod staging;
 mod words;
 
 pub use events::{HostEvent, MessageEvent};
+pub use keys::KeyStanding;
 pub use limits::HostLimits;
 pub use policy::Policy;
 pub use readers::Reader;

@@ -53,6 +53,7 @@ mod remote;
 mod retention;
 mod session;
 mod signing;
+mod succession;
 mod tls;
 mod trusted;
 mod view;
@@ -67,7 +68,7 @@ pub use follow::{Following, GLANCE_WAIT, GLANCE_WAITED, follow, sync};
 pub use grant::{Rights, Statement};
 pub use granting::state_grant;
 pub use guard::{Guard, Moved};
-pub use host::{Host, HostEvent, HostLimits, HostOptions, MessageEvent, Policy, Reader};
+pub use host::{Host, HostEvent, HostLimits, HostOptions, KeyStanding, MessageEvent, Policy, Reader};
 pub use innerspace::Innerspace;
 pub use invite::{Invite, InviteError};
 pub use leads::tips_under;
@@ -81,7 +82,9 @@ pub use session::{
     SecretSource, SenderIdentity, SessionSigner, deliver_identity, establish_session_identity, refresh_identity,
     take_over_identity,
 };
+pub use succession::Followed;
 pub use tls::{AuthorityError, ServerKey, ServerKeyError, Trust};
+pub use trusted::know_keystone;
 pub use view::{AGAIN_S, space_error};
 pub use websocket::{SYNC_PATH, WebSocketRemote, WebSocketWrapper, link};
 

@@ -18,6 +18,9 @@ pub trait Remote: fmt::Debug + Send + Sync {
     /// `server_changed` when it is not.
     fn check_keystone(&self, shown: &Addr) -> Result<(), SagaError>;
 
+    /// This is the keystone of the receiver's space, as it was found to be.
+    fn met_keystone(&self, _: &Addr) {}
+
     /// The receiver's URL, for displays; none in the same process.
     fn shown(&self) -> &str;
 

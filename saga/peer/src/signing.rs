@@ -10,7 +10,7 @@ use ibgib::{IbGib, Value, Verified};
 use ibgib_keystone::strategy::lms::{self, Leaf, Need, Reserved, Tree, TreeName};
 use ibgib_keystone::{
     Chain, Claim, KeystoneError, Pool, PoolConfig, Secret, SignOpts, Signed, VERB_GUARD, VERB_MANAGE, VERB_RECOVER,
-    VERB_REVOKE, VERB_SYNC, VERB_WARRANT, Warrant,
+    VERB_REVOKE, VERB_SYNC, VERB_WARRANT,
 };
 use ibgib_saga::{OwnIdentity, SagaError};
 use ibgib_spaces::{Commit, CommitError, Space};
@@ -157,17 +157,17 @@ impl Signing {
         Ok(made)
     }
 
-    /// Lets a tree with this public key sign for the space whose keystone this is. The keystone stays as it is.
-    pub(crate) async fn warrant(
+    /// Signs for the space whose keystone this is: what `make` makes. The keystone stays as it is.
+    pub(crate) async fn for_space<T: Send + 'static>(
         &mut self,
         space: &dyn Space,
         chain: &Chain,
         secret: &Secret,
-        public_key: String,
-    ) -> Result<Warrant, SagaError> {
+        make: impl FnOnce(&Chain, &Secret, &SignOpts) -> Result<T, KeystoneError> + Send + 'static,
+    ) -> Result<T, SagaError> {
         let (opts, built) = self.prepare(space, chain, secret, VERB_WARRANT, Vec::new()).await?;
         let (chain, secret) = (chain.clone(), secret.clone());
-        let made = aside(move || ibgib_keystone::warrant(&chain, &secret, &public_key, &opts)).await??;
+        let made = aside(move || make(&chain, &secret, &opts)).await??;
         self.keep(space, &built).await?;
         Ok(made)
     }

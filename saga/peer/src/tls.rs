@@ -2,7 +2,8 @@
 //!
 //! A server's certificate is either signed by an authority that this machine (or the caller) trusts, or its *key* is
 //! known: from an invite, from an earlier connection, or, the first time, because it was the first one seen. A known key
-//! stays known when the certificate around it is made anew; another key is refused.
+//! stays known when the certificate around it is made anew; another key is refused, unless the keystone of the server's space
+//! has signed that it follows the known one.
 
 use ibgib_saga::SagaError;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -18,7 +19,7 @@ use rustls::{
 use sha2::{Digest, Sha256};
 use std::error::Error;
 use std::str::FromStr;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::{fmt, io};
 
 /// The key of a server, by the SHA-256 of its SubjectPublicKeyInfo (as RFC 7469 pins keys); written `sha256:` and 64
@@ -34,7 +35,12 @@ impl ServerKey {
     pub fn of(certificate: &[u8]) -> Result<Self, TlsError> {
         let certificate = CertificateDer::from(certificate);
         let parsed = ParsedCertificate::try_from(&certificate)?;
-        Ok(Self(Sha256::digest(parsed.subject_public_key_info()).into()))
+        Ok(Self::of_public(&parsed.subject_public_key_info()))
+    }
+
+    /// A key by its SubjectPublicKeyInfo (DER).
+    pub fn of_public(info: &[u8]) -> Self {
+        Self(Sha256::digest(info).into())
     }
 }
 
@@ -84,12 +90,15 @@ enum Whose {
 }
 
 /// Decides about servers' certificates. Clones share what they saw: a key taken because it was the first is the only one
-/// that later connections take.
+/// that later connections take, until another one has followed it
+/// ([`WebSocketRemote::knowing`](crate::WebSocketRemote::knowing)).
 #[derive(Clone, Debug)]
 pub struct Trust {
     whose: Whose,
     /// Taken because it was the first.
     first: Arc<OnceLock<ServerKey>>,
+    /// Taken because it has followed the known one.
+    successor: Arc<RwLock<Option<ServerKey>>>,
 }
 
 impl Default for Trust {
@@ -101,7 +110,7 @@ impl Default for Trust {
 
 impl Trust {
     fn new(whose: Whose) -> Self {
-        Self { whose, first: Arc::default() }
+        Self { whose, first: Arc::default(), successor: Arc::default() }
     }
 
     /// Only servers that one of these authorities (certificates in PEM) vouches for.
@@ -128,6 +137,18 @@ impl Trust {
     /// The key that was taken because it was the first one seen; whoever keeps it gives it to [`Trust::key`] next time.
     pub fn first_seen(&self) -> Option<ServerKey> {
         self.first.get().copied()
+    }
+
+    /// The key that alone is taken, if there is one.
+    pub(crate) fn known(&self) -> Option<ServerKey> {
+        let successor = *self.successor.read().unwrap_or_else(PoisonError::into_inner);
+        let told = if let Whose::Known(known) = self.whose { Some(known) } else { None };
+        successor.or(told).or_else(|| self.first_seen())
+    }
+
+    /// Takes this key alone from now on: it has followed the known one.
+    pub(crate) fn go_on_to(&self, key: ServerKey) {
+        *self.successor.write().unwrap_or_else(PoisonError::into_inner) = Some(key);
     }
 
     /// What a TLS client needs to connect so.
@@ -179,15 +200,12 @@ pub(crate) fn cause<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e TlsError
 pub(crate) fn failure(url: &str, error: &TlsError) -> SagaError {
     let url = url.to_owned();
     match error {
-        TlsError::InvalidCertificate(why) => {
-            let other = if let CertificateError::Other(OtherError(other)) = why { Some(other) } else { None };
-            match other.and_then(|other| other.downcast_ref()) {
-                Some(OtherKey { known, shown }) => {
-                    SagaError::PeerChanged { url, what: "key", known: known.to_string(), shown: shown.to_string() }
-                }
-                None => SagaError::PeerUntrusted { url, why: why.to_string() },
+        TlsError::InvalidCertificate(why) => match other_key(error) {
+            Some(OtherKey { known, shown }) => {
+                SagaError::PeerChanged { url, what: "key", known: known.to_string(), shown: shown.to_string() }
             }
-        }
+            None => SagaError::PeerUntrusted { url, why: why.to_string() },
+        },
         // What came is not even the beginning of a conversation, or there is none in common.
         TlsError::InvalidMessage(_)
         | TlsError::PeerIncompatible(_)
@@ -196,6 +214,12 @@ pub(crate) fn failure(url: &str, error: &TlsError) -> SagaError {
         }
         error => SagaError::PeerUnreachable { url, why: error.to_string() },
     }
+}
+
+/// The key that was shown, where a connection failed because it is not the known one.
+pub(crate) fn other_key(error: &TlsError) -> Option<&OtherKey> {
+    let TlsError::InvalidCertificate(CertificateError::Other(OtherError(other))) = error else { return None };
+    other.downcast_ref()
 }
 
 /// The authorities that this machine's administrator trusts; none where there is no list.
@@ -215,9 +239,9 @@ struct Judge {
 /// Why a certificate is refused; [`failure`] finds it in what rustls says then.
 #[derive(Debug, thiserror::Error)]
 #[error("the server shows the key {shown}, not the known one, {known}")]
-struct OtherKey {
+pub(crate) struct OtherKey {
     known: ServerKey,
-    shown: ServerKey,
+    pub(crate) shown: ServerKey,
 }
 
 impl ServerCertVerifier for Judge {
@@ -234,11 +258,8 @@ impl ServerCertVerifier for Judge {
             true => Ok(ServerCertVerified::assertion()),
             false => Err(CertificateError::Other(OtherError(Arc::new(OtherKey { known, shown }))).into()),
         };
-        if let Whose::Known(known) = self.trust.whose {
+        if let Some(known) = self.trust.known() {
             return same(known);
-        }
-        if let Some(first) = self.trust.first_seen() {
-            return same(first);
         }
         let vouched = match &self.authorities {
             Some(authorities) => authorities.verify_server_cert(certificate, others, name, ocsp, now),

@@ -50,7 +50,17 @@ pub(crate) async fn check(
         let records = vec![(known_key(space), Some(shown.as_str().as_bytes().to_vec()))];
         device.commit(Commit { records, ..Commit::default() }).await.map_err(commit_error)?;
     }
+    remote.met_keystone(&shown);
     Ok(())
+}
+
+/// Remembers by which keystone a space is known: one that was told with the space, before it was met.
+///
+/// # Errors
+/// When the device's space fails.
+pub async fn know_keystone(device: &dyn Space, space: &str, keystone: &Addr) -> Result<(), SagaError> {
+    let records = vec![(known_key(space), Some(keystone.as_str().as_bytes().to_vec()))];
+    device.commit(Commit { records, ..Commit::default() }).await.map(drop).map_err(commit_error)
 }
 
 /// A keystone as validated, at one of its frames. What is not here comes from the remote, and rests in the device's space.

@@ -3,6 +3,7 @@
 use crate::http::{HttpClient, HttpError, is_url};
 use crate::link::{Link, QUEUE_MAX};
 use crate::remote::Remote;
+use crate::succession::{self, Followed, Leading, Question, Refused};
 use crate::tls::{self, Trust};
 use async_trait::async_trait;
 use futures_util::{SinkExt, StreamExt};
@@ -10,7 +11,7 @@ use ibgib::{Addr, IbGib, Map, Mode, Value, Verified};
 use ibgib_saga::{Blame, Breach, Code, Encoding, Misuse, Packet, Refusal, SagaError};
 use ibgib_spaces::Kind;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
-use rustls::ClientConfig;
+use rustls::{ClientConfig, Error as TlsError};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -134,6 +135,16 @@ impl WebSocketWrapper for WebSocketStream<MaybeTlsStream<TcpStream>> {
     }
 }
 
+/// Who is told.
+#[derive(Clone)]
+struct Tell(Arc<dyn Fn(&Followed) + Send + Sync>);
+
+impl std::fmt::Debug for Tell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tell")
+    }
+}
+
 /// A receiver behind a URL.
 #[derive(Clone, Debug)]
 pub struct WebSocketRemote {
@@ -150,6 +161,10 @@ pub struct WebSocketRemote {
     met: Arc<OnceLock<String>>,
     /// What it told last of what its owner has dropped.
     dropped: Arc<Mutex<Option<Addr>>>,
+    /// Where the server stands, if the URL is that of one of its doors.
+    at: String,
+    leading: Arc<Leading>,
+    tell: Option<Tell>,
     message_bytes_max: usize,
 }
 
@@ -174,9 +189,9 @@ impl WebSocketRemote {
             false => None,
         };
         let http = HttpClient::new(tls.clone());
-        let (tls, space, keystone) = (tls.map(Arc::new), None, None);
-        let (met, dropped) = (Arc::default(), Arc::default());
-        Ok(Self { base, http, tls, trust, space, keystone, met, dropped, message_bytes_max })
+        let (tls, space, keystone, at) = (tls.map(Arc::new), None, None, base.clone());
+        let (met, dropped, leading, tell) = (Arc::default(), Arc::default(), Arc::default(), None);
+        Ok(Self { base, http, tls, trust, space, keystone, met, dropped, at, leading, tell, message_bytes_max })
     }
 
     /// The base URL of a server that is called so: what [`WebSocketRemote::url`] answers.
@@ -212,6 +227,93 @@ impl WebSocketRemote {
     pub fn expecting_keystone(mut self, keystone: Option<Addr>) -> Self {
         self.keystone = keystone;
         self
+    }
+
+    /// Knows what the server is followed by when its TLS shows another key than the known one: the keystone of its space, as it
+    /// was met before ([`known_keystone`](crate::known_keystone)), and the number of the newest succession that was followed
+    /// ([`Followed::number`]), 0 when there was none. A key that this keystone has signed for is taken in the place of the known
+    /// one.
+    #[must_use]
+    pub fn knowing(self, keystone: Option<Addr>, seen: u64) -> Self {
+        keystone.iter().for_each(|keystone| self.met_keystone(keystone));
+        self.leading.has_seen(seen);
+        self
+    }
+
+    /// The server stands at this URL, of which this remote's is the one of a door.
+    ///
+    /// # Errors
+    /// `url` when the text is no such URL.
+    pub fn standing_at(mut self, url: &str) -> Result<Self, SagaError> {
+        self.at = Self::base(url)?;
+        Ok(self)
+    }
+
+    /// Tells whenever the server was followed to another key, before anything is said to it.
+    #[must_use]
+    pub fn on_followed(mut self, tell: impl Fn(&Followed) + Send + Sync + 'static) -> Self {
+        self.tell = Some(Tell(Arc::new(tell)));
+        self
+    }
+
+    /// To which key the server was followed last, if its TLS has shown another one than the known one; whoever keeps it gives it
+    /// to [`Trust::key`] and [`WebSocketRemote::knowing`] next time.
+    pub fn followed(&self) -> Option<Followed> {
+        self.leading.last()
+    }
+
+    /// As [`WebSocketRemote::followed`], but only once: for whoever tells somebody.
+    pub fn news_of_key(&self) -> Option<Followed> {
+        self.leading.news()
+    }
+
+    /// Follows the server to the key that it shows in the place of the known one, if its space's keystone has signed that it may
+    /// be. Then whoever has failed may ask again; until then nothing is said that not everybody may hear.
+    async fn follow(&self, error: &TlsError) -> Result<(), SagaError> {
+        let refused = || tls::failure(&self.base, error);
+        let Some(shown) = tls::other_key(error).map(|other| other.shown) else { return Err(refused()) };
+        let _one = self.leading.one.lock().await;
+        // Others of this remote may have followed meanwhile.
+        let Some(known) = self.trust.known().filter(|known| *known != shown) else { return Ok(()) };
+        let space = self.space.as_deref().or_else(|| self.met());
+        let keystone = self.keystone.as_ref().or_else(|| self.leading.keystone.get());
+        let (Some(space), Some(keystone)) = (space, keystone) else {
+            tracing::warn!(
+                url = self.base,
+                "the keystone that could say which key follows the known one is not known here"
+            );
+            return Err(refused());
+        };
+        let question = Question { at: &self.at, space, keystone, known, seen: self.leading.seen(), shown };
+        let unproven = |why: &str| {
+            tracing::warn!(url = self.base, why, "nothing proves that the key that is shown follows the known one");
+            refused()
+        };
+        let number = match question.ask().await {
+            Ok(number) => number,
+            Err(Refused::Unproven(why)) => return Err(unproven(&why)),
+            Err(failed) => {
+                let error = match failed {
+                    Refused::Answer(status, text) => self.refusal(succession::PATH, status, &text),
+                    Refused::Http(error) => self.failed(error, "succession_bytes_max", succession::ANSWER_BYTES_MAX),
+                    Refused::Unproven(why) => bad_answer(why),
+                };
+                // It may be proven in a moment.
+                let passes = error.row().is_some_and(|code| code.blame() == Blame::Moment);
+                return Err(if passes { error } else { unproven(&error.to_string()) });
+            }
+        };
+        self.trust.go_on_to(shown);
+        let followed = Followed { before: known, key: shown, number };
+        self.leading.followed(followed);
+        tracing::warn!(
+            url = self.base,
+            before = %known,
+            key = %shown,
+            "the server has another key; the keystone of its space has signed that it follows the known one"
+        );
+        self.tell.iter().for_each(|Tell(tell)| tell(&followed));
+        Ok(())
     }
 
     /// The space that answered [`Remote::audience`].
@@ -276,7 +378,13 @@ impl WebSocketRemote {
     /// # Errors
     /// The server is not reachable or not the one that is known, or its answer is too long.
     pub async fn call(&self, path: &str, body: Option<String>) -> Result<(u16, String), SagaError> {
-        let answer = self.http.call(&format!("{}{path}", self.base), body, ANSWER_BYTES_MAX).await;
+        let url = format!("{}{path}", self.base);
+        let answer = loop {
+            match self.http.call(&url, body.clone(), ANSWER_BYTES_MAX).await {
+                Err(HttpError::Tls(error)) => self.follow(&error).await?,
+                answer => break answer,
+            }
+        };
         let (status, body) = answer.map_err(|error| self.failed(error, "answer_bytes_max", ANSWER_BYTES_MAX))?;
         let text = String::from_utf8(body).map_err(|_| SagaError::PeerMisbehaved {
             breach: Breach::BadAnswer,
@@ -321,19 +429,25 @@ impl WebSocketRemote {
         let config = WebSocketConfig::default()
             .max_message_size(Some(message_bytes_max))
             .max_frame_size(Some(message_bytes_max));
-        let connector = self.tls.clone().map_or(Connector::Plain, Connector::Rustls);
-        let connecting = tokio_tungstenite::connect_async_tls_with_config(request, Some(config), true, Some(connector));
-        match tokio::time::timeout(Duration::from_secs(10), connecting).await {
+        let connected = loop {
+            let connector = Some(self.tls.clone().map_or(Connector::Plain, Connector::Rustls));
+            let connecting =
+                tokio_tungstenite::connect_async_tls_with_config(request.clone(), Some(config), true, connector);
+            let connected = tokio::time::timeout(Duration::from_secs(10), connecting).await;
+            let failed = if let Ok(Err(error)) = &connected { tls::cause(error).cloned() } else { None };
+            match failed {
+                Some(error) => self.follow(&error).await?,
+                None => break connected,
+            }
+        };
+        match connected {
             Err(_) => Err(SagaError::TimedOut),
             Ok(Err(tungstenite::Error::Http(response))) => {
                 let text =
                     response.body().as_ref().map(|b| String::from_utf8_lossy(b).into_owned()).unwrap_or_default();
                 Err(self.refusal(path, response.status().as_u16(), &text))
             }
-            Ok(Err(error)) => Err(match tls::cause(&error) {
-                Some(tls) => tls::failure(&self.base, tls),
-                None => self.unreachable(error.to_string()),
-            }),
+            Ok(Err(error)) => Err(self.unreachable(error.to_string())),
             Ok(Ok((socket, _))) => Ok(socket),
         }
     }
@@ -489,6 +603,11 @@ impl Remote for WebSocketRemote {
         }
     }
 
+    fn met_keystone(&self, keystone: &Addr) {
+        // One space has one.
+        let _ = self.leading.keystone.set(keystone.clone());
+    }
+
     fn shown(&self) -> &str {
         &self.base
     }
@@ -521,7 +640,7 @@ impl Remote for WebSocketRemote {
     async fn keystone_frames(&self, tip: &Addr) -> Result<Vec<Verified<IbGib>>, SagaError> {
         let path = format!("/api/v1/ibgibs/{}?getGraph=true", encode(tip.as_str()));
         let (mut keystone, mut other) = (Keystone::default(), Vec::new());
-        let take = |status, piece: &[u8]| match status {
+        let mut take = |status, piece: &[u8]| match status {
             200 => keystone.take(piece),
             // An error's words are few.
             _ if other.len() + piece.len() > FRAME_BYTES_MAX => Err("the answer is too long for an error".into()),
@@ -530,7 +649,13 @@ impl Remote for WebSocketRemote {
                 Ok(())
             }
         };
-        let status = self.http.read(&format!("{}{path}", self.base), None, KEYSTONE_BYTES_MAX, take).await;
+        let url = format!("{}{path}", self.base);
+        let status = loop {
+            match self.http.read(&url, None, KEYSTONE_BYTES_MAX, &mut take).await {
+                Err(HttpError::Tls(error)) => self.follow(&error).await?,
+                status => break status,
+            }
+        };
         let status = status.map_err(|error| self.failed(error, "keystone_bytes_max", KEYSTONE_BYTES_MAX))?;
         if status == 200 {
             if !keystone.line.is_empty() {

@@ -93,7 +93,7 @@ pub(crate) async fn backup(args: &Args, out: &Output, backup: &Backup) -> Result
     copy.set(&key, Some(value), now_ms() / 1_000);
     let sequence = copy.next_sequence().map_err(super::device_error)?;
     let wallet = sealed(&copy, sequence, &keys.derived()?, &password);
-    let remote = held.remote(args, &held.state()?.url)?;
+    let remote = held.remote(args, &held.state()?.url).await?;
     // Nothing is kept here before the vault has it: a secret that waits to be pushed is one more that can be stolen.
     VaultClient::new(&remote).put(&token, &wallet).await.map_err(super::client_error)?;
     copy.pushed(sequence, wallet.encrypted_wallet.clone());
@@ -125,7 +125,7 @@ pub(crate) async fn restore(args: &Args, out: &Output, restore: &RestoreIdentity
         let question = format!("Replace the device's identity {before}? Its secret and its recovery secret go, too.");
         confirm(out, restore.yes, &question, &what)?;
     }
-    let remote = server(args, &held.device)?;
+    let remote = server(args, &held.device).await?;
     if let Some(remote) = &remote {
         // Whether it is the server that is known here.
         remote.audience().await?;

@@ -12,7 +12,10 @@ use crate::signing::{Act, Signing, aside, first_trees, leaves_left, tree_records
 use crate::view::{commit_error, space_error};
 use ibgib::{Addr, Mode, Value, object};
 use ibgib_keystone::strategy::lms::{Height, TreeSigner};
-use ibgib_keystone::{Claim, Secret, VERB_MANAGE, VERB_WARRANT, Warrant, config, genesis_with_trees, space_of};
+use ibgib_keystone::{
+    Chain, Claim, KeystoneError, Secret, SignOpts, VERB_MANAGE, VERB_WARRANT, Warrant, config, genesis_with_trees,
+    space_of,
+};
 use ibgib_saga::{OwnIdentity, SagaError, Signature, Word};
 use ibgib_spaces::{Advance, Commit, CommitError, Space};
 use std::sync::Arc;
@@ -95,20 +98,26 @@ impl Host {
         }
         let making = trees.next.take().unwrap_or_else(|| trees.make());
         let tree = making.await.map_err(|error| SagaError::defect(error.to_string()))?;
-        let warrant = warrant(&*self.space, tree.public_key()).await?;
+        let public_key = tree.public_key();
+        let warrant =
+            signed(&*self.space, move |chain, secret, opts| ibgib_keystone::warrant(chain, secret, &public_key, opts));
+        let warrant = warrant.await?;
         let now = (Arc::new(tree), Arc::new(warrant));
         trees.now = Some(now.clone());
         Ok(now)
     }
 }
 
-/// Has the space's keystone warrant a tree. When the pool comes near its end, its next tree is put there first.
-async fn warrant(space: &dyn Space, public_key: String) -> Result<Warrant, SagaError> {
+/// Has the space's keystone sign what `make` makes. When the pool comes near its end, its next tree is put there first.
+pub(super) async fn signed<T: Send + 'static>(
+    space: &dyn Space,
+    make: impl FnOnce(&Chain, &Secret, &SignOpts) -> Result<T, KeystoneError> + Send + 'static,
+) -> Result<T, SagaError> {
     let (tjp, secret) = keystone(space).await?;
     loop {
         let chain = identity::load_chain(space, &tjp).await?.ok_or_else(|| OwnIdentity::Unknown(tjp.clone()))?;
         if leaves_left(space, &chain, VERB_WARRANT).await? > SPARE {
-            return Signing::lasting().warrant(space, &chain, &secret, public_key).await;
+            return Signing::lasting().for_space(space, &chain, &secret, make).await;
         }
         let claim = Claim { verb: VERB_MANAGE.into(), target: chain.tip().addr().to_string(), ..Claim::default() };
         let details = object([("space", space_of(&chain).unwrap_or_default().into())]);
