@@ -69,6 +69,14 @@ impl Place {
 }
 
 impl Host {
+    /// Checks something that came without a connection, in its turn among the checks of all peers.
+    ///
+    /// # Errors
+    /// It had to wait for too long.
+    pub async fn check<T: Send + 'static>(&self, check: impl FnOnce() -> T + Send + 'static) -> Result<T, SagaError> {
+        self.checks.run(check).await
+    }
+
     /// As [`Chain::advance_all`], one frame after the other: others have their turn in between.
     pub(super) async fn advanced(
         &self,
