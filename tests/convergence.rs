@@ -430,3 +430,49 @@ fn a_history_that_pauses_goes_on_where_it_was() {
     }
     assert!(pauses > 50, "{pauses} pauses");
 }
+
+/// Whoever makes up a merge frame would say of an edit that it is in it.
+#[test]
+fn a_frame_that_only_says_it_is_a_merge_is_an_edit() {
+    let moment = |seed: u8| Moment { now_ms: 1_000 + i64::from(seed), random: [seed; 16] };
+    let first = fork(&IbGib::primitive("note").unwrap(), &ForkOpts::timeline("note"), &moment(0)).unwrap().frame;
+    let edit = |frame: &Verified<IbGib>, name: &str, seed: u8| {
+        let patch = Some(Map::from_iter([(name, Value::from(u32::from(seed)))]));
+        let opts = Mut8Opts { patch, dna: true, n_counter: true, linked_rel8ns: linked(), ..Mut8Opts::default() };
+        mut8(frame, &opts, &moment(seed)).unwrap()
+    };
+    let (one, other) = (edit(&first, "one", 1), edit(&first, "other", 2));
+    let mut history = History::new();
+    history.insert(first);
+    one.nodes().into_iter().chain(other.nodes()).for_each(|node| history.insert(node));
+    let joined = history.join(one.frame.addr(), other.frame.addr()).unwrap();
+    joined.nodes.iter().for_each(|node| history.insert(node.clone()));
+    let merge = history.get(&joined.tip).unwrap().clone();
+    let orphan =
+        [&one, &other].map(|made| made.frame.addr()).into_iter().find(|tip| merge.past().as_ref() != Some(tip));
+    let orphan = orphan.unwrap();
+    assert_eq!(history.ancestry(&joined.tip, orphan), Ok(Ancestry::Ahead));
+    // With what the other one wrote taken out, or something that nobody wrote put in.
+    for (name, value) in [("one", None), ("other", None), ("third", Some(Value::from(3u32)))] {
+        let mut forged = IbGib { gib: None, ..(*merge).clone() };
+        let data = forged.data.as_mut().and_then(Value::as_object_mut).unwrap();
+        match value {
+            Some(value) => {
+                data.insert(name, value);
+            }
+            None => {
+                data.remove(name);
+            }
+        }
+        let forged = forged.seal().unwrap();
+        history.insert(forged.clone());
+        assert_eq!(history.ancestry(forged.addr(), orphan), Ok(Ancestry::Diverged), "{name}");
+        // So that both are merged, and nothing is lost.
+        let joined = history.join(forged.addr(), orphan).unwrap();
+        let again = joined.nodes.last().unwrap();
+        assert_eq!(*again.addr(), joined.tip);
+        let kept = history.get(orphan).unwrap().data.clone().unwrap();
+        let written = ["one", "other"].into_iter().find(|name| kept.get(name).is_some()).unwrap();
+        assert!(again.datum(written).is_some(), "{}", again.to_json());
+    }
+}

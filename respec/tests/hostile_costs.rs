@@ -3,11 +3,16 @@
 use ibgib::{Addr, IbGib, Value, Verified};
 use ibgib_keystone::{Chain, Claim, Secret, SignOpts};
 use ibgib_peer::entropy::{OsEntropy, now_ms};
-use ibgib_peer::{Host, HostLimits, HostOptions};
-use ibgib_saga::Limits;
+use ibgib_peer::{
+    Host, HostEvent, HostLimits, HostOptions, Link, Remote, SecretSource, SenderIdentity, SyncPeer, WebSocketRemote,
+    identity as identities,
+};
+use ibgib_saga::{Limits, Packet};
+use ibgib_scenarios::faults::Simulated;
 use ibgib_server::{ServeOptions, Server};
 use ibgib_spaces::{Commit, MemorySpace, Space};
 use std::sync::Arc;
+use std::sync::mpsc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -65,6 +70,106 @@ async fn frames_that_do_not_fit_cost_no_replay() {
     let next = ibgib_keystone::sign(&chain, &secret, &claim, SignOpts::default(), now_ms(), &mut OsEntropy).unwrap();
     assert_eq!(again.post_evolution(&tjp, std::slice::from_ref(&next.frame), None).await.unwrap(), *next.frame.addr());
     assert_eq!(again.jobs_begun(), 1);
+}
+
+/// Hands on what a sender says, but holds its proof back, and tells that it is there, until all may be given.
+fn held_back(remote: WebSocketRemote, proven: mpsc::Sender<()>, go: tokio::sync::watch::Receiver<bool>) -> Simulated {
+    let hands = move |Link { tx, rx }: Link| {
+        let (ours, mut theirs) = tokio::sync::mpsc::channel::<Packet>(16);
+        let (proven, mut go) = (proven.clone(), go.clone());
+        tokio::spawn(async move {
+            while let Some(packet) = theirs.recv().await {
+                if matches!(&packet, Packet::Text(text) if text.contains("\"connect_proof\"")) {
+                    proven.send(()).unwrap();
+                    go.wait_for(|go| *go).await.unwrap();
+                }
+                if tx.send(packet).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Link { tx: ours, rx }
+    };
+    Simulated::between(Arc::new(remote), hands)
+}
+
+/// The server's threads for blocking work all stand still: nothing is checked where connections are served.
+#[test]
+fn proofs_are_checked_a_few_at_a_time_and_never_where_others_are_served() {
+    const PEERS: usize = 12;
+    const CHECKS: usize = 2;
+    const THREADS: usize = 8;
+    let clients = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let servers = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .max_blocking_threads(THREADS)
+        .enable_all()
+        .build()
+        .unwrap();
+    let space: Arc<dyn Space> = Arc::new(MemorySpace::new("5".repeat(64)));
+    let host = host(&space, HostLimits { checks_max: CHECKS, ..HostLimits::default() });
+    let mut events = host.events();
+    let listen = ([127, 0, 0, 1], 0).into();
+    let options = ServeOptions { listen, ..ServeOptions::default() };
+    let server = servers.block_on(Server::start(Arc::clone(&host), options)).unwrap();
+    let (proven, proofs) = mpsc::channel();
+    let (go, gone) = tokio::sync::watch::channel(false);
+    let remote = WebSocketRemote::new(&server.url(), Limits::default().message_bytes_max).unwrap();
+    let remote: Arc<dyn Remote> = Arc::new(held_back(remote, proven, gone));
+    let mut peers = Vec::new();
+    for i in 0..PEERS {
+        let mut peer = clients.block_on(async {
+            let device: Arc<dyn Space> = Arc::new(MemorySpace::new("device"));
+            let secret = Secret::new(format!("secret {i}").into_bytes());
+            let pools = ibgib_keystone::config::identity_pools(&ibgib_keystone::config::random_salts(&mut OsEntropy));
+            let tjp = identities::create_with_pools(&*device, &secret, &pools).await.unwrap().tjp().clone();
+            let who = SenderIdentity { tjp, secret: SecretSource::new(move || Ok(secret.clone())) };
+            let mut peer = SyncPeer::new(device, Arc::clone(&remote), Some(who), Limits::default());
+            peer.establish_session_identity().await.unwrap();
+            peer
+        });
+        peers.push(clients.spawn(async move { peer.connect().await.map(|()| peer) }));
+    }
+    for _ in 0..PEERS {
+        proofs.recv().unwrap();
+    }
+    let before = host.checks_begun();
+    let (standing, stood) = mpsc::channel();
+    let end: Vec<_> = (0..THREADS)
+        .map(|_| {
+            let (end, ended) = mpsc::channel::<()>();
+            let standing = standing.clone();
+            servers.spawn_blocking(move || {
+                standing.send(()).unwrap();
+                let _ = ended.recv();
+            });
+            end
+        })
+        .collect();
+    for _ in 0..THREADS {
+        stood.recv().unwrap();
+    }
+    go.send(true).unwrap();
+    let mut came = 0;
+    while came < PEERS {
+        if let HostEvent::Message(message) = clients.block_on(events.recv()).unwrap() {
+            came += usize::from(message.incoming && message.kind == "connect_proof");
+        }
+    }
+    let health = "GET /api/v1/health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    for _ in 0..10 {
+        assert!(clients.block_on(ask(&server, health)).starts_with("HTTP/1.1 200 "));
+    }
+    assert_eq!(host.checks_begun() - before, CHECKS as u64);
+    drop(end);
+    for peer in peers {
+        clients.block_on(peer).unwrap().unwrap();
+    }
+    assert!(host.checks_begun() - before >= PEERS as u64);
+    let metrics = "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    let metrics = clients.block_on(ask(&server, metrics));
+    assert!(metrics.contains(&format!("ibgib_checks_total {}\n", host.checks_begun())), "{metrics}");
+    clients.block_on(server.shutdown());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -223,4 +328,50 @@ async fn an_answer_that_nobody_takes_is_given_up() {
     let _ = unread.read_to_end(&mut told).await;
     assert!(told.len() < 64 << 20, "{} bytes", told.len());
     server.shutdown().await;
+}
+
+/// A server that answers every request with this head, and with the same bytes over and over for as long as they are taken.
+async fn endless(head: &'static str, bytes: Vec<u8>) -> String {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let bytes = bytes.clone();
+            tokio::spawn(async move {
+                let _ = stream.read(&mut [0; 4_096]).await;
+                if stream.write_all(head.as_bytes()).await.is_ok() {
+                    while stream.write_all(&bytes).await.is_ok() {}
+                }
+            });
+        }
+    });
+    url
+}
+
+/// Would it not be so, the client would read for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_servers_answer_is_read_up_to_its_limit_and_lists_line_by_line() {
+    const OK: &str = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n";
+    const REFUSED: &str = "HTTP/1.1 422 Unprocessable Content\r\nconnection: close\r\n\r\n";
+    let remote = |url: String| WebSocketRemote::new(&url, Limits::default().message_bytes_max).unwrap();
+    let (frames, chain) = identity(&Secret::new(b"asked for".to_vec()), 0);
+    let spaces = vec![b' '; 64 * 1024];
+    for head in [OK, REFUSED] {
+        let remote = remote(endless(head, spaces.clone()).await);
+        for error in [remote.audience().await.unwrap_err(), remote.identity_tip(chain.tjp()).await.unwrap_err()] {
+            assert_eq!(error.code(), "limit", "{error}");
+        }
+        assert_eq!(remote.post_genesis_keystone(&frames[0]).await.unwrap_err().code(), "limit");
+        // Of a list a line has a limit of its own, and an error's words are few.
+        assert_eq!(remote.keystone_frames(chain.tjp()).await.unwrap_err().code(), "bad_answer");
+    }
+    // Frames that would do, one after the other.
+    let line = format!("{}\n", frames[0].to_json()).into_bytes();
+    let error = remote(endless(OK, line).await).keystone_frames(chain.tjp()).await.unwrap_err();
+    assert!(error.code() == "limit" && error.to_string().contains("keystone_bytes_max"), "{error}");
+    // Anything else among them.
+    let note = IbGib { ib: "note".into(), ..IbGib::default() }.seal().unwrap();
+    let line = format!("{}\n", note.to_json()).into_bytes();
+    let error = remote(endless(OK, line).await).keystone_frames(chain.tjp()).await.unwrap_err();
+    assert_eq!(error.code(), "bad_answer");
 }

@@ -56,6 +56,9 @@ pub struct ReceiverDone {
     pub nodes_sent: u64,
 }
 
+/// Bytes of a text that is read where it comes in. None with a signature is so short.
+const SHORT_BYTES: usize = 1_024;
+
 /// The receiver's machine. **After every `handle`, drain `poll` to `None` before the next `handle`.**
 #[derive(Debug)]
 pub struct Receiver {
@@ -143,6 +146,28 @@ impl Receiver {
                 ("message_bytes_max_unauthenticated", self.limits.message_bytes_max_unauthenticated)
             }
             _ => ("message_bytes_max", self.limits.message_bytes_max),
+        }
+    }
+
+    /// Whether taking this input takes the processor for a moment: to check a signature, or to read or write more than a
+    /// short text. The shell does that where nobody else waits for it.
+    pub fn is_work(&self, input: &ReceiverInput) -> bool {
+        match input {
+            ReceiverInput::Packet(Packet::Text(text)) => {
+                text.len() > SHORT_BYTES || matches!(self.state, State::Connecting(Check::AwaitProof(_)))
+            }
+            // Few bytes may be very many once they are unpacked.
+            ReceiverInput::Packet(Packet::Binary(_)) => true,
+            ReceiverInput::Answer(answer) => match &**answer {
+                ReceiverAnswer::Peek(peeked) => !peeked.equal,
+                ReceiverAnswer::Stage | ReceiverAnswer::Evaluate(_) | ReceiverAnswer::Load(_) => true,
+                ReceiverAnswer::Session { .. }
+                | ReceiverAnswer::Connected
+                | ReceiverAnswer::Commit(_)
+                | ReceiverAnswer::Sign(_)
+                | ReceiverAnswer::Failed(_) => false,
+            },
+            ReceiverInput::Closed | ReceiverInput::TimedOut => false,
         }
     }
 

@@ -145,6 +145,14 @@ fn parse(body: &Bytes) -> Result<Value, ApiError> {
     Value::parse(body_text(body)?, Mode::Strict).map_err(|e| ApiError::new(Code::BadJson, e.to_string()))
 }
 
+/// The frames in a body, each of them checked.
+fn frames(body: &mut Map) -> Result<Vec<Verified<IbGib>>, ApiError> {
+    let Some(Value::Array(frames)) = body.remove("frames") else {
+        return Err(ApiError::new(Code::BadBody, "frames must be an array"));
+    };
+    frames.into_iter().map(checked).collect()
+}
+
 async fn register(
     Extract(state): Extract<Arc<State>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
@@ -154,7 +162,7 @@ async fn register(
         let message = "your address has registered as much as the server takes from one in a time: try again later";
         return Err(ApiError::new(Code::TooManyRequests, message));
     }
-    let genesis = checked(parse(&body)?)?;
+    let genesis = state.host.check(move || checked(parse(&body)?)).await??;
     let tip = state.host.post_genesis_keystone(&genesis).await?;
     Ok(tip_answer(StatusCode::CREATED, genesis.addr(), &tip))
 }
@@ -165,17 +173,18 @@ async fn evolve(
     body: Bytes,
 ) -> Result<Response, ApiError> {
     let tjp = address(&tjp)?;
-    let Value::Object(mut body) = parse(&body)? else {
-        return Err(ApiError::new(Code::BadBody, "expected an object {frames, session}"));
+    let read = move || {
+        let Value::Object(mut body) = parse(&body)? else {
+            return Err(ApiError::new(Code::BadBody, "expected an object {frames, session}"));
+        };
+        let frames = frames(&mut body)?;
+        let session = match body.remove("session") {
+            None | Some(Value::Null) => None,
+            Some(value) => Some(checked(value)?),
+        };
+        Ok((frames, session))
     };
-    let Some(Value::Array(frames)) = body.remove("frames") else {
-        return Err(ApiError::new(Code::BadBody, "frames must be an array"));
-    };
-    let frames = frames.into_iter().map(checked).collect::<Result<Vec<_>, _>>()?;
-    let session = match body.remove("session") {
-        None | Some(Value::Null) => None,
-        Some(value) => Some(checked(value)?),
-    };
+    let (frames, session) = state.host.check(read).await??;
     let tip = state.host.post_evolution(&tjp, &frames, session.as_ref()).await?;
     Ok(tip_answer(StatusCode::OK, &tjp, &tip))
 }
@@ -195,16 +204,15 @@ async fn grants(
     body: Bytes,
 ) -> Result<Response, ApiError> {
     in_measure(&state, peer, &body)?;
-    let Value::Object(mut body) = parse(&body)? else {
-        return Err(ApiError::new(Code::BadBody, "expected an object {identity, frames}"));
+    let read = move || {
+        let Value::Object(mut body) = parse(&body)? else {
+            return Err(ApiError::new(Code::BadBody, "expected an object {identity, frames}"));
+        };
+        let identity = body.get("identity").and_then(Value::as_str);
+        let identity = identity.ok_or_else(|| ApiError::new(Code::BadBody, "identity is missing or no text"))?;
+        Ok((address(identity)?, frames(&mut body)?))
     };
-    let identity = body.get("identity").and_then(Value::as_str);
-    let identity = identity.ok_or_else(|| ApiError::new(Code::BadBody, "identity is missing or no text"))?;
-    let identity = address(identity)?;
-    let Some(Value::Array(frames)) = body.remove("frames") else {
-        return Err(ApiError::new(Code::BadBody, "frames must be an array"));
-    };
-    let frames = frames.into_iter().map(checked).collect::<Result<Vec<_>, _>>()?;
+    let (identity, frames) = state.host.check(read).await??;
     let lines = state.host.post_grants(&identity, &frames).await?;
     let text: String = lines.iter().map(|line| line.to_json() + "\n").collect();
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], text).into_response())

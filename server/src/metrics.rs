@@ -15,6 +15,7 @@ pub(crate) async fn render(Extract(state): Extract<Arc<State>>) -> String {
         let (open, cut) = state.waiting.count();
         gauge!("ibgib_http_connections").set(open as f64);
         counter!("ibgib_http_connections_cut_total").absolute(cut);
+        counter!("ibgib_checks_total").absolute(state.host.checks_begun());
         counter!("ibgib_jobs_total").absolute(state.host.jobs_begun());
         gauge!("ibgib_lists_bytes").set(state.host.lists_bytes() as f64);
         gauge!("ibgib_kept_identities_bytes").set(state.host.kept_identities_bytes() as f64);

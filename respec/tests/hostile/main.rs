@@ -1,5 +1,6 @@
 //! A hostile sender against a real server: whatever it sends ends in a typed refusal, and nothing of it is applied.
 
+mod bundles;
 mod forged;
 mod streams;
 
@@ -133,6 +134,39 @@ async fn a_replayed_connect_proof_and_a_replayed_saga_are_refused() {
     let (kind, code) = refusal(link).await;
     assert_eq!(kind, MsgType::AuthFail, "{code}");
     assert_eq!(play.scene.dest.count().await.unwrap(), count);
+    still_serves(&mut play).await;
+    rig.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_sender_says_comes_back_and_proves_nothing() {
+    let (rig, mut play) = played().await;
+    // Whatever the sender says is said to it: from its first word on, and once it was challenged.
+    for from in [0, 1] {
+        let hands = move |Link { tx, mut rx }: Link| {
+            let (ours, mut theirs) = Link::pair();
+            tokio::spawn(async move {
+                for _ in 0..from {
+                    let (Some(said), answer) = (theirs.rx.recv().await, &mut rx) else { return };
+                    let _ = tx.send(said).await;
+                    let Some(answer) = answer.recv().await else { return };
+                    let _ = theirs.tx.send(answer).await;
+                }
+                while let Some(said) = theirs.rx.recv().await {
+                    if theirs.tx.send(said).await.is_err() {
+                        return;
+                    }
+                }
+            });
+            ours
+        };
+        let mirror = Arc::new(Simulated::between(Arc::clone(&play.scene.remote), hands));
+        let before = play.scene.source.tips(Some(Kind::Living)).await.unwrap();
+        let coordinator = SyncSagaCoordinator::new(Arc::clone(&play.scene.source));
+        let error = coordinator.sync(mirror, options(&play)).done().await.unwrap_err();
+        assert_eq!(error.code(), "out_of_turn", "{error}");
+        assert_eq!(play.scene.source.tips(Some(Kind::Living)).await.unwrap(), before);
+    }
     still_serves(&mut play).await;
     rig.close().await;
 }

@@ -6,9 +6,10 @@
 //! waited, `sessions` knows whose a session is and which connection is its, `staging` drops what was left behind, `serve`
 //! drives one connection, `desk` does on the space what its machine asks for, `feed` hears of what is committed, `events`
 //! tells what happens; `queues` lets turns on the same timelines commit one after the other; `limits` says what all peers
-//! together may cost, `quota` counts what identities bring, `words` signs what is answered, `keys` which key
-//! the servers of the space have, and `jobs` does what costs much.
+//! together may cost, `quota` counts what identities bring, `words` signs what is answered, `keys` which key the servers of the
+//! space have, `checks` does what takes a moment, and `jobs` what costs much.
 
+mod checks;
 mod derived;
 mod desk;
 mod dropped;
@@ -45,6 +46,7 @@ use staging::{push_owner, staging_record};
 use crate::desk::resolve;
 use crate::leads::Leads;
 use crate::view::space_error;
+use checks::Checks;
 use feed::Living;
 use ibgib::Addr;
 use ibgib::timeline::Merges;
@@ -93,6 +95,7 @@ pub struct Host {
     host_limits: HostLimits,
     lists: AtomicU64,
     sagas: quota::Sagas,
+    checks: Checks,
     jobs: Jobs,
     /// Apart from what sagas wait for.
     readers: Jobs,
@@ -131,6 +134,7 @@ impl Host {
             limits: options.limits,
             lists: AtomicU64::new(0),
             sagas: quota::Sagas::default(),
+            checks: Checks::new(options.host_limits.checks_max, options.host_limits.job_ms_max),
             jobs: Jobs::new(options.host_limits.jobs_max, options.host_limits.job_ms_max),
             readers: Jobs::new(options.host_limits.readers_max, options.host_limits.job_ms_max),
             queues: queues::Queues::default(),
@@ -180,6 +184,11 @@ impl Host {
     /// Jobs that cost much, of peers, which were begun since the host is there.
     pub fn jobs_begun(&self) -> u64 {
         self.jobs.count()
+    }
+
+    /// Signatures checked or made and messages read, for peers, which were begun since the host is there.
+    pub fn checks_begun(&self) -> u64 {
+        self.checks.count()
     }
 
     /// The tip of whatever timeline `addr` belongs to; a constant answers itself.

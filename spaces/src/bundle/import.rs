@@ -5,6 +5,7 @@ use super::{BundleError, Bundled};
 use crate::dropped::{DroppedFrames, stands};
 use crate::error::SpaceError;
 use crate::history::Loader;
+use crate::marks::is_apart;
 use crate::repair;
 use crate::settle::{Draft, Proposal, TRIES, Unsettled, settle};
 use crate::space::Space;
@@ -14,7 +15,7 @@ use async_trait::async_trait;
 use ibgib::Addr;
 use ibgib::timeline::HistoryError;
 use ibgib_keystone::{Chain, Expect, Step};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::BufRead;
 
 /// Nodes, and about as many bytes of them, that are staged at once.
@@ -22,7 +23,8 @@ const STAGE_NODES: usize = 256;
 const STAGE_BYTES: usize = 8 * 1024 * 1024;
 
 /// Reads a bundle into the space: all of it in one commit, or nothing. Living timelines that diverged are merged,
-/// identities are validated. With `dry_run` nothing is stored.
+/// identities are validated, and a living timeline that could not travel on from here is left as it is. With `dry_run`
+/// nothing is stored.
 ///
 /// # Errors
 /// [`BundleError::Damaged`], [`BundleError::Incomplete`]; a failing space or source. Nothing was imported then.
@@ -50,6 +52,7 @@ async fn read_in(
     let mut addrs: HashSet<Addr> = HashSet::new();
     let mut needs: Vec<(Addr, Addr)> = Vec::new();
     let mut tips: Vec<(Addr, Addr)> = Vec::new();
+    let mut stuck: HashMap<Addr, Addr> = HashMap::new();
     let (mut batch, mut batch_bytes) = (Vec::new(), 0);
     loop {
         match reader.next()? {
@@ -59,6 +62,10 @@ async fn read_in(
                 needs.extend(
                     node.targets().into_iter().filter(|t| !addrs.contains(t)).map(|t| (t, node.addr().clone())),
                 );
+                if travels(node.addr()) {
+                    let target = node.targets().into_iter().find(|target| !travels(target));
+                    stuck.extend(target.map(|target| (node.addr().clone(), target)));
+                }
                 addrs.insert(node.addr().clone());
                 batch.push(node);
                 if batch.len() == STAGE_NODES || batch_bytes >= STAGE_BYTES {
@@ -92,7 +99,14 @@ async fn read_in(
     if dry_run {
         return Ok(told);
     }
-    let import = Import { space, owner, addrs: addrs.into_iter().collect(), tips };
+    // What is here already was taken before.
+    let asked: Vec<Addr> = stuck.keys().cloned().collect();
+    for (addr, has) in asked.iter().zip(space.has(&asked).await?) {
+        if has {
+            stuck.remove(addr);
+        }
+    }
+    let import = Import { space, owner, addrs, tips, stuck };
     match settle(space, TRIES, &import).await {
         Ok(done) => Ok(Bundled { merges: done.merges, conflicts: done.conflicts, refused: done.told, ..told }),
         Err(Unsettled::Draft(error)) => Err(error.into()),
@@ -137,9 +151,16 @@ pub async fn mend(space: &dyn Space, source: impl BufRead + Send, owner: &str) -
 struct Import<'a> {
     space: &'a dyn Space,
     owner: &'a str,
-    addrs: Vec<Addr>,
+    addrs: HashSet<Addr>,
     /// Timelines, each with the bundle's tip of it.
     tips: Vec<(Addr, Addr)>,
+    /// New nodes that relate to what does not travel with data, and to what.
+    stuck: HashMap<Addr, Addr>,
+}
+
+/// Whether a node travels with data. Identities, transcripts and rows of doors do not.
+fn travels(addr: &Addr) -> bool {
+    !is_apart(addr) && Kind::of(addr) != Kind::Door
 }
 
 #[async_trait]
@@ -150,7 +171,7 @@ impl Proposal for Import<'_> {
 
     async fn draft(&self, draft: &mut Draft) -> Result<Self::Told, SpaceError> {
         let mut history = Loader::new(self.space, Some(self.owner));
-        draft.commit.publish = Some((self.owner.to_owned(), self.addrs.clone()));
+        draft.commit.publish = Some((self.owner.to_owned(), self.addrs.iter().cloned().collect()));
         let dropped = DroppedFrames::load(history.view().await?).await?;
         let mut refused = Vec::new();
         for (tjp, addr) in &self.tips {
@@ -186,7 +207,31 @@ impl Import<'_> {
             let step = keystone_step(history, tjp, addr, before.as_ref()).await?;
             draft.commit.tips.extend(step.map(Advance::Keystone));
         } else {
+            if Kind::of(tjp) == Kind::Living {
+                self.check_travels(history, addr).await?;
+            }
             draft.lead(history, tjp, before.as_ref(), std::slice::from_ref(addr)).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether nothing under a tip keeps it from travelling on from here.
+    async fn check_travels(&self, history: &mut Loader<'_>, tip: &Addr) -> Result<(), Unmoved> {
+        if self.stuck.is_empty() {
+            return Ok(());
+        }
+        let mut seen = HashSet::from([tip.clone()]);
+        let mut rest = vec![tip.clone()];
+        while let Some(addr) = rest.pop() {
+            if let Some(target) = self.stuck.get(&addr) {
+                return Err(Unmoved::Refused(format!(
+                    "{addr} relates to {target}, which does not travel with data: nobody else could take it from here"
+                )));
+            }
+            let Some(node) = history.get(&addr).await? else { continue };
+            rest.extend(
+                node.targets().into_iter().filter(|to| self.addrs.contains(to)).filter(|to| seen.insert(to.clone())),
+            );
         }
         Ok(())
     }

@@ -229,8 +229,13 @@ impl ReceiverDesk {
         let Some(identity) = self.host.session_owner(&tjp).await? else {
             return Err(IdentityRefusal::SessionUnknown(addr.clone()).into());
         };
-        let chain = identity::load_chain(&**space, &tjp).await?;
-        let Some(chain) = chain.filter(|c| c.tip().addr() == addr && c.n() == 0) else {
+        // Nothing is replayed of one that was used.
+        let tip = space.tip(&tjp).await.map_err(space_error)?;
+        let chain = match tip.filter(|tip| tip.addr == *addr && tip.n == Some(0)) {
+            Some(_) => identity::load_chain(&**space, &tjp).await?,
+            None => None,
+        };
+        let Some(chain) = chain.filter(|c| c.tip().addr() == addr) else {
             return Err(IdentityRefusal::SessionUsed.into());
         };
         self.host.check_standing(&identity).await?;

@@ -3,7 +3,6 @@
 
 use super::{Host, HostEvent};
 use crate::identity::{self, FORKED_MS, forked_key};
-use crate::signing::aside;
 use crate::view::space_error;
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_keystone::{Recoveries, danger, is_waiting};
@@ -79,12 +78,12 @@ impl Host {
         let alone = node.and_then(|node| danger::resume(node, [], Recoveries::default()));
         let alone = alone.ok_or_else(|| invalid(format!("{state} is not here")))?;
         let (asked, both) = (revocation.clone(), [first.clone(), second.clone()]);
-        let held = aside(move || alone.ended_by(&asked, [&both[0], &both[1]])).await?;
+        let held = self.checks.run(move || alone.ended_by(&asked, [&both[0], &both[1]])).await?;
         held.map_err(|e| IdentityRefusal::invalid(&e))?;
         let (space, of, at) = (Arc::clone(&self.space), tjp.clone(), state.clone());
         let chain = self.jobs.run(async move { identity::chain_at(&*space, &of, at).await }).await?;
         let asked = revocation.clone();
-        let held = aside(move || chain.ended_by(&asked, [&first, &second])).await?;
+        let held = self.checks.run(move || chain.ended_by(&asked, [&first, &second])).await?;
         held.map_err(|e| IdentityRefusal::invalid(&e))?;
         let records = vec![(guarded_key(&tjp), Some(revocation.to_json().into_bytes()))];
         let expect = vec![(forked_key(&tjp), Some(state.as_str().as_bytes().to_vec()))];

@@ -4,7 +4,6 @@ use super::guarded::guarded_key;
 use super::recovery::may_take_back;
 use super::{Host, HostEvent};
 use crate::identity::{self, forked_key, forked_ms_key};
-use crate::signing::aside;
 use crate::view::space_error;
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_keystone::{Chain, Expect, VERB_SYNC, danger, is_bound, proves_fork};
@@ -130,9 +129,7 @@ impl Host {
                 if let Some(first) = first.filter(|_| self.kept(&tip).is_none()) {
                     self.check_alone(&tip.addr, first).await?;
                 }
-                let (mut chain, fresh) = (self.chain(&tip).await?, fresh.clone());
-                let taken = aside(move || chain.advance_all(&fresh, &of_the_last).map(|step| (chain, step)));
-                let (chain, step) = taken.await?.map_err(|e| IdentityRefusal::invalid(&e))?;
+                let (chain, step) = self.advanced(self.chain(&tip).await?, &fresh, &of_the_last).await?;
                 commit.tips.extend(step.map(Advance::Keystone));
                 chain
             }
@@ -180,7 +177,7 @@ impl Host {
     async fn check_alone(&self, past: &Addr, frame: &Verified<IbGib>) -> Result<(), SagaError> {
         let Some(past) = self.space.node(past).await.map_err(space_error)? else { return Ok(()) };
         let frame = frame.clone();
-        let held = aside(move || danger::validate_alone(&past, &frame, &Expect::default())).await?;
+        let held = self.checks.run(move || danger::validate_alone(&past, &frame, &Expect::default())).await?;
         held.map_err(|e| IdentityRefusal::invalid(&e).into())
     }
 
@@ -216,7 +213,7 @@ impl Host {
             return Ok(stale);
         }
         let (second, first) = (frame.clone(), before.clone());
-        if aside(move || danger::validate_alone(&first, &second, &Expect::default())).await?.is_err() {
+        if self.checks.run(move || danger::validate_alone(&first, &second, &Expect::default())).await?.is_err() {
             let detail = "the frame does not hold, and its past has another successor".into();
             return Ok(IdentityRefusal::Invalid { rule: None, detail });
         }

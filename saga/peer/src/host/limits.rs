@@ -10,11 +10,13 @@ pub struct HostLimits {
     /// Lists of turns that are coming in or are evaluated, with the names of their nodes and what their blocks are read
     /// with, of all connections.
     pub lists_bytes_max: u64,
+    /// Signatures checked or made, and messages read, at once.
+    pub checks_max: usize,
     /// Jobs for peers that cost much (replaying an identity, evaluating a turn) at once.
     pub jobs_max: usize,
     /// Graphs that are being found for who only reads, at once.
     pub readers_max: usize,
-    /// One such job, or finding one such graph.
+    /// One such job, finding one such graph, or waiting for a check.
     pub job_ms_max: u64,
     /// Nodes that one identity may ever bring; sagas that did not end count, too.
     pub brought_nodes_per_identity_max: u64,
@@ -35,6 +37,7 @@ impl HostLimits {
             "kept_identities_bytes_max" => self.kept_identities_bytes_max = size,
             "identity_frame_bytes_max" => self.identity_frame_bytes_max = size,
             "lists_bytes_max" => self.lists_bytes_max = to,
+            "checks_max" => self.checks_max = size,
             "jobs_max" => self.jobs_max = size,
             "readers_max" => self.readers_max = size,
             "job_ms_max" => self.job_ms_max = to,
@@ -54,6 +57,7 @@ impl Default for HostLimits {
             kept_identities_bytes_max: 32 * 1024 * 1024,
             identity_frame_bytes_max: 256 * 1024,
             lists_bytes_max: 128 * 1024 * 1024,
+            checks_max: std::thread::available_parallelism().map_or(1, usize::from),
             // More than there are cores: they share them, so that a long one keeps nobody waiting.
             jobs_max: 16,
             readers_max: 2,

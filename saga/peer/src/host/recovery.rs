@@ -4,7 +4,6 @@ use super::{Host, HostEvent};
 use crate::identity;
 use crate::recovery::{ended_records, is_ended};
 use crate::session::Details;
-use crate::signing::aside;
 use crate::view::space_error;
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_keystone::{Chain, Expect, Recovery, Standing, danger, is_bound, is_recovery};
@@ -41,13 +40,11 @@ impl Host {
         }
         // One validation before any replay: only who has one of the secrets gets further.
         let alone = first.clone();
-        let held = aside(move || danger::validate_alone(&before, &alone, &Expect::default())).await?;
+        let held = self.checks.run(move || danger::validate_alone(&before, &alone, &Expect::default())).await?;
         held.map_err(|e| IdentityRefusal::invalid(&e))?;
         let (space, tjp, at) = (Arc::clone(&self.space), tip.tjp.clone(), past.clone());
-        let mut branch = self.jobs.run(async move { identity::chain_at(&*space, &tjp, at).await }).await?;
-        let (rest, expect) = (frames.to_vec(), of_the_last.clone());
-        let advanced = aside(move || branch.advance_all(&rest, &expect).map(|_| branch)).await?;
-        let branch = advanced.map_err(|e| IdentityRefusal::invalid(&e))?;
+        let branch = self.jobs.run(async move { identity::chain_at(&*space, &tjp, at).await }).await?;
+        let (branch, _) = self.advanced(branch, frames, of_the_last).await?;
         let (space, next, at) = (Arc::clone(&self.space), tip.addr.clone(), past.clone());
         let ours = self.jobs.run(async move { identity::successor(&*space, next, &at).await }).await?;
         let Some(ours) = ours else { return Ok(None) };

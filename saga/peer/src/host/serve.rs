@@ -76,8 +76,36 @@ impl Host {
             }
         };
         let ended = 'connection: loop {
-            if let Some(input) = input.take() {
-                machine.handle(input);
+            if let Some(mut next) = input.take() {
+                let mut place = None;
+                if machine.is_work(&next) {
+                    // Nothing is being committed: it ends with the peer for whom it is.
+                    let wait = after(machine.deadline_ms().unwrap_or(self.limits.idle_ms_max));
+                    let wait = saga_ends.map_or(wait, |end| wait.min(end));
+                    let entered = tokio::select! {
+                        biased;
+                        place = self.checks.enter() => Ok(place),
+                        () = link.tx.closed() => Err(SagaError::Cut),
+                        error = ends(wait) => Err(error),
+                    };
+                    match entered {
+                        Ok(entered) => place = Some(entered),
+                        Err(error) => next = ReceiverInput::Answer(Box::new(ReceiverAnswer::Failed(error))),
+                    }
+                }
+                match place {
+                    None => machine.handle(next),
+                    Some(place) => {
+                        let work = move || {
+                            machine.handle(next);
+                            machine
+                        };
+                        machine = match place.run(work).await {
+                            Ok(machine) => machine,
+                            Err(error) => break Some(error),
+                        };
+                    }
+                }
             }
             let mut answer: Option<ReceiverAnswer> = None;
             // Why nothing more can be sent.

@@ -8,7 +8,7 @@
 use super::Host;
 use crate::entropy::{OsEntropy, now_ms, random};
 use crate::identity;
-use crate::signing::{Act, Signing, aside, first_trees, leaves_left, tree_records};
+use crate::signing::{Act, Signing, first_trees, leaves_left, tree_records};
 use crate::view::{commit_error, space_error};
 use ibgib::{Addr, Mode, Value, object};
 use ibgib_keystone::strategy::lms::{Height, TreeSigner};
@@ -62,7 +62,7 @@ impl Host {
             let (tree, warrant) = self.tree().await?;
             let message = ibgib_keystone::word_message(text.as_bytes());
             // Others may have used its last leaves meanwhile.
-            if let Some(value) = aside(move || tree.sign(&message)).await? {
+            if let Some(value) = self.checks.run(move || tree.sign(&message)).await? {
                 return Ok(Signature { warrant: Some((*warrant).clone()), revision, value });
             }
         }
