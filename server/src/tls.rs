@@ -125,21 +125,18 @@ async fn take(from: &Certificate, provider: &CryptoProvider, host: &Host) -> Res
     }
     let certified = load(from, provider)?;
     let key = shown_key(&certified)?;
-    match note(host, key).await? {
-        KeyStanding::Succeeds => {
-            tracing::info!(%key, "the space's keystone has signed that this key follows the one of before")
-        }
-        KeyStanding::GivenUp => tracing::warn!(
-            %key,
-            "another key has followed this one: clients that have met that refuse this one"
-        ),
-        KeyStanding::First | KeyStanding::Same => {}
+    if note(host, key).await? == KeyStanding::GivenUp {
+        tracing::warn!(%key, "another key has followed this one: clients that have met that refuse this one");
     }
     Ok(certified)
 }
 
 async fn note(host: &Host, key: ServerKey) -> Result<KeyStanding, ServeError> {
-    host.serves_with(key).await.map_err(ServeError::Key)
+    let standing = host.serves_with(key).await.map_err(ServeError::Key)?;
+    if standing == KeyStanding::Succeeds {
+        tracing::info!(%key, "the space's keystone has signed that this key follows the one of before");
+    }
+    Ok(standing)
 }
 
 fn load(from: &Certificate, provider: &CryptoProvider) -> Result<CertifiedKey, ServeError> {
