@@ -138,6 +138,12 @@ fn style<'a>(size: u32, horizontal: HPos) -> TextStyle<'a> {
     (FONT, size).into_font().color(&INK).pos(Pos::new(horizontal, VPos::Center))
 }
 
+/// A peer has the same colour in every plot, whoever else is in it.
+fn colour(name: &str, nth: usize) -> RGBColor {
+    let peer = crate::PEERS.iter().position(|peer| *peer == name);
+    COLOURS[peer.unwrap_or(nth) % COLOURS.len()]
+}
+
 /// Horizontal bars on a scale of powers of ten, a group for each workload.
 fn bars(title: &str, figures: &[Figure], say: fn(f64) -> String) -> Res<String> {
     let groups = different(figures.iter().map(|(group, ..)| group.as_str()));
@@ -147,7 +153,7 @@ fn bars(title: &str, figures: &[Figure], say: fn(f64) -> String) -> Res<String> 
         let (least, most) = decades(figures.iter().map(|(.., figure)| *figure));
         let mut left = 80;
         for (nth, name) in series.iter().enumerate() {
-            let colour = COLOURS[nth % COLOURS.len()];
+            let colour = colour(name, nth);
             area.draw(&Rectangle::new([(left, 40), (left + 11, 51)], colour.filled()))?;
             area.draw(&Text::new((*name).to_owned(), (left + 16, 46), style(13, HPos::Left)))?;
             left += 36 + 8 * name.len() as i32;
@@ -175,9 +181,7 @@ fn bars(title: &str, figures: &[Figure], say: fn(f64) -> String) -> Res<String> 
             let middle = chart.backend_coord(&(least, at + of_group.len() as f64 / 2.0));
             area.draw(&Text::new(group.to_owned(), (72, middle.1), style(13, HPos::Right)))?;
             for (_, name, figure) in of_group {
-                let nth = series.iter().position(|one| one == name).unwrap_or_default();
-                let bar =
-                    Rectangle::new([(least, at + 0.08), (*figure, at + 0.92)], COLOURS[nth % COLOURS.len()].filled());
+                let bar = Rectangle::new([(least, at + 0.08), (*figure, at + 0.92)], colour(name, 0).filled());
                 chart.draw_series([bar])?;
                 let end = chart.backend_coord(&(*figure, at + 0.5));
                 area.draw(&Text::new(say(*figure), (end.0 + 4, end.1), style(11, HPos::Left)))?;
@@ -197,7 +201,7 @@ fn curves(rows: &[Vec<String>]) -> Res<String> {
         let series = different(rows.iter().map(|row| row[1].as_str()));
         let mut left = 60;
         for (nth, name) in series.iter().enumerate() {
-            let colour = COLOURS[nth % COLOURS.len()];
+            let colour = colour(name, nth);
             area.draw(&Rectangle::new([(left, 40), (left + 11, 51)], colour.filled()))?;
             area.draw(&Text::new((*name).to_owned(), (left + 16, 46), style(13, HPos::Left)))?;
             left += 36 + 7 * name.len() as i32;
@@ -229,7 +233,7 @@ fn curves(rows: &[Vec<String>]) -> Res<String> {
                 .y_label_formatter(&|figure| say(*figure))
                 .draw()?;
             for (nth, name) in series.iter().enumerate() {
-                let colour = COLOURS[nth % COLOURS.len()];
+                let colour = colour(name, nth);
                 let of_series = || points.iter().filter(|(of, ..)| of == name).map(|(_, x, y)| (*x, *y));
                 chart.draw_series(LineSeries::new(of_series(), colour.stroke_width(2)))?;
                 chart.draw_series(of_series().map(|point| Circle::new(point, 3, colour.filled())))?;
