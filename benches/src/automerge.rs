@@ -15,11 +15,11 @@ pub(crate) struct AutomergeRepo;
 
 /// Revisions made at once.
 const BATCH: usize = 1_000;
-/// With more documents than this it is not measured: with 10,000 its server gives up, since each document that it does not
-/// know has it look through the names of all files that it wrote, and it waits a minute for its files.
+/// With more documents than this it is not measured: for each that its server does not know it looks through the names of
+/// all files that it wrote, and after a minute's wait for them it ends.
 const DOCUMENTS_MAX: usize = 1_000;
 /// With more revisions of one it is not measured, either: making them takes longer than all the rest.
-const REVISIONS_MAX: usize = 10_000;
+const REVISIONS_MAX: usize = 5_000;
 
 struct Running {
     client: Program,

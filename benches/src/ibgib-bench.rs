@@ -61,7 +61,7 @@ usage: ibgib-bench postgres [--quick] [--rounds N] [--watchers N] [--seconds N] 
   --write FILE   also a section of a page with what came of it, as docs/performance.md
 usage: ibgib-bench scale [--quick] [--up-to N] [--rounds N] [--syncs N] [--files N] [--ibgib FILE] [--write FILE]
   --quick        not with 1,000,000 timelines, and three rounds
-  --up-to N      only with as many timelines (1,000, 10,000, 100,000 and 1,000,000 otherwise)
+  --up-to N      with no more timelines than this (default: 1,000, 10,000, 100,000 and 1,000,000)
   --rounds N     how often each is measured (default 5)
   --syncs N      syncs with nothing to do, after which it is seen how much the stores grew (default 1000)
   --files N      files of a folder of which none changed, for status (default 5000)
@@ -123,10 +123,11 @@ machine that does other things too are worth little: compare CPU and bytes. Clie
 their own, each turn is signed on both sides, and what was taken is on the disk before it is told as taken. The others \
 sign nothing, and do not sync all of it to the disk. `git` keeps all documents on one branch; `git-refs` keeps each on a \
 branch of its own, which is what comes nearest to timelines. `pouchdb` sends the newest revision of a document and no \
-history, and its client runs already when it is asked to sync; its memory includes what making the documents took. So does that of `automerge-repo`, which keeps all of the history, over \
-its adapters for WebSockets and for files, and is done when both sides have the same heads of every document: \
-what it writes to its files after that is in its CPU. It is not measured with more than 1,000 documents, since with 10,000 \
-its server gives up waiting for its own files, nor with more than 10,000 revisions of one. \
+history, and its client runs already when it is asked to sync; its memory includes what making the documents took. So does that of `automerge-repo`, which keeps all of the history, \
+over its adapters for WebSockets and for files, and is done when both sides have the same heads of every document: \
+what it writes to its files after that is in its CPU. It is not measured with more than 1,000 documents, nor with more \
+than 5,000 revisions of one: with 10,000 documents, on a machine that did other things too, its server gave up after a \
+minute's wait for its own files. \
 `rsync` compresses, compares times and sizes, and keeps no history.";
 
 fn main() -> ExitCode {
