@@ -4,7 +4,7 @@
 //! Their colours follow the reader's choice of a light or a dark page, and each has a background of its own, for pages
 //! that do not tell. Text stays text.
 
-use crate::Res;
+use crate::{Res, page};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use std::fs;
@@ -63,7 +63,7 @@ pub(crate) fn draw(page: &Path) -> Res<()> {
         drawn.push((SYNC_TIME.0, bars(SYNC_TIME.1, &figures(&syncs, 2), time)?));
         drawn.push((SYNC_BYTES.0, bars(SYNC_BYTES.1, &figures(&syncs, 5), bytes)?));
     }
-    let scale = rows(&text, crate::scale::HEADING);
+    let scale = rows(&text, page::MANY_TIMELINES);
     if !scale.is_empty() {
         drawn.push((SCALE.0, curves(&scale)?));
     }

@@ -24,7 +24,6 @@ const AGAIN: usize = 1_000;
 /// Files of the folder that is looked through, and about how many bytes each has.
 const FILES: (usize, usize) = (5_000, 2_000);
 
-pub(crate) const HEADING: &str = "Many timelines";
 const ABOUT: &str = "Two spaces that have the same timelines of one revision each, one of a device and one of a server, and what a sync between \
 them costs over loopback; CPU and memory are those of client and server. *Opening* is the library's, in a process that \
 does nothing else. *Never met* is the first sync of two that have the same already. A turn is the client's, after the \
@@ -94,7 +93,7 @@ pub(crate) fn run(options: &Options) -> Res<()> {
         let told: String = told.iter().map(|line| format!("\n- {line}")).collect();
         let measured = page::measured(options.rounds)?;
         let text = format!("{ABOUT}\n\n{measured}\n\n{}\n\n{}{told}", plots::of_scale(file), table(&rows));
-        page::write(file, HEADING, &text)?;
+        page::write(file, page::MANY_TIMELINES, &text)?;
         plots::draw(file)?;
     }
     Ok(())
