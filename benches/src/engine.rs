@@ -43,7 +43,12 @@ impl Engine {
 
     /// Puts nodes into a device's store, as an embedding program would.
     pub(crate) fn put(&self, device: &Path, nodes: impl Iterator<Item = Res<Vec<Verified<IbGib>>>>) -> Res<()> {
-        let space = durable::open(&device.join(".ibgib/space"))?;
+        self.put_into(&device.join(".ibgib/space"), nodes)
+    }
+
+    /// Puts nodes into a store.
+    pub(crate) fn put_into(&self, store: &Path, nodes: impl Iterator<Item = Res<Vec<Verified<IbGib>>>>) -> Res<()> {
+        let space = durable::open(store)?;
         let mut batch = Vec::new();
         for document in nodes {
             batch.extend(document?);
@@ -72,7 +77,14 @@ impl Engine {
         }
     }
 
-    fn sync(&self, device: &Path, server: &Server, proxy: &Proxy, space: &Path, scope: &[&str]) -> Res<Cost> {
+    pub(crate) fn sync(
+        &self,
+        device: &Path,
+        server: &Server,
+        proxy: &Proxy,
+        space: &Path,
+        scope: &[&str],
+    ) -> Res<Cost> {
         let (wire, served, spent) = (proxy.counts(), measure::cpu(server.0.id())?, measure::children_cpu()?);
         let memory = Memory::watch(server.0.id());
         let url = format!("http://127.0.0.1:{}", proxy.port);
@@ -228,7 +240,8 @@ fn content(revision: Revision) -> Map {
     .collect()
 }
 
-fn revised(tip: &Verified<IbGib>, document: usize, revision: Revision) -> Res<Vec<Verified<IbGib>>> {
+/// The nodes of a document's next revision, its frame last.
+pub(crate) fn revised(tip: &Verified<IbGib>, document: usize, revision: Revision) -> Res<Vec<Verified<IbGib>>> {
     let moment = moment(document, revision.revision + 1);
     let next = transform::revise(tip, &content(revision), &moment)?;
     Ok(next.ok_or("a revision that changes nothing")?.nodes())

@@ -1,8 +1,9 @@
-//! `ibgib-bench vault`: a vault under load ([`vault`]). `ibgib-bench tower`: a tower's rules ([`tower`]). `ibgib-bench postgres`: a space in a database ([`postgres`]). `ibgib-bench compare`: what a sync costs, beside git, on the same documents and the same machine.
+//! `ibgib-bench vault`: a vault under load ([`vault`]). `ibgib-bench tower`: a tower's rules ([`tower`]). `ibgib-bench postgres`: a space in a database ([`postgres`]). `ibgib-bench scale`: many timelines ([`scale`]). `ibgib-bench plots`: the plots of a page, drawn anew from its tables ([`plots`]). `ibgib-bench compare`: what a sync costs, beside git and others, on the same documents and the same machine.
 //!
 //! Each peer gets the documents of [`workload`] in a store of its own and syncs them to an empty server over loopback,
 //! through a [`proxy::Proxy`] that counts bytes. [`measure`] reads what the processes took. A peer is one [`peer::Peer`].
 
+mod automerge;
 mod daemon;
 mod databases;
 mod engine;
@@ -11,15 +12,18 @@ mod measure;
 mod node;
 mod page;
 mod peer;
+mod plots;
 mod postgres;
 mod pouchdb;
 mod proxy;
 mod rsync;
+mod scale;
 mod table;
 mod tower;
 mod vault;
 mod workload;
 
+use automerge::AutomergeRepo;
 use engine::Engine;
 use git::{Git, Refs};
 use peer::Peer;
@@ -38,11 +42,11 @@ const USAGE: &str =
   --rounds N    how often each is measured, the peers in turn (default 5); medians are told
   --only W      only this workload: W1, W4, W6, W6-100k, W7, W8-1k, W8-10k or W8-50k; W2, W3 and W5 come
                 after W1, W7-20 after W7, W9-1k after W8-1k
-  --peer P      only this peer: ibgib, git, git-refs, pouchdb or rsync
-  --install     first installs pouchdb from the registry of Node.js
+  --peer P      only this peer: ibgib, git, git-refs, pouchdb, automerge-repo or rsync
+  --install     first installs pouchdb and automerge-repo from the registry of Node.js
   --ibgib FILE  the command to measure (default: this source, built for release)
   --json        one JSON object for each line of the table
-  --write FILE  also the table's section of a page, as docs/performance.md
+  --write FILE  also the table's section of a page, as docs/performance.md, and its plots in a folder beside it
 usage: ibgib-bench vault [--sockets N] [--writes N] [--seconds N] [--accounts N] [--ibgib FILE | --url URL --pid PID]
   --sockets N    sockets that wait for a vault's notices (default 5000)
   --writes N     writes each second (default 500)
@@ -55,6 +59,15 @@ usage: ibgib-bench postgres [--quick] [--rounds N] [--watchers N] [--seconds N] 
   --watchers N   devices that only wait (default 1000), for --seconds N (default 165)
   --url URL      a PostgreSQL server in which databases may be made (default: tools/postgres starts one)
   --write FILE   also a section of a page with what came of it, as docs/performance.md
+usage: ibgib-bench scale [--quick] [--up-to N] [--rounds N] [--syncs N] [--files N] [--ibgib FILE] [--write FILE]
+  --quick        not with 1,000,000 timelines, and three rounds
+  --up-to N      with no more timelines than this (default: 1,000, 10,000, 100,000 and 1,000,000)
+  --rounds N     how often each is measured (default 5)
+  --syncs N      syncs with nothing to do, after which it is seen how much the stores grew (default 1000)
+  --files N      files of a folder of which none changed, for status (default 5000)
+  --write FILE   also a section of a page with what came of it, as docs/performance.md, and its plot
+usage: ibgib-bench plots FILE
+  draws the plots of a page anew from its tables, in a folder beside it: docs/performance.md
 usage: ibgib-bench tower [--appointments N] [--transactions N] [--breaches N] [--users N]
   --appointments N   that wait (default 100000)
   --transactions N   of a block (default 4000), of which --breaches N (default 10) are triggers";
@@ -102,15 +115,19 @@ impl Options {
     }
 }
 
-const PEERS: [&str; 5] = ["ibgib", "git", "git-refs", "pouchdb", "rsync"];
+const PEERS: [&str; 6] = ["ibgib", "git", "git-refs", "pouchdb", "automerge-repo", "rsync"];
 
-const HEADING: &str = "A sync, beside others";
+pub(crate) const HEADING: &str = "A sync, beside others";
 const ABOUT: &str = "What a sync of everything that is new costs, over loopback; CPU, memory and disk are those of client and server. Times on a \
 machine that does other things too are worth little: compare CPU and bytes. Client and server of ibgib are processes of \
 their own, each turn is signed on both sides, and what was taken is on the disk before it is told as taken. The others \
 sign nothing, and do not sync all of it to the disk. `git` keeps all documents on one branch; `git-refs` keeps each on a \
 branch of its own, which is what comes nearest to timelines. `pouchdb` sends the newest revision of a document and no \
-history, and its client runs already when it is asked to sync; its memory includes what making the documents took. \
+history, and its client runs already when it is asked to sync; its memory includes what making the documents took. So does that of `automerge-repo`, which keeps all of the history, \
+over its adapters for WebSockets and for files, and is done when both sides have the same heads of every document: \
+what it writes to its files after that is in its CPU. It is not measured with more than 1,000 documents, nor with more \
+than 5,000 revisions of one: with 10,000 documents, on a machine that did other things too, its server gave up after a \
+minute's wait for its own files. \
 `rsync` compresses, compares times and sizes, and keeps no history.";
 
 fn main() -> ExitCode {
@@ -118,6 +135,10 @@ fn main() -> ExitCode {
     let done = match arguments.next().as_deref() {
         Some("compare") => Options::read(arguments).map(|options| compare(&options)),
         Some("postgres") => postgres::Options::read(arguments).map(|options| postgres::run(&options)),
+        Some("plots") => {
+            arguments.next().filter(|_| arguments.next().is_none()).map(|page| plots::draw(Path::new(&page)))
+        }
+        Some("scale") => scale::Options::read(arguments).map(|options| scale::run(&options)),
         Some("tower") => tower::Options::read(arguments).map(|options| tower::run(&options)),
         Some("vault") => vault::Options::read(arguments).map(|options| vault::run(&options)),
         _ => None,
@@ -144,11 +165,13 @@ fn compare(options: &Options) -> Res<()> {
         node::install()?;
     }
     let runs = |program: &str| Command::new(program).arg("--version").output().is_ok_and(|out| out.status.success());
-    let (git, rsync, pouchdb) = (runs("git"), runs("rsync"), node::is_installed());
-    let others: [(Box<dyn Peer>, bool, &str); 4] = [
+    let (git, rsync) = (runs("git"), runs("rsync"));
+    let (pouchdb, automerge) = (node::is_installed(node::POUCHDB), node::is_installed(node::AUTOMERGE));
+    let others: [(Box<dyn Peer>, bool, &str); 5] = [
         (Box::new(Git::new("git", Refs::One)), git, "there is no git here"),
         (Box::new(Git::new("git-refs", Refs::Each)), git, "there is no git here"),
         (Box::new(PouchDb), pouchdb, "it is not installed; --install brings it"),
+        (Box::new(AutomergeRepo), automerge, "it is not installed; --install brings it"),
         (Box::new(Rsync), rsync, "there is no rsync here"),
     ];
     for (peer, is_there, why) in others {
@@ -175,11 +198,9 @@ fn compare(options: &Options) -> Res<()> {
     }
     let names: Vec<&str> = peers.iter().map(|peer| peer.name()).collect();
     if let Some(file) = &options.write {
-        page::write(
-            file,
-            HEADING,
-            &table::section(&measured, &names, &format!("{ABOUT}\n\n{}", page::measured(options.rounds)?)),
-        )?;
+        let told = format!("{ABOUT}\n\n{}\n\n{}", page::measured(options.rounds)?, plots::of_compare(file));
+        page::write(file, HEADING, &table::section(&measured, &names, &told))?;
+        plots::draw(file)?;
     }
     print!("{}", if options.json { table::json(&measured, &names) } else { table::text(&measured, &names) });
     Ok(())

@@ -95,6 +95,17 @@ pub(crate) fn disk(dir: &Path) -> Res<u64> {
     Ok(bytes)
 }
 
+/// Bytes in the files of a folder.
+pub(crate) fn bytes(dir: &Path) -> Res<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let about = entry.metadata()?;
+        bytes += if about.is_dir() { self::bytes(&entry.path())? } else { about.len() };
+    }
+    Ok(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,10 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 /// The programs, and what they need.
-const FILES: [(&str, &str); 3] = [
+const FILES: [(&str, &str); 6] = [
     ("package.json", include_str!("../peers/package.json")),
     ("pouchdb-server.js", include_str!("../peers/pouchdb-server.js")),
     ("pouchdb-client.js", include_str!("../peers/pouchdb-client.js")),
+    ("automerge-documents.mjs", include_str!("../peers/automerge-documents.mjs")),
+    ("automerge-server.mjs", include_str!("../peers/automerge-server.mjs")),
+    ("automerge-client.mjs", include_str!("../peers/automerge-client.mjs")),
 ];
 
 /// The folder with the programs and what they need, beside this program.
@@ -19,9 +22,19 @@ fn folder() -> Res<PathBuf> {
     Ok(std::env::current_exe()?.with_file_name("peers"))
 }
 
-/// Whether the peers can run: what they need has been installed.
-pub(crate) fn is_installed() -> bool {
-    let needs = ["pouchdb", "express-pouchdb", "express"];
+/// What PouchDB's programs need.
+pub(crate) const POUCHDB: &[&str] = &["pouchdb", "express-pouchdb", "express"];
+/// What automerge-repo's programs need.
+pub(crate) const AUTOMERGE: &[&str] = &[
+    "@automerge/automerge",
+    "@automerge/automerge-repo",
+    "@automerge/automerge-repo-network-websocket",
+    "@automerge/automerge-repo-storage-nodefs",
+    "ws",
+];
+
+/// Whether a peer can run: what it needs has been installed.
+pub(crate) fn is_installed(needs: &[&str]) -> bool {
     folder().is_ok_and(|dir| needs.iter().all(|name| dir.join("node_modules").join(name).is_dir()))
 }
 

@@ -4,6 +4,9 @@ use crate::Res;
 use std::io::ErrorKind;
 use std::path::Path;
 
+/// The heading of the section about many timelines.
+pub(crate) const MANY_TIMELINES: &str = "Many timelines";
+
 /// Writes the section with this heading to the page, in the place of what it said before.
 pub(crate) fn write(file: &Path, heading: &str, text: &str) -> Res<()> {
     let old = match std::fs::read_to_string(file) {

@@ -1,16 +1,17 @@
-//! A TCP proxy that counts the bytes of both directions.
+//! A TCP proxy that counts the bytes of both directions, and how often the client says something after the server has.
 
 use crate::Res;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Listens on a port of its own for as long as the process lives, which ends with the measurement.
 pub(crate) struct Proxy {
     pub(crate) port: u16,
     /// Bytes to the server, and back.
     counts: Arc<[AtomicU64; 2]>,
+    turns: Arc<AtomicU64>,
 }
 
 impl Proxy {
@@ -18,7 +19,8 @@ impl Proxy {
         let listener = TcpListener::bind(("127.0.0.1", 0))?;
         let port = listener.local_addr()?.port();
         let counts = Arc::new([AtomicU64::new(0), AtomicU64::new(0)]);
-        let counting = Arc::clone(&counts);
+        let turns = Arc::new(AtomicU64::new(0));
+        let (counting, turning) = (Arc::clone(&counts), Arc::clone(&turns));
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let Ok(server) = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], server))) else { continue };
@@ -26,23 +28,39 @@ impl Proxy {
                 let (Ok(()), Ok(())) = (client.set_nodelay(true), server.set_nodelay(true)) else { continue };
                 let (Ok(from), Ok(to)) = (client.try_clone(), server.try_clone()) else { continue };
                 let (up, down) = (Arc::clone(&counting), Arc::clone(&counting));
-                std::thread::spawn(move || carry(from, to, &up[0]));
-                std::thread::spawn(move || carry(server, client, &down[1]));
+                // Whose turn it is on this connection: the client begins.
+                let (ours, theirs) = (Arc::new(AtomicBool::new(true)), Arc::clone(&turning));
+                let answered = Arc::clone(&ours);
+                let asks = move |count: u64| {
+                    up[0].fetch_add(count, Ordering::Relaxed);
+                    theirs.fetch_add(u64::from(ours.swap(false, Ordering::Relaxed)), Ordering::Relaxed);
+                };
+                let answers = move |count: u64| {
+                    down[1].fetch_add(count, Ordering::Relaxed);
+                    answered.store(true, Ordering::Relaxed);
+                };
+                std::thread::spawn(move || carry(from, to, asks));
+                std::thread::spawn(move || carry(server, client, answers));
             }
         });
-        Ok(Self { port, counts })
+        Ok(Self { port, counts, turns })
     }
 
     /// What went through until now.
     pub(crate) fn counts(&self) -> [u64; 2] {
         [0, 1].map(|i: usize| self.counts[i].load(Ordering::Relaxed))
     }
+
+    /// How often a client said something, first or after its server had, until now.
+    pub(crate) fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
+    }
 }
 
-fn carry(mut from: TcpStream, mut to: TcpStream, count: &AtomicU64) {
+fn carry(mut from: TcpStream, mut to: TcpStream, count: impl Fn(u64)) {
     let mut buffer = vec![0; 256 * 1024];
     while let Ok(read @ 1..) = from.read(&mut buffer) {
-        count.fetch_add(read as u64, Ordering::Relaxed);
+        count(read as u64);
         if to.write_all(&buffer[..read]).is_err() {
             break;
         }
@@ -68,5 +86,6 @@ mod tests {
         let mut answer = Vec::new();
         client.read_to_end(&mut answer).unwrap();
         assert_eq!((&buffer, answer.as_slice(), proxy.counts()), (b"ask", &b"answer"[..], [3, 6]));
+        assert_eq!(proxy.turns(), 1);
     }
 }

@@ -25,7 +25,7 @@ fn rows<'a>(measured: &'a Measured, peers: &'a [&str]) -> impl Iterator<Item = (
 
 pub(crate) fn text(measured: &Measured, peers: &[&str]) -> String {
     let mut out = format!(
-        "{:<8}{:<10}{:>9}{:>16}{:>15}{:>20}{:>17}\n",
+        "{:<8}{:<15}{:>9}{:>16}{:>15}{:>20}{:>17}\n",
         "", "", "wall s", "CPU s c + s", "memory MB", "wire kB up, down", "disk MB"
     );
     for (workload, peer, costs) in rows(measured, peers) {
@@ -34,7 +34,7 @@ pub(crate) fn text(measured: &Measured, peers: &[&str]) -> String {
             format!("{} + {}", side(0), side(1))
         };
         out += &format!(
-            "{workload:<8}{peer:<10}{:>9.3}{:>16}{:>15}{:>20}{:>17}\n",
+            "{workload:<8}{peer:<15}{:>9.3}{:>16}{:>15}{:>20}{:>17}\n",
             median(costs, |cost| cost.wall),
             both(&|cost, i| cost.cpu[i], 1.0, 2),
             both(&|cost, i| cost.memory[i] as f64, 1e6, 0),

@@ -28,13 +28,24 @@ fn a_small_comparison_tells_what_git_costs() {
         };
         assert!(sum("wire") > 0 && sum("disk") > 0, "{row}");
     }
+    // Its plots lie beside it, and it shows them.
+    for plot in ["page/sync-time.svg", "page/sync-bytes.svg"] {
+        assert!(page.contains(&format!("]({plot})")), "{page}");
+        assert!(std::fs::read_to_string(dir.path().join(plot)).unwrap().contains("git-refs"));
+    }
 }
 
 #[test]
 fn what_it_does_not_know_it_says() {
-    for arguments in
-        [&["compare", "--only", "W9"][..], &["compare", "--rounds", "0"], &["vault", "--writes", "0"], &["merge"], &[]]
-    {
+    for arguments in [
+        &["compare", "--only", "W9"][..],
+        &["compare", "--rounds", "0"],
+        &["vault", "--writes", "0"],
+        &["scale", "--rounds", "0"],
+        &["plots"],
+        &["merge"],
+        &[],
+    ] {
         let out = Command::new(env!("CARGO_BIN_EXE_ibgib-bench")).args(arguments).output().unwrap();
         assert_eq!(out.status.code(), Some(2), "{arguments:?}");
         assert!(String::from_utf8_lossy(&out.stderr).contains("usage: ibgib-bench"));
