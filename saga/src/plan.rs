@@ -103,7 +103,7 @@ enum Phase {
     /// Our own side is asked.
     Ours(Ours),
     /// The receiver is asked.
-    Theirs(Asking, Theirs),
+    Theirs(Box<Asking>, Theirs),
     /// The plan was handed out, or planning failed.
     Over,
 }
@@ -494,7 +494,7 @@ impl Planner {
     }
 
     fn peek(&mut self, asking: Asking, first: Peek, theirs: Theirs) -> Need {
-        self.phase = Phase::Theirs(asking, theirs);
+        self.phase = Phase::Theirs(Box::new(asking), theirs);
         Need::Peek(first)
     }
 

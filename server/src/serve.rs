@@ -33,8 +33,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// How often a server looks whether it is time to forget what is over.
-const RETAIN_EVERY: Duration = Duration::from_secs(600);
-const RETAIN_EVERY_MIN: Duration = Duration::from_secs(60);
+const RETAIN_EVERY: Duration = Duration::from_secs(60);
 
 /// How to serve.
 #[derive(Clone, Debug)]
@@ -286,10 +285,15 @@ async fn sweep(host: Arc<Host>, staging_ms_max: u64, stop: CancellationToken) {
 async fn retain(space: Arc<dyn Space>, retention: Retention, stop: CancellationToken) {
     let lease = Lease::new(Arc::clone(&space), "retention");
     let retaining = || async {
-        let every = Duration::from_millis(retention.session_ms_max).clamp(RETAIN_EVERY_MIN, RETAIN_EVERY);
+        let mut seen = 0;
         loop {
             // Not right away: whoever starts has other things to do.
-            tokio::time::sleep(every).await;
+            tokio::time::sleep(RETAIN_EVERY).await;
+            // Where nothing was committed nothing has become more; what is due by the clock alone is after the next commit.
+            let revision = space.revision().await.unwrap_or_default();
+            if std::mem::replace(&mut seen, revision) == revision {
+                continue;
+            }
             if let Err(error) = collect_when_due(&*space, retention, now_ms()).await {
                 tracing::warn!(%error, "sessions that are over could not be forgotten");
             }

@@ -17,7 +17,7 @@ const BATCH: usize = 16;
 pub(crate) struct Leads {
     known: Arc<Mutex<HashMap<Addr, Arc<[Addr]>>>>,
     wholes: Arc<Mutex<Wholes>>,
-    kept: Arc<Mutex<HashMap<(String, Option<Addr>), Kept>>>,
+    kept: Arc<Mutex<ByRoot>>,
     /// Whoever brings what is kept up to date: many may ask at once.
     keeping: Arc<tokio::sync::Mutex<()>>,
     /// Whoever looks through a space that nobody has looked through yet.
@@ -37,6 +37,9 @@ struct Known {
     /// There is no living tip at all.
     empty: bool,
 }
+
+/// What is kept, by the space's id and the root.
+type ByRoot = HashMap<(String, Option<Addr>), Kept>;
 
 /// Tips of a space, or those under a root, by bucket, as of a revision.
 #[derive(Clone, Debug)]
@@ -251,7 +254,7 @@ impl Leads {
         Ok(true)
     }
 
-    fn kept(&self) -> MutexGuard<'_, HashMap<(String, Option<Addr>), Kept>> {
+    fn kept(&self) -> MutexGuard<'_, ByRoot> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -524,7 +524,7 @@ fn forked(tjp: &Addr) -> SagaError {
     OwnIdentity::Forked(tjp.clone()).into()
 }
 /// Records that tell whose a session is.
-const SESSION: &str = "session/";
+pub(crate) const SESSION: &str = "session/";
 
 /// The record that tells whose a session is.
 pub(crate) fn session_key(session: &Addr) -> String {

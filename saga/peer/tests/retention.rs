@@ -162,16 +162,22 @@ async fn a_forgotten_session_is_not_introduced_again() {
 }
 
 #[tokio::test]
-async fn it_is_done_once_a_day() {
+async fn it_is_done_once_a_day_and_when_there_are_many_more() {
     let mut world = World::new().await;
     world.sessions(25).await;
-    let (space, now) = (&*world.server, now_ms());
-    let due = async |at: i64| collect_when_due(space, Retention::default(), at).await.unwrap();
+    let (space, now) = (Arc::clone(&world.server), now_ms());
+    let due = async |at: i64| collect_when_due(&*space, Retention::default(), at).await.unwrap();
     assert_eq!(due(now).await.map(|collected| collected.sessions), Some(5));
     assert_eq!(due(now + 1).await, None);
     assert_eq!(due(now + DAY_MS - 1).await, None);
     assert_eq!(due(now + DAY_MS).await, Some(Collected::default()));
     // A clock that was put back does not keep it from coming.
     assert_eq!(due(now).await, Some(Collected::default()));
+    // Nor do many sessions on one day have to wait for the next one.
+    world.sessions(127).await;
+    assert_eq!(due(now + 1).await, None);
+    world.sessions(1).await;
+    assert_eq!(due(now + 1).await.map(|collected| collected.sessions), Some(128));
+    assert_eq!(due(now + 1).await, None);
     world.check().await;
 }

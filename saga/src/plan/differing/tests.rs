@@ -178,7 +178,8 @@ fn a_sender_that_does_not_know_cells_is_told_tips() {
 #[test]
 fn cells_that_were_not_asked_for_or_do_not_fit_are_refused() {
     let (mine, theirs) = apart(6_000, 20);
-    let edits: [(&str, fn(&mut Peeked)); 7] = [
+    type Edit = (&'static str, fn(&mut Peeked));
+    let edits: [Edit; 7] = [
         ("another number of cells", |answer| answer.cells[0].1.truncate(3)),
         ("another number of cells", |answer| answer.cells[0].1 = vec![EMPTY; 2 << CELL_BITS_MAX]),
         ("another number of cells", |answer| answer.cells[0].1 = vec![EMPTY]),
@@ -199,7 +200,7 @@ fn cells_that_were_not_asked_for_or_do_not_fit_are_refused() {
     }
     let (mine, theirs) = apart(1_000, 20);
     let unasked = |answer: &mut Peeked| {
-        if answer.has.first().is_some() {
+        if !answer.has.is_empty() {
             answer.cells = (0..BUCKETS).filter(|b| answer.has[*b]).map(|b| (b, vec![EMPTY; 2])).collect();
         }
     };
