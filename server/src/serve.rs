@@ -302,10 +302,20 @@ async fn retain(space: Arc<dyn Space>, retention: Retention, stop: CancellationT
     lease.work(&stop, retaining).await;
 }
 
+/// What was dropped just before a server was killed may still be stood on.
+async fn leave_dropped(host: Arc<Host>) {
+    match host.leave_dropped().await {
+        Ok(0) => {}
+        Ok(left) => tracing::info!(left, "timelines went back to before what was dropped"),
+        Err(error) => tracing::warn!(%error, "timelines could not go back to before what was dropped"),
+    }
+}
+
 /// Serves until a stop is asked for, then waits for what is under way.
 async fn serve(state: &State, listeners: Vec<(TcpListener, Router)>, tls: Option<&Arc<Tls>>, options: &ServeOptions) {
     state.tasks.spawn(sweep(Arc::clone(&state.host), options.staging_ms_max, state.stop.clone()));
     state.tasks.spawn(retain(Arc::clone(state.host.space()), options.retention, state.stop.clone()));
+    state.tasks.spawn(leave_dropped(Arc::clone(&state.host)));
     for door in &state.doors {
         state.tasks.spawn(Arc::clone(door).background(state.stop.clone()));
     }
