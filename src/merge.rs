@@ -10,7 +10,7 @@
 //! Whatever would cost too much, or give more than a frame may hold, is taken whole from base, with a conflict: two tips
 //! of one timeline always have a merge. The rules are told in `docs/merging.md`; each file below is one of them:
 //! `sequence` (lists of anything), `lcs` (what two lists have in common), `text`, `document` (reading), `tree` (values),
-//! `again` (conflicts that both settled), `content` (frames), `fold` (ancestors), `build` (the frame and its stones), `settle` (conflicts).
+//! `again` (conflicts that both settled), `content` (frames), `fold` (ancestors), `build` (the frame and its stones), `settle` (conflicts), `reapply` (an edit made again elsewhere).
 
 mod again;
 mod build;
@@ -18,6 +18,7 @@ mod content;
 mod document;
 mod fold;
 mod lcs;
+mod reapply;
 mod sequence;
 mod settle;
 pub mod text;
@@ -32,6 +33,7 @@ use build::Sides;
 use content::Content;
 pub(crate) use fold::Set;
 use lcs::Work;
+pub use reapply::reapply;
 pub(crate) use settle::{Sides as ConflictSides, find_in_document, settle_document};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -92,14 +94,14 @@ pub(crate) fn merge(
 }
 
 /// What a frame says, without what its place in the timeline says.
-pub(crate) struct Said {
-    pub(crate) ib: String,
-    pub(crate) data: Map,
-    pub(crate) rel8ns: BTreeMap<String, Vec<Addr>>,
+struct Said {
+    ib: String,
+    data: Map,
+    rel8ns: BTreeMap<String, Vec<Addr>>,
 }
 
 /// What ancestor, base and orphan say merged, of which no merge frame is made: what they disagree on is base's.
-pub(crate) fn said([ancestor, base, orphan]: [&Verified<IbGib>; 3]) -> Said {
+fn said([ancestor, base, orphan]: [&Verified<IbGib>; 3]) -> Said {
     let stones = Stones::new();
     let contents = [ancestor, base, orphan].map(|frame| Content::of(frame));
     let [a, b, o] = &contents;

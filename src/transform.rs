@@ -4,7 +4,6 @@
 //! [`compat::transform`](crate::compat::transform) runs the same steps on unchecked nodes, so both give the same
 //! addresses. Clock and entropy come from the caller as a [`Moment`]. Frozen by `respec/vectors/transforms.json`.
 
-mod again;
 mod attribute;
 mod data;
 pub(crate) mod engine;
@@ -12,7 +11,6 @@ mod relations;
 mod revise;
 
 pub use crate::moment::Moment;
-pub use again::again;
 pub use attribute::attribute;
 pub use engine::Unchecked;
 pub use revise::{OWN_DATA, content, revise};

@@ -3,16 +3,17 @@
 //! A frame **stands on** a dropped one when it is that one, or when the dropped one is in its history. A tip that stands on a
 //! dropped frame goes back to what of its history does not, with the edits on top made again. That is the one move of
 //! a tip to what does not cover it, so it has a proof of its own ([`Dropped`]). What is dropped is kept in local records,
-//! `dropped/<whose word it is>/<frame>`, which are looked at before anything is taken in.
+//! which are looked at before anything is taken in: `dropped/<space>/<frame>`, by the word of whoever owns that space, and
+//! `dropped/<space>`, his newest statement about it.
 
 use crate::error::SpaceError;
 use crate::history::Loader;
 use crate::settle::Draft;
 use crate::space::Space;
 use crate::store::{Records, View};
-use crate::tip::{Advance, Kind};
+use crate::tip::{Advance, Dropped, Kind};
+use ibgib::merge;
 use ibgib::timeline::HistoryError;
-use ibgib::transform;
 use ibgib::{Addr, IbGib, Verified};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -32,32 +33,6 @@ pub fn dropped_prefix(space: &str) -> String {
 /// The key of the record with the address of the newest statement by the owner of `space` of what is dropped.
 pub fn stated_key(space: &str) -> String {
     format!("{PREFIX}{space}")
-}
-
-/// Proof that a tip may go back to what does not stand on dropped frames. Made only by [`Draft::leave`] and
-/// [`leave_keystone`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Dropped {
-    tjp: Addr,
-    from: Addr,
-    to: Addr,
-}
-
-impl Dropped {
-    /// The timeline.
-    pub fn tjp(&self) -> &Addr {
-        &self.tjp
-    }
-
-    /// The tip that stands on a dropped frame.
-    pub fn from(&self) -> &Addr {
-        &self.from
-    }
-
-    /// What it goes back to.
-    pub fn to(&self) -> &Addr {
-        &self.to
-    }
 }
 
 /// All frames that a space keeps as dropped.
@@ -186,7 +161,7 @@ fn follows(frame: &Verified<IbGib>) -> Vec<Addr> {
 
 impl Draft {
     /// Leads a tip of a living timeline that stands on dropped frames to one that does not: what it says without them. Each
-    /// edit that stands on one is made [again](transform::again) on what is left before it, each merge is made of what its sides
+    /// edit that stands on one is made [again](merge::reapply) on what is left before it, each merge is made of what its sides
     /// have become. That is the same wherever it is done. Answers the new tip; `None` when it stands on none.
     ///
     /// # Errors
@@ -209,7 +184,7 @@ impl Draft {
                 [past, ..] if dropped.contains(&addr) => now(past),
                 [past] => {
                     let (past, onto) = (whole(history, past).await?, whole(history, &now(past)).await?);
-                    let made = transform::again(&onto, &whole(history, &addr).await?, &past);
+                    let made = merge::reapply(&onto, &whole(history, &addr).await?, &past);
                     let made = made.map_err(|error| broken(&addr, error.to_string()))?;
                     history.add(made.iter().cloned());
                     let to = made.last().map_or_else(|| onto.addr().clone(), |frame| frame.addr().clone());
@@ -238,7 +213,7 @@ impl Draft {
             return Err(broken(&to, "it stands on what was dropped".to_owned()));
         }
         let (tjp, from) = (tjp.clone(), tip.clone());
-        self.commit.tips.push(Advance::Dropped(Dropped { tjp, from, to: to.clone() }));
+        self.commit.tips.push(Advance::Dropped(Dropped::new(tjp, from, to.clone())));
         self.commit.nodes.extend(nodes);
         self.merges += merges;
         self.conflicts += conflicts;
@@ -273,7 +248,7 @@ pub async fn leave_keystone(
         tokio::task::coop::consume_budget().await;
     }
     let proof = to.filter(|(_, tjp)| Kind::of(tjp) == Kind::Keystone);
-    Ok(proof.map(|(to, tjp)| Dropped { tjp, from: tip.clone(), to }))
+    Ok(proof.map(|(to, tjp)| Dropped::new(tjp, tip.clone(), to)))
 }
 
 #[cfg(test)]

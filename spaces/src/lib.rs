@@ -69,5 +69,5 @@ pub use rules::Commit;
 pub use segments::SegmentSpace;
 pub use space::{Changes, Space};
 pub use store::{Store, View};
-pub use tip::{Advance, Kind, Tip};
+pub use tip::{Advance, Dropped, Kind, Tip};
 pub use walk::Follow;

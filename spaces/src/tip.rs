@@ -1,6 +1,5 @@
 //! Timelines' tips, and the proofs that move them.
 
-use crate::dropped::Dropped;
 use ibgib::Addr;
 use std::fmt;
 
@@ -57,6 +56,35 @@ pub struct Tip {
     pub n: Option<u64>,
     /// What kind of timeline.
     pub kind: Kind,
+}
+
+/// Proof that a tip may go back to what does not stand on [dropped](crate::dropped) frames. Made only there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dropped {
+    tjp: Addr,
+    from: Addr,
+    to: Addr,
+}
+
+impl Dropped {
+    pub(crate) fn new(tjp: Addr, from: Addr, to: Addr) -> Self {
+        Self { tjp, from, to }
+    }
+
+    /// The timeline.
+    pub fn tjp(&self) -> &Addr {
+        &self.tjp
+    }
+
+    /// The tip that stands on a dropped frame.
+    pub fn from(&self) -> &Addr {
+        &self.from
+    }
+
+    /// What it goes back to.
+    pub fn to(&self) -> &Addr {
+        &self.to
+    }
 }
 
 /// Proof that a tip may move, from the tip it starts at to the tip it leads to: compare-and-swap. Made only by the

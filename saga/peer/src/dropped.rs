@@ -17,11 +17,6 @@ use ibgib_spaces::{Commit, Kind, Space};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// The local record with the identity that has dropped something in a space.
-pub(crate) fn dropper_key(space: &str) -> String {
-    format!("dropper/{space}")
-}
-
 /// Follows what the owner of the remote's space has dropped. Answers the timelines whose tips went back here.
 ///
 /// # Errors
@@ -55,7 +50,7 @@ async fn learn(device: &Arc<dyn Space>, remote: &dyn Remote, space: &str, newest
         Some(gib) => Addr::new("keystone", gib).map_err(|error| SagaError::defect(error.to_string()))?,
         None => newest.clone(),
     };
-    let key = dropper_key(space);
+    let key = trusted::dropper_key(space);
     let known = device.record(&key).await.map_err(space_error)?;
     if let Some(known) = known.and_then(|known| String::from_utf8(known).ok()).filter(|known| known != tjp.as_str()) {
         let (url, shown) = (remote.shown().to_owned(), tjp.to_string());

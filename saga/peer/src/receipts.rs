@@ -4,7 +4,6 @@
 //! each timeline that is in one, the first bytes of its hash and of its tip's, and the newest receipt's revision. A receipt
 //! that is the newest of no timeline is dropped; of those that are left, the oldest when there are too many.
 
-use crate::dropped::dropper_key;
 use crate::identity;
 use crate::trusted;
 use crate::view::{View, commit_error, space_error};
@@ -233,7 +232,7 @@ pub async fn forget_server(device: &dyn Space, space: &str) -> Result<usize, Sag
     let kept = device.records(&prefix(space)).await.map_err(space_error)?;
     let mut records: Vec<_> = kept.into_iter().map(|(key, _)| (key, None)).collect();
     let count = records.len();
-    records.extend([(index_key(space), None), (trusted::known_key(space), None), (dropper_key(space), None)]);
+    records.extend([(index_key(space), None), (trusted::known_key(space), None), (trusted::dropper_key(space), None)]);
     device.commit(Commit { records, ..Commit::default() }).await.map_err(commit_error)?;
     Ok(count)
 }

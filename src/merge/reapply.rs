@@ -1,9 +1,9 @@
 //! An edit made again on another frame than the one that it was made on.
 
-use super::{Moment, Mut8Opts, RESERVED, Rel8Opts, TransformError, attribute, linked, mut8, rel8, revise};
+use super::said;
 use crate::addr::Addr;
 use crate::ibgib::{IDENTITY, IbGib, Verified};
-use crate::merge;
+use crate::transform::{Moment, Mut8Opts, RESERVED, Rel8Opts, TransformError, attribute, linked, mut8, rel8, revise};
 use std::collections::BTreeMap;
 
 /// What makes on `onto` the change that `edit` made to `before`, the frame that it follows: all three merge, and where `onto`
@@ -12,28 +12,28 @@ use std::collections::BTreeMap;
 ///
 /// # Errors
 /// The product is no valid frame.
-pub fn again(
+pub fn reapply(
     onto: &Verified<IbGib>,
     edit: &Verified<IbGib>,
     before: &Verified<IbGib>,
 ) -> Result<Vec<Verified<IbGib>>, TransformError> {
     let moment = Moment { now_ms: Moment::of(edit).unwrap_or_default(), random: [0; 16] };
-    let said = merge::said([before, edit, onto]);
+    let wanted = said([before, edit, onto]);
     let mut nodes = Vec::new();
     let mut frame = onto.clone();
-    if said.ib != frame.ib {
-        let ib = Some(said.ib.clone());
+    if wanted.ib != frame.ib {
+        let ib = Some(wanted.ib.clone());
         let opts = Mut8Opts { mut8_ib: ib, dna: true, n_counter: true, linked_rel8ns: linked(), ..Mut8Opts::default() };
         let next = mut8(&frame, &opts, &moment)?;
         nodes.extend(next.nodes());
         frame = next.frame;
     }
-    if let Some(next) = revise(&frame, &said.data, &moment)? {
+    if let Some(next) = revise(&frame, &wanted.data, &moment)? {
         nodes.extend(next.nodes());
         frame = next.frame;
     }
-    let now = merge::said([&frame, &frame, &frame]).rel8ns;
-    let (add, remove) = (beyond(&said.rel8ns, &now), beyond(&now, &said.rel8ns));
+    let now = said([&frame, &frame, &frame]).rel8ns;
+    let (add, remove) = (beyond(&wanted.rel8ns, &now), beyond(&now, &wanted.rel8ns));
     if !add.is_empty() || !remove.is_empty() {
         let linked_rel8ns = linked();
         let opts = Rel8Opts { add, remove, dna: true, n_counter: true, linked_rel8ns, ..Rel8Opts::default() };
@@ -87,10 +87,10 @@ mod tests {
             r#"{"text":"one\nSPAM\ntwo\nthree\n","title":"a","spam":1}"#,
             r#"{"text":"one\nSPAM\ntwo\nthree\nfour\n","title":"b","spam":1}"#,
         ]);
-        let made = again(&frames[1], &frames[3], &frames[2]).unwrap();
+        let made = reapply(&frames[1], &frames[3], &frames[2]).unwrap();
         assert_eq!(said(&made), Some(map(r#"{"text":"one\ntwo\nthree\nfour\n","title":"b"}"#)));
         // The same at the same time, so that it is the same frame wherever it is made.
-        assert_eq!(made, again(&frames[1], &frames[3], &frames[2]).unwrap());
+        assert_eq!(made, reapply(&frames[1], &frames[3], &frames[2]).unwrap());
         let time = |frame: &IbGib| [frame.datum("timestamp").cloned(), frame.datum("timestampMs").cloned()];
         assert_eq!(time(made.last().unwrap()), time(&frames[3]));
     }
@@ -98,8 +98,8 @@ mod tests {
     #[test]
     fn what_it_built_on_stays_as_it_made_it_and_nothing_is_made_of_nothing() {
         let frames = timeline(&[r#"{"a":1}"#, r#"{"a":2}"#, r#"{"a":3}"#]);
-        assert_eq!(said(&again(&frames[1], &frames[3], &frames[2]).unwrap()), Some(map(r#"{"a":3}"#)));
-        assert_eq!(again(&frames[2], &frames[2], &frames[1]).unwrap(), []);
+        assert_eq!(said(&reapply(&frames[1], &frames[3], &frames[2]).unwrap()), Some(map(r#"{"a":3}"#)));
+        assert_eq!(reapply(&frames[2], &frames[2], &frames[1]).unwrap(), []);
     }
 
     #[test]
@@ -117,7 +117,7 @@ mod tests {
             let next = rel8(frames.last().unwrap(), &opts, &moment(n as i64 + 9)).unwrap();
             frames.push(attribute(vec![next.frame], Some(&alice)).unwrap().pop().unwrap());
         }
-        let made = again(&frames[1], &frames[3], &frames[2]).unwrap();
+        let made = reapply(&frames[1], &frames[3], &frames[2]).unwrap();
         let made = made.last().unwrap();
         assert_eq!((made.rel8n_addrs("knows"), made.rel8n_addrs(IDENTITY)), (vec![two], vec![alice]));
         let opts = Mut8Opts {
@@ -128,6 +128,6 @@ mod tests {
             ..Mut8Opts::default()
         };
         let named = mut8(&frames[3], &opts, &moment(20)).unwrap().frame;
-        assert_eq!(again(&frames[1], &named, &frames[3]).unwrap().last().unwrap().ib, "named");
+        assert_eq!(reapply(&frames[1], &named, &frames[3]).unwrap().last().unwrap().ib, "named");
     }
 }
