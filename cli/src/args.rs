@@ -638,7 +638,7 @@ pub(crate) enum SpaceAction {
     /// Take frames out: the server and the devices that sync with it go back to before them and take them in no more;
     /// what others edited later stays
     Drop(DropFrames),
-    /// Let frames that were dropped come in again; devices that still have them do not bring them back by themselves
+    /// Let frames that were dropped come in again, from whoever still has them
     Allow {
         /// Their addresses, or the first digits of those that are here
         #[arg(required = true, num_args = 1..=64)]

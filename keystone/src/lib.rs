@@ -41,6 +41,7 @@ mod claim;
 pub mod compat;
 pub mod config;
 pub mod danger;
+mod dropping;
 mod error;
 mod guard;
 mod recovery;
@@ -53,6 +54,7 @@ mod warrant;
 
 pub use chain::{Chain, PoolState, Recoveries, Step, demand, equivocation, is_bound, proves_fork};
 pub use claim::{Claim, Proof, Solution, is_waiting};
+pub use dropping::{Dropping, list_dropped};
 pub use error::{KeystoneError, Rule, ValidateError};
 pub use recovery::{Recovery, Standing, is_recovery, recovery_pool};
 pub use rules::Expect;

@@ -41,6 +41,7 @@ pub(crate) fn router(state: &Arc<State>, doors: impl Iterator<Item = Router>) ->
         .route("/api/v1/ibgibs/{addr}", get(ibgib))
         .route("/api/v1/tips/{addr}", get(tip))
         .route("/api/v1/tips", get(tips))
+        .route("/api/v1/dropped", get(dropped))
         .route("/api/v1/events", get(events::events))
         .route(ibgib_peer::SYNC_PATH, get(socket::upgrade))
         .route("/api/v1/openapi.json", get(openapi))
@@ -213,7 +214,9 @@ async fn grants(
         Ok((address(identity)?, frames(&mut body)?))
     };
     let (identity, frames) = state.host.check(read).await??;
-    let lines = state.host.post_grants(&identity, &frames).await?;
+    // What was stated is carried out to its end, whether or not somebody still waits for that.
+    let stating = async move { state.host.post_grants(&identity, &frames).await };
+    let lines = tokio::spawn(stating).await.map_err(|e| ApiError::new(Code::Internal, e.to_string()))??;
     let text: String = lines.iter().map(|line| line.to_json() + "\n").collect();
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], text).into_response())
 }
@@ -316,10 +319,15 @@ async fn tip(
         [("tjp", Value::from(&addr)), ("tip", (&tip).into()), ("space", state.host.space().id().into())]
             .into_iter()
             .collect();
-    if let Some(statement) = state.host.dropped_by().await? {
-        body.insert("dropped", &statement);
+    if let Some(list) = state.host.dropping().await? {
+        body.insert("dropped", Value::integer(list.number()));
     }
     Ok(json(StatusCode::OK, &Value::Object(body)))
+}
+
+async fn dropped(Extract(state): Extract<Arc<State>>) -> Result<Response, ApiError> {
+    let list = state.host.dropping().await?.ok_or_else(|| ApiError::not_found("a dropped frame"))?;
+    Ok(json(StatusCode::OK, &list.to_value()))
 }
 
 async fn tips(

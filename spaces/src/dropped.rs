@@ -159,6 +159,14 @@ fn follows(frame: &Verified<IbGib>) -> Vec<Addr> {
     past.into_iter().chain(orphans).collect()
 }
 
+/// Whether a frame is what its sides merge to. Whatever it says of itself, every other frame is an edit.
+pub async fn is_merge(history: &mut Loader<'_>, frame: &Verified<IbGib>) -> bool {
+    match follows(frame).as_slice() {
+        [base, orphan] => history.join(base, orphan).await.is_ok_and(|joined| joined.tip == *frame.addr()),
+        _ => false,
+    }
+}
+
 impl Draft {
     /// Leads a tip of a living timeline that stands on dropped frames to one that does not: what it says without them. Each
     /// edit that stands on one is made [again](merge::reapply) on what is left before it, each merge is made of what its sides
@@ -173,38 +181,18 @@ impl Draft {
         dropped: &BTreeSet<Addr>,
     ) -> Result<Option<Addr>, HistoryError> {
         let broken = |addr: &Addr, why: String| HistoryError::Broken { addr: addr.clone(), why };
-        let frames = standing(history, tip, None, dropped).await?;
-        let mut became: HashMap<Addr, Addr> = HashMap::new();
-        let (mut left, mut nodes, mut merges, mut conflicts) = (Vec::new(), Vec::new(), 0, 0);
-        for (addr, follows) in frames {
-            left.extend(follows.iter().filter(|frame| !became.contains_key(*frame)).cloned());
-            let now = |frame: &Addr| became.get(frame).unwrap_or(frame).clone();
-            let to = match follows.as_slice() {
-                [] => return Err(broken(&addr, "nothing of its timeline is left without it".to_owned())),
-                [past, ..] if dropped.contains(&addr) => now(past),
-                [past] => {
-                    let (past, onto) = (whole(history, past).await?, whole(history, &now(past)).await?);
-                    let made = merge::reapply(&onto, &whole(history, &addr).await?, &past);
-                    let made = made.map_err(|error| broken(&addr, error.to_string()))?;
-                    history.add(made.iter().cloned());
-                    let to = made.last().map_or_else(|| onto.addr().clone(), |frame| frame.addr().clone());
-                    nodes.extend(made);
-                    to
-                }
-                [base, orphan, ..] => {
-                    let joined = history.join(&now(base), &now(orphan)).await?;
-                    merges += u64::from(!joined.nodes.is_empty());
-                    conflicts += joined.conflicts as u64;
-                    history.add(joined.nodes.iter().cloned());
-                    nodes.extend(joined.nodes);
-                    joined.tip
-                }
-            };
-            became.insert(addr, to);
+        let (mut to, mut made) = (tip.clone(), Remade::default());
+        // What is made again may have been dropped before: of what one more device had, say.
+        for _ in 0..=dropped.len() {
+            if !made.pass(history, &mut to, dropped).await? {
+                break;
+            }
         }
-        let Some(to) = became.remove(tip) else { return Ok(None) };
+        if to == *tip {
+            return Ok(None);
+        }
         // Every edit that did not stand on what was dropped is still there, and what was made follows the rules.
-        for head in &left {
+        for head in &made.left {
             if history.advance(Some(head), &to).await?.tjp() != tjp {
                 return Err(broken(&to, format!("it is no frame of {tjp}")));
             }
@@ -212,12 +200,75 @@ impl Draft {
         if stands(history, &to, None, dropped).await? {
             return Err(broken(&to, "it stands on what was dropped".to_owned()));
         }
-        let (tjp, from) = (tjp.clone(), tip.clone());
-        self.commit.tips.push(Advance::Dropped(Dropped::new(tjp, from, to.clone())));
-        self.commit.nodes.extend(nodes);
-        self.merges += merges;
-        self.conflicts += conflicts;
+        self.commit.tips.push(Advance::Dropped(Dropped::new(tjp.clone(), tip.clone(), to.clone())));
+        self.commit.nodes.extend(made.nodes);
+        self.merges += made.merges;
+        self.conflicts += made.conflicts;
         Ok(Some(to))
+    }
+}
+
+/// What is made in place of frames that stand on dropped ones.
+#[derive(Default)]
+struct Remade {
+    nodes: Vec<Verified<IbGib>>,
+    /// What of the tip's history stands on none.
+    left: Vec<Addr>,
+    merges: u64,
+    conflicts: u64,
+}
+
+impl Remade {
+    /// Leads `tip` to what comes of it when each frame that stands on a dropped one is made again; `false` when none does.
+    async fn pass(
+        &mut self,
+        history: &mut Loader<'_>,
+        tip: &mut Addr,
+        dropped: &BTreeSet<Addr>,
+    ) -> Result<bool, HistoryError> {
+        let broken = |addr: &Addr, why: String| HistoryError::Broken { addr: addr.clone(), why };
+        let mut became: HashMap<Addr, Addr> = HashMap::new();
+        for (addr, follows) in standing(history, tip, None, dropped).await? {
+            let frame = whole(history, &addr).await?;
+            let sides = match follows.as_slice() {
+                [base, orphan] if is_merge(history, &frame).await => Some([base.clone(), orphan.clone()]),
+                _ => None,
+            };
+            let now = |frame: &Addr| became.get(frame).unwrap_or(frame).clone();
+            let Some(past) = follows.first() else {
+                return Err(broken(&addr, "nothing of its timeline is left without it".to_owned()));
+            };
+            let before = if sides.is_some() { &follows[..] } else { &follows[..1] };
+            self.left.extend(before.iter().filter(|frame| !became.contains_key(*frame)).cloned());
+            let to = match sides {
+                Some([base, orphan]) => {
+                    let joined = history.join(&now(&base), &now(&orphan)).await?;
+                    self.merges += u64::from(!joined.nodes.is_empty());
+                    self.conflicts += joined.conflicts as u64;
+                    history.add(joined.nodes.iter().cloned());
+                    self.nodes.extend(joined.nodes);
+                    joined.tip
+                }
+                None if dropped.contains(&addr) => now(past),
+                None => {
+                    let (past, onto) = (whole(history, past).await?, whole(history, &now(past)).await?);
+                    let made = merge::reapply(&onto, &frame, &past);
+                    let made = made.map_err(|error| broken(&addr, error.to_string()))?;
+                    history.add(made.iter().cloned());
+                    let to = made.last().map_or_else(|| onto.addr().clone(), |frame| frame.addr().clone());
+                    self.nodes.extend(made);
+                    to
+                }
+            };
+            became.insert(addr, to);
+        }
+        match became.remove(tip) {
+            Some(to) => {
+                *tip = to;
+                Ok(true)
+            }
+            None => Ok(false),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::error::{CliError, Exit};
 use crate::output::Output;
 use crate::report::{DroppedFrame, plural};
 use ibgib::Addr;
-use ibgib_peer::Statement;
+use ibgib_peer::{FRAMES_MAX, Statement};
 use std::path::Path;
 
 pub(crate) async fn space(args: &Args, out: &Output, action: &SpaceAction) -> Result<Exit, CliError> {
@@ -69,6 +69,13 @@ async fn made_by(
                 frames.push(entry.addr);
             }
         }
+    }
+    if frames.len() > FRAMES_MAX {
+        return Err(CliError::usage(format!(
+            "{who} made {} frames there; {FRAMES_MAX} are dropped at once",
+            frames.len()
+        ))
+        .hint("name the frames: 'ibgib log FILE' tells them, the newest first"));
     }
     if frames.is_empty() {
         return Err(CliError::not_found("frame that was made by", who)

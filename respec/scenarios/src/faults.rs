@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use ibgib::{Addr, IbGib, Verified};
+use ibgib_keystone::Dropping;
 use ibgib_peer::{Link, Remote};
 use ibgib_saga::{Packet, SagaError};
 use std::fmt;
@@ -89,8 +90,8 @@ impl Remote for Simulated {
         self.inner.identity_tip(tjp).await
     }
 
-    async fn dropped(&self) -> Result<Option<Addr>, SagaError> {
-        self.inner.dropped().await
+    async fn dropped(&self, seen: u64) -> Result<Option<Dropping>, SagaError> {
+        self.inner.dropped(seen).await
     }
 
     async fn keystone_frames(&self, tip: &Addr) -> Result<Vec<Verified<IbGib>>, SagaError> {

@@ -1,6 +1,7 @@
 //! A connection that is kept from one sync to the next.
 
 use crate::desk::MENDER;
+use crate::dropped;
 use crate::entropy::random_hex;
 use crate::guard::Guard;
 use crate::leads::Leads;
@@ -10,7 +11,6 @@ use crate::session::SenderIdentity;
 use crate::view::{commit_error, space_error};
 use ibgib::Addr;
 use ibgib_saga::{Direction, Limits, SagaError, Scope, SpaceFailure, Summary, SyncRequest, is_payload};
-use ibgib_spaces::dropped::stated_key;
 use ibgib_spaces::{MemorySpace, Space, Tip, repair};
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,7 +85,7 @@ impl SyncConnection {
     ) -> Result<Synced, SagaError> {
         let mut first = self.once(space, identity.clone(), request.clone()).await;
         if let (Err(SagaError::PeerRolledBack(_)), Some(identity)) = (&first, &identity)
-            && self.heard_of_more_dropped(space, identity).await?
+            && dropped::is_news(&**space, &*self.remote, &self.remote.meet(&identity.tjp).await?.0).await?
         {
             request.saga_id = random_hex();
             first = self.once(space, Some(identity.clone()), request.clone()).await;
@@ -98,18 +98,6 @@ impl SyncConnection {
         self.mend(space, identity.clone()).await?;
         request.saga_id = random_hex();
         self.once(space, identity, request).await
-    }
-
-    /// Whether the owner of the remote's space has dropped frames since this device heard of it last: while it was connected.
-    async fn heard_of_more_dropped(
-        &self,
-        space: &Arc<dyn Space>,
-        identity: &SenderIdentity,
-    ) -> Result<bool, SagaError> {
-        let (audience, _) = self.remote.meet(&identity.tjp).await?;
-        let known = space.record(&stated_key(&audience)).await.map_err(space_error)?;
-        let told = self.remote.dropped().await?;
-        Ok(told.is_some_and(|told| known.is_none_or(|known| known != told.as_str().as_bytes())))
     }
 
     /// Asks the remote for what is [known](repair::known) to be damaged or missing in the space, and puts what it has in

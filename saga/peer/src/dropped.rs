@@ -1,15 +1,16 @@
 //! What the owner of a server's space has dropped, as a device follows it: its own tips leave those frames, too, as
 //! the server's did.
 
-use crate::grant::Statement;
 use crate::identity;
 use crate::receipts;
 use crate::remote::Remote;
+use crate::signing::aside;
 use crate::trusted;
 use crate::view::{commit_error, space_error};
 use async_trait::async_trait;
-use ibgib::Addr;
-use ibgib_saga::SagaError;
+use ibgib::{Addr, Mode, Value};
+use ibgib_keystone::Dropping;
+use ibgib_saga::{Breach, SagaError};
 use ibgib_spaces::dropped::{DroppedFrames, dropped_key, dropped_prefix, stated_key};
 use ibgib_spaces::history::Loader;
 use ibgib_spaces::settle::{Draft, Proposal, TRIES, Unsettled, settle};
@@ -17,16 +18,18 @@ use ibgib_spaces::{Commit, Kind, Space};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Follows what the owner of the remote's space has dropped. Answers the timelines whose tips went back here.
+/// Follows what the owner of the remote's space has dropped, as the space's keystone has signed it. Answers the timelines
+/// whose tips went back here. Whoever does not know that keystone yet follows after the first meeting.
 ///
 /// # Errors
-/// The statements do not hold, or are by somebody else than those before (`server_changed`); the space fails.
+/// The list is not signed as it should be (`bad_signature`); the space fails.
 pub(crate) async fn follow(device: &Arc<dyn Space>, remote: &dyn Remote, space: &str) -> Result<Vec<Addr>, SagaError> {
-    if let Some(newest) = remote.dropped().await? {
-        let known = device.record(&stated_key(space)).await.map_err(space_error)?;
-        if known.is_none_or(|known| known != newest.as_str().as_bytes()) {
-            learn(device, remote, space, &newest).await?;
-        }
+    let before = known(&**device, space).await?;
+    let seen = before.as_ref().map_or(0, Dropping::number);
+    if let Some(keystone) = trusted::known(&**device, space).await?
+        && let Some(list) = remote.dropped(seen).await?.filter(|list| list.number() > seen)
+    {
+        learn(device, remote, space, &keystone, (before, &list)).await?;
     }
     let dropped = device.view().await.map_err(space_error)?;
     let dropped = DroppedFrames::load(&*dropped).await.map_err(space_error)?;
@@ -37,53 +40,62 @@ pub(crate) async fn follow(device: &Arc<dyn Space>, remote: &dyn Remote, space: 
         let here = device.get(&all).await.map_err(space_error)?;
         let Some(tjp) = here.into_iter().flatten().find_map(|node| node.tjp()) else { continue };
         // Its own identities a device judges by itself.
-        if Kind::of(&tjp) == Kind::Living && leave(&**device, &tjp, frames).await? {
-            out.push(tjp);
+        if Kind::of(&tjp) != Kind::Living {
+            continue;
+        }
+        match leave(&**device, &tjp, frames).await {
+            Ok(true) => out.push(tjp),
+            Ok(false) => {}
+            // The server refuses that one, and everything else syncs.
+            Err(error) => tracing::warn!(timeline = %tjp, %error, "it still stands on what was dropped"),
         }
     }
     Ok(out)
 }
 
-/// Reads the statements of whoever made `newest`, and keeps what is dropped by them.
-async fn learn(device: &Arc<dyn Space>, remote: &dyn Remote, space: &str, newest: &Addr) -> Result<(), SagaError> {
-    let tjp = match newest.tjp_gib() {
-        Some(gib) => Addr::new("keystone", gib).map_err(|error| SagaError::defect(error.to_string()))?,
-        None => newest.clone(),
-    };
-    let key = trusted::dropper_key(space);
-    let known = device.record(&key).await.map_err(space_error)?;
-    if let Some(known) = known.and_then(|known| String::from_utf8(known).ok()).filter(|known| known != tjp.as_str()) {
-        let (url, shown) = (remote.shown().to_owned(), tjp.to_string());
-        return Err(SagaError::PeerChanged { url, what: "owner", known, shown });
+/// The newest list of a space that this device has followed.
+async fn known(device: &dyn Space, space: &str) -> Result<Option<Dropping>, SagaError> {
+    let kept = device.record(&stated_key(space)).await.map_err(space_error)?;
+    let value = kept.and_then(|kept| Value::parse(std::str::from_utf8(&kept).ok()?, Mode::Strict).ok());
+    Ok(value.as_ref().and_then(Dropping::parse))
+}
+
+/// Whether the owner of the remote's space has dropped frames since this device heard of it last: while it was connected.
+pub(crate) async fn is_news(device: &dyn Space, remote: &dyn Remote, space: &str) -> Result<bool, SagaError> {
+    let seen = known(device, space).await?.map_or(0, |list| list.number());
+    Ok(remote.dropped(seen).await?.is_some_and(|list| list.number() > seen))
+}
+
+/// Checks a list, and keeps it.
+async fn learn(
+    device: &Arc<dyn Space>,
+    remote: &dyn Remote,
+    space: &str,
+    keystone: &Addr,
+    (before, list): (Option<Dropping>, &Dropping),
+) -> Result<(), SagaError> {
+    let bad = |why: String| SagaError::misbehaved(Breach::BadSignature, why);
+    if list.keystone() != *keystone {
+        return Err(bad(format!("{} has signed what is dropped, and not {keystone}", list.keystone())));
     }
-    let chain = trusted::frames(device, remote, &tjp, newest).await?;
-    let known = device.record(&stated_key(space)).await.map_err(space_error)?;
-    let (mut dropped, mut lately) = (BTreeSet::new(), BTreeSet::new());
-    for frame in identity::frames_after(&**device, chain.tip(), &tjp).await? {
-        match Statement::of(&frame, space) {
-            Some(Statement::Drop { frames }) => {
-                lately.extend(frames.iter().cloned());
-                dropped.extend(frames);
-            }
-            Some(Statement::Allow { frames }) => dropped.retain(|frame| !frames.contains(frame)),
-            _ => {}
-        }
-        if known.as_deref() == Some(frame.addr().as_str().as_bytes()) {
-            lately.clear();
-        }
+    let chain = trusted::frames(device, remote, keystone, list.frame()).await?;
+    let (checked, id) = (list.clone(), space.to_owned());
+    if !aside(move || checked.holds(&chain, &id)).await? {
+        return Err(bad(format!("{keystone} has not signed that this is what is dropped of the space {space}")));
     }
-    let before = device.records(&dropped_prefix(space)).await.map_err(space_error)?;
-    let mut records: Vec<_> = before.into_iter().map(|(key, _)| (key, None)).collect();
-    records.extend(dropped.iter().map(|frame| (dropped_key(space, frame), Some(newest.as_str().as_bytes().to_vec()))));
-    for evidence in dropped.iter().filter(|frame| Kind::of(frame) == Kind::Keystone) {
+    let old = device.records(&dropped_prefix(space)).await.map_err(space_error)?;
+    let mut records: Vec<_> = old.into_iter().map(|(key, _)| (key, None)).collect();
+    records.extend(list.dropped().iter().map(|frame| (dropped_key(space, frame), Some(Vec::new()))));
+    for evidence in list.dropped().iter().filter(|frame| Kind::of(frame) == Kind::Keystone) {
         records.extend(identity::unforked(&**device, evidence).await?);
     }
     // Allowed again or not: the space shows less of them than it has confirmed, and says why.
-    let timelines = lately.iter().map(|frame| frame.tjp_gib().unwrap_or(frame.gib())).collect();
+    let was = |frame: &Addr| before.as_ref().is_some_and(|before| before.dropped().contains(frame));
+    let lately = list.dropped().iter().chain(list.allowed()).filter(|frame| !was(frame));
+    let timelines = lately.map(|frame| frame.tjp_gib().unwrap_or(frame.gib())).collect();
     records.extend(receipts::release(&**device, space, &timelines).await?);
-    records.push((stated_key(space), Some(newest.as_str().as_bytes().to_vec())));
-    records.push((key, Some(tjp.as_str().as_bytes().to_vec())));
-    tracing::info!(owner = %tjp, frames = dropped.len(), "the owner of the server's space has dropped frames");
+    records.push((stated_key(space), Some(list.to_value().to_json().into_bytes())));
+    tracing::info!(frames = list.dropped().len(), "the owner of the server's space has dropped frames");
     device.commit(Commit { records, ..Commit::default() }).await.map(drop).map_err(commit_error)
 }
 

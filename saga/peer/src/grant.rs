@@ -166,7 +166,7 @@ impl Statement {
 }
 
 /// Frames that one statement names at most.
-pub(crate) const FRAMES_MAX: usize = 64;
+pub const FRAMES_MAX: usize = 64;
 
 fn frames(said: &Map, name: &str) -> Option<Vec<Addr>> {
     let frames = said.get(name)?.as_array().filter(|frames| frames.len() <= FRAMES_MAX)?;

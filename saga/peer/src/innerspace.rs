@@ -6,6 +6,7 @@ use crate::link::Link;
 use crate::remote::Remote;
 use async_trait::async_trait;
 use ibgib::{Addr, IbGib, Verified};
+use ibgib_keystone::Dropping;
 use ibgib_saga::SagaError;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -42,8 +43,8 @@ impl Remote for Innerspace {
         self.host.tip(tjp).await
     }
 
-    async fn dropped(&self) -> Result<Option<Addr>, SagaError> {
-        self.host.dropped_by().await
+    async fn dropped(&self, _: u64) -> Result<Option<Dropping>, SagaError> {
+        self.host.dropping().await
     }
 
     async fn keystone_frames(&self, tip: &Addr) -> Result<Vec<Verified<IbGib>>, SagaError> {

@@ -65,7 +65,7 @@ pub use connection::{SyncConnection, Synced};
 pub use coordinator::{SyncOptions, SyncSaga, SyncSagaCoordinator};
 pub use document::{Document, DocumentError, Frame, Frames};
 pub use follow::{Following, GLANCE_WAIT, GLANCE_WAITED, follow, sync};
-pub use grant::{Rights, Statement};
+pub use grant::{FRAMES_MAX, Rights, Statement};
 pub use granting::state_grant;
 pub use guard::{Guard, Moved};
 pub use host::{Host, HostEvent, HostLimits, HostOptions, KeyStanding, MessageEvent, Policy, Reader};

@@ -10,6 +10,7 @@ use crate::view::{View, commit_error, space_error};
 use ibgib::Addr;
 use ibgib::timeline::Ancestry;
 use ibgib_saga::{Receipt, SagaError};
+use ibgib_spaces::dropped::stated_key;
 use ibgib_spaces::{Commit, Space};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -232,7 +233,7 @@ pub async fn forget_server(device: &dyn Space, space: &str) -> Result<usize, Sag
     let kept = device.records(&prefix(space)).await.map_err(space_error)?;
     let mut records: Vec<_> = kept.into_iter().map(|(key, _)| (key, None)).collect();
     let count = records.len();
-    records.extend([(index_key(space), None), (trusted::known_key(space), None), (trusted::dropper_key(space), None)]);
+    records.extend([(index_key(space), None), (trusted::known_key(space), None), (stated_key(space), None)]);
     device.commit(Commit { records, ..Commit::default() }).await.map_err(commit_error)?;
     Ok(count)
 }

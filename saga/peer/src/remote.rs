@@ -3,6 +3,7 @@
 use crate::link::Link;
 use async_trait::async_trait;
 use ibgib::{Addr, IbGib, Verified};
+use ibgib_keystone::Dropping;
 use ibgib_saga::SagaError;
 use std::fmt;
 
@@ -32,9 +33,10 @@ pub trait Remote: fmt::Debug + Send + Sync {
         Ok((self.audience().await?, self.identity_tip(tjp).await?))
     }
 
-    /// The newest statement of what the owner of the receiver's space has dropped, as [`Remote::meet`] heard of it; none
-    /// where nothing ever was.
-    async fn dropped(&self) -> Result<Option<Addr>, SagaError> {
+    /// The newest list of what the owner of the receiver's space has dropped, if [`Remote::meet`] heard of a later one than
+    /// number `seen`. Nothing of it is checked.
+    async fn dropped(&self, seen: u64) -> Result<Option<Dropping>, SagaError> {
+        let _ = seen;
         Ok(None)
     }
 

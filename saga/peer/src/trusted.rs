@@ -15,11 +15,6 @@ pub(crate) fn known_key(space: &str) -> String {
     format!("keystone/{space}")
 }
 
-/// The local record with the identity that has dropped something in a space.
-pub(crate) fn dropper_key(space: &str) -> String {
-    format!("dropper/{space}")
-}
-
 /// The keystone that is known of a space.
 pub(crate) async fn known(device: &dyn Space, space: &str) -> Result<Option<Addr>, SagaError> {
     let record = device.record(&known_key(space)).await.map_err(space_error)?;

@@ -8,11 +8,13 @@ use crate::tls::{self, Trust};
 use async_trait::async_trait;
 use futures_util::{SinkExt, StreamExt};
 use ibgib::{Addr, IbGib, Map, Mode, Value, Verified};
+use ibgib_keystone::Dropping;
 use ibgib_saga::{Blame, Breach, Code, Encoding, Misuse, Packet, Refusal, SagaError};
 use ibgib_spaces::Kind;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use rustls::{ClientConfig, Error as TlsError};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -159,8 +161,8 @@ pub struct WebSocketRemote {
     keystone: Option<Addr>,
     /// The space that answered.
     met: Arc<OnceLock<String>>,
-    /// What it told last of what its owner has dropped.
-    dropped: Arc<Mutex<Option<Addr>>>,
+    /// The number of the newest list of what its owner has dropped, as it told it last.
+    dropped: Arc<AtomicU64>,
     /// Where the server stands, if the URL is that of one of its doors.
     at: String,
     leading: Arc<Leading>,
@@ -620,8 +622,8 @@ impl Remote for WebSocketRemote {
             && let Ok(value) = Value::parse(&text, Mode::Strict)
             && let Some(id) = told_space(&value)
         {
-            let dropped = value.get("dropped").and_then(Value::as_str).and_then(|addr| addr.parse().ok());
-            *self.dropped.lock().unwrap_or_else(PoisonError::into_inner) = dropped;
+            let dropped = value.get("dropped").and_then(Value::as_u53).unwrap_or_default();
+            self.dropped.store(dropped, Ordering::Relaxed);
             return Ok((self.expected(id)?, Some(told_tip(&value)?)));
         }
         // Whatever it said instead: what is wrong there, the longer way tells.
@@ -633,8 +635,13 @@ impl Remote for WebSocketRemote {
         told_tip(&Value::parse(&text, Mode::Strict).map_err(bad_answer)?).map(Some)
     }
 
-    async fn dropped(&self) -> Result<Option<Addr>, SagaError> {
-        Ok(self.dropped.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    async fn dropped(&self, seen: u64) -> Result<Option<Dropping>, SagaError> {
+        if self.dropped.load(Ordering::Relaxed) <= seen {
+            return Ok(None);
+        }
+        let Some(text) = self.get("/api/v1/dropped").await? else { return Ok(None) };
+        let list = Dropping::parse(&Value::parse(text.trim_end(), Mode::Strict).map_err(bad_answer)?);
+        list.map(Some).ok_or_else(|| bad_answer("it is no list of what is dropped"))
     }
 
     async fn keystone_frames(&self, tip: &Addr) -> Result<Vec<Verified<IbGib>>, SagaError> {

@@ -1,13 +1,15 @@
 //! Frames that the owner has dropped: what he states about them, and that nothing brings them in again.
 
 use super::Host;
+use super::words::signed;
 use crate::grant::Statement;
 use crate::identity;
 use crate::view::{commit_error, space_error};
 use ibgib::transform::Moment;
 use ibgib::{Addr, IbGib, Value, Verified, object};
-use ibgib_saga::{IdentityRefusal, SagaError};
-use ibgib_spaces::dropped::{DroppedFrames, dropped_key, dropped_prefix, leave_keystone, stated_key};
+use ibgib_keystone::{Dropping, list_dropped};
+use ibgib_saga::{IdentityRefusal, SagaError, SpaceFailure};
+use ibgib_spaces::dropped::{DroppedFrames, dropped_key, dropped_prefix, is_merge, leave_keystone, stated_key};
 use ibgib_spaces::history::Loader;
 use ibgib_spaces::settle::Draft;
 use ibgib_spaces::store::Records;
@@ -18,41 +20,57 @@ use std::collections::BTreeSet;
 const TRIES: u32 = 16;
 
 impl Host {
-    /// The newest statement of which frames are dropped, with those before it in its identity's history.
+    /// The newest list of what is dropped, as the space's keystone has signed it; none where nothing ever was.
     ///
     /// # Errors
-    /// When the space fails.
-    pub async fn dropped_by(&self) -> Result<Option<Addr>, SagaError> {
-        let record = self.space.record(&stated_key(self.space.id())).await.map_err(space_error)?;
-        Ok(record.and_then(|bytes| String::from_utf8(bytes).ok()).and_then(|text| text.parse().ok()))
+    /// When the space fails, or what it keeps of that cannot be read.
+    pub async fn dropping(&self) -> Result<Option<Dropping>, SagaError> {
+        let key = stated_key(self.space.id());
+        let Some(kept) = self.space.record(&key).await.map_err(space_error)? else { return Ok(None) };
+        let list = super::grants::read(&kept).as_ref().and_then(Dropping::parse);
+        list.map(Some).ok_or_else(|| SagaError::OwnSpace {
+            failure: SpaceFailure::Damaged,
+            message: format!("the record {key}, which keeps what is dropped, cannot be read"),
+        })
     }
 
-    /// Whether frames can be dropped, or why not: they are here, so that it is known on what they stand, and something is
-    /// left without them.
-    pub(super) async fn check_droppable(&self, frames: &[Addr]) -> Result<(), SagaError> {
-        let bad = |why: String| Err(SagaError::from(IdentityRefusal::BadFrame(why)));
-        for (frame, node) in frames.iter().zip(self.space.get(frames).await.map_err(space_error)?) {
-            // One that came second on its past is kept as evidence alone.
-            let node = match node {
-                None => identity::evident(&*self.space, frame).await?,
-                node => node,
-            };
-            let Some(node) = node else { return bad(format!("{frame} is not here")) };
-            let Some(tjp) = node.tjp() else { return bad(format!("{frame} is no frame of a timeline")) };
-            if !matches!(Kind::of(&tjp), Kind::Living | Kind::Keystone) {
-                return bad(format!("{frame} is a transcript's, which is forgotten by itself"));
-            }
-            if node.past().is_none() {
-                return bad(format!("{frame} is the first of its timeline; without it there is none"));
-            }
-            if node.last_rel8n("graftbase").is_some_and(|base| Some(base) == node.past()) {
-                return bad(format!("{frame} is a merge, which comes again of itself: drop what it merged"));
+    /// Why a frame cannot be dropped, if it cannot: nothing would be left without it, it would come again of itself, or nobody
+    /// could allow it again.
+    async fn undroppable(&self, by: &Addr, frame: &Addr) -> Result<Option<String>, SagaError> {
+        let Some(timeline) = frame.tjp_gib() else {
+            return Ok(Some(format!("{frame} is the first of its timeline, or of none; without it there is none")));
+        };
+        if timeline == by.gib() || timeline == self.keystone().await?.gib() {
+            return Ok(Some(format!("{frame} belongs to the identity by which it could be allowed again")));
+        }
+        // One that came second on its past is kept as evidence alone; and what is not here yet will not come in.
+        let node = match self.space.node(frame).await.map_err(space_error)? {
+            None => identity::evident(&*self.space, frame).await?,
+            node => node,
+        };
+        let Some(node) = node else { return Ok(None) };
+        let kind = node.tjp().map_or(Kind::Living, |tjp| Kind::of(&tjp));
+        if !matches!(kind, Kind::Living | Kind::Keystone) {
+            return Ok(Some(format!("{frame} is a transcript's, which is forgotten by itself")));
+        }
+        let mut history = Loader::new(&*self.space, None);
+        Ok(is_merge(&mut history, &node)
+            .await
+            .then(|| format!("{frame} is a merge, which comes again of itself: drop what it merged")))
+    }
+
+    /// Whether frames can be dropped, or why not.
+    pub(super) async fn check_droppable(&self, by: &Addr, frames: &[Addr]) -> Result<(), SagaError> {
+        for frame in frames {
+            if let Some(why) = self.undroppable(by, frame).await? {
+                return Err(IdentityRefusal::BadFrame(why).into());
             }
         }
         Ok(())
     }
 
-    /// Adds to a commit what a statement about dropped frames comes to. What stands on them stays for [`Host::leave_dropped`].
+    /// Adds to a commit what a statement about dropped frames comes to, of those that can be dropped. What stands on them stays
+    /// for [`Host::leave_dropped`].
     pub(super) async fn state_dropped(
         &self,
         by: &Addr,
@@ -61,25 +79,55 @@ impl Host {
         commit: &mut Commit,
     ) -> Result<(), SagaError> {
         let key = |frame: &Addr| dropped_key(self.space.id(), frame);
+        let stated = stated_key(self.space.id());
+        let kept = match commit.records.iter().rev().find(|(key, _)| *key == stated) {
+            // Several statements may come at once.
+            Some((_, kept)) => kept.clone(),
+            None => {
+                let kept = self.space.record(&stated).await.map_err(space_error)?;
+                commit.expect.push((stated.clone(), kept.clone()));
+                kept
+            }
+        };
+        let before = kept.as_deref().and_then(super::grants::read).as_ref().and_then(Dropping::parse);
+        let number = before.as_ref().map_or(0, Dropping::number) + 1;
+        let set = |list: &[Addr]| list.iter().cloned().collect::<BTreeSet<Addr>>();
+        let mut dropped = before.as_ref().map(|list| set(list.dropped())).unwrap_or_default();
+        let mut allowed = before.as_ref().map(|list| set(list.allowed())).unwrap_or_default();
         match statement {
-            Statement::Drop { frames } if !frames.is_empty() && self.check_droppable(frames).await.is_ok() => {
+            Statement::Drop { frames } => {
                 let value = object([
                     ("by", by.into()),
                     ("since", Moment { now_ms: crate::entropy::now_ms(), random: [0; 16] }.timestamp().into()),
                     ("statement", frame.addr().into()),
                 ]);
                 let value = value.to_json().into_bytes();
-                commit.records.extend(frames.iter().map(|frame| (key(frame), Some(value.clone()))));
-                for evidence in frames.iter().filter(|frame| Kind::of(frame) == Kind::Keystone) {
-                    commit.records.extend(identity::unforked(&*self.space, evidence).await?);
+                for frame in frames {
+                    if self.undroppable(by, frame).await?.is_some() {
+                        continue;
+                    }
+                    commit.records.push((key(frame), Some(value.clone())));
+                    if Kind::of(frame) == Kind::Keystone {
+                        commit.records.extend(identity::unforked(&*self.space, frame).await?);
+                    }
+                    allowed.remove(frame);
+                    dropped.insert(frame.clone());
                 }
             }
-            Statement::Allow { frames } if !frames.is_empty() => {
-                commit.records.extend(frames.iter().map(|frame| (key(frame), None)));
+            Statement::Allow { frames } => {
+                for frame in frames.iter().filter(|frame| dropped.remove(*frame)) {
+                    commit.records.push((key(frame), None));
+                    allowed.insert(frame.clone());
+                }
             }
             _ => return Ok(()),
         }
-        commit.records.push((stated_key(self.space.id()), Some(frame.addr().as_str().as_bytes().to_vec())));
+        if before.is_none_or(|list| set(list.dropped()) != dropped) {
+            let lists = [dropped, allowed].map(|set| set.into_iter().collect());
+            let made =
+                signed(&*self.space, move |chain, secret, opts| list_dropped(chain, secret, number, lists, opts));
+            commit.records.push((stated, Some(made.await?.to_value().to_json().into_bytes())));
+        }
         Ok(())
     }
 
@@ -105,17 +153,27 @@ impl Host {
     /// A history that does not hold; `busy`; the space fails. What was led back until then is.
     pub async fn leave_dropped(&self) -> Result<usize, SagaError> {
         let dropped = DroppedFrames::load(&*self.moment().await?).await.map_err(space_error)?;
-        let mut left = 0;
+        let (mut left, mut failed) = (0, None);
         for frame in dropped.timelines() {
             let Some(frames) = dropped.of(frame) else { continue };
             let all: Vec<Addr> = frames.iter().cloned().collect();
             let here = self.space.get(&all).await.map_err(space_error)?;
             // On what is not here nothing stands.
             if let Some(tjp) = here.into_iter().flatten().find_map(|node| node.tjp()) {
-                left += usize::from(self.leave(&tjp, frames).await?);
+                // One that cannot be led back keeps no other one.
+                match self.leave(&tjp, frames).await {
+                    Ok(is_left) => left += usize::from(is_left),
+                    Err(error) => {
+                        tracing::warn!(timeline = %tjp, %error, "what was dropped is still stood on");
+                        failed = Some(error);
+                    }
+                }
             }
         }
-        Ok(left)
+        if left > 0 {
+            self.cut_all();
+        }
+        failed.map_or(Ok(left), Err)
     }
 
     async fn leave(&self, tjp: &Addr, frames: &BTreeSet<Addr>) -> Result<bool, SagaError> {

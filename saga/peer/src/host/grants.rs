@@ -198,16 +198,13 @@ impl Host {
             return Err(SagaError::Limit { name: "invites_max", limit: INVITES_MAX as u64 });
         }
         if let Statement::Drop { frames } = &statement {
-            self.check_droppable(frames).await?;
+            self.check_droppable(tjp, frames).await?;
         }
         self.post_evolution(tjp, frames, None).await?;
         match statement {
             Statement::Folders => return self.folders_for(tjp).await,
-            Statement::Drop { frames } | Statement::Allow { frames } => {
+            Statement::Drop { .. } | Statement::Allow { .. } => {
                 self.leave_dropped().await?;
-                if !frames.is_empty() {
-                    self.cut_all();
-                }
                 return self.dropped_lines().await;
             }
             Statement::Invite { .. } | Statement::Revoke { .. } | Statement::List => {}

@@ -8,6 +8,7 @@ use crate::view::space_error;
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_keystone::{Chain, Expect, VERB_SYNC, danger, is_bound, proves_fork};
 use ibgib_saga::{IdentityRefusal, SagaError};
+use ibgib_spaces::dropped::stated_key;
 use ibgib_spaces::{Advance, Commit, CommitError, Tip};
 use std::collections::HashMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -134,10 +135,11 @@ impl Host {
                 chain
             }
         };
-        let mut ended = Vec::new();
+        let (mut ended, stated) = (Vec::new(), stated_key(self.space.id()));
         for frame in &fresh {
             ended.extend(self.state(tjp, frame, &mut commit).await?);
         }
+        let drops = commit.records.iter().any(|(key, _)| *key == stated);
         commit.nodes.extend(fresh);
         if takes_back {
             // Whatever was held against the identity is of before.
@@ -152,6 +154,10 @@ impl Host {
         match self.space.commit(commit).await {
             Ok(_) => {
                 ended.iter().for_each(|identity| self.cut(identity));
+                // Also of a statement that came by another way than it was stated.
+                if drops && let Err(error) = self.leave_dropped().await {
+                    tracing::warn!(%error, "what was dropped is still stood on");
+                }
                 if takes_back {
                     // Whoever has a connection may have had the old secret.
                     self.cut(tjp);

@@ -1,7 +1,9 @@
 //! What the owner drops: it goes from the server and from every device, and nobody brings it in again.
 
 use super::*;
+use crate::Remote;
 use ibgib::transform::content;
+use ibgib_keystone::Dropping;
 
 const TEXT: &str = "one\n\ntwo\n\nthree\n";
 
@@ -147,35 +149,171 @@ async fn only_the_owner_drops_and_only_what_can_go() {
         assert_eq!(error.code(), "not_granted");
         // Brought as an ordinary frame it says nothing, either.
         bob.meet(host).await.unwrap();
-        assert!(host.dropped_by().await.unwrap().is_none() && edited.is_under(&**host.space()).await);
+        assert!(host.dropping().await.unwrap().is_none() && edited.is_under(&**host.space()).await);
     }
     let stone = edited.spam.rel8n_addrs("dna").pop().unwrap();
-    let unknown = Addr::new("note", &"A".repeat(64)).unwrap();
-    for (frame, why) in [(shared, "is the first"), (&stone, "is no frame"), (&unknown, "is not here")] {
+    let own = alice.tip(&alice.who.tjp).await.addr().clone();
+    for (frame, why) in [(shared, "is the first"), (&stone, "or of none"), (&own, "by which it could be allowed again")]
+    {
         let error = alice.state(host, &Statement::Drop { frames: vec![frame.clone()] }).await.unwrap_err();
         assert!(error.to_string().contains(why), "{error}");
+        // The frame that stated it comes all the same with the next meeting, and comes to nothing anywhere.
         alice.meet(host).await.unwrap();
-        assert!(host.dropped_by().await.unwrap().is_none());
+        assert!(host.dropping().await.unwrap().is_none_or(|list| list.dropped().is_empty()));
     }
     // Asking drops nothing.
     assert_eq!(alice.state(host, &Statement::Drop { frames: Vec::new() }).await.unwrap(), []);
-    assert!(host.dropped_by().await.unwrap().is_none());
+    // And what could not be dropped is in nobody's way afterwards.
+    edited.drop_it().await;
+    for device in [alice, bob, alice] {
+        device.meet(host).await.unwrap();
+    }
+    assert_eq!(alice.tip(shared).await, bob.tip(shared).await);
 }
 
 #[tokio::test]
-async fn what_a_server_says_was_dropped_is_believed_of_one_owner_only() {
+async fn another_owner_goes_on_where_the_first_one_stopped() {
     let edited = Edited::new().await;
-    let Scene { host, alice, bob, .. } = &edited.scene;
+    let Scene { host, alice, bob, shared, private } = &edited.scene;
     edited.drop_it().await;
     bob.meet(host).await.unwrap();
-    // The server, which would like to take back more, makes somebody else the owner.
     let mallory = Device::new("mallory").await;
     host.set_owner(&mallory.who.tjp).await.unwrap();
     mallory.meet(host).await.unwrap();
+    let more = alice.tip(private).await.addr().clone();
+    let told = mallory.state(host, &Statement::Drop { frames: vec![more] }).await.unwrap();
+    assert_eq!(told.len(), 2);
+    bob.meet(host).await.unwrap();
+    assert!(!edited.is_under(&*bob.space).await);
+    assert_eq!(host.space().tip(shared).await.unwrap(), bob.space.tip(shared).await.unwrap());
+}
+
+/// What a wire says is dropped that changes what is told.
+#[derive(Debug)]
+struct Liar {
+    inner: Innerspace,
+    told: Dropping,
+}
+
+#[async_trait::async_trait]
+impl Remote for Liar {
+    async fn audience(&self) -> Result<String, SagaError> {
+        self.inner.audience().await
+    }
+
+    fn check_keystone(&self, shown: &Addr) -> Result<(), SagaError> {
+        self.inner.check_keystone(shown)
+    }
+
+    fn shown(&self) -> &str {
+        "liar"
+    }
+
+    async fn identity_tip(&self, tjp: &Addr) -> Result<Option<Addr>, SagaError> {
+        self.inner.identity_tip(tjp).await
+    }
+
+    async fn dropped(&self, _: u64) -> Result<Option<Dropping>, SagaError> {
+        Ok(Some(self.told.clone()))
+    }
+
+    async fn keystone_frames(&self, tip: &Addr) -> Result<Vec<Verified<IbGib>>, SagaError> {
+        self.inner.keystone_frames(tip).await
+    }
+
+    async fn node(&self, addr: &Addr) -> Result<Option<Verified<IbGib>>, SagaError> {
+        self.inner.node(addr).await
+    }
+
+    async fn post_genesis_keystone(&self, genesis: &Verified<IbGib>) -> Result<(), SagaError> {
+        self.inner.post_genesis_keystone(genesis).await
+    }
+
+    async fn post_evolution(
+        &self,
+        tjp: &Addr,
+        frames: &[Verified<IbGib>],
+        session: Option<&Verified<IbGib>>,
+    ) -> Result<(), SagaError> {
+        self.inner.post_evolution(tjp, frames, session).await
+    }
+
+    async fn open(&self) -> Result<crate::Link, SagaError> {
+        self.inner.open().await
+    }
+}
+
+#[tokio::test]
+async fn only_what_the_space_has_signed_is_followed() {
+    let edited = Edited::new().await;
+    let Scene { host, alice, bob, shared, .. } = &edited.scene;
+    edited.drop_it().await;
+    let first = host.dropping().await.unwrap().unwrap();
     let more = alice.tip(&edited.scene.private).await.addr().clone();
-    mallory.state(host, &Statement::Drop { frames: vec![more] }).await.unwrap();
-    let error = bob.meet(host).await.unwrap_err();
-    assert_eq!(error.code(), "server_changed");
+    alice.state(host, &Statement::Drop { frames: vec![more] }).await.unwrap();
+    let mut forged = first.to_value();
+    let other = Value::from(vec![Value::from(bob.tip(shared).await.addr())]);
+    forged.as_object_mut().unwrap().insert("dropped", other);
+    let forged = Dropping::parse(&forged).unwrap();
+    let through = async |told: &Dropping| {
+        let liar = Liar { inner: Innerspace::new(Arc::clone(host)), told: told.clone() };
+        bob.sync(&mut SyncConnection::new(Arc::new(liar), Limits::default())).await
+    };
+    let before = bob.tip(shared).await;
+    assert_eq!(through(&forged).await.unwrap_err().code(), "bad_signature");
+    assert_eq!(bob.tip(shared).await, before);
+    bob.meet(host).await.unwrap();
+    let now = bob.tip(shared).await;
+    assert_ne!(now, before);
+    // An older one says nothing any more.
+    assert_eq!(through(&first).await.unwrap().left, []);
+    assert_eq!(bob.tip(shared).await, now);
+}
+
+/// A device that was away missed that what an edit became was dropped, too.
+#[tokio::test]
+async fn who_was_away_over_several_drops_comes_to_what_the_others_have() {
+    let edited = Edited::new().await;
+    let Scene { host, alice, bob, shared, .. } = &edited.scene;
+    edited.drop_it().await;
+    alice.meet(host).await.unwrap();
+    // Alice's own edit on it was made again, and she takes that out as well.
+    let again = alice.tip(shared).await.addr().clone();
+    alice.state(host, &Statement::Drop { frames: vec![again] }).await.unwrap();
+    for device in [alice, bob, alice] {
+        device.meet(host).await.unwrap();
+    }
+    assert_eq!(edited.text_at(bob).await, TEXT);
+    assert_eq!(alice.tip(shared).await, bob.tip(shared).await);
+}
+
+/// A frame that says it is a merge and is none is an edit like any other.
+#[tokio::test]
+async fn what_only_says_it_is_a_merge_is_dropped_and_in_nobodys_way() {
+    for drops_it in [true, false] {
+        let edited = Edited::new().await;
+        let Scene { host, alice, bob, shared, private } = &edited.scene;
+        let past = bob.tip(shared).await;
+        let mut fake =
+            transform::revise(&past, &Map::from_iter([("text", "fake")]), &moment([3; 16])).unwrap().unwrap();
+        let mut frame = (*fake.frame).clone();
+        let rel8ns = frame.rel8ns.as_mut().unwrap().as_object_mut().unwrap();
+        rel8ns.insert("graftbase", ibgib::strings([past.addr().as_str()]));
+        rel8ns.insert("graftorphan", ibgib::strings([shared.as_str()]));
+        fake.frame = frame.seal().unwrap();
+        let nodes = fake.nodes();
+        ibgib_spaces::settle::admit(&*bob.space, &nodes).await.unwrap();
+        bob.meet(host).await.unwrap();
+        let _ = private;
+        let dropped = if drops_it { fake.frame.addr().clone() } else { edited.spam.addr().clone() };
+        alice.state(host, &Statement::Drop { frames: vec![dropped] }).await.unwrap();
+        for device in [alice, bob, alice] {
+            device.meet(host).await.unwrap();
+        }
+        let expected = if drops_it { "one\n\nSPAM\n\ntwo\n\nthree\n\nfour\n" } else { "fake" };
+        assert_eq!(edited.text_at(bob).await, expected);
+        assert_eq!(alice.tip(shared).await, bob.tip(shared).await);
+    }
 }
 
 /// The owner says which of two frames was the forgery.
