@@ -34,14 +34,19 @@ impl Host {
         })
     }
 
-    /// Why a frame cannot be dropped, if it cannot: nothing would be left without it, it would come again of itself, or nobody
-    /// could allow it again.
-    async fn undroppable(&self, by: &Addr, frame: &Addr) -> Result<Option<String>, SagaError> {
+    /// Why a frame cannot be dropped, as its address tells: nothing would be left without it, or nobody could allow it again.
+    async fn undroppable_by_name(&self, by: &Addr, frame: &Addr) -> Result<Option<String>, SagaError> {
         let Some(timeline) = frame.tjp_gib() else {
             return Ok(Some(format!("{frame} is the first of its timeline, or of none; without it there is none")));
         };
-        if timeline == by.gib() || timeline == self.keystone().await?.gib() {
-            return Ok(Some(format!("{frame} belongs to the identity by which it could be allowed again")));
+        let is_needed = timeline == by.gib() || timeline == self.keystone().await?.gib();
+        Ok(is_needed.then(|| format!("{frame} belongs to the identity by which it could be allowed again")))
+    }
+
+    /// The same as the frame tells, too: it would come again of itself.
+    async fn undroppable(&self, by: &Addr, frame: &Addr) -> Result<Option<String>, SagaError> {
+        if let Some(why) = self.undroppable_by_name(by, frame).await? {
+            return Ok(Some(why));
         }
         // One that came second on its past is kept as evidence alone; and what is not here yet will not come in.
         let node = match self.space.node(frame).await.map_err(space_error)? {
@@ -59,9 +64,21 @@ impl Host {
             .then(|| format!("{frame} is a merge, which comes again of itself: drop what it merged")))
     }
 
-    /// Whether frames can be dropped, or why not.
+    /// Whether frames may be droppable, by what costs nothing to look at: nobody has proven yet that he is who states it.
     pub(super) async fn check_droppable(&self, by: &Addr, frames: &[Addr]) -> Result<(), SagaError> {
         for frame in frames {
+            if let Some(why) = self.undroppable_by_name(by, frame).await? {
+                return Err(IdentityRefusal::BadFrame(why).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether frames were dropped, or why not, after somebody has stated it.
+    pub(super) async fn check_dropped(&self, by: &Addr, frames: &[Addr]) -> Result<(), SagaError> {
+        let list = self.dropping().await?;
+        let is_dropped = |frame: &&Addr| list.as_ref().is_some_and(|list| list.dropped().contains(*frame));
+        for frame in frames.iter().filter(|frame| !is_dropped(frame)) {
             if let Some(why) = self.undroppable(by, frame).await? {
                 return Err(IdentityRefusal::BadFrame(why).into());
             }
@@ -122,7 +139,7 @@ impl Host {
             }
             _ => return Ok(()),
         }
-        if before.is_none_or(|list| set(list.dropped()) != dropped) {
+        if before.map(|list| set(list.dropped())).unwrap_or_default() != dropped {
             let lists = [dropped, allowed].map(|set| set.into_iter().collect());
             let made =
                 signed(&*self.space, move |chain, secret, opts| list_dropped(chain, secret, number, lists, opts));

@@ -203,10 +203,12 @@ impl Host {
         self.post_evolution(tjp, frames, None).await?;
         match statement {
             Statement::Folders => return self.folders_for(tjp).await,
-            Statement::Drop { .. } | Statement::Allow { .. } => {
+            Statement::Drop { frames } => {
+                self.check_dropped(tjp, &frames).await?;
                 self.leave_dropped().await?;
                 return self.dropped_lines().await;
             }
+            Statement::Allow { .. } => return self.dropped_lines().await,
             Statement::Invite { .. } | Statement::Revoke { .. } | Statement::List => {}
         }
         // What it stated may have ended what it had.

@@ -159,10 +159,19 @@ async fn only_the_owner_drops_and_only_what_can_go() {
         assert!(error.to_string().contains(why), "{error}");
         // The frame that stated it comes all the same with the next meeting, and comes to nothing anywhere.
         alice.meet(host).await.unwrap();
-        assert!(host.dropping().await.unwrap().is_none_or(|list| list.dropped().is_empty()));
+        assert!(host.dropping().await.unwrap().is_none());
     }
+    edit(bob, shared, "title", "bob's").await;
+    edit(alice, shared, "more", "alice's").await;
+    for device in [alice, bob, alice] {
+        device.meet(host).await.unwrap();
+    }
+    let merge = alice.tip(shared).await.addr().clone();
+    let error = alice.state(host, &Statement::Drop { frames: vec![merge] }).await.unwrap_err();
+    assert!(error.to_string().contains("is a merge"), "{error}");
     // Asking drops nothing.
     assert_eq!(alice.state(host, &Statement::Drop { frames: Vec::new() }).await.unwrap(), []);
+    assert!(host.dropping().await.unwrap().is_none());
     // And what could not be dropped is in nobody's way afterwards.
     edited.drop_it().await;
     for device in [alice, bob, alice] {
