@@ -115,6 +115,11 @@ pub async fn collect_when_due(space: &dyn Space, keep: Retention, now_ms: i64) -
         let records = vec![(COLLECTED.to_owned(), Some(format!("{now_ms} {left}").into_bytes()))];
         space.commit(Commit { records, ..Commit::default() }).await.map(drop).map_err(identity::commit_error)
     };
+    if at.is_none() && count().await? < SESSIONS_MORE {
+        // A day begins with the first look.
+        note(0).await?;
+        return Ok(None);
+    }
     // Before it is done, too: what fails today is tried again tomorrow.
     note(count().await?).await?;
     let collected = collect(space, keep, now_ms, false, |_, _| ()).await?;

@@ -167,6 +167,8 @@ async fn it_is_done_once_a_day_and_when_there_are_many_more() {
     world.sessions(25).await;
     let (space, now) = (Arc::clone(&world.server), now_ms());
     let due = async |at: i64| collect_when_due(&*space, Retention::default(), at).await.unwrap();
+    assert_eq!(due(now - DAY_MS).await, None);
+    assert_eq!(due(now - 1).await, None);
     assert_eq!(due(now).await.map(|collected| collected.sessions), Some(5));
     assert_eq!(due(now + 1).await, None);
     assert_eq!(due(now + DAY_MS - 1).await, None);
