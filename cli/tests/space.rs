@@ -5,18 +5,13 @@ mod common;
 use common::{Server, World, text};
 use ibgib::Value;
 use std::fs;
-use std::io::BufRead;
 use std::process::Stdio;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// A server that alice owns, with a folder of hers that bob has come to.
 fn shared(world: &World) -> Server {
-    let args = ["serve", "--space", "server", "--listen", "127.0.0.1:0"];
-    let (server, mut printed) = Server::start_and_read(world, &args);
-    let mut line = String::new();
-    printed.read_line(&mut line).unwrap();
-    let token = line.trim().strip_prefix("owner token ").unwrap().to_owned();
+    let (server, token) = world.serve_for_owner();
     world.write("alice/notes.txt", "one\n\ntwo\n\nthree\n");
     world.run(&["init", "alice", "--remote", &server.url, "--token", &token]).ok();
     world.run(&["-C", "alice", "sync"]).ok();

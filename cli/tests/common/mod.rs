@@ -133,6 +133,15 @@ impl World {
         fs::read_to_string(self.path(path)).unwrap()
     }
 
+    /// A server in `server` that nobody owns yet, and the token by which its owner comes.
+    pub(crate) fn serve_for_owner(&self) -> (Server, String) {
+        let args = ["serve", "--space", "server", "--listen", "127.0.0.1:0"];
+        let (server, mut printed) = Server::start_and_read(self, &args);
+        let mut line = String::new();
+        printed.read_line(&mut line).unwrap();
+        (server, line.trim().strip_prefix("owner token ").unwrap().to_owned())
+    }
+
     pub(crate) fn serve(&self, space: &str) -> Server {
         Server::start(self, &["serve", "--space", space, "--policy", "open", "--listen", "127.0.0.1:0"])
     }
