@@ -101,7 +101,21 @@ impl Output {
 
     /// One of many results, which quiet does not hide.
     pub(crate) fn item(&self, report: &impl Report) -> Result<(), CliError> {
-        self.line(&if self.json { report.to_json().to_json() } else { self.paint(report, &report.to_text()) })
+        self.line(&self.one_of_many(report))
+    }
+
+    /// What a server says of itself. It serves on when nobody reads that any more: whoever started it may have wanted nothing
+    /// but the first line.
+    pub(crate) fn told(&self, report: &impl Report) -> Result<(), CliError> {
+        let line = self.one_of_many(report);
+        match self.screen.without_line(|| writeln!(io::stdout().lock(), "{line}")) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            written => self.written(written),
+        }
+    }
+
+    fn one_of_many(&self, report: &impl Report) -> String {
+        if self.json { report.to_json().to_json() } else { self.paint(report, &report.to_text()) }
     }
 
     /// The text, without what moves the cursor, with the colours that its report gives its lines.

@@ -107,6 +107,26 @@ fn what_cannot_be_served_is_told_apart() {
     done.error();
 }
 
+/// Whoever starts a server may read its first line and go, and before the server has printed the second.
+#[test]
+fn a_server_serves_on_when_nobody_reads_what_it_prints() {
+    let world = World::new();
+    let server = Server::start(&world, &[&OPEN[..], &["--listen", "127.0.0.1:0"]].concat());
+    let (url, listen) = (server.url.clone(), format!("127.0.0.1:{}", server.port()));
+    assert_eq!(server.stop(), Some(0));
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut again = world.command(&[&OPEN[..], &["--listen", &listen, "--dev-tools"]].concat());
+    let mut again = Server::running(again.stdout(writer).stderr(Stdio::null()).spawn().unwrap(), url);
+    world.write("alice/notes.txt", "one\n");
+    world.run(&["init", "alice", "--remote", &again.url]).ok();
+    // It listens some time after it was started.
+    while world.run(&["-C", "alice", "sync"]).code != Some(0) {
+        assert!(again.runs(), "the server has ended");
+    }
+    assert_eq!(again.stop(), Some(0));
+}
+
 #[test]
 fn a_bad_allow_list_at_a_hangup_leaves_the_old_one_in_force() {
     let world = World::new();

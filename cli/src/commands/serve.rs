@@ -66,9 +66,9 @@ pub(crate) async fn serve(args: &Args, out: &Output, serve: &args::Serve) -> Res
     let owner_token = owner_token(&kept, &host, owner.as_ref()).await?;
     let server = Server::start(Arc::clone(&host), options).await?;
     let url = server.url();
-    out.item(&Listening { url: url.clone(), doors: server.doors().to_vec(), owner_token })?;
+    out.told(&Listening { url: url.clone(), doors: server.doors().to_vec(), owner_token })?;
     if let Some(key) = server.key()? {
-        out.item(&Told { member: "key", word: "key", text: key.to_string() })?;
+        out.told(&Told { member: "key", word: "key", text: key.to_string() })?;
     }
     if let Some(tools) = &tools {
         tools.listening(&url);
@@ -77,7 +77,7 @@ pub(crate) async fn serve(args: &Args, out: &Output, serve: &args::Serve) -> Res
             tools.stored_in(dir);
         }
         let url = tools.page().unwrap_or_default();
-        out.item(&Told { member: "dev_tools", word: "dev-tools", text: url })?;
+        out.told(&Told { member: "dev_tools", word: "dev-tools", text: url })?;
     }
     tracing::info!(space = spaces::shown(dir), %url, id = host.space().id(), "serving");
     loop {

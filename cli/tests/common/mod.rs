@@ -201,6 +201,16 @@ impl Server {
         (Self { child, url }, printed)
     }
 
+    /// One that was started elsewhere, and will listen at this address.
+    pub(crate) fn running(child: Child, url: String) -> Self {
+        Self { child, url }
+    }
+
+    /// Whether it has not ended.
+    pub(crate) fn runs(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
     pub(crate) fn signal(&self, name: &str) {
         assert!(Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap().success());
     }
