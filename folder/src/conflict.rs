@@ -45,7 +45,10 @@ pub struct Conflict {
 /// # Errors
 /// A failing space.
 pub async fn conflicts(space: &dyn Space) -> Result<Vec<Conflict>, FolderError> {
-    conflicts_of(space, &space.tips(Some(Kind::Living)).await?).await
+    match leads::that_may_have_conflicts(space).await? {
+        Some(tips) => open_of(space, tips.iter().filter(|tip| tip.kind == Kind::Living)).await,
+        None => conflicts_of(space, &space.tips(Some(Kind::Living)).await?).await,
+    }
 }
 
 /// The open conflicts of these timelines only, in their order: for whoever knows which ones moved.
@@ -56,8 +59,12 @@ pub async fn conflicts_of(space: &dyn Space, tips: &[Tip]) -> Result<Vec<Conflic
     let all: Vec<&Tip> = tips.iter().collect();
     // Of a folder of many files most have none, and each may be as large as its limit.
     let some = leads::that_may_lead(space, &all).await?.unwrap_or(all);
+    open_of(space, some.into_iter()).await
+}
+
+async fn open_of(space: &dyn Space, tips: impl Iterator<Item = &Tip>) -> Result<Vec<Conflict>, FolderError> {
     let mut out = Vec::new();
-    for tip in some {
+    for tip in tips {
         out.extend(open(space, tip).await?);
     }
     Ok(out)

@@ -2,12 +2,15 @@
 
 use crate::content::{node_at, text_digest};
 use crate::error::FolderError;
-use crate::folder::Folder;
+use crate::folder::{Folder, tips_of};
 use crate::frames::Node;
 use crate::scan::ChangeKind;
 use crate::tree::OnDisk;
 use ibgib::{Addr, Value};
 use std::collections::HashMap;
+
+/// Frames read at once: few, since each may be as large as its limit.
+const READ_AT_ONCE: usize = 16;
 
 /// Fewer deletions are never many.
 pub const DELETIONS_MIN: usize = 20;
@@ -80,10 +83,21 @@ impl Folder {
     /// # Errors
     /// A failing space.
     pub async fn count(&self) -> Result<usize, FolderError> {
-        let mut out = 0;
-        for entry in self.listing().await?.entries.into_values() {
-            if let Some(tip) = self.space.tip(&entry.file).await? {
-                let frame = node_at(&*self.space, &tip.addr).await?;
+        let entries = self.listing().await?.entries;
+        let files: Vec<Addr> = entries.values().map(|entry| entry.file.clone()).collect();
+        let (tips, records) = (tips_of(&*self.space, &files).await?, self.file_records().await?);
+        let (mut out, mut others) = (0, Vec::new());
+        for entry in entries.into_values() {
+            let Some(tip) = tips.get(&entry.file) else { continue };
+            match records.get(&entry.path).map(|record| &record.base).filter(|base| base.addr == *tip) {
+                // This device has the file as its newest frame says.
+                Some(base) => out += usize::from(base.stat.is_some()),
+                None => others.push(tip.clone()),
+            }
+        }
+        for some in others.chunks(READ_AT_ONCE) {
+            for (frame, addr) in self.space.get(some).await?.into_iter().zip(some) {
+                let frame = frame.ok_or_else(|| FolderError::NotFound(addr.clone()))?;
                 out += usize::from(Self::holds_file(&frame));
             }
         }

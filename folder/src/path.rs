@@ -4,6 +4,7 @@
 //! is not part of valid UTF-8 `%XX` (uppercase hex), so that any Unix name fits into JSON. A path has exactly one
 //! spelling: [`EntryPath::from_key`] refuses every other.
 
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -113,21 +114,22 @@ impl EntryPath {
     /// # Errors
     /// The first problem; those that are no more than unportable come last.
     pub fn check(&self) -> Result<(), PathProblem> {
-        let components = self.components();
-        let bytes: usize = components.iter().map(|c| c.len() + 1).sum::<usize>().saturating_sub(1);
-        if bytes > PATH_BYTES_MAX {
-            return Err(PathProblem::TooLong { bytes, limit: PATH_BYTES_MAX });
+        // Almost every path is spelled as the file system has it.
+        let bytes = match self.0.contains('%') {
+            true => Cow::Owned(self.decode().unwrap_or_default()),
+            false => Cow::Borrowed(self.0.as_bytes()),
+        };
+        if bytes.len() > PATH_BYTES_MAX {
+            return Err(PathProblem::TooLong { bytes: bytes.len(), limit: PATH_BYTES_MAX });
         }
-        for component in &components {
-            check_component(component)?;
+        let components = || std::iter::zip(bytes.split(|b| *b == b'/'), self.0.split('/'));
+        for (component, text) in components() {
+            check_component(component, text)?;
         }
-        for component in &components {
-            let text = encode(component.as_bytes());
-            if is_unportable(&text) {
-                return Err(PathProblem::Unportable(text));
-            }
+        match components().find(|(_, text)| is_unportable(text)) {
+            Some((_, text)) => Err(PathProblem::Unportable(text.to_owned())),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// For the path and each directory it lies in: what it is on a file system that folds case and Unicode forms,
@@ -202,8 +204,8 @@ pub(crate) fn fold(text: &str) -> String {
     text.nfd().flat_map(char::to_uppercase).flat_map(char::to_lowercase).nfc().collect()
 }
 
-fn check_component(component: &OsStr) -> Result<(), PathProblem> {
-    let bytes = component.as_bytes();
+/// Of a component as the file system has it, and as it is spelled.
+fn check_component(bytes: &[u8], text: &str) -> Result<(), PathProblem> {
     if bytes.is_empty() {
         return Err(PathProblem::Empty);
     }
@@ -211,19 +213,22 @@ fn check_component(component: &OsStr) -> Result<(), PathProblem> {
         return Err(PathProblem::Nul);
     }
     if bytes == b"." || bytes == b".." {
-        return Err(PathProblem::Dots(encode(bytes)));
+        return Err(PathProblem::Dots(text.to_owned()));
     }
     if bytes.len() > COMPONENT_BYTES_MAX {
         return Err(PathProblem::TooLong { bytes: bytes.len(), limit: COMPONENT_BYTES_MAX });
     }
-    let text = encode(bytes);
     // Backslashes separate on Windows, so each part is looked at.
-    if text.split('\\').any(looks_like_control) { Err(PathProblem::Control(text)) } else { Ok(()) }
+    if text.split('\\').any(looks_like_control) { Err(PathProblem::Control(text.to_owned())) } else { Ok(()) }
 }
 
 /// What HFS+, NTFS or FAT would open as one of the names of [`is_control`]: code points HFS+ ignores, trailing dots and spaces,
 /// streams, short names.
 fn looks_like_control(name: &str) -> bool {
+    // Each of them begins with a dot, and a short name has a tilde.
+    if name.is_ascii() && !name.starts_with('.') && !name.contains('~') {
+        return false;
+    }
     let ignored = |c: &char| matches!(*c as u32, 0x200c..=0x200f | 0x202a..=0x202e | 0x206a..=0x206f | 0xfeff);
     let name: String = name.chars().filter(|c| !ignored(c)).collect();
     let name = fold(name.split(':').next().unwrap_or_default());
@@ -240,6 +245,9 @@ fn is_short(rest: &str) -> bool {
     rest.strip_prefix('~').is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
+/// Bytes of the longest name that Windows gives to a device.
+const DEVICE_BYTES_MAX: usize = 7;
+
 fn is_unportable(name: &str) -> bool {
     // Windows knows these as separators, drives, streams, wildcards and redirections.
     if name.contains(['\\', ':', '?', '*', '<', '>', '|', '"']) || name.ends_with(['.', ' ']) {
@@ -248,7 +256,12 @@ fn is_unportable(name: &str) -> bool {
     if name.bytes().any(|byte| byte < b' ') {
         return true;
     }
-    let stem = name.split(['.', ':']).next().unwrap_or_default().trim_end().to_ascii_lowercase();
+    let stem = name.split(['.', ':']).next().unwrap_or_default().trim_end();
+    // The names of devices are short.
+    if stem.len() > DEVICE_BYTES_MAX {
+        return false;
+    }
+    let stem = stem.to_ascii_lowercase();
     match stem.as_str() {
         "con" | "prn" | "aux" | "nul" | "conin$" | "conout$" => true,
         _ => ["com", "lpt"].iter().any(|p| {

@@ -136,6 +136,7 @@ promises! {
     /// Of which timelines the tips may lead to others, the commits tell from the first one on, and a look through a space
     /// finds the same.
     tips::tips_that_lead_elsewhere_are_known;
+    tips::tips_with_open_conflicts_are_known;
     /// `changes` answers each tip that moved since, once and at its present value; a revision from the future is told.
     tips::changes_are_the_present_tips;
     /// `changed` answers at once when there is something newer, and else with the next commit.
@@ -203,6 +204,7 @@ macro_rules! each_promise {
             tips_are_sorted_and_of_a_kind,
             keystones_move_by_validated_steps,
             tips_that_lead_elsewhere_are_known,
+            tips_with_open_conflicts_are_known,
             changes_are_the_present_tips,
             waiting_for_a_change_ends_with_it,
             what_is_forgotten_is_gone,

@@ -3,16 +3,16 @@
 //! files lead nowhere and are settled.
 //!
 //! A commit that moves a living tip to a frame which may lead to another timeline, or has a conflict, keeps a record of that
-//! (`leads/<timeline>`), in the same write. It is never dropped: such a timeline is read again, whether it still leads
+//! (`leads/<timeline>`), in the same write, which says whether it has conflicts. It is never dropped: such a timeline is read again, whether it still leads
 //! somewhere or not. Where there is none there is nothing to find, once the space was looked through for the tips of before
 //! there were such records ([`prepare`]).
 
 use crate::error::{CommitError, SpaceError};
 pub use crate::marks::others;
-use crate::marks::{LEADS, LEADS_KNOWN, has_conflicts, leads_key};
+use crate::marks::{IN_CONFLICT, LEADS, LEADS_KNOWN, SETTLED, has_conflicts, leads_key, led_by};
 use crate::rules::Commit;
 use crate::space::Space;
-use crate::store::Records;
+use crate::store::{Records, Tips};
 use crate::tip::{Kind, Tip};
 use ibgib::{Addr, IbGib, Verified};
 use std::collections::{HashMap, HashSet};
@@ -40,6 +40,24 @@ pub async fn that_may_lead<'t>(space: &dyn Space, tips: &[&'t Tip]) -> Result<Op
     Ok(Some(out))
 }
 
+/// The tips of living timelines that may have open conflicts, sorted by timeline; the newest frames of the others have none,
+/// and none of them is looked at. `None` where nobody has [looked](prepare) yet.
+///
+/// # Errors
+/// When the store fails.
+pub async fn that_may_have_conflicts(space: &dyn Space) -> Result<Option<Vec<Tip>>, SpaceError> {
+    let view = space.view().await?;
+    // The record that says whether somebody has looked is among them.
+    let records = view.records(Records::Prefix(LEADS_KNOWN)).await?;
+    if !records.iter().any(|(key, _)| key == LEADS_KNOWN) {
+        return Ok(None);
+    }
+    let may = records.iter().filter(|(_, mark)| mark != SETTLED).filter_map(|(key, _)| led_by(key));
+    let mut tips = view.tips(Tips::Of(&may.collect::<Vec<_>>())).await?;
+    tips.sort_unstable_by(|a, b| a.tjp.cmp(&b.tjp));
+    Ok(Some(tips))
+}
+
 /// Looks at the newest frame of every living timeline once, if nobody has. Of those that are committed meanwhile the commits
 /// themselves tell. One that is damaged may lead anywhere.
 ///
@@ -50,18 +68,19 @@ pub async fn prepare(space: &dyn Space) -> Result<(), CommitError> {
         return Ok(());
     }
     let tips = space.tips(Some(Kind::Living)).await?;
-    let mut may_lead: HashSet<&Addr> = HashSet::new();
+    let (mut may_lead, mut in_conflict): (HashSet<&Addr>, HashSet<&Addr>) = Default::default();
     for batch in tips.chunks(BATCH) {
         let frames = read(space, &batch.iter().map(|tip| tip.addr.clone()).collect::<Vec<_>>()).await?;
         // Who relates to what: constants lead nowhere, which only they themselves tell.
         let mut by_target: HashMap<Addr, Vec<&Addr>> = HashMap::new();
         for (tip, frame) in batch.iter().zip(frames) {
             let Some(frame) = frame else {
-                may_lead.insert(&tip.tjp);
+                // It may have conflicts, too.
+                in_conflict.insert(&tip.tjp);
                 continue;
             };
             if has_conflicts(&frame) {
-                may_lead.insert(&tip.tjp);
+                in_conflict.insert(&tip.tjp);
             }
             for target in others(&frame) {
                 match target.tjp_gib() {
@@ -70,7 +89,7 @@ pub async fn prepare(space: &dyn Space) -> Result<(), CommitError> {
                 }
             }
         }
-        by_target.retain(|_, from| from.iter().any(|tjp| !may_lead.contains(tjp)));
+        by_target.retain(|_, from| from.iter().any(|tjp| !may_lead.contains(tjp) && !in_conflict.contains(tjp)));
         let (targets, from): (Vec<Addr>, Vec<Vec<&Addr>>) = by_target.into_iter().unzip();
         for (targets, from) in targets.chunks(BATCH).zip(from.chunks(BATCH)) {
             for (target, from) in read(space, targets).await?.into_iter().zip(from) {
@@ -80,7 +99,10 @@ pub async fn prepare(space: &dyn Space) -> Result<(), CommitError> {
             }
         }
     }
-    let mut records: Vec<_> = may_lead.iter().map(|tjp| (leads_key(tjp), Some(Vec::new()))).collect();
+    may_lead.retain(|tjp| !in_conflict.contains(tjp));
+    let marks = [(may_lead, SETTLED), (in_conflict, IN_CONFLICT)];
+    let marked = marks.iter().flat_map(|(tjps, mark)| tjps.iter().map(|tjp| (leads_key(tjp), Some(mark.to_vec()))));
+    let mut records: Vec<_> = marked.collect();
     records.push((LEADS_KNOWN.to_owned(), Some(b"1".to_vec())));
     space.commit(Commit { records, ..Commit::default() }).await?;
     Ok(())

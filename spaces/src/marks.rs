@@ -24,6 +24,10 @@ const HELD: &str = "held/";
 pub(crate) const HELD_KNOWN: &str = "held";
 /// Records that name timelines whose tips may lead to others or have open conflicts.
 pub(crate) const LEADS: &str = "leads/";
+/// What such a record says of a tip that has open conflicts, and of one that only leads to others. One of before there were
+/// these says nothing, so that it has to be looked at.
+pub(crate) const IN_CONFLICT: &[u8] = b"c";
+pub(crate) const SETTLED: &[u8] = b"s";
 /// The record which says that the tips of before there were such records are among them.
 pub(crate) const LEADS_KNOWN: &str = "leads";
 /// Nodes read at once.
@@ -166,6 +170,11 @@ pub(crate) async fn made_of(view: &dyn View, timelines: &[Forget]) -> Result<Vec
         level = next;
     }
     Ok(found.into_iter().map(|nodes| nodes.into_iter().collect()).collect())
+}
+
+/// The timeline of such a record.
+pub(crate) fn led_by(key: &str) -> Option<Addr> {
+    key.strip_prefix(LEADS)?.parse().ok()
 }
 
 /// The record of a timeline that may lead to others or have open conflicts.

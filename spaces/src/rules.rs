@@ -4,7 +4,9 @@
 //! [conditions](Condition), which the store checks again inside its write.
 
 use crate::error::{CommitError, SpaceError};
-use crate::marks::{Forget, HELD_KNOWN, Own, has_conflicts, held_key, is_apart, leads_key, made_of, others};
+use crate::marks::{
+    Forget, HELD_KNOWN, IN_CONFLICT, Own, SETTLED, has_conflicts, held_key, is_apart, leads_key, made_of, others,
+};
 use crate::store::{Batch, Condition, Nodes, Records, Tips, View};
 use crate::tip::{Advance, Kind, Tip};
 use ibgib::{Addr, IbGib, Verified};
@@ -183,7 +185,7 @@ impl<'a> Facts<'a> {
         let mut records = self.commit.records.clone();
         records.extend(self.held().iter().map(|addr| (held_key(addr), Some(Vec::new()))));
         records.extend(
-            tips.iter().filter(|tip| self.may_lead(&tip.addr)).map(|tip| (leads_key(&tip.tjp), Some(Vec::new()))),
+            tips.iter().filter_map(|tip| Some((leads_key(&tip.tjp), Some(self.lead_mark(&tip.addr)?.to_vec())))),
         );
         let forget = self.commit.forget.iter().map(|timeline| timeline.tjp.clone()).collect();
         let mut forget_nodes: Vec<Addr> = self.made_of.values().flatten().cloned().collect();
@@ -213,12 +215,14 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// Whether a tip to come has open conflicts or may lead to another timeline: whether it relates to something of which the
-    /// commit does not show that it is a constant.
-    fn may_lead(&self, tip: &Addr) -> bool {
+    /// What is kept of a tip to come that has open conflicts or may lead to another timeline: that relates to something of
+    /// which the commit does not show that it is a constant.
+    fn lead_mark(&self, tip: &Addr) -> Option<&'static [u8]> {
         let is_constant = |addr: &Addr| self.brought(addr).is_some_and(|node| !node.is_frame);
-        let leads = |targets: &Vec<Addr>| !targets.iter().all(is_constant);
-        self.leads.get(tip).is_some_and(|targets| targets.as_ref().is_none_or(leads))
+        match self.leads.get(tip)? {
+            None => Some(IN_CONFLICT),
+            Some(targets) => (!targets.iter().all(is_constant)).then_some(SETTLED),
+        }
     }
 
     /// What is held because a node of the commit relates to it.

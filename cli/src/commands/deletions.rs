@@ -18,7 +18,10 @@ use std::sync::{Arc, OnceLock};
 #[derive(Clone, Copy, Debug)]
 enum Way {
     ToServer,
-    Here,
+    /// What is new here may have been sent already.
+    Here {
+        sent: bool,
+    },
 }
 
 /// Fails when so many files are gone from the disk that nobody may have meant it: then not even a snapshot is taken.
@@ -61,14 +64,19 @@ pub(super) async fn carry(
     }
     let guard = Arc::new(Taken { files, here, stopped: OnceLock::new() });
     line.connection.set_guard(Some(Arc::clone(&guard) as _));
-    let mut done = line.run(device, scope.clone(), Direction::Pull, false).await;
-    if let (Ok(first), Direction::Both) = (&done, way) {
+    let comes = looked.summary.timelines.iter().any(|line| matches!(line.action, Action::Pulled | Action::Merged));
+    // What has come since, although nothing did when it was looked for, is looked at, too.
+    let mut done = match way {
+        Direction::Both if !comes => line.run(device, scope.clone(), way, false).await,
+        _ => line.run(device, scope.clone(), Direction::Pull, false).await,
+    };
+    if let (Ok(first), Direction::Both, true) = (&done, way, comes) {
         let first = first.clone();
         done = line.run(device, scope, way, false).await.map(|then| after(Some(first), then));
     }
     line.connection.set_guard(None);
     match (done, guard.stopped.get()) {
-        (Err(_), Some(deleted)) => Err(mass_delete(Way::Here, *deleted, here)),
+        (Err(_), Some(deleted)) => Err(mass_delete(Way::Here { sent: !comes }, *deleted, here)),
         (done, _) => done,
     }
 }
@@ -100,7 +108,7 @@ pub(super) async fn would_stop(
     // What comes is not here: a deletion beside something new may be another name of it.
     let count = |what: &str| moved.received.iter().filter(|file| file.change == what).count();
     let deleted = count("deleted").saturating_sub(count("added"));
-    Ok(is_mass_delete(deleted, here).then(|| mass_delete(Way::Here, deleted, here)))
+    Ok(is_mass_delete(deleted, here).then(|| mass_delete(Way::Here { sent: false }, deleted, here)))
 }
 
 /// Why nothing is sent, when that would delete too much at the server.
@@ -165,8 +173,11 @@ fn mass_delete(way: Way, deleted: usize, of: usize) -> CliError {
             "if that is meant: 'ibgib sync --allow-mass-delete'. If not: 'ibgib checkout' brings back the files, or \
              'ibgib undo' if a snapshot has taken the deletion",
         ),
-        Way::Here => (
-            format!("the server has deletions of {deleted} of {of} files; nothing was taken from it or sent to it"),
+        Way::Here { sent } => (
+            format!(
+                "the server has deletions of {deleted} of {of} files; nothing was taken from it{}",
+                if sent { "" } else { " or sent to it" }
+            ),
             "if that is meant: 'ibgib sync --allow-mass-delete'. If not: 'ibgib undo' on the device that deleted them, \
              and sync there",
         ),

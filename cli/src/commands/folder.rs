@@ -10,8 +10,7 @@ use crate::error::{CliError, Exit};
 use crate::output::Output;
 use crate::report::{DiffReport, FileDiff, FolderStatus, TrackedStatus, partly};
 use ibgib::Addr;
-use ibgib_folder::{ChangeKind, CheckoutOpts, EntryPath, FolderError};
-use ibgib_spaces::Kind;
+use ibgib_folder::{ChangeKind, CheckoutOpts, FolderError};
 
 pub(crate) async fn snapshot(args: &Args, out: &Output) -> Result<Exit, CliError> {
     let device = Device::open(args)?;
@@ -128,11 +127,13 @@ pub(crate) async fn status(args: &Args, out: &Output, status: &args::Status) -> 
             let conflicts = folder.conflicts().await?.len();
             let tip = device.space.tip(&tjp).await?.map(|t| t.addr);
             let known = Known { tjp, name: folder.names().await?.folder };
-            let tips = device.space.tips(Some(Kind::Living)).await?;
-            let mut paths = folder.paths().await?;
-            let lacks = tips.iter().filter(|tip| !contact.has(&tip.tjp, &tip.addr));
-            let mut unsent: Vec<EntryPath> = lacks.filter_map(|tip| paths.remove(&tip.tjp)).collect();
-            unsent.sort();
+            let lacks = contact.lacks(&*device.space).await?;
+            let mut unsent = Vec::new();
+            if !lacks.is_empty() {
+                let mut paths = folder.paths().await?;
+                unsent.extend(lacks.iter().filter_map(|tjp| paths.remove(tjp)));
+                unsent.sort();
+            }
             let incomplete = device.layout.cloning().exists();
             Some(TrackedStatus { known, tip, status, conflicts, unsent, contact, incomplete })
         }

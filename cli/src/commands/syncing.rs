@@ -221,11 +221,10 @@ pub(super) async fn exchange(
         true => gone_there(&target.remote, &synced.summary).await,
         false => HashSet::new(),
     };
-    if let (Some(folder), true) = (&folder, whole) {
-        let tips = line.connection.tips(&*device.space, Some(folder)).await?;
+    if folder.is_some() && whole {
         let before = Contact::read(&*device.space).await?;
-        let now = moment().timestamp();
-        contact = before.learn(&tips, (&synced.summary, &gone), way, sync.dry_run, now);
+        let (told, now) = ((&synced.summary, &gone), moment().timestamp());
+        contact = before.learn(&*device.space, told, way, sync.dry_run, now).await?;
     }
     Ok(Exchanged { synced: after(first, synced), taken, contact, gone })
 }

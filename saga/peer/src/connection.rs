@@ -11,7 +11,7 @@ use crate::session::SenderIdentity;
 use crate::view::{commit_error, space_error};
 use ibgib::Addr;
 use ibgib_saga::{Direction, Limits, SagaError, Scope, SpaceFailure, Summary, SyncRequest, is_payload};
-use ibgib_spaces::{MemorySpace, Space, Tip, repair};
+use ibgib_spaces::{MemorySpace, Space, repair};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -211,15 +211,6 @@ impl SyncConnection {
     /// When the space fails.
     pub async fn fingerprint(&self, space: &dyn Space, root: Option<&Addr>) -> Result<String, SagaError> {
         self.leads.fingerprint(space, root).await
-    }
-
-    /// The living tips that a space has, or those [under](Scope::Under) `root`. What syncs over this connection found
-    /// out about them is not read again.
-    ///
-    /// # Errors
-    /// When the space fails.
-    pub async fn tips(&self, space: &dyn Space, root: Option<&Addr>) -> Result<Vec<Tip>, SagaError> {
-        self.leads.tips(space, root).await
     }
 
     /// Says goodbye and closes the connection, if it is open.

@@ -62,6 +62,16 @@ pub(super) fn related(frame: &Node, targets: &[&Addr]) -> Result<Transformed, Fo
     Ok(transform::rel8(frame, &opts, &moment())?)
 }
 
+/// The next frame, which has these conflicts open, as a merge leaves them.
+pub(super) fn in_conflict(frame: &Node, conflicts: &[&Addr]) -> Result<Transformed, Found> {
+    let made = set(frame, "seen", conflicts.len() as u32)?;
+    let mut node = (*made.frame).clone();
+    if let Some(rel8ns) = node.rel8ns.as_mut().and_then(Value::as_object_mut) {
+        rel8ns.insert("conflict", strings(conflicts.iter().map(|addr| addr.as_str())));
+    }
+    Ok(Transformed { frame: node.seal()?, ..made })
+}
+
 /// Proves a move to `made`, whose nodes may not be in the space yet.
 pub(super) async fn proof(space: &dyn Space, from: Option<&Addr>, made: &Transformed) -> Result<Advance, Found> {
     let overlay: Overlay = made.nodes().into_iter().map(|n| (n.addr().clone(), n)).collect();

@@ -1,9 +1,11 @@
 //! Tips, and who is told that they moved.
 
-use super::data::{born, identity, nodes, one, proof, refusal, related, revoked, set, step, stone, timeline, tip_of};
+use super::data::{
+    born, identity, in_conflict, nodes, one, proof, refusal, related, revoked, set, step, stone, timeline, tip_of,
+};
 use super::{Found, Held, hold, same};
 use crate::error::CommitError;
-use crate::leads::{prepare, that_may_lead};
+use crate::leads::{prepare, that_may_have_conflicts, that_may_lead};
 use crate::rules::Commit;
 use crate::space::Space;
 use crate::tip::{Advance, Kind, Tip};
@@ -318,5 +320,35 @@ pub(super) async fn tips_that_lead_elsewhere_are_known(space: Arc<dyn Space>) ->
     same!(found().await?, None, "what is known without a record");
     prepare(&*space).await?;
     same!(found().await?, Some(lead), "which tips lead elsewhere, looked through");
+    Ok(())
+}
+
+pub(super) async fn tips_with_open_conflicts_are_known(space: Arc<dyn Space>) -> Held {
+    let found = async || -> Result<Option<Vec<Addr>>, Found> {
+        let found = that_may_have_conflicts(&*space).await?;
+        Ok(found.map(|tips| tips.into_iter().map(|tip| tip.addr).collect()))
+    };
+    let (conflict, other) = (stone("conflict", &[])?, timeline(&*space, "other", 1).await?);
+    space.commit(nodes(&[&conflict])).await?;
+    let first = born("note")?;
+    let open = in_conflict(&first.frame, &[conflict.addr()])?;
+    space.commit(step(&*space, None, &first).await?).await?;
+    space.commit(step(&*space, Some(first.frame.addr()), &open).await?).await?;
+    same!(found().await?, None, "which tips have conflicts in a space that nobody looked through");
+    prepare(&*space).await?;
+    same!(found().await?, Some(vec![open.frame.addr().clone()]), "which tips of before have conflicts");
+    let leads = related(&open.frame, &[other[0].addr()])?;
+    space.commit(step(&*space, Some(open.frame.addr()), &leads).await?).await?;
+    same!(found().await?, Some(vec![leads.frame.addr().clone()]), "which tips have conflicts that lead elsewhere, too");
+    let closed = in_conflict(&leads.frame, &[])?;
+    space.commit(step(&*space, Some(leads.frame.addr()), &closed).await?).await?;
+    same!(found().await?, Some(vec![]), "which tips have conflicts once the only one is settled");
+    let again = in_conflict(&closed.frame, &[conflict.addr()])?;
+    space.commit(step(&*space, Some(closed.frame.addr()), &again).await?).await?;
+    same!(found().await?, Some(vec![again.frame.addr().clone()]), "which tips have conflicts again");
+    // As an earlier version has kept it, which told nothing but that there may be something.
+    let marks = space.records("leads/").await?.into_iter().map(|(key, _)| (key, Some(Vec::new()))).collect();
+    space.commit(Commit { records: marks, ..Commit::default() }).await?;
+    same!(found().await?, Some(vec![again.frame.addr().clone()]), "which tips may have conflicts by an earlier record");
     Ok(())
 }
