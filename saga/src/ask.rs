@@ -33,7 +33,11 @@ pub enum SenderQuery {
     Warrant(Box<Warrant>),
     /// The whole fingerprint of all living tips, or of those under this timeline ([`crate::Fingerprint`]).
     Fingerprint(Option<Addr>),
-    /// Tips and constants in scope.
+    /// What [`Peek::Buckets`](crate::Peek::Buckets) tells of the living tips, or of those under this timeline.
+    Buckets(Option<Addr>),
+    /// The living tips in some [buckets](crate::bucket), all of them or those under this timeline, sorted by timeline.
+    InBuckets(Option<Addr>, Vec<usize>),
+    /// Tips and constants in scope, which is none of those that both sides know by themselves.
     Tips(Scope),
     /// How each pair of tips relates, as far as this side can tell.
     Compare(Vec<TipPair>),
@@ -69,6 +73,10 @@ pub enum SenderAnswer {
     Warrant,
     /// 32 hex digits.
     Fingerprint(String),
+    /// As of one moment, which may be later than that of the fingerprint.
+    Buckets(OwnBuckets),
+    /// (timeline, tip), as of a moment that may be later still.
+    InBuckets(Vec<(Addr, Addr)>),
     /// What is in scope.
     Tips(OwnTips),
     /// In the order asked: how the first of the two stands to the second; `None` when only the receiver can tell.
@@ -97,6 +105,8 @@ impl SenderAnswer {
             Self::SignTurn(_) => "SignTurn",
             Self::Warrant => "Warrant",
             Self::Fingerprint(_) => "Fingerprint",
+            Self::Buckets(_) => "Buckets",
+            Self::InBuckets(_) => "InBuckets",
             Self::Tips(_) => "Tips",
             Self::Compare(_) => "Compare",
             Self::Before(_) => "Before",
@@ -121,6 +131,17 @@ pub struct TipPair {
     pub theirs: Option<Addr>,
 }
 
+/// How a sender's tips look by bucket.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnBuckets {
+    /// The fingerprint of each bucket, as [`Fingerprint::buckets`](crate::Fingerprint::buckets).
+    pub fingerprints: Vec<String>,
+    /// How many timelines there are.
+    pub timelines: usize,
+    /// Nothing living and nothing staged is here, whatever is under the timeline that was asked about.
+    pub empty: bool,
+}
+
 /// What a sender has in scope.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OwnTips {
@@ -128,8 +149,6 @@ pub struct OwnTips {
     pub tips: Vec<(Addr, Option<Addr>)>,
     /// (constant, whether we have it).
     pub constants: Vec<(Addr, bool)>,
-    /// Nothing living and nothing staged is here.
-    pub empty: bool,
 }
 
 /// How a sender ends a saga.

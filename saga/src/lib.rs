@@ -125,13 +125,13 @@ mod transcript;
 pub mod wire;
 
 pub use ask::{
-    Audience, Committed, Evaluate, Evaluated, Finish, Finished, Load, OwnTips, ReceiverAnswer, ReceiverQuery,
-    SenderAnswer, SenderQuery, TipPair,
+    Audience, Committed, Evaluate, Evaluated, Finish, Finished, Load, OwnBuckets, OwnTips, ReceiverAnswer,
+    ReceiverQuery, SenderAnswer, SenderQuery, TipPair,
 };
 pub use buckets::Buckets;
 pub use codes::{Blame, Code, Refusal};
 pub use error::{Breach, IdentityRefusal, Misuse, OwnIdentity, SagaError, SpaceFailure};
-pub use fingerprint::Fingerprint;
+pub use fingerprint::{BUCKETS, Fingerprint, bucket};
 pub use flow::is_payload;
 pub use limits::Limits;
 pub use plan::{Need, Plan, Planner};

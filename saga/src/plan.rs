@@ -9,9 +9,9 @@
 mod asking;
 mod differing;
 
-use crate::ask::{OwnTips, SenderAnswer, SenderQuery, TipPair};
+use crate::ask::{OwnBuckets, OwnTips, SenderAnswer, SenderQuery, TipPair};
 use crate::error::SagaError;
-use crate::fingerprint::Fingerprint;
+use crate::fingerprint::{BUCKETS, Fingerprint};
 use crate::limits::Limits;
 use crate::request::{Direction, Scope};
 use crate::summary::TimelineSummary;
@@ -112,6 +112,10 @@ enum Phase {
 enum Ours {
     /// Is there anything to do? The fingerprint tells, without our tips being read.
     Fingerprint,
+    /// How do our tips look by bucket?
+    Buckets,
+    /// What are our tips in the buckets that differ? With the receiver's answer, and what ours looked like.
+    InBuckets(Box<(Peeked, Fingerprint, usize)>),
     /// What is in scope?
     Tips,
     /// What do we have of timelines that we only now heard of? With the receiver's tips.
@@ -130,8 +134,8 @@ enum Ours {
 enum Theirs {
     /// Is everything equal?
     Equal,
-    /// In which buckets do tips differ? With our fingerprint of everything.
-    Buckets { mine: BTreeMap<Addr, Addr>, whole: String },
+    /// In which buckets do tips differ? With our fingerprint, and how many timelines we have.
+    Buckets(Fingerprint, usize),
     /// Which tips of cells differ?
     Cells(Differing),
     /// What are the tips of these?
@@ -228,6 +232,15 @@ impl Planner {
             (Ours::Fingerprint, SenderAnswer::Fingerprint(whole)) => {
                 Ok(self.peek_or([Peek::Equal(whole, self.root.clone(), 0)], Theirs::Equal, Self::done))
             }
+            (Ours::Buckets, SenderAnswer::Buckets(own)) if own.fingerprints.len() == BUCKETS => Ok(self.buckets(own)),
+            (Ours::InBuckets(asked), SenderAnswer::InBuckets(mine)) => {
+                let (answer, Fingerprint { whole, .. }, timelines) = *asked;
+                let differing = Differing::of(mine.into_iter().collect(), timelines, answer, whole)?;
+                Ok(match Asking::begin(differing.peeks(self.root.as_ref())) {
+                    Some((asking, first)) => self.peek(asking, first, Theirs::Cells(differing)),
+                    None => self.differing(differing),
+                })
+            }
             (Ours::Tips, SenderAnswer::Tips(tips)) => Ok(self.tips(tips)),
             (Ours::LateTips(theirs), SenderAnswer::Tips(tips)) => Ok(self.late_tips(&theirs, tips.tips)),
             (Ours::Compare(pairs), SenderAnswer::Compare(found)) if pairs.len() == found.len() => {
@@ -265,15 +278,14 @@ impl Planner {
                 if answer.equal {
                     return Ok(self.done());
                 }
-                let scope = self.root.clone().map_or(Scope::All, Scope::Under);
-                self.ask(SenderQuery::Tips(scope), Ours::Tips)
+                self.ask(SenderQuery::Buckets(self.root.clone()), Ours::Buckets)
             }
-            Theirs::Buckets { mine, whole } => {
-                let differing = Differing::of(mine, answer, whole)?;
-                match Asking::begin(differing.peeks(self.root.as_ref())) {
-                    Some((asking, first)) => self.peek(asking, first, Theirs::Cells(differing)),
-                    None => self.differing(differing),
-                }
+            Theirs::Buckets(mine, timelines) => {
+                // Of a bucket that is empty here there is nothing to ask.
+                let differ = std::iter::zip(&answer.has, &mine.buckets).enumerate();
+                let differ = differ.filter(|(_, (differs, mine))| **differs && !mine.is_empty()).map(|(n, _)| n);
+                let query = SenderQuery::InBuckets(self.root.clone(), differ.collect());
+                self.ask(query, Ours::InBuckets(Box::new((answer, mine, timelines))))
             }
             Theirs::Cells(mut differing) => {
                 differing.answered(answer);
@@ -310,20 +322,20 @@ impl Planner {
 
     // -- what differs --------------------------------------------------------------------------------------------
 
+    fn buckets(&mut self, own: OwnBuckets) -> Need {
+        self.plan.takes_all = own.empty;
+        let peek = Peek::Buckets(own.fingerprints.clone(), self.root.clone(), splits(own.timelines));
+        let mine = Fingerprint::of_buckets(own.fingerprints);
+        self.peek_or([peek], Theirs::Buckets(mine, own.timelines), Self::done)
+    }
+
     fn tips(&mut self, own: OwnTips) -> Need {
-        self.plan.takes_all = own.empty && self.known;
         for (constant, have) in own.constants {
             if have {
                 self.plan.constants.push(constant);
             } else {
                 self.plan.want.push(constant);
             }
-        }
-        if self.known {
-            let mine: BTreeMap<Addr, Addr> = own.tips.into_iter().filter_map(|(tjp, tip)| Some((tjp, tip?))).collect();
-            let Fingerprint { whole, buckets } = Fingerprint::of(&mine);
-            let peek = Peek::Buckets(buckets, self.root.clone(), splits(mine.len()));
-            return self.peek_or([peek], Theirs::Buckets { mine, whole }, Self::done);
         }
         let mut asked = batches(own.tips.iter().map(|(tjp, _)| tjp.clone()).collect(), address_bytes);
         if asked.is_empty() {

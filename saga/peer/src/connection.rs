@@ -4,7 +4,7 @@ use crate::desk::MENDER;
 use crate::dropped;
 use crate::entropy::random_hex;
 use crate::guard::Guard;
-use crate::leads::Leads;
+use crate::index::Indexes;
 use crate::peer::{Progress, SyncPeer};
 use crate::remote::Remote;
 use crate::session::SenderIdentity;
@@ -37,7 +37,7 @@ pub struct SyncConnection {
     limits: Limits,
     progress: Option<Progress>,
     guard: Option<Arc<dyn Guard>>,
-    leads: Leads,
+    indexes: Indexes,
     open: Option<Open>,
 }
 
@@ -55,7 +55,7 @@ impl std::fmt::Debug for SyncConnection {
 impl SyncConnection {
     /// A connection that is not open yet.
     pub fn new(remote: Arc<dyn Remote>, limits: Limits) -> Self {
-        Self { remote, limits, progress: None, guard: None, leads: Leads::default(), open: None }
+        Self { remote, limits, progress: None, guard: None, indexes: Indexes::default(), open: None }
     }
 
     /// Calls `progress` as sagas go on, on the connections that are made from now on.
@@ -173,7 +173,7 @@ impl SyncConnection {
         }
         self.close().await;
         let mut peer = SyncPeer::new(Arc::clone(space), Arc::clone(&self.remote), identity, self.limits.clone());
-        peer.share(&self.leads);
+        peer.share(&self.indexes);
         if let Some(progress) = self.progress.clone() {
             peer.on_progress(progress);
         }
@@ -210,7 +210,7 @@ impl SyncConnection {
     /// # Errors
     /// When the space fails.
     pub async fn fingerprint(&self, space: &dyn Space, root: Option<&Addr>) -> Result<String, SagaError> {
-        self.leads.fingerprint(space, root).await
+        self.indexes.of(space, root).await.map(|index| index.fingerprint.whole.clone()).map_err(space_error)
     }
 
     /// Says goodbye and closes the connection, if it is open.

@@ -3,33 +3,33 @@
 
 use crate::view::space_error;
 use ibgib::{Addr, IbGib, Verified};
-use ibgib_saga::{Buckets, Fingerprint, SagaError};
-use ibgib_spaces::{Changes, Commit, Kind, Space, SpaceError, Tip, leads};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use ibgib_saga::{Buckets, SagaError};
+use ibgib_spaces::{Changes, Kind, Space, SpaceError, Tip, leads};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Tips read at once: few, since each may be as large as its limit.
 const BATCH: usize = 16;
 
 /// Where tips lead, remembered: a frame never leads elsewhere, so only tips that moved are read again. And fingerprints,
-/// which are true until a living tip moves, so that a sync with nothing to do costs the same however much there is.
+/// which are true until a living tip moves, so that a host answers the same question again without looking.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Leads {
     known: Arc<Mutex<HashMap<Addr, Arc<[Addr]>>>>,
-    wholes: Arc<Mutex<Wholes>>,
-    kept: Arc<Mutex<ByRoot>>,
+    wholes: Arc<Mutex<ByRoot<Known>>>,
+    kept: Arc<Mutex<ByRoot<Kept>>>,
     /// Whoever brings what is kept up to date: many may ask at once.
     keeping: Arc<tokio::sync::Mutex<()>>,
     /// Whoever looks through a space that nobody has looked through yet.
     preparing: Arc<tokio::sync::Mutex<()>>,
-    /// A damaged tip is passed by, and fingerprints are not kept in the space, since a host goes on for long.
+    /// A damaged tip is passed by.
     for_host: bool,
 }
 
-/// Fingerprints by the space's id and the root.
-type Wholes = HashMap<(String, Option<Addr>), Known>;
+/// By the space's id and the root.
+type ByRoot<T> = HashMap<(String, Option<Addr>), T>;
 
-/// A fingerprint, as of a revision.
+/// A host's fingerprint, as of a revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Known {
     revision: u64,
@@ -38,8 +38,13 @@ struct Known {
     empty: bool,
 }
 
-/// What is kept, by the space's id and the root.
-type ByRoot = HashMap<(String, Option<Addr>), Kept>;
+/// Where a timeline leads.
+#[derive(Clone, Debug)]
+pub(crate) struct Led {
+    /// The frame that does.
+    pub(crate) from: Addr,
+    pub(crate) to: Arc<[Addr]>,
+}
 
 /// Tips of a space, or those under a root, by bucket, as of a revision.
 #[derive(Clone, Debug)]
@@ -55,38 +60,12 @@ struct Kept {
 const TIPS_KEPT_MAX: usize = 400_000;
 /// Fingerprints that are remembered; more are forgotten all at once.
 const WHOLES_MAX: usize = 256;
-/// Tips of identities and transcripts that moved since a fingerprint was kept, after which it is kept anew: to look at them
-/// must not cost more with every sync.
-const STALE_MAX: usize = 256;
 
-/// What [`Leads::whole`] found.
+/// A fingerprint of all, and whether there is no living tip at all.
 #[derive(Debug)]
 pub(crate) struct Whole {
-    /// The fingerprint.
     pub(crate) whole: String,
-    /// There is no living tip at all.
     pub(crate) empty: bool,
-    /// The tips, where they had to be read for it.
-    pub(crate) tips: Option<Vec<Tip>>,
-}
-
-impl Known {
-    /// The local record that keeps it.
-    fn key(root: Option<&Addr>) -> String {
-        format!("fingerprint/{}", root.map_or("", Addr::as_str))
-    }
-
-    fn to_record(&self) -> Vec<u8> {
-        format!("{} {} {}", self.revision, u8::from(self.empty), self.whole).into_bytes()
-    }
-
-    fn read(record: &[u8]) -> Option<Self> {
-        let mut words = std::str::from_utf8(record).ok()?.split(' ');
-        let revision = words.next()?.parse().ok()?;
-        let empty = words.next()? == "1";
-        let whole = words.next().filter(|whole| whole.len() == 32)?.to_owned();
-        Some(Self { revision, whole, empty })
-    }
 }
 
 impl Leads {
@@ -123,46 +102,23 @@ impl Leads {
         Ok(tips)
     }
 
-    /// The fingerprint of a space's living tips, or of those under `root`.
-    pub(crate) async fn fingerprint(&self, space: &dyn Space, root: Option<&Addr>) -> Result<String, SagaError> {
-        self.whole(space, root).await.map(|found| found.whole).map_err(space_error)
-    }
-
-    /// The same, and what else is known then.
+    /// The fingerprint of a space's living tips, or of those under `root`, as a host remembers it.
     pub(crate) async fn whole(&self, space: &dyn Space, root: Option<&Addr>) -> Result<Whole, SpaceError> {
         let id = (space.id().to_owned(), root.cloned());
-        let mut known = self.wholes().get(&id).cloned();
-        if known.is_none() && !self.for_host {
-            known = space.record(&Known::key(root)).await?.and_then(|record| Known::read(&record));
-        }
+        let known = self.wholes().get(&id).cloned();
         if let Some(mut known) = known {
             let Changes { revision, tips, lagged } = space.changes(known.revision).await?;
             if !lagged && tips.iter().all(|tip| tip.kind != Kind::Living) {
                 known.revision = revision;
-                if tips.len() > STALE_MAX {
-                    self.keep(space, root, &known).await;
-                }
-                let (whole, empty) = (known.whole.clone(), known.empty);
+                let found = Whole { whole: known.whole.clone(), empty: known.empty };
                 self.remember(id, known);
-                return Ok(Whole { whole, empty, tips: None });
+                return Ok(found);
             }
         }
-        if self.for_host {
-            let Kept { revision, tips, empty } = self.by_bucket(space, root).await?;
-            let whole = tips.fingerprint().whole.clone();
-            self.remember(id, Known { revision, whole: whole.clone(), empty });
-            return Ok(Whole { whole, empty, tips: None });
-        }
-        // Before the tips, so that what moves meanwhile is seen the next time.
-        let revision = space.revision().await?;
-        let all = space.tips(Some(Kind::Living)).await?;
-        let empty = all.is_empty();
-        let tips = self.select(space, all, root).await?;
-        let whole = Fingerprint::of(tips.iter().map(|tip| (&tip.tjp, &tip.addr))).whole;
-        let known = Known { revision, whole: whole.clone(), empty };
-        self.keep(space, root, &known).await;
-        self.remember(id, known);
-        Ok(Whole { whole, empty, tips: Some(tips) })
+        let Kept { revision, tips, empty } = self.by_bucket(space, root).await?;
+        let whole = tips.fingerprint().whole.clone();
+        self.remember(id, Known { revision, whole: whole.clone(), empty });
+        Ok(Whole { whole, empty })
     }
 
     /// A space's living tips by bucket, or those under `root`; and whether there is no living tip at all.
@@ -254,11 +210,11 @@ impl Leads {
         Ok(true)
     }
 
-    fn kept(&self) -> MutexGuard<'_, ByRoot> {
+    fn kept(&self) -> MutexGuard<'_, ByRoot<Kept>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wholes(&self) -> MutexGuard<'_, Wholes> {
+    fn wholes(&self) -> MutexGuard<'_, ByRoot<Known>> {
         self.wholes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -268,17 +224,6 @@ impl Leads {
             wholes.clear();
         }
         wholes.insert(id, known);
-    }
-
-    /// Keeps a fingerprint for the next process. Without it nothing is wrong, only slower.
-    async fn keep(&self, space: &dyn Space, root: Option<&Addr>, known: &Known) {
-        if self.for_host {
-            return;
-        }
-        let records = vec![(Known::key(root), Some(known.to_record()))];
-        if let Err(error) = space.commit(Commit { records, ..Commit::default() }).await {
-            tracing::debug!(%error, "a fingerprint could not be kept");
-        }
     }
 
     /// A space's living tips, or those under `root`.
@@ -322,6 +267,17 @@ impl Leads {
         Ok(out)
     }
 
+    /// Of these timelines those that lead to others, by their names.
+    pub(crate) async fn targets(&self, space: &dyn Space, tips: &[Tip]) -> Result<BTreeMap<Addr, Led>, SpaceError> {
+        self.of(space, &tips.iter().collect::<Vec<_>>()).await?;
+        let known = self.known();
+        let led = |tip: &Tip| {
+            let to = known.get(&tip.addr).filter(|to| !to.is_empty())?;
+            Some((tip.tjp.clone(), Led { from: tip.addr.clone(), to: Arc::clone(to) }))
+        };
+        Ok(tips.iter().filter_map(led).collect())
+    }
+
     /// Of these tips those that have to be read: all of them in a space that was never looked through and can only be read.
     async fn that_may_lead<'t>(&self, space: &dyn Space, tips: &[&'t Tip]) -> Result<Vec<&'t Tip>, SpaceError> {
         if let Some(may_lead) = leads::that_may_lead(space, tips).await? {
@@ -359,7 +315,7 @@ pub async fn tips_under(space: &dyn Space, root: &Addr) -> Result<Vec<Tip>, Saga
 }
 
 /// What the timeline of a frame is called, whatever frame of it.
-fn name(frame: &Addr) -> &str {
+pub(crate) fn name(frame: &Addr) -> &str {
     frame.tjp_gib().unwrap_or(frame.gib())
 }
 
@@ -381,6 +337,7 @@ mod tests {
     use crate::{Document, entropy};
     use ibgib::transform::{self, Moment, Rel8Opts, linked};
     use ibgib::{Map, object};
+    use ibgib_saga::Fingerprint;
     use ibgib_spaces::MemorySpace;
     use ibgib_spaces::settle::admit;
 
@@ -425,48 +382,16 @@ mod tests {
         let elsewhere: Arc<dyn Space> = Arc::new(MemorySpace::new("there"));
         assert!(under(&leads, &elsewhere, &docs[0]).await.is_empty());
     }
+
     #[tokio::test]
-    async fn a_fingerprint_is_true_until_a_living_tip_moves() {
+    async fn a_host_remembers_a_fingerprint_and_writes_nothing() {
         let space: Arc<dyn Space> = Arc::new(MemorySpace::new("here"));
-        let (first, second) = (
-            Document::create(&space, "note", Map::new()).await.unwrap(),
-            Document::create(&space, "note", Map::new()).await.unwrap(),
-        );
-        relate(&space, &first, &second).await;
-        // What the next process finds, and what it should.
-        let found = async |root: Option<&Document>| {
-            let root = root.map(Document::address);
-            let found = Leads::default().whole(&*space, root).await.unwrap();
-            let tips = Leads::default().tips(&*space, root).await.unwrap();
-            let whole = Fingerprint::of(tips.iter().map(|tip| (&tip.tjp, &tip.addr))).whole;
-            assert_eq!((&found.whole, found.empty), (&whole, false));
-            (whole, found.tips.is_some())
-        };
-        let (all, read) = found(None).await;
-        assert!(read, "the first time they are read");
-        assert_eq!(found(None).await, (all.clone(), false));
-        let (under, read) = found(Some(&first)).await;
-        assert!(read && under == all);
-        assert_ne!(found(Some(&second)).await.0, under);
-        // An identity is no data, however often it signs.
-        let secret = ibgib_keystone::Secret::new(b"a secret of a test".to_vec());
-        crate::identity::create(&*space, &secret).await.unwrap();
-        assert_eq!((found(None).await, found(Some(&first)).await), ((all, false), (under.clone(), false)));
-        // What lies under it, moved.
-        relate(&space, &second, &first).await;
-        let (moved, read) = found(Some(&first)).await;
-        assert!(read && moved != under);
-        // Neither what cannot be read is believed, nor what tells of a revision that never was.
-        for told in ["", "x 0 00", "1 0 short", "999999 0 00000000000000000000000000000000"] {
-            let records = vec![(Known::key(Some(first.address())), Some(told.as_bytes().to_vec()))];
-            space.commit(Commit { records, ..Commit::default() }).await.unwrap();
-            assert_eq!(found(Some(&first)).await, (moved.clone(), true), "{told:?}");
-        }
-        // A host remembers, and writes nothing.
-        let (all, _) = found(None).await;
+        Document::create(&space, "note", Map::new()).await.unwrap();
+        let tips = Leads::default().tips(&*space, None).await.unwrap();
+        let whole = Fingerprint::of(tips.iter().map(|tip| (&tip.tjp, &tip.addr))).whole;
         let (host, revision) = (Leads::for_host(), space.revision().await.unwrap());
         for _ in 0..2 {
-            assert_eq!(host.whole(&*space, None).await.unwrap().whole, all);
+            assert_eq!(host.whole(&*space, None).await.unwrap().whole, whole);
         }
         assert_eq!(space.revision().await.unwrap(), revision);
     }

@@ -42,6 +42,7 @@ mod guard;
 mod host;
 mod http;
 pub mod identity;
+mod index;
 mod innerspace;
 mod invite;
 mod leads;

@@ -2,7 +2,7 @@
 
 use crate::desk::SenderDesk;
 use crate::guard::Guard;
-use crate::leads::Leads;
+use crate::index::Indexes;
 use crate::link::Link;
 use crate::receipts::check_revision;
 use crate::remote::Remote;
@@ -57,8 +57,7 @@ impl SyncPeer {
             limits: limits.clone(),
             mends: false,
             guard: None,
-            leads: Leads::default(),
-            found: None,
+            indexes: Indexes::default(),
             under: None,
         };
         Self { remote, identity, machine: Sender::new(limits.clone()), desk, link: None, limits, progress: None }
@@ -178,8 +177,8 @@ impl SyncPeer {
     }
 
     /// Uses what others found out about where tips lead.
-    pub(crate) fn share(&mut self, leads: &Leads) {
-        self.desk.leads = leads.clone();
+    pub(crate) fn share(&mut self, indexes: &Indexes) {
+        self.desk.indexes = indexes.clone();
     }
 
     /// Goes on with this space from now on: the same store, closed and opened again between two sagas, or a

@@ -34,10 +34,16 @@ pub(super) struct Differing {
 }
 
 impl Differing {
-    /// After the answer for buckets; `salt`: our fingerprint of everything.
-    pub(super) fn of(mine: BTreeMap<Addr, Addr>, answer: Peeked, salt: String) -> Result<Self, SagaError> {
+    /// After the answer for buckets; `mine`: our tips in those that differ, of so many `timelines` in all; `salt`: our
+    /// fingerprint of everything.
+    pub(super) fn of(
+        mine: BTreeMap<Addr, Addr>,
+        timelines: usize,
+        answer: Peeked,
+        salt: String,
+    ) -> Result<Self, SagaError> {
         let Peeked { has: differs, tips, cells: told, .. } = answer;
-        if !told.is_empty() && !splits(mine.len()) {
+        if !told.is_empty() && !splits(timelines) {
             return Err(SagaError::misbehaved(Breach::BadPeek, "cells, which were not asked for"));
         }
         let cells = bits(&differs, &told)?.map(|bits| Cells { bits, salt });

@@ -18,7 +18,6 @@ fn own(tips: &[(&str, Option<usize>)], constants: &[(usize, bool)]) -> SenderAns
     SenderAnswer::Tips(OwnTips {
         tips: tips.iter().map(|(name, n)| (tjp(name), n.map(|n| tip(name, n)))).collect(),
         constants: constants.iter().map(|(n, have)| (node(*n), *have)).collect(),
-        empty: tips.is_empty() && constants.is_empty(),
     })
 }
 
@@ -51,7 +50,7 @@ fn only(names: &[&str]) -> Scope {
 struct Play {
     planner: Planner,
     need: Need,
-    own: Option<SenderAnswer>,
+    own: OwnTips,
 }
 
 impl Play {
@@ -61,14 +60,15 @@ impl Play {
 
     fn limited(scope: Scope, direction: Direction, limits: &Limits) -> Self {
         let (planner, need) = Planner::new(scope, direction, limits);
-        Self { planner, need, own: None }
+        Self { planner, need, own: OwnTips::default() }
     }
 
     fn answer(mut self, answer: SenderAnswer) -> Self {
         let Need::Ask(_) = &self.need else { panic!("{:?} is not for our side", self.need) };
         assert!(!self.planner.awaits_peek());
         if matches!(self.need, Need::Ask(SenderQuery::Fingerprint(_))) {
-            self.own = Some(answer);
+            let SenderAnswer::Tips(own) = answer else { panic!("{answer:?} is not what we have") };
+            self.own = own;
             self.need = self.planner.answer(SenderAnswer::Fingerprint("00".repeat(16))).unwrap();
             return self;
         }
@@ -79,9 +79,19 @@ impl Play {
     fn peeked(mut self, page: Peeked) -> Self {
         assert!(self.planner.awaits_peek(), "{:?}", self.need);
         self.need = self.planner.peeked(page).unwrap();
-        match self.own.take_if(|_| matches!(self.need, Need::Ask(SenderQuery::Tips(_)))) {
-            Some(own) => self.answer(own),
-            None => self,
+        let mut mine: BTreeMap<Addr, Addr> =
+            self.own.tips.iter().cloned().filter_map(|(t, tip)| Some((t, tip?))).collect();
+        match &self.need {
+            Need::Ask(SenderQuery::Buckets(_)) => {
+                let empty = mine.is_empty() && self.own.constants.is_empty();
+                let own = OwnBuckets { fingerprints: Fingerprint::of(&mine).buckets, timelines: mine.len(), empty };
+                self.answer(SenderAnswer::Buckets(own))
+            }
+            Need::Ask(SenderQuery::InBuckets(_, buckets)) => {
+                mine.retain(|tjp, _| buckets.contains(&crate::fingerprint::bucket(tjp)));
+                self.answer(SenderAnswer::InBuckets(mine.into_iter().collect()))
+            }
+            _ => self,
         }
     }
 

@@ -9,9 +9,9 @@ use ibgib_keystone::{
 };
 use ibgib_saga::{
     Audience, Breach, Buckets, Committed, Direction, Evaluate, Evaluated, Fingerprint, Finish, Finished, Limits, Load,
-    OwnTips, Packet, Peek, Peeked, Receiver, ReceiverAnswer, ReceiverInput, ReceiverLine, ReceiverOutput,
+    OwnBuckets, OwnTips, Packet, Peek, Peeked, Receiver, ReceiverAnswer, ReceiverInput, ReceiverLine, ReceiverOutput,
     ReceiverQuery, SagaError, Scope, Sender, SenderAnswer, SenderInput, SenderLine, SenderOutput, SenderQuery,
-    Signature, Status, Summary, SyncRequest, Word,
+    Signature, Status, Summary, SyncRequest, Word, bucket,
 };
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -233,11 +233,16 @@ impl World {
             SenderQuery::Warrant(_) => SenderAnswer::Warrant,
             // A toy's timelines lead nowhere.
             SenderQuery::Fingerprint(_) => SenderAnswer::Fingerprint(Fingerprint::of(&self.tips).whole),
-            SenderQuery::Tips(Scope::All | Scope::Under(_)) => SenderAnswer::Tips(OwnTips {
-                tips: self.tips.iter().map(|(tjp, tip)| (tjp.clone(), Some(tip.clone()))).collect(),
-                constants: Vec::new(),
+            SenderQuery::Buckets(_) => SenderAnswer::Buckets(OwnBuckets {
+                fingerprints: Fingerprint::of(&self.tips).buckets,
+                timelines: self.tips.len(),
                 empty: self.tips.is_empty(),
             }),
+            SenderQuery::InBuckets(_, buckets) => {
+                let is_in = |(tjp, _): &(&Addr, &Addr)| buckets.contains(&bucket(tjp));
+                let tips = self.tips.iter().filter(is_in).map(|(tjp, tip)| (tjp.clone(), tip.clone()));
+                SenderAnswer::InBuckets(tips.collect())
+            }
             SenderQuery::Tips(Scope::Only(addrs)) => {
                 let mut own = OwnTips::default();
                 for addr in addrs {
@@ -249,7 +254,7 @@ impl World {
                 }
                 SenderAnswer::Tips(own)
             }
-            SenderQuery::Tips(Scope::Damaged) => SenderAnswer::Tips(OwnTips::default()),
+            SenderQuery::Tips(_) => SenderAnswer::Tips(OwnTips::default()),
             SenderQuery::Compare(pairs) => SenderAnswer::Compare(
                 pairs
                     .iter()

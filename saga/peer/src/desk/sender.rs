@@ -2,7 +2,7 @@
 
 use super::{dropped, load, stuck};
 use crate::guard::{Guard, Moved};
-use crate::leads::{Leads, Whole};
+use crate::index::Indexes;
 use crate::receipts::{self, Shown};
 use crate::session::SessionSigner;
 use crate::view::{Publishable, View, commit_error, space_error};
@@ -11,8 +11,8 @@ use ibgib::timeline::Ancestry;
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_keystone::KeystoneError;
 use ibgib_saga::{
-    Action, Direction, Finish, Finished, Limits, Load, Misuse, OwnIdentity, OwnTips, Receipt, ReceiverLine, SagaError,
-    Scope, SenderAnswer, SenderQuery, Status, TimelineSummary, TipPair, Turn, is_payload,
+    Action, Direction, Finish, Finished, Limits, Load, Misuse, OwnBuckets, OwnIdentity, OwnTips, Receipt, ReceiverLine,
+    SagaError, Scope, SenderAnswer, SenderQuery, Status, TimelineSummary, TipPair, Turn, is_payload,
 };
 use ibgib_spaces::settle::{Draft, Led, Proposal, Settled, Unsettled, settle};
 use ibgib_spaces::{Advance, Commit, Follow, Kind, Space, repair};
@@ -33,9 +33,7 @@ pub(crate) struct SenderDesk {
     pub(crate) mends: bool,
     /// Asked before anything that came is published.
     pub(crate) guard: Option<Arc<dyn Guard>>,
-    pub(crate) leads: Leads,
-    /// What was found for the fingerprint of this root, until the tips are asked for.
-    pub(crate) found: Option<(Option<Addr>, Whole)>,
+    pub(crate) indexes: Indexes,
     /// The timeline under which the saga under way looks alone.
     pub(crate) under: Option<Addr>,
 }
@@ -65,10 +63,20 @@ impl SenderDesk {
             // It takes asking the receiver, which is not this desk's to do.
             SenderQuery::Warrant(_) => Err(SagaError::defect("a warrant came to the desk")),
             SenderQuery::Fingerprint(root) => {
-                let found = self.leads.whole(&*self.space, root.as_ref()).await.map_err(space_error)?;
-                let whole = found.whole.clone();
-                (self.mends, self.found) = (false, Some((root, found)));
-                Ok(SenderAnswer::Fingerprint(whole))
+                self.mends = false;
+                let index = self.indexes.of(&*self.space, root.as_ref()).await.map_err(space_error)?;
+                self.under = root;
+                Ok(SenderAnswer::Fingerprint(index.fingerprint.whole.clone()))
+            }
+            SenderQuery::Buckets(root) => {
+                let index = self.indexes.of(&*self.space, root.as_ref()).await.map_err(space_error)?;
+                let empty = index.empty && self.space.staged_addrs(OWNER).await.map_err(space_error)?.is_empty();
+                let fingerprints = index.fingerprint.buckets.clone();
+                Ok(SenderAnswer::Buckets(OwnBuckets { fingerprints, timelines: index.len(), empty }))
+            }
+            SenderQuery::InBuckets(root, buckets) => {
+                let tips = self.indexes.tips(&*self.space, root.as_ref(), &buckets).await.map_err(space_error)?;
+                Ok(SenderAnswer::InBuckets(tips.into_iter().map(|tip| (tip.tjp, tip.addr)).collect()))
             }
             SenderQuery::Tips(scope) => self.tips(scope).await.map(SenderAnswer::Tips),
             SenderQuery::Compare(pairs) => self.compare(pairs).await.map(SenderAnswer::Compare),
@@ -120,28 +128,15 @@ impl SenderDesk {
     async fn tips(&mut self, scope: Scope) -> Result<OwnTips, SagaError> {
         self.mends = scope == Scope::Damaged;
         self.under = scope.root().cloned();
-        let found = self.found.take();
         let addrs = match scope {
             Scope::Only(addrs) => addrs,
             Scope::Damaged => {
                 let known = repair::known(&*self.space).await.map_err(space_error)?;
                 let constants = known.into_iter().filter(is_payload).map(|addr| (addr, false)).collect();
-                return Ok(OwnTips { tips: Vec::new(), constants, empty: false });
+                return Ok(OwnTips { tips: Vec::new(), constants });
             }
             Scope::All | Scope::Under(_) => {
-                let (tips, empty) = match found {
-                    Some((root, Whole { tips: Some(tips), empty, .. })) if root.as_ref() == scope.root() => {
-                        (tips, empty)
-                    }
-                    _ => {
-                        let all = self.space.tips(Some(Kind::Living)).await.map_err(space_error)?;
-                        let empty = all.is_empty();
-                        (self.leads.select(&*self.space, all, scope.root()).await.map_err(space_error)?, empty)
-                    }
-                };
-                let empty = empty && self.space.staged_addrs(OWNER).await.map_err(space_error)?.is_empty();
-                let tips = tips.into_iter().map(|t| (t.tjp, Some(t.addr))).collect();
-                return Ok(OwnTips { tips, constants: Vec::new(), empty });
+                return Err(SagaError::defect("tips were asked for that both sides know by themselves"));
             }
         };
         let all = self.space.tips(Some(Kind::Living)).await.map_err(space_error)?;
@@ -171,7 +166,7 @@ impl SenderDesk {
                 tips.push((addr, Some(tip.clone())));
             }
         }
-        Ok(OwnTips { tips, constants, empty: false })
+        Ok(OwnTips { tips, constants })
     }
 
     async fn compare(&self, pairs: Vec<TipPair>) -> Result<Vec<Option<Ancestry>>, SagaError> {

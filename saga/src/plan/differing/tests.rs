@@ -1,5 +1,5 @@
 use super::*;
-use crate::ask::{OwnTips, SenderAnswer, SenderQuery, TipPair};
+use crate::ask::{OwnBuckets, SenderAnswer, SenderQuery, TipPair};
 use crate::buckets::Buckets;
 use crate::limits::Limits;
 use crate::plan::{Need, Planner};
@@ -47,9 +47,15 @@ impl Asked {
                 Need::Ask(SenderQuery::Fingerprint(_)) => {
                     planner.answer(SenderAnswer::Fingerprint(Buckets::of(mine.clone()).fingerprint().whole.clone()))?
                 }
-                Need::Ask(SenderQuery::Tips(_)) => {
-                    let tips = mine.iter().map(|(tjp, tip)| (tjp.clone(), Some(tip.clone()))).collect();
-                    planner.answer(SenderAnswer::Tips(OwnTips { tips, ..OwnTips::default() }))?
+                Need::Ask(SenderQuery::Buckets(_)) => {
+                    let fingerprints = Buckets::of(mine.clone()).fingerprint().buckets.clone();
+                    let own = OwnBuckets { fingerprints, timelines: mine.len(), empty: mine.is_empty() };
+                    planner.answer(SenderAnswer::Buckets(own))?
+                }
+                Need::Ask(SenderQuery::InBuckets(_, buckets)) => {
+                    let is_in = |(tjp, _): &(&Addr, &Addr)| buckets.contains(&bucket(tjp));
+                    let tips = mine.iter().filter(is_in).map(|(tjp, tip)| (tjp.clone(), tip.clone()));
+                    planner.answer(SenderAnswer::InBuckets(tips.collect()))?
                 }
                 Need::Ask(SenderQuery::Compare(round)) => return Ok(Self { round, ..out }),
                 Need::Peek(peek) => {
