@@ -33,7 +33,7 @@ pub enum SenderQuery {
     Warrant(Box<Warrant>),
     /// The whole fingerprint of all living tips, or of those under this timeline ([`crate::Fingerprint`]).
     Fingerprint(Option<Addr>),
-    /// What [`Peek::Buckets`](crate::Peek::Buckets) tells of the living tips, or of those under this timeline.
+    /// What [`Peek::Buckets`] tells of the living tips, or of those under this timeline.
     Buckets(Option<Addr>),
     /// The living tips in some [buckets](crate::bucket), all of them or those under this timeline, sorted by timeline.
     InBuckets(Option<Addr>, Vec<usize>),

@@ -23,12 +23,14 @@ const STALE_MAX: usize = 256;
 /// Indexes that are remembered; more are forgotten all at once.
 const INDEXES_MAX: usize = 256;
 
+/// By the space's id and the root.
+type ByRoot = HashMap<(String, Option<Addr>), Arc<Index>>;
+
 /// What a device keeps of its spaces, while it goes on: clones share it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Indexes {
     leads: Leads,
-    /// By the space's id and the root.
-    all: Arc<Mutex<HashMap<(String, Option<Addr>), Arc<Index>>>>,
+    all: Arc<Mutex<ByRoot>>,
 }
 
 impl Indexes {
@@ -89,7 +91,7 @@ impl Indexes {
         self.of(space, root).await?.tips(&self.leads, space, root, buckets).await
     }
 
-    fn all(&self) -> MutexGuard<'_, HashMap<(String, Option<Addr>), Arc<Index>>> {
+    fn all(&self) -> MutexGuard<'_, ByRoot> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
