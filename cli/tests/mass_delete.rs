@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Server, World, files, text};
+use common::{Server, World, files, number, text};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -22,6 +22,25 @@ fn delete(world: &World, device: &str, n: usize) {
     for n in 0..n {
         fs::remove_file(world.path(&format!("{device}/f{n}.txt"))).unwrap();
     }
+}
+
+/// Where many files changed what a sync would do is looked at first.
+#[test]
+fn many_changes_that_go_one_way_are_one_saga_and_what_looking_took_is_told_with_it() {
+    let world = World::new();
+    let _server = thirty(&world);
+    let sync = |changed: usize| {
+        for n in 0..changed {
+            world.write(&format!("alice/f{n}.txt"), &format!("file {n} of {changed}\n"));
+        }
+        world.run(&["-C", "alice", "sync", "--json"]).ok().json()
+    };
+    let (few, many) = (sync(1), sync(25));
+    assert_eq!(number(&many, &["turns"]), number(&few, &["turns"]), "{many}");
+    assert_eq!(number(&many, &["nodes", "sent"]), 25 * number(&few, &["nodes", "sent"]), "{many}");
+    // The numbers of leaves have a digit more or less; what connecting takes, without which the rest was told, is half of it.
+    let [few, many] = [&few, &many].map(|told| number(told, &["bytes", "identity"]));
+    assert!(10 * many > 9 * few, "{few} {many}");
 }
 
 #[test]

@@ -52,6 +52,9 @@ pub(super) async fn carry(
     if looked.summary.saga.is_some() || looked.summary.timelines.is_empty() {
         return Ok(looked);
     }
+    // What it took to look is told with what the sagas take; nothing has moved yet.
+    let asked = Summary { timelines: Vec::new(), nodes_sent: 0, nodes_received: 0, ..looked.summary.clone() };
+    let asked = Synced { summary: asked, ..looked.clone() };
     let folder = device.folder(out).await?;
     let files: HashSet<Addr> = folder.entries().await?.into_iter().map(|entry| entry.file).collect();
     let here = folder.count().await?;
@@ -60,7 +63,7 @@ pub(super) async fn carry(
         too_many.map_or(Ok(()), Err)?;
     }
     if !way.adopts() {
-        return line.run(device, scope, way, false).await;
+        return line.run(device, scope, way, false).await.map(|then| after(Some(asked), then));
     }
     let guard = Arc::new(Taken { files, here, stopped: OnceLock::new() });
     line.connection.set_guard(Some(Arc::clone(&guard) as _));
@@ -77,7 +80,7 @@ pub(super) async fn carry(
     line.connection.set_guard(None);
     match (done, guard.stopped.get()) {
         (Err(_), Some(deleted)) => Err(mass_delete(Way::Here { sent: !comes }, *deleted, here)),
-        (done, _) => done,
+        (done, _) => done.map(|then| after(Some(asked), then)),
     }
 }
 
