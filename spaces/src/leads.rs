@@ -3,13 +3,13 @@
 //! files lead nowhere and are settled.
 //!
 //! A commit that moves a living tip to a frame which may lead to another timeline, or has a conflict, keeps a record of that
-//! (`leads/<timeline>`), in the same write, which says whether it has conflicts. It is never dropped: such a timeline is read again, whether it still leads
-//! somewhere or not. Where there is none there is nothing to find, once the space was looked through for the tips of before
-//! there were such records ([`prepare`]).
+//! (`leads/<timeline>`), in the same write, which says whether it has conflicts. It is never dropped: such a timeline is read
+//! again, whether it still leads somewhere or not. Where there is none there is nothing to find, once the space was looked
+//! through for the tips of before there were such records ([`prepare`]).
 
 use crate::error::{CommitError, SpaceError};
 pub use crate::marks::others;
-use crate::marks::{IN_CONFLICT, LEADS, LEADS_KNOWN, SETTLED, has_conflicts, leads_key, led_by};
+use crate::marks::{LEADS, LEADS_KNOWN, SETTLED, has_conflicts, leads_key, led_by};
 use crate::rules::Commit;
 use crate::space::Space;
 use crate::store::{Records, Tips};
@@ -68,19 +68,18 @@ pub async fn prepare(space: &dyn Space) -> Result<(), CommitError> {
         return Ok(());
     }
     let tips = space.tips(Some(Kind::Living)).await?;
-    let (mut may_lead, mut in_conflict): (HashSet<&Addr>, HashSet<&Addr>) = Default::default();
+    let mut may_lead: HashSet<&Addr> = HashSet::new();
     for batch in tips.chunks(BATCH) {
         let frames = read(space, &batch.iter().map(|tip| tip.addr.clone()).collect::<Vec<_>>()).await?;
         // Who relates to what: constants lead nowhere, which only they themselves tell.
         let mut by_target: HashMap<Addr, Vec<&Addr>> = HashMap::new();
         for (tip, frame) in batch.iter().zip(frames) {
             let Some(frame) = frame else {
-                // It may have conflicts, too.
-                in_conflict.insert(&tip.tjp);
+                may_lead.insert(&tip.tjp);
                 continue;
             };
             if has_conflicts(&frame) {
-                in_conflict.insert(&tip.tjp);
+                may_lead.insert(&tip.tjp);
             }
             for target in others(&frame) {
                 match target.tjp_gib() {
@@ -89,7 +88,7 @@ pub async fn prepare(space: &dyn Space) -> Result<(), CommitError> {
                 }
             }
         }
-        by_target.retain(|_, from| from.iter().any(|tjp| !may_lead.contains(tjp) && !in_conflict.contains(tjp)));
+        by_target.retain(|_, from| from.iter().any(|tjp| !may_lead.contains(tjp)));
         let (targets, from): (Vec<Addr>, Vec<Vec<&Addr>>) = by_target.into_iter().unzip();
         for (targets, from) in targets.chunks(BATCH).zip(from.chunks(BATCH)) {
             for (target, from) in read(space, targets).await?.into_iter().zip(from) {
@@ -99,10 +98,8 @@ pub async fn prepare(space: &dyn Space) -> Result<(), CommitError> {
             }
         }
     }
-    may_lead.retain(|tjp| !in_conflict.contains(tjp));
-    let marks = [(may_lead, SETTLED), (in_conflict, IN_CONFLICT)];
-    let marked = marks.iter().flat_map(|(tjps, mark)| tjps.iter().map(|tjp| (leads_key(tjp), Some(mark.to_vec()))));
-    let mut records: Vec<_> = marked.collect();
+    // Whether they have conflicts is left open: a tip may have moved meanwhile, and its commit have said so already.
+    let mut records: Vec<_> = may_lead.iter().map(|tjp| (leads_key(tjp), Some(Vec::new()))).collect();
     records.push((LEADS_KNOWN.to_owned(), Some(b"1".to_vec())));
     space.commit(Commit { records, ..Commit::default() }).await?;
     Ok(())

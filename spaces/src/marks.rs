@@ -24,8 +24,8 @@ const HELD: &str = "held/";
 pub(crate) const HELD_KNOWN: &str = "held";
 /// Records that name timelines whose tips may lead to others or have open conflicts.
 pub(crate) const LEADS: &str = "leads/";
-/// What such a record says of a tip that has open conflicts, and of one that only leads to others. One of before there were
-/// these says nothing, so that it has to be looked at.
+/// What such a record says of a tip that has open conflicts, and of one that only leads to others. One that was not written
+/// by the commit that moved the tip is empty, so that it has to be looked at.
 pub(crate) const IN_CONFLICT: &[u8] = b"c";
 pub(crate) const SETTLED: &[u8] = b"s";
 /// The record which says that the tips of before there were such records are among them.
