@@ -42,43 +42,50 @@ impl Indexes {
             Some(known) => Some(known),
             None => Index::read(space, root).await?.map(Arc::new),
         };
-        if let Some(mut known) = known {
-            let Changes { revision, mut tips, lagged } = space.changes(known.revision).await?;
-            let all = tips.len();
-            tips.retain(|tip| tip.kind == Kind::Living);
-            let followed = !lagged && {
-                let index = Arc::make_mut(&mut known);
-                match tips.is_empty() {
-                    true => {
-                        index.revision = revision;
-                        if all > STALE_MAX {
-                            index.keep(space, root, &Members::new()).await;
-                        }
-                        true
-                    }
-                    false => match index.follow(&self.leads, space, root, (revision, &tips)).await? {
-                        Some(members) => {
-                            index.keep(space, root, &members).await;
-                            true
-                        }
-                        None => false,
-                    },
-                }
-            };
-            if followed {
-                self.all().insert(id, Arc::clone(&known));
-                return Ok(known);
+        let followed = match known {
+            Some(known) => self.followed(space, root, known).await?,
+            None => None,
+        };
+        let index = match followed {
+            Some(followed) => followed,
+            None => {
+                let (mut index, members) = Index::make(&self.leads, space, root).await?;
+                index.keep(space, root, &members).await;
+                Arc::new(index)
             }
+        };
+        let mut all = self.all();
+        if all.len() >= INDEXES_MAX {
+            all.clear();
         }
-        let (mut index, members) = Index::make(&self.leads, space, root).await?;
-        index.keep(space, root, &members).await;
-        let index = Arc::new(index);
-        let mut indexes = self.all();
-        if indexes.len() >= INDEXES_MAX {
-            indexes.clear();
-        }
-        indexes.insert(id, Arc::clone(&index));
+        all.insert(id, Arc::clone(&index));
         Ok(index)
+    }
+
+    /// One that is known as it is now; none where it has to be made anew.
+    async fn followed(
+        &self,
+        space: &dyn Space,
+        root: Option<&Addr>,
+        mut known: Arc<Index>,
+    ) -> Result<Option<Arc<Index>>, SpaceError> {
+        let Changes { revision, mut tips, lagged } = space.changes(known.revision).await?;
+        let all = tips.len();
+        tips.retain(|tip| tip.kind == Kind::Living);
+        if lagged {
+            return Ok(None);
+        }
+        let index = Arc::make_mut(&mut known);
+        if tips.is_empty() {
+            index.revision = revision;
+            if all > STALE_MAX {
+                index.keep(space, root, &Members::new()).await;
+            }
+            return Ok(Some(known));
+        }
+        let Some(members) = index.follow(&self.leads, space, root, (revision, &tips)).await? else { return Ok(None) };
+        index.keep(space, root, &members).await;
+        Ok(Some(known))
     }
 
     /// The living tips in some buckets, all of them or those under `root`, sorted by timeline.
@@ -250,7 +257,7 @@ impl Index {
             return Ok(None);
         }
         let mut next = self.clone();
-        let mut members = read_members(space, root, stale.iter().copied()).await?;
+        let Some(mut members) = self.members(space, root, &stale).await? else { return Ok(None) };
         let mut changed = BTreeSet::new();
         let (mut looked, mut came) = (Vec::new(), Vec::new());
         for tip in moved {
@@ -263,9 +270,9 @@ impl Index {
             }
         }
         while !came.is_empty() || !looked.is_empty() {
-            let unread: BTreeSet<usize> = came.iter().map(|tip| bucket(&tip.tjp)).collect();
-            let unread = unread.into_iter().filter(|n| !members.contains_key(n)).collect::<Vec<_>>();
-            members.extend(read_members(space, root, unread).await?);
+            let unread = came.iter().map(|tip| bucket(&tip.tjp)).filter(|n| !members.contains_key(n)).collect();
+            let Some(read) = self.members(space, root, &unread).await? else { return Ok(None) };
+            members.extend(read);
             for tip in came.drain(..) {
                 let n = bucket(&tip.tjp);
                 next.open.remove(tip.tjp.gib());
@@ -330,31 +337,35 @@ impl Index {
         root: Option<&Addr>,
         buckets: &[usize],
     ) -> Result<Vec<Tip>, SpaceError> {
-        if self.unkept || buckets.len() > MOVED_MAX {
-            let all = space.tips(Some(Kind::Living)).await?;
-            let mut tips = leads.select(space, all, root).await?;
-            tips.retain(|tip| buckets.contains(&bucket(&tip.tjp)));
-            return Ok(tips);
+        let members = match self.unkept || buckets.len() > MOVED_MAX {
+            true => None,
+            false => self.members(space, root, &buckets.iter().copied().collect()).await?,
+        };
+        if let Some(members) = members {
+            return tips_of(space, members.values().flatten()).await;
         }
-        let members = read_members(space, root, buckets.iter().copied()).await?;
-        tips_of(space, members.values().flatten()).await
+        let all = space.tips(Some(Kind::Living)).await?;
+        let mut tips = leads.select(space, all, root).await?;
+        tips.retain(|tip| buckets.contains(&bucket(&tip.tjp)));
+        Ok(tips)
     }
-}
 
-/// The timelines in some buckets, as they are kept.
-async fn read_members(
-    space: &dyn Space,
-    root: Option<&Addr>,
-    buckets: impl IntoIterator<Item = usize>,
-) -> Result<Members, SpaceError> {
-    let keys: BTreeMap<String, usize> = buckets.into_iter().map(|n| (Index::members_key(n, root), n)).collect();
-    let mut out: Members = keys.values().map(|n| (*n, BTreeSet::new())).collect();
-    let names: Vec<String> = keys.keys().cloned().collect();
-    for (key, lines) in space.view().await?.records(Records::Keys(&names)).await? {
-        let lines = String::from_utf8(lines).unwrap_or_default();
-        out.insert(keys[&key], lines.lines().filter_map(|line| line.parse().ok()).collect());
+    /// The timelines in some buckets, as they are kept; none where these are not as many as they should be.
+    async fn members(
+        &self,
+        space: &dyn Space,
+        root: Option<&Addr>,
+        buckets: &BTreeSet<usize>,
+    ) -> Result<Option<Members>, SpaceError> {
+        let keys: BTreeMap<String, usize> = buckets.iter().map(|n| (Self::members_key(*n, root), *n)).collect();
+        let mut out: Members = buckets.iter().map(|n| (*n, BTreeSet::new())).collect();
+        let names: Vec<String> = keys.keys().cloned().collect();
+        for (key, lines) in space.view().await?.records(Records::Keys(&names)).await? {
+            let lines = String::from_utf8(lines).unwrap_or_default();
+            out.insert(keys[&key], lines.lines().filter_map(|line| line.parse().ok()).collect());
+        }
+        Ok(Some(out).filter(|out| out.iter().all(|(n, members)| members.len() == self.lens[*n])))
     }
-    Ok(out)
 }
 
 /// The living tips of timelines, sorted by timeline.
@@ -463,6 +474,16 @@ mod tests {
             space.commit(Commit { records, ..Commit::default() }).await.unwrap();
             is_right(&Indexes::default(), &*space, Some(first.address())).await;
             assert_ne!(space.record(&key).await.unwrap().unwrap(), told.as_bytes(), "{told:?}");
+        }
+        // Timelines that are missing in their bucket, when one of it moves and when it is asked for.
+        for moves in [true, false] {
+            let members =
+                (Index::members_key(bucket(second.address()), Some(first.address())), Some(b"nothing".to_vec()));
+            space.commit(Commit { records: vec![members], ..Commit::default() }).await.unwrap();
+            if moves {
+                second.set("/x", 1).await.unwrap();
+            }
+            is_right(&Indexes::default(), &*space, Some(first.address())).await;
         }
         let kept = space.record(&key).await.unwrap();
         // An identity is no data, however often it signs.
