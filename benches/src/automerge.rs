@@ -35,7 +35,7 @@ impl Running {
     }
 
     fn put(program: &mut Program, revisions: impl Iterator<Item = Revision>) -> Res<()> {
-        let revisions: Vec<Value> = revisions.map(document).collect();
+        let revisions: Vec<Value> = revisions.map(|revision| revision.into_value("id")).collect();
         for batch in revisions.chunks(BATCH) {
             program.run(&object([("put", Value::Array(batch.to_vec()))]).to_json())?;
         }
@@ -113,15 +113,4 @@ impl Peer for AutomergeRepo {
         }
         Ok(out)
     }
-}
-
-fn document(revision: Revision) -> Value {
-    let Revision { id, title, revision, text, by } = revision;
-    object([
-        ("id", id.into()),
-        ("title", title.into()),
-        ("revision", Value::integer(revision as u64)),
-        ("text", text.into()),
-        ("by", by.into()),
-    ])
 }

@@ -30,7 +30,7 @@ impl Running {
     }
 
     fn put(&mut self, documents: impl Iterator<Item = Revision>, there: bool) -> Res<()> {
-        let documents: Vec<Value> = documents.map(document).collect();
+        let documents: Vec<Value> = documents.map(|revision| revision.into_value("_id")).collect();
         for batch in documents.chunks(BATCH) {
             let mut command: Map = [("put", Value::Array(batch.to_vec()))].into_iter().collect();
             if there {
@@ -90,15 +90,4 @@ impl Peer for PouchDb {
         }
         Ok(out)
     }
-}
-
-fn document(revision: Revision) -> Value {
-    let Revision { id, title, revision, text, by } = revision;
-    object([
-        ("_id", id.into()),
-        ("title", title.into()),
-        ("revision", Value::integer(revision as u64)),
-        ("text", text.into()),
-        ("by", by.into()),
-    ])
 }

@@ -1,6 +1,7 @@
 //! Documents with a history, the same in every run: a title, a text of two paragraphs, of which each revision has another
 //! second one, and who wrote it; about 200 bytes. And files, for a folder of them.
 
+use ibgib::{Value, object};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -106,6 +107,17 @@ impl Revision {
     pub(crate) fn of(document: usize, revision: usize) -> Self {
         let text = format!("{}\n\n{}", words(document, 0, 12), words(document, revision + 1, 6));
         Self { id: format!("doc{document:06}"), title: format!("Document {document}"), revision, text, by: "a" }
+    }
+
+    /// As JSON, for peers whose documents are that; they name the id so.
+    pub(crate) fn into_value(self, id: &'static str) -> Value {
+        object([
+            (id, self.id.into()),
+            ("title", self.title.into()),
+            ("revision", Value::integer(self.revision as u64)),
+            ("text", self.text.into()),
+            ("by", self.by.into()),
+        ])
     }
 
     /// As one side changes it: its title and its first paragraph.
