@@ -106,9 +106,12 @@ fn is_hash(text: &str) -> bool {
     matches!(text.len(), 32 | 64) && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'A'..=b'F'))
 }
 
-impl FromStr for Addr {
-    type Err = AddrError;
-    fn from_str(text: &str) -> Result<Self, AddrError> {
+impl Addr {
+    /// Whether a text is an address, and why not.
+    ///
+    /// # Errors
+    /// As [`Addr::from_str`].
+    pub(crate) fn check(text: &str) -> Result<(), AddrError> {
         if text.len() > ADDR_BYTES_MAX {
             return Err(AddrError::TooLong(text.len()));
         }
@@ -123,7 +126,14 @@ impl FromStr for Addr {
         if gib.split('.').count() > 8 || !is_gib(gib) {
             return Err(AddrError::Gib(gib.to_owned()));
         }
-        Ok(Self(text.into()))
+        Ok(())
+    }
+}
+
+impl FromStr for Addr {
+    type Err = AddrError;
+    fn from_str(text: &str) -> Result<Self, AddrError> {
+        Self::check(text).map(|()| Self(text.into()))
     }
 }
 

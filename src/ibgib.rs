@@ -1,5 +1,6 @@
 //! The ibgib: unchecked as it arrives, [`Verified`] once its address is proven.
 
+mod outline;
 mod rules;
 mod verified;
 
@@ -96,11 +97,7 @@ impl IbGib {
         self.print(self.gib.as_deref())
     }
 
-    /// The ibgib as JSON text without its gib, which follows from the rest: [`IbGib::seal`] finds it again.
-    pub fn to_json_without_gib(&self) -> String {
-        self.print(None)
-    }
-
+    /// The ibgib as JSON text, with this gib or none.
     fn print(&self, gib: Option<&str>) -> String {
         let mut out = String::from("{\"ib\":");
         write_string(&self.ib, &mut out);

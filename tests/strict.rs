@@ -310,6 +310,97 @@ fn ibgibs() -> impl Strategy<Value = IbGib> {
     })
 }
 
+/// The content of a node as its text has it after the name: what most nodes have, and what is hardly ever there.
+fn contents() -> impl Strategy<Value = String> {
+    let mostly = |usual: Vec<&'static str>, odd: Vec<&'static str>| {
+        prop_oneof![30 => prop::sample::select(usual), 1 => prop::sample::select(odd)].prop_map(str::to_owned)
+    };
+    let names = move || {
+        let usual = vec!["text", "n", "isTjp", "a", "B", "c", "d d", "e"];
+        mostly(usual, vec!["é", "10", "__proto__", "", "\\n"])
+    };
+    let usual = vec![
+        "0",
+        "7",
+        "-3",
+        "123456789012345",
+        "true",
+        "false",
+        "null",
+        "{}",
+        "[]",
+        r#""""#,
+        r#""words, [and] {more}: so\n""#,
+        r#""\"\\\t""#,
+        "\"é\"",
+        "\"\u{7f}\"",
+        r#"["a^gib"]"#,
+    ];
+    let odd = vec![
+        "-0",
+        "01",
+        "1.5",
+        "1e2",
+        "1234567890123456",
+        "9007199254740993",
+        r#""\/""#,
+        r#""\u0041""#,
+        r#""\u0001""#,
+        "\"\u{1}\"",
+        "nul",
+        " 1",
+    ];
+    let value = mostly(usual, odd).prop_recursive(3, 16, 4, move |inner| {
+        let member = (names(), inner.clone()).prop_map(|(name, value)| format!("\"{name}\":{value}"));
+        prop_oneof![
+            prop::collection::vec(inner, 0..4).prop_map(|items| format!("[{}]", items.join(","))),
+            prop::collection::vec(member, 0..4).prop_map(|members| format!("{{{}}}", members.join(","))),
+        ]
+    });
+    let number = prop::sample::select(vec!["0", "5", "-1", "\"3\"", "1.5"]).prop_map(|n| format!("\"n\":{n}"));
+    let first = prop::sample::select(vec!["true", "false", "0", "\"yes\""]).prop_map(|is| format!("\"isTjp\":{is}"));
+    let member = prop_oneof![
+        4 => (names(), value).prop_map(|(name, value)| format!("\"{name}\":{value}")),
+        1 => number,
+        1 => first,
+    ];
+    let data = prop::collection::vec(member, 0..4).prop_map(|members| format!(",\"data\":{{{}}}", members.join(",")));
+    let item = addresses().prop_map(|addr| format!("\"{addr}\""));
+    let names = mostly(vec!["past", "tjp", "identity", "dna", "graftorphan"], vec!["10", "é"]);
+    let relation = (names, prop::collection::vec(item, 0..3))
+        .prop_map(|(name, items)| format!("\"{name}\":[{}]", items.join(",")));
+    let rel8ns = prop::collection::vec(relation, 0..4).prop_map(|list| format!(",\"rel8ns\":{{{}}}", list.join(",")));
+    let part = |part| prop::option::weighted(0.8, part).prop_map(Option::unwrap_or_default);
+    (part(data.boxed()), part(rel8ns.boxed())).prop_map(|(data, rel8ns)| format!("{data}{rel8ns}}}"))
+}
+
+/// Text with one byte changed, left out or put in, so that most of it is still right.
+fn damaged(text: &str, at: usize, with: char, how: u8) -> String {
+    let mut chars: Vec<char> = text.chars().collect();
+    let at = at % chars.len();
+    match how {
+        0 => chars[at] = with,
+        1 => drop(chars.remove(at)),
+        2 => chars.insert(at, with),
+        _ => {}
+    }
+    chars.into_iter().collect()
+}
+
+/// Nodes whose text was kept, and nodes that were made of values, are the same nodes.
+fn same_nodes(read: &Verified<IbGib>, made: &Verified<IbGib>) -> Result<(), TestCaseError> {
+    prop_assert_eq!(read.addr(), made.addr());
+    prop_assert_eq!(read.targets(), made.targets());
+    prop_assert_eq!((read.tjp(), read.past(), read.n()), (made.tjp(), made.past(), made.n()));
+    prop_assert_eq!((read.is_tjp(), read.is_frame()), (made.is_tjp(), made.is_frame()));
+    prop_assert_eq!(read.rel8n_addrs("dna"), made.rel8n_addrs("dna"));
+    prop_assert_eq!(read.to_json(), made.to_json());
+    prop_assert_eq!(read.to_json_without_gib(), made.to_json_without_gib());
+    // Only now are values made of the text.
+    prop_assert_eq!(&**read, &**made);
+    Ok(())
+}
+
 /// The hashed text once more, written for being right only: sorts whole, then moves array indices to the front.
 fn plain_canonical(value: &Value, sorting: bool) -> String {
     match value {
@@ -405,6 +496,33 @@ proptest! {
             prop_assert_eq!(compat::validate_intrinsically(&read), Ok(vec![]));
             prop_assert_eq!(compat::get_gib(&read).unwrap(), sealed.addr().gib());
             prop_assert!(compat::validate_addr(sealed.addr().as_str(), "^").unwrap().is_empty());
+        }
+    }
+
+    #[test]
+    fn a_node_is_read_by_its_text_as_it_is_by_its_values(
+        (ib, content) in ("[a-c]{1,3}|[a^\"\\\\é]{0,2}", contents()),
+        (at, with, how) in (any::<usize>(), prop::sample::select("\"\\{}[],:0-1Aa \n".chars().collect::<Vec<_>>()), 0..12_u8),
+    ) {
+        let text = damaged(&format!("{{\"ib\":\"{ib}\"{content}"), at, with, how);
+        let made = IbGib::parse(&text, Mode::Strict).and_then(|node| match node.gib {
+            Some(_) => Err(VerifyError::UnknownField("gib".into())),
+            None => node.seal(),
+        });
+        let read = Verified::parse_without_gib(&text);
+        match (&read, &made) {
+            (Ok(read), Ok(made)) => {
+                same_nodes(read, made)?;
+                let whole = made.to_json();
+                same_nodes(&Verified::parse(&whole).unwrap(), made)?;
+                let text = damaged(&whole, at, with, how);
+                let made = IbGib::parse(&text, Mode::Strict).and_then(IbGib::verify);
+                match (Verified::parse(&text), made) {
+                    (Ok(read), Ok(made)) => same_nodes(&read, &made)?,
+                    (read, made) => prop_assert_eq!(read.err(), made.err()),
+                }
+            }
+            _ => prop_assert_eq!(read.as_ref().err(), made.as_ref().err()),
         }
     }
 

@@ -60,8 +60,13 @@ pub fn verify(bytes: &[u8]) {
             assert_eq!(Verified::parse(&sealed.to_json()), Ok(sealed));
         }
     }
-    if let Ok(node) = Verified::parse(text) {
-        let _ = (node.targets(), node.tjp(), node.past());
+    // Its text is not made values of before somebody asks for them.
+    let made =
+        IbGib::parse(text, Mode::Strict).and_then(|node| if node.gib.is_none() { node.seal() } else { node.verify() });
+    for read in [Verified::parse(text), Verified::parse_without_gib(text)].into_iter().flatten() {
+        let made = made.as_ref().expect("what is taken is taken either way");
+        assert_eq!((&read, read.targets(), read.tjp(), read.past()), (made, made.targets(), made.tjp(), made.past()));
+        assert_eq!((read.n(), read.to_json(), &*read), (made.n(), made.to_json(), &**made));
     }
 }
 

@@ -11,7 +11,7 @@ use crate::wire::lines::LineReader;
 use crate::wire::packet::{Encoding, Packet};
 use crate::wire::stream::Line;
 use crate::wire::turn::Turn;
-use ibgib::{Addr, IbGib, Mode, Verified, VerifyError};
+use ibgib::{Addr, IbGib, Verified};
 use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
 
@@ -104,7 +104,7 @@ impl Outgoing {
                     let ended = blocks.node(node);
                     self.push_block(ended);
                 }
-                Writing::Lines => self.push(&[node.to_json().as_bytes(), b"\n"]),
+                Writing::Lines => self.push(&[node.json().as_bytes(), b"\n"]),
             }
         }
         Ok(())
@@ -353,7 +353,8 @@ impl<L: Line> Incoming<L> {
         }
         self.nodes_left -= 1;
         let (node, bytes) = match self.reading {
-            Reading::Blocks(_) => without_gib(text).map(|node| {
+            // The address that it is announced by proves it.
+            Reading::Blocks(_) => Verified::parse_without_gib(text).map(|node| {
                 // What it is kept with.
                 let gib = ",\"gib\":\"\"".len() + node.addr().gib().len();
                 (node, text.len() + gib)
@@ -379,15 +380,6 @@ impl<L: Line> Incoming<L> {
         self.payload.push(node.addr().clone());
         Ok(node)
     }
-}
-
-/// A node whose gib was left out: the address that it is announced by proves it.
-fn without_gib(text: &str) -> Result<Verified<IbGib>, VerifyError> {
-    let node = IbGib::parse(text, Mode::Strict)?;
-    if node.gib.is_some() {
-        return Err(VerifyError::UnknownField("gib".into()));
-    }
-    node.seal()
 }
 
 #[cfg(test)]

@@ -151,7 +151,7 @@ fn check_rel8ns(rel8ns: &Value) -> Result<(), VerifyError> {
         let Some(items) = value.as_array() else { return bad(name, "not an array".into()) };
         for item in items {
             let Some(text) = item.as_str() else { return bad(name, format!("{item} is not a string")) };
-            if let Err(error) = text.parse::<Addr>() {
+            if let Err(error) = Addr::check(text) {
                 return bad(name, error.to_string());
             }
         }

@@ -1,13 +1,15 @@
 //! [`Verified`]: an ibgib whose address is proven.
 
 use super::IbGib;
+use super::outline::{self, Outline};
 use super::rules::VerifyError;
 use crate::addr::Addr;
 use crate::json::{Map, Mode, Value};
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Addresses among which a repeated one is looked for one after the other.
 const FEW: usize = 16;
@@ -22,20 +24,31 @@ pub fn is_followed(relation: &str) -> bool {
     relation != IDENTITY
 }
 
-/// A value that was checked: its address is recomputed and every strict rule holds. Only [`IbGib::verify`] makes
-/// one, so what was not checked cannot be stored, sent, transformed or merged. Immutable; a clone is a pointer.
+/// An ibgib that was checked: its address is recomputed and every strict rule holds. Only [`IbGib::verify`] and reading
+/// make one, so what was not checked cannot be stored, sent, transformed or merged. Immutable; a clone is a pointer.
+///
+/// Of one that was read the text is kept, and values are made of it when somebody asks for its content: most nodes are
+/// only passed on, or walked over by what they relate to.
 pub struct Verified<T> {
     inner: Arc<Inner<T>>,
 }
 
 struct Inner<T> {
-    value: T,
     addr: Addr,
+    /// What [`IbGib::to_json`] would print, if that was seen when it was checked.
+    text: Option<(Box<str>, Outline)>,
+    /// Made of the text when it is first asked for; there from the beginning where there is no text.
+    value: OnceLock<T>,
 }
 
 impl<T> Verified<T> {
     pub(super) fn new(value: T, addr: Addr) -> Self {
-        Self { inner: Arc::new(Inner { value, addr }) }
+        Self { inner: Arc::new(Inner { addr, text: None, value: OnceLock::from(value) }) }
+    }
+
+    fn read(addr: Addr, outline: Outline, text: String) -> Self {
+        let text = Some((text.into_boxed_str(), outline));
+        Self { inner: Arc::new(Inner { addr, text, value: OnceLock::new() }) }
     }
 
     /// The proven address.
@@ -50,7 +63,72 @@ impl Verified<IbGib> {
     /// # Errors
     /// The first rule that does not hold.
     pub fn parse(text: &str) -> Result<Self, VerifyError> {
-        IbGib::parse(text, Mode::Strict)?.verify()
+        Self::parse_string(text.to_owned())
+    }
+
+    /// As [`Verified::parse`], of a text that it keeps.
+    ///
+    /// # Errors
+    /// As [`Verified::parse`].
+    pub fn parse_string(text: String) -> Result<Self, VerifyError> {
+        match Outline::of(&text) {
+            Some((addr, outline)) => Ok(Self::read(addr, outline, text)),
+            None => IbGib::parse(&text, Mode::Strict)?.verify(),
+        }
+    }
+
+    /// Reads and checks an ibgib without its gib, which follows from the rest.
+    ///
+    /// # Errors
+    /// The first rule that does not hold; [`VerifyError::UnknownField`] when there is a gib.
+    pub fn parse_without_gib(text: &str) -> Result<Self, VerifyError> {
+        if let Some((addr, outline, text)) = Outline::without_gib(text) {
+            return Ok(Self::read(addr, outline, text));
+        }
+        let node = IbGib::parse(text, Mode::Strict)?;
+        if node.gib.is_some() {
+            return Err(VerifyError::UnknownField("gib".into()));
+        }
+        node.seal()
+    }
+
+    /// The ibgib as JSON text: as [`IbGib::to_json`].
+    pub fn to_json(&self) -> String {
+        self.json().into_owned()
+    }
+
+    /// The same, borrowed where it is at hand.
+    pub fn json(&self) -> Cow<'_, str> {
+        match &self.inner.text {
+            Some((text, _)) => Cow::Borrowed(text),
+            None => Cow::Owned((**self).to_json()),
+        }
+    }
+
+    /// The ibgib as JSON text without its gib: [`Verified::parse_without_gib`] finds it again.
+    pub fn to_json_without_gib(&self) -> String {
+        match &self.inner.text {
+            Some((text, _)) => outline::cut_gib(text, self.addr()),
+            None => self.print(None),
+        }
+    }
+
+    /// What this node relates to: names of relations and addresses, in rel8ns order.
+    fn relations(&self) -> Box<dyn Iterator<Item = (&str, &str)> + '_> {
+        if let Some((text, outline)) = &self.inner.text {
+            return Box::new(outline.relations(text));
+        }
+        let relations = self.rel8ns.as_ref().and_then(Value::as_object).into_iter().flat_map(Map::iter);
+        Box::new(relations.flat_map(|(name, value)| {
+            let items = value.as_array().unwrap_or(&[]).iter();
+            items.filter_map(Value::as_str).map(move |item| (name, item))
+        }))
+    }
+
+    /// The texts of relation `name`; empty when there is none.
+    pub fn rel8n(&self, name: &str) -> std::vec::IntoIter<&str> {
+        let items = self.relations().filter(|(of, _)| *of == name).map(|(_, item)| item);
+        items.collect::<Vec<_>>().into_iter()
     }
 
     /// Parsed addresses of relation `name`.
@@ -65,10 +143,8 @@ impl Verified<IbGib> {
 
     /// Every address that this node depends on ([`is_followed`]), primitives left out, in rel8ns order, without repeats.
     pub fn targets(&self) -> Vec<Addr> {
-        let relations = self.rel8ns.as_ref().and_then(Value::as_object).into_iter().flat_map(Map::iter);
-        let followed = relations.filter(|(name, _)| is_followed(name));
-        let items = followed.flat_map(|(_, value)| value.as_array().unwrap_or(&[])).filter_map(Value::as_str);
-        let mut texts: Vec<&str> = items.collect();
+        let mut texts: Vec<&str> =
+            self.relations().filter(|(name, _)| is_followed(name)).map(|(_, item)| item).collect();
         match texts.len() {
             // Most nodes relate to a few others.
             ..=FEW => {
@@ -86,6 +162,22 @@ impl Verified<IbGib> {
         texts.into_iter().map(Addr::checked_before).filter(|addr| !addr.is_primitive()).collect()
     }
 
+    /// Whether this frame says it is the first of its timeline.
+    pub fn is_tjp(&self) -> bool {
+        match &self.inner.text {
+            Some((_, outline)) => outline.is_tjp,
+            None => (**self).is_tjp(),
+        }
+    }
+
+    /// The frame's number in its timeline, when it has one.
+    pub fn n(&self) -> Option<u64> {
+        match &self.inner.text {
+            Some((_, outline)) => outline.n,
+            None => (**self).n(),
+        }
+    }
+
     /// The address of this frame's timeline: its own when it is the tjp, else its tjp relation; `None` for a
     /// constant.
     pub fn tjp(&self) -> Option<Addr> {
@@ -94,7 +186,7 @@ impl Verified<IbGib> {
 
     /// Whether this is a frame of a timeline.
     pub fn is_frame(&self) -> bool {
-        self.is_tjp() || self.rel8n("tjp").next().is_some()
+        self.is_tjp() || self.relations().any(|(name, _)| name == "tjp")
     }
 
     /// The frame before this one: the newest entry of `past`.
@@ -103,10 +195,15 @@ impl Verified<IbGib> {
     }
 }
 
-impl<T> Deref for Verified<T> {
-    type Target = T;
-    fn deref(&self) -> &T {
-        &self.inner.value
+impl Deref for Verified<IbGib> {
+    type Target = IbGib;
+    fn deref(&self) -> &IbGib {
+        let Inner { value, text, .. } = &*self.inner;
+        value.get_or_init(|| {
+            let read = text.as_ref().map(|(text, _)| IbGib::parse(text, Mode::Strict));
+            // An outline is found of no text that cannot be read.
+            read.and_then(Result::ok).unwrap_or_else(|| unreachable!("{} cannot be read any more", self.addr()))
+        })
     }
 }
 

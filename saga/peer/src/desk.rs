@@ -52,7 +52,7 @@ pub(crate) async fn load(
                 let message = format!("{addr} is not in the space");
                 return Err(SagaError::OwnSpace { failure: SpaceFailure::Missing, message });
             };
-            bytes += node.to_json().len();
+            bytes += node.json().len();
             out.push(node);
         }
         if bytes >= bytes_max {

@@ -10,6 +10,7 @@ use super::log::Pos;
 pub(super) use ibgib_blocks::Key;
 use ibgib_blocks::{BlockError, COMMON, In, Out, Packer, Unpacker, expand, squeeze};
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::Arc;
 
 /// Nodes that have to be read for one, at most.
@@ -65,8 +66,8 @@ struct Hashes<'a> {
 
 /// Takes texts to those that wait for a block, until the next one is full, and answers how many of them it takes: at least
 /// one. What it does not take waits for the one after it; that is one text at most, since texts may be long.
-pub(super) fn fill(texts: &mut Vec<String>, mut more: impl Iterator<Item = String>) -> usize {
-    let mut bytes: usize = texts.iter().map(String::len).sum();
+pub(super) fn fill<T: Deref<Target = str>>(texts: &mut Vec<T>, mut more: impl Iterator<Item = T>) -> usize {
+    let mut bytes: usize = texts.iter().map(|text| text.len()).sum();
     while bytes <= TEXT_BYTES && texts.len() < NODES_MAX {
         let Some(text) = more.next() else { return texts.len() };
         bytes += text.len();

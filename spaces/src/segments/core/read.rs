@@ -103,7 +103,7 @@ impl Core {
 
     /// A node, re-hashed.
     pub(in crate::segments) fn node(&self, key: &Key, place: Place) -> Result<Verified<IbGib>, Unread> {
-        let node = Verified::parse(&self.text(place)?).map_err(|e| Unread::Damaged(e.to_string()))?;
+        let node = Verified::parse_string(self.text(place)?).map_err(|e| Unread::Damaged(e.to_string()))?;
         match node.addr().key() == Some(*key) {
             true => Ok(node),
             false => Err(Unread::Damaged(format!("what is stored there is {}", node.addr()))),
@@ -120,7 +120,7 @@ impl Core {
     /// Whether what is stored is the node.
     pub(super) fn is_whole(&self, node: &Verified<IbGib>, key: &Key, place: Place) -> Result<bool, SpaceError> {
         match self.text(place) {
-            Ok(text) if text == node.to_json() => Ok(true),
+            Ok(text) if text == *node.json() => Ok(true),
             // Maybe it is spelled otherwise.
             Ok(_) => Ok(self.node(key, place).is_ok()),
             Err(Unread::Damaged(_)) => Ok(false),

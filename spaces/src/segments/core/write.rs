@@ -11,6 +11,7 @@ use crate::segments::staged::{Place, Staged, StagedNode};
 use crate::store::{Batch, Written};
 use ibgib::{IbGib, Verified};
 use redb::{Database, Durability};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -195,13 +196,13 @@ impl Core {
         let mut out: Vec<(Entry, usize)> = Vec::with_capacity(nodes.len());
         let mut rest = nodes;
         let mut placed: HashMap<Key, Place> = HashMap::new();
-        let mut texts: Vec<String> = Vec::new();
+        let mut texts: Vec<Cow<'_, str>> = Vec::new();
         while !rest.is_empty() {
-            let more = rest[texts.len()..].iter().map(|(_, node)| node.to_json());
+            let more = rest[texts.len()..].iter().map(|(_, node)| node.json());
             let count = block::fill(&mut texts, more);
             let (now, later) = rest.split_at(count);
             let keyed: Vec<(Key, &str)> =
-                now.iter().map(|(key, _)| *key).zip(texts.iter().map(String::as_str)).collect();
+                now.iter().map(|(key, _)| *key).zip(texts.iter().map(|text| &**text)).collect();
             let base = match count < block::NODES_MAX {
                 true => self.base_of(now, &placed, staged, owner)?,
                 false => None,
