@@ -4,7 +4,7 @@ use crate::content::Keep;
 use crate::error::FolderError;
 use crate::frames::Node;
 use async_trait::async_trait;
-use ibgib::{Addr, Value};
+use ibgib::Addr;
 use ibgib_spaces::Space;
 use ibgib_spaces::history::Loader;
 use ibgib_spaces::settle::{Draft, Proposal, TRIES, Unsettled, settle};
@@ -44,13 +44,13 @@ impl<'a> Writer<'a> {
 
     /// New frames of a timeline, built on `base` (none if it begins here); the last is the newest.
     pub(crate) fn edit(&mut self, tjp: Addr, base: Option<&Node>, nodes: Vec<Node>) {
-        self.bytes += nodes.iter().map(weight_of).sum::<usize>();
+        self.bytes += nodes.iter().map(Node::weight).sum::<usize>();
         self.edits.push(Edit { tjp, base: base.cloned(), nodes });
     }
 
     /// A node that the edits need.
     pub(crate) fn add(&mut self, node: Node) {
-        self.bytes += weight_of(&node);
+        self.bytes += node.weight();
         self.nodes.push(node);
     }
 
@@ -128,19 +128,5 @@ impl Keep for Writer<'_> {
         self.add(node);
         // Constants may be stored ahead of the frame that needs them: only so a large file fits into memory.
         self.flush_if_full().await
-    }
-}
-
-fn weight_of(node: &Node) -> usize {
-    node.data.as_ref().map_or(0, weight) + node.rel8ns.as_ref().map_or(0, weight)
-}
-
-/// About how many bytes a value takes.
-fn weight(value: &Value) -> usize {
-    match value {
-        Value::String(s) => s.len() + 8,
-        Value::Array(items) => items.iter().map(weight).sum::<usize>() + 8,
-        Value::Object(map) => map.iter().map(|(k, v)| k.len() + weight(v)).sum::<usize>() + 8,
-        _ => 8,
     }
 }

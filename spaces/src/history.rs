@@ -4,7 +4,7 @@ use crate::error::SpaceError;
 use crate::space::Space;
 use crate::store::{Nodes, View};
 use ibgib::timeline::{Advance, Ancestry, History, HistoryError, Joined, Merges};
-use ibgib::{Addr, IbGib, Value, Verified};
+use ibgib::{Addr, IbGib, Verified};
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::fmt;
 
@@ -246,7 +246,7 @@ impl<'a> Loader<'a> {
         if self.fetched.insert(node.addr().clone()) {
             let _timeline = self.go_on_from(&node);
         }
-        let bytes = node.data.as_ref().map_or(0, weight);
+        let bytes = node.weight();
         if self.whole_bytes + bytes > WHOLE_BYTES_MAX {
             return self.history.insert_place(&node);
         }
@@ -276,17 +276,6 @@ fn paused_history(merges: Option<&Merges>) -> History {
     }
     history.pause_after(MERGES_AT_ONCE);
     history
-}
-
-/// About how many bytes of memory a value takes.
-pub fn weight(value: &Value) -> usize {
-    const EACH: usize = 32;
-    match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) => EACH,
-        Value::String(text) => EACH + text.len(),
-        Value::Array(items) => EACH + items.iter().map(weight).sum::<usize>(),
-        Value::Object(map) => EACH + map.iter().map(|(name, v)| EACH + name.len() + weight(v)).sum::<usize>(),
-    }
 }
 
 fn loader<'a>(space: &'a dyn Space, overlay: &Overlay) -> Loader<'a> {

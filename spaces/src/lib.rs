@@ -70,4 +70,4 @@ pub use segments::SegmentSpace;
 pub use space::{Changes, Space};
 pub use store::{Store, View};
 pub use tip::{Advance, Dropped, Kind, Tip};
-pub use walk::Follow;
+pub use walk::{Follow, Walked};

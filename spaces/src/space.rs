@@ -4,7 +4,7 @@ use crate::error::{CommitError, SpaceError};
 use crate::rules::{Commit, Facts};
 use crate::store::{Nodes, Records, Scanned, Store, Tips, Written};
 use crate::tip::{Kind, Tip};
-use crate::walk::{self, Follow};
+use crate::walk::{self, Follow, Walked};
 use async_trait::async_trait;
 use ibgib::{Addr, IbGib, Verified};
 use std::collections::HashSet;
@@ -196,8 +196,24 @@ pub trait Space: Store {
         stop: &HashSet<Addr>,
         limit: usize,
     ) -> Result<Vec<Addr>, SpaceError> {
+        self.reach_and_read(starts, follow, stop, limit, &mut Walked::default()).await
+    }
+
+    /// As [`Space::reach`], for whoever reads what was reached right afterwards: the nodes that it answers it leaves in
+    /// `walked`, as many as have room there. Of a history it leaves none.
+    ///
+    /// # Errors
+    /// As [`Space::reach`].
+    async fn reach_and_read(
+        &self,
+        starts: &[Addr],
+        follow: Follow,
+        stop: &HashSet<Addr>,
+        limit: usize,
+        walked: &mut Walked,
+    ) -> Result<Vec<Addr>, SpaceError> {
         let view = self.view().await?;
-        walk::reach(&*view, starts, follow, stop, limit).await
+        walk::reach(&*view, starts, follow, stop, limit, walked).await
     }
 }
 

@@ -25,13 +25,44 @@ pub enum Follow {
     History,
 }
 
-/// [`Space::reach`](crate::Space::reach) over one moment.
+/// Nodes that a walk has read, for whoever needs them next: those that were met first, as many as have room.
+#[derive(Clone, Debug, Default)]
+pub struct Walked {
+    nodes: HashMap<Addr, Verified<IbGib>>,
+    room: usize,
+}
+
+impl Walked {
+    /// Room for nodes of about so many bytes.
+    pub fn with_room(bytes: usize) -> Self {
+        Self { nodes: HashMap::new(), room: bytes }
+    }
+
+    /// Takes a node out.
+    pub fn take(&mut self, addr: &Addr) -> Option<Verified<IbGib>> {
+        self.nodes.remove(addr)
+    }
+
+    fn keep(&mut self, node: Verified<IbGib>) {
+        match self.room.checked_sub(node.weight()) {
+            Some(room) => {
+                self.room = room;
+                self.nodes.insert(node.addr().clone(), node);
+            }
+            // What is met later has no room either.
+            None => self.room = 0,
+        }
+    }
+}
+
+/// [`Space::reach`](crate::Space::reach) over one moment; in `walked` it leaves nodes that it answers, but of a history.
 pub(crate) async fn reach(
     view: &dyn View,
     starts: &[Addr],
     follow: Follow,
     stop: &HashSet<Addr>,
     limit: usize,
+    walked: &mut Walked,
 ) -> Result<Vec<Addr>, SpaceError> {
     if starts.is_empty() {
         return Ok(Vec::new());
@@ -47,7 +78,7 @@ pub(crate) async fn reach(
     let starts: Vec<&Addr> = placed.into_iter().map(|(_, addr)| addr).collect();
     let mut graph = Graph::default();
     let fresh = graph.add(starts.iter().copied().cloned());
-    graph.load(&mut below, fresh, follow, limit).await?;
+    graph.load(&mut below, fresh, follow, limit, walked).await?;
     Ok(graph.in_order(&starts))
 }
 
@@ -244,6 +275,7 @@ impl Graph {
         starts: Vec<usize>,
         follow: Follow,
         limit: usize,
+        walked: &mut Walked,
     ) -> Result<(), SpaceError> {
         let view = below.view;
         let (mut starts, mut level) = (starts.into_iter(), Vec::new());
@@ -288,6 +320,7 @@ impl Graph {
                         self.targets[*place].push(target);
                         next.extend(fresh.then_some(target));
                     }
+                    walked.keep(node);
                 }
                 let mut ask: Vec<Addr> = timelines.iter().map(|(_, tjp)| tjp.clone()).collect();
                 ask.retain(|tjp| !tips.contains_key(tjp));

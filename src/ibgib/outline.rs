@@ -36,6 +36,9 @@ pub(super) fn cut_gib(text: &str, addr: &Addr) -> String {
 pub(super) struct Outline {
     /// Where the text of `rel8ns` stands; empty where there is none.
     rel8ns: Range<usize>,
+    /// Where the addresses of the last `tjp` and of the last `past` stand.
+    tjp: Option<Range<usize>>,
+    past: Option<Range<usize>>,
     pub(super) is_tjp: bool,
     pub(super) n: Option<u64>,
 }
@@ -57,10 +60,23 @@ impl Outline {
         let at = reader.at;
         let (addr, mut outline) = reader.rest(ib)?;
         let gib = [GIB, addr.gib(), "\""].concat();
-        let Range { start, end } = outline.rel8ns;
-        outline.rel8ns = if start < end { start + gib.len()..end + gib.len() } else { 0..0 };
+        let shift = |span: Range<usize>| span.start + gib.len()..span.end + gib.len();
+        if !outline.rel8ns.is_empty() {
+            outline.rel8ns = shift(outline.rel8ns);
+            (outline.tjp, outline.past) = (outline.tjp.map(shift), outline.past.map(shift));
+        }
         let text = [&text[..at], &gib, &text[at..]].concat();
         (text.len() <= BYTES_MAX).then_some((addr, outline, text))
+    }
+
+    /// The address of the last `tjp`.
+    pub(super) fn tjp<'a>(&self, text: &'a str) -> Option<&'a str> {
+        self.tjp.clone().map(|span| &text[span])
+    }
+
+    /// The address of the last `past`.
+    pub(super) fn past<'a>(&self, text: &'a str) -> Option<&'a str> {
+        self.past.clone().map(|span| &text[span])
     }
 
     /// The addresses that relations name, with the relations' names, in their order in the text.
@@ -150,11 +166,11 @@ impl<'a> Reader<'a> {
             })?;
             data = Some(self.hash());
         }
-        let (mut rel8ns, mut tjp) = (0..0, None);
+        let (mut rel8ns, mut tjp, mut past) = (0..0, None, None);
         let mut rel8ns_hash = None;
         if self.skip(",\"rel8ns\":").is_some() {
             let start = self.at;
-            tjp = self.rel8ns()?;
+            (tjp, past) = self.rel8ns()?;
             rel8ns = start..self.at;
             rel8ns_hash = Some(self.hash());
         } else if is_lists {
@@ -181,11 +197,11 @@ impl<'a> Reader<'a> {
         addr.push_str(ib);
         addr.push('^');
         addr.extend(hash.iter().map(|digit| char::from(*digit)));
-        if let Some(tjp) = tjp {
+        if let Some(tjp) = &tjp {
             addr.push('.');
-            addr.push_str(self.text[tjp].split_once('^')?.1);
+            addr.push_str(self.text[tjp.clone()].split_once('^')?.1);
         }
-        Some((addr.parse().ok()?, Outline { rel8ns, is_tjp, n }))
+        Some((addr.parse().ok()?, Outline { rel8ns, tjp, past, is_tjp, n }))
     }
 
     /// The hash of what was read since the last one.
@@ -195,19 +211,19 @@ impl<'a> Reader<'a> {
         hex(hash.into())
     }
 
-    /// Relations: arrays of addresses, one of them not empty. Answers where the address of the `tjp` stands.
-    fn rel8ns(&mut self) -> Option<Option<Range<usize>>> {
+    /// Relations: arrays of addresses, one of them not empty. Answers where the address of the `tjp` stands, and where that
+    /// of the last `past` does.
+    fn rel8ns(&mut self) -> Option<(Option<Range<usize>>, Option<Range<usize>>)> {
         self.skip("{")?;
         let (first, base) = (self.members.len(), self.hashed.len());
         self.hashed.push(b'{');
-        let (mut tjp, mut some) = (None, false);
+        let (mut tjp, mut past, mut some) = (None, None, false);
         loop {
             let (name, start) = self.member()?;
-            let is_tjp = &self.text[name.clone()] == "tjp";
+            let (mut last, mut count) = (None, 0);
             self.skip("[")?;
             self.values += 2;
             let items = self.at;
-            let mut count = 0;
             while self.skip("]").is_none() {
                 if count > 0 {
                     self.skip(",")?;
@@ -217,10 +233,13 @@ impl<'a> Reader<'a> {
                 Addr::check(&self.text[item.clone()]).ok()?;
                 (count, some) = (count + 1, true);
                 self.values += 1;
-                tjp = if is_tjp { Some(item) } else { tjp };
+                last = Some(item);
             }
-            if is_tjp && count != 1 {
-                return None;
+            match &self.text[name.clone()] {
+                "tjp" if count != 1 => return None,
+                "tjp" => tjp = last,
+                "past" => past = last,
+                _ => {}
             }
             self.hashed.push(b'[');
             self.hashed.extend_from_slice(&self.text.as_bytes()[items..self.at]);
@@ -229,7 +248,7 @@ impl<'a> Reader<'a> {
             }
         }
         self.arrange(first, base)?;
-        some.then_some(tjp)
+        some.then_some((tjp, past))
     }
 
     /// The name of a member; answers where it stands, and where the member begins in what is hashed.

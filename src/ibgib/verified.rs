@@ -13,6 +13,8 @@ use std::sync::{Arc, OnceLock};
 
 /// Addresses among which a repeated one is looked for one after the other.
 const FEW: usize = 16;
+/// Bytes of memory that a value takes besides its text, about.
+const EACH: usize = 32;
 
 /// The relation that names who made a frame: the first frame of a keystone. It says so and proves nothing.
 pub const IDENTITY: &str = "identity";
@@ -113,6 +115,14 @@ impl Verified<IbGib> {
         }
     }
 
+    /// About how many bytes of memory it takes.
+    pub fn weight(&self) -> usize {
+        match &self.inner.text {
+            Some((text, _)) => EACH + text.len(),
+            None => EACH + [&self.data, &self.rel8ns].into_iter().flatten().map(weight).sum::<usize>(),
+        }
+    }
+
     /// What this node relates to: names of relations and addresses, in rel8ns order.
     fn relations(&self) -> Box<dyn Iterator<Item = (&str, &str)> + '_> {
         if let Some((text, outline)) = &self.inner.text {
@@ -181,17 +191,30 @@ impl Verified<IbGib> {
     /// The address of this frame's timeline: its own when it is the tjp, else its tjp relation; `None` for a
     /// constant.
     pub fn tjp(&self) -> Option<Addr> {
-        if self.is_tjp() { Some(self.addr().clone()) } else { self.last_rel8n("tjp") }
+        if self.is_tjp() {
+            return Some(self.addr().clone());
+        }
+        match &self.inner.text {
+            Some((text, outline)) => outline.tjp(text).map(Addr::checked_before),
+            None => self.last_rel8n("tjp"),
+        }
     }
 
     /// Whether this is a frame of a timeline.
     pub fn is_frame(&self) -> bool {
-        self.is_tjp() || self.relations().any(|(name, _)| name == "tjp")
+        self.is_tjp()
+            || match &self.inner.text {
+                Some((text, outline)) => outline.tjp(text).is_some(),
+                None => self.rel8n("tjp").next().is_some(),
+            }
     }
 
     /// The frame before this one: the newest entry of `past`.
     pub fn past(&self) -> Option<Addr> {
-        self.last_rel8n("past")
+        match &self.inner.text {
+            Some((text, outline)) => outline.past(text).map(Addr::checked_before),
+            None => self.last_rel8n("past"),
+        }
     }
 }
 
@@ -225,5 +248,14 @@ impl<T> Eq for Verified<T> {}
 impl<T> fmt::Debug for Verified<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Verified({})", self.addr())
+    }
+}
+
+fn weight(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => EACH,
+        Value::String(text) => EACH + text.len(),
+        Value::Array(items) => EACH + items.iter().map(weight).sum::<usize>(),
+        Value::Object(map) => EACH + map.iter().map(|(name, v)| EACH + name.len() + weight(v)).sum::<usize>(),
     }
 }

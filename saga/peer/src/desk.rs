@@ -9,7 +9,7 @@ use crate::view::space_error;
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_saga::{SagaError, SpaceFailure};
 use ibgib_spaces::store::{Nodes, Tips};
-use ibgib_spaces::{Space, SpaceError, View};
+use ibgib_spaces::{Space, SpaceError, View, Walked};
 
 /// Timeline and tip that any address of a timeline belongs to; a constant answers itself twice.
 pub(crate) async fn resolve(view: &dyn View, addr: &Addr) -> Result<Option<(Addr, Addr)>, SpaceError> {
@@ -37,17 +37,25 @@ pub(crate) fn dropped(addr: &Addr) -> String {
     format!("it stands on {addr}, which the owner of the space has dropped")
 }
 
-/// A prefix of `addrs`, at least one node and about `bytes_max` bytes.
+/// A prefix of `addrs`, at least one node and about `bytes_max` bytes; those in `walked` are taken from there.
 pub(crate) async fn load(
     space: &dyn Space,
     addrs: &[Addr],
     bytes_max: usize,
+    walked: &mut Walked,
 ) -> Result<Vec<Verified<IbGib>>, SagaError> {
     let mut out = Vec::new();
     let mut bytes = 0;
     let moment = space.view().await.map_err(space_error)?;
     for batch in addrs.chunks(BATCH) {
-        for (addr, node) in batch.iter().zip(moment.nodes(Nodes::Committed(batch)).await.map_err(space_error)?) {
+        let mut nodes: Vec<_> = batch.iter().map(|addr| walked.take(addr)).collect();
+        let lacking: Vec<usize> = (0..batch.len()).filter(|i| nodes[*i].is_none()).collect();
+        if !lacking.is_empty() {
+            let ask: Vec<Addr> = lacking.iter().map(|i| batch[*i].clone()).collect();
+            let found = moment.nodes(Nodes::Committed(&ask)).await.map_err(space_error)?;
+            lacking.into_iter().zip(found).for_each(|(i, node)| nodes[i] = node);
+        }
+        for (addr, node) in batch.iter().zip(nodes) {
             let Some(node) = node else {
                 let message = format!("{addr} is not in the space");
                 return Err(SagaError::OwnSpace { failure: SpaceFailure::Missing, message });

@@ -13,7 +13,7 @@ use ibgib_saga::{
     Code, Envelope, Limits, Message, MsgType, Packet, Refusal, SagaError, SagaStatus, Sender, SenderAnswer,
     SenderInput, SenderOutput, SenderQuery, Summary, SyncRequest,
 };
-use ibgib_spaces::Space;
+use ibgib_spaces::{Space, Walked};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,6 +59,7 @@ impl SyncPeer {
             guard: None,
             indexes: Indexes::default(),
             under: None,
+            walked: Walked::default(),
         };
         Self { remote, identity, machine: Sender::new(limits.clone()), desk, link: None, limits, progress: None }
     }

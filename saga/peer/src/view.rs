@@ -4,7 +4,7 @@ use ibgib::timeline::HistoryError;
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_saga::{SagaError, SpaceFailure, is_payload};
 use ibgib_spaces::dropped::{DroppedFrames, stands, stated_key};
-use ibgib_spaces::history::{Loader, weight};
+use ibgib_spaces::history::Loader;
 use ibgib_spaces::store::{Nodes, Tips};
 use ibgib_spaces::{CommitError, Space, SpaceError};
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -139,7 +139,7 @@ impl Came {
             let addrs = self.block(block).to_vec();
             let mut bytes = 0;
             for node in addrs.iter().filter_map(|addr| nodes.get(addr)) {
-                bytes += [&node.data, &node.rel8ns].into_iter().flatten().map(weight).sum::<usize>();
+                bytes += node.weight();
                 self.read.insert(node.addr().clone(), node.clone());
             }
             self.blocks.push_back((block, bytes));

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 /// About how many bytes of text of staged nodes are kept as they are, read and checked. What came is looked at again
 /// right away, by whoever asks what it belongs to and by the rules of the commit.
-const KEPT_BYTES_MAX: usize = 8 * 1024 * 1024;
+const KEPT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// A node in the log: its block, and which of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -15,12 +15,14 @@ use ibgib_saga::{
     SagaError, Scope, SenderAnswer, SenderQuery, Status, TimelineSummary, TipPair, Turn, is_payload,
 };
 use ibgib_spaces::settle::{Draft, Led, Proposal, Settled, Unsettled, settle};
-use ibgib_spaces::{Advance, Commit, Follow, Kind, Space, repair};
+use ibgib_spaces::{Advance, Commit, Follow, Kind, Space, Walked, repair};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// What is staged by pulls of this device.
 const OWNER: &str = "pull";
+/// Bytes of nodes that are kept between finding out what to send and sending it.
+const READ_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// For whom good copies of damaged nodes are staged.
 pub(crate) const MENDER: &str = "mend";
 
@@ -36,6 +38,8 @@ pub(crate) struct SenderDesk {
     pub(crate) indexes: Indexes,
     /// The timeline under which the saga under way looks alone.
     pub(crate) under: Option<Addr>,
+    /// What was read while it was found out what to send, and is sent next.
+    pub(crate) walked: Walked,
 }
 
 impl SenderDesk {
@@ -92,7 +96,9 @@ impl SenderDesk {
             SenderQuery::Candidates { starts, stops } => {
                 let stops = stops.into_iter().collect();
                 let max = usize::try_from(self.limits.nodes_max).unwrap_or(usize::MAX);
-                let mut addrs = self.space.reach(&starts, Follow::All, &stops, max).await.map_err(space_error)?;
+                self.walked = Walked::with_room(READ_BYTES_MAX);
+                let reached = self.space.reach_and_read(&starts, Follow::All, &stops, max, &mut self.walked).await;
+                let mut addrs = reached.map_err(space_error)?;
                 // An identity that data relates to comes by its own way, or is missed there.
                 addrs.retain(is_payload);
                 Ok(SenderAnswer::Candidates(addrs))
@@ -105,7 +111,7 @@ impl SenderDesk {
                 Ok(SenderAnswer::Lacking(lacking.collect()))
             }
             SenderQuery::Load(Load { addrs, bytes_max }) => {
-                load(&*self.space, &addrs, bytes_max).await.map(SenderAnswer::Load)
+                load(&*self.space, &addrs, bytes_max, &mut self.walked).await.map(SenderAnswer::Load)
             }
             SenderQuery::Stage(nodes) => {
                 if self.mends {
@@ -200,7 +206,8 @@ impl SenderDesk {
         Ok(out)
     }
 
-    async fn finish(&self, finish: &Finish) -> Result<Finished, SagaError> {
+    async fn finish(&mut self, finish: &Finish) -> Result<Finished, SagaError> {
+        self.walked = Walked::default();
         let offered = finish.offered.iter().map(|(tjp, mine)| (tjp, mine)).collect();
         let audience = self.signer.as_ref().map(SessionSigner::audience);
         let ending = Ending { space: &*self.space, finish, offered, guard: self.guard.as_deref(), audience };

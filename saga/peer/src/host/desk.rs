@@ -18,7 +18,7 @@ use ibgib_saga::{
 };
 use ibgib_spaces::settle::Draft;
 use ibgib_spaces::store::Tips;
-use ibgib_spaces::{Advance, Commit, CommitError, Follow, Kind, Tip};
+use ibgib_spaces::{Advance, Commit, CommitError, Follow, Kind, Tip, Walked};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -216,7 +216,7 @@ impl ReceiverDesk {
             }
             ReceiverQuery::Sign(word) => self.host.sign_word(&word).await.map(|s| ReceiverAnswer::Sign(Box::new(s))),
             ReceiverQuery::Load(Load { addrs, bytes_max }) => {
-                load(&*space, &addrs, bytes_max).await.map(ReceiverAnswer::Load)
+                load(&*space, &addrs, bytes_max, &mut Walked::default()).await.map(ReceiverAnswer::Load)
             }
         }
     }
