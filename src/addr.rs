@@ -4,9 +4,11 @@
 //! timeline's first frame. HASH is 32 or 64 uppercase hex digits.
 
 use crate::json::Value;
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The gib of a primitive.
 pub const GIB: &str = "gib";
@@ -15,8 +17,14 @@ pub const GIB: &str = "gib";
 pub const ADDR_BYTES_MAX: usize = 4 * 1024;
 
 /// A strict address: parsed at the door, cheap to clone, ordered by its text.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Addr(Arc<str>);
+#[derive(Clone)]
+pub struct Addr {
+    text: Arc<str>,
+    /// Of the text, under a key of this process: sets and maps of addresses are what a sync does most of its looking up in.
+    digest: u32,
+    /// Where the `^` stands.
+    at: u16,
+}
 
 /// Why a text is not an address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,23 +57,27 @@ impl Addr {
 
     /// The address that a text is, which was found to be one before: relations of a node are checked along with it.
     pub(crate) fn checked_before(text: &str) -> Self {
-        debug_assert!(text.parse::<Self>().is_ok(), "{text:?} was not checked");
-        Self(text.into())
+        debug_assert!(Self::check(text).is_ok(), "{text:?} was not checked");
+        static KEY: OnceLock<RandomState> = OnceLock::new();
+        let digest = KEY.get_or_init(RandomState::new).hash_one(text) as u32;
+        // A strict address is no longer than a number of this size tells, and has one.
+        let at = text.bytes().position(|b| b == b'^').unwrap_or_default() as u16;
+        Self { text: text.into(), digest, at }
     }
 
     /// The whole text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// The part before `^`.
     pub fn ib(&self) -> &str {
-        self.0.split_once('^').map_or("", |p| p.0)
+        &self.text[..usize::from(self.at)]
     }
 
     /// The part after `^`.
     pub fn gib(&self) -> &str {
-        self.0.split_once('^').map_or("", |p| p.1)
+        &self.text[usize::from(self.at) + 1..]
     }
 
     /// The hash a gib begins with: what binds ib, data and rel8ns of this one node. `gib` for a primitive.
@@ -133,25 +145,51 @@ impl Addr {
 impl FromStr for Addr {
     type Err = AddrError;
     fn from_str(text: &str) -> Result<Self, AddrError> {
-        Self::check(text).map(|()| Self(text.into()))
+        Self::check(text).map(|()| Self::checked_before(text))
+    }
+}
+
+impl PartialEq for Addr {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest && self.text == other.text
+    }
+}
+
+impl Eq for Addr {}
+
+impl PartialOrd for Addr {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Addr {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.text.cmp(&other.text)
+    }
+}
+
+impl Hash for Addr {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u32(self.digest);
     }
 }
 
 impl fmt::Display for Addr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
 impl fmt::Debug for Addr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Addr({:?})", &*self.0)
+        write!(f, "Addr({:?})", &*self.text)
     }
 }
 
 impl From<&Addr> for Value {
     fn from(addr: &Addr) -> Self {
-        Self::String(addr.0.to_string())
+        Self::String(addr.text.to_string())
     }
 }
 

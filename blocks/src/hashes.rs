@@ -12,37 +12,50 @@ const MARKS: RangeInclusive<u8> = 1..=5;
 const UPPER: &[u8; 16] = b"0123456789ABCDEF";
 const LOWER: &[u8; 16] = b"0123456789abcdef";
 
+/// Digits of a hash.
+const DIGITS: usize = 64;
+
+/// What a byte is, in bits: a digit of a number, an uppercase one of a hash, a lowercase one.
+const NUMBER: u8 = 1;
+const UPPERCASE: u8 = 2;
+const LOWERCASE: u8 = 4;
+const KINDS: [u8; 256] = {
+    let mut kinds = [0; 256];
+    let mut i = 0;
+    while i < 16 {
+        kinds[UPPER[i] as usize] |= if i < 10 { NUMBER } else { UPPERCASE };
+        kinds[LOWER[i] as usize] |= if i < 10 { NUMBER } else { LOWERCASE };
+        i += 1;
+    }
+    kinds
+};
+
 /// Writes `text`, but for each hash what `mark` writes: it is given the hash, and whether its digits are lowercase. The
 /// first byte of that is one of 1 to 5.
 pub fn squeeze(text: &[u8], out: &mut Out, mut mark: impl FnMut(Key, bool, &mut Out)) {
-    let (mut from, mut run, mut lower, mut upper) = (0, 0, false, false);
-    for (i, byte) in text.iter().enumerate() {
-        match byte {
-            b'0'..=b'9' => run += 1,
-            // A hash is written in one case; where the case changes the next one may begin.
-            b'A'..=b'F' => {
-                (run, lower) = (if lower { 1 } else { run + 1 }, false);
-                upper = true;
-            }
-            b'a'..=b'f' => {
-                (run, upper) = (if upper { 1 } else { run + 1 }, false);
-                lower = true;
-            }
-            _ => run = 0,
+    // Up to where it is written; where a hash may begin at the earliest.
+    let (mut from, mut at) = (0, 0);
+    while let Some(digits) = text.get(at..at + DIGITS) {
+        // From behind: most often the last byte is no digit, and none of those before it belongs to a hash.
+        let mut kinds = 0;
+        let apart = digits.iter().rposition(|byte| {
+            let kind = KINDS[usize::from(*byte)];
+            // A hash is written in one case.
+            let is_apart = kind == 0 || (kinds | kind) & (UPPERCASE | LOWERCASE) == UPPERCASE | LOWERCASE;
+            kinds |= kind;
+            is_apart
+        });
+        if let Some(apart) = apart {
+            at += apart + 1;
+            continue;
         }
-        if run == 0 {
-            (lower, upper) = (false, false);
+        let mut hash = [0; 32];
+        if const_hex::decode_to_slice(digits, &mut hash).is_ok() {
+            out.0.extend_from_slice(&text[from..at]);
+            mark(hash, kinds & LOWERCASE != 0, out);
+            from = at + DIGITS;
         }
-        if run == 64 {
-            let mut hash = [0; 32];
-            let digits = &text[i - 63..=i];
-            if const_hex::decode_to_slice(digits, &mut hash).is_ok() {
-                out.0.extend_from_slice(&text[from..i - 63]);
-                mark(hash, lower, out);
-                from = i + 1;
-            }
-            (run, lower, upper) = (0, false, false);
-        }
+        at += DIGITS;
     }
     out.0.extend_from_slice(&text[from..]);
 }

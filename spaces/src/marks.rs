@@ -191,6 +191,6 @@ pub fn others(frame: &Verified<IbGib>) -> Vec<Addr> {
 }
 
 /// Whether a frame has open conflicts.
-pub(crate) fn has_conflicts(frame: &IbGib) -> bool {
+pub(crate) fn has_conflicts(frame: &Verified<IbGib>) -> bool {
     frame.rel8n("conflict").next().is_some()
 }
