@@ -10,6 +10,8 @@ use ibgib::{Addr, IbGib, Verified};
 use ibgib_saga::{SagaError, SpaceFailure};
 use ibgib_spaces::store::{Nodes, Tips};
 use ibgib_spaces::{Space, SpaceError, View, Walked};
+use std::sync::Arc;
+use tokio::task::JoinHandle;
 
 /// Timeline and tip that any address of a timeline belongs to; a constant answers itself twice.
 pub(crate) async fn resolve(view: &dyn View, addr: &Addr) -> Result<Option<(Addr, Addr)>, SpaceError> {
@@ -35,6 +37,34 @@ pub(crate) fn stuck(addr: &Addr, from: &Addr) -> String {
 /// Why nodes are not taken that stand on what was dropped.
 pub(crate) fn dropped(addr: &Addr) -> String {
     format!("it stands on {addr}, which the owner of the space has dropped")
+}
+
+/// Nodes that came, on their way into the space: meanwhile the next ones are unpacked and checked. Whatever else is asked
+/// of the space has to wait until these are there.
+#[derive(Debug, Default)]
+pub(crate) struct Staging(Option<JoinHandle<Result<(), SpaceError>>>);
+
+impl Staging {
+    /// Stages nodes for an owner, once those before are there.
+    pub(crate) async fn begin(
+        &mut self,
+        space: Arc<dyn Space>,
+        owner: &str,
+        nodes: Vec<Verified<IbGib>>,
+    ) -> Result<(), SagaError> {
+        self.done().await?;
+        let owner = owner.to_owned();
+        self.0 = Some(tokio::spawn(async move { space.stage(&owner, &nodes).await }));
+        Ok(())
+    }
+
+    /// Waits until all of them are there. Whoever waits no longer can do so again.
+    pub(crate) async fn done(&mut self) -> Result<(), SagaError> {
+        let Some(task) = &mut self.0 else { return Ok(()) };
+        let done = task.await;
+        self.0 = None;
+        done.map_err(|error| SagaError::defect(error.to_string()))?.map_err(space_error)
+    }
 }
 
 /// A prefix of `addrs`, at least one node and about `bytes_max` bytes; those in `walked` are taken from there.

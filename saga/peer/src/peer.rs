@@ -1,6 +1,6 @@
 //! The sender's peer: one connection to a receiver, told to establish, connect, sync and disconnect.
 
-use crate::desk::SenderDesk;
+use crate::desk::{SenderDesk, Staging};
 use crate::guard::Guard;
 use crate::index::Indexes;
 use crate::link::Link;
@@ -60,6 +60,7 @@ impl SyncPeer {
             indexes: Indexes::default(),
             under: None,
             walked: Walked::default(),
+            staging: Staging::default(),
         };
         Self { remote, identity, machine: Sender::new(limits.clone()), desk, link: None, limits, progress: None }
     }

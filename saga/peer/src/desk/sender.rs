@@ -1,6 +1,6 @@
 //! The sender's desk.
 
-use super::{dropped, load, stuck};
+use super::{Staging, dropped, load, stuck};
 use crate::guard::{Guard, Moved};
 use crate::index::Indexes;
 use crate::receipts::{self, Shown};
@@ -40,6 +40,7 @@ pub(crate) struct SenderDesk {
     pub(crate) under: Option<Addr>,
     /// What was read while it was found out what to send, and is sent next.
     pub(crate) walked: Walked,
+    pub(crate) staging: Staging,
 }
 
 impl SenderDesk {
@@ -48,6 +49,9 @@ impl SenderDesk {
     }
 
     async fn try_answer(&mut self, query: SenderQuery) -> Result<SenderAnswer, SagaError> {
+        if !matches!(query, SenderQuery::Stage(_)) {
+            self.staging.done().await?;
+        }
         match query {
             SenderQuery::SignConnect { challenge_uuid, demanded } => {
                 let (signer, space) = self.signer()?;
@@ -117,7 +121,7 @@ impl SenderDesk {
                 if self.mends {
                     repair::mend(&*self.space, MENDER, &nodes).await.map_err(commit_error)?;
                 } else {
-                    self.space.stage(OWNER, &nodes).await.map_err(space_error)?;
+                    self.staging.begin(Arc::clone(&self.space), OWNER, nodes).await?;
                 }
                 Ok(SenderAnswer::Stage)
             }

@@ -4,7 +4,7 @@ use super::lot::Lot;
 use super::queues::Held;
 use super::sessions::{Live, connected_key};
 use super::{Host, Policy, push_owner, staging_record};
-use crate::desk::{add_transcript, dropped, load, resolve, stuck};
+use crate::desk::{Staging, add_transcript, dropped, load, resolve, stuck};
 use crate::entropy::{OsEntropy, random_hex};
 use crate::identity;
 use crate::session::Details;
@@ -82,6 +82,7 @@ pub(crate) struct ReceiverDesk {
     plan: Plan,
     /// The saga that goes on has staged nodes.
     stages: bool,
+    staging: Staging,
     /// What was staged since the last commit, in the order in which it came.
     came: Arc<Vec<Addr>>,
     /// That it is our turn on the timelines of a plan: while it is committed and, if it was too late, judged anew.
@@ -101,6 +102,7 @@ impl ReceiverDesk {
             owner,
             plan: Plan::default(),
             stages: false,
+            staging: Staging::default(),
             came: Arc::default(),
             held: Held::default(),
         }
@@ -121,6 +123,7 @@ impl ReceiverDesk {
             owner: self.owner.clone(),
             plan: Plan::default(),
             stages: false,
+            staging: Staging::default(),
             came: Arc::clone(&self.came),
             held: Held::default(),
         }
@@ -132,7 +135,9 @@ impl ReceiverDesk {
     }
 
     /// Forgets what only this connection could have used.
-    pub(crate) async fn close(&self) {
+    pub(crate) async fn close(&mut self) {
+        // Whether it comes in or not: what was staged then is seen below.
+        let _ = self.staging.done().await;
         if self.identity.is_none()
             && let Err(error) = self.host.space().unstage(&self.owner).await
         {
@@ -146,6 +151,9 @@ impl ReceiverDesk {
 
     async fn try_answer(&mut self, query: ReceiverQuery) -> Result<ReceiverAnswer, SagaError> {
         let space = self.host.space().clone();
+        if !matches!(query, ReceiverQuery::Stage(_)) {
+            self.staging.done().await?;
+        }
         match query {
             ReceiverQuery::Session(addr) => self.session(&addr).await,
             ReceiverQuery::Connected { frame, step } => {
@@ -185,12 +193,12 @@ impl ReceiverDesk {
                     }
                 }
                 self.stages = true;
-                space.stage(&self.owner, &nodes).await.map_err(space_error)?;
                 // An order is all it is: sagas that end without a commit leave theirs, up to a limit.
                 if self.came.len() > CAME_MAX {
                     self.came = Arc::default();
                 }
                 Arc::make_mut(&mut self.came).extend(nodes.iter().map(|node| node.addr().clone()));
+                self.staging.begin(space, &self.owner, nodes).await?;
                 Ok(ReceiverAnswer::Stage)
             }
             ReceiverQuery::Evaluate(evaluate) => {
