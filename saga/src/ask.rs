@@ -53,6 +53,10 @@ pub enum SenderQuery {
     },
     /// Which of these are neither committed nor staged here.
     Lacking(Vec<Addr>),
+    /// Whether to go on with a saga that would do this: more timelines differ than [`SyncRequest::moves_max`].
+    ///
+    /// [`SyncRequest::moves_max`]: crate::SyncRequest::moves_max
+    GoOn(Vec<TimelineSummary>),
     /// Nodes.
     Load(Load),
     /// Keep received nodes apart; there may be none.
@@ -87,6 +91,8 @@ pub enum SenderAnswer {
     Candidates(Vec<Addr>),
     /// A part of the addresses asked about.
     Lacking(Vec<Addr>),
+    /// If not, what it would do is told and nothing moves.
+    GoOn(bool),
     /// As [`Load`] wants them.
     Load(Vec<Verified<IbGib>>),
     /// They are kept.
@@ -112,6 +118,7 @@ impl SenderAnswer {
             Self::Before(_) => "Before",
             Self::Candidates(_) => "Candidates",
             Self::Lacking(_) => "Lacking",
+            Self::GoOn(_) => "GoOn",
             Self::Load(_) => "Load",
             Self::Stage => "Stage",
             Self::Finish(_) => "Finish",

@@ -64,7 +64,7 @@ pub struct SyncRequest {
     pub skip_when_equal: bool,
     /// Only plan: the summary tells what a saga would do.
     pub dry_run: bool,
-    /// Only plan, too, where more timelines than these differ of those that both sides have, so that somebody can look
-    /// first at what it would do.
+    /// Where more timelines than these differ of those that both sides have, the sender's side is asked whether to go on
+    /// ([`SenderQuery::GoOn`](crate::SenderQuery::GoOn)); if not, this only plans, too.
     pub moves_max: Option<usize>,
 }

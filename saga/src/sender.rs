@@ -113,6 +113,8 @@ enum State {
     /// A glance waits for its answer.
     Glancing,
     Planning(Box<Planning>),
+    /// Much would move: our side says whether to go on.
+    Deciding(Box<(SyncRequest, Plan)>),
     Saga(Box<Saga>, Turning),
     /// Our side commits.
     Finishing(Box<Summary>),
@@ -319,6 +321,10 @@ impl Sender {
                 let need = planning.planner.answer(answer)?;
                 self.plan(planning, need)
             }
+            (State::Deciding(planned), SenderAnswer::GoOn(goes_on)) => {
+                let (request, plan) = *planned;
+                if goes_on { self.open(request, plan) } else { Ok(self.foreseen(&plan)) }
+            }
             (State::Saga(mut saga, Turning::Measuring), SenderAnswer::Load(nodes)) => {
                 let bytes: usize = nodes.iter().map(|n| n.to_json().len()).sum();
                 saga.inline = nodes.len() == saga.plan.push.len() && bytes <= self.limits.inline_bytes_max;
@@ -385,13 +391,28 @@ impl Sender {
     }
 
     fn planned(&mut self, request: SyncRequest, plan: Plan) -> Result<State, SagaError> {
-        let mut summary = Summary::default();
-        if request.dry_run || request.moves_max.is_some_and(|max| plan.moves() > max) {
-            summary.nodes_sent = plan.push.len() as u64;
-            summary.nodes_received = plan.want.len() as u64;
-            summary.timelines = plan.foreseen();
-            return Ok(self.done(summary));
+        if request.dry_run {
+            return Ok(self.foreseen(&plan));
         }
+        if request.moves_max.is_some_and(|max| plan.moves() > max) {
+            self.ask(SenderQuery::GoOn(plan.foreseen()));
+            return Ok(State::Deciding(Box::new((request, plan))));
+        }
+        self.open(request, plan)
+    }
+
+    /// Tells what a saga would do, and moves nothing.
+    fn foreseen(&mut self, plan: &Plan) -> State {
+        self.done(Summary {
+            nodes_sent: plan.push.len() as u64,
+            nodes_received: plan.want.len() as u64,
+            timelines: plan.foreseen(),
+            ..Summary::default()
+        })
+    }
+
+    fn open(&mut self, request: SyncRequest, plan: Plan) -> Result<State, SagaError> {
+        let mut summary = Summary::default();
         if request.skip_when_equal && plan.is_idle() {
             return Ok(self.done(summary));
         }
@@ -422,7 +443,13 @@ impl State {
             Self::Glancing => Some(MsgType::PeekOk),
             Self::Planning(planning) => planning.planner.awaits_peek().then_some(MsgType::PeekOk),
             Self::Saga(_, Turning::Waiting) => Some(MsgType::SyncFrameResponse),
-            Self::Closed | Self::Hearing(_) | Self::Idle | Self::Saga(..) | Self::Finishing(_) | Self::Failed => None,
+            Self::Closed
+            | Self::Hearing(_)
+            | Self::Idle
+            | Self::Deciding(_)
+            | Self::Saga(..)
+            | Self::Finishing(_)
+            | Self::Failed => None,
         }
     }
 
@@ -431,7 +458,7 @@ impl State {
             Self::Closed | Self::Connecting(_) => "connect",
             Self::Hearing(hearing) => hearing.phase(),
             Self::Idle => "idle",
-            Self::Glancing | Self::Planning(_) | Self::Saga(_, Turning::Measuring) => "plan",
+            Self::Glancing | Self::Planning(_) | Self::Deciding(_) | Self::Saga(_, Turning::Measuring) => "plan",
             Self::Saga(_, Turning::Signing(_) | Turning::Sending(_)) => "send",
             Self::Saga(_, Turning::Waiting) => "wait",
             Self::Saga(_, Turning::Receiving(_) | Turning::Staging(_)) => "receive",

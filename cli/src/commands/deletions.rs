@@ -7,10 +7,11 @@ use crate::device::Device;
 use crate::error::CliError;
 use crate::output::Output;
 use crate::report::Moved as MovedFiles;
+use async_trait::async_trait;
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_folder::{DELETIONS_MIN, Folder, content_word, count_deleted, is_mass_delete};
 use ibgib_peer::{Guard, Moved, Synced};
-use ibgib_saga::{Action, Direction, Scope, Summary};
+use ibgib_saga::{Action, Direction, Scope, Summary, TimelineSummary};
 use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 
@@ -36,8 +37,8 @@ pub(super) async fn check_disk(device: &Device, out: &Output, sync: &args::Sync)
     }
 }
 
-/// One saga, unless it would carry too many deletions. Only where so many timelines differ that it could, what it would
-/// do is looked at first; and what comes is taken then, and looked at, before anything goes.
+/// One saga, unless it would carry too many deletions. Where so much would come that it could, that is taken first, and
+/// looked at, before anything goes.
 pub(super) async fn carry(
     device: &mut Device,
     out: &Output,
@@ -48,40 +49,48 @@ pub(super) async fn carry(
     if sync.allow_mass_delete || sync.dry_run || device.folder_tjp().await?.is_none() {
         return line.run(device, scope, way, sync.dry_run).await;
     }
+    let guard =
+        Arc::new(Watch { folder: device.folder(out).await?, way, files: OnceLock::new(), stopped: OnceLock::new() });
+    line.connection.set_guard(Some(Arc::clone(&guard) as _));
+    let mut sent = way.offers();
+    let done = carry_watched(device, line, scope, &guard, &mut sent).await;
+    line.connection.set_guard(None);
+    match (done, guard.stopped.get()) {
+        (Err(_), Some((deleted, of))) => Err(mass_delete(Way::Here { sent }, *deleted, *of)),
+        (done, _) => done,
+    }
+}
+
+async fn carry_watched(
+    device: &mut Device,
+    line: &mut Line<'_>,
+    scope: Scope,
+    guard: &Watch,
+    sent: &mut bool,
+) -> Result<Synced, CliError> {
+    let way = guard.way;
     let looked = line.ask(device, scope.clone(), way, false, Some(DELETIONS_MIN - 1)).await?;
     if looked.summary.saga.is_some() || looked.summary.timelines.is_empty() {
         return Ok(looked);
     }
-    // What it took to look is told with what the sagas take; nothing has moved yet.
-    let asked = Summary { timelines: Vec::new(), nodes_sent: 0, nodes_received: 0, ..looked.summary.clone() };
-    let asked = Synced { summary: asked, ..looked.clone() };
-    let folder = device.folder(out).await?;
-    let files: HashSet<Addr> = folder.entries().await?.into_iter().map(|entry| entry.file).collect();
-    let here = folder.count().await?;
+    // Nothing has moved yet.
     if way.offers() {
-        let too_many = sends_too_many(&folder, &files, here, &looked.summary).await?;
+        let too_many = sends_too_many(&guard.folder, guard.files().await?, &looked.summary.timelines).await?;
         too_many.map_or(Ok(()), Err)?;
     }
-    if !way.adopts() {
-        return line.run(device, scope, way, false).await.map(|then| after(Some(asked), then));
+    // What it took to look is told with what the sagas take.
+    let asked = Summary { timelines: Vec::new(), nodes_sent: 0, nodes_received: 0, ..looked.summary.clone() };
+    let asked = Synced { summary: asked, ..looked };
+    *sent = false;
+    let first = line.run(device, scope.clone(), Direction::Pull, false).await?;
+    let first = after(Some(asked), first);
+    if way != Direction::Both {
+        return Ok(first);
     }
-    let guard = Arc::new(Taken { files, here, stopped: OnceLock::new() });
-    line.connection.set_guard(Some(Arc::clone(&guard) as _));
-    let comes = looked.summary.timelines.iter().any(|line| matches!(line.action, Action::Pulled | Action::Merged));
-    // What has come since, although nothing did when it was looked for, is looked at, too.
-    let mut done = match way {
-        Direction::Both if !comes => line.run(device, scope.clone(), way, false).await,
-        _ => line.run(device, scope.clone(), Direction::Pull, false).await,
-    };
-    if let (Ok(first), Direction::Both, true) = (&done, way, comes) {
-        let first = first.clone();
-        done = line.run(device, scope, way, false).await.map(|then| after(Some(first), then));
-    }
-    line.connection.set_guard(None);
-    match (done, guard.stopped.get()) {
-        (Err(_), Some(deleted)) => Err(mass_delete(Way::Here { sent: !comes }, *deleted, here)),
-        (done, _) => done.map(|then| after(Some(asked), then)),
-    }
+    // What has come since is looked at, too.
+    *sent = true;
+    let then = line.run(device, scope, way, false).await?;
+    Ok(after(Some(first), then))
 }
 
 /// What would stop a sync that only tells what it would do.
@@ -103,8 +112,8 @@ pub(super) async fn would_stop(
         {
             return Ok(Some(mass_delete(Way::ToServer, deleted, of)));
         }
-        let files: HashSet<Addr> = folder.entries().await?.into_iter().map(|entry| entry.file).collect();
-        if let Some(too_many) = sends_too_many(&folder, &files, here, summary).await? {
+        let files = folder.entries().await?.into_iter().map(|entry| entry.file).collect();
+        if let Some(too_many) = sends_too_many(&folder, &Files { files, here }, &summary.timelines).await? {
             return Ok(Some(too_many));
         }
     }
@@ -117,12 +126,11 @@ pub(super) async fn would_stop(
 /// Why nothing is sent, when that would delete too much at the server.
 async fn sends_too_many(
     folder: &Folder,
-    files: &HashSet<Addr>,
-    here: usize,
-    summary: &Summary,
+    Files { files, here }: &Files,
+    timelines: &[TimelineSummary],
 ) -> Result<Option<CliError>, CliError> {
     let (mut moves, mut gone, mut new) = (Vec::new(), 0, 0);
-    for line in summary.timelines.iter().filter(|line| line.action == Action::Pushed && files.contains(&line.tjp)) {
+    for line in timelines.iter().filter(|line| line.action == Action::Pushed && files.contains(&line.tjp)) {
         let Some(tip) = &line.before else { continue };
         let (before, now) = folder.words_at(tip).await?;
         match (&now, line.new_there) {
@@ -139,31 +147,69 @@ async fn sends_too_many(
     Ok(is_mass_delete(deleted, of).then(|| mass_delete(Way::ToServer, deleted, of)))
 }
 
-/// Counts what a saga would delete here, and stops it when that is too much.
+/// The timelines of a folder's files, and how many files there are here.
 #[derive(Debug)]
-struct Taken {
-    /// The timelines of the folder's files.
+struct Files {
     files: HashSet<Addr>,
-    /// Files that there are here.
     here: usize,
-    /// How many it would have deleted.
-    stopped: OnceLock<usize>,
 }
 
-impl Guard for Taken {
+/// Stops a saga that would delete too much, here or at the server.
+#[derive(Debug)]
+struct Watch {
+    folder: Folder,
+    way: Direction,
+    files: OnceLock<Files>,
+    /// How many it would have deleted here, of how many.
+    stopped: OnceLock<(usize, usize)>,
+}
+
+impl Watch {
+    /// Read when so much differs that it matters.
+    async fn files(&self) -> Result<&Files, CliError> {
+        if let Some(files) = self.files.get() {
+            return Ok(files);
+        }
+        let files = self.folder.entries().await?.into_iter().map(|entry| entry.file).collect();
+        let here = self.folder.count().await?;
+        Ok(self.files.get_or_init(|| Files { files, here }))
+    }
+
+    /// Whether a saga in both directions sends and takes at once: it sends no more deletions than may be, and brings less
+    /// than could be too many.
+    async fn is_harmless(&self, foreseen: &[TimelineSummary]) -> Result<bool, CliError> {
+        let files = self.files().await?;
+        if self.way.offers() && sends_too_many(&self.folder, files, foreseen).await?.is_some() {
+            return Ok(false);
+        }
+        let comes = |line: &&TimelineSummary| matches!(line.action, Action::Pulled | Action::Merged);
+        let coming = foreseen.iter().filter(comes).filter(|line| files.files.contains(&line.tjp)).count();
+        Ok(self.way != Direction::Both || !is_mass_delete(coming, files.here))
+    }
+}
+
+#[async_trait]
+impl Guard for Watch {
+    async fn goes_on(&self, foreseen: &[TimelineSummary]) -> bool {
+        // What goes wrong here goes wrong again where it is told.
+        self.is_harmless(foreseen).await.unwrap_or(false)
+    }
+
     fn holds(&self, frame: &Verified<IbGib>) -> Option<String> {
         content_word(frame)
     }
 
     fn allows(&self, moves: &[Moved]) -> bool {
+        // So few that nobody has looked.
+        let Some(Files { files, here }) = self.files.get() else { return true };
         // What is no file of the folder yet is none that it loses, but may be one that has another name.
-        let counted = moves.iter().filter(|moved| moved.before.is_none() || self.files.contains(&moved.tjp));
+        let counted = moves.iter().filter(|moved| moved.before.is_none() || files.contains(&moved.tjp));
         let deleted = count_deleted(counted.map(|moved| (moved.before.as_deref(), moved.after.as_deref())));
-        if !is_mass_delete(deleted, self.here) {
+        if !is_mass_delete(deleted, *here) {
             return true;
         }
         // Told once: what follows is the same saga.
-        let _ = self.stopped.set(deleted);
+        let _ = self.stopped.set((deleted, *here));
         false
     }
 }

@@ -64,7 +64,8 @@ impl Line<'_> {
         self.ask(device, scope, direction, dry_run, None).await
     }
 
-    /// As [`Line::run`]; only told where more than `moves_max` timelines differ of those that both sides have.
+    /// As [`Line::run`]; where more than `moves_max` timelines differ of those that both sides have, the connection's guard
+    /// says whether it goes on, and if not this only tells what it would do.
     pub(super) async fn ask(
         &mut self,
         device: &mut Device,

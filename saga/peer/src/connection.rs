@@ -65,8 +65,8 @@ impl SyncConnection {
         self
     }
 
-    /// Asks `guard` before anything that came is published, in the syncs from now on. One that it stops ends with
-    /// [`SagaError::Cancelled`].
+    /// Asks `guard` before much moves and before anything that came is published, in the syncs from now on. One in which it
+    /// lets nothing be published ends with [`SagaError::Cancelled`].
     pub fn set_guard(&mut self, guard: Option<Arc<dyn Guard>>) {
         self.guard = guard;
     }

@@ -9,7 +9,7 @@ use ibgib::Addr;
 use std::collections::{BTreeMap, HashSet};
 
 /// Whoever has no more timelines than these is told the tips of the buckets that differ: one question less.
-const FEW: usize = 2_048;
+const FEW: usize = 256;
 /// Of a cell with more timelines the receiver is asked for all tips.
 const SHORTS_MAX: usize = 16_384;
 

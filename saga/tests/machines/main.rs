@@ -1,5 +1,6 @@
 //! Both machines in a toy world.
 
+mod deciding;
 mod encodings;
 mod loud;
 mod mutations;

@@ -11,7 +11,7 @@ use ibgib_saga::{
     Audience, Breach, Buckets, Committed, Direction, Evaluate, Evaluated, Fingerprint, Finish, Finished, Limits, Load,
     OwnBuckets, OwnTips, Packet, Peek, Peeked, Receiver, ReceiverAnswer, ReceiverInput, ReceiverLine, ReceiverOutput,
     ReceiverQuery, SagaError, Scope, Sender, SenderAnswer, SenderInput, SenderLine, SenderOutput, SenderQuery,
-    Signature, Status, Summary, SyncRequest, Word, bucket,
+    Signature, Status, Summary, SyncRequest, TimelineSummary, Word, bucket,
 };
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -57,6 +57,9 @@ pub(crate) struct World {
     staged: BTreeMap<Addr, Verified<IbGib>>,
     planned: BTreeMap<Addr, Addr>,
     pub(crate) signer: Option<Chain>,
+    /// Whether a saga goes on that would move much, and what each would have moved about which that was asked.
+    pub(crate) goes_on: bool,
+    pub(crate) foreseen: Vec<Vec<TimelineSummary>>,
     signatures: Rc<RefCell<Signatures>>,
 }
 
@@ -277,6 +280,10 @@ impl World {
             }
             SenderQuery::Candidates { starts, stops } => {
                 SenderAnswer::Candidates(self.reach(&starts, &stops.into_iter().collect(), false))
+            }
+            SenderQuery::GoOn(foreseen) => {
+                self.foreseen.push(foreseen);
+                SenderAnswer::GoOn(self.goes_on)
             }
             SenderQuery::Lacking(addrs) => {
                 SenderAnswer::Lacking(addrs.into_iter().filter(|a| !self.knows(a)).collect())

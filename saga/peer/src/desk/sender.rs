@@ -114,6 +114,10 @@ impl SenderDesk {
                 let lacking = addrs.into_iter().zip(has).filter(|(a, has)| !has && !staged.contains(a)).map(|(a, _)| a);
                 Ok(SenderAnswer::Lacking(lacking.collect()))
             }
+            SenderQuery::GoOn(foreseen) => Ok(SenderAnswer::GoOn(match &self.guard {
+                Some(guard) => guard.goes_on(&foreseen).await,
+                None => false,
+            })),
             SenderQuery::Load(Load { addrs, bytes_max }) => {
                 load(&*self.space, &addrs, bytes_max, &mut self.walked).await.map(SenderAnswer::Load)
             }

@@ -207,7 +207,7 @@ fn cells_that_were_not_asked_for_or_do_not_fit_are_refused() {
         assert_eq!(error.code(), "bad_peek", "{error}");
         assert!(error.to_string().contains(why), "{error}");
     }
-    let (mine, theirs) = apart(1_000, 20);
+    let (mine, theirs) = apart(FEW, 20);
     let unasked = |answer: &mut Peeked| {
         if !answer.has.is_empty() {
             answer.cells = (0..BUCKETS).filter(|b| answer.has[*b]).map(|b| (b, vec![EMPTY; 2])).collect();
