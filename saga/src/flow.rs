@@ -8,10 +8,12 @@ use crate::error::{Breach, SagaError};
 use crate::limits::Limits;
 use crate::wire::blocks::{BlockReader, BlockWriter};
 use crate::wire::lines::LineReader;
+use crate::wire::named::{Named, NamedLines};
 use crate::wire::packet::{Encoding, Packet};
 use crate::wire::stream::Line;
 use crate::wire::turn::Turn;
 use ibgib::{Addr, IbGib, Verified};
+use ibgib_blocks::Key;
 use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
 
@@ -39,11 +41,13 @@ pub struct Load {
 
 /// A turn's stream on its way out: nodes as they are loaded, and the list.
 #[derive(Debug)]
-pub(crate) struct Outgoing {
+pub(crate) struct Outgoing<L> {
     buffer: Vec<u8>,
     ready: Vec<Packet>,
     chunk_bytes: usize,
-    writing: Writing,
+    writing: Writing<L>,
+    /// The lines that were named before.
+    named: NamedLines,
     /// Nodes still to load and send.
     rest: VecDeque<Addr>,
     nodes: u64,
@@ -51,9 +55,9 @@ pub(crate) struct Outgoing {
 
 /// How a stream is written.
 #[derive(Debug)]
-enum Writing {
+enum Writing<L> {
     /// As blocks, and the lines that come after the nodes.
-    Blocks(Box<BlockWriter>, Vec<String>),
+    Blocks(Box<BlockWriter>, Vec<L>),
     /// As lines, those of the list first.
     Lines,
 }
@@ -63,28 +67,30 @@ enum Writing {
 pub(crate) enum Next {
     /// These nodes, given to [`Outgoing::loaded`].
     Load(Load),
-    /// Nothing: all of it is in the packets that were handed out. So many nodes were sent.
+    /// Nothing: all of it is in the packets that were handed out.
     Sent {
         /// Nodes of the payload.
         nodes: u64,
+        /// What both sides have named by now.
+        named: Named,
     },
 }
 
-impl Outgoing {
-    pub(crate) fn new<L: Line>(lines: &[L], payload: Vec<Addr>, limits: &Limits, encoding: Encoding) -> Self {
-        let texts = lines.iter().map(Line::to_json);
+impl<L: Line> Outgoing<L> {
+    pub(crate) fn new(lines: Vec<L>, payload: Vec<Addr>, limits: &Limits, encoding: Encoding, named: Named) -> Self {
         let mut out = Self {
             buffer: Vec::new(),
             ready: Vec::new(),
             // One byte of a message is the flag.
             chunk_bytes: limits.chunk_bytes.min(limits.message_bytes_max - 1).max(1),
             writing: Writing::Lines,
+            named: named.lines,
             rest: payload.into(),
             nodes: 0,
         };
         match encoding {
-            Encoding::Blocks => out.writing = Writing::Blocks(Box::default(), texts.collect()),
-            Encoding::Lines => texts.for_each(|line| out.push(&[line.as_bytes(), b"\n"])),
+            Encoding::Blocks => out.writing = Writing::Blocks(Box::new(BlockWriter::knowing(named.learned)), lines),
+            Encoding::Lines => lines.iter().for_each(|line| out.push(&[line.to_json().as_bytes(), b"\n"])),
         }
         out
     }
@@ -116,15 +122,24 @@ impl Outgoing {
             let addrs = self.rest.iter().take(LOAD_NODES).cloned().collect();
             return Ok((std::mem::take(&mut self.ready), Next::Load(Load { addrs, bytes_max: LOAD_BYTES })));
         }
+        let mut named = Named { lines: std::mem::take(&mut self.named), ..Named::default() };
         if let Writing::Blocks(mut blocks, lines) = std::mem::replace(&mut self.writing, Writing::Lines) {
-            for line in &lines {
-                let ended = blocks.line(line);
+            let mut own = NamedLines::default();
+            for (nth, line) in lines.iter().enumerate() {
+                let ended = blocks.line(&line.to_json(), named.lines.of(nth));
                 self.push_block(ended);
+                if L::IS_ASKED {
+                    own.add(line);
+                }
             }
             self.push(&[&blocks.end().unwrap_or_default()]);
+            named.learned = blocks.learned;
+            if L::IS_ASKED {
+                named.lines = own;
+            }
         }
         self.cut(1);
-        Ok((std::mem::take(&mut self.ready), Next::Sent { nodes: self.nodes }))
+        Ok((std::mem::take(&mut self.ready), Next::Sent { nodes: self.nodes, named }))
     }
 
     /// Nodes that were sent, and of how many.
@@ -181,6 +196,9 @@ pub(crate) struct Incoming<L> {
     pub(crate) received: Received,
     list_bytes: u64,
     name_bytes: u64,
+    /// What the lines of the sender's list before named, and what those that come name.
+    named: NamedLines,
+    own: NamedLines,
     /// The last chunk has come.
     ended: bool,
     /// All of it is read, and is what was announced.
@@ -202,9 +220,9 @@ impl Reading {
         }
     }
 
-    fn text(&mut self, limits: &Limits) -> Result<Option<String>, SagaError> {
+    fn text(&mut self, beside: &[Key], limits: &Limits) -> Result<Option<String>, SagaError> {
         match self {
-            Self::Blocks(blocks) => blocks.text(limits),
+            Self::Blocks(blocks) => blocks.text(beside, limits),
             Self::Lines(lines) => lines.text(limits),
         }
     }
@@ -231,6 +249,7 @@ impl<L: Line> Incoming<L> {
         limits: &Limits,
         before: Received,
         encoding: Encoding,
+        named: Named,
     ) -> Result<Self, SagaError> {
         let (lines, nodes) = (turn.list().count, turn.payload().count);
         if lines > limits.list_max {
@@ -240,7 +259,7 @@ impl<L: Line> Incoming<L> {
             return Err(SagaError::Limit { name: "nodes_max", limit: limits.nodes_max });
         }
         let reading = match encoding {
-            Encoding::Blocks => Reading::Blocks(Box::default()),
+            Encoding::Blocks => Reading::Blocks(Box::new(BlockReader::knowing(named.learned))),
             Encoding::Lines => Reading::Lines(LineReader::default()),
         };
         Ok(Self {
@@ -256,6 +275,8 @@ impl<L: Line> Incoming<L> {
             received: before,
             list_bytes: 0,
             name_bytes: 0,
+            named: named.lines,
+            own: NamedLines::default(),
             ended: false,
             complete: false,
         })
@@ -280,7 +301,12 @@ impl<L: Line> Incoming<L> {
     pub(crate) fn load(&mut self, limits: &Limits) -> Result<Option<Vec<Verified<IbGib>>>, SagaError> {
         let (mut nodes, mut bytes) = (Vec::new(), 0);
         while bytes < LOAD_BYTES {
-            let Some(text) = self.reading.text(limits)? else {
+            let is_line = match self.reading {
+                Reading::Blocks(_) => self.nodes_left == 0 && self.lines_left > 0,
+                Reading::Lines(_) => self.lines_left > 0,
+            };
+            let beside = if is_line { self.named.of(self.lines.len()) } else { &[] };
+            let Some(text) = self.reading.text(beside, limits)? else {
                 if self.ended && !self.complete {
                     self.check_end()?;
                     self.complete = true;
@@ -288,10 +314,6 @@ impl<L: Line> Incoming<L> {
                 return Ok(Some(nodes).filter(|nodes| !nodes.is_empty()));
             };
             bytes += text.len() + BESIDE_BYTES;
-            let is_line = match self.reading {
-                Reading::Blocks(_) => self.nodes_left == 0 && self.lines_left > 0,
-                Reading::Lines(_) => self.lines_left > 0,
-            };
             if is_line {
                 self.line(&text, limits)?;
                 continue;
@@ -327,7 +349,16 @@ impl<L: Line> Incoming<L> {
     /// Bytes of lines, of names of nodes and of what the stream is read with that are in memory: all but the portion that
     /// was handed out last.
     pub(crate) fn held_bytes(&self) -> u64 {
-        self.list_bytes + self.name_bytes + self.reading.held_bytes()
+        self.list_bytes + self.name_bytes + self.reading.held_bytes() + self.named.bytes() + self.own.bytes()
+    }
+
+    /// What both sides have named by now.
+    pub(crate) fn named(&mut self) -> Named {
+        let lines = std::mem::take(if L::IS_ASKED { &mut self.own } else { &mut self.named });
+        match std::mem::replace(&mut self.reading, Reading::Lines(LineReader::default())) {
+            Reading::Blocks(blocks) => Named { learned: blocks.learned, lines },
+            Reading::Lines(_) => Named::default(),
+        }
     }
 
     /// Whether everything has arrived.
@@ -343,7 +374,11 @@ impl<L: Line> Incoming<L> {
         }
         self.list_hash.update(text.as_bytes());
         self.list_hash.update(b"\n");
-        self.lines.push(L::parse(text)?);
+        let line = L::parse(text)?;
+        if L::IS_ASKED && matches!(self.reading, Reading::Blocks(_)) {
+            self.own.add(&line);
+        }
+        self.lines.push(line);
         Ok(())
     }
 

@@ -244,6 +244,7 @@ impl Receiver {
             (State::Connecting(Check::AwaitHello), Message::Hello(hello)) => {
                 let (greeted, encoding) = Check::greeted(&hello, self.allow_anonymous)?;
                 (self.encoding, self.packs) = (encoding, hello.reads_packed);
+                self.packing.share(encoding == Encoding::Blocks);
                 match greeted {
                     Greeted::Nobody => Ok(self.connected(None, None)),
                     Greeted::Session(addr) => {

@@ -13,6 +13,7 @@ use crate::request::SyncRequest;
 use crate::summary::Summary;
 use crate::transcript::Transcript;
 use crate::wire::message::{ConnectChallenge, ConnectOk, Envelope, Failure, Message, MsgType, TurnAnswer};
+use crate::wire::named::Named;
 use crate::wire::packed::{PACKED, Packing};
 use crate::wire::packet::{Encoding, Packet};
 use crate::wire::peek::Peek;
@@ -426,6 +427,7 @@ impl Sender {
             received: Received::default(),
             summary,
             receipt: None,
+            named: Named::before(&self.packing),
         });
         if diverged || push.is_empty() || push.len() > LOAD_NODES {
             return self.begin(saga, true, Vec::new());

@@ -18,6 +18,7 @@ pub(crate) mod blocks;
 pub(crate) mod lines;
 pub(crate) mod members;
 pub mod message;
+pub(crate) mod named;
 pub(crate) mod packed;
 pub mod packet;
 pub mod peek;

@@ -12,7 +12,7 @@
 //! | `GET /api/v1/tips/{addr}` | the tip of the timeline that any address belongs to |
 //! | `GET /api/v1/tips?ib=folder` | tips of living timelines by their first frame's ib, as JSON Lines |
 //! | `GET /api/v1/events` | what is new, as server-sent events: `ready`, then `tips` (an array of `{tjp, tip}`) |
-//! | `GET /api/v1/sync` | WebSocket, subprotocol `ibgib.saga.v2` (or `ibgib.saga.v1`) |
+//! | `GET /api/v1/sync` | WebSocket, subprotocol `ibgib.saga.v3` (or `ibgib.saga.v1`) |
 //! | `GET /api/v1/openapi.json` | this API as an OpenAPI 3.1 document |
 //! | `GET /metrics` | Prometheus text |
 //!

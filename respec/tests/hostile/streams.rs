@@ -76,7 +76,7 @@ fn liar(inner: Arc<dyn Remote>, encoding: Encoding, change: Change) -> Simulated
 /// What a sender would have said that writes its streams so, and no better.
 fn speaking(encoding: Encoding, packet: Packet) -> Packet {
     match (encoding, packet) {
-        (Encoding::Lines, Packet::Text(text)) => Packet::Text(text.replace("\"ibgib.saga.v2\",", "")),
+        (Encoding::Lines, Packet::Text(text)) => Packet::Text(text.replace("\"ibgib.saga.v3\",", "")),
         (_, packet) => packet,
     }
 }

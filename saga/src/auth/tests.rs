@@ -85,7 +85,7 @@ fn who_comes_without_identity_is_let_in_only_where_that_is_allowed() {
     let older = speaking(&["another.protocol", "ibgib.saga.v1"]).unwrap();
     assert_eq!(older, (Greeted::Nobody, Encoding::Lines));
     match speaking(&["another.protocol"]) {
-        Err(SagaError::PeerIncompatible(hint)) => assert!(hint.contains("ibgib.saga.v2"), "{hint}"),
+        Err(SagaError::PeerIncompatible(hint)) => assert!(hint.contains("ibgib.saga.v3"), "{hint}"),
         other => panic!("{other:?}"),
     }
 }

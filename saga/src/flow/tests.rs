@@ -1,7 +1,8 @@
 use super::*;
-use crate::wire::stream::{Measure, SenderLine};
+use crate::wire::stream::{Measure, ReceiverLine, SenderLine, Status};
 use crate::wire::turn::{Asked, Stage, TurnLink};
 use ibgib::object;
+use ibgib::timeline::Ancestry;
 use proptest::prelude::*;
 
 fn node(i: usize, bytes: usize) -> Verified<IbGib> {
@@ -27,7 +28,7 @@ fn sent(
     at_once: usize,
     encoding: Encoding,
 ) -> Vec<Vec<u8>> {
-    let mut outgoing = Outgoing::new(lines, addrs(nodes), limits, encoding);
+    let mut outgoing = Outgoing::new(lines.to_vec(), addrs(nodes), limits, encoding, Named::default());
     let mut rest = nodes;
     let mut out = Vec::new();
     loop {
@@ -37,7 +38,7 @@ fn sent(
             Packet::Text(text) => panic!("{text}"),
         }));
         match next {
-            Next::Sent { nodes: count } => {
+            Next::Sent { nodes: count, .. } => {
                 assert_eq!(count, nodes.len() as u64);
                 return out;
             }
@@ -57,7 +58,7 @@ fn take(
     limits: &Limits,
     encoding: Encoding,
 ) -> Result<Incoming<SenderLine>, SagaError> {
-    let mut incoming = Incoming::expect(turn, limits, Received::default(), encoding)?;
+    let mut incoming = Incoming::expect(turn, limits, Received::default(), encoding, Named::default())?;
     for chunk in chunks {
         incoming.chunk(chunk)?;
         while incoming.load(limits)?.is_some() {}
@@ -94,7 +95,13 @@ fn a_shell_that_loads_nothing_or_something_else_is_told_so() {
     let nodes = [node(0, 1), node(1, 1)];
     let wrong: [&[Verified<IbGib>]; 3] = [&[], &nodes[1..], &[nodes[0].clone(), nodes[0].clone()]];
     for loaded in wrong {
-        let mut outgoing = Outgoing::new::<SenderLine>(&[], addrs(&nodes), &Limits::default(), Encoding::Blocks);
+        let mut outgoing = Outgoing::<SenderLine>::new(
+            Vec::new(),
+            addrs(&nodes),
+            &Limits::default(),
+            Encoding::Blocks,
+            Named::default(),
+        );
         assert!(matches!(outgoing.send().unwrap().1, Next::Load(_)));
         assert_eq!(outgoing.loaded(loaded).unwrap_err().code(), "internal");
     }
@@ -143,7 +150,7 @@ fn blocks_that_are_not_what_was_announced_are_refused() {
     };
     let text = |texts: &[&str]| {
         let mut writer = BlockWriter::default();
-        texts.iter().for_each(|text| drop(writer.line(text)));
+        texts.iter().for_each(|text| drop(writer.line(text, &[])));
         [vec![1], writer.end().unwrap()].concat()
     };
     let good = blocks(&lines, &[&a]);
@@ -220,7 +227,7 @@ fn every_limit_of_a_stream_holds() {
     // What earlier turns brought counts.
     let limits = Limits { nodes_max: 3, ..Limits::default() };
     let before = Received { nodes: 2, bytes: 0 };
-    assert!(Incoming::<SenderLine>::expect(&turn, &limits, before, Encoding::Blocks).is_err());
+    assert!(Incoming::<SenderLine>::expect(&turn, &limits, before, Encoding::Blocks, Named::default()).is_err());
 }
 
 /// A message of this size may hold very much: of that, only little is in memory at a time.
@@ -238,9 +245,14 @@ fn what_a_chunk_unpacks_to_comes_in_portions() {
     let chunks = sent(&[], &nodes, &limits, 1, Encoding::Blocks);
     let stream: Vec<u8> = chunks.iter().flat_map(|chunk| chunk[1..].iter().copied()).collect();
     assert!(stream.len() < limits.message_bytes_max / 4, "{} bytes", stream.len());
-    let mut incoming =
-        Incoming::<SenderLine>::expect(&turn(&[], &addrs(&nodes)), &limits, Received::default(), Encoding::Blocks)
-            .unwrap();
+    let mut incoming = Incoming::<SenderLine>::expect(
+        &turn(&[], &addrs(&nodes)),
+        &limits,
+        Received::default(),
+        Encoding::Blocks,
+        Named::default(),
+    )
+    .unwrap();
     incoming.chunk(&[&[1][..], &stream].concat()).unwrap();
     let (mut all, mut most, mut held) = (0, 0, 0);
     while let Some(load) = incoming.load(&limits).unwrap() {
@@ -261,7 +273,8 @@ fn very_many_small_nodes_come_in_portions_too() {
     for encoding in Encoding::ALL {
         let chunks = sent(&lines, &nodes, &limits, nodes.len(), encoding);
         let turn = turn(&lines, &addrs(&nodes));
-        let mut incoming = Incoming::<SenderLine>::expect(&turn, &limits, Received::default(), encoding).unwrap();
+        let mut incoming =
+            Incoming::<SenderLine>::expect(&turn, &limits, Received::default(), encoding, Named::default()).unwrap();
         let stream: Vec<u8> = chunks.iter().flat_map(|chunk| chunk[1..].iter().copied()).collect();
         incoming.chunk(&[&[1][..], &stream].concat()).unwrap();
         let (mut came, mut read) = (0, 0);
@@ -274,4 +287,60 @@ fn very_many_small_nodes_come_in_portions_too() {
         assert!(incoming.is_complete(), "{encoding:?}");
         assert_eq!((came, incoming.lines.len()), (nodes.len(), lines.len()), "{encoding:?}");
     }
+}
+
+/// A stream of lines only, to the other side; answers its bytes, and what both have named then.
+fn list<L: Line + Clone>(lines: &[L], of: (Named, Named)) -> (usize, (Named, Named)) {
+    let limits = Limits { list_bytes_max: u64::MAX, ..Limits::default() };
+    let mut outgoing = Outgoing::new(lines.to_vec(), Vec::new(), &limits, Encoding::Blocks, of.0);
+    let (packets, next) = outgoing.send().unwrap();
+    let Next::Sent { named, .. } = next else { panic!("nodes") };
+    let start = TurnLink { saga_id: "saga", session: None, before: None };
+    let stage = Stage::Init(Asked { commit: true, adopt: true });
+    let turn = Turn::build(start, stage, Measure::of_lines(lines), Measure::of_nodes(&[]), 0);
+    let mut incoming = Incoming::<L>::expect(&turn, &limits, Received::default(), Encoding::Blocks, of.1).unwrap();
+    let mut bytes = 0;
+    for packet in packets {
+        let Packet::Binary(chunk) = packet else { panic!("text") };
+        bytes += chunk.len();
+        incoming.chunk(&chunk).unwrap();
+        while incoming.load(&limits).unwrap().is_some() {}
+    }
+    assert!(incoming.is_complete());
+    assert_eq!(
+        incoming.lines.iter().map(Line::to_json).collect::<Vec<_>>(),
+        lines.iter().map(Line::to_json).collect::<Vec<_>>()
+    );
+    (bytes, (named, incoming.named()))
+}
+
+#[test]
+fn what_a_line_is_about_is_named_once_in_a_saga_however_long_the_lists_are() {
+    let addr = |n: usize, of: Option<&Addr>| {
+        let hash = hex::encode_upper(Sha256::digest(n.to_le_bytes()));
+        let gib = of.map_or(hash.clone(), |of| format!("{hash}.{}", of.gib()));
+        Addr::new("note", &gib).unwrap()
+    };
+    const LINES: usize = 20_000;
+    let named = |n: usize| {
+        let tjp = addr(3 * n, None);
+        (addr(3 * n + 1, Some(&tjp)), addr(3 * n + 2, Some(&tjp)), tjp)
+    };
+    let asks = |n: usize| {
+        let (tip, theirs, tjp) = named(n);
+        SenderLine::Timeline { tjp, tip: Some(tip), theirs: Some(theirs) }
+    };
+    let asked: Vec<SenderLine> = (0..LINES).map(asks).collect();
+    let told = |n: usize| {
+        let (tip, _, tjp) = named(n);
+        ReceiverLine { tjp, status: Status::Known(Ancestry::Behind), tip: Some(tip) }
+    };
+    let told: Vec<ReceiverLine> = (0..LINES).map(told).collect();
+    let (first, of) = list(&asked, Default::default());
+    assert!((LINES * 96..LINES * 104).contains(&first), "{first} bytes");
+    // Each of these lists has more hashes than are remembered, and hardly a byte of a line is new.
+    let (answer, of) = list(&told, of);
+    let (again, of) = list(&asked, of);
+    let (end, _) = list(&told[..LINES - 7], of);
+    assert!([answer, again, end].iter().all(|bytes| *bytes < LINES), "{answer}, {again} and {end} bytes");
 }

@@ -7,6 +7,7 @@ use crate::error::{Breach, IdentityRefusal, SagaError};
 use crate::flow::{Incoming, Next, Outgoing, Received};
 use crate::transcript::Transcript;
 use crate::wire::message::{Message, TurnAnswer, TurnRequest};
+use crate::wire::named::Named;
 use crate::wire::stream::{Measure, ReceiverLine, SenderLine};
 use crate::wire::turn::{Stage, Told, Turn};
 use crate::wire::word::{Said, Signature};
@@ -24,6 +25,8 @@ pub(super) struct Saga {
     pub(super) payload: Vec<Addr>,
     pub(super) received: Received,
     pub(super) told: ReceiverDone,
+    /// What both sides have named, between two turns.
+    pub(super) named: Named,
 }
 
 /// Where a saga is in a turn.
@@ -40,7 +43,7 @@ pub(super) enum Turning {
     /// Our side signs the answer.
     Signing(Box<Answer>),
     /// The answer is sent; its stream waits for nodes.
-    Sending(Outgoing),
+    Sending(Outgoing<ReceiverLine>),
 }
 
 /// A turn that our side tries to commit: anew, when tips moved under it.
@@ -66,7 +69,10 @@ impl Receiver {
         request: TurnRequest,
     ) -> Result<State, SagaError> {
         let TurnRequest { turn, signed } = request;
-        let mut saga = saga.unwrap_or_else(|| Box::new(Saga::new(turn.saga_id(), peer.as_ref())));
+        let mut saga = saga.unwrap_or_else(|| {
+            let named = Named::before(&self.packing);
+            Box::new(Saga { named, ..Saga::new(turn.saga_id(), peer.as_ref()) })
+        });
         saga.transcript.follows(&turn)?;
         if saga.told.turns >= self.limits.turns_max {
             return Err(SagaError::Limit { name: "turns_max", limit: u64::from(self.limits.turns_max) });
@@ -80,7 +86,8 @@ impl Receiver {
             let step = proven.turn(&frame, turn.context().addr())?;
             saga.signed(frame, step)?;
         }
-        let incoming = Incoming::expect(&turn, &self.limits, saga.received, self.encoding)?;
+        let named = std::mem::take(&mut saga.named);
+        let incoming = Incoming::expect(&turn, &self.limits, saga.received, self.encoding, named)?;
         saga.transcript.add(turn);
         saga.told.turns += 1;
         Ok(State::Saga(peer, saga, Turning::Receiving(Box::new(incoming))))
@@ -114,12 +121,13 @@ impl Receiver {
         &mut self,
         peer: Peer,
         mut saga: Box<Saga>,
-        incoming: Box<Incoming<SenderLine>>,
+        mut incoming: Box<Incoming<SenderLine>>,
     ) -> Result<State, SagaError> {
         saga.received = incoming.received;
         if !incoming.is_complete() {
             return Ok(State::Saga(peer, saga, Turning::Receiving(incoming)));
         }
+        saga.named = incoming.named();
         let (asked, is_init) = match saga.transcript.last().map(Turn::stage) {
             Some(Stage::Init(asked)) => (asked, true),
             Some(Stage::Delta(asked)) => (asked, false),
@@ -187,7 +195,8 @@ impl Receiver {
         let Answer { turn, lines, payload } = answer;
         saga.transcript.add(turn.clone());
         self.send(&Message::SyncFrameResponse(Box::new(TurnAnswer { turn, signature })));
-        let outgoing = Outgoing::new(&lines, payload, &self.limits, self.encoding);
+        let named = std::mem::take(&mut saga.named);
+        let outgoing = Outgoing::new(lines, payload, &self.limits, self.encoding, named);
         self.go_on_sending(peer, saga, outgoing)
     }
 
@@ -195,7 +204,7 @@ impl Receiver {
         &mut self,
         peer: Peer,
         mut saga: Box<Saga>,
-        mut outgoing: Outgoing,
+        mut outgoing: Outgoing<ReceiverLine>,
     ) -> Result<State, SagaError> {
         let (packets, next) = outgoing.send()?;
         self.out.extend(packets.into_iter().map(ReceiverOutput::Send));
@@ -204,7 +213,10 @@ impl Receiver {
                 self.ask(ReceiverQuery::Load(load));
                 return Ok(State::Saga(peer, saga, Turning::Sending(outgoing)));
             }
-            Next::Sent { nodes } => saga.told.nodes_sent += nodes,
+            Next::Sent { nodes, named } => {
+                saga.named = named;
+                saga.told.nodes_sent += nodes;
+            }
         }
         if !matches!(saga.transcript.last().map(Turn::stage), Some(Stage::Commit(_))) {
             return Ok(State::Idle(peer, Some(saga)));
@@ -223,6 +235,7 @@ impl Saga {
             payload: Vec::new(),
             received: Received::default(),
             told: ReceiverDone { saga_id: saga_id.to_owned(), ..ReceiverDone::default() },
+            named: Named::default(),
         }
     }
 

@@ -110,11 +110,13 @@ impl Sender {
         match heard {
             Heard::Connected(encoding) => {
                 self.encoding = encoding;
+                self.packing.share(encoding == Encoding::Blocks);
                 self.out.push_back(SenderOutput::Connected);
                 Ok(State::Idle)
             }
             Heard::Answer(mut saga, turn) => {
-                let incoming = Incoming::expect(&turn, &self.limits, saga.received, self.encoding)?;
+                let named = std::mem::take(&mut saga.named);
+                let incoming = Incoming::expect(&turn, &self.limits, saga.received, self.encoding, named)?;
                 saga.transcript.add(*turn);
                 saga.receipt = receipt;
                 Ok(State::Saga(saga, Turning::Receiving(Box::new(incoming))))

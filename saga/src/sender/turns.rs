@@ -9,6 +9,7 @@ use crate::request::Direction;
 use crate::summary::Summary;
 use crate::transcript::Transcript;
 use crate::wire::message::{Message, TurnRequest};
+use crate::wire::named::Named;
 use crate::wire::stream::{Measure, ReceiverLine, SenderLine};
 use crate::wire::turn::{ATTEMPTS_MAX, Asked, Stage, Turn};
 use crate::wire::word::Receipt;
@@ -29,6 +30,8 @@ pub(super) struct Saga {
     pub(super) summary: Summary,
     /// What the receiver has signed about its last answer.
     pub(super) receipt: Option<Box<Receipt>>,
+    /// What both sides have named, between two turns.
+    pub(super) named: Named,
 }
 
 /// Where a saga is in its turns.
@@ -39,7 +42,7 @@ pub(super) enum Turning {
     /// The session identity signs our turn.
     Signing(Box<Draft>),
     /// Our turn is sent; its stream waits for nodes.
-    Sending(Outgoing),
+    Sending(Outgoing<SenderLine>),
     /// It is the receiver's turn.
     Waiting,
     /// The receiver's stream comes in.
@@ -106,7 +109,8 @@ impl Sender {
         draft: Draft,
         signed: Option<Verified<IbGib>>,
     ) -> Result<State, SagaError> {
-        let mut outgoing = Outgoing::new(&draft.lines, draft.payload, &self.limits, self.encoding);
+        let named = std::mem::take(&mut saga.named);
+        let mut outgoing = Outgoing::new(draft.lines, draft.payload, &self.limits, self.encoding, named);
         if !draft.loaded.is_empty() {
             outgoing.loaded(&draft.loaded)?;
         }
@@ -121,7 +125,11 @@ impl Sender {
         self.go_on_sending(saga, outgoing)
     }
 
-    pub(super) fn go_on_sending(&mut self, mut saga: Box<Saga>, mut outgoing: Outgoing) -> Result<State, SagaError> {
+    pub(super) fn go_on_sending(
+        &mut self,
+        mut saga: Box<Saga>,
+        mut outgoing: Outgoing<SenderLine>,
+    ) -> Result<State, SagaError> {
         let (packets, next) = outgoing.send()?;
         for packet in packets {
             self.push(packet);
@@ -131,7 +139,8 @@ impl Sender {
                 self.ask(SenderQuery::Load(load));
                 State::Saga(saga, Turning::Sending(outgoing))
             }
-            Next::Sent { nodes } => {
+            Next::Sent { nodes, named } => {
+                saga.named = named;
                 saga.summary.nodes_sent += nodes;
                 State::Saga(saga, Turning::Waiting)
             }
@@ -160,11 +169,12 @@ impl Sender {
         Ok(State::Saga(saga, Turning::Staging(incoming)))
     }
 
-    fn received(&mut self, mut saga: Box<Saga>, incoming: Box<Incoming<ReceiverLine>>) -> Result<State, SagaError> {
+    fn received(&mut self, mut saga: Box<Saga>, mut incoming: Box<Incoming<ReceiverLine>>) -> Result<State, SagaError> {
         saga.received = incoming.received;
         if !incoming.is_complete() {
             return Ok(State::Saga(saga, Turning::Receiving(incoming)));
         }
+        saga.named = incoming.named();
         saga.check_statuses(&incoming.lines)?;
         let stage = saga.transcript.last().map(Turn::stage);
         if let Some(Stage::Ack(told) | Stage::Commit(told)) = stage {

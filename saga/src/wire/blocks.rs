@@ -8,8 +8,9 @@
 //! text     with marks where 64 hex digits stood: 1 and how far back a hash was learned (from 1), 2 or 3 and its number
 //!          (uppercase, lowercase digits), 4 or 5: the next hash of this block
 //! ```
-//! Both sides learn the same hashes in the same order, each new one of a block and, after each node, that node's; of the
-//! last [`HASHES_MAX`] each has the number of its turn modulo that. The dictionary is the content of the block before, for
+//! Both sides learn the same hashes in the same order, each new one of a block and, after each node, that node's, and before
+//! a line those that it is [known](super::named) to be about; of the last [`HASHES_MAX`] each has the number of its turn
+//! modulo that. The dictionary is the content of the block before, for
 //! the first block [`COMMON`]. What all texts so far have in bytes, and [`LENGTH_BYTES`] more for each, is at most
 //! [`FREE_BYTES`] and [`RATIO_MAX`] times what all blocks so far have; a writer that would cross that sends the block as it
 //! is.
@@ -31,6 +32,8 @@ pub(crate) const RATIO_MAX: u64 = 1_024;
 pub(crate) const FREE_BYTES: u64 = 16 * 1024 * 1024;
 /// Bytes of the length of a text, at most.
 const LENGTH_BYTES: usize = 10;
+/// Bytes of memory that a hash takes which is remembered, and its number.
+const LEARNED_BYTES: u64 = 32 + 80;
 
 const AS_IT_IS: u8 = 0;
 const PACKED: u8 = 1;
@@ -44,9 +47,10 @@ const NEW_LOWER: u8 = 5;
 const BACK_MAX: usize = 3;
 
 /// The hashes that both sides have seen last.
-#[derive(Debug)]
-struct Learned {
+#[derive(Clone, Debug)]
+pub(crate) struct Learned {
     hashes: Vec<Key>,
+    numbers: HashMap<Key, usize>,
     /// Where the next one goes.
     next: usize,
     /// How many are remembered.
@@ -55,22 +59,46 @@ struct Learned {
 
 impl Default for Learned {
     fn default() -> Self {
-        Self { hashes: Vec::new(), next: 0, max: HASHES_MAX }
+        Self::remembering(HASHES_MAX)
     }
 }
 
 impl Learned {
-    /// Learns a hash; answers its number, and the hash that had it before.
-    fn push(&mut self, hash: Key) -> (usize, Option<Key>) {
+    /// Those of so many.
+    pub(crate) fn remembering(max: usize) -> Self {
+        Self { hashes: Vec::new(), numbers: HashMap::new(), next: 0, max }
+    }
+
+    /// The hashes, the oldest first.
+    pub(crate) fn in_order(&self) -> impl Iterator<Item = Key> {
+        let (newer, older) = self.hashes.split_at(self.next.min(self.hashes.len()));
+        older.iter().chain(newer).copied()
+    }
+
+    /// Learns a hash, and forgets the oldest if there is no room for it.
+    pub(crate) fn push(&mut self, hash: Key) {
         let number = self.next;
         self.next = (number + 1) % self.max;
         match self.hashes.get_mut(number) {
-            Some(old) => (number, Some(std::mem::replace(old, hash))),
-            None => {
-                self.hashes.push(hash);
-                (number, None)
+            Some(old) => {
+                let old = std::mem::replace(old, hash);
+                if self.numbers.get(&old) == Some(&number) {
+                    self.numbers.remove(&old);
+                }
             }
+            None => self.hashes.push(hash),
         }
+        self.numbers.insert(hash, number);
+    }
+
+    /// Bytes of memory that it takes, about.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.hashes.len() as u64 * LEARNED_BYTES
+    }
+
+    /// Under which number a hash is known.
+    fn number(&self, hash: &Key) -> Option<usize> {
+        self.numbers.get(hash).copied()
     }
 
     fn at(&self, number: usize) -> Option<Key> {
@@ -105,8 +133,7 @@ impl Ratio {
 /// Writes blocks.
 #[derive(Debug, Default)]
 pub(crate) struct BlockWriter {
-    learned: Learned,
-    numbers: HashMap<Key, usize>,
+    pub(crate) learned: Learned,
     ratio: Ratio,
     packer: Packer,
     /// What the block before held.
@@ -118,9 +145,9 @@ pub(crate) struct BlockWriter {
 }
 
 impl BlockWriter {
-    /// One that remembers so many hashes, and not [`HASHES_MAX`].
-    pub(crate) fn remembering(max: usize) -> Self {
-        Self { learned: Learned { max, ..Learned::default() }, ..Self::default() }
+    /// One that knows these hashes.
+    pub(crate) fn knowing(learned: Learned) -> Self {
+        Self { learned, ..Self::default() }
     }
 
     /// Lets go of whatever is large, between blocks. A content of more than so many bytes is no dictionary.
@@ -133,13 +160,14 @@ impl BlockWriter {
     pub(crate) fn node(&mut self, node: &Verified<IbGib>) -> Option<Vec<u8>> {
         let ended = self.text(&node.to_json_without_gib());
         if let Some(key) = node.addr().key() {
-            self.learn(key);
+            self.learned.push(key);
         }
         ended
     }
 
-    /// Adds a line of a list, likewise.
-    pub(crate) fn line(&mut self, line: &str) -> Option<Vec<u8>> {
+    /// Adds a line of a list, likewise. It may name these hashes, which the other side knows.
+    pub(crate) fn line(&mut self, line: &str, beside: &[Key]) -> Option<Vec<u8>> {
+        beside.iter().for_each(|hash| self.learned.push(*hash));
         self.text(line)
     }
 
@@ -182,10 +210,10 @@ impl BlockWriter {
     }
 
     fn mark(&mut self, hash: Key, lower: bool, out: &mut Out) {
-        let Some(number) = self.numbers.get(&hash).copied() else {
+        let Some(number) = self.learned.number(&hash) else {
             out.0.push(if lower { NEW_LOWER } else { NEW_UPPER });
             self.new.push(hash);
-            return self.learn(hash);
+            return self.learned.push(hash);
         };
         let back = self.learned.back_to(number);
         if !lower && back <= BACK_MAX {
@@ -196,16 +224,6 @@ impl BlockWriter {
             out.number(number as u64);
         }
     }
-
-    fn learn(&mut self, hash: Key) {
-        let (number, forgotten) = self.learned.push(hash);
-        if let Some(old) = forgotten
-            && self.numbers.get(&old) == Some(&number)
-        {
-            self.numbers.remove(&old);
-        }
-        self.numbers.insert(hash, number);
-    }
 }
 
 /// Reads blocks of which bytes come as they come, one at a time.
@@ -215,7 +233,7 @@ pub(crate) struct BlockReader {
     /// So much of the buffer is read. It is let go of once no block in it is whole: not after each, of which there may be
     /// very many.
     at: usize,
-    learned: Learned,
+    pub(crate) learned: Learned,
     ratio: Ratio,
     unpacker: Unpacker,
     before: Option<Vec<u8>>,
@@ -260,9 +278,9 @@ impl Head {
 }
 
 impl BlockReader {
-    /// One that remembers so many hashes, and not [`HASHES_MAX`].
-    pub(crate) fn remembering(max: usize) -> Self {
-        Self { learned: Learned { max, ..Learned::default() }, ..Self::default() }
+    /// One that knows these hashes.
+    pub(crate) fn knowing(learned: Learned) -> Self {
+        Self { learned, ..Self::default() }
     }
 
     /// As [`BlockWriter::rest`], on the other side.
@@ -281,7 +299,7 @@ impl BlockReader {
     pub(crate) fn held_bytes(&self) -> u64 {
         let before = self.before.as_ref().map_or(0, Vec::len);
         let open = self.open.as_ref().map_or(0, |block| block.content.len() + 32 * block.new.len());
-        (self.buffer.len() + before + open + 32 * self.learned.hashes.len()) as u64
+        (self.buffer.len() + before + open) as u64 + self.learned.bytes()
     }
 
     /// Whether no block is under way.
@@ -289,8 +307,8 @@ impl BlockReader {
         self.buffer.is_empty() && self.open.is_none()
     }
 
-    /// The next text, once all of its block is there.
-    pub(crate) fn text(&mut self, limits: &Limits) -> Result<Option<String>, SagaError> {
+    /// The next text, once all of its block is there; `beside`: the hashes that it may name if it is a line.
+    pub(crate) fn text(&mut self, beside: &[Key], limits: &Limits) -> Result<Option<String>, SagaError> {
         loop {
             let mut block = match self.open.take() {
                 Some(block) => block,
@@ -302,7 +320,7 @@ impl BlockReader {
                     }
                 },
             };
-            if let Some(text) = self.text_of(&mut block, limits)? {
+            if let Some(text) = self.text_of(&mut block, beside, limits)? {
                 self.open = Some(block);
                 return Ok(Some(text));
             }
@@ -349,12 +367,13 @@ impl BlockReader {
     }
 
     /// The block's next text; `None` when that was all.
-    fn text_of(&mut self, block: &mut Block, limits: &Limits) -> Result<Option<String>, SagaError> {
+    fn text_of(&mut self, block: &mut Block, beside: &[Key], limits: &Limits) -> Result<Option<String>, SagaError> {
         let mut rest = In(&block.content[block.at..]);
         if rest.0.is_empty() {
             return if block.new.len() == 0 { Ok(None) } else { Err(bad(BlockError::Idle)) };
         }
         let squeezed = rest.bytes().ok_or_else(|| bad(BlockError::Short))?;
+        beside.iter().for_each(|hash| self.learned.push(*hash));
         let room = usize::try_from(self.ratio.room()).unwrap_or(usize::MAX).saturating_sub(LENGTH_BYTES);
         let read = expand(squeezed, room.min(limits.node_bytes_max), |mark, rest| {
             let mut number = || rest.count().ok_or(BlockError::Short);

@@ -2,7 +2,7 @@
 //! most of those before. Each side has one writer and one reader. The question whether everything is equal, with which
 //! planning begins and which whoever waits for news asks again and again, is never packed: with it both begin anew.
 
-use super::blocks::{BlockReader, BlockWriter};
+use super::blocks::{BlockReader, BlockWriter, Learned};
 use super::message::Message;
 use super::packet::Packet;
 use super::peek::Peek;
@@ -23,25 +23,38 @@ const DICTIONARY_BYTES_MAX: usize = 16 * 1024;
 pub(crate) struct Packing {
     writer: BlockWriter,
     reader: BlockReader,
+    /// Each side also knows what the other has named: a question and its answer are about the same.
+    shared: bool,
 }
 
 impl Default for Packing {
     fn default() -> Self {
-        Self { writer: BlockWriter::remembering(HASHES_MAX), reader: BlockReader::remembering(HASHES_MAX) }
+        let learned = || Learned::remembering(HASHES_MAX);
+        Self { writer: BlockWriter::knowing(learned()), reader: BlockReader::knowing(learned()), shared: false }
     }
 }
 
 impl Packing {
+    /// From now on each side knows what the other has named, or not, as peers of before do.
+    pub(crate) fn share(&mut self, shared: bool) {
+        *self = Self { shared, ..Self::default() };
+    }
+
+    /// What was named last.
+    pub(crate) fn learned(&self) -> &Learned {
+        &self.writer.learned
+    }
+
     /// Encodes a message.
     pub(crate) fn pack(&mut self, message: &Message) -> Packet {
         match message.packet() {
             packet if matches!(message, Message::Peek(Peek::Equal(..))) => {
-                *self = Self::default();
+                self.begin_anew();
                 packet
             }
             Packet::Text(text) if text.len() >= FROM_BYTES => {
                 let mut bytes = vec![PACKED];
-                bytes.extend(self.writer.line(&text).into_iter().flatten());
+                bytes.extend(self.writer.line(&text, &[]).into_iter().flatten());
                 bytes.extend(self.writer.end().into_iter().flatten());
                 self.writer.rest(DICTIONARY_BYTES_MAX);
                 Packet::Binary(bytes)
@@ -53,12 +66,13 @@ impl Packing {
     /// The text of a message that came packed: one text in one block.
     pub(crate) fn unpack(&mut self, packet: &[u8], limits: &Limits) -> Result<String, SagaError> {
         let broken = || SagaError::misbehaved(Breach::BadMessage, "a packed message is not one text in one block");
+        self.swap();
         self.reader.push(packet.strip_prefix(&[PACKED]).ok_or_else(broken)?);
         // A message has a limit of its own.
         let limit = limits.message_bytes_max as u64;
         let limits = Limits { node_bytes_max: limits.message_bytes_max, ..limits.clone() };
         let mut text = || {
-            self.reader.text(&limits).map_err(|error| match error {
+            self.reader.text(&[], &limits).map_err(|error| match error {
                 SagaError::Limit { name: "node_bytes_max", .. } => {
                     SagaError::Limit { name: "message_bytes_max", limit }
                 }
@@ -70,12 +84,20 @@ impl Packing {
             return Err(broken());
         }
         self.reader.rest(DICTIONARY_BYTES_MAX);
+        self.swap();
         Ok(first)
     }
 
-    /// The peer has asked whether everything is equal.
+    /// The question was asked whether everything is equal.
     pub(crate) fn begin_anew(&mut self) {
-        *self = Self::default();
+        self.share(self.shared);
+    }
+
+    /// What is shared is with the writer, but while something is read.
+    fn swap(&mut self) {
+        if self.shared {
+            std::mem::swap(&mut self.writer.learned, &mut self.reader.learned);
+        }
     }
 }
 

@@ -7,7 +7,7 @@ pub const SUBPROTOCOL: &str = Encoding::Blocks.subprotocol();
 /// else, and all that is signed, is the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Encoding {
-    /// As compressed blocks without what follows from the rest.
+    /// As compressed blocks without what follows from the rest, or was named before.
     Blocks,
     /// As JSON Lines: the older way.
     Lines,
@@ -20,7 +20,7 @@ impl Encoding {
     /// The WebSocket subprotocol, and what `hello` and `connect_ok` call the version.
     pub const fn subprotocol(self) -> &'static str {
         match self {
-            Self::Blocks => "ibgib.saga.v2",
+            Self::Blocks => "ibgib.saga.v3",
             Self::Lines => "ibgib.saga.v1",
         }
     }

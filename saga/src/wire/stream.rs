@@ -12,6 +12,11 @@ use sha2::{Digest, Sha256};
 
 /// A line of a list, as text and back.
 pub(crate) trait Line: Sized {
+    /// Lines of the same number in later lists are about what these of this list name.
+    const IS_ASKED: bool;
+
+    /// What it names.
+    fn names(&self) -> [Option<&Addr>; 3];
     fn members(&self) -> Map;
     fn read(members: Members<'_>) -> Result<Self, DecodeError>;
 
@@ -47,6 +52,15 @@ pub enum SenderLine {
 }
 
 impl Line for SenderLine {
+    const IS_ASKED: bool = true;
+
+    fn names(&self) -> [Option<&Addr>; 3] {
+        match self {
+            Self::Timeline { tjp, tip, theirs } => [Some(tjp), theirs.as_ref(), tip.as_ref()],
+            Self::Constant(addr) | Self::Want(addr) => [Some(addr), None, None],
+        }
+    }
+
     fn members(&self) -> Map {
         match self {
             Self::Timeline { tjp, tip, theirs } => {
@@ -113,6 +127,12 @@ impl Status {
 }
 
 impl Line for ReceiverLine {
+    const IS_ASKED: bool = false;
+
+    fn names(&self) -> [Option<&Addr>; 3] {
+        [Some(&self.tjp), self.tip.as_ref(), None]
+    }
+
     fn members(&self) -> Map {
         let mut map: Map = [("tjp", &self.tjp)].into_iter().collect();
         if let Some(tip) = &self.tip {

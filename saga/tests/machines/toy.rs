@@ -474,7 +474,7 @@ impl Connection {
     fn carry(&mut self, way: &'static str, mut packet: Packet) -> Packet {
         if let Packet::Text(text) = &mut packet {
             if self.is_older {
-                *text = text.replace("\"ibgib.saga.v2\",", "");
+                *text = text.replace("\"ibgib.saga.v3\",", "");
             }
             if self.is_older || !self.packs {
                 *text = text.replace(",\"packed\":true", "");

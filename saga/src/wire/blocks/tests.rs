@@ -12,7 +12,7 @@ fn written(texts: &[String]) -> Vec<u8> {
     let mut writer = BlockWriter::default();
     let mut out = Vec::new();
     for text in texts {
-        out.extend(writer.line(text).unwrap_or_default());
+        out.extend(writer.line(text, &[]).unwrap_or_default());
     }
     out.extend(writer.end().unwrap_or_default());
     out
@@ -23,7 +23,7 @@ fn read(bytes: &[u8], at_once: usize, limits: &Limits) -> Result<Vec<String>, Sa
     let (mut reader, mut out) = (BlockReader::default(), Vec::new());
     for piece in bytes.chunks(at_once.max(1)) {
         reader.push(piece);
-        while let Some(text) = reader.text(limits)? {
+        while let Some(text) = reader.text(&[], limits)? {
             out.push(text);
         }
     }
@@ -91,7 +91,7 @@ proptest! {
         let (mut reader, mut came) = (BlockReader::default(), Vec::new());
         for piece in bytes.chunks(at_once) {
             reader.push(piece);
-            while let Some(text) = reader.text(&limits()).unwrap() {
+            while let Some(text) = reader.text(&[], &limits()).unwrap() {
                 let node = IbGib::parse(&text, Mode::Strict).unwrap();
                 prop_assert!(node.gib.is_none());
                 let node = node.seal().unwrap();
@@ -241,14 +241,14 @@ fn what_came_is_moved_once_however_many_blocks_it_is() {
     reader.push(part);
     let place = reader.buffer.as_ptr();
     for n in 1..=1_000 {
-        assert_eq!(reader.text(&limits()).unwrap().as_deref(), Some("x"));
+        assert_eq!(reader.text(&[], &limits()).unwrap().as_deref(), Some("x"));
         assert_eq!((reader.at, reader.buffer.len()), (n * small.len(), all.len() + part.len()));
         assert_eq!(reader.buffer.as_ptr(), place);
     }
-    assert_eq!(reader.text(&limits()).unwrap(), None);
+    assert_eq!(reader.text(&[], &limits()).unwrap(), None);
     assert_eq!((reader.at, reader.buffer.len()), (0, part.len()));
     reader.push(&small[3..]);
-    assert_eq!(reader.text(&limits()).unwrap().as_deref(), Some("x"));
-    assert_eq!(reader.text(&limits()).unwrap(), None);
+    assert_eq!(reader.text(&[], &limits()).unwrap().as_deref(), Some("x"));
+    assert_eq!(reader.text(&[], &limits()).unwrap(), None);
     assert!(reader.is_empty());
 }
