@@ -256,6 +256,9 @@ impl Store for SegmentSpace {
     }
 }
 
+/// By so many bytes a log may grow before it is looked at whether to write it anew.
+const SMALL_BYTES: u64 = 256 * 1024;
+
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SpaceError> + Send + 'static,
 ) -> Result<T, SpaceError> {
@@ -304,12 +307,15 @@ impl Opened {
     fn give_back(&self, all: bool) -> Result<u64, SpaceError> {
         let _alone = self.rewriting.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.core().map_or_else(|| self.core_again(), Ok)?;
-        let (gone, kept) = self.work(&old, || old.forgotten())?;
-        // The whole log is written for it: not for less than a fourth of it, unless somebody asks.
-        if gone == 0 || !all && gone < kept / 3 {
+        let (gone, kept, rewritten) = self.work(&old, || old.forgotten())?;
+        let before = old.log_bytes()?;
+        // The whole log is written for it: not for less than a fourth of its nodes, unless somebody asks. Those that are
+        // forgotten are signed, which is what takes room: a few that make much of what came since the log was last written
+        // anew are worth it, too.
+        let is_much = gone >= kept / 3 || gone >= kept / 16 && before > rewritten + rewritten / 2 + SMALL_BYTES;
+        if gone == 0 || !all && !is_much {
             return Ok(0);
         }
-        let before = old.log_bytes()?;
         let written = guarded(&self.dir, || {
             let is_open = || self.core().is_some_and(|now| Arc::ptr_eq(&now, &old));
             let rewrite = Rewrite::begin(&old, &is_open, &self.dir)?;

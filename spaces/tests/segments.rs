@@ -652,6 +652,36 @@ async fn room_is_given_back_by_itself_only_where_it_is_much() {
     assert!(space.give_back(true).await.unwrap() > 0);
 }
 
+/// Signed frames take a hundred times the room of an edit, so that few of them are most of a log.
+#[tokio::test]
+async fn a_few_nodes_that_take_much_room_are_much() {
+    let (_dir, dir) = fresh();
+    let space = SegmentSpace::create(&dir).unwrap();
+    forget::prepare(&space, |_| ()).await.unwrap();
+    let small = |n: u32| IbGib { ib: format!("leaf {n}"), ..IbGib::default() }.seal().unwrap();
+    space.commit(Commit { nodes: (0..900).map(small).collect(), ..Commit::default() }).await.unwrap();
+    let sign_and_forget = async |nth: u64| {
+        let first = born(&format!("saga of {nth}"));
+        let tjp = first.frame.addr().clone();
+        space.commit(step(&space, None, &first).await).await.unwrap();
+        let mut random = Random(nth);
+        let text: String = (0..1_000).map(|_| format!("{:x}", random.below(usize::MAX))).collect();
+        space.commit(step(&space, Some(&tjp), &set(&first.frame, "text", text)).await).await.unwrap();
+        space.commit(forgetting(&space, &tjp).await).await.unwrap();
+    };
+    let mut given_back = Vec::new();
+    for nth in 0..100 {
+        sign_and_forget(nth).await;
+        if space.give_back(false).await.unwrap() > 0 {
+            given_back.push(nth);
+        }
+    }
+    // Written anew a few times, and not each time.
+    assert!((2..20).contains(&given_back.len()), "{given_back:?}");
+    drop(space);
+    assert!(log_bytes(&dir) < 1_000_000, "{}", log_bytes(&dir));
+}
+
 /// Writers, stagers and readers beside somebody who writes the log anew, again and again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn others_go_on_while_the_log_is_written_anew() {

@@ -6,7 +6,7 @@
 //! | `tips` | SHA-256 of the timeline's address → (revision of its last move, n or −1, timeline, tip) |
 //! | `moves` | (revision, SHA-256 of the timeline's address) |
 //! | `records` | key → bytes |
-//! | `meta` | `format`, `revision`, `nodes`; `gone`: nodes of the log that were forgotten; `applied`: how far of the log it knows, `last`: the last
+//! | `meta` | `format`, `revision`, `nodes`; `gone`: nodes of the log that were forgotten; `rewritten`: bytes of the log when it was last written anew; `applied`: how far of the log it knows, `last`: the last
 //! record before that, `staged`: where what is staged begins |
 
 use super::block::Key;
@@ -75,6 +75,11 @@ pub(super) fn head(meta: &impl ReadableTable<&'static str, u64>) -> Result<Head,
 pub(super) fn forgotten(meta: &impl ReadableTable<&'static str, u64>) -> Result<u64, SpaceError> {
     // An index of before there was such a thing does not say.
     Ok(meta.get("gone").map_err(fail)?.map_or(0, |value| value.value()))
+}
+
+/// How many bytes the log had when it was last written anew; 0 where it never was, or where the index was made from it since.
+pub(super) fn rewritten(meta: &impl ReadableTable<&'static str, u64>) -> Result<u64, SpaceError> {
+    Ok(meta.get("rewritten").map_err(fail)?.map_or(0, |value| value.value()))
 }
 
 /// What an index knows, unless a later version made it.

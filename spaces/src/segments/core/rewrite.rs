@@ -56,10 +56,20 @@ pub(in crate::segments) struct Rewrite<'a> {
 }
 
 impl Core {
-    /// How many nodes are forgotten and still in the log, and how many are kept.
-    pub(in crate::segments) fn forgotten(&self) -> Result<(u64, u64), SpaceError> {
+    /// How many nodes are forgotten and still in the log, how many are kept, and how many bytes the log had when it was last
+    /// written anew.
+    pub(in crate::segments) fn forgotten(&self) -> Result<(u64, u64, u64), SpaceError> {
         let meta = self.begin_read()?.open_table(META).map_err(fail)?;
-        Ok((index::forgotten(&meta)?, index::head(&meta)?.nodes))
+        Ok((index::forgotten(&meta)?, index::head(&meta)?.nodes, index::rewritten(&meta)?))
+    }
+
+    /// Notes how many bytes the log has, which was just written anew.
+    fn note_rewritten(&self) -> Result<(), SpaceError> {
+        let bytes = self.log_bytes()?;
+        let (index, _writer) = self.to_write()?;
+        let txn = index.begin_write().map_err(fail)?;
+        txn.open_table(META).map_err(fail)?.insert("rewritten", bytes).map_err(fail)?;
+        txn.commit().map_err(fail)
     }
 
     fn moment(&self) -> Result<Moment, SpaceError> {
@@ -281,6 +291,7 @@ impl<'a> Rewrite<'a> {
         let mut new = self.new;
         *new.staged.write().unwrap_or_else(PoisonError::into_inner) = self.staged;
         new.close()?;
+        new.note_rewritten()?;
         let (fresh, failed) = (dir.join(FRESH), |e: io::Error| io_error(dir, &e));
         let sync = |dir: &Path| fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed);
         sync(&fresh)?;
