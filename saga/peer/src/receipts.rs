@@ -1,6 +1,6 @@
 //! What servers have confirmed to this device: the newest receipt of each timeline, to hold against them later.
 //!
-//! Local records: `receipt/<space>/<revision>` is a receipt as text ([`Receipt::to_text`]); `receipts/<space>` tells, for
+//! Local records: `receipt/<space>/<revision>` is a receipt ([`Receipt::to_bytes`], before that its text); `receipts/<space>` tells, for
 //! each timeline that is in one, the first bytes of its hash and of its tip's, and the newest receipt's revision. A receipt
 //! that is the newest of no timeline is dropped; of those that are left, the oldest when there are too many.
 
@@ -74,10 +74,8 @@ pub(crate) async fn keep(
     }
     index.retain(|_, (_, revision)| after.contains(revision));
     let bytes = to_bytes(&index);
-    let mut records = vec![
-        (receipt_key(space, receipt.revision), Some(receipt.to_text().into_bytes())),
-        (index_key(space), Some(bytes)),
-    ];
+    let mut records =
+        vec![(receipt_key(space, receipt.revision), Some(receipt.to_bytes())), (index_key(space), Some(bytes))];
     records.extend(before.difference(&after).map(|revision| (receipt_key(space, *revision), None)));
     Ok(records)
 }
@@ -175,7 +173,7 @@ impl<'a> Shown<'a> {
 
 async fn read(device: &dyn Space, space: &str, revision: u64) -> Result<Option<Receipt>, SagaError> {
     let record = device.record(&receipt_key(space, revision)).await.map_err(space_error)?;
-    Ok(record.and_then(|bytes| Receipt::parse(std::str::from_utf8(&bytes).ok()?)))
+    Ok(record.and_then(|bytes| Receipt::from_bytes(&bytes)))
 }
 
 /// A receipt that a device keeps.
@@ -195,8 +193,7 @@ pub async fn receipts(device: &dyn Space) -> Result<Vec<Kept>, SagaError> {
     let records = device.records("receipt/").await.map_err(space_error)?;
     let kept = |(key, bytes): (String, Vec<u8>)| {
         let space = key.split('/').nth(1)?.to_owned();
-        let receipt = String::from_utf8(bytes).ok().and_then(|text| Receipt::parse(&text));
-        Some(Kept { space, receipt })
+        Some(Kept { space, receipt: Receipt::from_bytes(&bytes) })
     };
     Ok(records.into_iter().filter_map(kept).collect())
 }

@@ -4,7 +4,7 @@ use super::{Sender, State};
 use crate::ask::{Finish, SenderQuery};
 use crate::error::{Breach, SagaError};
 use crate::flow::{Incoming, Next, Outgoing, Received};
-use crate::plan::Plan;
+use crate::plan::{Item, Plan};
 use crate::request::Direction;
 use crate::summary::Summary;
 use crate::transcript::Transcript;
@@ -176,6 +176,7 @@ impl Sender {
         }
         saga.named = incoming.named();
         saga.check_statuses(&incoming.lines)?;
+        saga.share(&mut incoming.lines);
         let stage = saga.transcript.last().map(Turn::stage);
         if let Some(Stage::Ack(told) | Stage::Commit(told)) = stage {
             saga.summary.merges += told.merges;
@@ -216,6 +217,17 @@ impl Saga {
         let constants = self.offered_constants().cloned().map(SenderLine::Constant);
         let wants = self.plan.want.iter().filter(|_| init).cloned().map(SenderLine::Want);
         timelines.chain(constants).chain(wants).collect()
+    }
+
+    /// Of the addresses that lines tell and that are known, those that are known take the places: there are as many as
+    /// timelines in the saga.
+    fn share(&self, lines: &mut [ReceiverLine]) {
+        for line in lines {
+            let Some((tjp, Item { mine, theirs, .. })) = self.plan.items.get_key_value(&line.tjp) else { continue };
+            line.tjp = tjp.clone();
+            let known = [mine, theirs].into_iter().find(|known| **known == line.tip);
+            line.tip = known.cloned().unwrap_or_else(|| line.tip.take());
+        }
     }
 
     fn offered_constants(&self) -> impl Iterator<Item = &Addr> {

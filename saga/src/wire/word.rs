@@ -11,6 +11,7 @@ use super::stream::{Line, Measure, ReceiverLine, Status};
 use super::turn::{Stage, Turn};
 use ibgib::canonical::canonical_text;
 use ibgib::{Addr, Map, Mode, Value};
+use ibgib_blocks::{BlockError, COMMON, In, Key, Out, expand, pack, squeeze, unpack};
 use ibgib_keystone::Warrant;
 
 /// What a receiver says to one session, at one place of its conversation.
@@ -142,11 +143,63 @@ impl Receipt {
 
     /// As text: what was signed, then the lines.
     pub fn to_text(&self) -> String {
+        let lines = self.lines.iter().map(|line| line.to_json() + "\n");
+        [self.head() + "\n"].into_iter().chain(lines).collect()
+    }
+
+    /// As bytes, a quarter of the text's: 0, the length of what is packed (LEB128), then that, compressed. It is the text's lines,
+    /// each after its length; where 64 hex digits stood there is a mark: 1 and how far back in the line they stood (from 1), 2 or 3
+    /// and the hash (uppercase, lowercase digits).
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut content = Out::default();
+        let mut line = |text: &str| {
+            let (mut squeezed, mut hashes) = (Out::default(), Vec::new());
+            squeeze(text.as_bytes(), &mut squeezed, |hash, lower, out| {
+                match hashes.iter().rev().position(|before| *before == (hash, lower)) {
+                    Some(back) => {
+                        out.0.push(BACK);
+                        out.number(back as u64 + 1);
+                    }
+                    None => {
+                        out.0.push(if lower { LOWER } else { UPPER });
+                        out.0.extend_from_slice(&hash);
+                    }
+                }
+                hashes.push((hash, lower));
+            });
+            content.bytes(&squeezed.0);
+        };
+        line(&self.head());
+        self.lines.iter().for_each(|told| line(&told.to_json()));
+        let packed = pack(&content.0, COMMON).unwrap_or_default();
+        let mut out = Out(vec![PACKED]);
+        out.number(content.0.len() as u64);
+        out.0.extend_from_slice(&packed);
+        out.0
+    }
+
+    /// Reads what [`Receipt::to_bytes`] or [`Receipt::to_text`] wrote; `None` for anything else.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let mut rest = In(bytes);
+        if rest.byte()? != PACKED {
+            return Self::parse(std::str::from_utf8(bytes).ok()?);
+        }
+        let len = rest.count().filter(|len| *len <= PACKED_BYTES_MAX)?;
+        let content = unpack(rest.0, len, COMMON).ok()?;
+        let mut rest = In(&content);
+        let mut receipt = Self::parse(&unpacked_line(&mut rest)?)?;
+        while !rest.0.is_empty() {
+            receipt.lines.push(ReceiverLine::parse(&unpacked_line(&mut rest)?).ok()?);
+        }
+        Some(receipt)
+    }
+
+    /// What was signed.
+    fn head(&self) -> String {
         let mut head = self.word.members(self.revision);
         head.insert("signature", self.value.as_str());
         head.insert("warrant", self.warrant.to_value());
-        let lines = self.lines.iter().map(|line| line.to_json() + "\n");
-        [Value::Object(head).to_json() + "\n"].into_iter().chain(lines).collect()
+        Value::Object(head).to_json()
     }
 
     /// Reads what [`Receipt::to_text`] wrote; `None` for anything else. Whether it holds is another question.
@@ -170,4 +223,30 @@ impl Receipt {
             lines: lines.map(|line| ReceiverLine::parse(line).ok()).collect::<Option<_>>()?,
         })
     }
+}
+
+/// The first byte of a receipt that is packed.
+const PACKED: u8 = 0;
+/// What is unpacked of a receipt has no more bytes: lists have a limit far below.
+const PACKED_BYTES_MAX: usize = 512 * 1024 * 1024;
+const BACK: u8 = 1;
+const UPPER: u8 = 2;
+const LOWER: u8 = 3;
+
+/// The next line of a packed receipt.
+fn unpacked_line(rest: &mut In<'_>) -> Option<String> {
+    let mut hashes: Vec<(Key, bool)> = Vec::new();
+    let text = expand(rest.bytes()?, PACKED_BYTES_MAX, |mark, rest| {
+        let hash = match mark {
+            BACK => {
+                let at = rest.count().and_then(|back| hashes.len().checked_sub(back));
+                at.and_then(|at| hashes.get(at).copied())
+            }
+            UPPER | LOWER => rest.take(32).and_then(|hash| Some((hash.try_into().ok()?, mark == LOWER))),
+            _ => None,
+        };
+        hashes.extend(hash);
+        hash.ok_or(BlockError::Hash)
+    });
+    text.ok()
 }

@@ -289,9 +289,20 @@ fn a_receipt_shows_later_what_was_confirmed_and_nothing_else() {
         Receipt { warrant: warrant_of(&TreeSigner::make(Height::H5, &mut Counter(6))), ..honest.clone() },
     ] {
         assert!(!changed.holds(), "{changed:?}");
-        assert_eq!(Receipt::parse(&changed.to_text()), Some(changed));
+        assert_eq!(Receipt::parse(&changed.to_text()), Some(changed.clone()));
+        assert_eq!(Receipt::from_bytes(changed.to_text().as_bytes()), Some(changed.clone()));
+        assert_eq!(Receipt::from_bytes(&changed.to_bytes()), Some(changed));
     }
-    for junk in ["", "{}", "{}\n{}", "junk"] {
+    for junk in ["", "{}", "{}\n{}", "junk", "\0", "\0\u{5}"] {
         assert_eq!(Receipt::parse(junk), None, "{junk}");
+        assert_eq!(Receipt::from_bytes(junk.as_bytes()), None, "{junk}");
+    }
+    let bytes = honest.to_bytes();
+    assert!(bytes.len() < honest.to_text().len());
+    for at in 0..bytes.len() {
+        // Whatever is read of a damaged one, nothing panics.
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 0x55;
+        let _ = (Receipt::from_bytes(&damaged), Receipt::from_bytes(&bytes[..at]));
     }
 }
