@@ -91,7 +91,7 @@ pub enum SenderAnswer {
     Candidates(Vec<Addr>),
     /// A part of the addresses asked about.
     Lacking(Vec<Addr>),
-    /// If not, what it would do is told and nothing moves.
+    /// If not, the saga is over before it has begun: its summary tells what it would have done.
     GoOn(bool),
     /// As [`Load`] wants them.
     Load(Vec<Verified<IbGib>>),

@@ -117,12 +117,13 @@ impl Receiver {
         matches!(&self.state, State::Idle(_, Some(_)) | State::Peeking(_, Some(_)) | State::Saga(..))
     }
 
-    /// Bytes of the list and of the payload's names that came in of the turn under way: what many peers together may make
-    /// a host hold is the shell's to bound.
+    /// Bytes of the list and of the payload's names that came in of the turn under way, and of what a saga has named between
+    /// its turns: what many peers together may make a host hold is the shell's to bound.
     pub fn list_bytes(&self) -> u64 {
         match &self.state {
             State::Saga(_, _, Turning::Receiving(incoming) | Turning::Staging(incoming)) => incoming.held_bytes(),
-            _ => 0,
+            State::Saga(_, saga, _) | State::Idle(_, Some(saga)) | State::Peeking(_, Some(saga)) => saga.named.bytes(),
+            State::Connecting(_) | State::Idle(_, None) | State::Peeking(_, None) | State::Closed => 0,
         }
     }
 

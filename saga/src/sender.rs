@@ -355,6 +355,10 @@ impl Sender {
     }
 
     fn send(&mut self, message: &Message) {
+        if matches!(message, Message::Peek(Peek::Equal(..))) {
+            // The receiver does so, too, whether its questions are packed or not.
+            self.packing.begin_anew();
+        }
         let packet = match message {
             Message::Peek(_) if self.packs => self.packing.pack(message),
             message => message.packet(),

@@ -256,7 +256,7 @@ impl Store for SegmentSpace {
     }
 }
 
-/// By so many bytes a log may grow before it is looked at whether to write it anew.
+/// So many bytes more than by half a log has to grow before a few forgotten nodes are a reason to write it anew.
 const SMALL_BYTES: u64 = 256 * 1024;
 
 async fn blocking<T: Send + 'static>(

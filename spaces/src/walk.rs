@@ -44,7 +44,7 @@ impl Walked {
     }
 
     fn keep(&mut self, node: Verified<IbGib>) {
-        match self.room.checked_sub(node.weight()) {
+        match self.room.checked_sub(node.weight_unread()) {
             Some(room) => {
                 self.room = room;
                 self.nodes.insert(node.addr().clone(), node);

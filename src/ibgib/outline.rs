@@ -41,6 +41,8 @@ pub(super) struct Outline {
     past: Option<Range<usize>>,
     pub(super) is_tjp: bool,
     pub(super) n: Option<u64>,
+    /// How many values it has.
+    pub(super) values: usize,
 }
 
 impl Outline {
@@ -201,7 +203,7 @@ impl<'a> Reader<'a> {
             addr.push('.');
             addr.push_str(self.text[tjp.clone()].split_once('^')?.1);
         }
-        Some((addr.parse().ok()?, Outline { rel8ns, tjp, past, is_tjp, n }))
+        Some((addr.parse().ok()?, Outline { rel8ns, tjp, past, is_tjp, n, values: self.values }))
     }
 
     /// The hash of what was read since the last one.
@@ -253,6 +255,9 @@ impl<'a> Reader<'a> {
 
     /// The name of a member; answers where it stands, and where the member begins in what is hashed.
     fn member(&mut self) -> Option<(Range<usize>, usize)> {
+        if self.values > VALUES_MAX {
+            return None;
+        }
         let start = self.hashed.len();
         let from = self.at;
         self.skip("\"")?;

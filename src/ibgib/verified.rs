@@ -13,7 +13,8 @@ use std::sync::{Arc, OnceLock};
 
 /// Addresses among which a repeated one is looked for one after the other.
 const FEW: usize = 16;
-/// Bytes of memory that a value takes besides its text, about.
+/// Bytes of memory that a node takes besides what it says, about, and a value besides its text.
+const NODE: usize = 384;
 const EACH: usize = 32;
 
 /// The relation that names who made a frame: the first frame of a keystone. It says so and proves nothing.
@@ -115,11 +116,19 @@ impl Verified<IbGib> {
         }
     }
 
-    /// About how many bytes of memory it takes.
+    /// About how many bytes of memory it takes, with the values that are made of its text once its content is asked for.
     pub fn weight(&self) -> usize {
         match &self.inner.text {
-            Some((text, _)) => EACH + text.len(),
-            None => EACH + [&self.data, &self.rel8ns].into_iter().flatten().map(weight).sum::<usize>(),
+            Some((text, outline)) => NODE + 2 * text.len() + EACH * outline.values,
+            None => NODE + [&self.data, &self.rel8ns].into_iter().flatten().map(weight).sum::<usize>(),
+        }
+    }
+
+    /// About how many bytes of memory it takes as long as nobody asks for its content.
+    pub fn weight_unread(&self) -> usize {
+        match &self.inner.text {
+            Some((text, _)) => NODE + text.len(),
+            None => self.weight(),
         }
     }
 

@@ -49,11 +49,15 @@ pub(super) async fn carry(
     if sync.allow_mass_delete || sync.dry_run || device.folder_tjp().await?.is_none() {
         return line.run(device, scope, way, sync.dry_run).await;
     }
-    let guard =
-        Arc::new(Watch { folder: device.folder(out).await?, way, files: OnceLock::new(), stopped: OnceLock::new() });
+    let guard = Arc::new(DeletionGuard {
+        folder: device.folder(out).await?,
+        way,
+        files: OnceLock::new(),
+        stopped: OnceLock::new(),
+    });
     line.connection.set_guard(Some(Arc::clone(&guard) as _));
     let mut sent = way.offers();
-    let done = carry_watched(device, line, scope, &guard, &mut sent).await;
+    let done = carry_guarded(device, line, scope, &guard, &mut sent).await;
     line.connection.set_guard(None);
     match (done, guard.stopped.get()) {
         (Err(_), Some((deleted, of))) => Err(mass_delete(Way::Here { sent }, *deleted, *of)),
@@ -61,11 +65,11 @@ pub(super) async fn carry(
     }
 }
 
-async fn carry_watched(
+async fn carry_guarded(
     device: &mut Device,
     line: &mut Line<'_>,
     scope: Scope,
-    guard: &Watch,
+    guard: &DeletionGuard,
     sent: &mut bool,
 ) -> Result<Synced, CliError> {
     let way = guard.way;
@@ -73,24 +77,25 @@ async fn carry_watched(
     if looked.summary.saga.is_some() || looked.summary.timelines.is_empty() {
         return Ok(looked);
     }
-    // Nothing has moved yet.
-    if way.offers() {
-        let too_many = sends_too_many(&guard.folder, guard.files().await?, &looked.summary.timelines).await?;
-        too_many.map_or(Ok(()), Err)?;
+    // Nothing has moved yet. The files are read here at the latest: without them nothing that comes would be looked at.
+    let files = guard.files().await?;
+    if way.offers()
+        && let Some(too_many) = sends_too_many(&guard.folder, files, &looked.summary.timelines).await?
+    {
+        return Err(too_many);
     }
     // What it took to look is told with what the sagas take.
     let asked = Summary { timelines: Vec::new(), nodes_sent: 0, nodes_received: 0, ..looked.summary.clone() };
-    let asked = Synced { summary: asked, ..looked };
+    let asked = Some(Synced { summary: asked, ..looked });
+    if way != Direction::Both {
+        return line.run(device, scope, way, false).await.map(|then| after(asked, then));
+    }
     *sent = false;
     let first = line.run(device, scope.clone(), Direction::Pull, false).await?;
-    let first = after(Some(asked), first);
-    if way != Direction::Both {
-        return Ok(first);
-    }
     // What has come since is looked at, too.
     *sent = true;
     let then = line.run(device, scope, way, false).await?;
-    Ok(after(Some(first), then))
+    Ok(after(Some(after(asked, first)), then))
 }
 
 /// What would stop a sync that only tells what it would do.
@@ -156,7 +161,7 @@ struct Files {
 
 /// Stops a saga that would delete too much, here or at the server.
 #[derive(Debug)]
-struct Watch {
+struct DeletionGuard {
     folder: Folder,
     way: Direction,
     files: OnceLock<Files>,
@@ -164,7 +169,7 @@ struct Watch {
     stopped: OnceLock<(usize, usize)>,
 }
 
-impl Watch {
+impl DeletionGuard {
     /// Read when so much differs that it matters.
     async fn files(&self) -> Result<&Files, CliError> {
         if let Some(files) = self.files.get() {
@@ -189,9 +194,9 @@ impl Watch {
 }
 
 #[async_trait]
-impl Guard for Watch {
+impl Guard for DeletionGuard {
     async fn goes_on(&self, foreseen: &[TimelineSummary]) -> bool {
-        // What goes wrong here goes wrong again where it is told.
+        // What goes wrong here is looked at again, and told, before anything is done.
         self.is_harmless(foreseen).await.unwrap_or(false)
     }
 

@@ -65,8 +65,8 @@ impl SyncConnection {
         self
     }
 
-    /// Asks `guard` before much moves and before anything that came is published, in the syncs from now on. One in which it
-    /// lets nothing be published ends with [`SagaError::Cancelled`].
+    /// Asks `guard` before much moves and before anything that came is published, in the syncs from now on. One that does not
+    /// go on ends as if it had only planned; one of which nothing may be published ends with [`SagaError::Cancelled`].
     pub fn set_guard(&mut self, guard: Option<Arc<dyn Guard>>) {
         self.guard = guard;
     }
@@ -222,7 +222,7 @@ impl SyncConnection {
 
     /// Keeps the connection without the space: whoever owns that may close it.
     fn keep(&mut self, mut open: Open, summary: Summary, identity_bytes: u64) -> Synced {
-        open.peer.set_space(Arc::new(MemorySpace::new("away")));
+        open.peer.rest(Arc::new(MemorySpace::new("away")));
         let session = open.peer.session().map(|s| s.chain().tip().addr().clone());
         self.open = Some(open);
         let identity_bytes = identity_bytes + summary.identity_bytes;

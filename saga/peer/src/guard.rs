@@ -5,13 +5,13 @@ use ibgib::{Addr, IbGib, Verified};
 use ibgib_saga::TimelineSummary;
 use std::fmt;
 
-/// Looks at what a saga brought, before any of it is published here. A saga that it stops ends with
-/// [`ibgib_saga::SagaError::Cancelled`], as if its caller had stopped it, which he did: the receiver keeps what it was
-/// sent, and here everything stays as it was.
+/// Looks at what a saga would do, and at what it brought, before any of that is published here. A saga of which it lets nothing
+/// be published ends with [`ibgib_saga::SagaError::Cancelled`], as if its caller had stopped it, which he did: the receiver
+/// keeps what it was sent, and here everything stays as it was.
 #[async_trait]
 pub trait Guard: fmt::Debug + Send + Sync {
     /// Whether a saga that would do this goes on, before anything moves; asked where more timelines differ than
-    /// [`ibgib_saga::SyncRequest::moves_max`]. One that does not tells what it would have done.
+    /// [`ibgib_saga::SyncRequest::moves_max`]. One that does not ends with a summary of what it would have done.
     async fn goes_on(&self, foreseen: &[TimelineSummary]) -> bool;
 
     /// What a frame holds of that which the guard watches over, in a word that is equal for equal contents; `None` if

@@ -183,14 +183,22 @@ impl SyncPeer {
         self.desk.indexes = indexes.clone();
     }
 
-    /// Goes on with this space from now on: the same store, closed and opened again between two sagas, or a
-    /// stand-in while it is closed.
+    /// Goes on with this space from now on: the same store, closed and opened again between two sagas.
     pub(crate) fn set_space(&mut self, space: Arc<dyn Space>) {
         self.desk.space = space;
     }
 
+    /// Lets go of the space, and of whatever may hold it or is of use to one saga only. The stand-in takes its place.
+    pub(crate) fn rest(&mut self, stand_in: Arc<dyn Space>) {
+        self.desk.space = stand_in;
+        self.desk.guard = None;
+        self.desk.walked = Walked::default();
+    }
+
     /// Says goodbye and closes the connection. Calling it again does nothing.
     pub async fn disconnect(&mut self) {
+        // Nothing of a saga comes into the space afterwards.
+        let _ = self.desk.staging.done().await;
         if let Some(link) = self.link.take() {
             // Best effort: the peer may be gone.
             let _ = link.tx.try_send(Message::Bye.packet());
@@ -231,6 +239,8 @@ impl SyncPeer {
                     SenderOutput::Done(summary) => event = Some(Event::Done(summary)),
                     SenderOutput::Glanced(equal) => event = Some(Event::Glanced(equal)),
                     SenderOutput::Failed(error) => {
+                        // Nothing of this saga comes into the space afterwards.
+                        let _ = self.desk.staging.done().await;
                         // Dropping the link flushes what was sent, then closes.
                         self.link = None;
                         return Err(error);

@@ -1,8 +1,9 @@
 //! What servers have confirmed to this device: the newest receipt of each timeline, to hold against them later.
 //!
-//! Local records: `receipt/<space>/<revision>` is a receipt ([`Receipt::to_bytes`], before that its text); `receipts/<space>` tells, for
-//! each timeline that is in one, the first bytes of its hash and of its tip's, and the newest receipt's revision. A receipt
-//! that is the newest of no timeline is dropped; of those that are left, the oldest when there are too many.
+//! Local records: `receipt/<space>/<revision>` is a receipt ([`Receipt::to_bytes`], before that its text);
+//! `receipts/<space>` tells, for each timeline that is in one, the first bytes of its hash and of its tip's, and the newest
+//! receipt's revision. A receipt that is the newest of no timeline is dropped; of those that are left, the oldest when there
+//! are too many.
 
 use crate::identity;
 use crate::trusted;

@@ -8,12 +8,11 @@
 //! text     with marks where 64 hex digits stood: 1 and how far back a hash was learned (from 1), 2 or 3 and its number
 //!          (uppercase, lowercase digits), 4 or 5: the next hash of this block
 //! ```
-//! Both sides learn the same hashes in the same order, each new one of a block and, after each node, that node's, and before
-//! a line those that it is [known](super::named) to be about; of the last [`HASHES_MAX`] each has the number of its turn
-//! modulo that. The dictionary is the content of the block before, for
-//! the first block [`COMMON`]. What all texts so far have in bytes, and [`LENGTH_BYTES`] more for each, is at most
-//! [`FREE_BYTES`] and [`RATIO_MAX`] times what all blocks so far have; a writer that would cross that sends the block as it
-//! is.
+//! Both sides learn the same hashes in the same order: each new one of a block, after each node that node's, and before a
+//! line those that it is [known](super::named) to be about. Of the last [`HASHES_MAX`] each has the number of its turn modulo
+//! that. The dictionary is the content of the block before, for the first block [`COMMON`]. What all texts so far have in
+//! bytes, and [`LENGTH_BYTES`] more for each, is at most [`FREE_BYTES`] and [`RATIO_MAX`] times what all blocks so far have; a
+//! writer that would cross that sends the block as it is.
 
 use crate::error::{Breach, SagaError};
 use crate::limits::Limits;

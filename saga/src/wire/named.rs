@@ -19,6 +19,11 @@ pub(crate) struct Named {
 }
 
 impl Named {
+    /// Bytes of memory that it takes, about.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.learned.bytes() + self.lines.bytes()
+    }
+
     /// What was named before a saga.
     pub(crate) fn before(packing: &Packing) -> Self {
         let mut out = Self::default();

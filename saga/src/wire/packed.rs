@@ -5,7 +5,6 @@
 use super::blocks::{BlockReader, BlockWriter, Learned};
 use super::message::Message;
 use super::packet::Packet;
-use super::peek::Peek;
 use crate::error::{Breach, SagaError};
 use crate::limits::Limits;
 
@@ -45,13 +44,9 @@ impl Packing {
         &self.writer.learned
     }
 
-    /// Encodes a message.
+    /// Encodes a message. The question whether everything is equal is short: it never travels packed.
     pub(crate) fn pack(&mut self, message: &Message) -> Packet {
         match message.packet() {
-            packet if matches!(message, Message::Peek(Peek::Equal(..))) => {
-                self.begin_anew();
-                packet
-            }
             Packet::Text(text) if text.len() >= FROM_BYTES => {
                 let mut bytes = vec![PACKED];
                 bytes.extend(self.writer.line(&text, &[]).into_iter().flatten());
@@ -105,7 +100,7 @@ impl Packing {
 mod tests {
     use super::*;
     use crate::wire::message::Envelope;
-    use crate::wire::peek::Peeked;
+    use crate::wire::peek::{Peek, Peeked};
     use ibgib::Addr;
 
     fn addrs(count: usize) -> Vec<Addr> {
@@ -134,6 +129,29 @@ mod tests {
         }
         // 32 bytes for each hash that was not heard, and about three for one that was.
         assert!(lens[0] < 100 * 45 && lens[1..].iter().all(|len| *len < 100 * 8), "{lens:?}");
+    }
+
+    #[test]
+    fn what_either_side_has_named_takes_little_where_it_is_shared() {
+        let (mut here, mut there) = (Packing::default(), Packing::default());
+        here.share(true);
+        there.share(true);
+        for round in 0..4 {
+            // More than is remembered, after a while.
+            let addrs = addrs(3_000 * (round + 1)).split_off(3_000 * round);
+            let asked = Message::Peek(Peek::Has(addrs[..1_500].to_vec()));
+            let told = Message::PeekOk(Peeked { nodes: addrs, ..Peeked::default() });
+            let question = bytes(here.pack(&asked));
+            assert_eq!(Packet::Text(there.unpack(&question, &Limits::default()).unwrap()), asked.packet());
+            let answer = bytes(there.pack(&told));
+            assert_eq!(Packet::Text(here.unpack(&answer, &Limits::default()).unwrap()), told.packet());
+            // Half of it was in the question.
+            assert!(answer.len() < 1_500 * 40 + 1_500 * 8, "{round}: {}", answer.len());
+            assert!(here.learned().in_order().eq(there.learned().in_order()));
+        }
+        here.begin_anew();
+        there.begin_anew();
+        assert_eq!(here.learned().in_order().count(), 0);
     }
 
     #[test]

@@ -147,9 +147,9 @@ impl Receipt {
         [self.head() + "\n"].into_iter().chain(lines).collect()
     }
 
-    /// As bytes, a quarter of the text's: 0, the length of what is packed (LEB128), then that, compressed. It is the text's lines,
-    /// each after its length; where 64 hex digits stood there is a mark: 1 and how far back in the line they stood (from 1), 2 or 3
-    /// and the hash (uppercase, lowercase digits).
+    /// As bytes, a quarter of the text's: 0, the length of what is packed (LEB128), then that, compressed. Packed are the lines of
+    /// the text, each after its length. Where 64 hex digits stood there is a mark: 1 and how far back in the line they stood
+    /// (from 1), or 2 or 3 and the hash (uppercase, lowercase digits).
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut content = Out::default();
         let mut line = |text: &str| {
@@ -171,7 +171,7 @@ impl Receipt {
         };
         line(&self.head());
         self.lines.iter().for_each(|told| line(&told.to_json()));
-        let packed = pack(&content.0, COMMON).unwrap_or_default();
+        let Some(packed) = pack(&content.0, COMMON) else { return self.to_text().into_bytes() };
         let mut out = Out(vec![PACKED]);
         out.number(content.0.len() as u64);
         out.0.extend_from_slice(&packed);
@@ -227,7 +227,7 @@ impl Receipt {
 
 /// The first byte of a receipt that is packed.
 const PACKED: u8 = 0;
-/// What is unpacked of a receipt has no more bytes: lists have a limit far below.
+/// What is unpacked of a receipt has no more bytes: it is shorter than its lines, which have no more.
 const PACKED_BYTES_MAX: usize = 512 * 1024 * 1024;
 const BACK: u8 = 1;
 const UPPER: u8 = 2;

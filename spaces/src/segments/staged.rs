@@ -7,9 +7,9 @@ use ibgib::{Addr, IbGib, Verified};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// About how many bytes of text of staged nodes are kept as they are, read and checked. What came is looked at again
-/// right away, by whoever asks what it belongs to and by the rules of the commit.
-const KEPT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// About how many bytes of staged nodes are kept as they are, read and checked. What came is looked at again right away, by
+/// whoever asks what it belongs to and by the rules of the commit.
+const KEPT_BYTES_MAX: usize = 24 * 1024 * 1024;
 
 /// A node in the log: its block, and which of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,7 +34,7 @@ impl Place {
 pub(super) struct StagedNode {
     pub(super) addr: Addr,
     pub(super) place: Place,
-    /// The node, while it is kept, and the length of its text.
+    /// The node, while it is kept, and about how many bytes it takes.
     pub(super) node: Option<(Verified<IbGib>, usize)>,
 }
 

@@ -103,7 +103,7 @@ impl Core {
                 _ => fresh.push((key, node)),
             }
         }
-        entries.extend(self.add_blocks(writer, staged, "", &fresh)?.into_iter().map(|(entry, _)| entry));
+        entries.extend(self.add_blocks(writer, staged, "", &fresh)?);
         if let Some((owner, _)) = batch.publish() {
             let gone: HashSet<Key> = entries.iter().map(|entry| entry.key).collect();
             staged.retain(owner, |key| !gone.contains(key));
@@ -174,8 +174,8 @@ impl Core {
         let (index, mut writer) = self.to_write()?;
         let keyed: Vec<_> = nodes.iter().filter_map(|node| Some((node.addr().key()?, node))).collect();
         self.indexed(index, &mut writer, &mut self.staged(), |open, writer, staged| {
-            let placed = self.add_blocks(writer, staged, "", &keyed)?;
-            self.apply(open, writer, change, placed.into_iter().map(|(entry, _)| entry).collect())
+            let entries = self.add_blocks(writer, staged, "", &keyed)?;
+            self.apply(open, writer, change, entries)
         })
     }
 
@@ -185,15 +185,15 @@ impl Core {
         Ok(at)
     }
 
-    /// Writes nodes into the log; answers where each stands, with the length of its text.
+    /// Writes nodes into the log; answers where each stands.
     fn add_blocks(
         &self,
         writer: &mut Writer,
         staged: &Staged,
         owner: &str,
         nodes: &[(Key, &Verified<IbGib>)],
-    ) -> Result<Vec<(Entry, usize)>, SpaceError> {
-        let mut out: Vec<(Entry, usize)> = Vec::with_capacity(nodes.len());
+    ) -> Result<Vec<Entry>, SpaceError> {
+        let mut out = Vec::with_capacity(nodes.len());
         let mut rest = nodes;
         let mut placed: HashMap<Key, Place> = HashMap::new();
         let mut texts: Vec<Cow<'_, str>> = Vec::new();
@@ -211,10 +211,10 @@ impl Core {
             let made = Block::write(&mut writer.packer, owner, &keyed, base);
             let (payload, made) = made.ok_or_else(|| SpaceError::Io("a block cannot be compressed".into()))?;
             let at = self.append(writer, BLOCK, &payload)?;
-            for (nth, ((key, node), text)) in (0..).zip(now.iter().zip(&texts)) {
+            for (nth, (key, node)) in (0..).zip(now) {
                 let place = Place { block: at, nth };
                 placed.insert(*key, place);
-                out.push((Entry { key: *key, place, name: index::name(node.addr()) }, text.len()));
+                out.push(Entry { key: *key, place, name: index::name(node.addr()) });
             }
             lock(&self.blocks).put(at, Arc::new(made));
             texts.drain(..count);
@@ -270,15 +270,15 @@ impl Core {
             }
         }
         let placed = self.add_blocks(&mut writer, &staged, owner, &fresh)?;
-        let kept = placed.into_iter().zip(&fresh).map(|((entry, len), (key, node))| {
-            let (addr, node) = (node.addr().clone(), Some(((*node).clone(), len)));
+        let kept = placed.into_iter().zip(&fresh).map(|(entry, (key, node))| {
+            let (addr, node) = (node.addr().clone(), Some(((*node).clone(), node.weight_unread())));
             (*key, StagedNode { addr, place: entry.place, node })
         });
         staged.add(owner, kept);
         if !replace.is_empty() {
             self.indexed(index, &mut writer, &mut staged, |open, writer, staged| {
-                let placed = self.add_blocks(writer, staged, "", &replace)?;
-                self.apply(open, writer, Change::default(), placed.into_iter().map(|(entry, _)| entry).collect())
+                let entries = self.add_blocks(writer, staged, "", &replace)?;
+                self.apply(open, writer, Change::default(), entries)
             })?;
         }
         self.restage(staged);
