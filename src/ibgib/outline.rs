@@ -32,13 +32,16 @@ pub(super) fn cut_gib(text: &str, addr: &Addr) -> String {
     [&text[..start], &text[end..]].concat()
 }
 
+/// Where an address stands in a text, if it does.
+type Place = Option<Range<usize>>;
+
 /// What a text says of a node.
 pub(super) struct Outline {
     /// Where the text of `rel8ns` stands; empty where there is none.
     rel8ns: Range<usize>,
     /// Where the addresses of the last `tjp` and of the last `past` stand.
-    tjp: Option<Range<usize>>,
-    past: Option<Range<usize>>,
+    tjp: Place,
+    past: Place,
     pub(super) is_tjp: bool,
     pub(super) n: Option<u64>,
     /// How many values it has.
@@ -215,7 +218,7 @@ impl<'a> Reader<'a> {
 
     /// Relations: arrays of addresses, one of them not empty. Answers where the address of the `tjp` stands, and where that
     /// of the last `past` does.
-    fn rel8ns(&mut self) -> Option<(Option<Range<usize>>, Option<Range<usize>>)> {
+    fn rel8ns(&mut self) -> Option<(Place, Place)> {
         self.skip("{")?;
         let (first, base) = (self.members.len(), self.hashed.len());
         self.hashed.push(b'{');
