@@ -355,12 +355,9 @@ impl Sender {
     }
 
     fn send(&mut self, message: &Message) {
-        if matches!(message, Message::Peek(Peek::Equal(..))) {
-            // The receiver does so, too, whether its questions are packed or not.
-            self.packing.begin_anew();
-        }
         let packet = match message {
-            Message::Peek(_) if self.packs => self.packing.pack(message),
+            // With the question whether all is equal both begin anew, whether others are packed or not.
+            Message::Peek(peek) if self.packs || matches!(peek, Peek::Equal(..)) => self.packing.pack(message),
             message => message.packet(),
         };
         self.push(packet);

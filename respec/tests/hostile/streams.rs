@@ -1,21 +1,22 @@
 //! Forged streams of turns, in each way in which streams are written.
 
-use super::forged::{Stream, block, chunk, content};
+use super::forged::{Heard, Stream, block, chunk, content};
 use super::{options, played, refusal, request, still_serves};
 use async_trait::async_trait;
 use ibgib::{IbGib, Value, Verified};
 use ibgib_blocks::COMMON;
 use ibgib_peer::{Host, HostLimits, HostOptions, Innerspace, Link, Remote, SyncOptions, SyncSagaCoordinator};
 use ibgib_saga::{
-    Asked, Encoding, Envelope, Limits, Measure, Message, MsgType, PACKED, Packet, Stage, Turn, TurnAnswer, TurnLink,
+    Asked, Encoding, Envelope, Limits, Measure, Message, MsgType, PACKED, Packet, Peek, Stage, Turn, TurnAnswer,
+    TurnLink,
 };
 use ibgib_scenarios::faults::Simulated;
 use ibgib_scenarios::play::{Side, data};
 use ibgib_spaces::store::{Batch, Store, View, Written};
 use ibgib_spaces::{Kind, MemorySpace, Space, SpaceError};
 use sha2::Digest as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// What becomes of the list of an answer.
@@ -26,8 +27,26 @@ fn liar(inner: Arc<dyn Remote>, encoding: Encoding, change: Change) -> Simulated
     let hands = move |Link { tx, mut rx }: Link| {
         let (told, lies) = tokio::sync::mpsc::channel(16);
         let (heard, mut said) = tokio::sync::mpsc::channel(16);
+        // What was named on the connection: the two sides speak in turn.
+        let named = Arc::new(Mutex::new(Heard::default()));
+        let names = Arc::clone(&named);
         tokio::spawn(async move {
+            let (mut nodes, mut stream) = (0, Vec::new());
             while let Some(packet) = said.recv().await {
+                match &packet {
+                    Packet::Text(text) => match Envelope::parse(text).unwrap().open().unwrap() {
+                        Message::Peek(Peek::Equal(..)) => *names.lock().unwrap() = Heard::default(),
+                        Message::SyncFrameRequest(request) => nodes = request.turn.payload().count as usize,
+                        _ => {}
+                    },
+                    Packet::Binary(bytes) if bytes[0] == PACKED => names.lock().unwrap().packed(false, bytes),
+                    Packet::Binary(bytes) => {
+                        stream.extend_from_slice(&bytes[1..]);
+                        if bytes[0] == 1 && encoding == Encoding::Blocks {
+                            names.lock().unwrap().asks(&std::mem::take(&mut stream), nodes);
+                        }
+                    }
+                }
                 if tx.send(speaking(encoding, packet)).await.is_err() {
                     return;
                 }
@@ -44,7 +63,7 @@ fn liar(inner: Arc<dyn Remote>, encoding: Encoding, change: Change) -> Simulated
                             continue;
                         }
                     }
-                    Packet::Binary(bytes) if bytes.first() == Some(&PACKED) => {}
+                    Packet::Binary(bytes) if bytes[0] == PACKED => named.lock().unwrap().packed(true, bytes),
                     Packet::Binary(bytes) => {
                         stream.extend_from_slice(&bytes[1..]);
                         if bytes[0] == 0 {
@@ -52,7 +71,8 @@ fn liar(inner: Arc<dyn Remote>, encoding: Encoding, change: Change) -> Simulated
                         }
                         let TurnAnswer { turn, signature } = answer.take().unwrap();
                         let (lines, nodes) = (turn.list().count as usize, turn.payload().count as usize);
-                        let mut said = Stream::read(encoding, &std::mem::take(&mut stream), lines, nodes);
+                        let bytes = std::mem::take(&mut stream);
+                        let mut said = Stream::read(encoding, &mut named.lock().unwrap(), &bytes, lines, nodes);
                         change(&mut said.list);
                         let turn = lie(&turn, &said.list);
                         let message = Message::SyncFrameResponse(Box::new(TurnAnswer { turn, signature }));

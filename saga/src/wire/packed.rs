@@ -5,6 +5,7 @@
 use super::blocks::{BlockReader, BlockWriter, Learned};
 use super::message::Message;
 use super::packet::Packet;
+use super::peek::Peek;
 use crate::error::{Breach, SagaError};
 use crate::limits::Limits;
 
@@ -44,9 +45,13 @@ impl Packing {
         &self.writer.learned
     }
 
-    /// Encodes a message. The question whether everything is equal is short: it never travels packed.
+    /// Encodes a message.
     pub(crate) fn pack(&mut self, message: &Message) -> Packet {
         match message.packet() {
+            packet if matches!(message, Message::Peek(Peek::Equal(..))) => {
+                self.begin_anew();
+                packet
+            }
             Packet::Text(text) if text.len() >= FROM_BYTES => {
                 let mut bytes = vec![PACKED];
                 bytes.extend(self.writer.line(&text, &[]).into_iter().flatten());
@@ -100,7 +105,7 @@ impl Packing {
 mod tests {
     use super::*;
     use crate::wire::message::Envelope;
-    use crate::wire::peek::{Peek, Peeked};
+    use crate::wire::peek::Peeked;
     use ibgib::Addr;
 
     fn addrs(count: usize) -> Vec<Addr> {
