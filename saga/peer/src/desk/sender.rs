@@ -289,7 +289,8 @@ impl Proposal for Ending<'_> {
             match self.follow(&mut view, draft, &mut brought, tjp, tip.as_ref().filter(|_| adopts)).await? {
                 Followed::Led(led) => {
                     if let (Some(guard), Some(to)) = (self.guard, &led.tip) {
-                        moves.extend(self.moved(guard, &mut view, draft, tjp, to).await?);
+                        let now = brought.tips.get(tjp);
+                        moves.extend(self.moved(guard, &mut view, draft, (tjp, now, to)).await?);
                     }
                     (summary.action, summary.why) =
                         happened(status, *direction, before.as_ref(), led.tip.as_ref(), led.merges > 0);
@@ -318,21 +319,19 @@ impl Proposal for Ending<'_> {
 }
 
 impl Ending<'_> {
-    /// What the guard makes of our tip of a timeline and of the one that it is led to; none where it stays.
+    /// What the guard makes of our tip of a timeline, as it is now, and of the one that it is led to; none where it stays.
     async fn moved(
         &self,
         guard: &dyn Guard,
         view: &mut View<'_>,
         draft: &Draft,
-        tjp: &Addr,
-        to: &Addr,
+        (tjp, now, to): (&Addr, Option<&Addr>, &Addr),
     ) -> Result<Option<Moved>, SagaError> {
-        let before = view.tips(std::slice::from_ref(tjp)).await?.remove(tjp);
-        if before.as_ref() == Some(to) {
+        if now == Some(to) {
             return Ok(None);
         }
-        let before = match before {
-            Some(before) => view.get(&before).await?.and_then(|frame| guard.holds(&frame)),
+        let before = match now {
+            Some(now) => view.get(now).await?.and_then(|frame| guard.holds(&frame)),
             None => None,
         };
         let after = match view.get(to).await? {
