@@ -20,6 +20,9 @@ use ibgib::{Addr, IbGib, Verified};
 use std::fmt;
 use std::time::Duration;
 
+/// Nodes read at once where nobody knows how large they are.
+const BATCH: usize = 16;
+
 /// A place that keeps ibgibs. Whoever is a store is a [`Space`](crate::Space), too.
 #[async_trait]
 pub trait Store: fmt::Debug + Send + Sync + 'static {
@@ -102,6 +105,25 @@ pub trait View: Send + Sync {
     /// # Errors
     /// [`SpaceError::Corrupt`] when what is stored does not have its address; when the store cannot be read.
     async fn nodes(&self, which: Nodes<'_>) -> Result<Vec<Option<Verified<IbGib>>>, SpaceError>;
+
+    /// The first of these committed nodes, as [`View::nodes`] answers them: at least one, and then no more than about so many
+    /// bytes of them take. Whoever has many to read asks for them so, since each may be as large as its limit; a store that
+    /// reads many faster together has an answer of its own.
+    ///
+    /// # Errors
+    /// As [`View::nodes`].
+    async fn nodes_within(&self, addrs: &[Addr], bytes_max: usize) -> Result<Vec<Option<Verified<IbGib>>>, SpaceError> {
+        let (mut out, mut bytes) = (Vec::with_capacity(addrs.len()), 0);
+        for batch in addrs.chunks(BATCH) {
+            let nodes = self.nodes(Nodes::Committed(batch)).await?;
+            bytes += nodes.iter().flatten().map(Verified::weight_unread).sum::<usize>();
+            out.extend(nodes);
+            if bytes >= bytes_max {
+                break;
+            }
+        }
+        Ok(out)
+    }
 
     /// Whether each is committed.
     ///

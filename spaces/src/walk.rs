@@ -9,9 +9,15 @@ use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 
 /// Nodes read at once: few, since each may be as large as its limit.
 const BATCH: usize = 16;
-/// Starts from which is walked at the same time. What lies under them stands near them, and is read before the store has
-/// forgotten what it read there.
+/// Nodes, and about how many bytes of them, that are asked for at once where only bytes limit them.
+const BATCH_MAX: usize = 1_024;
+const BYTES: usize = 4 * 1024 * 1024;
+/// Starts from which is walked at the same time, at least and at most. What lies under them stands near them, and is read
+/// before the store has forgotten what it read there: more of them where nodes are so small that [`NEAR`] of each of them
+/// take no more than is read at once.
 const TOGETHER: usize = 64;
+const TOGETHER_MAX: usize = 256;
+const NEAR: usize = 32;
 
 /// Which relations [`Space::reach`](crate::Space::reach) follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +47,16 @@ impl Walked {
     /// Takes a node out.
     pub fn take(&mut self, addr: &Addr) -> Option<Verified<IbGib>> {
         self.nodes.remove(addr)
+    }
+
+    /// Whether a node is among them.
+    pub fn has(&self, addr: &Addr) -> bool {
+        self.nodes.contains_key(addr)
+    }
+
+    /// Puts a node there that was read otherwise, whether there is room or not.
+    pub fn put(&mut self, node: Verified<IbGib>) {
+        self.nodes.insert(node.addr().clone(), node);
     }
 
     fn keep(&mut self, node: Verified<IbGib>) {
@@ -279,21 +295,25 @@ impl Graph {
     ) -> Result<(), SpaceError> {
         let view = below.view;
         let (mut starts, mut level) = (starts.into_iter(), Vec::new());
-        let mut read = 0;
+        let (mut read, mut bytes) = (0, 0);
         let mut tips: HashMap<Addr, Option<Addr>> = HashMap::new();
         loop {
             if level.is_empty() {
-                level = starts.by_ref().take(TOGETHER).collect();
+                let many = BYTES / NEAR * read / bytes.max(1);
+                level = starts.by_ref().take(many.clamp(TOGETHER, TOGETHER_MAX)).collect();
             }
             if level.is_empty() {
                 return Ok(());
             }
             let mut next = Vec::new();
-            for batch in level.chunks(BATCH) {
+            let mut rest = &level[..];
+            while !rest.is_empty() {
                 // A store may answer without ever waiting: others have to get their turn all the same.
                 tokio::task::coop::consume_budget().await;
-                let addrs: Vec<Addr> = batch.iter().map(|place| self.addrs[*place].clone()).collect();
-                let nodes = view.nodes(Nodes::Committed(&addrs)).await?;
+                let addrs: Vec<Addr> = rest.iter().take(BATCH_MAX).map(|place| self.addrs[*place].clone()).collect();
+                let nodes = view.nodes_within(&addrs, BYTES).await?;
+                let (batch, later) = rest.split_at(nodes.len());
+                rest = later;
                 let mut timelines = Vec::new();
                 for (place, node) in batch.iter().zip(nodes) {
                     let Some(node) = node else { return Err(SpaceError::Missing { path: self.path_to(*place) }) };
@@ -302,6 +322,7 @@ impl Graph {
                         continue;
                     }
                     read += 1;
+                    bytes += node.weight_unread();
                     if read > limit {
                         return Err(SpaceError::TooMany(limit));
                     }

@@ -26,9 +26,6 @@ pub(crate) async fn resolve(view: &dyn View, addr: &Addr) -> Result<Option<(Addr
     }
 }
 
-/// Nodes asked from a space at once: few, since each may be as large as its limit.
-const BATCH: usize = 8;
-
 /// Why nodes that are all here are not taken all the same.
 pub(crate) fn stuck(addr: &Addr, from: &Addr) -> String {
     format!("{from} relates to {addr}, which does not travel with data: nobody else could take it from here")
@@ -77,24 +74,24 @@ pub(crate) async fn load(
     let mut out = Vec::new();
     let mut bytes = 0;
     let moment = space.view().await.map_err(space_error)?;
-    for batch in addrs.chunks(BATCH) {
-        let mut nodes: Vec<_> = batch.iter().map(|addr| walked.take(addr)).collect();
-        let lacking: Vec<usize> = (0..batch.len()).filter(|i| nodes[*i].is_none()).collect();
-        if !lacking.is_empty() {
-            let ask: Vec<Addr> = lacking.iter().map(|i| batch[*i].clone()).collect();
-            let found = moment.nodes(Nodes::Committed(&ask)).await.map_err(space_error)?;
-            lacking.into_iter().zip(found).for_each(|(i, node)| nodes[i] = node);
-        }
-        for (addr, node) in batch.iter().zip(nodes) {
-            let Some(node) = node else {
-                let message = format!("{addr} is not in the space");
-                return Err(SagaError::OwnSpace { failure: SpaceFailure::Missing, message });
-            };
+    let mut rest = addrs.iter();
+    while bytes < bytes_max
+        && let Some(addr) = rest.as_slice().first()
+    {
+        if let Some(node) = walked.take(addr) {
             bytes += node.json().len();
             out.push(node);
+            rest.next();
+            continue;
         }
-        if bytes >= bytes_max {
-            break;
+        let lacking: Vec<Addr> = rest.as_slice().iter().filter(|addr| !walked.has(addr)).cloned().collect();
+        let found = moment.nodes_within(&lacking, bytes_max - bytes).await.map_err(space_error)?;
+        for (addr, node) in lacking.iter().zip(found) {
+            let missing = || SagaError::OwnSpace {
+                failure: SpaceFailure::Missing,
+                message: format!("{addr} is not in the space"),
+            };
+            walked.put(node.ok_or_else(missing)?);
         }
     }
     Ok(out)

@@ -9,12 +9,18 @@ use crate::redb::{LazyTable, fail};
 use crate::store::{Head, Nodes, Records, Scanned, Tips, View};
 use crate::tip::{Kind, Tip};
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use ibgib::{Addr, IbGib, Verified};
 use redb::{ReadTransaction, ReadableTable};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Up to so many nodes, tips or records are read in place: a thread for blocking work costs about as much as reading them.
 const IN_PLACE: usize = 32;
+/// Nodes that each thread reads before it is seen how many bytes they took, where several read for one who asks: to wake
+/// a thread takes as long as to read ten of them.
+const APART: usize = 128;
+/// Threads that read at most for one who asks.
+const THREADS_MAX: usize = 4;
 
 /// A view of the space.
 pub(super) struct SegmentView(Arc<Moment>);
@@ -49,6 +55,12 @@ impl SegmentView {
     }
 }
 
+/// How many threads read for one who asks.
+fn threads() -> usize {
+    static THREADS: OnceLock<usize> = OnceLock::new();
+    *THREADS.get_or_init(|| std::thread::available_parallelism().map_or(1, |n| n.get().min(THREADS_MAX)))
+}
+
 #[async_trait]
 impl View for SegmentView {
     async fn head(&self) -> Result<Head, SpaceError> {
@@ -66,6 +78,29 @@ impl View for SegmentView {
                 self.read(addrs.len(), move |moment| addrs.iter().map(|a| moment.staged(&owner, a)).collect()).await
             }
         }
+    }
+
+    /// Nodes are unpacked and hashed, so of many each thread reads some.
+    async fn nodes_within(&self, addrs: &[Addr], bytes_max: usize) -> Result<Vec<Option<Verified<IbGib>>>, SpaceError> {
+        let threads = threads();
+        let (mut out, mut bytes) = (Vec::with_capacity(addrs.len()), 0);
+        for round in addrs.chunks(threads * APART) {
+            let bytes_each = (bytes_max - bytes) / threads;
+            let parts = round.chunks(round.len().div_ceil(threads)).map(|part| {
+                let part = part.to_vec();
+                self.read(round.len(), move |moment| moment.first(&part, bytes_each))
+            });
+            for (part, nodes) in round.chunks(round.len().div_ceil(threads)).zip(join_all(parts).await) {
+                let nodes = nodes?;
+                let is_whole = nodes.len() == part.len();
+                bytes += nodes.iter().flatten().map(Verified::weight_unread).sum::<usize>();
+                out.extend(nodes);
+                if !is_whole || bytes >= bytes_max {
+                    return Ok(out);
+                }
+            }
+        }
+        Ok(out)
     }
 
     async fn has(&self, addrs: &[Addr]) -> Result<Vec<bool>, SpaceError> {
@@ -169,6 +204,20 @@ impl Moment {
     fn committed(&self, addr: &Addr) -> Result<Option<Verified<IbGib>>, SpaceError> {
         let Some((key, place)) = self.place(addr)? else { return Ok(None) };
         self.core.node(&key, place).map(Some).map_err(|unread| unread.of(addr.as_str()))
+    }
+
+    /// The first of these nodes, one at least, until they take so many bytes.
+    fn first(&self, addrs: &[Addr], bytes_max: usize) -> Result<Vec<Option<Verified<IbGib>>>, SpaceError> {
+        let (mut out, mut bytes) = (Vec::with_capacity(addrs.len()), 0);
+        for addr in addrs {
+            let node = self.committed(addr)?;
+            bytes += node.as_ref().map_or(0, Verified::weight_unread);
+            out.push(node);
+            if bytes >= bytes_max {
+                break;
+            }
+        }
+        Ok(out)
     }
 
     fn staged(&self, owner: &str, addr: &Addr) -> Result<Option<Verified<IbGib>>, SpaceError> {
