@@ -15,6 +15,7 @@ use crate::wire::word::{Receipt, Signature, Word};
 use ibgib::timeline::Ancestry;
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_keystone::{Chain, Step, Warrant};
+use std::sync::Arc;
 
 /// What the sender needs from its own side.
 #[derive(Clone, Debug)]
@@ -282,7 +283,7 @@ pub struct Evaluate {
     /// The turn's list.
     pub lines: Vec<SenderLine>,
     /// Nodes that arrived with this saga.
-    pub payload: Vec<Addr>,
+    pub payload: Arc<Vec<Addr>>,
     /// The sender asks for the commit.
     pub commit: bool,
     /// The sender's first turn: it commits only what is same or behind here.

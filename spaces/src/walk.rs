@@ -6,6 +6,7 @@ use crate::store::{Nodes, Tips, View};
 use crate::tip::Kind;
 use ibgib::{Addr, IbGib, Verified};
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::num::NonZeroU32;
 
 /// Nodes read at once: few, since each may be as large as its limit.
 const BATCH: usize = 16;
@@ -247,39 +248,55 @@ impl<'a> Below<'a> {
     }
 }
 
-/// What was found of a graph. A node is known by its place in the order in which it was met.
+/// What was found of a graph. A node is known by its place in the order in which it was met; of so many that a place has
+/// more than 32 bits nobody has the memory.
 #[derive(Default)]
 struct Graph {
-    places: HashMap<Addr, usize>,
-    addrs: Vec<Addr>,
-    /// Who led to each node first; nobody to where the walk began.
-    from: Vec<Option<usize>>,
-    /// What each relates to, in its own order.
-    targets: Vec<Vec<usize>>,
-    /// The tip of the living timeline that each belongs to, where the live graph goes on.
-    goes_on: Vec<Option<usize>>,
-    /// Which are at or below a stop.
-    left_out: Vec<bool>,
+    places: HashMap<Addr, u32>,
+    met: Vec<Met>,
+    /// What nodes relate to, each node's one after the other in its own order.
+    targets: Vec<u32>,
+    /// The tip of the living timeline that a node belongs to, where the live graph goes on.
+    goes_on: HashMap<u32, u32>,
+}
+
+/// A node that was met.
+struct Met {
+    addr: Addr,
+    /// It is at or below a stop.
+    left_out: bool,
+    /// Who led to it first; nobody to where the walk began.
+    from: Option<NonZeroU32>,
+    /// Which of the graph's `targets` are its own.
+    targets: (u32, u32),
 }
 
 impl Graph {
     /// The place of an address, and whether it was met for the first time.
-    fn place(&mut self, addr: Addr, from: Option<usize>) -> (usize, bool) {
+    fn place(&mut self, addr: Addr, from: Option<u32>) -> (u32, bool) {
         if let Some(place) = self.places.get(&addr) {
             return (*place, false);
         }
-        let place = self.addrs.len();
+        let place = self.met.len() as u32;
         self.places.insert(addr.clone(), place);
-        self.addrs.push(addr);
-        self.from.push(from);
-        self.targets.push(Vec::new());
-        self.goes_on.push(None);
-        self.left_out.push(false);
+        // Kept as one more, so that nobody takes no room.
+        let from = from.and_then(|from| NonZeroU32::new(from + 1));
+        self.met.push(Met { addr, left_out: false, from, targets: (0, 0) });
         (place, true)
     }
 
+    fn addr(&self, place: u32) -> &Addr {
+        &self.met[place as usize].addr
+    }
+
+    /// What a node relates to.
+    fn targets(&self, place: u32) -> &[u32] {
+        let (from, to) = self.met[place as usize].targets;
+        &self.targets[from as usize..to as usize]
+    }
+
     /// Where a walk begins: the places that were not met before.
-    fn add(&mut self, starts: impl Iterator<Item = Addr>) -> Vec<usize> {
+    fn add(&mut self, starts: impl Iterator<Item = Addr>) -> Vec<u32> {
         starts.map(|addr| self.place(addr, None)).filter(|(_, fresh)| *fresh).map(|(place, _)| place).collect()
     }
 
@@ -288,7 +305,7 @@ impl Graph {
     async fn load(
         &mut self,
         below: &mut Below<'_>,
-        starts: Vec<usize>,
+        starts: Vec<u32>,
         follow: Follow,
         limit: usize,
         walked: &mut Walked,
@@ -310,7 +327,7 @@ impl Graph {
             while !rest.is_empty() {
                 // A store may answer without ever waiting: others have to get their turn all the same.
                 tokio::task::coop::consume_budget().await;
-                let addrs: Vec<Addr> = rest.iter().take(BATCH_MAX).map(|place| self.addrs[*place].clone()).collect();
+                let addrs: Vec<Addr> = rest.iter().take(BATCH_MAX).map(|place| self.addr(*place).clone()).collect();
                 let nodes = view.nodes_within(&addrs, BYTES).await?;
                 let (batch, later) = rest.split_at(nodes.len());
                 rest = later;
@@ -318,7 +335,7 @@ impl Graph {
                 for (place, node) in batch.iter().zip(nodes) {
                     let Some(node) = node else { return Err(SpaceError::Missing { path: self.path_to(*place) }) };
                     if below.covers(&node).await? {
-                        self.left_out[*place] = true;
+                        self.met[*place as usize].left_out = true;
                         continue;
                     }
                     read += 1;
@@ -336,11 +353,13 @@ impl Graph {
                         below.deepen(node.addr().ib()).await?;
                     }
                     targets.retain(|target| !below.knows(target));
+                    let first = self.targets.len() as u32;
                     for target in targets {
                         let (target, fresh) = self.place(target, Some(*place));
-                        self.targets[*place].push(target);
+                        self.targets.push(target);
                         next.extend(fresh.then_some(target));
                     }
+                    self.met[*place as usize].targets = (first, self.targets.len() as u32);
                     walked.keep(node);
                 }
                 let mut ask: Vec<Addr> = timelines.iter().map(|(_, tjp)| tjp.clone()).collect();
@@ -353,7 +372,7 @@ impl Graph {
                 for (place, tjp) in timelines {
                     let Some(tip) = tips.get(&tjp).cloned().flatten() else { continue };
                     let (tip, fresh) = self.place(tip, None);
-                    self.goes_on[place] = Some(tip);
+                    self.goes_on.insert(place, tip);
                     next.extend(fresh.then_some(tip));
                 }
             }
@@ -361,12 +380,13 @@ impl Graph {
         }
     }
 
-    fn path_to(&self, place: usize) -> Vec<String> {
-        let mut path = vec![self.addrs[place].to_string()];
-        let mut at = self.from[place];
+    fn path_to(&self, place: u32) -> Vec<String> {
+        let mut path = Vec::new();
+        let mut at = Some(place);
         while let Some(place) = at {
-            path.push(self.addrs[place].to_string());
-            at = self.from[place];
+            let met = &self.met[place as usize];
+            path.push(met.addr.to_string());
+            at = met.from.map(|from| from.get() - 1);
         }
         path.reverse();
         path
@@ -374,19 +394,19 @@ impl Graph {
 
     /// What was read and is not left out, an address after everything that it relates to: depth first, without recursion.
     fn in_order(&self, starts: &[&Addr]) -> Vec<Addr> {
-        let mut seen = self.left_out.clone();
-        let mut out = Vec::with_capacity(self.addrs.len());
+        let mut seen: Vec<bool> = self.met.iter().map(|met| met.left_out).collect();
+        let mut out = Vec::with_capacity(self.met.len());
         let starts = starts.iter().filter_map(|start| self.places.get(*start));
         for start in starts {
             // A node on the way down, and how many of its targets were visited.
-            let mut path: Vec<(usize, usize)> = Vec::new();
+            let mut path: Vec<(u32, usize)> = Vec::new();
             // Tips are not below the node that leads on to them, so they are visited on their own.
             let mut later = VecDeque::from([*start]);
             loop {
                 let next = match path.last_mut() {
                     Some((place, visited)) => {
                         *visited += 1;
-                        self.targets[*place].get(*visited - 1).copied()
+                        self.targets(*place).get(*visited - 1).copied()
                     }
                     None => match later.pop_front() {
                         Some(next) => Some(next),
@@ -394,12 +414,12 @@ impl Graph {
                     },
                 };
                 match next {
-                    None => out.extend(path.pop().map(|(place, _)| self.addrs[place].clone())),
-                    Some(place) if seen[place] => {}
+                    None => out.extend(path.pop().map(|(place, _)| self.addr(place).clone())),
+                    Some(place) if seen[place as usize] => {}
                     Some(place) => {
-                        seen[place] = true;
+                        seen[place as usize] = true;
                         path.push((place, 0));
-                        later.extend(self.goes_on[place].filter(|tip| !seen[*tip]));
+                        later.extend(self.goes_on.get(&place).filter(|tip| !seen[**tip as usize]));
                     }
                 }
             }

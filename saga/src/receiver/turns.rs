@@ -13,6 +13,7 @@ use crate::wire::turn::{Stage, Told, Turn};
 use crate::wire::word::{Said, Signature};
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_keystone::Step;
+use std::sync::Arc;
 
 /// A saga that is open.
 #[derive(Debug)]
@@ -22,7 +23,7 @@ pub(super) struct Saga {
     pub(super) session_frames: Vec<Verified<IbGib>>,
     pub(super) step: Option<Step>,
     /// Nodes that came in all of its turns.
-    pub(super) payload: Vec<Addr>,
+    pub(super) payload: Arc<Vec<Addr>>,
     pub(super) received: Received,
     pub(super) told: ReceiverDone,
     /// What both sides have named, between two turns.
@@ -133,10 +134,10 @@ impl Receiver {
             Some(Stage::Delta(asked)) => (asked, false),
             _ => return Err(SagaError::defect("a stream came in that belongs to no turn of the sender")),
         };
-        saga.payload.extend(incoming.payload);
+        Arc::make_mut(&mut saga.payload).append(&mut incoming.payload);
         let evaluate = Evaluate {
             lines: incoming.lines,
-            payload: saga.payload.clone(),
+            payload: Arc::clone(&saga.payload),
             commit: asked.commit,
             is_init,
             adopt: asked.adopt,
@@ -232,7 +233,7 @@ impl Saga {
             transcript: Transcript::new(saga_id.to_owned(), peer.map(|p| p.tjp().clone())),
             session_frames: Vec::new(),
             step: None,
-            payload: Vec::new(),
+            payload: Arc::default(),
             received: Received::default(),
             told: ReceiverDone { saga_id: saga_id.to_owned(), ..ReceiverDone::default() },
             named: Named::default(),

@@ -72,9 +72,19 @@ impl Change {
         parts.into_iter().map(|part| Self { revision: self.revision, ..part }).collect()
     }
 
+    /// About how many bytes it takes, and not fewer where it is large.
+    fn bytes(&self) -> usize {
+        let tip = |tip: &Tip| tip.tjp.as_str().len() + tip.addr.as_str().len() + 16;
+        let record = |(key, value): &(String, Option<Vec<u8>>)| key.len() + value.as_ref().map_or(0, Vec::len) + 16;
+        let forgotten = self.forget.iter().map(|tjp| tjp.as_str().len() + 8).sum::<usize>();
+        let forgotten = forgotten + self.forget_nodes.as_flattened().len();
+        let parts = self.tips.iter().map(tip).sum::<usize>() + self.records.iter().map(record).sum::<usize>();
+        64 + self.nodes.len() * 16 + parts + forgotten
+    }
+
     /// The payload of its record; `None` if it cannot be compressed, which is a defect.
     pub(super) fn write(&self) -> Option<Vec<u8>> {
-        let mut out = Out::default();
+        let mut out = Out(Vec::with_capacity(self.bytes()));
         out.number(self.revision.map_or(0, |revision| revision + 1));
         out.number(self.nodes.len() as u64);
         let mut before = 0;

@@ -33,7 +33,7 @@ struct Plan {
     /// Tips to move, and the merges that this takes.
     draft: Draft,
     /// What the saga has sent, as its machine tells it.
-    payload: Vec<Addr>,
+    payload: Arc<Vec<Addr>>,
     /// What came over this connection since the last commit, in the order in which it came.
     came: Arc<Vec<Addr>>,
     /// Where timelines belong that are new.
@@ -57,13 +57,13 @@ impl Plan {
         lines
     }
 
-    /// What is published, what came in this saga in the order in which it came.
-    fn published(&self) -> Vec<Addr> {
-        let came: HashSet<&Addr> = self.came.iter().collect();
-        let others = self.publish.iter().filter(|addr| !came.contains(addr));
-        let own = self.came.iter().filter(|addr| self.publish.contains(*addr));
-        let mut seen = HashSet::new();
-        own.filter(|addr| seen.insert(*addr)).chain(others).cloned().collect()
+    /// What is published, what came in this saga in the order in which it came. From then on the plan no longer knows.
+    fn published(&mut self) -> Vec<Addr> {
+        let mut publish = std::mem::take(&mut self.publish);
+        let mut out = Vec::with_capacity(publish.len());
+        out.extend(self.came.iter().filter_map(|addr| publish.take(addr)));
+        out.extend(publish);
+        out
     }
 }
 
@@ -423,7 +423,7 @@ impl ReceiverDesk {
         view.history.share(&self.host.merges);
         let stated = view.know_dropped(space.id()).await?;
         let mut plan = Plan { payload: evaluate.payload, came: Arc::clone(&self.came), ..Plan::default() };
-        let sent = staged.iter().chain(&plan.payload);
+        let sent = staged.iter().chain(&*plan.payload);
         let mut lot = Lot::of(&self.host, self.identity.as_ref(), evaluate.commit, sent).await?;
         lot.look_around(&self.host, &mut view, &evaluate.lines).await?;
         lot.sort(&mut view, &evaluate.lines).await?;
@@ -686,7 +686,8 @@ impl ReceiverDesk {
         }
         let space = self.host.space().clone();
         let mut view = View::new(&*space, &self.owner);
-        let mut commit = self.plan.draft.commit.clone();
+        // If it is not committed it is judged anew, or the saga ends: the plan is not needed again.
+        let mut commit = std::mem::take(&mut self.plan.draft.commit);
         commit.publish = Some((self.owner.clone(), self.plan.published()));
         commit.records.extend(self.plan.roots.iter().cloned());
         // If any of it ended meanwhile, the turn is judged anew.
