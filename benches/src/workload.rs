@@ -109,6 +109,19 @@ impl Revision {
         Self { id: format!("doc{document:06}"), title: format!("Document {document}"), revision, text, by: "a" }
     }
 
+    /// The same with a text of about so many bytes, of which each revision changes a line.
+    pub(crate) fn long(document: usize, revision: usize, bytes: usize) -> Self {
+        let mut text = String::with_capacity(bytes + 100);
+        for line in 0.. {
+            if text.len() >= bytes {
+                break;
+            }
+            text += &words(document, if line <= revision { line } else { usize::MAX / 2 + line }, 12);
+            text.push('\n');
+        }
+        Self { text, ..Self::of(document, revision) }
+    }
+
     /// As JSON, for peers whose documents are that; they name the id so.
     pub(crate) fn into_value(self, id: &'static str) -> Value {
         object([
