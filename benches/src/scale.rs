@@ -20,9 +20,10 @@ use std::time::Instant;
 const SIZES: [usize; 4] = [1_000, 10_000, 100_000, 1_000_000];
 /// Frames of one timeline; with `--quick` not the last of them.
 const FRAMES: [usize; 3] = [1_000, 10_000, 100_000];
-/// Gigabytes of the large space; what each of its documents has: revisions, and about how many bytes of text.
+/// Gigabytes of the large space; what each of its documents has: revisions, and about how many bytes of text, which is in
+/// two nodes each: the frame, and what made it.
 const LARGE: f64 = 5.0;
-const LARGE_DOCUMENTS: (usize, usize) = (20, 10_000);
+const LARGE_DOCUMENTS: (usize, usize) = (20, 5_000);
 /// Timelines that change in between.
 const CHANGED: usize = 10;
 /// Timelines of the stores that are synced again and again.
@@ -35,7 +36,7 @@ them costs over loopback; CPU and memory are those of client and server. *Openin
 does nothing else. *Never met* is the first sync of two that have the same already. A turn is the client's, after the \
 server has said something. The timelines were put into both stores through the library. The second table \
 has what the first sync to an empty server costs, and the next one after one more frame: of one document with so many \
-frames, and of a space of so many nodes with so much text in them, whose documents have 20 revisions of 10 kB, each with \
+frames, and of a space of so many nodes with so much text in them, whose documents have 20 revisions of 5 kB, each with \
 one more line changed. The large space was synced once.";
 
 /// What was asked for.
@@ -282,7 +283,7 @@ fn long(engine: &Engine, command: &Path, frames: usize, rounds: usize) -> Res<[M
 /// The same of a space with so many gigabytes of text in its nodes.
 fn large(engine: &Engine, command: &Path, gigabytes: f64) -> Res<[More; 2]> {
     let (revisions, bytes) = LARGE_DOCUMENTS;
-    let documents = (gigabytes * 1e9) as usize / (revisions * bytes);
+    let documents = (gigabytes * 1e9) as usize / (2 * revisions * bytes);
     let dir = tempfile::tempdir()?;
     let began = Instant::now();
     let (mut nodes, mut text) = (0, 0);

@@ -199,6 +199,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn each_revision_of_a_long_document_changes_a_line() {
+        let lines =
+            |revision| -> Vec<String> { Revision::long(3, revision, 5_000).text.lines().map(str::to_owned).collect() };
+        let (before, after) = (lines(7), lines(8));
+        assert_eq!(before.len(), after.len());
+        let changed = std::iter::zip(&before, &after).filter(|(before, after)| before != after);
+        assert_eq!(changed.count(), 1);
+    }
+
+    #[test]
     fn documents_differ_and_are_the_same_each_time() {
         let text = |document, revision| Revision::of(document, revision).text;
         assert_eq!(text(3, 4), text(3, 4));
