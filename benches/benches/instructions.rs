@@ -1,7 +1,7 @@
 //! The same parts as `parts`, in instructions, which are the same whatever else the machine does:
 //! `cargo bench -p ibgib-bench --bench instructions`. It says by how much each has changed since it ran before. It needs
 //! Valgrind and, of the same version as `gungraun` in `Cargo.toml`, its runner:
-//! `cargo install gungraun-runner --version 0.20.0`.
+//! `cargo install gungraun-runner --version 0.20.0`. One part: `-- '**hash**'` after it.
 //!
 //! Each part runs once before it is counted, so that nothing is counted that only the first one does. Valgrind has no
 //! instructions for SHA-256: hashing takes several times as many as outside of it.

@@ -64,7 +64,7 @@ usage: ibgib-bench scale [--quick] [--up-to N] [--rounds N] [--large GB] [--sync
   --quick        not with 1,000,000 timelines, nor with one of 100,000 frames, nor a large space; and three rounds
   --up-to N      with no more timelines than this (default: 1,000, 10,000, 100,000 and 1,000,000), and none of more
                  frames (1,000, 10,000 and 100,000)
-  --large GB     also a space with so much text in its nodes (default 5, which is a million of them; 0: none)
+  --large GB     also a space with so much text in its nodes (default 1, which is 210,000 nodes; 0: none)
   --rounds N     how often each is measured (default 5)
   --syncs N      syncs with nothing to do, after which it is seen how much the stores grew (default 1000)
   --files N      files of a folder that is in step, for status (default 5000)

@@ -22,7 +22,7 @@ const SIZES: [usize; 4] = [1_000, 10_000, 100_000, 1_000_000];
 const FRAMES: [usize; 3] = [1_000, 10_000, 100_000];
 /// Gigabytes of the large space; what each of its documents has: revisions, and about how many bytes of text, which is in
 /// two nodes each: the frame, and what made it.
-const LARGE: f64 = 5.0;
+const LARGE: f64 = 1.0;
 const LARGE_DOCUMENTS: (usize, usize) = (20, 5_000);
 /// Timelines that change in between.
 const CHANGED: usize = 10;
