@@ -59,12 +59,15 @@ usage: ibgib-bench postgres [--quick] [--rounds N] [--watchers N] [--seconds N] 
   --watchers N   devices that only wait (default 1000), for --seconds N (default 165)
   --url URL      a PostgreSQL server in which databases may be made (default: tools/postgres starts one)
   --write FILE   also a section of a page with what came of it, as docs/performance.md
-usage: ibgib-bench scale [--quick] [--up-to N] [--rounds N] [--syncs N] [--files N] [--ibgib FILE] [--write FILE]
-  --quick        not with 1,000,000 timelines, and three rounds
-  --up-to N      with no more timelines than this (default: 1,000, 10,000, 100,000 and 1,000,000)
+usage: ibgib-bench scale [--quick] [--up-to N] [--rounds N] [--large GB] [--syncs N] [--files N] [--ibgib FILE]
+                         [--write FILE]
+  --quick        not with 1,000,000 timelines, nor with one of 100,000 frames, nor a large space; and three rounds
+  --up-to N      with no more timelines than this (default: 1,000, 10,000, 100,000 and 1,000,000), and none of more
+                 frames (1,000, 10,000 and 100,000)
+  --large GB     also a space with so much text in its nodes (default 1, which is 210,000 nodes; 0: none)
   --rounds N     how often each is measured (default 5)
   --syncs N      syncs with nothing to do, after which it is seen how much the stores grew (default 1000)
-  --files N      files of a folder of which none changed, for status (default 5000)
+  --files N      files of a folder that is in step, for status (default 5000)
   --write FILE   also a section of a page with what came of it, as docs/performance.md, and its plot
 usage: ibgib-bench plots FILE
   draws the plots of a page anew from its tables, in a folder beside it: docs/performance.md

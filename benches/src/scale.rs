@@ -1,5 +1,6 @@
-//! `ibgib-bench scale`: what opening a space and syncing it cost by how many timelines there are in it, what many syncs
-//! leave in the stores, and how long it takes to see that nothing changed in a folder.
+//! `ibgib-bench scale`: what opening a space and syncing it cost by how many timelines there are in it; what a sync costs of
+//! a long timeline, and of gigabytes; what many syncs leave in the stores, and how long it takes to see that nothing changed
+//! in a folder.
 
 use crate::engine::{Engine, Server, document_of, revised};
 use crate::measure::{self, Memory};
@@ -17,6 +18,12 @@ use std::time::Instant;
 
 /// How many timelines.
 const SIZES: [usize; 4] = [1_000, 10_000, 100_000, 1_000_000];
+/// Frames of one timeline; with `--quick` not the last of them.
+const FRAMES: [usize; 3] = [1_000, 10_000, 100_000];
+/// Gigabytes of the large space; what each of its documents has: revisions, and about how many bytes of text, which is in
+/// two nodes each: the frame, and what made it.
+const LARGE: f64 = 1.0;
+const LARGE_DOCUMENTS: (usize, usize) = (20, 5_000);
 /// Timelines that change in between.
 const CHANGED: usize = 10;
 /// Timelines of the stores that are synced again and again.
@@ -27,7 +34,10 @@ const FILES: (usize, usize) = (5_000, 2_000);
 const ABOUT: &str = "Two spaces that have the same timelines of one revision each, one of a device and one of a server, and what a sync between \
 them costs over loopback; CPU and memory are those of client and server. *Opening* is the library's, in a process that \
 does nothing else. *Never met* is the first sync of two that have the same already. A turn is the client's, after the \
-server has said something. The timelines were put into both stores through the library.";
+server has said something. The timelines were put into both stores through the library. The second table \
+has what the first sync to an empty server costs, and the next one after one more frame: of one document with so many \
+frames, and of a space of so many nodes with so much text in them, whose documents have 20 revisions of 5 kB, each with \
+one more line changed. The large space was synced once.";
 
 /// What was asked for.
 pub(crate) struct Options {
@@ -35,16 +45,19 @@ pub(crate) struct Options {
     rounds: usize,
     syncs: usize,
     files: usize,
+    quick: bool,
+    large: Option<f64>,
     ibgib: Option<PathBuf>,
     write: Option<PathBuf>,
 }
 
 impl Options {
     pub(crate) fn read(mut arguments: impl Iterator<Item = String>) -> Option<Self> {
-        let mut out = Self { most: SIZES[3], rounds: 5, syncs: 1_000, files: FILES.0, ibgib: None, write: None };
+        let (quick, large, ibgib, write) = (false, None, None, None);
+        let mut out = Self { most: SIZES[3], rounds: 5, syncs: 1_000, files: FILES.0, quick, large, ibgib, write };
         while let Some(argument) = arguments.next() {
             if argument == "--quick" {
-                out = Self { most: out.most.min(SIZES[2]), rounds: 3, ..out };
+                out = Self { most: out.most.min(SIZES[2]), rounds: 3, quick: true, ..out };
                 continue;
             }
             let value = arguments.next()?;
@@ -54,12 +67,24 @@ impl Options {
                 "--rounds" => out.rounds = number().filter(|n| *n > 0)?,
                 "--syncs" => out.syncs = number()?,
                 "--files" => out.files = number()?,
+                "--large" => out.large = Some(value.parse().ok().filter(|gigabytes| (0.0..1e3).contains(gigabytes))?),
                 "--ibgib" => out.ibgib = Some(value.into()),
                 "--write" => out.write = Some(value.into()),
                 _ => return None,
             }
         }
         Some(out)
+    }
+
+    /// How long the timelines are, of those that are one alone.
+    fn frames(&self) -> impl Iterator<Item = usize> {
+        let most = if self.quick { FRAMES[1] } else { FRAMES[2] };
+        FRAMES.into_iter().filter(move |frames| *frames <= self.most.min(most))
+    }
+
+    /// Gigabytes of the large space, if there is to be one.
+    fn large(&self) -> f64 {
+        self.large.unwrap_or(if self.quick { 0.0 } else { LARGE })
     }
 }
 
@@ -71,35 +96,52 @@ struct Row {
     turns: f64,
 }
 
+/// One line of the table below it: what was synced, and which time.
+struct More {
+    what: String,
+    costs: Vec<Cost>,
+}
+
 /// Measures it, and prints what came of it.
 pub(crate) fn run(options: &Options) -> Res<()> {
     let command = crate::command(options.ibgib.as_deref())?;
     let engine = Engine::new(&command)?;
-    let (mut rows, mut told) = (Vec::new(), Vec::new());
+    let (mut rows, mut more, mut told) = (Vec::new(), Vec::new(), Vec::new());
     for timelines in SIZES.into_iter().filter(|size| *size <= options.most) {
         let of_size = sizes(&engine, &command, timelines, options.rounds)?;
         of_size.iter().for_each(|row| println!("{}", row.line()));
         rows.extend(of_size);
+    }
+    for frames in options.frames() {
+        let of_length = long(&engine, &command, frames, options.rounds)?;
+        of_length.iter().for_each(|row| println!("{}", row.line()));
+        more.extend(of_length);
+    }
+    if options.large() > 0.0 {
+        let of_large = large(&engine, &command, options.large())?;
+        of_large.iter().for_each(|row| println!("{}", row.line()));
+        more.extend(of_large);
     }
     if options.syncs > 0 {
         told.push(again(&engine, &command, options.syncs)?);
         println!("{}", told[told.len() - 1]);
     }
     if options.files > 0 {
-        told.push(status(&engine, options.files, options.rounds)?);
+        told.push(status(&engine, &command, options.files, options.rounds)?);
         println!("{}", told[told.len() - 1]);
     }
     if let Some(file) = &options.write {
         let told: String = told.iter().map(|line| format!("\n- {line}")).collect();
         let measured = page::measured(options.rounds)?;
-        let text = format!("{ABOUT}\n\n{measured}\n\n{}\n\n{}{told}", plots::of_scale(file), table(&rows));
+        let (plot, tables) = (plots::of_scale(file), format!("{}{}", table(&rows), table_of_more(&more)));
+        let text = format!("{ABOUT}\n\n{measured}\n\n{plot}\n\n{tables}{told}");
         page::write(file, page::MANY_TIMELINES, &text)?;
         plots::draw(file)?;
     }
     Ok(())
 }
 
-/// A device and a server with the same timelines.
+/// A device and a server, and the tips of those timelines that will change.
 struct Pair {
     device: PathBuf,
     space: PathBuf,
@@ -109,6 +151,7 @@ struct Pair {
 }
 
 impl Pair {
+    /// With the same timelines at both.
     fn make(engine: &Engine, command: &Path, dir: &Path, timelines: usize) -> Res<Self> {
         let (device, space) = (dir.join("device"), dir.join("server"));
         engine.init(&device)?;
@@ -125,6 +168,25 @@ impl Pair {
             Ok(nodes)
         });
         engine.put_into(&space, made)?;
+        Self::serve(command, device, space, tips)
+    }
+
+    /// With these at the device, and nothing at the server. Of each document the frame is last.
+    fn alone(
+        engine: &Engine,
+        command: &Path,
+        dir: &Path,
+        nodes: impl Iterator<Item = Res<Vec<Verified<IbGib>>>>,
+    ) -> Res<Self> {
+        let (device, space) = (dir.join("device"), dir.join("server"));
+        engine.init(&device)?;
+        let mut tip = None;
+        let seen = nodes.inspect(|nodes| tip = nodes.as_ref().ok().and_then(|nodes| nodes.last().cloned()));
+        engine.put(&device, seen)?;
+        Self::serve(command, device, space, tip.into_iter().collect())
+    }
+
+    fn serve(command: &Path, device: PathBuf, space: PathBuf, tips: Vec<Verified<IbGib>>) -> Res<Self> {
         let server = Server::start(command, &space)?;
         Ok(Self { proxy: Proxy::to(server.1)?, device, space, server, tips })
     }
@@ -137,6 +199,12 @@ impl Pair {
             made.map(|(nth, tip)| revised(tip, nth * step, Revision::of(nth * step, revision))).collect::<Res<_>>()?;
         self.tips = made.iter().filter_map(|nodes| nodes.last().cloned()).collect();
         engine.put(&self.device, made.into_iter().map(Ok))
+    }
+
+    /// This revision of the last document that was put there alone.
+    fn goes_on(&self, engine: &Engine, document: usize, revision: Revision) -> Res<()> {
+        let tip = self.tips.last().ok_or("no document to go on with")?;
+        engine.put(&self.device, [revised(tip, document, revision)].into_iter())
     }
 
     fn sync(&self, engine: &Engine) -> Res<(Cost, u64)> {
@@ -180,6 +248,66 @@ fn sizes(engine: &Engine, command: &Path, timelines: usize, rounds: usize) -> Re
     Ok(rows)
 }
 
+/// A document's nodes, revision by revision, each with its frame last.
+fn history(
+    document: usize,
+    revisions: usize,
+    of: impl Fn(usize) -> Revision,
+) -> impl Iterator<Item = Res<Vec<Verified<IbGib>>>> {
+    let mut tip: Option<Verified<IbGib>> = None;
+    (0..=revisions).map(move |nth| {
+        let nodes = match &tip {
+            None => document_of(document, 0)?,
+            Some(tip) => revised(tip, document, of(nth - 1))?,
+        };
+        tip = nodes.last().cloned();
+        Ok(nodes)
+    })
+}
+
+/// The first sync of one document with many frames, and the next of one more.
+fn long(engine: &Engine, command: &Path, frames: usize, rounds: usize) -> Res<[More; 2]> {
+    let (mut first, mut next) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let dir = tempfile::tempdir()?;
+        let made = history(0, frames - 1, |revision| Revision::of(0, revision));
+        let pair = Pair::alone(engine, command, dir.path(), made)?;
+        first.push(pair.sync(engine)?.0);
+        pair.goes_on(engine, 0, Revision::of(0, frames - 1))?;
+        next.push(pair.sync(engine)?.0);
+    }
+    let what = format!("{} frames", thousands(frames));
+    Ok(both_syncs(&what, first, next))
+}
+
+/// The same of a space with so many gigabytes of text in its nodes.
+fn large(engine: &Engine, command: &Path, gigabytes: f64) -> Res<[More; 2]> {
+    let (revisions, bytes) = LARGE_DOCUMENTS;
+    let documents = (gigabytes * 1e9) as usize / (2 * revisions * bytes);
+    let dir = tempfile::tempdir()?;
+    let began = Instant::now();
+    let (mut nodes, mut text) = (0, 0);
+    let all = (0..documents)
+        .flat_map(|document| history(document, revisions, move |revision| Revision::long(document, revision, bytes)));
+    let counted = all.inspect(|made| {
+        let made = made.as_deref().unwrap_or_default();
+        nodes += made.len();
+        text += made.iter().map(|node| node.to_json().len()).sum::<usize>();
+    });
+    let pair = Pair::alone(engine, command, dir.path(), counted)?;
+    eprintln!("{nodes} nodes were made in {:.1} s", began.elapsed().as_secs_f64());
+    let first = pair.sync(engine)?.0;
+    let last = documents.saturating_sub(1);
+    pair.goes_on(engine, last, Revision::long(last, revisions, bytes))?;
+    let what = format!("{} nodes, {:.1} GB", thousands(nodes), text as f64 / 1e9);
+    Ok(both_syncs(&what, vec![first], vec![pair.sync(engine)?.0]))
+}
+
+fn both_syncs(what: &str, first: Vec<Cost>, next: Vec<Cost>) -> [More; 2] {
+    [("the first sync", first), ("one more", next)]
+        .map(|(which, costs)| More { what: format!("{what}: {which}"), costs })
+}
+
 /// By how much the stores of both sides grow with syncs that have nothing to do.
 fn again(engine: &Engine, command: &Path, syncs: usize) -> Res<String> {
     let dir = tempfile::tempdir()?;
@@ -206,14 +334,16 @@ fn again(engine: &Engine, command: &Path, syncs: usize) -> Res<String> {
     ))
 }
 
-/// How long it takes to see that nothing changed in a folder.
-fn status(engine: &Engine, files: usize, rounds: usize) -> Res<String> {
+/// How long it takes to see that nothing changed in a folder that is in step with a server.
+fn status(engine: &Engine, command: &Path, files: usize, rounds: usize) -> Res<String> {
     let dir = tempfile::tempdir()?;
     let (ours, theirs) = (dir.path().join("ours"), dir.path().join("theirs"));
     workload::write_files(&ours, files, FILES.1)?;
     workload::write_files(&theirs, files, FILES.1)?;
     engine.init(&ours)?;
-    succeed(&mut engine.device(&ours, &["snapshot"]))?;
+    let space = dir.path().join("server");
+    let server = Server::start(command, &space)?;
+    engine.sync(&ours, &server, &Proxy::to(server.1)?, &space, &[])?;
     let git = |arguments: &[&str]| {
         let mut git = Command::new("git");
         git.arg("-C").arg(&theirs).env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null");
@@ -241,7 +371,7 @@ fn status(engine: &Engine, files: usize, rounds: usize) -> Res<String> {
         )
     };
     Ok(format!(
-        "`status` of {files} files of which none changed: {}. `git status`: {}.",
+        "`status` of {files} files that are in step with a server, of which none changed: {}. `git status`, of them committed: {}.",
         say(&of_ours),
         say(&of_theirs)
     ))
@@ -265,30 +395,48 @@ fn succeed(command: &mut Command) -> Res<()> {
     ran(command).map(|_| ())
 }
 
+/// What syncs cost: seconds, CPU, memory and bytes.
+fn figures(costs: &[Cost]) -> [String; 4] {
+    let both = |figure: &dyn Fn(&Cost, usize) -> f64, digits: usize| {
+        let side = |i: usize| format!("{:.digits$}", median(costs, |cost| figure(cost, i)));
+        format!("{} + {}", side(0), side(1))
+    };
+    [
+        format!("{:.3}", median(costs, |cost| cost.wall)),
+        both(&|cost, i| cost.cpu[i], 2),
+        both(&|cost, i| cost.memory[i] as f64 / 1e6, 0),
+        both(&|cost, i| cost.wire[i] as f64 / 1e3, 1),
+    ]
+}
+
 impl Row {
-    /// Its figures, after its timelines and what was done: seconds, CPU, memory, bytes and turns.
+    /// Its figures, after its timelines and what was done, turns last.
     fn cells(&self) -> [String; 5] {
-        let wall = format!("{:.3}", median(&self.costs, |cost| cost.wall));
-        let both = |figure: &dyn Fn(&Cost, usize) -> f64, digits: usize| {
-            let side = |i: usize| format!("{:.digits$}", median(&self.costs, |cost| figure(cost, i)));
-            format!("{} + {}", side(0), side(1))
-        };
+        let [wall, cpu, memory, wire] = figures(&self.costs);
         // Nothing was sent.
         if self.turns == 0.0 {
             return [wall, String::new(), String::new(), String::new(), String::new()];
         }
-        [
-            wall,
-            both(&|cost, i| cost.cpu[i], 2),
-            both(&|cost, i| cost.memory[i] as f64 / 1e6, 0),
-            both(&|cost, i| cost.wire[i] as f64 / 1e3, 1),
-            format!("{:.0}", self.turns),
-        ]
+        [wall, cpu, memory, wire, format!("{:.0}", self.turns)]
     }
 
     fn line(&self) -> String {
         let [wall, cpu, memory, wire, turns] = self.cells();
         format!("{:<9}{:<15}{wall:>9}{cpu:>16}{memory:>15}{wire:>20}{turns:>6}", self.timelines, self.what)
+    }
+}
+
+impl More {
+    /// Its figures, after what was synced, disk last.
+    fn cells(&self) -> [String; 5] {
+        let [wall, cpu, memory, wire] = figures(&self.costs);
+        let disk = [0, 1].map(|i: usize| format!("{:.1}", median(&self.costs, |cost| cost.disk[i] as f64 / 1e6)));
+        [wall, cpu, memory, wire, disk.join(" + ")]
+    }
+
+    fn line(&self) -> String {
+        let [wall, cpu, memory, wire, disk] = self.cells();
+        format!("{:<40}{wall:>9}{cpu:>16}{memory:>15}{wire:>20}{disk:>18}", self.what)
     }
 }
 
@@ -298,6 +446,19 @@ fn table(rows: &[Row]) -> String {
             .to_owned();
     for row in rows {
         let _ = writeln!(out, "| {} | {} | {} |", thousands(row.timelines), row.what, row.cells().join(" | "));
+    }
+    out
+}
+
+/// It is narrower than the first, which is the one that is drawn.
+fn table_of_more(more: &[More]) -> String {
+    if more.is_empty() {
+        return String::new();
+    }
+    let mut out =
+        "\n| | wall s | CPU s | memory MB | sent, received kB | disk MB |\n|---|---|---|---|---|---|\n".to_owned();
+    for row in more {
+        let _ = writeln!(out, "| {} | {} |", row.what, row.cells().join(" | "));
     }
     out
 }

@@ -109,6 +109,19 @@ impl Revision {
         Self { id: format!("doc{document:06}"), title: format!("Document {document}"), revision, text, by: "a" }
     }
 
+    /// The same with a text of about so many bytes, of which each revision changes a line.
+    pub(crate) fn long(document: usize, revision: usize, bytes: usize) -> Self {
+        let mut text = String::with_capacity(bytes + 100);
+        for line in 0.. {
+            if text.len() >= bytes {
+                break;
+            }
+            text += &words(document, if line <= revision { line } else { usize::MAX / 2 + line }, 12);
+            text.push('\n');
+        }
+        Self { text, ..Self::of(document, revision) }
+    }
+
     /// As JSON, for peers whose documents are that; they name the id so.
     pub(crate) fn into_value(self, id: &'static str) -> Value {
         object([
@@ -184,6 +197,16 @@ fn words(document: usize, nth: usize, count: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_revision_of_a_long_document_changes_a_line() {
+        let lines =
+            |revision| -> Vec<String> { Revision::long(3, revision, 5_000).text.lines().map(str::to_owned).collect() };
+        let (before, after) = (lines(7), lines(8));
+        assert_eq!(before.len(), after.len());
+        let changed = std::iter::zip(&before, &after).filter(|(before, after)| before != after);
+        assert_eq!(changed.count(), 1);
+    }
 
     #[test]
     fn documents_differ_and_are_the_same_each_time() {

@@ -42,7 +42,8 @@ fn text<'p>(package: &'p Value, name: &str) -> &'p str {
 
 /// Whether a licence expression leaves a choice of which every part is allowed.
 fn is_allowed(expression: &str, allowed: &[String]) -> bool {
-    let plain = expression.replace(['(', ')'], "").replace('/', " OR ");
+    // Some write an older form: a stroke, or small letters.
+    let plain = expression.replace(['(', ')'], "").replace('/', " OR ").replace(" or ", " OR ");
     // Without parentheses, AND binds more tightly, which is also how the few that have them are meant here.
     let choice = |parts: &str| parts.split(" AND ").all(|part| allowed.iter().any(|a| a == part.trim()));
     match expression.split_once(") AND ") {
@@ -75,7 +76,14 @@ fn dependencies_are_free_to_use_known_and_from_the_registry() {
 #[test]
 fn licence_expressions_are_read() {
     let allowed = ["MIT".to_owned(), "Unicode-3.0".to_owned()];
-    for good in ["MIT", "Apache-2.0 OR MIT", "MIT/Apache-2.0", "MIT AND Unicode-3.0", "(MIT OR X) AND Unicode-3.0"] {
+    for good in [
+        "MIT",
+        "Apache-2.0 OR MIT",
+        "MIT/Apache-2.0",
+        "MIT or Apache-2.0",
+        "MIT AND Unicode-3.0",
+        "(MIT OR X) AND Unicode-3.0",
+    ] {
         assert!(is_allowed(good, &allowed), "{good}");
     }
     for bad in ["", "GPL-3.0", "MIT AND GPL-3.0", "(MIT OR X) AND Y"] {
