@@ -8,6 +8,7 @@ mod daemon;
 mod databases;
 mod engine;
 mod git;
+mod keep;
 mod measure;
 mod node;
 mod page;
@@ -40,8 +41,8 @@ const USAGE: &str =
                            [--write FILE]
   --quick       small workloads and one round, to see that all of it works
   --rounds N    how often each is measured, the peers in turn (default 5); medians are told
-  --only W      only this workload: W1, W4, W6, W6-100k, W7, W8-1k, W8-10k or W8-50k; W2, W3 and W5 come
-                after W1, W7-20 after W7, W9-1k after W8-1k
+  --only W      only this workload: W1, W4, W6, W6-100k, W7, W8-1k, W8-10k, W8-50k or W10; W2, W3, W5, W2-open
+                and W3-open come after W1, W7-20 after W7, W9-1k after W8-1k
   --peer P      only this peer: ibgib, git, git-refs, pouchdb, automerge-repo or rsync
   --install     first installs pouchdb and automerge-repo from the registry of Node.js
   --ibgib FILE  the command to measure (default: this source, built for release)
@@ -135,6 +136,7 @@ fn main() -> ExitCode {
     let done = match arguments.next().as_deref() {
         Some("compare") => Options::read(arguments).map(|options| compare(&options)),
         Some("postgres") => postgres::Options::read(arguments).map(|options| postgres::run(&options)),
+        Some("keep") => keep::Options::read(arguments).map(|options| keep::run(&options)),
         Some("plots") => {
             arguments.next().filter(|_| arguments.next().is_none()).map(|page| plots::draw(Path::new(&page)))
         }
