@@ -1,9 +1,10 @@
-//! `ibgib-bench vault`: a vault under load ([`vault`]). `ibgib-bench tower`: a tower's rules ([`tower`]). `ibgib-bench postgres`: a space in a database ([`postgres`]). `ibgib-bench scale`: many timelines ([`scale`]). `ibgib-bench plots`: the plots of a page, drawn anew from its tables ([`plots`]). `ibgib-bench compare`: what a sync costs, beside git and others, on the same documents and the same machine.
+//! `ibgib-bench vault`: a vault under load ([`vault`]). `ibgib-bench tower`: a tower's rules ([`tower`]). `ibgib-bench postgres`: a space in a database ([`postgres`]). `ibgib-bench scale`: many timelines ([`scale`]). `ibgib-bench crowd`: many clients at once ([`crowd`]). `ibgib-bench plots`: the plots of a page, drawn anew from its tables ([`plots`]). `ibgib-bench compare`: what a sync costs, beside git and others, on the same documents and the same machine.
 //!
 //! Each peer gets the documents of [`workload`] in a store of its own and syncs them to an empty server over loopback,
 //! through a [`proxy::Proxy`] that counts bytes. [`measure`] reads what the processes took. A peer is one [`peer::Peer`].
 
 mod automerge;
+mod crowd;
 mod daemon;
 mod databases;
 mod engine;
@@ -67,6 +68,9 @@ usage: ibgib-bench scale [--quick] [--up-to N] [--rounds N] [--syncs N] [--files
   --syncs N      syncs with nothing to do, after which it is seen how much the stores grew (default 1000)
   --files N      files of a folder of which none changed, for status (default 5000)
   --write FILE   also a section of a page with what came of it, as docs/performance.md, and its plot
+usage: ibgib-bench crowd [--clients N] [--ibgib FILE] [--write FILE]
+  --clients N    clients that push at once (default 1000)
+  --write FILE   also a section of a page with what came of it, as docs/performance.md
 usage: ibgib-bench plots FILE
   draws the plots of a page anew from its tables, in a folder beside it: docs/performance.md
 usage: ibgib-bench tower [--appointments N] [--transactions N] [--breaches N] [--users N]
@@ -136,6 +140,7 @@ fn main() -> ExitCode {
     let done = match arguments.next().as_deref() {
         Some("compare") => Options::read(arguments).map(|options| compare(&options)),
         Some("postgres") => postgres::Options::read(arguments).map(|options| postgres::run(&options)),
+        Some("crowd") => crowd::Options::read(arguments).map(|options| crowd::run(&options)),
         Some("keep") => keep::Options::read(arguments).map(|options| keep::run(&options)),
         Some("plots") => {
             arguments.next().filter(|_| arguments.next().is_none()).map(|page| plots::draw(Path::new(&page)))

@@ -42,6 +42,7 @@ fn what_it_does_not_know_it_says() {
         &["compare", "--rounds", "0"],
         &["vault", "--writes", "0"],
         &["scale", "--rounds", "0"],
+        &["crowd", "--clients", "0"],
         &["plots"],
         &["merge"],
         &[],
