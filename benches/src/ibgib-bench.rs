@@ -128,12 +128,17 @@ machine that does other things too are worth little: compare CPU and bytes. Clie
 their own, each turn is signed on both sides, and what was taken is on the disk before it is told as taken. The others \
 sign nothing, and do not sync all of it to the disk. `git` keeps all documents on one branch; `git-refs` keeps each on a \
 branch of its own, which is what comes nearest to timelines. `pouchdb` sends the newest revision of a document and no \
-history, and its client runs already when it is asked to sync; its memory includes what making the documents took. So does that of `automerge-repo`, which keeps all of the history, \
+history, and its client runs already when it is asked to sync; its memory includes what making the documents took. \
+Beside its W2 and W3 stand W2-open and W3-open of ibgib, whose client there is a program around the library that runs \
+already and keeps its connection; in W2 and W3 it is a command that starts, connects and proves who it is. The memory \
+of `automerge-repo` includes the documents, too. It keeps all of the history, \
 over its adapters for WebSockets and for files, and is done when both sides have the same heads of every document: \
 what it writes to its files after that is in its CPU. It is not measured with more than 1,000 documents, nor with more \
 than 5,000 revisions of one: with 10,000 documents, on a machine that did other things too, its server gave up after a \
 minute's wait for its own files. \
-`rsync` compresses, compares times and sizes, and keeps no history.";
+`rsync` compresses, compares times and sizes, and keeps no history. Below the table stands which bytes between client and server \
+are the *identity*: the frames that were delivered to introduce a session, those that signed on the connection, and the \
+server's signatures; the rest is everything else, the heads of HTTP, too. Of W10 the packs of git are told as well, without what else lies in a repository.";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);

@@ -122,3 +122,18 @@ pub(crate) fn json(measured: &Measured, peers: &[&str]) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_column_stands_below_the_table() {
+        let cost = Cost { wire: [20_000, 10_000], identity: 26_800, ..Cost::default() };
+        let mut measured = Measured::new();
+        measured.insert(("W3".to_owned(), "ibgib".to_owned()), vec![cost]);
+        measured.insert(("W3".to_owned(), "git".to_owned()), vec![Cost { wire: [1, 2], ..Cost::default() }]);
+        let page = section(&measured, &["ibgib", "git"], "Told.");
+        assert!(page.ends_with("|\n\n- W3 of ibgib beside the identity: 3.2 kB, the identity: 26.8 kB.\n"), "{page}");
+    }
+}
