@@ -13,7 +13,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
-use tokio::sync::{Barrier, Semaphore};
+use tokio::sync::Semaphore;
 
 /// Revisions of each document before it changes.
 const REVISIONS: usize = 10;
@@ -192,7 +192,7 @@ async fn rounds(clients: usize, command: &Path, space: &Path) -> Res<Vec<Row>> {
         all.push(client.await??);
     }
     eprintln!("{clients} clients were made");
-    let (mut all, met) = round("the first meeting", all, pid, MEETING).await?;
+    let (mut all, met) = round("the first meeting", all, pid, Some(MEETING)).await?;
     let mut rows = vec![met];
     for client in &mut all {
         client.connection.close().await;
@@ -201,30 +201,34 @@ async fn rounds(clients: usize, command: &Path, space: &Path) -> Res<Vec<Row>> {
         for client in &mut all {
             client.change().await?;
         }
-        let (after, row) = round(what, all, pid, clients).await?;
+        let (after, row) = round(what, all, pid, None).await?;
         rows.push(row);
         all = after;
     }
     Ok(rows)
 }
 
-/// Each of the clients pushes, so many at once.
-async fn round(what: &'static str, clients: Vec<Client>, pid: u32, at_once: usize) -> Res<(Vec<Client>, Row)> {
-    let (turns, begin) = (Arc::new(Semaphore::new(at_once)), Arc::new(Barrier::new(clients.len() + 1)));
+/// Each of the clients pushes, so many at once, or all in one moment.
+async fn round(what: &'static str, clients: Vec<Client>, pid: u32, at_once: Option<usize>) -> Res<(Vec<Client>, Row)> {
+    let (cpu, memory) = (measure::cpu(pid)?, Memory::watch(pid));
+    let turns = at_once.map(|count| Arc::new(Semaphore::new(count)));
+    // By then all of them wait for it.
+    let began = Instant::now() + Duration::from_millis(100);
     let mut pushing = Vec::new();
     for mut client in clients {
-        let (turns, begin) = (Arc::clone(&turns), Arc::clone(&begin));
+        let turns = turns.clone();
         pushing.push(tokio::spawn(async move {
-            begin.wait().await;
-            let _turn = turns.acquire().await;
-            let began = Instant::now();
+            tokio::time::sleep_until(began.into()).await;
+            let turn = match &turns {
+                Some(turns) => Some(turns.acquire().await),
+                None => None,
+            };
+            // Who has to wait for its turn has not begun.
+            let began = if turn.is_some() { Instant::now() } else { began };
             let pushed = client.push().await;
             (client, pushed, began.elapsed())
         }));
     }
-    let (cpu, memory) = (measure::cpu(pid)?, Memory::watch(pid));
-    begin.wait().await;
-    let began = Instant::now();
     let (mut after, mut times, mut failed) = (Vec::new(), Vec::new(), 0);
     for push in pushing {
         let (client, pushed, took) = push.await?;
