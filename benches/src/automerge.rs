@@ -68,6 +68,7 @@ impl Running {
             memory: memory.map(Memory::most),
             wire: [now[0] - wire[0], now[1] - wire[1]],
             disk: [measure::disk(&dir.join("client"))?, measure::disk(&dir.join("server"))?],
+            ..Cost::default()
         })
     }
 
@@ -91,7 +92,7 @@ impl Peer for AutomergeRepo {
 
     fn run(&self, shape: &Shape, dir: &Path) -> Res<Vec<(&'static str, Cost)>> {
         let (documents, revisions) = match shape.what {
-            What::Files(..) => return Ok(Vec::new()),
+            What::Text(..) | What::Files(..) => return Ok(Vec::new()),
             What::Documents(documents, _) if documents > DOCUMENTS_MAX => return Ok(Vec::new()),
             What::Goes(revisions) if revisions > REVISIONS_MAX => return Ok(Vec::new()),
             What::Goes(revisions) => return Running::start(dir)?.goes(shape, dir, revisions),

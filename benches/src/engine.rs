@@ -2,14 +2,16 @@
 
 use crate::Res;
 use crate::databases::{database, size};
+use crate::keep;
 use crate::measure::{self, Memory};
+use crate::node::Program;
 use crate::peer::{Cost, Peer};
 use crate::proxy::Proxy;
 use crate::workload::{self, FIRST, Revision, Shape, What};
 use ibgib::transform::{self, ForkOpts, Moment, TjpOpts, linked};
 use ibgib::{IbGib, Map, Mode, Value, Verified};
 use ibgib_spaces::{durable, settle::admit};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
@@ -89,8 +91,10 @@ impl Engine {
         let memory = Memory::watch(server.0.id());
         let url = format!("http://127.0.0.1:{}", proxy.port);
         let started = Instant::now();
-        let mut client = self.device(device, &["sync"]).args(scope).arg(&url).spawn()?;
+        let mut client = self.device(device, &["sync"]).args(scope).arg(&url).stdout(Stdio::piped()).spawn()?;
         let client_memory = Memory::watch(client.id());
+        let mut told = String::new();
+        client.stdout.take().ok_or("the client says nothing")?.read_to_string(&mut told)?;
         let ended = client.wait()?;
         let wall = started.elapsed().as_secs_f64();
         if !ended.success() {
@@ -103,7 +107,44 @@ impl Engine {
             memory: [client_memory.most(), memory.most()],
             wire: [now[0] - wire[0], now[1] - wire[1]],
             disk: [measure::disk(&device.join(".ibgib/space"))?, self.disk(space)?],
+            identity: identity(&told),
+            ..Cost::default()
         })
+    }
+}
+
+impl Engine {
+    /// What W2 and W3 cost over a connection that stays open, at a server of its own that has the documents already.
+    fn open(&self, dir: &Path, documents: usize, revisions: usize) -> Res<[(&'static str, Cost); 2]> {
+        let (store, space) = (dir.join("client"), dir.join("server"));
+        durable::create(&store)?;
+        self.put_into(&store, (0..documents).map(|document| document_of(document, revisions)))?;
+        let server = Server::start(&self.command, &space)?;
+        let proxy = Proxy::to(server.1)?;
+        let url = format!("http://127.0.0.1:{}", proxy.port);
+        let mut client = Program::of(keep::command(&store, &url, documents, revisions)?)?;
+        client.line()?;
+        let pids = [client.id(), server.0.id()];
+        let sync = |client: &mut Program| {
+            let (wire, spent) = (proxy.counts(), [measure::cpu(pids[0])?, measure::cpu(pids[1])?]);
+            let memory = pids.map(Memory::watch);
+            let started = Instant::now();
+            client.run("sync")?;
+            let wall = started.elapsed().as_secs_f64();
+            let now = proxy.counts();
+            Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Cost {
+                wall,
+                cpu: [measure::cpu(pids[0])? - spent[0], measure::cpu(pids[1])? - spent[1]],
+                memory: memory.map(Memory::most),
+                wire: [now[0] - wire[0], now[1] - wire[1]],
+                disk: [measure::disk(&store)?, measure::disk(&space)?],
+                identity: client.line()?.parse()?,
+                ..Cost::default()
+            })
+        };
+        let again = sync(&mut client)?;
+        client.run("change")?;
+        Ok([("W2-open", again), ("W3-open", sync(&mut client)?)])
     }
 }
 
@@ -121,8 +162,15 @@ impl Peer for Engine {
         let server = Server::start(&self.command, &space)?;
         let proxy = Proxy::to(server.1)?;
         let all = |device: &Path| self.sync(device, &server, &proxy, &space, &["--all"]);
+        // Tells which bytes are the identity's, and of each timeline what became of it: of few.
+        let told = |device: &Path| self.sync(device, &server, &proxy, &space, &["--all", "--json"]);
         let (documents, revisions) = match shape.what {
             What::Documents(documents, revisions) => (documents, revisions),
+            What::Text(bytes, revisions) => {
+                self.init(&device)?;
+                self.put(&device, [revisions_of(0, workload::long(bytes, revisions))].into_iter())?;
+                return Ok(vec![(shape.name, all(&device)?)]);
+            }
             What::Goes(revisions) => {
                 let nodes = document_of(0, revisions)?;
                 let tip = nodes.last().cloned().ok_or("a document without a frame")?;
@@ -161,10 +209,10 @@ impl Peer for Engine {
         self.put(&device, made)?;
         let mut out = vec![(shape.name, all(&device)?)];
         if shape.name == FIRST {
-            out.push(("W2", all(&device)?));
+            out.push(("W2", told(&device)?));
             let change = |document: usize| revised(&tips[document], document, Revision::of(document, revisions));
             self.put(&device, workload::changed(documents).map(change))?;
-            out.push(("W3", all(&device)?));
+            out.push(("W3", told(&device)?));
             // Another device, whose edits are at the server first.
             let other = dir.join("other");
             self.init(&other)?;
@@ -176,9 +224,18 @@ impl Peer for Engine {
             let here = |document: usize| revised(&tips[document], document, last(document).here());
             self.put(&device, workload::diverged(documents).map(here))?;
             out.push(("W5", all(&device)?));
+            if self.databases.is_none() {
+                out.extend(self.open(&dir.join("open"), documents, revisions)?);
+            }
         }
         Ok(out)
     }
+}
+
+/// The bytes of a sync that tell who is who, if it has told anything of them: with `--json` it has.
+fn identity(told: &str) -> u64 {
+    let told = Value::parse(told.trim(), Mode::Compat).ok();
+    told.and_then(|told| told.get("bytes")?.get("identity")?.as_u53()).unwrap_or(0)
 }
 
 /// A server; it ends with this.
@@ -249,6 +306,11 @@ pub(crate) fn revised(tip: &Verified<IbGib>, document: usize, revision: Revision
 
 /// All nodes of a document, its tip last.
 pub(crate) fn document_of(document: usize, revisions: usize) -> Res<Vec<Verified<IbGib>>> {
+    revisions_of(document, (0..revisions).map(|revision| Revision::of(document, revision)))
+}
+
+/// All nodes of a document with these revisions, its tip last.
+fn revisions_of(document: usize, revisions: impl Iterator<Item = Revision>) -> Res<Vec<Verified<IbGib>>> {
     let opts = ForkOpts {
         dest_ib: Some("document".into()),
         tjp: Some(TjpOpts { uuid: true, timestamp: true }),
@@ -259,8 +321,8 @@ pub(crate) fn document_of(document: usize, revisions: usize) -> Res<Vec<Verified
     };
     let first = transform::fork(&IbGib::primitive("document")?, &opts, &moment(document, 0))?;
     let (mut tip, mut nodes) = (first.frame.clone(), first.nodes());
-    for revision in 0..revisions {
-        nodes.extend(revised(&tip, document, Revision::of(document, revision))?);
+    for revision in revisions {
+        nodes.extend(revised(&tip, document, revision)?);
         tip = nodes.last().cloned().ok_or("a revision without a frame")?;
     }
     nodes.retain(|node| node.addr() != tip.addr());

@@ -103,6 +103,7 @@ impl Git {
             memory: [client_memory.most(), memory.most()],
             wire: [now[0] - wire[0], now[1] - wire[1]],
             disk: [measure::disk(client)?, measure::disk(server)?],
+            ..Cost::default()
         })
     }
 }
@@ -116,6 +117,7 @@ impl Peer for Git {
         let (client, server) = (dir.join("client.git"), dir.join("server.git"));
         let (documents, revisions) = match shape.what {
             What::Documents(documents, revisions) => (documents, revisions),
+            What::Text(_, revisions) => (1, revisions),
             What::Goes(_) => return Ok(Vec::new()),
             // A folder is one history.
             What::Files(..) if self.refs == Refs::Each => return Ok(Vec::new()),
@@ -128,8 +130,19 @@ impl Peer for Git {
         let push = |before: &dyn Fn(&str) -> Res<()>| Self::push(&client, &daemon, &proxy, &server, before);
         let nothing = |_: &str| Ok(());
         let all: Vec<usize> = (0..documents).collect();
-        import(&client, &self.stream(&all, 0..revisions, false, |r| r))?;
-        let mut out = vec![(shape.name, push(&nothing)?)];
+        let made = match shape.what {
+            What::Text(bytes, revisions) => {
+                let texts: Vec<Revision> = workload::long(bytes, revisions).collect();
+                self.stream(&all, 0..revisions, false, |r| texts[r.revision].clone())
+            }
+            _ => self.stream(&all, 0..revisions, false, |r| r),
+        };
+        import(&client, &made)?;
+        let mut first = push(&nothing)?;
+        if let What::Text(..) = shape.what {
+            first.packs = measure::bytes(&server.join("objects/pack"))?;
+        }
+        let mut out = vec![(shape.name, first)];
         if shape.name == FIRST {
             out.push(("W2", push(&nothing)?));
             let changed: Vec<usize> = workload::changed(documents).collect();

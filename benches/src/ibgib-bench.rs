@@ -1,13 +1,15 @@
-//! `ibgib-bench vault`: a vault under load ([`vault`]). `ibgib-bench tower`: a tower's rules ([`tower`]). `ibgib-bench postgres`: a space in a database ([`postgres`]). `ibgib-bench scale`: many timelines ([`scale`]). `ibgib-bench plots`: the plots of a page, drawn anew from its tables ([`plots`]). `ibgib-bench compare`: what a sync costs, beside git and others, on the same documents and the same machine.
+//! `ibgib-bench vault`: a vault under load ([`vault`]). `ibgib-bench tower`: a tower's rules ([`tower`]). `ibgib-bench postgres`: a space in a database ([`postgres`]). `ibgib-bench scale`: many timelines ([`scale`]). `ibgib-bench crowd`: many clients at once ([`crowd`]). `ibgib-bench plots`: the plots of a page, drawn anew from its tables ([`plots`]). `ibgib-bench compare`: what a sync costs, beside git and others, on the same documents and the same machine.
 //!
 //! Each peer gets the documents of [`workload`] in a store of its own and syncs them to an empty server over loopback,
 //! through a [`proxy::Proxy`] that counts bytes. [`measure`] reads what the processes took. A peer is one [`peer::Peer`].
 
 mod automerge;
+mod crowd;
 mod daemon;
 mod databases;
 mod engine;
 mod git;
+mod keep;
 mod measure;
 mod node;
 mod page;
@@ -40,8 +42,8 @@ const USAGE: &str =
                            [--write FILE]
   --quick       small workloads and one round, to see that all of it works
   --rounds N    how often each is measured, the peers in turn (default 5); medians are told
-  --only W      only this workload: W1, W4, W6, W6-100k, W7, W8-1k, W8-10k or W8-50k; W2, W3 and W5 come
-                after W1, W7-20 after W7, W9-1k after W8-1k
+  --only W      only this workload: W1, W4, W6, W6-100k, W7, W8-1k, W8-10k, W8-50k or W10; W2, W3, W5, W2-open
+                and W3-open come after W1, W7-20 after W7, W9-1k after W8-1k
   --peer P      only this peer: ibgib, git, git-refs, pouchdb, automerge-repo or rsync
   --install     first installs pouchdb and automerge-repo from the registry of Node.js
   --ibgib FILE  the command to measure (default: this source, built for release)
@@ -69,6 +71,9 @@ usage: ibgib-bench scale [--quick] [--up-to N] [--rounds N] [--large GB] [--sync
   --syncs N      syncs with nothing to do, after which it is seen how much the stores grew (default 1000)
   --files N      files of a folder that is in step, for status (default 5000)
   --write FILE   also a section of a page with what came of it, as docs/performance.md, and its plot
+usage: ibgib-bench crowd [--clients N] [--ibgib FILE] [--write FILE]
+  --clients N    clients that push at once (default 1000)
+  --write FILE   also a section of a page with what came of it, as docs/performance.md
 usage: ibgib-bench plots FILE
   draws the plots of a page anew from its tables, in a folder beside it: docs/performance.md
 usage: ibgib-bench tower [--appointments N] [--transactions N] [--breaches N] [--users N]
@@ -126,18 +131,25 @@ machine that does other things too are worth little: compare CPU and bytes. Clie
 their own, each turn is signed on both sides, and what was taken is on the disk before it is told as taken. The others \
 sign nothing, and do not sync all of it to the disk. `git` keeps all documents on one branch; `git-refs` keeps each on a \
 branch of its own, which is what comes nearest to timelines. `pouchdb` sends the newest revision of a document and no \
-history, and its client runs already when it is asked to sync; its memory includes what making the documents took. So does that of `automerge-repo`, which keeps all of the history, \
+history, and its client runs already when it is asked to sync; its memory includes what making the documents took. \
+Beside its W2 and W3 stand W2-open and W3-open of ibgib, whose client there is a program around the library that runs \
+already and keeps its connection; in W2 and W3 it is a command that starts, connects and proves who it is. The memory \
+of `automerge-repo` includes the documents, too. It keeps all of the history, \
 over its adapters for WebSockets and for files, and is done when both sides have the same heads of every document: \
 what it writes to its files after that is in its CPU. It is not measured with more than 1,000 documents, nor with more \
 than 5,000 revisions of one: with 10,000 documents, on a machine that did other things too, its server gave up after a \
 minute's wait for its own files. \
-`rsync` compresses, compares times and sizes, and keeps no history.";
+`rsync` compresses, compares times and sizes, and keeps no history. Below the table stands which bytes between client and server \
+are the *identity*: the frames that were delivered to introduce a session, those that signed on the connection, and the \
+server's signatures; the rest is everything else, the heads of HTTP, too. Of W10 the packs of git are told as well, without what else lies in a repository.";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let done = match arguments.next().as_deref() {
         Some("compare") => Options::read(arguments).map(|options| compare(&options)),
         Some("postgres") => postgres::Options::read(arguments).map(|options| postgres::run(&options)),
+        Some("crowd") => crowd::Options::read(arguments).map(|options| crowd::run(&options)),
+        Some("keep") => keep::Options::read(arguments).map(|options| keep::run(&options)),
         Some("plots") => {
             arguments.next().filter(|_| arguments.next().is_none()).map(|page| plots::draw(Path::new(&page)))
         }

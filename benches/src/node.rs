@@ -68,6 +68,11 @@ impl Program {
         }
         let mut command = Command::new("node");
         command.args(["--max-old-space-size=8000", "--no-deprecation"]).arg(dir.join(name)).arg(argument);
+        Self::of(command)
+    }
+
+    /// Starts a program that is told what to do in the same way.
+    pub(crate) fn of(mut command: Command) -> Res<Self> {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let stdin = child.stdin.take().ok_or("a program without input")?;
         let stdout = BufReader::new(child.stdout.take().ok_or("a program without output")?);

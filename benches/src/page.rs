@@ -27,12 +27,15 @@ fn put(page: &str, heading: &str, text: &str) -> String {
 
 /// By which command something was measured, and where.
 pub(crate) fn measured(rounds: usize) -> Res<String> {
+    measured_as(&format!("medians of {rounds} rounds"))
+}
+
+/// As [`measured`], but `how` says which figures these are.
+pub(crate) fn measured_as(how: &str) -> Res<String> {
     let cores = std::thread::available_parallelism()?;
     let again: Vec<String> = std::env::args().skip(1).collect();
     let command = again.join(" ");
-    Ok(format!(
-        "Written by `cargo run --release -p ibgib-bench -- {command}`: medians of {rounds} rounds, {cores} cores."
-    ))
+    Ok(format!("Written by `cargo run --release -p ibgib-bench -- {command}`: {how}, {cores} cores."))
 }
 
 #[cfg(test)]

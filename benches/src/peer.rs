@@ -27,4 +27,8 @@ pub(crate) struct Cost {
     pub(crate) wire: [u64; 2],
     /// Bytes that each has on disk afterwards.
     pub(crate) disk: [u64; 2],
+    /// Of the bytes between them those that tell who is who; 0 where nobody tells how many these are.
+    pub(crate) identity: u64,
+    /// Bytes of the packs that a server of git has afterwards; told of W10.
+    pub(crate) packs: u64,
 }

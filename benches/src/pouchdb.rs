@@ -55,6 +55,7 @@ impl Running {
             memory: memory.map(Memory::most),
             wire: [now[0] - wire[0], now[1] - wire[1]],
             disk: [measure::disk(&dir.join("client"))?, measure::disk(&dir.join("server"))?],
+            ..Cost::default()
         })
     }
 }
@@ -67,7 +68,7 @@ impl Peer for PouchDb {
     fn run(&self, shape: &Shape, dir: &Path) -> Res<Vec<(&'static str, Cost)>> {
         let (documents, revisions) = match shape.what {
             // One document with many revisions would be sent as one revision; a folder it has none of.
-            What::Documents(1, _) | What::Goes(_) | What::Files(..) => return Ok(Vec::new()),
+            What::Documents(1, _) | What::Goes(_) | What::Text(..) | What::Files(..) => return Ok(Vec::new()),
             What::Documents(documents, revisions) => (documents, revisions),
         };
         std::fs::create_dir(dir.join("server"))?;

@@ -49,6 +49,7 @@ impl Peer for Rsync {
                 wire: [now[0] - wire[0], now[1] - wire[1]],
                 // It keeps nothing beside the folder; at the server the folder is all there is.
                 disk: [0, measure::disk(&server)?],
+                ..Cost::default()
             })
         };
         let first = push()?;

@@ -42,6 +42,28 @@ pub(crate) fn text(measured: &Measured, peers: &[&str]) -> String {
             both(&|cost, i| cost.disk[i] as f64, 1e6, 1),
         );
     }
+    notes(measured, peers).iter().for_each(|note| out += &format!("{note}\n"));
+    out
+}
+
+/// What has no column: it is told of few.
+fn notes(measured: &Measured, peers: &[&str]) -> Vec<String> {
+    let mut out = Vec::new();
+    for (workload, peer, costs) in rows(measured, peers) {
+        let identity = median(costs, |cost| cost.identity as f64);
+        if identity > 0.0 {
+            let rest = median(costs, |cost| cost.wire.iter().sum::<u64>().saturating_sub(cost.identity) as f64);
+            out.push(format!(
+                "{workload} of {peer} beside the identity: {:.1} kB, the identity: {:.1} kB",
+                rest / 1e3,
+                identity / 1e3
+            ));
+        }
+        let packs = median(costs, |cost| cost.packs as f64);
+        if packs > 0.0 {
+            out.push(format!("{workload} of {peer}: the packs at its server have {:.2} MB", packs / 1e6));
+        }
+    }
     out
 }
 
@@ -66,6 +88,11 @@ pub(crate) fn section(measured: &Measured, peers: &[&str], told: &str) -> String
             both(&|cost, i| cost.disk[i] as f64, 1e6, 1),
         );
     }
+    let notes = notes(measured, peers);
+    if !notes.is_empty() {
+        out.push('\n');
+    }
+    notes.iter().for_each(|note| out += &format!("- {note}.\n"));
     out
 }
 
@@ -87,9 +114,26 @@ pub(crate) fn json(measured: &Measured, peers: &[&str]) -> String {
             ("memory", both(&|cost, i| cost.memory[i] as f64)),
             ("wire", both(&|cost, i| cost.wire[i] as f64)),
             ("disk", both(&|cost, i| cost.disk[i] as f64)),
+            ("identity", Value::Number(median(costs, |cost| cost.identity as f64))),
+            ("packs", Value::Number(median(costs, |cost| cost.packs as f64))),
         ]);
         out += &row.to_json();
         out.push('\n');
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_column_stands_below_the_table() {
+        let cost = Cost { wire: [20_000, 10_000], identity: 26_800, ..Cost::default() };
+        let mut measured = Measured::new();
+        measured.insert(("W3".to_owned(), "ibgib".to_owned()), vec![cost]);
+        measured.insert(("W3".to_owned(), "git".to_owned()), vec![Cost { wire: [1, 2], ..Cost::default() }]);
+        let page = section(&measured, &["ibgib", "git"], "Told.");
+        assert!(page.ends_with("|\n\n- W3 of ibgib beside the identity: 3.2 kB, the identity: 26.8 kB.\n"), "{page}");
+    }
 }

@@ -19,15 +19,19 @@ pub(crate) enum What {
     Documents(usize, usize),
     /// One document, and how often it was revised, on which one side goes on, and then both.
     Goes(usize),
+    /// One document with a text of about so many bytes, and how often it was revised, each time in one line of that.
+    Text(usize, usize),
     /// Files, and about how many bytes each has.
     Files(usize, usize),
 }
 
 /// What each workload is.
-pub(crate) const WORKLOADS: [(&str, &str); 15] = [
+pub(crate) const WORKLOADS: [(&str, &str); 18] = [
     ("W1", "the first sync of 1,000 documents with 10 revisions each, to an empty server"),
     ("W2", "the same again: nothing has changed"),
     ("W3", "10 of the 1,000 documents have changed"),
+    ("W2-open", "as W2, over a connection that is open already"),
+    ("W3-open", "as W3, over a connection that is open already"),
     ("W4", "the first sync of one document with 5,000 revisions"),
     ("W5", "200 of the 1,000 documents have changed on both sides, and are merged"),
     ("W6", "the first sync of 10,000 documents with one revision each"),
@@ -40,6 +44,7 @@ pub(crate) const WORKLOADS: [(&str, &str); 15] = [
     ("W9-1k", "both sides have made one after these 1,000, and they are merged"),
     ("W9-10k", "after 10,000"),
     ("W9-50k", "after 50,000"),
+    ("W10", "the first sync of one document with a text of 1 MB and 200 revisions, each of which changes one line"),
 ];
 
 /// The workload in which both sides go on, after the one in which one does.
@@ -58,6 +63,7 @@ pub(crate) fn shapes(quick: bool) -> Vec<Shape> {
     let documents = |name, documents, revisions| Shape { name, what: What::Documents(documents, revisions) };
     let files = |files, bytes| Shape { name: "W7", what: What::Files(files, bytes) };
     let goes = |name, revisions| Shape { name, what: What::Goes(revisions) };
+    let text = |bytes, revisions| Shape { name: "W10", what: What::Text(bytes, revisions) };
     match quick {
         true => vec![
             documents(FIRST, 50, 10),
@@ -68,6 +74,7 @@ pub(crate) fn shapes(quick: bool) -> Vec<Shape> {
             goes("W8-1k", 20),
             goes("W8-10k", 40),
             goes("W8-50k", 80),
+            text(20_000, 10),
         ],
         false => vec![
             documents(FIRST, 1_000, 10),
@@ -78,6 +85,7 @@ pub(crate) fn shapes(quick: bool) -> Vec<Shape> {
             goes("W8-1k", 1_000),
             goes("W8-10k", 10_000),
             goes("W8-50k", 50_000),
+            text(1_000_000, 200),
         ],
     }
 }
@@ -142,6 +150,23 @@ impl Revision {
     pub(crate) fn there(self) -> Self {
         Self { by: "b", text: format!("{} there", self.text), ..self }
     }
+}
+
+/// The revisions of a document with a text of about so many bytes: each has another line than the one before.
+pub(crate) fn long(bytes: usize, revisions: usize) -> impl Iterator<Item = Revision> {
+    let (mut lines, mut len) = (Vec::new(), 0);
+    while len < bytes {
+        let line = words(0, lines.len(), 12);
+        len += line.len() + 1;
+        lines.push(line);
+    }
+    (0..revisions).map(move |revision| {
+        if revision > 0 {
+            let at = revision * 7_919 % lines.len();
+            lines[at] = words(1, revision, 12);
+        }
+        Revision { text: lines.join("\n"), ..Revision::of(0, revision) }
+    })
 }
 
 /// Writes the files of a folder.
@@ -219,5 +244,16 @@ mod tests {
             text(3, 4).split_once('\n').map(|t| t.0.to_owned()),
             text(3, 5).split_once('\n').map(|t| t.0.to_owned())
         );
+    }
+
+    #[test]
+    fn a_long_text_changes_in_one_line_each_time() {
+        let texts: Vec<String> = long(20_000, 10).map(|revision| revision.text).collect();
+        assert!(texts.len() == 10 && (20_000..20_200).contains(&texts[0].len()));
+        for pair in texts.windows(2) {
+            let (before, after): (Vec<&str>, Vec<&str>) = (pair[0].lines().collect(), pair[1].lines().collect());
+            assert_eq!(before.len(), after.len());
+            assert_eq!(before.iter().zip(&after).filter(|(one, other)| one != other).count(), 1);
+        }
     }
 }

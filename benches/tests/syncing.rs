@@ -17,7 +17,7 @@ fn a_small_comparison_tells_what_git_costs() {
     let text = |row: &Value, name: &str| row.get(name).and_then(Value::as_str).unwrap().to_owned();
     let names: Vec<(String, String)> = rows.iter().map(|row| (text(row, "workload"), text(row, "peer"))).collect();
     // A folder is one history: it is no workload of branches.
-    assert_eq!(names.len(), 9 + 7, "{names:?}");
+    assert_eq!(names.len(), 10 + 8, "{names:?}");
     let page = std::fs::read_to_string(page).unwrap();
     for (workload, peer) in &names {
         assert!(page.contains(&format!("| {workload} | {peer} |")), "{page}");
@@ -43,6 +43,7 @@ fn what_it_does_not_know_it_says() {
         &["vault", "--writes", "0"],
         &["scale", "--rounds", "0"],
         &["scale", "--large", "-1"],
+        &["crowd", "--clients", "0"],
         &["plots"],
         &["merge"],
         &[],

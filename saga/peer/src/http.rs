@@ -16,6 +16,9 @@ use std::time::Duration;
 /// How long connecting may take, and a whole question with its answer.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 const CALL_MAX: Duration = Duration::from_secs(120);
+/// How long an idle connection is kept: less than after what a server closes it (`header_ms_max`), or a question would be sent
+/// on one that is being closed, and nobody would know whether it was heard.
+const IDLE_MAX: Duration = Duration::from_secs(5);
 
 /// Asks servers; clones share their connections.
 #[derive(Clone, Debug)]
@@ -47,6 +50,7 @@ impl HttpClient {
         connector.enforce_http(tls.is_none());
         let mut builder = Client::builder(TokioExecutor::new());
         builder.pool_timer(TokioTimer::new());
+        builder.pool_idle_timeout(IDLE_MAX);
         match tls {
             None => Self::Plain(builder.build(connector)),
             Some(tls) => {
