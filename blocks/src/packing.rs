@@ -3,11 +3,13 @@
 use crate::error::BlockError;
 use std::fmt;
 use zstd::bulk::{Compressor, Decompressor};
-use zstd::zstd_safe::CParameter;
+use zstd::zstd_safe::{CCtx, CParameter, compress_bound};
 
 const LEVEL: i32 = 3;
 /// Longer contents need a window that reaches back to the block before.
 const WINDOW_BYTES: usize = 512 * 1024;
+/// The smallest window that the library knows, as a power of two.
+const WINDOW_LOG_MIN: u32 = 10;
 
 /// What the dictionary of a block without another one is: what frames and dna usually say. Stores and peers that speak to
 /// each other have the same, so it never changes.
@@ -24,6 +26,21 @@ pub const COMMON: &[u8] = b"{\"ib\":\"fork\",\"gib\":\"\x01\x00\",\"data\":{\"de
 /// Compresses. `None` where the library fails, which it does without memory only.
 pub fn pack(content: &[u8], dictionary: &[u8]) -> Option<Vec<u8>> {
     Packer::default().pack(content, dictionary)
+}
+
+/// Compresses a long content that says nearly the same as the dictionary, as another revision of a long text does. What is long
+/// and the same is looked for as such: words that come again and again lead [`pack`] away from it, which then takes some forty
+/// times as many bytes. Both are unpacked in the same way.
+pub fn pack_alike(content: &[u8], dictionary: &[u8]) -> Option<Vec<u8>> {
+    let mut packing = CCtx::try_create()?;
+    let window = (content.len() + dictionary.len()).next_power_of_two().trailing_zeros().clamp(WINDOW_LOG_MIN, 27);
+    packing.set_parameter(CParameter::CompressionLevel(LEVEL)).ok()?;
+    packing.set_parameter(CParameter::WindowLog(window)).ok()?;
+    packing.set_parameter(CParameter::EnableLongDistanceMatching(true)).ok()?;
+    packing.ref_prefix(dictionary).ok()?;
+    let mut packed = Vec::with_capacity(compress_bound(content.len()));
+    packing.compress2(&mut packed, content).ok()?;
+    Some(packed)
 }
 
 /// Compresses one after the other. What that takes is made once: for something small it costs several times as much as to
@@ -144,6 +161,30 @@ mod tests {
             let packed = packer.pack(text, dictionary).unwrap();
             assert_eq!(packed, pack(text, dictionary).unwrap());
             assert_eq!(unpack(&packed, text.len(), dictionary).as_ref(), Ok(text));
+        }
+    }
+
+    /// A text of so many lines of a few words, of which no two are likely to be the same.
+    fn long(lines: u64) -> String {
+        let mut state = 1_u64;
+        let mut word = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            ["alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel"][(state >> 61) as usize]
+        };
+        (0..lines * 12).map(|n| format!("{}{}", word(), if n % 12 == 11 { "\n" } else { " " })).collect()
+    }
+
+    #[test]
+    fn a_long_text_that_differs_in_a_line_costs_about_that_line() {
+        for lines in [0, 1, 1_000, 5_000, 15_000] {
+            let before = long(lines);
+            let (head, tail) = before.split_at(before.len() / 2);
+            let after = format!("{head}another line in the middle\n{tail}");
+            let packed = pack_alike(after.as_bytes(), before.as_bytes()).unwrap();
+            assert!(packed.len() < 400, "{lines} lines, {} bytes: {}", after.len(), packed.len());
+            assert_eq!(unpack(&packed, after.len(), before.as_bytes()).unwrap(), after.as_bytes());
+            let unlike = pack_alike(after.as_bytes(), b"short").unwrap();
+            assert_eq!(unpack(&unlike, after.len(), b"short").unwrap(), after.as_bytes());
         }
     }
 

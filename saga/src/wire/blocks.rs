@@ -17,7 +17,7 @@
 use crate::error::{Breach, SagaError};
 use crate::limits::Limits;
 use ibgib::{IbGib, Verified};
-use ibgib_blocks::{BlockError, COMMON, In, Key, Out, Packer, Unpacker, expand, squeeze};
+use ibgib_blocks::{BlockError, COMMON, In, Key, Out, Packer, Unpacker, expand, pack_alike, squeeze};
 use std::collections::HashMap;
 
 /// Bytes of content, new hashes included, after which a block ends; a longer text has a block of its own.
@@ -189,7 +189,11 @@ impl BlockWriter {
             out.0
         };
         let room = |blocks: usize| FREE_BYTES + RATIO_MAX.saturating_mul(self.ratio.blocks + blocks as u64);
-        let packed = self.packer.pack(&content, self.before.as_deref().unwrap_or(COMMON));
+        let dictionary = self.before.as_deref().unwrap_or(COMMON);
+        let packed = match content.len().min(dictionary.len()) > BLOCK_BYTES {
+            true => pack_alike(&content, dictionary),
+            false => self.packer.pack(&content, dictionary),
+        };
         let packed = packed.filter(|packed| packed.len() < content.len()).map(|packed| write(PACKED, &packed));
         let packed = packed.filter(|packed| room(packed.len()) >= self.ratio.texts);
         let block = packed.unwrap_or_else(|| write(AS_IT_IS, &content));

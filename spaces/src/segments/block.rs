@@ -8,7 +8,7 @@
 
 use super::log::Pos;
 pub(super) use ibgib_blocks::Key;
-use ibgib_blocks::{BlockError, COMMON, In, Out, Packer, Unpacker, expand, squeeze};
+use ibgib_blocks::{BlockError, COMMON, In, Out, Packer, Unpacker, expand, pack_alike, squeeze};
 use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -17,6 +17,9 @@ use std::sync::Arc;
 pub(super) const NODES_MAX: usize = 32;
 /// Bytes of texts after which a block ends, however few nodes it has.
 const TEXT_BYTES: usize = 256 * 1024;
+/// Texts that have so many bytes are compressed beside another of the kind wherever there is one: without one they take most
+/// of a log's room.
+pub(super) const LONG_BYTES: usize = 64 * 1024;
 /// Bytes of texts that a block may have when it is read: one node of the largest size, and marks.
 const CONTENT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -39,6 +42,8 @@ pub(super) struct Block {
     content: Vec<u8>,
     /// Where each text begins and ends in the content.
     spans: Vec<(usize, usize)>,
+    /// The block that is its dictionary.
+    pub(super) base: Option<Pos>,
     /// Nodes that are read for one of this, this block's included.
     pub(super) chain: usize,
 }
@@ -84,7 +89,7 @@ impl Block {
         nodes: &[(Key, &str)],
         base: Option<(Pos, &Self)>,
     ) -> Option<(Vec<u8>, Self)> {
-        let base = base.filter(|(_, block)| block.chain + nodes.len() <= NODES_MAX);
+        let base = base.filter(|(_, block)| block.has_room(nodes.len()));
         let keys: Vec<Key> = nodes.iter().map(|(key, _)| *key).collect();
         let places = keys.iter().enumerate().map(|(i, key)| (*key, i)).collect();
         let from_base = base.iter().flat_map(|(_, block)| block.hashes.iter().enumerate().map(|(i, key)| (key, i)));
@@ -97,7 +102,10 @@ impl Block {
         }
         let content = content.0;
         let dictionary = base.map_or(COMMON, |(_, block)| block.content.as_slice());
-        let packed = packer.pack(&content, dictionary)?;
+        let packed = match base {
+            Some((_, block)) if block.is_long() && content.len() >= LONG_BYTES => pack_alike(&content, dictionary)?,
+            _ => packer.pack(&content, dictionary)?,
+        };
         let chain = nodes.len() + base.map_or(0, |(_, block)| block.chain);
         let mut out = Out::default();
         out.bytes(owner.as_bytes());
@@ -116,9 +124,20 @@ impl Block {
             base_hashes: base.map_or_else(|| Arc::from([]), |(_, block)| Arc::clone(&block.hashes)),
             content,
             spans,
+            base: base.map(|(pos, _)| pos),
             chain,
         };
         Some((out.0, block))
+    }
+
+    /// Whether so many nodes may be compressed beside it.
+    pub(super) fn has_room(&self, nodes: usize) -> bool {
+        self.chain + nodes <= NODES_MAX
+    }
+
+    /// Whether its texts are long.
+    pub(super) fn is_long(&self) -> bool {
+        self.content.len() >= LONG_BYTES
     }
 
     /// Reads a block whose dictionary is there.
@@ -142,7 +161,7 @@ impl Block {
         }
         let hashes: Arc<[Key]> = head.hashes.as_chunks::<32>().0.into();
         let base_hashes = base.map_or_else(|| Arc::from([]), |block| Arc::clone(&block.hashes));
-        Some(Self { count: head.count, hashes, base_hashes, content, spans, chain: head.chain })
+        Some(Self { count: head.count, hashes, base_hashes, content, spans, base: head.base, chain: head.chain })
     }
 
     /// The keys of its nodes.

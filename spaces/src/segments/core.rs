@@ -39,6 +39,8 @@ struct Writer {
     packer: Packer,
     /// The last record.
     last: Pos,
+    /// The last block, if one was written.
+    latest: Option<Pos>,
     /// How far the index on the disk is, and how many writes it is behind.
     noted: Pos,
     writes: u32,
@@ -134,7 +136,8 @@ impl Core {
         let (end, last) = self.replay(known)?;
         if to_write {
             let tail = self.log.tail(end)?;
-            self.writer = Some(Mutex::new(Writer { tail, packer: Packer::default(), last, noted: end, writes: 0 }));
+            self.writer =
+                Some(Mutex::new(Writer { tail, packer: Packer::default(), last, latest: None, noted: end, writes: 0 }));
         }
         Ok(self)
     }

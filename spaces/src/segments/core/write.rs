@@ -20,6 +20,8 @@ use std::sync::{Arc, PoisonError};
 /// store is opened after a crash.
 const BEHIND_BYTES: u64 = 8 * 1024 * 1024;
 const BEHIND_WRITES: u32 = 512;
+/// So many nodes after a dna its frame is looked for.
+const AHEAD: usize = 2;
 
 /// A write that has not come well to its end: if it never does, by an error or a panic, only the log on the disk tells
 /// what happened.
@@ -204,13 +206,14 @@ impl Core {
             let keyed: Vec<(Key, &str)> =
                 now.iter().map(|(key, _)| *key).zip(texts.iter().map(|text| &**text)).collect();
             let base = match count < block::NODES_MAX {
-                true => self.base_of(now, &placed, staged, owner)?,
+                true => self.base_of(now, later, &placed, staged, (owner, writer.latest))?,
                 false => None,
             };
             let base = base.as_ref().map(|(at, block)| (*at, &**block));
             let made = Block::write(&mut writer.packer, owner, &keyed, base);
             let (payload, made) = made.ok_or_else(|| SpaceError::Io("a block cannot be compressed".into()))?;
             let at = self.append(writer, BLOCK, &payload)?;
+            writer.latest = Some(at);
             for (nth, (key, node)) in (0..).zip(now) {
                 let place = Place { block: at, nth };
                 placed.insert(*key, place);
@@ -223,27 +226,53 @@ impl Core {
         Ok(out)
     }
 
-    /// The block of the frame before the first of these that has one.
+    /// What nodes are compressed beside: the block of the frame before the first of these that has one. A long text says
+    /// nearly the same as the one before it, and so does the dna that makes a frame of it, which has nothing before it: that
+    /// is compressed beside what the frame after it follows, or else beside what was written last. Where no more nodes can be
+    /// read with that block, the one that it is built on in the end takes its place.
     fn base_of(
         &self,
         nodes: &[(Key, &Verified<IbGib>)],
+        later: &[(Key, &Verified<IbGib>)],
         placed: &HashMap<Key, Place>,
         staged: &Staged,
-        owner: &str,
+        (owner, latest): (&str, Option<Pos>),
     ) -> Result<Option<(Pos, Arc<Block>)>, SpaceError> {
+        let is_long = nodes.iter().map(|(_, node)| node.json().len()).sum::<usize>() >= block::LONG_BYTES;
         let inside: HashSet<&Key> = nodes.iter().map(|(key, _)| key).collect();
-        let mut pasts = nodes.iter().filter_map(|(_, node)| node.past()?.key()).filter(|key| !inside.contains(key));
-        let Some(past) = pasts.next() else { return Ok(None) };
-        let place = match (placed.get(&past), staged.get(owner, &past)) {
-            (Some(place), _) => Some(*place),
-            (None, Some(staged)) => Some(staged.place),
-            (None, None) => {
-                let nodes = self.begin_read()?.open_table(index::NODES).map_err(fail)?;
-                nodes.get(past).map_err(fail)?.map(|stored| Place::of(stored.value().0))
-            }
-        };
+        let ahead = if is_long { later } else { &[] };
+        let mut pasts = nodes.iter().chain(ahead.iter().take(AHEAD)).filter_map(|(_, node)| node.past()?.key());
+        let mut before = None;
+        if let Some(past) = pasts.find(|key| !inside.contains(key)) {
+            before = match (placed.get(&past), staged.get(owner, &past)) {
+                (Some(place), _) => Some(*place),
+                (None, Some(staged)) => Some(staged.place),
+                (None, None) => {
+                    let nodes = self.begin_read()?.open_table(index::NODES).map_err(fail)?;
+                    nodes.get(past).map_err(fail)?.map(|stored| Place::of(stored.value().0))
+                }
+            };
+        }
         // What cannot be read cannot be built on.
-        Ok(place.and_then(|place| Some((place.block, self.block(place.block).ok()?))))
+        let read = |at: Pos| Some((at, self.block(at).ok()?));
+        let before = before.and_then(|place| read(place.block));
+        if !is_long {
+            return Ok(before);
+        }
+        let mut full = None;
+        for (at, block) in before.iter().cloned().chain(latest.and_then(read)).filter(|(_, block)| block.is_long()) {
+            if block.has_room(nodes.len()) {
+                return Ok(Some((at, block)));
+            }
+            full = full.or(Some((at, block)));
+        }
+        while let Some((at, block)) = full {
+            match block.base.and_then(read).filter(|(_, base)| base.is_long()) {
+                Some(base) => full = Some(base),
+                None => return Ok(Some((at, block))),
+            }
+        }
+        Ok(before)
     }
 
     /// Keeps nodes apart for an owner.
