@@ -58,6 +58,8 @@ struct Kept {
 /// Tips that a host keeps by bucket, of all roots together: about 300 bytes each. More are forgotten all at once, and what has
 /// more by itself is read for each question.
 const TIPS_KEPT_MAX: usize = 400_000;
+/// Of all tips of a space, which are kept once: to read a million of them takes ten seconds.
+const ALL_KEPT_MAX: usize = 2_000_000;
 /// Fingerprints that are remembered; more are forgotten all at once.
 const WHOLES_MAX: usize = 256;
 
@@ -176,12 +178,14 @@ impl Leads {
             }
         };
         let mut all = self.kept();
-        if all.len() >= WHOLES_MAX
-            || all.values().map(|kept| kept.tips.len()).sum::<usize>() + kept.tips.len() > TIPS_KEPT_MAX
-        {
-            all.clear();
+        let under = |all: &ByRoot<Kept>| {
+            let under = all.iter().filter(|((_, root), _)| root.is_some());
+            under.map(|(_, kept)| kept.tips.len()).sum::<usize>()
+        };
+        if all.len() >= WHOLES_MAX || root.is_some() && under(&all) + kept.tips.len() > TIPS_KEPT_MAX {
+            all.retain(|(_, root), _| root.is_none());
         }
-        if kept.tips.len() <= TIPS_KEPT_MAX {
+        if kept.tips.len() <= if root.is_some() { TIPS_KEPT_MAX } else { ALL_KEPT_MAX } {
             all.insert(id, kept.clone());
         }
         Ok(kept)
