@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// The record that binds a space to its folder timeline.
 const BINDING: &str = "folder";
@@ -105,6 +105,9 @@ pub struct Folder {
     pub(crate) space: Arc<dyn Space>,
     pub(crate) tree: Tree,
     pub(crate) first_frames: FirstFrames,
+    /// By number, as they were read last.
+    listed: Mutex<HashMap<u8, Arc<Shard>>>,
+    shards: OnceLock<HashMap<Addr, u8>>,
     tjp: Addr,
     opts: FolderOpts,
     /// Who edits here; edits are nobody's without it.
@@ -125,6 +128,23 @@ pub(crate) struct Listing {
     pub(crate) refused: Vec<Refused>,
     /// The newest frame of each shard that there is.
     pub(crate) shards: BTreeMap<u8, Node>,
+}
+
+/// What the newest frame of a shard says. Whose entries they are is found by hashing each path, so it is kept until another
+/// frame comes.
+#[derive(Debug)]
+struct Shard {
+    frame: Node,
+    entries: Vec<Entry>,
+    refused: Vec<Refused>,
+}
+
+impl Listing {
+    fn add(&mut self, number: u8, shard: &Shard) {
+        self.entries.extend(shard.entries.iter().map(|entry| (entry.path.clone(), entry.clone())));
+        self.refused.extend(shard.refused.iter().cloned());
+        self.shards.insert(number, shard.frame.clone());
+    }
 }
 
 impl Folder {
@@ -167,6 +187,8 @@ impl Folder {
             space,
             tree: Tree::open(root)?,
             first_frames,
+            listed: Mutex::default(),
+            shards: OnceLock::new(),
             tjp,
             opts: FolderOpts::default(),
             device: None,
@@ -255,30 +277,53 @@ impl Folder {
     /// and names its path's timeline.
     pub(crate) async fn listing(&self) -> Result<Listing, FolderError> {
         let mut out = Listing::default();
-        let mut numbers = HashMap::new();
-        for number in 0..SHARDS {
-            // SHARDS is 256.
-            numbers.insert(self.first_frames.shard_addr(number as u8)?, number as u8);
-        }
+        let numbers = self.shard_numbers()?;
         let firsts: Vec<Addr> = numbers.keys().cloned().collect();
         let tips = tips_of(&*self.space, &firsts).await?;
-        let addrs: Vec<Addr> = tips.values().cloned().collect();
-        let nodes = self.space.get(&addrs).await?;
-        for ((tjp, addr), node) in tips.iter().zip(nodes) {
-            let node = node.ok_or_else(|| FolderError::NotFound(addr.clone()))?;
+        let mut fresh: Vec<(u8, &Addr)> = Vec::new();
+        for (tjp, tip) in &tips {
             let number = numbers[tjp];
-            for (key, value) in node.datum("entries").and_then(Value::as_object).into_iter().flat_map(|m| m.iter()) {
-                match self.entry(number, key, value) {
-                    Ok(entry) => {
-                        out.entries.insert(entry.path.clone(), entry);
-                    }
-                    Err(reason) => out.refused.push(Refused { path: key.to_owned(), reason }),
-                }
+            match self.listed().get(&number).filter(|shard| shard.frame.addr() == tip) {
+                Some(shard) => out.add(number, shard),
+                None => fresh.push((number, tip)),
             }
-            out.shards.insert(number, node);
+        }
+        let addrs: Vec<Addr> = fresh.iter().map(|(_, addr)| (*addr).clone()).collect();
+        for ((number, addr), frame) in fresh.into_iter().zip(self.space.get(&addrs).await?) {
+            let frame = frame.ok_or_else(|| FolderError::NotFound(addr.clone()))?;
+            let shard = Arc::new(self.shard(number, frame));
+            out.add(number, &shard);
+            self.listed().insert(number, shard);
         }
         out.refused.sort_unstable();
         Ok(out)
+    }
+
+    /// The first frames of all shards, and which shard's each is.
+    fn shard_numbers(&self) -> Result<&HashMap<Addr, u8>, FolderError> {
+        if let Some(numbers) = self.shards.get() {
+            return Ok(numbers);
+        }
+        // SHARDS is 256.
+        let numbers = (0..SHARDS).map(|number| Ok((self.first_frames.shard_addr(number as u8)?, number as u8)));
+        let numbers = numbers.collect::<Result<_, FolderError>>()?;
+        Ok(self.shards.get_or_init(|| numbers))
+    }
+
+    fn listed(&self) -> MutexGuard<'_, HashMap<u8, Arc<Shard>>> {
+        self.listed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a frame of a shard says.
+    fn shard(&self, number: u8, frame: Node) -> Shard {
+        let (mut entries, mut refused) = (Vec::new(), Vec::new());
+        for (key, value) in frame.datum("entries").and_then(Value::as_object).into_iter().flat_map(|m| m.iter()) {
+            match self.entry(number, key, value) {
+                Ok(entry) => entries.push(entry),
+                Err(reason) => refused.push(Refused { path: key.to_owned(), reason }),
+            }
+        }
+        Shard { frame, entries, refused }
     }
 
     fn entry(&self, shard: u8, key: &str, value: &Value) -> Result<Entry, String> {
