@@ -9,7 +9,7 @@ use crate::secret;
 use crate::spaces::{self, look_into, open_store, patiently};
 use ibgib::Addr;
 use ibgib::transform::Moment;
-use ibgib_folder::{EntryPath, Folder, FolderError, FolderOpts};
+use ibgib_folder::{EntryPath, Folder, FolderError, FolderOpts, Remembered};
 use ibgib_keystone::Secret;
 use ibgib_peer::SecretSource;
 use ibgib_peer::entropy::{now_ms, random};
@@ -80,6 +80,8 @@ pub(crate) struct Device {
     pub(crate) space: Arc<dyn Space>,
     pub(crate) config: ConfigFile,
     user: Option<ConfigFile>,
+    /// Of the folder, which each step opens for itself.
+    remembered: Remembered,
     /// Freed when the process ends, however it ends. None when it was opened only to look, beside somebody who has it.
     _lock: Option<File>,
 }
@@ -194,7 +196,7 @@ impl Device {
         let config = ConfigFile::read(&layout.config())?;
         let user = config::user_path().map(|p| ConfigFile::read(&p)).transpose()?;
         tracing::debug!(root = %root.display(), "opened the device");
-        Ok(Self { root, layout, space, config, user, _lock: lock })
+        Ok(Self { root, layout, space, config, user, remembered: Remembered::default(), _lock: lock })
     }
 
     /// The server that the device syncs with.
@@ -262,7 +264,8 @@ impl Device {
     pub(crate) async fn folder(&self, out: &Output) -> Result<Folder, CliError> {
         let screen = out.screen().clone();
         let folder = Folder::open(Arc::clone(&self.space), &self.root).await?;
-        let folder = folder.with_opts(self.folder_opts()).on_progress(move |p| show(&screen, &p));
+        let folder = folder.with_opts(self.folder_opts()).remembering(&self.remembered);
+        let folder = folder.on_progress(move |p| show(&screen, &p));
         match self.identity().await {
             Ok(identity) => Ok(folder.by(ibgib_folder::Device { identity, name: self.name().await? })),
             Err(error) if error.exit == Exit::Identity => Ok(folder),

@@ -105,8 +105,7 @@ pub struct Folder {
     pub(crate) space: Arc<dyn Space>,
     pub(crate) tree: Tree,
     pub(crate) first_frames: FirstFrames,
-    /// By number, as they were read last.
-    listed: Mutex<HashMap<u8, Arc<Shard>>>,
+    remembered: Remembered,
     shards: OnceLock<HashMap<Addr, u8>>,
     tjp: Addr,
     opts: FolderOpts,
@@ -128,6 +127,18 @@ pub(crate) struct Listing {
     pub(crate) refused: Vec<Refused>,
     /// The newest frame of each shard that there is.
     pub(crate) shards: BTreeMap<u8, Node>,
+}
+
+/// What was read of folders, for whoever opens the same one again and again: pass it to [`Folder::remembering`] each time.
+/// Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Remembered(Arc<Mutex<HashMap<u8, Arc<Shard>>>>);
+
+impl Remembered {
+    /// By number, as they were read last.
+    fn shards(&self) -> MutexGuard<'_, HashMap<u8, Arc<Shard>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What the newest frame of a shard says. Whose entries they are is found by hashing each path, so it is kept until another
@@ -187,7 +198,7 @@ impl Folder {
             space,
             tree: Tree::open(root)?,
             first_frames,
-            listed: Mutex::default(),
+            remembered: Remembered::default(),
             shards: OnceLock::new(),
             tjp,
             opts: FolderOpts::default(),
@@ -201,6 +212,12 @@ impl Folder {
     pub fn on_progress(mut self, hook: impl Fn(Progress) + Send + Sync + 'static) -> Self {
         self.progress = Some(Box::new(hook));
         self
+    }
+
+    /// Reads nothing again that is remembered there, and leaves there what it reads.
+    #[must_use]
+    pub fn remembering(self, remembered: &Remembered) -> Self {
+        Self { remembered: remembered.clone(), ..self }
     }
 
     /// Works on the folder in another way than the usual.
@@ -283,7 +300,7 @@ impl Folder {
         let mut fresh: Vec<(u8, &Addr)> = Vec::new();
         for (tjp, tip) in &tips {
             let number = numbers[tjp];
-            match self.listed().get(&number).filter(|shard| shard.frame.addr() == tip) {
+            match self.remembered.shards().get(&number).filter(|shard| shard.frame.addr() == tip) {
                 Some(shard) => out.add(number, shard),
                 None => fresh.push((number, tip)),
             }
@@ -293,7 +310,7 @@ impl Folder {
             let frame = frame.ok_or_else(|| FolderError::NotFound(addr.clone()))?;
             let shard = Arc::new(self.shard(number, frame));
             out.add(number, &shard);
-            self.listed().insert(number, shard);
+            self.remembered.shards().insert(number, shard);
         }
         out.refused.sort_unstable();
         Ok(out)
@@ -308,10 +325,6 @@ impl Folder {
         let numbers = (0..SHARDS).map(|number| Ok((self.first_frames.shard_addr(number as u8)?, number as u8)));
         let numbers = numbers.collect::<Result<_, FolderError>>()?;
         Ok(self.shards.get_or_init(|| numbers))
-    }
-
-    fn listed(&self) -> MutexGuard<'_, HashMap<u8, Arc<Shard>>> {
-        self.listed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What a frame of a shard says.

@@ -87,7 +87,7 @@ pub use conflict::{Conflict, conflicts, conflicts_of};
 pub use content::TEXT_BYTES_MAX;
 pub use deletions::{DELETIONS_MIN, content_word, count_deleted, is_mass_delete};
 pub use error::FolderError;
-pub use folder::{Device, Entry, Folder, FolderOpts, Moments, Progress, Refused, Skipped};
+pub use folder::{Device, Entry, Folder, FolderOpts, Moments, Progress, Refused, Remembered, Skipped};
 pub use history::{Diff, LogEntry, log};
 pub use ibgib::conflict::Resolution;
 pub use keeping::Keeping;
