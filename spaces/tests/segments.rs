@@ -340,6 +340,49 @@ async fn a_history_of_a_large_text_takes_little_more_than_the_text() {
     assert!(fsck(&space).await.unwrap().is_clean());
 }
 
+/// A long text of words that come again and again, and its dna, which says all of it as well: here edit by edit, and at
+/// another store as they come in a saga.
+#[tokio::test]
+async fn a_history_of_a_long_text_and_its_dna_takes_less_than_the_text() {
+    let (_dir, dir) = fresh();
+    let space = SegmentSpace::create(&dir).unwrap();
+    let mut random = Random(1);
+    let mut line = || -> String {
+        let words = ["alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel"];
+        (0..12).map(|_| words[random.below(words.len())]).collect::<Vec<_>>().join(" ")
+    };
+    let mut lines: Vec<String> = (0..4_000).map(|_| line()).collect();
+    let first = born("text");
+    let tjp = first.frame.addr().clone();
+    space.commit(step(&space, None, &first).await).await.unwrap();
+    for nth in 0..80 {
+        lines[nth * 37] = line();
+        let now = newest(&space, &tjp).await;
+        let next = set(&now, "text", lines.join("\n"));
+        space.commit(step(&space, Some(now.addr()), &next).await).await.unwrap();
+    }
+    let tip = [space.tip(&tjp).await.unwrap().unwrap().addr];
+    let all = space.reach(&tip, Follow::All, &HashSet::new(), usize::MAX).await.unwrap();
+    assert!(all.len() > 160);
+    let (_other_dir, other_dir) = fresh();
+    let other = SegmentSpace::create(&other_dir).unwrap();
+    for addr in &all {
+        other.stage("one", &[space.node(addr).await.unwrap().unwrap()]).await.unwrap();
+    }
+    assert!(other.staged("one", &all).await.unwrap().iter().all(Option::is_some));
+    drop((space, other));
+    let text = lines.join("\n").len() as u64;
+    for dir in [&dir, &other_dir] {
+        let log = log_bytes(dir);
+        assert!(log < text, "{log} bytes for a text of {text}");
+    }
+    let space = SegmentSpace::open(&dir).unwrap();
+    assert!(fsck(&space).await.unwrap().is_clean());
+    space.give_back(true).await.unwrap();
+    assert_eq!(space.get(&all).await.unwrap().into_iter().flatten().count(), all.len());
+    assert!(SegmentSpace::open(&other_dir).unwrap().staged("one", &all).await.unwrap().iter().all(Option::is_some));
+}
+
 /// Writers that come together are written together, and each is told of its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn writers_that_come_together_each_have_their_revision() {

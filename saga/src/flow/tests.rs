@@ -90,6 +90,33 @@ proptest! {
     }
 }
 
+/// Of a long text that comes again with a line more little travels, also where its words come again and again.
+#[test]
+fn a_long_text_that_differs_in_a_line_costs_about_that_line() {
+    let limits = Limits::default();
+    let mut state = 1_u64;
+    let mut word = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ["alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel"][(state >> 61) as usize]
+    };
+    let text: String = (0..100_000).map(|_| format!("{} ", word())).collect();
+    let (head, tail) = text.split_at(300_000);
+    let node = |text: String| {
+        let data = object([("text", text.into())]);
+        IbGib { ib: "note".into(), data: Some(data), ..IbGib::default() }.seal().unwrap()
+    };
+    let more = (0..9).map(|nth| node(format!("{head}line {nth}{tail}")));
+    let nodes: Vec<_> = std::iter::once(node(text.clone())).chain(more).collect();
+    let bytes = |nodes: &[Verified<IbGib>]| {
+        let chunks = sent(&[], nodes, &limits, 1, Encoding::Blocks);
+        let incoming = take(&turn(&[], &addrs(nodes)), &chunks, &limits, Encoding::Blocks).unwrap();
+        assert!(incoming.is_complete());
+        chunks.concat().len()
+    };
+    let (one, all) = (bytes(&nodes[..1]), bytes(&nodes));
+    assert!(all < one + 9 * 500, "{all} bytes for ten texts, {one} for one");
+}
+
 #[test]
 fn a_shell_that_loads_nothing_or_something_else_is_told_so() {
     let nodes = [node(0, 1), node(1, 1)];
