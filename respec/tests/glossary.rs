@@ -23,13 +23,13 @@ const GIVEN_UP: [&str; 9] = ["birth", "cradle", "did", "eyes", "found", "mould",
 
 /// Words of public types that are no terms of this project. A word that is one belongs into the glossary instead.
 const PLAIN: &str = "action addr admit admitted advance algo answer asked behavior blame breach builder bundled \
-    change changes checkout code collected committed condition config connect connection contract coordinator decode diff \
+    carried change changes checkout code collected committed condition config connect connection contract coordinator decode diff \
     direction done draft durable encoding entropy envelope error evaluate evaluated event evidence expect facts failure \
     fault finish finished first following fork fsck gen hash head height hello history info in innerspace \
     input item joined json kept keys kind led limits line load loader log map measure memory message misuse mode moment \
     moments mount moved msg mut8 name need next nodes ok op options opts origin os out output overlay own packer packet pair path \
     peeked peer planner policy postgres problem progress proposal query rate reader records refusal refused rel8 report request \
-    reserve resolution reveal rule said scanned scope serve server settled sign signed signer skipped snapshot \
+    reserve resolution reveal rule said scanned scope serve server settled sign signed signer signs skipped snapshot \
     source spacing spending spent stage state status stub summary sync synced text throws told transformed type \
     unchecked undo unpacker unsettled validate value verified verify walked watch websocket when width wrapper written";
 

@@ -74,7 +74,7 @@ async fn frames_that_do_not_fit_cost_no_replay() {
 
 /// Hands on what a sender says, but holds its proof back, and tells that it is there, until all may be given.
 fn held_back(remote: WebSocketRemote, proven: mpsc::Sender<()>, go: tokio::sync::watch::Receiver<bool>) -> Simulated {
-    let hands = move |Link { tx, rx }: Link| {
+    let hands = move |Link { tx, rx, signs }: Link| {
         let (ours, mut theirs) = tokio::sync::mpsc::channel::<Packet>(16);
         let (proven, mut go) = (proven.clone(), go.clone());
         tokio::spawn(async move {
@@ -88,7 +88,7 @@ fn held_back(remote: WebSocketRemote, proven: mpsc::Sender<()>, go: tokio::sync:
                 }
             }
         });
-        Link { tx: ours, rx }
+        Link { tx: ours, rx, signs }
     };
     Simulated::between(Arc::new(remote), hands)
 }

@@ -31,9 +31,9 @@ pub struct Limits {
     pub commit_tries_max: u32,
     /// Waiting for the handshake.
     pub handshake_ms_max: u64,
-    /// Waiting for the next message.
+    /// Waiting for the next message, or for a sign that the peer is at work, which it gives each quarter of this time.
     pub idle_ms_max: u64,
-    /// The whole saga.
+    /// The whole saga, however often a peer says that it is at work.
     pub saga_ms_max: u64,
     /// Challenges that the receiver demands on connect.
     pub connect_demands: usize,

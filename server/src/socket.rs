@@ -10,8 +10,8 @@ use axum::response::{IntoResponse as _, Response};
 use futures_util::{SinkExt as _, StreamExt as _};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use ibgib_peer::WebSocketWrapper;
 use ibgib_peer::saga::{Code, Encoding, Envelope, MsgType, Packet};
+use ibgib_peer::{Carried, WebSocketWrapper};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -22,7 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::tungstenite::{Bytes, Error, Message};
 
 /// Bytes read at once.
 const READ_BYTES: usize = 16 * 1024;
@@ -77,25 +77,27 @@ struct Socket {
 
 #[async_trait]
 impl WebSocketWrapper for Socket {
-    async fn send(&mut self, packet: Packet) -> Result<(), String> {
-        let message = match packet {
-            Packet::Text(text) => {
+    async fn send(&mut self, carried: Carried) -> Result<(), String> {
+        let message = match carried {
+            Carried::Packet(Packet::Text(text)) => {
                 let proven = || Envelope::parse(&text).is_ok_and(|message| message.kind() == MsgType::ConnectOk);
                 if !self.open.load(Ordering::Relaxed) && proven() {
                     self.open.store(true, Ordering::Relaxed);
                 }
                 Message::text(text)
             }
-            Packet::Binary(bytes) => Message::binary(bytes),
+            Carried::Packet(Packet::Binary(bytes)) => Message::binary(bytes),
+            Carried::Alive => Message::Ping(Bytes::new()),
         };
         self.stream.send(message).await.map_err(|e| e.to_string())
     }
 
-    async fn next(&mut self) -> Option<Result<Packet, String>> {
+    async fn next(&mut self) -> Option<Result<Carried, String>> {
         loop {
             return match self.stream.next().await? {
-                Ok(Message::Text(text)) => Some(Ok(Packet::Text(text.as_str().to_owned()))),
-                Ok(Message::Binary(bytes)) => Some(Ok(Packet::Binary(bytes.to_vec()))),
+                Ok(Message::Text(text)) => Some(Ok(Carried::Packet(Packet::Text(text.as_str().to_owned())))),
+                Ok(Message::Binary(bytes)) => Some(Ok(Carried::Packet(Packet::Binary(bytes.to_vec())))),
+                Ok(Message::Ping(_)) => Some(Ok(Carried::Alive)),
                 Ok(Message::Close(_)) => None,
                 Ok(_) => continue,
                 Err(Error::ConnectionClosed | Error::AlreadyClosed) => None,

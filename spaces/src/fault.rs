@@ -1,4 +1,4 @@
-//! A space that fails on purpose, to see whether its caller goes on rightly.
+//! A space that fails on purpose, or is slow, to see whether its caller goes on rightly.
 //!
 //! ```
 //! use ibgib_spaces::fault::{FaultSpace, Op, FaultPlan, When};
@@ -62,13 +62,14 @@ pub enum When {
     After,
 }
 
-/// Which calls fail. The same plan fails the same calls, whatever runs side by side: what happens to the n-th call of
+/// Which calls fail, and which take long. The same plan fails the same calls, whatever runs side by side: what happens to the n-th call of
 /// an operation follows from seed, operation and n.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FaultPlan {
     nth: Vec<(Op, u64, When)>,
     one_in: Vec<(Op, u64)>,
     after: Vec<(Op, u64)>,
+    slow: Vec<(Op, u64, Duration)>,
     seed: u64,
 }
 
@@ -96,6 +97,13 @@ impl FaultPlan {
     #[must_use]
     pub fn one_in(mut self, op: Op, many: u64) -> Self {
         self.one_in.push((op, many.max(1)));
+        self
+    }
+
+    /// Makes every call of an operation up to the n-th take so much longer.
+    #[must_use]
+    pub fn slow(mut self, op: Op, n: u64, time: Duration) -> Self {
+        self.slow.push((op, n, time));
         self
     }
 
@@ -153,6 +161,9 @@ impl FaultSpace {
 
     async fn call<T>(&self, op: Op, work: impl Future<Output = Result<T, SpaceError>> + Send) -> Result<T, SpaceError> {
         let n = self.calls[op as usize].fetch_add(1, Ordering::Relaxed) + 1;
+        for (_, _, time) in self.plan.slow.iter().filter(|(slow, last, _)| *slow == op && n <= *last) {
+            tokio::time::sleep(*time).await;
+        }
         let Some(when) = self.plan.fault(op, n) else { return work.await };
         self.faults.fetch_add(1, Ordering::Relaxed);
         if when == When::After {

@@ -48,13 +48,13 @@ impl Simulated {
             return Self::between(inner, |link| link);
         }
         let links = AtomicU64::new(0);
-        Self::between(inner, move |Link { tx, rx }| {
+        Self::between(inner, move |Link { tx, rx, signs }| {
             let (ours, theirs) = Link::pair();
             let link = links.fetch_add(1, Ordering::Relaxed);
             let seed = |way: u64| (faults.seed ^ (2 * link + way + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)) | 1;
             tokio::spawn(carry(theirs.rx, tx, Random(seed(0)), faults));
             tokio::spawn(carry(rx, theirs.tx, Random(seed(1)), faults));
-            ours
+            Link { signs, ..ours }
         })
     }
 

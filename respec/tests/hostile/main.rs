@@ -17,8 +17,8 @@ use ibgib_peer::{
 use ibgib_respec::rigs::Rig;
 use ibgib_saga::wire::message::TurnRequest;
 use ibgib_saga::{
-    Action, Asked, Encoding, Envelope, Failure, Limits, Measure, Message, MsgType, Packet, SagaError, Stage, Turn,
-    TurnLink,
+    Action, Asked, Encoding, Envelope, Failure, Fingerprint, Limits, Measure, Message, MsgType, Packet, Peek,
+    SagaError, Stage, Turn, TurnLink,
 };
 use ibgib_scenarios::faults::{Faults, Simulated};
 use ibgib_scenarios::play::{self, Play, Side, data};
@@ -34,7 +34,7 @@ type Packets = Arc<Mutex<Vec<Packet>>>;
 
 /// Keeps what the sender sends.
 fn wiretap(inner: Arc<dyn Remote>, sent: Packets) -> Simulated {
-    let hands = move |Link { tx, rx }: Link| {
+    let hands = move |Link { tx, rx, signs }: Link| {
         let (ours, mut theirs) = tokio::sync::mpsc::channel::<Packet>(16);
         let sent = Arc::clone(&sent);
         tokio::spawn(async move {
@@ -45,7 +45,7 @@ fn wiretap(inner: Arc<dyn Remote>, sent: Packets) -> Simulated {
                 }
             }
         });
-        Link { tx: ours, rx }
+        Link { tx: ours, rx, signs }
     };
     Simulated::between(inner, hands)
 }
@@ -143,7 +143,7 @@ async fn what_a_sender_says_comes_back_and_proves_nothing() {
     let (rig, mut play) = played().await;
     // Whatever the sender says is said to it: from its first word on, and once it was challenged.
     for from in [0, 1] {
-        let hands = move |Link { tx, mut rx }: Link| {
+        let hands = move |Link { tx, mut rx, .. }: Link| {
             let (ours, mut theirs) = Link::pair();
             tokio::spawn(async move {
                 for _ in 0..from {
@@ -626,6 +626,101 @@ async fn a_sender_that_never_ends_its_saga_is_cut() {
     assert_eq!(refusal(link).await, (MsgType::SyncError, "timeout".to_owned()));
     let took = u64::try_from(began.elapsed().as_millis()).unwrap();
     assert!((limits.saga_ms_max..limits.idle_ms_max).contains(&took), "{took} ms of virtual time");
+}
+
+/// Where a peer that only says that it is at work has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Come {
+    /// It has not said who it is.
+    Nowhere,
+    /// It was told that all is equal: there is nothing to do.
+    Between,
+    /// It was told that not all is equal, and has to find out what is not.
+    Planning,
+    /// It has begun a saga.
+    Saga,
+}
+
+/// After how many milliseconds a host lets a peer go that has come so far and then says no more, or that it is at work,
+/// far more often than it has to.
+async fn let_go(come: Come, at_work: bool) -> u64 {
+    let limits = Limits { idle_ms_max: 2_000, saga_ms_max: 50_000, ..Limits::default() };
+    let options = HostOptions { limits, allow_anonymous: true, ..HostOptions::default() };
+    let host = Host::new(Arc::new(MemorySpace::new("at work")), options);
+    let mut events = host.events();
+    let mut link = Innerspace::new(host).open().await.unwrap();
+    let nothing = Fingerprint::of([]).whole;
+    let peek = |print: String| Message::Peek(Peek::Equal(print, None, 0));
+    let announced = |count| Measure { count, digest: "00".repeat(32) };
+    let start = TurnLink { saga_id: "slow", session: None, before: None };
+    let stage = Stage::Init(Asked { commit: true, adopt: false });
+    let turn = Turn::build(start, stage, announced(0), announced(1), 0);
+    let said = match come {
+        Come::Nowhere => vec![],
+        Come::Between => vec![hello_of_nobody().packet(), peek(nothing).packet()],
+        Come::Planning => vec![hello_of_nobody().packet(), peek("00".repeat(16)).packet()],
+        Come::Saga => vec![hello_of_nobody().packet(), request(turn).packet()],
+    };
+    for packet in said {
+        let is_answered = !matches!(&packet, Packet::Text(text) if text.contains("sync_frame"));
+        link.tx.send(packet).await.unwrap();
+        if is_answered {
+            link.rx.recv().await.unwrap();
+        }
+    }
+    let began = tokio::time::Instant::now();
+    while at_work && !link.tx.is_closed() {
+        link.signs.give();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(closed(&mut events).await, Some(SagaError::TimedOut));
+    u64::try_from(began.elapsed().as_millis()).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_a_peer_is_at_work_counts_only_while_there_is_something_to_do_and_never_for_ever() {
+    let patience = Limits::default().handshake_ms_max;
+    for come in [Come::Nowhere, Come::Between, Come::Planning, Come::Saga] {
+        let silent = if come == Come::Nowhere { patience } else { 2_000 };
+        let at_work = if matches!(come, Come::Planning | Come::Saga) { 50_000 } else { silent };
+        for (says, expected) in [(false, silent), (true, at_work)] {
+            let took = let_go(come, says).await;
+            assert!((expected - 100..expected + 100).contains(&took), "{come:?}, {says}: {took} ms of virtual time");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pings_hold_no_place_between_sagas() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let limits = Limits { idle_ms_max: 500, ..Limits::default() };
+    let (server, mut events) = open_server(Arc::new(MemorySpace::new("pings")), limits, ServeOptions::default()).await;
+    let mut stream = raw_socket(&server.url()).await;
+    let Packet::Text(peek) = Message::Peek(Peek::Equal(Fingerprint::of([]).whole, None, 0)).packet() else {
+        panic!("no text")
+    };
+    stream.write_all(&text_frame(hello_of_nobody())).await.unwrap();
+    stream.write_all(&text_frame(Envelope::parse(&peek).unwrap())).await.unwrap();
+    let (mut incoming, mut outgoing) = stream.into_split();
+    let pings = async {
+        // Nobody counts them, and nobody keeps them.
+        while outgoing.write_all(&[0x89, 0x80, 0, 0, 0, 0].repeat(100)).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("nobody takes them");
+    };
+    let reads = async {
+        let mut sink = [0; 1024];
+        while incoming.read(&mut sink).await.is_ok_and(|n| n > 0) {}
+        std::future::pending::<()>().await;
+    };
+    let ended = tokio::select! {
+        ended = tokio::time::timeout(Duration::from_secs(60), closed(&mut events)) => ended,
+        () = pings => unreachable!(),
+        () = reads => unreachable!(),
+    };
+    assert_eq!(ended.expect("it was never ended"), Some(SagaError::TimedOut));
+    server.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -24,7 +24,7 @@ type Change = fn(&mut Vec<String>);
 
 /// Changes what the receiver tells about the timelines, as a lying receiver would: digest and addresses fit.
 fn liar(inner: Arc<dyn Remote>, encoding: Encoding, change: Change) -> Simulated {
-    let hands = move |Link { tx, mut rx }: Link| {
+    let hands = move |Link { tx, mut rx, signs }: Link| {
         let (told, lies) = tokio::sync::mpsc::channel(16);
         let (heard, mut said) = tokio::sync::mpsc::channel(16);
         // What was named on the connection: the two sides speak in turn.
@@ -88,7 +88,7 @@ fn liar(inner: Arc<dyn Remote>, encoding: Encoding, change: Change) -> Simulated
                 }
             }
         });
-        Link { tx: heard, rx: lies }
+        Link { tx: heard, rx: lies, signs }
     };
     Simulated::between(inner, hands)
 }

@@ -73,7 +73,7 @@ pub use host::{Host, HostEvent, HostLimits, HostOptions, KeyStanding, MessageEve
 pub use innerspace::Innerspace;
 pub use invite::{Invite, InviteError};
 pub use leads::tips_under;
-pub use link::Link;
+pub use link::{Link, Signs};
 pub use peer::{Progress, SyncPeer};
 pub use receipts::{Kept, forget_server, known_keystone, receipts, verify_receipt};
 pub use recovery::{is_ended, recover};
@@ -87,7 +87,7 @@ pub use succession::Followed;
 pub use tls::{AuthorityError, ServerKey, ServerKeyError, Trust};
 pub use trusted::know_keystone;
 pub use view::{AGAIN_S, space_error};
-pub use websocket::{SYNC_PATH, WebSocketRemote, WebSocketWrapper, link};
+pub use websocket::{Carried, SYNC_PATH, WebSocketRemote, WebSocketWrapper, link};
 
 /// What a program that syncs needs, in one line.
 pub mod prelude {

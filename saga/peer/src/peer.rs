@@ -3,7 +3,7 @@
 use crate::desk::{SenderDesk, Staging};
 use crate::guard::Guard;
 use crate::index::Indexes;
-use crate::link::Link;
+use crate::link::{AtWork, Link};
 use crate::receipts::check_revision;
 use crate::remote::Remote;
 use crate::session::{SenderIdentity, SessionSigner, establish_session_identity, introduce};
@@ -146,16 +146,9 @@ impl SyncPeer {
     /// # Errors
     /// What went wrong; the socket is closed then.
     pub async fn sync(&mut self, request: SyncRequest) -> Result<Summary, SagaError> {
-        let whole = Duration::from_millis(self.limits.saga_ms_max);
-        let done = tokio::time::timeout(whole, self.drive(SenderInput::Sync(Box::new(request)))).await;
-        match done {
-            Ok(Ok(Event::Done(summary))) => Ok(*summary),
-            Ok(Ok(_)) => Err(SagaError::defect("a saga ended as none can")),
-            Ok(Err(error)) => Err(error),
-            Err(_) => {
-                self.disconnect().await;
-                Err(SagaError::TimedOut)
-            }
+        match self.drive_in_time(SenderInput::Sync(Box::new(request))).await? {
+            Event::Done(summary) => Ok(*summary),
+            _ => Err(SagaError::defect("a saga ended as none can")),
         }
     }
 
@@ -167,7 +160,7 @@ impl SyncPeer {
     /// The connection is gone, or the receiver refuses; the socket is closed then.
     pub async fn glance(&mut self, fingerprint: &str, root: Option<&Addr>, wait: Duration) -> Result<bool, SagaError> {
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        match self.drive(SenderInput::Glance(fingerprint.to_owned(), root.cloned(), wait_ms)).await? {
+        match self.drive_in_time(SenderInput::Glance(fingerprint.to_owned(), root.cloned(), wait_ms)).await? {
             Event::Glanced(equal) => Ok(equal),
             _ => Err(SagaError::defect("a glance ended as none can")),
         }
@@ -205,9 +198,25 @@ impl SyncPeer {
         }
     }
 
+    /// As long as a saga may take: a peer that always says just enough, or that it is at work, is not waited for for ever.
+    async fn drive_in_time(&mut self, input: SenderInput) -> Result<Event, SagaError> {
+        let whole = Duration::from_millis(self.limits.saga_ms_max);
+        match tokio::time::timeout(whole, self.drive(input)).await {
+            Ok(done) => done,
+            Err(_) => {
+                self.disconnect().await;
+                Err(SagaError::TimedOut)
+            }
+        }
+    }
+
     async fn drive(&mut self, input: SenderInput) -> Result<Event, SagaError> {
         let mut input = input;
         let mut told = SagaStatus::default();
+        // Before each side knows who the other one is, no sign of being at work counts.
+        let connected = !matches!(input, SenderInput::Connect(_));
+        let signs = self.link.as_ref().filter(|_| connected).map(|link| link.signs.clone());
+        let mut at_work = AtWork::new(signs, &self.limits);
         loop {
             self.machine.handle(input);
             if let Some(progress) = &self.progress {
@@ -226,15 +235,19 @@ impl SyncPeer {
                         // What the peer said before it went is heard once; what follows has nobody to go to.
                         if refused.is_none() {
                             refused = send(self.link.as_mut(), packet).await.err();
+                            at_work.begin();
                         }
                     }
                     SenderOutput::Ask(SenderQuery::Warrant(warrant)) => {
                         let space = self.desk.signer.as_ref().map_or("", SessionSigner::audience);
-                        let checked = trusted::check(&self.desk.space, &*self.remote, &warrant, space).await;
+                        let checked = trusted::check(&self.desk.space, &*self.remote, &warrant, space);
+                        let checked = at_work.on(checked).await;
                         let answer = checked.map_or_else(SenderAnswer::Failed, |()| SenderAnswer::Warrant);
                         next = Some(SenderInput::Answer(answer));
                     }
-                    SenderOutput::Ask(query) => next = Some(SenderInput::Answer(self.desk.answer(query).await)),
+                    SenderOutput::Ask(query) => {
+                        next = Some(SenderInput::Answer(at_work.on(self.desk.answer(query)).await));
+                    }
                     SenderOutput::Connected => event = Some(Event::Connected),
                     SenderOutput::Done(summary) => event = Some(Event::Done(summary)),
                     SenderOutput::Glanced(equal) => event = Some(Event::Glanced(equal)),
@@ -256,11 +269,16 @@ impl SyncPeer {
             }
             let Some(link) = &mut self.link else { return Err(SagaError::Cut) };
             let wait = Duration::from_millis(self.machine.deadline_ms().unwrap_or(self.limits.idle_ms_max));
-            input = match tokio::time::timeout(wait, link.rx.recv()).await {
-                Ok(Some(packet)) => SenderInput::Packet(packet),
-                Ok(None) => SenderInput::Closed,
-                Err(_) => SenderInput::TimedOut,
+            input = loop {
+                tokio::select! {
+                    biased;
+                    packet = link.rx.recv() => break packet.map_or(SenderInput::Closed, SenderInput::Packet),
+                    () = tokio::time::sleep(wait) => break SenderInput::TimedOut,
+                    // From then on it is waited for as long again.
+                    () = link.signs.come(), if connected => {}
+                }
             };
+            at_work.begin();
         }
     }
 }

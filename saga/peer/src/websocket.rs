@@ -1,7 +1,7 @@
 //! Receivers behind a URL: HTTP for registration and evolution, a WebSocket for the connection.
 
 use crate::http::{HttpClient, HttpError, is_url};
-use crate::link::{Link, QUEUE_MAX};
+use crate::link::{Link, QUEUE_MAX, Signs};
 use crate::remote::Remote;
 use crate::succession::{self, Followed, Leading, Question, Refused};
 use crate::tls::{self, Trust};
@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::{self, Message};
+use tokio_tungstenite::tungstenite::{self, Bytes, Message};
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream};
 
 /// Path of the WebSocket endpoint.
@@ -36,14 +36,23 @@ const ANSWER_BYTES_MAX: usize = 2 * ibgib::json::BYTES_MAX;
 const KEYSTONE_BYTES_MAX: usize = 64 * 1024 * 1024;
 const FRAME_BYTES_MAX: usize = 1024 * 1024;
 
+/// What a WebSocket carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Carried {
+    /// A message.
+    Packet(Packet),
+    /// That who sends it is at work: a Ping frame without content (RFC 6455 §5.5.2).
+    Alive,
+}
+
 /// A WebSocket of any library, as the pump uses it (`IWebSocketWrapper` of the original: `next` stands for its
 /// onMessage and onClose).
 #[async_trait]
 pub trait WebSocketWrapper: Send {
-    /// Sends one message and flushes it.
-    async fn send(&mut self, packet: Packet) -> Result<(), String>;
-    /// The next message; `None` once the socket is closed.
-    async fn next(&mut self) -> Option<Result<Packet, String>>;
+    /// Sends one message, or a Ping, and flushes it.
+    async fn send(&mut self, carried: Carried) -> Result<(), String>;
+    /// The next message or Ping, which the library answers; `None` once the socket is closed.
+    async fn next(&mut self) -> Option<Result<Carried, String>>;
     /// Closes; calling it again does nothing.
     async fn close(&mut self);
 }
@@ -53,8 +62,9 @@ pub trait WebSocketWrapper: Send {
 pub fn link(mut socket: impl WebSocketWrapper + 'static) -> Link {
     let (tx, mut out) = mpsc::channel::<Packet>(QUEUE_MAX);
     let (incoming, rx) = mpsc::channel::<Packet>(QUEUE_MAX);
+    let (signs, carried) = Signs::pair();
     tokio::spawn(async move {
-        carry(&mut socket, &mut out, &incoming).await;
+        carry(&mut socket, &mut out, &incoming, &carried).await;
         let close = async {
             socket.close().await;
             // Letting go of a socket with unread messages resets it, and the last words said on it (why we refuse,
@@ -64,19 +74,24 @@ pub fn link(mut socket: impl WebSocketWrapper + 'static) -> Link {
         // A peer that does not answer the close must not keep the task.
         let _ = tokio::time::timeout(Duration::from_secs(CLOSE_SECONDS_MAX), close).await;
     });
-    Link { tx, rx }
+    Link { tx, rx, signs }
 }
 
 /// Carries messages both ways. Never waits for one side alone: a link that does not read now may be waiting for its
 /// own messages to leave. Of what the peer sends, at most one message is held back meanwhile.
-async fn carry(socket: &mut impl WebSocketWrapper, out: &mut mpsc::Receiver<Packet>, incoming: &mpsc::Sender<Packet>) {
+async fn carry(
+    socket: &mut impl WebSocketWrapper,
+    out: &mut mpsc::Receiver<Packet>,
+    incoming: &mpsc::Sender<Packet>,
+    signs: &Signs,
+) {
     let send_max = Duration::from_secs(SEND_SECONDS_MAX);
     let mut held = None;
     loop {
         tokio::select! {
-            packet = out.recv() => {
-                let Some(packet) = packet else { return };
-                if !matches!(tokio::time::timeout(send_max, socket.send(packet)).await, Ok(Ok(()))) {
+            carried = leaving(out, signs) => {
+                let Some(carried) = carried else { return };
+                if !matches!(tokio::time::timeout(send_max, socket.send(carried)).await, Ok(Ok(()))) {
                     return;
                 }
             }
@@ -85,7 +100,8 @@ async fn carry(socket: &mut impl WebSocketWrapper, out: &mut mpsc::Receiver<Pack
                 place.send(packet);
             }
             packet = socket.next(), if held.is_none() => match packet {
-                Some(Ok(packet)) => held = Some(packet),
+                Some(Ok(Carried::Packet(packet))) => held = Some(packet),
+                Some(Ok(Carried::Alive)) => signs.give(),
                 Some(Err(error)) => {
                     tracing::debug!(%error, "websocket failed");
                     return;
@@ -98,7 +114,7 @@ async fn carry(socket: &mut impl WebSocketWrapper, out: &mut mpsc::Receiver<Pack
     // The link is gone: flush what it had sent.
     let flush = async {
         while let Some(packet) = out.recv().await {
-            if socket.send(packet).await.is_err() {
+            if socket.send(Carried::Packet(packet)).await.is_err() {
                 return;
             }
         }
@@ -108,21 +124,31 @@ async fn carry(socket: &mut impl WebSocketWrapper, out: &mut mpsc::Receiver<Pack
     }
 }
 
+/// What the link sends next; `None` when it is gone.
+async fn leaving(out: &mut mpsc::Receiver<Packet>, signs: &Signs) -> Option<Carried> {
+    tokio::select! {
+        packet = out.recv() => packet.map(Carried::Packet),
+        () = signs.come() => Some(Carried::Alive),
+    }
+}
+
 #[async_trait]
 impl WebSocketWrapper for WebSocketStream<MaybeTlsStream<TcpStream>> {
-    async fn send(&mut self, packet: Packet) -> Result<(), String> {
-        let message = match packet {
-            Packet::Text(text) => Message::text(text),
-            Packet::Binary(bytes) => Message::binary(bytes),
+    async fn send(&mut self, carried: Carried) -> Result<(), String> {
+        let message = match carried {
+            Carried::Packet(Packet::Text(text)) => Message::text(text),
+            Carried::Packet(Packet::Binary(bytes)) => Message::binary(bytes),
+            Carried::Alive => Message::Ping(Bytes::new()),
         };
         SinkExt::send(self, message).await.map_err(|e| e.to_string())
     }
 
-    async fn next(&mut self) -> Option<Result<Packet, String>> {
+    async fn next(&mut self) -> Option<Result<Carried, String>> {
         loop {
             return match StreamExt::next(self).await? {
-                Ok(Message::Text(text)) => Some(Ok(Packet::Text(text.as_str().to_owned()))),
-                Ok(Message::Binary(bytes)) => Some(Ok(Packet::Binary(bytes.to_vec()))),
+                Ok(Message::Text(text)) => Some(Ok(Carried::Packet(Packet::Text(text.as_str().to_owned())))),
+                Ok(Message::Binary(bytes)) => Some(Ok(Carried::Packet(Packet::Binary(bytes.to_vec())))),
+                Ok(Message::Ping(_)) => Some(Ok(Carried::Alive)),
                 Ok(Message::Close(_)) => None,
                 Ok(_) => continue,
                 Err(tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed) => None,

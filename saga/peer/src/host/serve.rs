@@ -2,7 +2,7 @@
 
 use super::desk::ReceiverDesk;
 use super::{Host, HostEvent, MessageEvent};
-use crate::link::Link;
+use crate::link::{AtWork, Link, Signs};
 use crate::view::space_error;
 use futures_util::FutureExt as _;
 use ibgib_saga::{
@@ -50,6 +50,14 @@ fn together(began: Instant, now: Instant, wait: Duration) -> Instant {
     u32::try_from(whole).map_or(until, |whole| began + TOGETHER * whole)
 }
 
+/// Whether a peer has still to say what it finds to do, once it is answered so: after a peek, unless all is equal.
+fn is_told_of_more(answer: &ReceiverAnswer, plans: bool) -> bool {
+    match answer {
+        ReceiverAnswer::Peek(peeked) => !peeked.equal,
+        _ => plans,
+    }
+}
+
 impl Host {
     /// Serves one connection to its end. `shutdown` ends it once no commit is under way.
     pub async fn serve(self: Arc<Self>, mut link: Link, shutdown: CancellationToken) {
@@ -61,6 +69,9 @@ impl Host {
         let mut phase = "";
         let mut input: Option<ReceiverInput> = None;
         let mut saga_ends: Option<Instant> = None;
+        // The peer has still to say what it finds to do: it has just connected, or it was told that not all is equal.
+        let mut plans = false;
+        let mut at_work = AtWork::new(Some(link.signs.clone()), &self.limits);
         // What came while its peer was to be told of something new.
         let mut heard: Option<Option<Packet>> = None;
         // What a peer that waits for news was told last.
@@ -73,6 +84,14 @@ impl Host {
                 () = cut.cancelled() => SagaError::Superseded,
                 () = shutdown.cancelled() => SagaError::ShuttingDown,
                 () = tokio::time::sleep_until(until) => SagaError::TimedOut,
+            }
+        };
+        // As long as the peer may be silent. That it is at work is a sign of life where that counts, up to the end.
+        let silent = async |signs: &Signs, counts: bool, ms: u64, end: Instant| loop {
+            tokio::select! {
+                biased;
+                error = ends(end.min(after(ms))) => break error,
+                () = signs.come(), if counts => {}
             }
         };
         let ended = 'connection: loop {
@@ -117,15 +136,16 @@ impl Host {
                         // However long this peer takes to hear it.
                         desk.lets_others();
                         self.tell_message(id, false, &packet);
-                        let wait = after(self.limits.idle_ms_max);
-                        let wait = saga_ends.map_or(wait, |end| wait.min(end));
+                        let end = saga_ends.unwrap_or_else(|| after(self.limits.saga_ms_max));
+                        let counts = plans || machine.in_saga();
                         // Nothing is being committed while the machine sends.
                         tokio::select! {
                             biased;
                             // A peer that is gone is noticed when we wait for it.
                             _ = link.tx.send(packet) => {}
-                            error = ends(wait) => stuck = Some(error),
+                            error = silent(&link.signs, counts, self.limits.idle_ms_max, end) => stuck = Some(error),
                         }
+                        at_work.begin();
                     }
                     ReceiverOutput::Ask(query) => {
                         if machine.phase() != phase {
@@ -147,19 +167,29 @@ impl Host {
                             let wait_ms = wait_ms.min(self.limits.idle_ms_max / 2);
                             let until = together(self.began, Instant::now(), Duration::from_millis(wait_ms));
                             let waiting = (&mut desk, &mut link, &mut heard, &mut told);
-                            answer = Some(self.equal(query, waiting, ends(until)).await);
+                            let equal = self.equal(query, waiting, &mut at_work, ends(until)).await;
+                            plans = is_told_of_more(&equal, plans);
+                            answer = Some(equal);
                             continue;
                         }
                         let end = saga_ends.unwrap_or_else(|| after(self.limits.saga_ms_max));
-                        answer = Some(tokio::select! {
+                        let answered = tokio::select! {
                             biased;
-                            answer = desk.answer(query) => answer,
+                            answer = at_work.on(desk.answer(query)) => answer,
                             () = link.tx.closed(), if looks => ReceiverAnswer::Failed(SagaError::Cut),
                             error = ends(end), if looks => ReceiverAnswer::Failed(error),
-                        });
+                        };
+                        plans = is_told_of_more(&answered, plans);
+                        answer = Some(answered);
                     }
-                    ReceiverOutput::Connected => self.tell(HostEvent::Connected(id, desk.identity().cloned())),
-                    ReceiverOutput::Done(done) => self.tell(HostEvent::Done(id, done)),
+                    ReceiverOutput::Connected => {
+                        plans = true;
+                        self.tell(HostEvent::Connected(id, desk.identity().cloned()));
+                    }
+                    ReceiverOutput::Done(done) => {
+                        plans = false;
+                        self.tell(HostEvent::Done(id, done));
+                    }
                     ReceiverOutput::Closed(error) => break 'connection error,
                 }
             }
@@ -175,9 +205,10 @@ impl Host {
                 continue;
             }
             saga_ends = machine.in_saga().then(|| saga_ends.unwrap_or_else(|| after(self.limits.saga_ms_max)));
-            let wait = after(machine.deadline_ms().unwrap_or(self.limits.idle_ms_max));
+            let wait_ms = machine.deadline_ms().unwrap_or(self.limits.idle_ms_max);
             // A peer that always says just enough does not hold its place for ever.
-            let wait = saga_ends.map_or(wait, |end| wait.min(end));
+            let end = saga_ends.unwrap_or_else(|| after(self.limits.saga_ms_max));
+            let counts = plans || machine.in_saga();
             let next = async {
                 match heard.take() {
                     Some(packet) => packet,
@@ -193,8 +224,11 @@ impl Host {
                     None => ReceiverInput::Closed,
                 }),
                 // Here nothing is being committed: the machine waits for its peer.
-                error = ends(wait) => input = Some(ReceiverInput::Answer(Box::new(ReceiverAnswer::Failed(error)))),
+                error = silent(&link.signs, counts, wait_ms, end) => {
+                    input = Some(ReceiverInput::Answer(Box::new(ReceiverAnswer::Failed(error))));
+                }
             }
+            at_work.begin();
         };
         if let Some(identity) = desk.identity() {
             let mut live = self.live();
@@ -212,6 +246,7 @@ impl Host {
         &self,
         query: ReceiverQuery,
         (desk, link, heard, told): (&mut ReceiverDesk, &mut Link, &mut Option<Option<Packet>>, &mut Option<ToldEqual>),
+        at_work: &mut AtWork,
         end: impl Future<Output = SagaError>,
     ) -> ReceiverAnswer {
         let mut end = pin!(end);
@@ -221,7 +256,7 @@ impl Host {
         let mut now = match known {
             Some(known) => known,
             None => match self.space.revision().await {
-                Ok(revision) => match self.look(desk, &query, revision).await {
+                Ok(revision) => match at_work.on(self.look(desk, &query, revision)).await {
                     Ok(now) => now,
                     Err(answer) => return answer,
                 },
@@ -241,7 +276,7 @@ impl Host {
                 },
                 moved = self.moved(now.revision) => {
                     let looked = match moved {
-                        Ok(revision) => self.look(desk, &query, revision).await,
+                        Ok(revision) => at_work.on(self.look(desk, &query, revision)).await,
                         Err(error) => return ReceiverAnswer::Failed(error),
                     };
                     match looked {

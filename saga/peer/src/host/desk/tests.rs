@@ -145,7 +145,7 @@ impl Scene {
         (desk.owner, desk.identity) = (push_owner(who), Some(who.clone()));
         self.host.space().unstage(&desk.owner).await.unwrap();
         desk.answer(ReceiverQuery::Stage(nodes.to_vec())).await;
-        let payload = nodes.iter().map(|node| node.addr().clone()).collect();
+        let payload = Arc::new(nodes.iter().map(|node| node.addr().clone()).collect());
         let evaluate = Evaluate { lines, payload, commit: true, is_init: false, adopt: true };
         match desk.answer(ReceiverQuery::Evaluate(evaluate)).await {
             ReceiverAnswer::Evaluate(done) => (done.statuses.into_iter().map(|line| line.status).collect(), done.send),
