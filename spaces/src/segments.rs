@@ -25,7 +25,7 @@ pub(crate) use record::Change;
 
 use self::core::Core;
 use self::core::rewrite::{FRESH, Rewrite, remove};
-use self::queue::{Job, Queue};
+use self::queue::{Job, Queue, Readers};
 use crate::error::SpaceError;
 use crate::leases::LocalLeases;
 use crate::store::{Batch, Store, View, Written};
@@ -39,7 +39,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 /// A space in an append-only log, durable when a commit returns.
 pub struct SegmentSpace {
@@ -118,7 +118,7 @@ impl SegmentSpace {
             opening: Mutex::default(),
             writing: RwLock::default(),
             rewriting: Mutex::default(),
-            readers: Arc::new(Semaphore::new(readers_max())),
+            readers: Arc::new(Readers::new(readers_max())),
             revision: watch::Sender::new(revision),
         };
         Ok(Self { id, opened: Arc::new(opened), queue: Arc::default(), leases: LocalLeases::default() })
@@ -174,7 +174,7 @@ impl SegmentSpace {
             Some(core) => Ok(core),
             None => {
                 let opened = Arc::clone(&self.opened);
-                self.opened.read(move || opened.core_again()).await
+                self.opened.readers.read(move || opened.core_again()).await
             }
         }
     }
@@ -253,8 +253,8 @@ struct Opened {
     writing: RwLock<()>,
     /// Held by whoever writes the log anew.
     rewriting: Mutex<()>,
-    /// Threads that may read: others wait without one.
-    readers: Arc<Semaphore>,
+    /// The threads that read what takes a while.
+    readers: Arc<Readers>,
     /// The newest revision, for those who wait for it.
     revision: watch::Sender<u64>,
 }
@@ -298,21 +298,6 @@ impl Opened {
         if let Some(revision) = done.max() {
             self.revision.send_replace(revision);
         }
-    }
-
-    /// Reading that takes a while, on a thread for blocking work. Few do it at once, and the others wait without a thread,
-    /// holding nothing.
-    async fn read<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> Result<T, SpaceError> + Send + 'static,
-    ) -> Result<T, SpaceError> {
-        let place = Arc::clone(&self.readers).acquire_owned().await.map_err(|_| SpaceError::Closed)?;
-        blocking(move || {
-            let done = work();
-            drop(place);
-            done
-        })
-        .await
     }
 
     /// As [`Store::give_back`]. Blocks.

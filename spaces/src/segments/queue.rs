@@ -1,12 +1,13 @@
-//! What waits to be written. However many ask, one thread does it: it takes what waits, and then what came meanwhile, until
-//! nothing waits any more. Whoever asked waits for the answer without a thread.
+//! What waits for a thread. However many ask, one thread writes: it takes what waits, and then what came meanwhile, until
+//! nothing waits any more. A few threads read in the same way ([`Readers`]). Whoever asked waits for the answer without a
+//! thread.
 
 use super::Opened;
 use super::core::{Core, lock};
 use crate::error::SpaceError;
 use crate::store::{Batch, Written};
 use ibgib::{IbGib, Verified};
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use tokio::sync::oneshot;
@@ -126,6 +127,65 @@ fn write_all(batches: Vec<(Batch, Asker<Written>)>) {
     match written {
         Ok(written) => answers.into_iter().zip(written).for_each(|(answer, written)| drop(answer.send(Ok(written)))),
         Err(error) => answers.into_iter().for_each(|answer| drop(answer.send(Err(error.clone())))),
+    }
+}
+
+/// Reading that takes a while, done by a few threads. Those who wait hold none of them, even if nobody polls them, as they
+/// would hold a semaphore's permit: so they cannot wait for each other.
+pub(super) struct Readers {
+    waiting: Mutex<Reads>,
+    threads_max: usize,
+}
+
+#[derive(Default)]
+struct Reads {
+    work: VecDeque<Box<dyn FnOnce() + Send>>,
+    threads: usize,
+}
+
+/// The duty to read what waits, as [`Duty`].
+struct ReadingDuty(Arc<Readers>);
+
+impl Drop for ReadingDuty {
+    fn drop(&mut self) {
+        while let Some(work) = self.0.next() {
+            // Whoever asked for it sees that no answer comes.
+            let _ = catch_unwind(AssertUnwindSafe(work));
+        }
+    }
+}
+
+impl Readers {
+    pub(super) fn new(threads_max: usize) -> Self {
+        Self { waiting: Mutex::default(), threads_max }
+    }
+
+    /// Reads, when a thread is free for it.
+    pub(super) async fn read<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce() -> Result<T, SpaceError> + Send + 'static,
+    ) -> Result<T, SpaceError> {
+        let (answer, answered) = oneshot::channel();
+        let is_one_more = {
+            let mut waiting = lock(&self.waiting);
+            // What the work has of the store is gone when it is answered.
+            waiting.work.push_back(Box::new(move || drop(answer.send(work()))));
+            let is_one_more = waiting.threads < self.threads_max;
+            waiting.threads += usize::from(is_one_more);
+            is_one_more
+        };
+        if is_one_more {
+            let duty = ReadingDuty(Arc::clone(self));
+            tokio::task::spawn_blocking(move || drop(duty));
+        }
+        answered.await.unwrap_or(Err(SpaceError::Closed))
+    }
+
+    fn next(&self) -> Option<Box<dyn FnOnce() + Send>> {
+        let mut waiting = lock(&self.waiting);
+        let work = waiting.work.pop_front();
+        waiting.threads -= usize::from(work.is_none());
+        work
     }
 }
 
@@ -284,6 +344,31 @@ mod tests {
             assert!(matches!(answered.await, Ok(Err(SpaceError::Damaged(_)))));
             ask(&space, 0).await;
             ask(&space, 1).await;
+        });
+    }
+
+    #[test]
+    fn however_many_read_threads_are_left_for_others_and_who_is_not_polled_keeps_none() {
+        let ((_dir, space), runtime) = (space(), runtime(8));
+        let readers = Arc::new(Readers::new(2));
+        let (end, ended) = mpsc::channel::<()>();
+        let ended = Arc::new(Mutex::new(ended));
+        runtime.block_on(async {
+            let wait = || {
+                let ended = Arc::clone(&ended);
+                move || Ok(drop(lock(&ended).recv()))
+            };
+            let unpolled: Vec<_> = (0..ASKING).map(|_| begun(readers.read(wait()))).collect();
+            assert_eq!(tokio::task::spawn_blocking(|| 7).await.unwrap(), 7);
+            assert!(lock(&readers.waiting).threads == 2);
+            drop(end);
+            timeout(LONG, readers.read(|| Ok(()))).await.expect("it waits for ever").unwrap();
+            timeout(LONG, join_all(unpolled)).await.expect("somebody waits for ever");
+            // A panic is the error of one.
+            let failed = readers.read(|| -> Result<(), SpaceError> { panic!("on purpose") }).await;
+            assert_eq!(failed, Err(SpaceError::Closed));
+            assert_eq!(readers.read(|| Ok(7)).await, Ok(7));
+            ask(&space, 0).await;
         });
     }
 }

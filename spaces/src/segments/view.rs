@@ -51,7 +51,7 @@ impl SegmentView {
     ) -> Result<T, SpaceError> {
         let moment = Arc::clone(&self.0);
         let work = move || moment.opened.work(&moment.core, || work(&moment));
-        if count <= IN_PLACE { work() } else { self.0.opened.read(work).await }
+        if count <= IN_PLACE { work() } else { self.0.opened.readers.read(work).await }
     }
 }
 
