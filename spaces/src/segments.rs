@@ -7,14 +7,15 @@
 //!   log when the store is opened, and all of it, when it is lost or damaged.
 //! * What is staged is in the log, and in memory where it stands ([`staged`]).
 //!
-//! Writers that come at the same time are written together: one wait for the disk serves all of them. The room of what was
-//! forgotten is given back by writing the log anew ([`core::rewrite`]).
+//! Writers that come at the same time are written together: one thread and one wait for the disk serve all of them
+//! ([`queue`]). The room of what was forgotten is given back by writing the log anew ([`core::rewrite`]).
 
 mod backup;
 mod block;
 mod core;
 mod index;
 mod log;
+mod queue;
 mod record;
 mod staged;
 mod view;
@@ -22,8 +23,9 @@ mod view;
 pub(crate) use log::io_error;
 pub(crate) use record::Change;
 
+use self::core::Core;
 use self::core::rewrite::{FRESH, Rewrite, remove};
-use self::core::{Core, Job};
+use self::queue::{Job, Queue, Readers};
 use crate::error::SpaceError;
 use crate::leases::LocalLeases;
 use crate::store::{Batch, Store, View, Written};
@@ -31,18 +33,19 @@ use async_trait::async_trait;
 use ibgib::{Addr, IbGib, Verified};
 use std::fmt;
 use std::fs;
+use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 /// A space in an append-only log, durable when a commit returns.
 pub struct SegmentSpace {
     id: String,
     opened: Arc<Opened>,
-    revision: watch::Sender<u64>,
+    queue: Arc<Queue>,
     leases: LocalLeases,
 }
 
@@ -115,13 +118,10 @@ impl SegmentSpace {
             opening: Mutex::default(),
             writing: RwLock::default(),
             rewriting: Mutex::default(),
-        };
-        Ok(Self {
-            id,
-            opened: Arc::new(opened),
+            readers: Arc::new(Readers::new(readers_max())),
             revision: watch::Sender::new(revision),
-            leases: LocalLeases::default(),
-        })
+        };
+        Ok(Self { id, opened: Arc::new(opened), queue: Arc::default(), leases: LocalLeases::default() })
     }
 
     /// As [`SegmentSpace::create`], with the id of a store whose place it takes.
@@ -174,23 +174,9 @@ impl SegmentSpace {
             Some(core) => Ok(core),
             None => {
                 let opened = Arc::clone(&self.opened);
-                blocking(move || opened.core_again()).await
+                self.opened.readers.read(move || opened.core_again()).await
             }
         }
-    }
-
-    /// Writing, on a thread for blocking work: it waits for other writers and for the disk.
-    async fn writing<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Core) -> Result<T, SpaceError> + Send + 'static,
-    ) -> Result<T, SpaceError> {
-        let opened = Arc::clone(&self.opened);
-        blocking(move || {
-            let _writing = opened.writing.read().unwrap_or_else(PoisonError::into_inner);
-            let core = opened.core().map_or_else(|| opened.core_again(), Ok)?;
-            opened.work(&core, || work(&core))
-        })
-        .await
     }
 }
 
@@ -206,33 +192,17 @@ impl Store for SegmentSpace {
     }
 
     async fn write(&self, batch: Batch) -> Result<Written, SpaceError> {
-        let (done, told) = oneshot::channel();
-        self.writing(move |core| {
-            core.queue(Job { batch, done });
-            core.write_queued()
-        })
-        .await?;
-        // Whoever came first may have written this batch along with its own.
-        let written = told.await.unwrap_or(Err(SpaceError::Closed))?;
-        if let Written::Done(revision) = written {
-            // Whoever committed later may have told it earlier.
-            self.revision.send_if_modified(|r| {
-                let newer = revision > *r;
-                *r = (*r).max(revision);
-                newer
-            });
-        }
-        Ok(written)
+        self.queue.ask(&self.opened, |asker| Job::Write(batch, asker)).await
     }
 
     async fn stage(&self, owner: &str, nodes: &[Verified<IbGib>]) -> Result<(), SpaceError> {
         let (owner, nodes) = (owner.to_owned(), nodes.to_vec());
-        self.writing(move |core| core.stage(&owner, &nodes)).await
+        self.queue.ask(&self.opened, |asker| Job::Stage(owner, nodes, asker)).await
     }
 
     async fn unstage(&self, owner: &str) -> Result<(), SpaceError> {
         let owner = owner.to_owned();
-        self.writing(move |core| core.unstage(&owner)).await
+        self.queue.ask(&self.opened, |asker| Job::Unstage(owner, asker)).await
     }
 
     async fn lease(&self, name: &str, holder: &str, time: Duration) -> Result<bool, SpaceError> {
@@ -245,7 +215,7 @@ impl Store for SegmentSpace {
     }
 
     async fn changed(&self, since: u64) -> Result<u64, SpaceError> {
-        let mut revision = self.revision.subscribe();
+        let mut revision = self.opened.revision.subscribe();
         let now = revision.wait_for(|r| *r > since).await.map_err(|_| SpaceError::Closed)?;
         Ok(*now)
     }
@@ -258,6 +228,11 @@ impl Store for SegmentSpace {
 
 /// So many bytes more than by half a log has to grow before a few forgotten nodes are a reason to write it anew.
 const SMALL_BYTES: u64 = 256 * 1024;
+
+/// Threads that read from one store at most: one who asks has up to [`view::THREADS_MAX`].
+fn readers_max() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get).max(2 * view::THREADS_MAX)
+}
 
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SpaceError> + Send + 'static,
@@ -278,6 +253,10 @@ struct Opened {
     writing: RwLock<()>,
     /// Held by whoever writes the log anew.
     rewriting: Mutex<()>,
+    /// The threads that read what takes a while.
+    readers: Arc<Readers>,
+    /// The newest revision, for those who wait for it.
+    revision: watch::Sender<u64>,
 }
 
 impl Opened {
@@ -301,6 +280,24 @@ impl Opened {
         *self.core.write().unwrap_or_else(PoisonError::into_inner) = Ok(Arc::clone(&core));
         tracing::info!(path = %self.dir.display(), "the store was opened again after a failure");
         Ok(core)
+    }
+
+    /// Writing, beside nobody who lets another log take this one's place. Blocks.
+    fn writing<T>(&self, work: impl FnOnce(&Core) -> Result<T, SpaceError>) -> Result<T, SpaceError> {
+        let _writing = self.writing.read().unwrap_or_else(PoisonError::into_inner);
+        let core = self.core().map_or_else(|| self.core_again(), Ok)?;
+        self.work(&core, || work(&core))
+    }
+
+    /// Tells those who wait for a change what was written.
+    fn tell(&self, written: &[Written]) {
+        let done = written.iter().filter_map(|written| match written {
+            Written::Done(revision) => Some(*revision),
+            Written::Unmet => None,
+        });
+        if let Some(revision) = done.max() {
+            self.revision.send_replace(revision);
+        }
     }
 
     /// As [`Store::give_back`]. Blocks.

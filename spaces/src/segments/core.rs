@@ -11,7 +11,6 @@ use super::staged::Staged;
 use super::{SegmentSpace, index};
 use crate::error::SpaceError;
 use crate::redb::fail;
-use crate::store::{Batch, Written};
 use ibgib_blocks::{Packer, Unpacker};
 use read::Blocks;
 use redb::backends::InMemoryBackend;
@@ -22,16 +21,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
-use tokio::sync::oneshot;
 
 /// Bytes of pages of the index kept in memory.
 const INDEX_BYTES: usize = 24 * 1024 * 1024;
-
-/// A batch that waits for its turn, and who waits for it.
-pub(super) struct Job {
-    pub(super) batch: Batch,
-    pub(super) done: oneshot::Sender<Result<Written, SpaceError>>,
-}
 
 /// Whoever has it writes.
 struct Writer {
@@ -54,7 +46,6 @@ pub(super) struct Core {
     staged: RwLock<Staged>,
     /// None where the store is only read.
     writer: Option<Mutex<Writer>>,
-    queue: Mutex<Vec<Job>>,
     blocks: Mutex<Blocks>,
     unpacker: Mutex<Unpacker>,
     failed: AtomicBool,
@@ -62,7 +53,7 @@ pub(super) struct Core {
     in_use: Arc<()>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -148,7 +139,6 @@ impl Core {
             log,
             staged: RwLock::default(),
             writer: None,
-            queue: Mutex::default(),
             blocks: Mutex::default(),
             unpacker: Mutex::default(),
             failed: AtomicBool::new(false),

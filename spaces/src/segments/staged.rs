@@ -43,8 +43,9 @@ type Part = HashMap<Key, StagedNode>;
 /// All that is staged. A clone is a view of its moment: parts never change.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Staged {
-    /// Per owner parts, each at least twice as large as the next.
-    owners: BTreeMap<String, Vec<Arc<Part>>>,
+    /// Per owner parts, each at least twice as large as the next. Only whoever changes it has a map of his own: owners are as
+    /// many as sagas run, and each question of them takes a clone.
+    owners: Arc<BTreeMap<String, Vec<Arc<Part>>>>,
     kept_bytes: usize,
 }
 
@@ -75,7 +76,7 @@ impl Staged {
         if part.is_empty() {
             return;
         }
-        let parts = self.owners.entry(owner.to_owned()).or_default();
+        let parts = Arc::make_mut(&mut self.owners).entry(owner.to_owned()).or_default();
         while parts.last().is_some_and(|before| before.len() < 2 * part.len()) {
             let before = parts.pop().unwrap_or_default();
             part.extend(before.iter().map(|(key, staged)| (*key, staged.clone())));
@@ -84,7 +85,10 @@ impl Staged {
     }
 
     pub(super) fn forget(&mut self, owner: &str) {
-        let parts = self.owners.remove(owner).unwrap_or_default();
+        if !self.owners.contains_key(owner) {
+            return;
+        }
+        let parts = Arc::make_mut(&mut self.owners).remove(owner).unwrap_or_default();
         self.kept_bytes -= parts.iter().flat_map(|part| part.values()).map(kept).sum::<usize>();
     }
 

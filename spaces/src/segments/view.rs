@@ -3,7 +3,7 @@
 use super::core::Core;
 use super::index::{self, META, MOVES, NODES, RECORDS, TIPS, TipRow, tip_of, tjp_key};
 use super::staged::{Place, Staged};
-use super::{Opened, block::Key, blocking};
+use super::{Opened, block::Key};
 use crate::error::SpaceError;
 use crate::redb::{LazyTable, fail};
 use crate::store::{Head, Nodes, Records, Scanned, Tips, View};
@@ -20,7 +20,7 @@ const IN_PLACE: usize = 32;
 /// a thread takes as long as to read ten of them.
 const APART: usize = 128;
 /// Threads that read at most for one who asks.
-const THREADS_MAX: usize = 4;
+pub(super) const THREADS_MAX: usize = 4;
 
 /// A view of the space.
 pub(super) struct SegmentView(Arc<Moment>);
@@ -51,7 +51,7 @@ impl SegmentView {
     ) -> Result<T, SpaceError> {
         let moment = Arc::clone(&self.0);
         let work = move || moment.opened.work(&moment.core, || work(&moment));
-        if count <= IN_PLACE { work() } else { blocking(work).await }
+        if count <= IN_PLACE { work() } else { self.0.opened.readers.read(work).await }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Writing: batches into the log and then into the index, staged nodes into the log only.
 
-use super::{Core, Job, Writer, lock};
+use super::{Core, Writer, lock};
 use crate::error::SpaceError;
 use crate::redb::fail;
 use crate::segments::block::{self, Block, Key};
@@ -40,40 +40,12 @@ impl Drop for Unsure<'_> {
 }
 
 impl Core {
-    pub(in crate::segments) fn queue(&self, job: Job) {
-        lock(&self.queue).push(job);
-    }
-
-    /// Writes every batch that waits, all of them with one wait for the disk.
-    pub(in crate::segments) fn write_queued(&self) -> Result<(), SpaceError> {
+    /// Writes batches, all of them with one wait for the disk.
+    pub(in crate::segments) fn write(&self, batches: &[Batch]) -> Result<Vec<Written>, SpaceError> {
         let (index, mut writer) = self.to_write()?;
-        let jobs = std::mem::take(&mut *lock(&self.queue));
-        if jobs.is_empty() {
-            return Ok(());
-        }
-        let (batches, waiting): (Vec<Batch>, Vec<_>) = jobs.into_iter().map(|job| (job.batch, job.done)).unzip();
         let unsure = Unsure(&self.failed);
-        let written = self.write_all(index, &mut writer, &batches);
-        if written.is_ok() {
-            unsure.settle();
-        }
-        drop(writer);
-        match written {
-            Ok(written) => {
-                // Whoever does not wait any more does not want to know.
-                waiting.into_iter().zip(written).for_each(|(done, written)| drop(done.send(Ok(written))));
-                Ok(())
-            }
-            Err(error) => {
-                waiting.into_iter().for_each(|done| drop(done.send(Err(error.clone()))));
-                Err(error)
-            }
-        }
-    }
-
-    fn write_all(&self, index: &Database, writer: &mut Writer, batches: &[Batch]) -> Result<Vec<Written>, SpaceError> {
         let mut staged = self.staged();
-        let out = self.indexed(index, writer, &mut staged, |open, writer, staged| {
+        let out = self.indexed(index, &mut writer, &mut staged, |open, writer, staged| {
             let mut out = Vec::new();
             for batch in batches {
                 out.push(self.write_one(open, writer, staged, batch)?);
@@ -82,6 +54,7 @@ impl Core {
             Ok(out)
         })?;
         self.restage(staged);
+        unsure.settle();
         Ok(out)
     }
 
