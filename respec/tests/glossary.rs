@@ -28,7 +28,7 @@ const PLAIN: &str = "action addr admit admitted advance algo answer asked behavi
     fault finish finished first following fork fsck gen hash head height hello history info in innerspace \
     input item joined json kept keys kind led limits line load loader log map measure memory message misuse mode moment \
     moments mount moved msg mut8 name need next nodes ok op options opts origin os out output overlay own packer packet pair path \
-    peeked peer planner policy postgres problem progress proposal query rate reader records refusal refused rel8 report request \
+    peeked peer planner policy postgres problem progress proposal query rate reader records refusal refused rel8 remembered report request \
     reserve resolution reveal rule said scanned scope serve server settled sign signed signer signs skipped snapshot \
     source spacing spending spent stage state status stub summary sync synced text throws told transformed type \
     unchecked undo unpacker unsettled validate value verified verify walked watch websocket when width wrapper written";

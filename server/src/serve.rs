@@ -311,19 +311,13 @@ async fn leave_dropped(host: Arc<Host>) {
     }
 }
 
-/// A space's first server makes its keystone, which takes a while, before somebody waits for what it signs.
-async fn make_keystone(host: Arc<Host>) {
-    if let Err(error) = host.keystone().await {
-        tracing::warn!(%error, "the space has no keystone yet; whoever needs what it signs is told why");
-    }
-}
-
 /// Serves until a stop is asked for, then waits for what is under way.
 async fn serve(state: &State, listeners: Vec<(TcpListener, Router)>, tls: Option<&Arc<Tls>>, options: &ServeOptions) {
     state.tasks.spawn(sweep(Arc::clone(&state.host), options.staging_ms_max, state.stop.clone()));
     state.tasks.spawn(retain(Arc::clone(state.host.space()), options.retention, state.stop.clone()));
     state.tasks.spawn(leave_dropped(Arc::clone(&state.host)));
-    state.tasks.spawn(make_keystone(Arc::clone(&state.host)));
+    // A space without a keystone needs one when somebody first comes, who should not wait for what that takes.
+    state.host.prepare_keystone().await;
     for door in &state.doors {
         state.tasks.spawn(Arc::clone(door).background(state.stop.clone()));
     }

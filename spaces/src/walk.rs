@@ -353,6 +353,8 @@ impl Graph {
                         below.deepen(node.addr().ib()).await?;
                     }
                     targets.retain(|target| !below.knows(target));
+                    // What makes a frame comes right before it, and says nearly the same.
+                    targets.sort_by_key(|target| !is_of_timeline(node.addr(), target));
                     let first = self.targets.len() as u32;
                     for target in targets {
                         let (target, fresh) = self.place(target, Some(*place));
@@ -426,6 +428,11 @@ impl Graph {
         }
         out
     }
+}
+
+/// Whether two addresses are of one timeline.
+fn is_of_timeline(frame: &Addr, other: &Addr) -> bool {
+    frame.tjp_gib().is_some_and(|tjp| other.tjp_gib() == Some(tjp) || other.gib() == tjp)
 }
 
 /// The living timeline that a node belongs to.

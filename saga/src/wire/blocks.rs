@@ -12,12 +12,12 @@
 //! line those that it is [known](super::named) to be about. Of the last [`HASHES_MAX`] each has the number of its turn modulo
 //! that. The dictionary is the content of the block before, for the first block [`COMMON`]. What all texts so far have in
 //! bytes, and [`LENGTH_BYTES`] more for each, is at most [`FREE_BYTES`] and [`RATIO_MAX`] times what all blocks so far have; a
-//! writer that would cross that sends the block as it is.
+//! writer that would cross that packs the block less well, or sends it as it is.
 
 use crate::error::{Breach, SagaError};
 use crate::limits::Limits;
 use ibgib::{IbGib, Verified};
-use ibgib_blocks::{BlockError, COMMON, In, Key, Out, Packer, Unpacker, expand, pack_alike, squeeze};
+use ibgib_blocks::{BlockError, COMMON, In, Key, Out, Packer, Unpacker, expand, pack, pack_alike, squeeze};
 use std::collections::HashMap;
 
 /// Bytes of content, new hashes included, after which a block ends; a longer text has a block of its own.
@@ -190,13 +190,18 @@ impl BlockWriter {
         };
         let room = |blocks: usize| FREE_BYTES + RATIO_MAX.saturating_mul(self.ratio.blocks + blocks as u64);
         let dictionary = self.before.as_deref().unwrap_or(COMMON);
-        let packed = match content.len().min(dictionary.len()) > BLOCK_BYTES {
-            true => pack_alike(&content, dictionary),
-            false => self.packer.pack(&content, dictionary),
-        };
-        let packed = packed.filter(|packed| packed.len() < content.len()).map(|packed| write(PACKED, &packed));
-        let packed = packed.filter(|packed| room(packed.len()) >= self.ratio.texts);
-        let block = packed.unwrap_or_else(|| write(AS_IT_IS, &content));
+        let is_long = content.len().min(dictionary.len()) > BLOCK_BYTES;
+        // The shortest way first. One that is too short for the texts so far gives way to one that takes more.
+        let block = (usize::from(!is_long)..3).find_map(|way| {
+            let packed = match way {
+                0 => pack_alike(&content, dictionary),
+                1 => self.packer.pack(&content, dictionary),
+                _ => pack(&content, &[]),
+            };
+            let packed = packed.filter(|packed| packed.len() < content.len()).map(|packed| write(PACKED, &packed));
+            packed.filter(|packed| room(packed.len()) >= self.ratio.texts)
+        });
+        let block = block.unwrap_or_else(|| write(AS_IT_IS, &content));
         self.ratio.blocks += block.len() as u64;
         self.before = Some(content);
         Some(block)

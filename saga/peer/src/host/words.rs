@@ -11,10 +11,10 @@ use crate::identity;
 use crate::signing::{Act, Signing, first_trees, leaves_left, tree_records};
 use crate::view::{commit_error, space_error};
 use ibgib::{Addr, Mode, Value, object};
-use ibgib_keystone::strategy::lms::{Height, TreeSigner};
+use ibgib_keystone::strategy::lms::{Height, Tree, TreeSigner};
 use ibgib_keystone::{
-    Chain, Claim, KeystoneError, Secret, SignOpts, VERB_MANAGE, VERB_WARRANT, Warrant, config, genesis_with_trees,
-    space_of,
+    Chain, Claim, KeystoneError, Secret, SignOpts, Signed, VERB_MANAGE, VERB_WARRANT, Warrant, config,
+    genesis_with_trees, space_of,
 };
 use ibgib_saga::{OwnIdentity, SagaError, Signature, Word};
 use ibgib_spaces::{Advance, Commit, CommitError, Space};
@@ -33,7 +33,18 @@ const SMALL_TREES: u32 = 4;
 
 /// What a host signs with.
 #[derive(Default)]
-pub(super) struct Words(Mutex<Trees>);
+pub(super) struct Words {
+    trees: Mutex<Trees>,
+    /// The keystone of a space that has none, being made for when it is needed.
+    newborn: Mutex<Option<JoinHandle<Result<Newborn, SagaError>>>>,
+}
+
+/// A keystone that no space has yet.
+struct Newborn {
+    born: Signed,
+    trees: Vec<Arc<Tree>>,
+    secret: String,
+}
 
 #[derive(Default)]
 struct Trees {
@@ -76,6 +87,14 @@ impl Host {
         Ok(keystone(&*self.space).await?.0)
     }
 
+    /// Makes a keystone for when one is first needed, if the space has none. Nothing is written.
+    pub async fn prepare_keystone(&self) {
+        if matches!(self.space.record(KEYSTONE).await, Ok(None)) {
+            let space = self.space.id().to_owned();
+            *self.words.newborn.lock().await = Some(tokio::spawn(async move { newborn(&space).await }));
+        }
+    }
+
     /// Makes what will be signed with, if it is not there: somebody is about to prove who he is, and that takes a while, too.
     pub(super) fn prepare_to_sign(self: &Arc<Self>) {
         let host = Arc::clone(self);
@@ -89,7 +108,7 @@ impl Host {
 
     /// A tree that has leaves, and what lets it sign.
     async fn tree(&self) -> Result<(Arc<TreeSigner>, Arc<Warrant>), SagaError> {
-        let mut trees = self.words.0.lock().await;
+        let mut trees = self.words.trees.lock().await;
         if let Some((tree, warrant)) = trees.now.clone().filter(|(tree, _)| tree.left() > 0) {
             if tree.left() <= tree.leaves() / 2 && trees.next.is_none() {
                 trees.next = Some(trees.make());
@@ -98,6 +117,12 @@ impl Host {
         }
         let making = trees.next.take().unwrap_or_else(|| trees.make());
         let tree = making.await.map_err(|error| SagaError::defect(error.to_string()))?;
+        if let Some(newborn) = self.words.newborn.lock().await.take()
+            && self.space.record(KEYSTONE).await.map_err(space_error)?.is_none()
+        {
+            let newborn = newborn.await.map_err(|error| SagaError::defect(error.to_string()))?;
+            publish(&*self.space, newborn?).await?;
+        }
         let public_key = tree.public_key();
         let warrant =
             signed(&*self.space, move |chain, secret, opts| ibgib_keystone::warrant(chain, secret, &public_key, opts));
@@ -142,21 +167,32 @@ async fn keystone(space: &dyn Space) -> Result<(Addr, Secret), SagaError> {
                 ),
             });
         }
-        let bytes: [u8; 32] = random();
-        let (hex, secret) = (hex::encode(bytes), Secret::new(bytes.to_vec()));
-        let pools = [config::space_pool(&mut OsEntropy)];
-        let trees = first_trees(&secret, &pools).await?;
-        let details = Some(object([("space", space.id().into())]));
-        let born = genesis_with_trees(&secret, &pools, &trees, None, details, now_ms(), &mut OsEntropy)?;
-        let kept = object([("keystone", born.frame.addr().into()), ("secret", hex.into())]);
-        let mut records = tree_records(&trees);
-        records.push((KEYSTONE.to_owned(), Some(kept.to_json().into_bytes())));
-        let (nodes, tips) = (vec![born.frame], vec![Advance::Keystone(born.step)]);
-        let expect = vec![(KEYSTONE.to_owned(), None)];
-        match space.commit(Commit { nodes, tips, records, expect, ..Commit::default() }).await {
-            Ok(_) | Err(CommitError::RecordsChanged(_)) => {}
-            Err(error) => return Err(commit_error(error)),
-        }
+        publish(space, newborn(space.id()).await?).await?;
+    }
+}
+
+/// Makes a keystone for a space.
+async fn newborn(space: &str) -> Result<Newborn, SagaError> {
+    let bytes: [u8; 32] = random();
+    let secret = Secret::new(bytes.to_vec());
+    let pools = [config::space_pool(&mut OsEntropy)];
+    let trees = first_trees(&secret, &pools).await?;
+    let details = Some(object([("space", space.into())]));
+    let born = genesis_with_trees(&secret, &pools, &trees, None, details, now_ms(), &mut OsEntropy)?;
+    Ok(Newborn { born, trees, secret: hex::encode(bytes) })
+}
+
+/// Gives it to the space, unless another server was faster.
+async fn publish(space: &dyn Space, newborn: Newborn) -> Result<(), SagaError> {
+    let Newborn { born, trees, secret } = newborn;
+    let kept = object([("keystone", born.frame.addr().into()), ("secret", secret.into())]);
+    let mut records = tree_records(&trees);
+    records.push((KEYSTONE.to_owned(), Some(kept.to_json().into_bytes())));
+    let (nodes, tips) = (vec![born.frame], vec![Advance::Keystone(born.step)]);
+    let expect = vec![(KEYSTONE.to_owned(), None)];
+    match space.commit(Commit { nodes, tips, records, expect, ..Commit::default() }).await {
+        Ok(_) | Err(CommitError::RecordsChanged(_)) => Ok(()),
+        Err(error) => Err(commit_error(error)),
     }
 }
 
