@@ -95,6 +95,9 @@ promises! {
     nodes::absence_is_no_error;
     /// Nodes are answered in the order asked for, as they were committed, and under their own name only.
     nodes::nodes_come_back_as_they_were_committed;
+    /// Asked for as many nodes as fit some bytes, the store answers the first of them: at least one, and not all where the
+    /// bytes are few.
+    nodes::the_first_nodes_fit_the_bytes;
     /// Primitives are never stored, even when they are committed, and nothing needs them.
     nodes::primitives_are_never_stored;
     /// A refused commit leaves nodes, tips, records, staged nodes and the revision as they were.
@@ -185,6 +188,7 @@ macro_rules! each_promise {
         $then! {
             absence_is_no_error,
             nodes_come_back_as_they_were_committed,
+            the_first_nodes_fit_the_bytes,
             primitives_are_never_stored,
             a_refused_commit_leaves_nothing,
             records_are_part_of_the_commit,

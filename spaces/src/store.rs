@@ -91,6 +91,24 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     }
 }
 
+/// [`View::nodes_within`], and that what it answers is a part of what was asked for: whoever goes on behind it would
+/// otherwise never come to an end with a store that answers nothing.
+///
+/// # Errors
+/// [`SpaceError::Damaged`] when it answers no node or more than were asked for; as [`View::nodes`].
+pub async fn nodes_within(
+    view: &dyn View,
+    addrs: &[Addr],
+    bytes_max: usize,
+) -> Result<Vec<Option<Verified<IbGib>>>, SpaceError> {
+    let nodes = view.nodes_within(addrs, bytes_max).await?;
+    if nodes.len() > addrs.len() || (nodes.is_empty() && !addrs.is_empty()) {
+        let (answered, asked) = (nodes.len(), addrs.len());
+        return Err(SpaceError::Damaged(format!("it answered {answered} nodes where 1 to {asked} were asked for")));
+    }
+    Ok(nodes)
+}
+
 /// A store at one moment. Answers come in the order of the questions; lists (`tips`, `staged`, `records`) in any order.
 #[async_trait]
 pub trait View: Send + Sync {
@@ -298,5 +316,56 @@ impl Batch {
     /// Nodes that are committed no more, each once; those that are not there are no error.
     pub fn forget_nodes(&self) -> &[Addr] {
         &self.forget_nodes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::MemorySpace;
+
+    /// Answers so many nodes, whatever is asked.
+    struct Wrong<'a>(Box<dyn View + 'a>, usize);
+
+    #[async_trait]
+    impl View for Wrong<'_> {
+        async fn head(&self) -> Result<Head, SpaceError> {
+            self.0.head().await
+        }
+        async fn nodes(&self, which: Nodes<'_>) -> Result<Vec<Option<Verified<IbGib>>>, SpaceError> {
+            self.0.nodes(which).await
+        }
+        async fn nodes_within(&self, _: &[Addr], _: usize) -> Result<Vec<Option<Verified<IbGib>>>, SpaceError> {
+            Ok(vec![None; self.1])
+        }
+        async fn has(&self, addrs: &[Addr]) -> Result<Vec<bool>, SpaceError> {
+            self.0.has(addrs).await
+        }
+        async fn staged(&self, owner: &str) -> Result<Vec<Addr>, SpaceError> {
+            self.0.staged(owner).await
+        }
+        async fn tips(&self, which: Tips<'_>) -> Result<Vec<Tip>, SpaceError> {
+            self.0.tips(which).await
+        }
+        async fn records(&self, which: Records<'_>) -> Result<Vec<(String, Vec<u8>)>, SpaceError> {
+            self.0.records(which).await
+        }
+        async fn scan(&self, after: Option<[u8; 32]>, limit: usize) -> Result<Vec<Scanned>, SpaceError> {
+            self.0.scan(after, limit).await
+        }
+    }
+
+    /// Without the check the walk would ask for the same nodes for ever, or take nodes that it did not ask for.
+    #[tokio::test]
+    async fn a_store_that_answers_none_or_too_many_of_the_first_nodes_is_refused() {
+        let space = MemorySpace::new("wrong");
+        let start = Addr::new("note", &"A".repeat(64)).unwrap();
+        for (answered, told) in [(0, "it answered 0 nodes where 1 to 1 "), (2, "it answered 2 nodes where 1 to 1 ")] {
+            let view = Wrong(space.view().await.unwrap(), answered);
+            let (starts, stop, mut walked) = (std::slice::from_ref(&start), Default::default(), Default::default());
+            let walk = crate::walk::reach(&view, starts, crate::Follow::All, &stop, 100, &mut walked);
+            let error = walk.await.unwrap_err();
+            assert!(matches!(&error, SpaceError::Damaged(why) if why.starts_with(told)), "{error}");
+        }
     }
 }

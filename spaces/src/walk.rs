@@ -2,7 +2,7 @@
 //! node, and put what they found in order afterwards, in memory.
 
 use crate::error::SpaceError;
-use crate::store::{Nodes, Tips, View};
+use crate::store::{Nodes, Tips, View, nodes_within};
 use crate::tip::Kind;
 use ibgib::{Addr, IbGib, Verified};
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
@@ -328,7 +328,7 @@ impl Graph {
                 // A store may answer without ever waiting: others have to get their turn all the same.
                 tokio::task::coop::consume_budget().await;
                 let addrs: Vec<Addr> = rest.iter().take(BATCH_MAX).map(|place| self.addr(*place).clone()).collect();
-                let nodes = view.nodes_within(&addrs, BYTES).await?;
+                let nodes = nodes_within(view, &addrs, BYTES).await?;
                 let (batch, later) = rest.split_at(nodes.len());
                 rest = later;
                 let mut timelines = Vec::new();

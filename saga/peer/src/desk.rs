@@ -8,7 +8,7 @@ pub(crate) use sender::{MENDER, SenderDesk, add_transcript};
 use crate::view::space_error;
 use ibgib::{Addr, IbGib, Verified};
 use ibgib_saga::{SagaError, SpaceFailure};
-use ibgib_spaces::store::{Nodes, Tips};
+use ibgib_spaces::store::{Nodes, Tips, nodes_within};
 use ibgib_spaces::{Space, SpaceError, View, Walked};
 use std::sync::Arc;
 use tokio::task::JoinHandle;
@@ -85,7 +85,7 @@ pub(crate) async fn load(
             continue;
         }
         let lacking: Vec<Addr> = rest.as_slice().iter().filter(|addr| !walked.has(addr)).cloned().collect();
-        let found = moment.nodes_within(&lacking, bytes_max - bytes).await.map_err(space_error)?;
+        let found = nodes_within(&*moment, &lacking, bytes_max - bytes).await.map_err(space_error)?;
         for (addr, node) in lacking.iter().zip(found) {
             let missing = || SagaError::OwnSpace {
                 failure: SpaceFailure::Missing,

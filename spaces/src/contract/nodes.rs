@@ -1,11 +1,12 @@
 //! Nodes, records, and what a commit does or leaves.
 
-use super::data::{born, has, misnamed, nodes, one, proof, refusal, stone, timeline};
+use super::data::{Node, born, has, misnamed, nodes, one, proof, refusal, stone, timeline};
 use super::{Held, hold, same};
 use crate::error::CommitError;
 use crate::rules::Commit;
 use crate::space::Space;
-use ibgib::IbGib;
+use crate::store::nodes_within;
+use ibgib::{Addr, IbGib};
 use std::sync::Arc;
 
 pub(super) async fn absence_is_no_error(space: Arc<dyn Space>) -> Held {
@@ -45,6 +46,24 @@ pub(super) async fn nodes_come_back_as_they_were_committed(space: Arc<dyn Space>
     let there: Vec<bool> = expected.iter().map(Option::is_some).collect();
     same!(space.has(&asked).await?, there, "whether it is there, in order");
     same!(space.count().await?, 2, "how many nodes there are");
+    Ok(())
+}
+
+pub(super) async fn the_first_nodes_fit_the_bytes(space: Arc<dyn Space>) -> Held {
+    let stones: Vec<Node> = (0..500).map(|n| stone(&n.to_string().repeat(200), &[])).collect::<Result<_, _>>()?;
+    space.commit(Commit { nodes: stones.clone(), ..Commit::default() }).await?;
+    let addrs: Vec<Addr> = stones.iter().map(|node| node.addr().clone()).collect();
+    let view = space.view().await?;
+    for bytes_max in [0, 10_000, usize::MAX] {
+        let found = nodes_within(&*view, &addrs, bytes_max).await?;
+        let expected: Vec<_> = stones.iter().take(found.len()).cloned().map(Some).collect();
+        hold!(found == expected, "within {bytes_max} bytes others came than the first {}", found.len());
+        same!(found.len() == stones.len(), bytes_max == usize::MAX, "whether all fit {bytes_max} bytes");
+    }
+    let asked = [stone("absent", &[])?.addr().clone(), addrs[0].clone()];
+    let found = nodes_within(&*view, &asked, usize::MAX).await?;
+    same!(found, [None, Some(stones[0].clone())], "the first nodes, one of which is not there");
+    same!(nodes_within(&*view, &[], usize::MAX).await?, [], "the first of no nodes");
     Ok(())
 }
 
@@ -172,10 +191,8 @@ pub(super) async fn a_node_needs_its_graph(space: Arc<dyn Space>) -> Held {
     let a = stone("a", &[])?;
     let b = stone("b", &[a.addr()])?;
     let c = stone("c", &[b.addr(), a.addr()])?;
-    let missing = |addr: &crate::contract::data::Node, from: &crate::contract::data::Node| CommitError::Missing {
-        addr: addr.addr().clone(),
-        from: from.addr().clone(),
-    };
+    let missing =
+        |addr: &Node, from: &Node| CommitError::Missing { addr: addr.addr().clone(), from: from.addr().clone() };
     same!(refusal(&*space, nodes(&[&b])).await?, missing(&a, &b), "why a node without its graph is refused");
     same!(refusal(&*space, nodes(&[&c, &a])).await?, missing(&b, &c), "why a batch with a gap is refused");
     let named = misnamed(a.addr())?;
