@@ -56,7 +56,7 @@ use identities::KeptChains;
 use jobs::Jobs;
 use sessions::Live;
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, RwLock};
 use tokio::sync::broadcast;
 use tokio::time::Instant;
@@ -113,6 +113,8 @@ pub struct Host {
     roots_indexed: tokio::sync::OnceCell<()>,
     words: words::Words,
     pub(crate) leads: Leads,
+    /// Living timelines were seen in the space.
+    has_lived: AtomicBool,
     connections: AtomicU64,
     /// When it was made: peers that wait for news are answered at whole seconds from then on.
     began: Instant,
@@ -151,6 +153,7 @@ impl Host {
             roots_indexed: tokio::sync::OnceCell::new(),
             words: words::Words::default(),
             leads: Leads::for_host(),
+            has_lived: AtomicBool::new(false),
             connections: AtomicU64::new(0),
             began: Instant::now(),
             events,

@@ -6,6 +6,8 @@ use ibgib::{Addr, IbGib, Verified};
 use ibgib_saga::{Buckets, SagaError};
 use ibgib_spaces::{Changes, Kind, Space, SpaceError, Tip, leads};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Tips read at once: few, since each may be as large as its limit.
@@ -18,8 +20,11 @@ pub(crate) struct Leads {
     known: Arc<Mutex<HashMap<Addr, Arc<[Addr]>>>>,
     wholes: Arc<Mutex<ByRoot<Known>>>,
     kept: Arc<Mutex<ByRoot<Kept>>>,
-    /// Whoever brings what is kept up to date: many may ask at once.
-    keeping: Arc<tokio::sync::Mutex<()>>,
+    /// Looks at what has moved, begun so far.
+    looks: Arc<AtomicU64>,
+    /// Of those who ask for the same, one looks, and the others take its word: with many peers at once each would read all
+    /// that the others have brought meanwhile.
+    looking: Arc<[tokio::sync::Mutex<()>; LOOKING]>,
     /// Whoever looks through a space that nobody has looked through yet.
     preparing: Arc<tokio::sync::Mutex<()>>,
     /// A damaged tip is passed by.
@@ -33,6 +38,8 @@ type ByRoot<T> = HashMap<(String, Option<Addr>), T>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Known {
     revision: u64,
+    /// Which look has found that.
+    look: u64,
     whole: String,
     /// There is no living tip at all.
     empty: bool,
@@ -50,6 +57,8 @@ pub(crate) struct Led {
 #[derive(Clone, Debug)]
 struct Kept {
     revision: u64,
+    /// Which look has found that.
+    look: u64,
     tips: Arc<Buckets>,
     /// There is no living tip at all.
     empty: bool,
@@ -62,6 +71,8 @@ const TIPS_KEPT_MAX: usize = 400_000;
 const ALL_KEPT_MAX: usize = 2_000_000;
 /// Fingerprints that are remembered; more are forgotten all at once.
 const WHOLES_MAX: usize = 256;
+/// Roots of as many are looked at side by side.
+const LOOKING: usize = 16;
 
 /// A fingerprint of all, and whether there is no living tip at all.
 #[derive(Debug)]
@@ -107,19 +118,24 @@ impl Leads {
     /// The fingerprint of a space's living tips, or of those under `root`, as a host remembers it.
     pub(crate) async fn whole(&self, space: &dyn Space, root: Option<&Addr>) -> Result<Whole, SpaceError> {
         let id = (space.id().to_owned(), root.cloned());
+        let asked = self.looks.load(Ordering::Relaxed);
+        let _one = self.looking(&id).lock().await;
         let known = self.wholes().get(&id).cloned();
-        if let Some(mut known) = known {
+        if let Some(Known { whole, empty, .. }) = known.as_ref().filter(|known| known.look > asked) {
+            return Ok(Whole { whole: whole.clone(), empty: *empty });
+        }
+        let look = self.looks.fetch_add(1, Ordering::Relaxed) + 1;
+        if let Some(known) = known {
             let Changes { revision, tips, lagged } = space.changes(known.revision).await?;
             if !lagged && tips.iter().all(|tip| tip.kind != Kind::Living) {
-                known.revision = revision;
                 let found = Whole { whole: known.whole.clone(), empty: known.empty };
-                self.remember(id, known);
+                self.remember(id, Known { revision, look, ..known });
                 return Ok(found);
             }
         }
-        let Kept { revision, tips, empty } = self.by_bucket(space, root).await?;
+        let Kept { revision, tips, empty, .. } = self.look(space, &id, look).await?;
         let whole = tips.fingerprint().whole.clone();
-        self.remember(id, Known { revision, whole: whole.clone(), empty });
+        self.remember(id, Known { revision, look, whole: whole.clone(), empty });
         Ok(Whole { whole, empty })
     }
 
@@ -129,35 +145,39 @@ impl Leads {
         space: &dyn Space,
         root: Option<&Addr>,
     ) -> Result<(Arc<Buckets>, bool), SpaceError> {
-        self.by_bucket(space, root).await.map(|kept| (kept.tips, kept.empty))
+        let id = (space.id().to_owned(), root.cloned());
+        let asked = self.looks.load(Ordering::Relaxed);
+        let _one = self.looking(&id).lock().await;
+        let known = self.kept().get(&id).filter(|known| known.look > asked).cloned();
+        let kept = match known {
+            Some(known) => known,
+            None => {
+                let look = self.looks.fetch_add(1, Ordering::Relaxed) + 1;
+                self.look(space, &id, look).await?
+            }
+        };
+        Ok((kept.tips, kept.empty))
     }
 
-    /// The same as they are kept: while no living tip moves nothing is read, and then no more than what moved, unless other
-    /// timelines may be under `root` now.
-    async fn by_bucket(&self, space: &dyn Space, root: Option<&Addr>) -> Result<Kept, SpaceError> {
-        let id = (space.id().to_owned(), root.cloned());
-        let known = self.kept().get(&id).cloned();
-        if let Some(mut kept) = known {
-            let Changes { revision, tips, lagged } = space.changes(kept.revision).await?;
-            if !lagged && tips.iter().all(|tip| tip.kind != Kind::Living) {
-                kept.revision = revision;
-                if let Some(known) = self.kept().get_mut(&id).filter(|known| known.revision < revision)
-                    && Arc::ptr_eq(&known.tips, &kept.tips)
-                {
-                    known.revision = revision;
-                }
-                return Ok(kept);
-            }
-        }
-        let _one = self.keeping.lock().await;
-        // What others have brought up to date meanwhile; in nobody else's hands, if nobody asks just now.
-        let known = self.kept().remove(&id);
+    /// Whoever looks at what moved under a root: a look that began after one has asked answers him, too.
+    fn looking(&self, id: &(String, Option<Addr>)) -> &tokio::sync::Mutex<()> {
+        let mut hasher = DefaultHasher::new();
+        id.hash(&mut hasher);
+        &self.looking[hasher.finish() as usize % LOOKING]
+    }
+
+    /// Living tips by bucket, by whose turn it is: while none moves nothing is read, and then no more than what moved, unless
+    /// other timelines may be under the root now.
+    async fn look(&self, space: &dyn Space, id: &(String, Option<Addr>), look: u64) -> Result<Kept, SpaceError> {
+        let root = id.1.as_ref();
+        // In nobody else's hands, if nobody asks just now.
+        let known = self.kept().remove(id);
         let mut followed = None;
         if let Some(mut kept) = known {
             let Changes { revision, mut tips, lagged } = space.changes(kept.revision).await?;
             tips.retain(|tip| tip.kind == Kind::Living);
             if !lagged && (root.is_none() || self.stay(space, &kept.tips, &tips).await?) {
-                kept.revision = revision;
+                (kept.revision, kept.look) = (revision, look);
                 kept.empty &= tips.is_empty();
                 if !tips.is_empty() {
                     Arc::make_mut(&mut kept.tips).follow(tips.into_iter().map(|tip| (tip.tjp, tip.addr)));
@@ -174,7 +194,7 @@ impl Leads {
                 let empty = all.is_empty();
                 let tips = self.select(space, all, root).await?;
                 let tips = Arc::new(Buckets::of(tips.into_iter().map(|tip| (tip.tjp, tip.addr))));
-                Kept { revision, tips, empty }
+                Kept { revision, look, tips, empty }
             }
         };
         let mut all = self.kept();
@@ -186,7 +206,7 @@ impl Leads {
             all.retain(|(_, root), _| root.is_none());
         }
         if kept.tips.len() <= if root.is_some() { TIPS_KEPT_MAX } else { ALL_KEPT_MAX } {
-            all.insert(id, kept.clone());
+            all.insert(id.clone(), kept.clone());
         }
         Ok(kept)
     }

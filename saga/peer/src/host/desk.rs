@@ -21,6 +21,7 @@ use ibgib_spaces::store::Tips;
 use ibgib_spaces::{Advance, Commit, CommitError, Follow, Kind, Tip, Walked};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tokio_util::sync::CancellationToken;
 
 /// Nodes whose order is remembered. Of more it is forgotten, and they are read one by one.
@@ -291,7 +292,6 @@ impl ReceiverDesk {
                 out = Peeked { empty, ..ours.beside(&cells, &asked) };
             }
             Peek::Tips(addrs) => {
-                out.empty = self.tips_for(&lot, None).await?.1;
                 let moment = self.host.moment().await?;
                 let mut found = Vec::with_capacity(addrs.len());
                 for addr in &addrs {
@@ -308,6 +308,7 @@ impl ReceiverDesk {
                         None => (addr, None),
                     })
                     .collect();
+                out.empty = out.tips.iter().all(|(_, tip)| tip.is_none()) && self.is_empty_for(&lot).await?;
             }
             Peek::Has(addrs) => {
                 let has = space.has(&addrs).await.map_err(space_error)?;
@@ -367,7 +368,21 @@ impl ReceiverDesk {
         Ok((tips, empty))
     }
 
-    /// The same by bucket; what is kept of all tips is for whoever may read them all.
+    /// Whether there is no living timeline that may be read, as far as it can be told without reading all tips each time: a
+    /// space that had one is not said to be empty, which costs a peer a question at most.
+    async fn is_empty_for(&self, lot: &Lot) -> Result<bool, SagaError> {
+        if !lot.reads_all() {
+            return Ok(lot.tips(&self.host).await?.is_empty());
+        }
+        if self.host.has_lived.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        let tips = self.host.space().tips(Some(Kind::Living)).await.map_err(space_error)?;
+        self.host.has_lived.fetch_or(!tips.is_empty(), Ordering::Relaxed);
+        Ok(tips.is_empty())
+    }
+
+    /// The living tips by bucket, or those under a timeline; what is kept of all tips is for whoever may read them all.
     async fn buckets_for(&self, lot: &Lot, root: Option<&Addr>) -> Result<(Arc<Buckets>, bool), SagaError> {
         if lot.reads_all() {
             return self.host.leads.buckets(&**self.host.space(), root).await.map_err(space_error);

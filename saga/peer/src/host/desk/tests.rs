@@ -34,9 +34,13 @@ impl Device {
     }
 
     async fn sync(&self, connection: &mut SyncConnection) -> Result<Synced, SagaError> {
+        self.sync_in(Scope::All, connection).await
+    }
+
+    async fn sync_in(&self, scope: Scope, connection: &mut SyncConnection) -> Result<Synced, SagaError> {
         let request = SyncRequest {
             saga_id: random_hex(),
-            scope: Scope::All,
+            scope,
             direction: ibgib_saga::Direction::Both,
             skip_when_equal: true,
             dry_run: false,

@@ -1,8 +1,10 @@
 //! What a question or a turn reads of a space in which others have much: as much as if they had little.
 
 use super::*;
+use crate::leads::Leads;
 use async_trait::async_trait;
 use ibgib_saga::Summary;
+use ibgib_spaces::fault::{FaultPlan, FaultSpace, Op};
 use ibgib_spaces::settle::admit;
 use ibgib_spaces::store::{Batch, Head, Nodes, Records, Scanned, Written};
 use ibgib_spaces::{SpaceError, Store};
@@ -413,4 +415,63 @@ async fn follows(timelines: usize) -> usize {
 #[tokio::test]
 async fn what_is_under_a_timeline_is_followed_by_what_moves() {
     assert_eq!(follows(20).await, follows(200).await);
+}
+
+/// What either side reads to sync one document by its name, which has changed, among so many others.
+async fn names(others: usize) -> [usize; 2] {
+    let (server, device) = (Counted::new(), Counted::new());
+    ibgib_spaces::begin(&*server).await.unwrap();
+    ibgib_spaces::begin(&*device).await.unwrap();
+    let host = Host::new(Arc::clone(&server) as _, HostOptions::default());
+    let alice = Device::over(Arc::clone(&device) as _, "alice").await;
+    let note = Document::create(&alice.space, "note", Map::new()).await.unwrap();
+    for _ in 0..others {
+        Document::create(&alice.space, "other", Map::new()).await.unwrap();
+    }
+    alice.meet(&host).await.unwrap();
+    let counts = [&device, &server].map(|space| &space.read);
+    let mut out = [0; 2];
+    for round in 0..2 {
+        note.set("/changed", round).await.unwrap();
+        counts.iter().for_each(|count| count.store(0, Ordering::Relaxed));
+        let scope = Scope::Only(vec![note.address().clone()]);
+        let synced = alice.sync_in(scope, &mut line(&host)).await.unwrap();
+        assert_eq!(synced.summary.timelines.len(), 1);
+        out = counts.map(|count| count.load(Ordering::Relaxed));
+    }
+    out
+}
+
+#[tokio::test]
+async fn a_timeline_that_is_named_is_synced_without_looking_at_others() {
+    assert_eq!(names(3).await, names(300).await);
+}
+
+/// What so many peers cost who ask at once whether they have the same, after so many timelines have moved.
+async fn asked_at_once(peers: usize, moved: usize) -> usize {
+    let counted = Counted::new();
+    let space = Arc::clone(&counted) as Arc<dyn Space>;
+    // All of them have asked before the first is answered.
+    let plan = FaultPlan::default().slow(Op::Read, u64::MAX, Duration::from_millis(1));
+    let slow: Arc<dyn Space> = Arc::new(FaultSpace::new(Arc::clone(&space), plan));
+    let leads = Leads::for_host();
+    leads.whole(&*slow, None).await.unwrap();
+    for _ in 0..moved {
+        Document::create(&space, "note", Map::new()).await.unwrap();
+    }
+    counted.read.store(0, Ordering::Relaxed);
+    let all = join_all((0..peers).map(|_| leads.whole(&*slow, None))).await;
+    let whole = all.into_iter().map(|whole| whole.unwrap().whole).collect::<HashSet<_>>();
+    let tips = space.tips(Some(Kind::Living)).await.unwrap();
+    let fresh = Fingerprint::of(tips.iter().map(|tip| (&tip.tjp, &tip.addr))).whole;
+    assert_eq!(whole, HashSet::from([fresh]));
+    counted.read.load(Ordering::Relaxed)
+}
+
+/// Otherwise each reads all that the others have brought.
+#[tokio::test(start_paused = true)]
+async fn of_many_who_ask_at_once_one_reads_what_has_moved() {
+    let one = asked_at_once(1, 100).await;
+    let many = asked_at_once(100, 100).await;
+    assert!(many < 2 * one, "{one} and {many}");
 }
