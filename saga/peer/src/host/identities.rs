@@ -283,6 +283,12 @@ impl KeptChains {
         self.chains.get(&tip.tjp).map(|(chain, _)| chain).filter(|chain| *chain.tip().addr() == tip.addr).cloned()
     }
 
+    /// Whether an identity is revoked, if its state at this tip is kept.
+    pub(super) fn is_revoked(&self, tip: &Tip) -> Option<bool> {
+        let (chain, _) = self.chains.get(&tip.tjp)?;
+        (*chain.tip().addr() == tip.addr).then(|| chain.is_revoked())
+    }
+
     /// One that would take much of the room alone is not kept; when the room is used up all go.
     fn keep(&mut self, chain: Chain, bytes_max: usize) {
         let spent: usize = chain.checkpoint().into_iter().map(|id| id.len() + SPENT_BYTES).sum();

@@ -89,23 +89,26 @@ impl Host {
         let marks = [ended_key(tjp), forked_key(tjp)];
         let is_marked = !moment.records(Records::Keys(&marks)).await.map_err(space_error)?.is_empty();
         let tip = moment.tips(Tips::Of(std::slice::from_ref(tjp))).await.map_err(space_error)?.pop();
-        let frame = match &tip {
-            Some(tip) => {
-                moment.nodes(Nodes::Committed(std::slice::from_ref(&tip.addr))).await.map_err(space_error)?.pop()
+        let tip = tip.ok_or_else(|| IdentityRefusal::Unknown(tjp.clone()));
+        // A frame says the same for ever, so of one whose identity is kept nothing is read.
+        let is_revoked = match tip.as_ref().map(|tip| (tip, self.chains().is_revoked(tip))) {
+            Ok((_, Some(is_revoked))) => is_revoked,
+            Ok((tip, None)) => {
+                let frames = moment.nodes(Nodes::Committed(std::slice::from_ref(&tip.addr))).await;
+                let frame = frames.map_err(space_error)?.pop().flatten();
+                frame.is_some_and(|frame| frame.datum("revocationInfo").is_some())
             }
-            None => None,
+            Err(_) => false,
         };
         drop(moment);
         if is_marked {
             self.check_not_ended(tjp).await?;
             self.check_unforked(tjp).await?;
         }
-        if tip.is_none() {
-            return Err(IdentityRefusal::Unknown(tjp.clone()).into());
+        tip?;
+        match is_revoked {
+            true => Err(IdentityRefusal::Revoked(tjp.clone()).into()),
+            false => Ok(()),
         }
-        if frame.flatten().is_some_and(|f| f.datum("revocationInfo").is_some()) {
-            return Err(IdentityRefusal::Revoked(tjp.clone()).into());
-        }
-        Ok(())
     }
 }
