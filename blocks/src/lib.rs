@@ -17,4 +17,4 @@ mod packing;
 pub use bytes::{In, Out};
 pub use error::BlockError;
 pub use hashes::{Key, expand, squeeze};
-pub use packing::{COMMON, Packer, Unpacker, pack, pack_alike, unpack};
+pub use packing::{COMMON, Packer, pack, pack_alike, unpack};

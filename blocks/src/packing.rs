@@ -1,9 +1,10 @@
 //! What is left of texts is compressed with what stood before it as dictionary.
 
 use crate::error::BlockError;
+use std::cell::RefCell;
 use std::fmt;
-use zstd::bulk::{Compressor, Decompressor};
-use zstd::zstd_safe::{CCtx, CParameter, compress_bound};
+use zstd::bulk::Compressor;
+use zstd::zstd_safe::{CCtx, CParameter, DCtx, compress_bound};
 
 const LEVEL: i32 = 3;
 /// Longer contents need a window that reaches back to the block before.
@@ -84,45 +85,26 @@ impl fmt::Debug for Packer {
     }
 }
 
+thread_local! {
+    /// What unpacking takes, made once for each thread: for something small it costs a hundred times as much as to unpack it,
+    /// and who waits for more to come, as each connection does, should not hold it meanwhile: it has 96 kB.
+    static UNPACKING: RefCell<Option<DCtx<'static>>> = const { RefCell::new(None) };
+}
+
 /// What was packed, which has exactly `len` bytes: so many are made room for, and no more are written.
 ///
 /// # Errors
 /// [`BlockError::Packed`].
 pub fn unpack(packed: &[u8], len: usize, dictionary: &[u8]) -> Result<Vec<u8>, BlockError> {
-    Unpacker::default().unpack(packed, len, dictionary)
-}
-
-/// Unpacks one after the other. What that takes is made once: for something small it costs a hundred times as much as to
-/// unpack it.
-#[derive(Default)]
-pub struct Unpacker(Option<Decompressor<'static>>);
-
-impl Unpacker {
-    /// As [`unpack`].
-    ///
-    /// # Errors
-    /// [`BlockError::Packed`].
-    pub fn unpack(&mut self, packed: &[u8], len: usize, dictionary: &[u8]) -> Result<Vec<u8>, BlockError> {
-        self.try_unpack(packed, len, dictionary).ok().filter(|content| content.len() == len).ok_or(BlockError::Packed)
-    }
-
-    fn try_unpack(&mut self, packed: &[u8], len: usize, dictionary: &[u8]) -> std::io::Result<Vec<u8>> {
-        let unpacking = match &mut self.0 {
+    let mut content = Vec::with_capacity(len);
+    UNPACKING.with_borrow_mut(|unpacking| {
+        let unpacking = match unpacking {
             Some(unpacking) => unpacking,
-            none => none.insert(Decompressor::new()?),
+            none => none.insert(DCtx::try_create().ok_or(BlockError::Packed)?),
         };
-        unpacking.set_dictionary(dictionary)?;
-        let content = unpacking.decompress(packed, len);
-        // It has a copy of the dictionary, which may be long.
-        unpacking.set_dictionary(&[])?;
-        content
-    }
-}
-
-impl fmt::Debug for Unpacker {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Unpacker")
-    }
+        unpacking.decompress_using_dict(&mut content, packed, dictionary).map_err(|_| BlockError::Packed)
+    })?;
+    if content.len() == len { Ok(content) } else { Err(BlockError::Packed) }
 }
 
 #[cfg(test)]
@@ -137,15 +119,14 @@ mod tests {
     }
 
     #[test]
-    fn one_unpacker_takes_what_was_packed_with_any_dictionary_and_what_is_none() {
-        let mut unpacker = Unpacker::default();
+    fn one_thread_unpacks_what_was_packed_with_any_dictionary_and_what_is_none() {
         let texts = [COMMON.repeat(2), vec![b'x'; 300_000], b"short".repeat(3), Vec::new()];
         let mut before = COMMON.to_vec();
         for text in texts.iter().cycle().take(12) {
             let packed = pack(text, &before).unwrap();
-            assert_eq!(unpacker.unpack(&packed, text.len() + 1, &before), Err(BlockError::Packed));
-            assert_eq!(unpacker.unpack(b"nothing that was packed", 100, &before), Err(BlockError::Packed));
-            assert_eq!(unpacker.unpack(&packed, text.len(), &before).as_ref(), Ok(text));
+            assert_eq!(unpack(&packed, text.len() + 1, &before), Err(BlockError::Packed));
+            assert_eq!(unpack(b"nothing that was packed", 100, &before), Err(BlockError::Packed));
+            assert_eq!(unpack(&packed, text.len(), &before).as_ref(), Ok(text));
             before.clone_from(text);
         }
     }

@@ -17,7 +17,7 @@
 use crate::error::{Breach, SagaError};
 use crate::limits::Limits;
 use ibgib::{IbGib, Verified};
-use ibgib_blocks::{BlockError, COMMON, In, Key, Out, Packer, Unpacker, expand, pack, pack_alike, squeeze};
+use ibgib_blocks::{BlockError, COMMON, In, Key, Out, Packer, expand, pack, pack_alike, squeeze, unpack};
 use std::collections::HashMap;
 
 /// Bytes of content, new hashes included, after which a block ends; a longer text has a block of its own.
@@ -243,7 +243,6 @@ pub(crate) struct BlockReader {
     at: usize,
     pub(crate) learned: Learned,
     ratio: Ratio,
-    unpacker: Unpacker,
     before: Option<Vec<u8>>,
     open: Option<Block>,
 }
@@ -293,7 +292,6 @@ impl BlockReader {
 
     /// As [`BlockWriter::rest`], on the other side.
     pub(crate) fn rest(&mut self, dictionary_max: usize) {
-        self.unpacker = Unpacker::default();
         self.buffer = Vec::new();
         self.before.take_if(|before| before.len() > dictionary_max);
     }
@@ -365,7 +363,7 @@ impl BlockReader {
         let (hashes, body) = buffer[len..whole].split_at(32 * new);
         let dictionary = self.before.as_deref().unwrap_or(COMMON);
         let content = match method {
-            PACKED => self.unpacker.unpack(body, content, dictionary).map_err(bad)?,
+            PACKED => unpack(body, content, dictionary).map_err(bad)?,
             _ => body.to_vec(),
         };
         let new = hashes.as_chunks::<32>().0.to_vec().into_iter();

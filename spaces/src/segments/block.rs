@@ -8,7 +8,7 @@
 
 use super::log::Pos;
 pub(super) use ibgib_blocks::Key;
-use ibgib_blocks::{BlockError, COMMON, In, Out, Packer, Unpacker, expand, pack_alike, squeeze};
+use ibgib_blocks::{BlockError, COMMON, In, Out, Packer, expand, pack_alike, squeeze, unpack};
 use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -141,9 +141,9 @@ impl Block {
     }
 
     /// Reads a block whose dictionary is there.
-    pub(super) fn read(unpacker: &mut Unpacker, head: &Head<'_>, spans: &[usize], base: Option<&Self>) -> Option<Self> {
+    pub(super) fn read(head: &Head<'_>, spans: &[usize], base: Option<&Self>) -> Option<Self> {
         let dictionary = base.map_or(COMMON, |block| block.content.as_slice());
-        let content = unpacker.unpack(head.packed, head.content_len, dictionary).ok()?;
+        let content = unpack(head.packed, head.content_len, dictionary).ok()?;
         if head.chain != head.count + base.map_or(0, |block| block.chain) {
             return None;
         }
@@ -243,7 +243,7 @@ mod tests {
 
     fn back(payload: &[u8], base: Option<&Block>) -> Option<Block> {
         let (head, spans) = Head::read(payload)?;
-        Block::read(&mut Unpacker::default(), &head, &spans, base)
+        Block::read(&head, &spans, base)
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::staged::Staged;
 use super::{SegmentSpace, index};
 use crate::error::SpaceError;
 use crate::redb::fail;
-use ibgib_blocks::{Packer, Unpacker};
+use ibgib_blocks::Packer;
 use read::Blocks;
 use redb::backends::InMemoryBackend;
 use redb::{Database, ReadTransaction, ReadableDatabase};
@@ -47,7 +47,6 @@ pub(super) struct Core {
     /// None where the store is only read.
     writer: Option<Mutex<Writer>>,
     blocks: Mutex<Blocks>,
-    unpacker: Mutex<Unpacker>,
     failed: AtomicBool,
     /// Outlives the closing of the files, so that the last of their owners tells that they are free again.
     in_use: Arc<()>,
@@ -140,7 +139,6 @@ impl Core {
             staged: RwLock::default(),
             writer: None,
             blocks: Mutex::default(),
-            unpacker: Mutex::default(),
             failed: AtomicBool::new(false),
             in_use: Arc::new(()),
         }

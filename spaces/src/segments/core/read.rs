@@ -87,8 +87,8 @@ impl Core {
             }
         }
         while let Some((at, payload)) = records.pop() {
-            let read = block::Head::read(&payload)
-                .and_then(|(head, spans)| Block::read(&mut lock(&self.unpacker), &head, &spans, base.as_deref()));
+            let read =
+                block::Head::read(&payload).and_then(|(head, spans)| Block::read(&head, &spans, base.as_deref()));
             let read = Arc::new(read.ok_or_else(|| Unread::Damaged("its block cannot be read".into()))?);
             lock(&self.blocks).put(at, Arc::clone(&read));
             base = Some(read);
