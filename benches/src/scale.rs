@@ -213,9 +213,9 @@ impl Pair {
         Ok((cost, self.proxy.turns() - turns))
     }
 
-    /// Bytes in the files of both stores.
+    /// Bytes that both stores take on disk.
     fn bytes(&self) -> Res<[u64; 2]> {
-        Ok([measure::bytes(&self.device.join(".ibgib/space"))?, measure::bytes(&self.space)?])
+        Ok([measure::disk(&self.device.join(".ibgib/space"))?, measure::disk(&self.space)?])
     }
 }
 
