@@ -29,6 +29,8 @@ pub(crate) struct Cost {
     pub(crate) disk: [u64; 2],
     /// Of the bytes between them those that tell who is who; 0 where nobody tells how many these are.
     pub(crate) identity: u64,
+    /// Round trips: how often it waits for the other side; 0 where that was not measured.
+    pub(crate) trips: f64,
     /// Bytes of the packs that a server of git has afterwards; told of W10.
     pub(crate) packs: u64,
 }

@@ -59,6 +59,10 @@ fn notes(measured: &Measured, peers: &[&str]) -> Vec<String> {
                 identity / 1e3
             ));
         }
+        let trips = median(costs, |cost| cost.trips);
+        if trips > 0.0 {
+            out.push(format!("{workload} of {peer}: {trips:.1} round trips"));
+        }
         let packs = median(costs, |cost| cost.packs as f64);
         if packs > 0.0 {
             out.push(format!("{workload} of {peer}: the packs at its server have {:.2} MB", packs / 1e6));
@@ -115,6 +119,7 @@ pub(crate) fn json(measured: &Measured, peers: &[&str]) -> String {
             ("wire", both(&|cost, i| cost.wire[i] as f64)),
             ("disk", both(&|cost, i| cost.disk[i] as f64)),
             ("identity", Value::Number(median(costs, |cost| cost.identity as f64))),
+            ("trips", Value::Number(median(costs, |cost| cost.trips))),
             ("packs", Value::Number(median(costs, |cost| cost.packs as f64))),
         ]);
         out += &row.to_json();
@@ -129,11 +134,11 @@ mod tests {
 
     #[test]
     fn what_has_no_column_stands_below_the_table() {
-        let cost = Cost { wire: [20_000, 10_000], identity: 26_800, ..Cost::default() };
+        let cost = Cost { wire: [20_000, 10_000], identity: 26_800, trips: 5.04, ..Cost::default() };
         let mut measured = Measured::new();
         measured.insert(("W3".to_owned(), "ibgib".to_owned()), vec![cost]);
         measured.insert(("W3".to_owned(), "git".to_owned()), vec![Cost { wire: [1, 2], ..Cost::default() }]);
         let page = section(&measured, &["ibgib", "git"], "Told.");
-        assert!(page.ends_with("|\n\n- W3 of ibgib beside the identity: 3.2 kB, the identity: 26.8 kB.\n"), "{page}");
+        assert!(page.ends_with("|\n\n- W3 of ibgib beside the identity: 3.2 kB, the identity: 26.8 kB.\n- W3 of ibgib: 5.0 round trips.\n"), "{page}");
     }
 }
