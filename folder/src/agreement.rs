@@ -154,8 +154,7 @@ impl Folder {
     /// # Errors
     /// A failing space or directory.
     pub async fn widened(&self) -> Result<Widened, FolderError> {
-        let mut walked = walk(self.tree.path(), self.opts())?;
-        let records = self.file_records().await?;
+        let (records, mut walked) = self.records_and_files().await?;
         let (agreed, _) = self.agree(&walked, &records).await?;
         let changed: BTreeSet<EntryPath> = agreed.keys().chain(walked.rules.keys()).cloned().collect();
         let change = |path: EntryPath| {

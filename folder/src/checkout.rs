@@ -10,6 +10,7 @@ use crate::names::{Twin, twins};
 use crate::path::{EntryPath, decode, fold};
 use crate::record::{Base, Record};
 use crate::tree::{LINK, OnDisk, Stat};
+use crate::walk::Walk;
 use crate::writer::Writer;
 use ibgib::Addr;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -25,6 +26,13 @@ pub struct CheckoutOpts {
     pub force: bool,
     /// Refuse files with work that is in no snapshot one by one, instead of checking out nothing.
     pub keep_unsaved: bool,
+}
+
+impl CheckoutOpts {
+    /// Whether some files are asked for, and the rest is not only brought up to date.
+    fn is_asked(&self) -> bool {
+        self.force || !self.paths.is_empty() || self.at.is_some()
+    }
 }
 
 /// What a checkout did. Lists are sorted.
@@ -62,6 +70,8 @@ struct Places {
     twins: BTreeMap<EntryPath, Twin>,
     /// Those that are deleted, looked for only where any names could meet.
     gone: BTreeSet<EntryPath>,
+    /// Files that there are, looked for only where nothing is asked for.
+    here: BTreeMap<EntryPath, Stat>,
 }
 
 impl Places {
@@ -83,13 +93,16 @@ impl Folder {
     pub async fn checkout(&self, opts: &CheckoutOpts) -> Result<CheckoutReport, FolderError> {
         self.tree.clean_tmp()?;
         let listing = self.listing().await?;
-        let mut records = self.file_records().await?;
+        let (mut records, walked) = match opts.is_asked() {
+            true => (self.file_records().await?, Walk::default()),
+            false => self.records_and_files().await?,
+        };
         let mut report = CheckoutReport::default();
         if opts.paths.is_empty() && opts.at.is_none() {
             report.refused.clone_from(&listing.refused);
         }
         let mut writer = Writer::new(&*self.space);
-        let places = self.places(&listing, &records).await?;
+        let places = Places { here: walked.files, ..self.places(&listing, &records).await? };
         let changes = self.plan(opts, &listing, &places, &mut records, &mut report, &mut writer).await?;
         writer.flush().await?;
         self.carry_out(changes, &mut report, &mut writer).await?;
@@ -115,8 +128,7 @@ impl Folder {
         let mut unsaved = Vec::new();
         let keeping = self.keeping().await?;
         let untracked = self.untracked().await?;
-        // Not only brought up to date with the rest.
-        let asked = opts.force || !opts.paths.is_empty() || opts.at.is_some();
+        let asked = opts.is_asked();
         // A file that goes may be found under the name of one that comes.
         let goes =
             |path: &EntryPath, record: &Record| places.gone.contains(path) || places.of(path) != record.on_disk(path);
@@ -144,6 +156,16 @@ impl Folder {
                 && matches!(self.tree.look(&from), Ok(OnDisk::File(_)))
             {
                 to.clone_from(&from);
+            }
+            // The file is at its tip, as most are, and there: what the user made of it since is the next snapshot's.
+            if !asked
+                && from == to
+                && let Some(record) = record
+                && record.base.addr == frame
+                && record.base.stat.is_some_and(|stat| keeping.fits(&stat, &entry))
+                && places.here.contains_key(&from)
+            {
+                continue;
             }
             // Of an untracked file snapshots tell that it stays as it is.
             let stays = !asked && record.is_none() && untracked.contains(&to);
@@ -290,7 +312,7 @@ impl Folder {
                 gone.insert(entry.path.clone());
             }
         }
-        Ok(Places { twins: twins(there), gone })
+        Ok(Places { twins: twins(there), gone, ..Places::default() })
     }
 
     /// The entries that `opts` asks for.

@@ -65,10 +65,13 @@ impl Folder {
     /// # Errors
     /// A failing space or directory.
     pub async fn mass_deleted(&self) -> Result<Option<(usize, usize)>, FolderError> {
-        let records = self.file_records().await?;
+        let (records, walked) = self.records_and_files().await?;
         let there = records.iter().filter(|(_, record)| record.base.stat.is_some());
         let there: Vec<_> = there.map(|(path, record)| record.on_disk(path)).collect();
-        let gone = |path| matches!(self.tree.look(path), Ok(OnDisk::Nothing | OnDisk::Directory));
+        // What is ignored since is not in the walk, and not gone.
+        let gone = |path| {
+            !walked.files.contains_key(path) && matches!(self.tree.look(path), Ok(OnDisk::Nothing | OnDisk::Directory))
+        };
         let of = there.len();
         if !is_mass_delete(there.iter().filter(|path| gone(path)).count(), of) {
             return Ok(None);

@@ -10,7 +10,6 @@ use crate::path::{EntryPath, fold};
 use crate::record::{Base, Record};
 use crate::tree::{MODE, OnDisk, Stat};
 use crate::untrack::{self, UNTRACKED};
-use crate::walk::walk;
 use crate::writer::Writer;
 use ibgib::Addr;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -139,8 +138,7 @@ impl Folder {
 
     /// Compares every file with its record. Changed files become frames on the way if they are taken.
     pub(crate) async fn scan(&self, mut taking: Option<Taking<'_, '_>>) -> Result<Scan, FolderError> {
-        let records = self.file_records().await?;
-        let mut walked = walk(self.tree.path(), self.opts())?;
+        let (records, mut walked) = self.records_and_files().await?;
         let (agreed, news) = self.agree(&walked, &records).await?;
         let untracked = self.untracked().await?;
         let tracked = records.iter().filter(|(_, record)| record.base.stat.is_some());

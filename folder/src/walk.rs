@@ -1,16 +1,20 @@
 //! Which files of the folder there are: the walk and the ignore rules.
 
 use crate::error::FolderError;
-use crate::folder::{FolderOpts, Skipped};
+use crate::folder::{Folder, FolderOpts, Skipped};
 use crate::path::{EntryPath, is_control};
+use crate::record::Record;
 use crate::rules::{self, Rules, Texts, unreadable};
 use crate::tree::{Stat, stat_of};
+use ibgib_spaces::SpaceError;
 use rustix::fs::OFlags;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{DirEntry, File};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use tokio::task::spawn_blocking;
 
 /// What a walk found.
 #[derive(Debug, Default)]
@@ -21,6 +25,21 @@ pub(crate) struct Walk {
     pub(crate) dirs: BTreeSet<PathBuf>,
     /// The ignore files that it went by.
     pub(crate) rules: Texts,
+}
+
+impl Folder {
+    /// All file records, and what there is on disk: the space and the disk are asked side by side.
+    pub(crate) async fn records_and_files(&self) -> Result<(BTreeMap<EntryPath, Record>, Walk), FolderError> {
+        let (root, opts) = (self.tree.path().to_owned(), self.opts());
+        let walking = spawn_blocking(move || walk(&root, opts));
+        let records = self.file_records().await?;
+        let walked = walking.await.unwrap_or_else(|error| match error.try_into_panic() {
+            Ok(panic) => resume_unwind(panic),
+            // The program ends.
+            Err(_) => Err(SpaceError::Closed.into()),
+        });
+        Ok((records, walked?))
+    }
 }
 
 /// Lists the regular files and the links below `root` that no ignore file leaves out.
