@@ -212,12 +212,7 @@ impl Peer for Engine {
         self.put(&device, made)?;
         let mut out = vec![(shape.name, all(&device)?)];
         if shape.name == FIRST {
-            let again = told(&device)?;
-            // Whatever waits for the other side takes so much longer where that is far away.
-            let far = Proxy::far(server.1, FAR)?;
-            let far = self.sync(&device, &server, &far, &space, &["--all"])?;
-            let trips = (far.wall - again.wall) / (2.0 * FAR.as_secs_f64());
-            out.push(("W2", Cost { trips, ..again }));
+            out.push(("W2", told(&device)?));
             let change = |document: usize| revised(&tips[document], document, Revision::of(document, revisions));
             self.put(&device, workload::changed(documents).map(change))?;
             out.push(("W3", told(&device)?));
@@ -232,6 +227,12 @@ impl Peer for Engine {
             let here = |document: usize| revised(&tips[document], document, last(document).here());
             self.put(&device, workload::diverged(documents).map(here))?;
             out.push(("W5", all(&device)?));
+            // Whatever waits for the other side takes so much longer where that is far away.
+            let near = told(&device)?;
+            let far = self.sync(&device, &server, &Proxy::far(server.1, FAR)?, &space, &["--all", "--json"])?;
+            if let Some((_, again)) = out.iter_mut().find(|(name, _)| *name == "W2") {
+                again.trips = (far.wall - near.wall).max(0.0) / (2.0 * FAR.as_secs_f64());
+            }
             if self.databases.is_none() {
                 out.extend(self.open(&dir.join("open"), documents, revisions)?);
             }

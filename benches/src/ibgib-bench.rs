@@ -142,7 +142,7 @@ minute's wait for its own files. \
 `rsync` compresses, compares times and sizes, and keeps no history. Below the table stands which bytes between client and server \
 are the *identity*: the frames that were delivered to introduce a session, those that signed on the connection, and the \
 server's signatures; the rest is everything else, the heads of HTTP, too. There stands, too, how often W2 of ibgib waits for the \
-other side: how much longer it takes over a line on which everything arrives 100 ms later, in 200 ms. Of W10 the packs of git are \
+other side: how much longer it takes over a line on which everything arrives 100 ms later, in 200 ms; to open connections is not in that. Of W10 the packs of git are \
 told as well, without what else lies in a repository.";
 
 fn main() -> ExitCode {

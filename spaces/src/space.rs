@@ -215,6 +215,21 @@ pub trait Space: Store {
         let view = self.view().await?;
         walk::reach(&*view, starts, follow, stop, limit, walked).await
     }
+
+    /// The tips of the living timelines in the live graph of `starts` ([`Follow::Live`]), in any order, as they were at the
+    /// moment of the walk: whatever one of them relates to is among them.
+    ///
+    /// # Errors
+    /// As [`Space::reach`].
+    async fn reach_tips(&self, starts: &[Addr], limit: usize) -> Result<Vec<Tip>, SpaceError> {
+        let view = self.view().await?;
+        let (stop, mut walked) = (HashSet::new(), Walked::default());
+        let reached = walk::reach(&*view, starts, Follow::Live, &stop, limit, &mut walked).await?;
+        let firsts: Vec<Addr> = reached.into_iter().filter(|addr| addr.tjp_gib().is_none()).collect();
+        let mut tips = view.tips(Tips::Of(&firsts)).await?;
+        tips.retain(|tip| tip.kind == Kind::Living);
+        Ok(tips)
+    }
 }
 
 impl<S: Store + ?Sized> Space for S {}

@@ -92,10 +92,10 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 }
 
 /// [`View::nodes_within`], and that what it answers is a part of what was asked for: whoever goes on behind it would
-/// otherwise never come to an end with a store that answers nothing.
+/// otherwise never come to an end with a store that answers nothing, or something else.
 ///
 /// # Errors
-/// [`SpaceError::Damaged`] when it answers no node or more than were asked for; as [`View::nodes`].
+/// [`SpaceError::Damaged`] when it answers no node or more than were asked for, or another one; as [`View::nodes`].
 pub async fn nodes_within(
     view: &dyn View,
     addrs: &[Addr],
@@ -105,6 +105,10 @@ pub async fn nodes_within(
     if nodes.len() > addrs.len() || (nodes.is_empty() && !addrs.is_empty()) {
         let (answered, asked) = (nodes.len(), addrs.len());
         return Err(SpaceError::Damaged(format!("it answered {answered} nodes where 1 to {asked} were asked for")));
+    }
+    let another = |(node, asked): &(&Option<Verified<IbGib>>, &Addr)| node.as_ref().is_some_and(|n| n.addr() != *asked);
+    if let Some((Some(node), asked)) = nodes.iter().zip(addrs).find(another) {
+        return Err(SpaceError::Damaged(format!("it answered {} where {asked} was asked for", node.addr())));
     }
     Ok(nodes)
 }
@@ -324,8 +328,8 @@ mod tests {
     use super::*;
     use crate::memory::MemorySpace;
 
-    /// Answers so many nodes, whatever is asked.
-    struct Wrong<'a>(Box<dyn View + 'a>, usize);
+    /// Answers these nodes, whatever is asked.
+    struct Wrong<'a>(Box<dyn View + 'a>, Vec<Option<Verified<IbGib>>>);
 
     #[async_trait]
     impl View for Wrong<'_> {
@@ -336,7 +340,7 @@ mod tests {
             self.0.nodes(which).await
         }
         async fn nodes_within(&self, _: &[Addr], _: usize) -> Result<Vec<Option<Verified<IbGib>>>, SpaceError> {
-            Ok(vec![None; self.1])
+            Ok(self.1.clone())
         }
         async fn has(&self, addrs: &[Addr]) -> Result<Vec<bool>, SpaceError> {
             self.0.has(addrs).await
@@ -355,12 +359,18 @@ mod tests {
         }
     }
 
-    /// Without the check the walk would ask for the same nodes for ever, or take nodes that it did not ask for.
+    /// Without the check a walk would ask for the same nodes for ever, or take nodes that it did not ask for.
     #[tokio::test]
-    async fn a_store_that_answers_none_or_too_many_of_the_first_nodes_is_refused() {
+    async fn a_store_that_answers_none_too_many_or_other_nodes_is_refused() {
         let space = MemorySpace::new("wrong");
         let start = Addr::new("note", &"A".repeat(64)).unwrap();
-        for (answered, told) in [(0, "it answered 0 nodes where 1 to 1 "), (2, "it answered 2 nodes where 1 to 1 ")] {
+        let other = IbGib { ib: "other".into(), ..IbGib::default() }.seal().unwrap();
+        let told_other = format!("it answered {} where {start} ", other.addr());
+        for (answered, told) in [
+            (vec![], "it answered 0 nodes where 1 to 1 "),
+            (vec![None, None], "it answered 2 nodes where 1 to 1 "),
+            (vec![Some(other)], &told_other),
+        ] {
             let view = Wrong(space.view().await.unwrap(), answered);
             let (starts, stop, mut walked) = (std::slice::from_ref(&start), Default::default(), Default::default());
             let walk = crate::walk::reach(&view, starts, crate::Follow::All, &stop, 100, &mut walked);

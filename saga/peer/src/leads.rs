@@ -6,7 +6,6 @@ use ibgib::{Addr, IbGib, Verified};
 use ibgib_saga::{Buckets, SagaError};
 use ibgib_spaces::{Changes, Kind, Space, SpaceError, Tip, leads};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -24,7 +23,9 @@ pub(crate) struct Leads {
     looks: Arc<AtomicU64>,
     /// Of those who ask for the same, one looks, and the others take its word: with many peers at once each would read all
     /// that the others have brought meanwhile.
-    looking: Arc<[tokio::sync::Mutex<()>; LOOKING]>,
+    looking: Arc<Mutex<ByRoot<Arc<tokio::sync::Mutex<()>>>>>,
+    /// Whoever reads all tips: as many as they are, no two do so at once.
+    reading: Arc<tokio::sync::Mutex<()>>,
     /// Whoever looks through a space that nobody has looked through yet.
     preparing: Arc<tokio::sync::Mutex<()>>,
     /// A damaged tip is passed by.
@@ -71,8 +72,6 @@ const TIPS_KEPT_MAX: usize = 400_000;
 const ALL_KEPT_MAX: usize = 2_000_000;
 /// Fingerprints that are remembered; more are forgotten all at once.
 const WHOLES_MAX: usize = 256;
-/// Roots of as many are looked at side by side.
-const LOOKING: usize = 16;
 
 /// A fingerprint of all, and whether there is no living tip at all.
 #[derive(Debug)]
@@ -119,7 +118,8 @@ impl Leads {
     pub(crate) async fn whole(&self, space: &dyn Space, root: Option<&Addr>) -> Result<Whole, SpaceError> {
         let id = (space.id().to_owned(), root.cloned());
         let asked = self.looks.load(Ordering::Relaxed);
-        let _one = self.looking(&id).lock().await;
+        let looking = self.looking(&id);
+        let _one = looking.lock().await;
         let known = self.wholes().get(&id).cloned();
         if let Some(Known { whole, empty, .. }) = known.as_ref().filter(|known| known.look > asked) {
             return Ok(Whole { whole: whole.clone(), empty: *empty });
@@ -147,7 +147,8 @@ impl Leads {
     ) -> Result<(Arc<Buckets>, bool), SpaceError> {
         let id = (space.id().to_owned(), root.cloned());
         let asked = self.looks.load(Ordering::Relaxed);
-        let _one = self.looking(&id).lock().await;
+        let looking = self.looking(&id);
+        let _one = looking.lock().await;
         let known = self.kept().get(&id).filter(|known| known.look > asked).cloned();
         let kept = match known {
             Some(known) => known,
@@ -159,35 +160,44 @@ impl Leads {
         Ok((kept.tips, kept.empty))
     }
 
-    /// Whoever looks at what moved under a root: a look that began after one has asked answers him, too.
-    fn looking(&self, id: &(String, Option<Addr>)) -> &tokio::sync::Mutex<()> {
-        let mut hasher = DefaultHasher::new();
-        id.hash(&mut hasher);
-        &self.looking[hasher.finish() as usize % LOOKING]
+    /// Where those wait who look at what moved under a root: a look that began after one has asked answers him, too.
+    fn looking(&self, id: &(String, Option<Addr>)) -> Arc<tokio::sync::Mutex<()>> {
+        let mut all = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        // Where nobody waits.
+        all.retain(|_, one| Arc::strong_count(one) > 1);
+        Arc::clone(all.entry(id.clone()).or_default())
     }
 
     /// Living tips by bucket, by whose turn it is: while none moves nothing is read, and then no more than what moved, unless
-    /// other timelines may be under the root now.
+    /// other timelines may be under the root now. Who goes away in the middle leaves what is kept as it was.
     async fn look(&self, space: &dyn Space, id: &(String, Option<Addr>), look: u64) -> Result<Kept, SpaceError> {
         let root = id.1.as_ref();
-        // In nobody else's hands, if nobody asks just now.
-        let known = self.kept().remove(id);
+        let known = self.kept().get(id).cloned();
         let mut followed = None;
-        if let Some(mut kept) = known {
+        if let Some(kept) = known {
             let Changes { revision, mut tips, lagged } = space.changes(kept.revision).await?;
             tips.retain(|tip| tip.kind == Kind::Living);
-            if !lagged && (root.is_none() || self.stay(space, &kept.tips, &tips).await?) {
-                (kept.revision, kept.look) = (revision, look);
-                kept.empty &= tips.is_empty();
+            if !lagged && (root.is_none() || tips.is_empty() || self.stay(space, &kept.tips, &tips).await?) {
+                let empty = kept.empty && tips.is_empty();
+                // In nobody else's hands, if nobody has just been answered.
+                let own = self.kept().remove(id);
+                let mut kept = match own {
+                    Some(own) => {
+                        drop(kept);
+                        own
+                    }
+                    None => kept,
+                };
                 if !tips.is_empty() {
                     Arc::make_mut(&mut kept.tips).follow(tips.into_iter().map(|tip| (tip.tjp, tip.addr)));
                 }
-                followed = Some(kept);
+                followed = Some(Kept { revision, look, empty, ..kept });
             }
         }
         let kept = match followed {
             Some(kept) => kept,
             None => {
+                let _one = self.reading.lock().await;
                 // Before the tips, so that what moves meanwhile is seen the next time.
                 let revision = space.revision().await?;
                 let all = space.tips(Some(Kind::Living)).await?;

@@ -59,7 +59,8 @@ pub struct Peeked {
     pub cells: Vec<(usize, Vec<Short>)>,
     /// [`Peek::List`]: dependencies first.
     pub nodes: Vec<Addr>,
-    /// The side that answers holds no living timelines.
+    /// The side that answers holds no living timelines. Where it is not told of one that holds none, it is asked which nodes
+    /// it has, and that is all.
     pub empty: bool,
     /// Another page follows.
     pub more: bool,

@@ -15,7 +15,6 @@ use ibgib_saga::{
     SagaError, Scope, SenderAnswer, SenderQuery, Status, TimelineSummary, TipPair, Turn, is_payload,
 };
 use ibgib_spaces::settle::{Draft, Led, Proposal, Settled, Unsettled, settle};
-use ibgib_spaces::store::Tips;
 use ibgib_spaces::{Advance, Commit, Follow, Kind, Space, Walked, repair};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -154,7 +153,7 @@ impl SenderDesk {
                 return Err(SagaError::defect("tips were asked for that both sides know by themselves"));
             }
         };
-        let (mut timelines, mut starts, mut tips, mut constants) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut starts, mut tips, mut constants) = (Vec::new(), Vec::new(), Vec::new());
         let nodes = self.space.get(&addrs).await.map_err(space_error)?;
         for (addr, node) in addrs.into_iter().zip(nodes) {
             match node.as_ref().map(|n| n.tjp()) {
@@ -165,25 +164,16 @@ impl SenderDesk {
                     constants.push((addr, true));
                 }
                 Some(Some(tjp)) => match Kind::of(&tjp) {
-                    Kind::Living => timelines.push(tjp),
+                    Kind::Living => starts.push(tjp),
                     kind => {
                         return Err(Misuse::NotLiving { addr, kind: kind.to_string() }.into());
                     }
                 },
             }
         }
-        let view = self.space.view().await.map_err(space_error)?;
-        let known = view.tips(Tips::Of(&timelines)).await.map_err(space_error)?;
-        let known: HashMap<Addr, Addr> = known.into_iter().map(|tip| (tip.tjp, tip.addr)).collect();
-        starts.extend(timelines.into_iter().map(|tjp| known.get(&tjp).cloned().unwrap_or(tjp)));
-        drop(view);
         let max = usize::try_from(self.limits.nodes_max).unwrap_or(usize::MAX);
-        let reached = self.space.reach(&starts, Follow::Live, &HashSet::new(), max).await.map_err(space_error)?;
-        let firsts: Vec<Addr> = reached.into_iter().filter(|addr| addr.tjp_gib().is_none()).collect();
-        let view = self.space.view().await.map_err(space_error)?;
-        let reached = view.tips(Tips::Of(&firsts)).await.map_err(space_error)?;
-        let living = reached.into_iter().filter(|tip| tip.kind == Kind::Living);
-        tips.extend(living.map(|tip| (tip.tjp, Some(tip.addr))));
+        let reached = self.space.reach_tips(&starts, max).await.map_err(space_error)?;
+        tips.extend(reached.into_iter().map(|tip| (tip.tjp, Some(tip.addr))));
         Ok(OwnTips { tips, constants })
     }
 

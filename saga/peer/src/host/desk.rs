@@ -369,7 +369,7 @@ impl ReceiverDesk {
     }
 
     /// Whether there is no living timeline that may be read, as far as it can be told without reading all tips each time: a
-    /// space that had one is not said to be empty, which costs a peer a question at most.
+    /// space that had one is not said to be empty, and is asked which nodes it has.
     async fn is_empty_for(&self, lot: &Lot) -> Result<bool, SagaError> {
         if !lot.reads_all() {
             return Ok(lot.tips(&self.host).await?.is_empty());

@@ -434,9 +434,13 @@ async fn names(others: usize) -> [usize; 2] {
     for round in 0..2 {
         note.set("/changed", round).await.unwrap();
         counts.iter().for_each(|count| count.store(0, Ordering::Relaxed));
-        let scope = Scope::Only(vec![note.address().clone()]);
-        let synced = alice.sync_in(scope, &mut line(&host)).await.unwrap();
-        assert_eq!(synced.summary.timelines.len(), 1);
+        // One that the server has, and one that it does not know yet.
+        let fresh = Document::create(&alice.space, "fresh", Map::new()).await.unwrap();
+        for document in [&note, &fresh] {
+            let scope = Scope::Only(vec![document.address().clone()]);
+            let synced = alice.sync_in(scope, &mut line(&host)).await.unwrap();
+            assert_eq!(synced.summary.timelines.len(), 1);
+        }
         out = counts.map(|count| count.load(Ordering::Relaxed));
     }
     out
@@ -447,31 +451,77 @@ async fn a_timeline_that_is_named_is_synced_without_looking_at_others() {
     assert_eq!(names(3).await, names(300).await);
 }
 
-/// What so many peers cost who ask at once whether they have the same, after so many timelines have moved.
-async fn asked_at_once(peers: usize, moved: usize) -> usize {
+/// A space with so many living timelines that moved after the host had looked, and one that answers slowly, so that all have
+/// asked before the first is answered.
+async fn moved_since(leads: &Leads, moved: usize) -> (Arc<Counted>, Arc<dyn Space>) {
     let counted = Counted::new();
     let space = Arc::clone(&counted) as Arc<dyn Space>;
-    // All of them have asked before the first is answered.
-    let plan = FaultPlan::default().slow(Op::Read, u64::MAX, Duration::from_millis(1));
+    let plan = FaultPlan::default().slow(Op::Read, u64::MAX, Duration::from_millis(10));
     let slow: Arc<dyn Space> = Arc::new(FaultSpace::new(Arc::clone(&space), plan));
-    let leads = Leads::for_host();
     leads.whole(&*slow, None).await.unwrap();
     for _ in 0..moved {
         Document::create(&space, "note", Map::new()).await.unwrap();
     }
-    counted.read.store(0, Ordering::Relaxed);
-    let all = join_all((0..peers).map(|_| leads.whole(&*slow, None))).await;
-    let whole = all.into_iter().map(|whole| whole.unwrap().whole).collect::<HashSet<_>>();
+    (counted, slow)
+}
+
+async fn whole_of(space: &dyn Space) -> String {
     let tips = space.tips(Some(Kind::Living)).await.unwrap();
-    let fresh = Fingerprint::of(tips.iter().map(|tip| (&tip.tjp, &tip.addr))).whole;
-    assert_eq!(whole, HashSet::from([fresh]));
-    counted.read.load(Ordering::Relaxed)
+    Fingerprint::of(tips.iter().map(|tip| (&tip.tjp, &tip.addr))).whole
+}
+
+/// What is read, and how often, for so many peers who ask at once whether they have the same.
+async fn asked_at_once(peers: usize) -> [usize; 2] {
+    let leads = Leads::for_host();
+    let (counted, slow) = moved_since(&leads, 100).await;
+    let counts = [&counted.read, &counted.questions];
+    counts.iter().for_each(|count| count.store(0, Ordering::Relaxed));
+    let all = join_all((0..peers).map(|_| leads.whole(&*slow, None))).await;
+    let counts = counts.map(|count| count.load(Ordering::Relaxed));
+    let whole = all.into_iter().map(|whole| whole.unwrap().whole).collect::<HashSet<_>>();
+    assert_eq!(whole, HashSet::from([whole_of(&*counted).await]));
+    counts
 }
 
 /// Otherwise each reads all that the others have brought.
 #[tokio::test(start_paused = true)]
 async fn of_many_who_ask_at_once_one_reads_what_has_moved() {
-    let one = asked_at_once(1, 100).await;
-    let many = asked_at_once(100, 100).await;
-    assert!(many < 2 * one, "{one} and {many}");
+    let (one, many) = (asked_at_once(1).await, asked_at_once(100).await);
+    assert!(many[0] < 2 * one[0] && many[1] <= 2 * one[1], "{one:?} and {many:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_during_a_look_is_told_what_was_there_when_he_asked() {
+    let leads = Leads::for_host();
+    let (counted, slow) = moved_since(&leads, 3).await;
+    let mut first = Box::pin(leads.whole(&*slow, None));
+    for _ in 0..4 {
+        assert!(tokio::time::timeout(Duration::from_millis(4), &mut first).await.is_err());
+        let space = Arc::clone(&counted) as Arc<dyn Space>;
+        Document::create(&space, "note", Map::new()).await.unwrap();
+        let (fresh, mut later) = (whole_of(&*counted).await, Box::pin(leads.whole(&*slow, None)));
+        tokio::select! {
+            biased;
+            _ = &mut first => assert_eq!(later.await.unwrap().whole, fresh),
+            whole = &mut later => panic!("{whole:?} before its turn"),
+        }
+        first = Box::pin(leads.whole(&*slow, None));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_goes_away_during_a_look_costs_no_other_reading_of_everything() {
+    let leads = Leads::for_host();
+    let (counted, slow) = moved_since(&leads, 100).await;
+    leads.whole(&*slow, None).await.unwrap();
+    for wait in 0..8 {
+        let space = Arc::clone(&counted) as Arc<dyn Space>;
+        Document::create(&space, "note", Map::new()).await.unwrap();
+        let looks = leads.whole(&*slow, None);
+        let _ = tokio::time::timeout(Duration::from_millis(wait * 5), looks).await;
+        counted.read.store(0, Ordering::Relaxed);
+        let whole = leads.whole(&*slow, None).await.unwrap().whole;
+        let read = counted.read.load(Ordering::Relaxed);
+        assert_eq!((whole, read < 50), (whole_of(&*counted).await, true), "{read} read");
+    }
 }
