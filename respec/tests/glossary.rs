@@ -31,7 +31,7 @@ const PLAIN: &str = "action addr admit admitted advance algo answer asked behavi
     peeked peer planner policy postgres problem progress proposal query rate reader records refusal refused rel8 remembered report request \
     reserve resolution reveal rule said scanned scope serve server settled sign signed signer signs skipped snapshot \
     source spacing spending spent stage state status stub summary sync synced text throws told transformed type \
-    unchecked undo unpacker unsettled validate value verified verify walked watch websocket when width wrapper written";
+    unchecked undo unsettled validate value verified verify walked watch websocket when width wrapper written";
 
 /// Names that two crates share: a tip's move as a timeline proves it and as a space takes it; a conflict as a stone tells
 /// it and as a folder shows it; what a signature and what a plan needs; what a transform and a keystone of the original
