@@ -162,6 +162,8 @@ promises! {
     walks::reach_tells_what_is_missing;
     /// The live graph goes on from every living timeline it meets to its tip, and not from others.
     walks::live_reach_goes_on_to_tips;
+    /// The timelines in a live graph are found again from what was found before, whatever moved since.
+    walks::tips_are_reached_from_what_is_known;
     /// A history is its nearest frames, newest first; after a merge it is that of both sides.
     walks::history_is_newest_first;
     /// Below a frame to stop at is what it relates to, as the parts of a content.
@@ -220,6 +222,7 @@ macro_rules! each_promise {
             reach_refuses_too_many,
             reach_tells_what_is_missing,
             live_reach_goes_on_to_tips,
+            tips_are_reached_from_what_is_known,
             history_is_newest_first,
             what_a_stop_relates_to_is_below_it,
         }

@@ -217,18 +217,29 @@ pub trait Space: Store {
     }
 
     /// The tips of the living timelines in the live graph of `starts` ([`Follow::Live`]), in any order, as they were at the
-    /// moment of the walk: whatever one of them relates to is among them.
+    /// moment of the walk: whatever one of them relates to is among them. And how many nodes were walked over: how long the
+    /// histories of timelines are that are `known`, each up to a frame of it, costs nothing. Those have to be what an earlier
+    /// answer to the same question said, or none.
     ///
     /// # Errors
     /// As [`Space::reach`].
-    async fn reach_tips(&self, starts: &[Addr], limit: usize) -> Result<Vec<Tip>, SpaceError> {
+    async fn reach_tips(
+        &self,
+        starts: &[Addr],
+        known: &[(Addr, Addr)],
+        limit: usize,
+    ) -> Result<(Vec<Tip>, usize), SpaceError> {
         let view = self.view().await?;
-        let (stop, mut walked) = (HashSet::new(), Walked::default());
-        let reached = walk::reach(&*view, starts, Follow::Live, &stop, limit, &mut walked).await?;
-        let firsts: Vec<Addr> = reached.into_iter().filter(|addr| addr.tjp_gib().is_none()).collect();
-        let mut tips = view.tips(Tips::Of(&firsts)).await?;
+        let (timelines, stop): (HashSet<Addr>, HashSet<Addr>) = known.iter().cloned().unzip();
+        let mut tips = view.tips(Tips::Of(&timelines.iter().cloned().collect::<Vec<_>>())).await?;
+        let starts: Vec<Addr> = starts.iter().chain(tips.iter().map(|tip| &tip.addr)).cloned().collect();
+        let reached = walk::reach(&*view, &starts, Follow::Live, &stop, limit, &mut Walked::default()).await?;
+        let walked = reached.len();
+        let is_new = |addr: &Addr| addr.tjp_gib().is_none() && !timelines.contains(addr);
+        let firsts: Vec<Addr> = reached.into_iter().filter(is_new).collect();
+        tips.extend(view.tips(Tips::Of(&firsts)).await?);
         tips.retain(|tip| tip.kind == Kind::Living);
-        Ok(tips)
+        Ok((tips, walked))
     }
 }
 

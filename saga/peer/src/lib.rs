@@ -48,6 +48,7 @@ mod invite;
 mod leads;
 mod link;
 mod peer;
+mod reached;
 mod receipts;
 mod recovery;
 mod remote;

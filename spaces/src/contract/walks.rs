@@ -5,6 +5,7 @@ use super::{Found, Held, hold, same};
 use crate::error::SpaceError;
 use crate::settle;
 use crate::space::Space;
+use crate::tip::Tip;
 use crate::walk::Follow;
 use ibgib::Addr;
 use std::collections::{HashMap, HashSet};
@@ -121,6 +122,47 @@ pub(super) async fn live_reach_goes_on_to_tips(space: Arc<dyn Space>) -> Held {
     hold!(!live.contains(saga[1].addr()), "the live graph goes on to the end of a transcript");
     let graph = space.reach(&start, Follow::All, &HashSet::new(), usize::MAX).await?;
     hold!(!graph.contains(note[1].addr()), "the dependency graph goes on to a tip");
+    Ok(())
+}
+
+pub(super) async fn tips_are_reached_from_what_is_known(space: Arc<dyn Space>) -> Held {
+    let mut tips = Vec::new();
+    for name in ["a", "b", "c", "d", "e"] {
+        tips.push(timeline(&*space, name, 30).await?);
+    }
+    let mut tips: Vec<Node> = tips.into_iter().filter_map(|frames| frames.last().cloned()).collect();
+    let firsts: Vec<Addr> = tips.iter().filter_map(|tip| tip.tjp()).collect();
+    let known =
+        |found: &[Tip]| -> Vec<(Addr, Addr)> { found.iter().map(|tip| (tip.tjp.clone(), tip.addr.clone())).collect() };
+    let start = &firsts[..1];
+    let (mut found, walked) = space.reach_tips(start, &[], usize::MAX).await?;
+    same!(known(&found), [(firsts[0].clone(), tips[0].addr().clone())], "what is reached by one that relates to none");
+    hold!(walked > 30, "{walked} nodes are not all of a history");
+    // One that is reached already, two in one step, an edit further down, and one that relates to a frame of long ago.
+    for (from, to) in [(0, Some(1)), (1, None), (1, Some(0)), (2, Some(3)), (1, Some(2)), (3, None), (3, Some(4))] {
+        let made = match to {
+            Some(to) => related(&tips[from], &[if to == 4 { &firsts[4] } else { tips[to].addr() }])?,
+            None => set(&tips[from], "further", true)?,
+        };
+        space.commit(step(&*space, Some(tips[from].addr()), &made).await?).await?;
+        tips[from] = made.frame.clone();
+        let (mut anew, _) = space.reach_tips(start, &[], usize::MAX).await?;
+        let (mut again, walked) = space.reach_tips(start, &known(&found), usize::MAX).await?;
+        anew.sort_by(|a, b| a.tjp.cmp(&b.tjp));
+        again.sort_by(|a, b| a.tjp.cmp(&b.tjp));
+        same!(known(&again), known(&anew), "what is reached from what was known");
+        let came = anew.len() - found.len();
+        hold!(walked <= 10 + 80 * came, "{walked} nodes for {came} more timelines");
+        found = again;
+    }
+    same!(found.len(), 5, "how many timelines are reached in the end");
+    // What is known of frames that are not there is as good as nothing.
+    let lost = [(firsts[0].clone(), stone("lost", &[])?.addr().clone())];
+    same!(
+        space.reach_tips(start, &lost, usize::MAX).await?.0.len(),
+        5,
+        "how many are reached from a frame that is lost"
+    );
     Ok(())
 }
 

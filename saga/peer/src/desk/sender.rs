@@ -3,6 +3,7 @@
 use super::{Staging, dropped, load, stuck};
 use crate::guard::{Guard, Moved};
 use crate::index::Indexes;
+use crate::reached;
 use crate::receipts::{self, Shown};
 use crate::session::SessionSigner;
 use crate::view::{Publishable, View, commit_error, space_error};
@@ -153,7 +154,7 @@ impl SenderDesk {
                 return Err(SagaError::defect("tips were asked for that both sides know by themselves"));
             }
         };
-        let (mut starts, mut tips, mut constants) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut timelines, mut tips, mut constants, mut starts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let nodes = self.space.get(&addrs).await.map_err(space_error)?;
         for (addr, node) in addrs.into_iter().zip(nodes) {
             match node.as_ref().map(|n| n.tjp()) {
@@ -164,7 +165,7 @@ impl SenderDesk {
                     constants.push((addr, true));
                 }
                 Some(Some(tjp)) => match Kind::of(&tjp) {
-                    Kind::Living => starts.push(tjp),
+                    Kind::Living => timelines.push(tjp),
                     kind => {
                         return Err(Misuse::NotLiving { addr, kind: kind.to_string() }.into());
                     }
@@ -172,8 +173,14 @@ impl SenderDesk {
             }
         }
         let max = usize::try_from(self.limits.nodes_max).unwrap_or(usize::MAX);
-        let reached = self.space.reach_tips(&starts, max).await.map_err(space_error)?;
-        tips.extend(reached.into_iter().map(|tip| (tip.tjp, Some(tip.addr))));
+        let reached = match (timelines.as_slice(), starts.as_slice()) {
+            ([one], []) => reached::from(&*self.space, one, max).await,
+            _ => {
+                starts.extend(timelines);
+                self.space.reach_tips(&starts, &[], max).await.map(|(tips, _)| tips)
+            }
+        };
+        tips.extend(reached.map_err(space_error)?.into_iter().map(|tip| (tip.tjp, Some(tip.addr))));
         Ok(OwnTips { tips, constants })
     }
 

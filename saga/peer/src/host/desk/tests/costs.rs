@@ -451,6 +451,32 @@ async fn a_timeline_that_is_named_is_synced_without_looking_at_others() {
     assert_eq!(names(3).await, names(300).await);
 }
 
+/// What a device reads to sync a document of so many edits by its name once more, after one more edit.
+async fn named_after(edits: usize) -> usize {
+    let device = Counted::new();
+    ibgib_spaces::begin(&*device).await.unwrap();
+    let host = Host::new(Arc::new(MemorySpace::new("6".repeat(64))), HostOptions::default());
+    let alice = Device::over(Arc::clone(&device) as _, "alice").await;
+    let note = Document::create(&alice.space, "note", Map::new()).await.unwrap();
+    let mut read = 0;
+    for round in 0..3 {
+        for edit in 0..if round == 0 { edits } else { 1 } {
+            note.set("/edit", Value::integer((round * edits + edit) as u64)).await.unwrap();
+        }
+        device.read.store(0, Ordering::Relaxed);
+        let scope = Scope::Only(vec![note.address().clone()]);
+        alice.sync_in(scope, &mut line(&host)).await.unwrap();
+        read = device.read.load(Ordering::Relaxed);
+    }
+    read
+}
+
+#[tokio::test]
+async fn a_timeline_that_is_named_costs_what_has_changed_however_long_it_is() {
+    let (short, long) = (named_after(600).await, named_after(1_200).await);
+    assert!(long <= short + 20 && short < 300, "{short} and {long}");
+}
+
 /// A space with so many living timelines that moved after the host had looked, and one that answers slowly, so that all have
 /// asked before the first is answered.
 async fn moved_since(leads: &Leads, moved: usize) -> (Arc<Counted>, Arc<dyn Space>) {
