@@ -20,6 +20,8 @@
 //! * to talk to anybody: it knows no network and no identity, takes time and entropy from its caller ([`Moments`]),
 //!   prints nothing and reads no settings.
 //!
+//! What it does runs on a runtime of Tokio: the directory is walked on one of its threads for blocking work.
+//!
 //! ```
 //! use ibgib::transform::Moment;
 //! use ibgib_folder::{CheckoutOpts, Folder};

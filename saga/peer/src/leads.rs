@@ -198,6 +198,8 @@ impl Leads {
             Some(kept) => kept,
             None => {
                 let _one = self.reading.lock().await;
+                // Not of use any more, and perhaps as large as what comes in its place.
+                self.kept().remove(id);
                 // Before the tips, so that what moves meanwhile is seen the next time.
                 let revision = space.revision().await?;
                 let all = space.tips(Some(Kind::Living)).await?;
